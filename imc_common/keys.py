@@ -1,0 +1,98 @@
+"""Every Redis key of imc, made here and nowhere else.
+
+All keys of a shard carry its number as hash tag, ``{7}``: one script touches one slot, and Redis Cluster
+works unchanged. Addresses go in as they are: a brace in a user part comes after the tag and cannot move the
+key, because Redis hashes only what stands between the first pair of braces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+GROUP = "imc"
+CONSUMER = "owner"
+
+WORKERS = "imc:workers"
+EDGES = "imc:edges"
+CONFIG = "imc:config"
+
+
+def shard_of(room: str, hash_size: int) -> int:
+    """The shard of a room address: CRC-32 of it, cut to ``2**hash_size`` shards."""
+    return crc32(room.encode()) & ((1 << hash_size) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of rooms and members, whose prefixes are settings (``rooms_table``, ``members_table``)."""
+
+    rooms_table: str = "imc_rooms"
+    members_table: str = "imc_members"
+
+    def rooms(self, shard: int) -> str:
+        """Sorted set of the shard's rooms; score 0 public, 1 private."""
+        return f"{self.rooms_table}:{{{shard}}}"
+
+    def room(self, shard: int, room: str) -> str:
+        """Hash of one room: ``private``, ``owner``, ``created_at``."""
+        return f"{self.rooms_table}:{{{shard}}}:{room}"
+
+    def members(self, shard: int, room: str) -> str:
+        """Hash of one room's members: address to role."""
+        return f"{self.members_table}:{{{shard}}}:{room}"
+
+
+def requests(shard: int) -> str:
+    """Stream of requests and receipts, edge to worker."""
+    return f"imc:{{{shard}}}:in"
+
+
+def events(shard: int) -> str:
+    """Stream of events to deliver, worker to edge."""
+    return f"imc:{{{shard}}}:out"
+
+
+def dead(shard: int) -> str:
+    """Stream of what could not be handled, with the reason."""
+    return f"imc:{{{shard}}}:dead"
+
+
+def undelivered(shard: int) -> str:
+    """Stream of deliveries that ended in a failure, the latest ones."""
+    return f"imc:{{{shard}}}:undelivered"
+
+
+def seen(shard: int, digest: str) -> str:
+    """String with a time-to-live: this request (Call-ID, CSeq, From tag) was taken already."""
+    return f"imc:{{{shard}}}:seen:{digest}"
+
+
+def settled(shard: int, entry: str) -> str:
+    """Set of the recipients of a half-delivered event that already answered."""
+    return f"imc:{{{shard}}}:settled:{entry}"
+
+
+def attempts(shard: int, entry: str) -> str:
+    """Counter of how often a failing entry was tried."""
+    return f"imc:{{{shard}}}:attempts:{entry}"
+
+
+def unreachable(shard: int, room: str) -> str:
+    """Hash of a room's members whose deliveries fail for good: address to count."""
+    return f"imc:{{{shard}}}:unreachable:{room}"
+
+
+def private_rooms(shard: int, user: str) -> str:
+    """Set of the shard's private rooms this user is in."""
+    return f"imc:{{{shard}}}:private_rooms:{user}"
+
+
+def owned_rooms(shard: int, user: str) -> str:
+    """Set of the shard's rooms this user owns."""
+    return f"imc:{{{shard}}}:owned_rooms:{user}"
+
+
+def lease(shard: int, role: str) -> str:
+    """String with a time-to-live: the process that owns the shard's in-stream (worker) or out-stream (edge)."""
+    return f"imc:{{{shard}}}:lease:{role}"
