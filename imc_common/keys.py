@@ -94,5 +94,5 @@ def owned_rooms(shard: int, user: str) -> str:
 
 
 def lease(shard: int, role: str) -> str:
-    """String with a time-to-live: the process that owns the shard's in-stream (worker) or out-stream (edge)."""
+    """String with a time-to-live: the process (by role) that owns the shard's stream."""
     return f"imc:{{{shard}}}:lease:{role}"
