@@ -1,0 +1,179 @@
+"""What simulated users saw, and the verdict on it. Pure: no sockets, no clock of its own.
+
+Every room has an *anchor*: a member that never speaks. It is told of everything that happens in the room, in
+the room's order, so its log is the room's order, and who was a member when a message had its turn can be
+read from it. Every other member's log must agree with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import pairwise
+
+
+class Kind(Enum):
+    """What a line of a member's log says."""
+
+    MESSAGE = "message"
+    JOINED = "joined"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One MESSAGE that a user took from a room, retransmissions of the same branch left out.
+
+    ``what`` is the message's own mark, or the user who joined or left; ``call_id`` tells a repeat (same
+    Call-ID) from a second copy (another one); ``at`` is in seconds.
+    """
+
+    room: str
+    kind: Kind
+    what: str
+    call_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One plain message: its mark, and whether a 2xx came back."""
+
+    room: str
+    sender: str
+    mark: str
+    accepted: bool
+    at: float
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the history shows. ``ok`` only if nothing was lost, doubled, misdirected or out of order."""
+
+    messages: int = 0
+    deliveries: int = 0
+    repeats: int = 0
+    longest_gap: float = 0.0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    misdirected: list[str] = field(default_factory=list)
+    reordered: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not (self.lost or self.doubled or self.misdirected or self.reordered)
+
+    def __str__(self) -> str:
+        return (
+            f"messages {self.messages}, deliveries {self.deliveries}, lost {len(self.lost)}, "
+            f"doubled {len(self.doubled)}, misdirected {len(self.misdirected)}, "
+            f"reordered {len(self.reordered)}, repeats {self.repeats}, longest gap {self.longest_gap:.1f} s"
+        )
+
+
+@dataclass(slots=True)
+class History:
+    """Everything that was sent and received in one run."""
+
+    sent: list[Sent] = field(default_factory=list)
+    received: dict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
+    undelivered: set[tuple[str, str]] = field(default_factory=set)
+
+    def judge(self, anchors: dict[str, str]) -> Verdict:
+        """The verdict, given each room's anchor."""
+        verdict = Verdict(messages=sum(sent.accepted for sent in self.sent))
+        rooms: dict[str, dict[str, list[Received]]] = defaultdict(lambda: defaultdict(list))
+        for user, log in self.received.items():
+            for room, lines in _first_copies(user, log, verdict).items():
+                rooms[room][user] = lines
+        for room, anchor in anchors.items():
+            order = rooms[room].pop(anchor, [])
+            self._judge_senders(room, order, verdict)
+            _judge_members(room, order, rooms[room], self._senders(room), verdict)
+        verdict.deliveries = sum(
+            line.kind is Kind.MESSAGE for logs in self.received.values() for line in logs
+        )
+        verdict.longest_gap = _longest_gap(self.received)
+        return verdict
+
+    def _senders(self, room: str) -> dict[str, str]:
+        return {sent.mark: sent.sender for sent in self.sent if sent.room == room}
+
+    def _judge_senders(self, room: str, order: list[Received], verdict: Verdict) -> None:
+        """Every accepted message is in the room's order, each sender's in the order it sent them."""
+        place = {line.what: index for index, line in enumerate(order) if line.kind is Kind.MESSAGE}
+        last: dict[str, tuple[int, str]] = {}
+        for sent in self.sent:
+            if sent.room != room:
+                continue
+            if sent.mark not in place:
+                if sent.accepted:
+                    verdict.lost.append(f"{room}: {sent.mark} was accepted and never had its turn")
+                continue
+            before = last.get(sent.sender)
+            if before and before[0] > place[sent.mark]:
+                verdict.reordered.append(f"{room}: {sent.mark} came before {before[1]} of the same sender")
+            last[sent.sender] = (place[sent.mark], sent.mark)
+
+
+def _first_copies(user: str, log: list[Received], verdict: Verdict) -> dict[str, list[Received]]:
+    """The log by room without repeats; a second copy under another Call-ID is a doubled delivery."""
+    rooms: dict[str, list[Received]] = defaultdict(list)
+    call_ids: dict[tuple[str, str], str] = {}
+    seen: set[str] = set()
+    for line in log:
+        if line.call_id in seen:
+            verdict.repeats += 1
+            continue
+        seen.add(line.call_id)
+        if line.kind is Kind.MESSAGE:
+            first = call_ids.setdefault((line.room, line.what), line.call_id)
+            if first != line.call_id:
+                verdict.doubled.append(f"{line.room}: {user} got {line.what} twice")
+                continue
+        rooms[line.room].append(line)
+    return rooms
+
+
+def _judge_members(
+    room: str,
+    order: list[Received],
+    logs: dict[str, list[Received]],
+    senders: dict[str, str],
+    verdict: Verdict,
+) -> None:
+    """Each member got exactly the messages whose turn came while it was in, in the room's order."""
+    due: dict[str, list[str]] = defaultdict(list)
+    inside: set[str] = set()
+    for line in order:
+        if line.kind is Kind.JOINED:
+            inside.add(line.what)
+        elif line.kind is Kind.LEFT:
+            inside.discard(line.what)
+        else:
+            for user in inside:
+                if senders.get(line.what) != user:
+                    due[user].append(line.what)
+    for user in due.keys() | logs.keys():
+        got = [line.what for line in logs.get(user, []) if line.kind is Kind.MESSAGE]
+        _compare(room, user, due.get(user, []), got, verdict)
+
+
+def _compare(room: str, user: str, due: list[str], got: list[str], verdict: Verdict) -> None:
+    missing = Counter(due) - Counter(got)
+    extra = Counter(got) - Counter(due)
+    verdict.lost += [f"{room}: {user} never got {mark}" for mark in missing]
+    verdict.misdirected += [f"{room}: {user} got {mark} and was not a member" for mark in extra]
+    if not missing and not extra and got != due:
+        verdict.reordered.append(f"{room}: {user} got {_first_difference(due, got)}")
+
+
+def _first_difference(due: list[str], got: list[str]) -> str:
+    return next(f"{g} where {d} was due" for d, g in zip(due, got, strict=True) if d != g)
+
+
+def _longest_gap(received: dict[str, list[Received]]) -> float:
+    """The longest time, in seconds, in which nobody got anything: how long a fault stopped the service."""
+    times = sorted(line.at for log in received.values() for line in log)
+    return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
