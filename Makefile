@@ -1,0 +1,52 @@
+# `make run` starts everything here and plays the demo conversation; `make test` checks everything.
+# Needs Python 3.11 or newer and make; all else comes from the locks in requirements/.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test format lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/run.stamp ## Valkey, an edge and a worker here; plays the demo, then serves (ARGS=--once: ends after it)
+	@exec $(BIN)/imc up --demo $(ARGS)
+
+test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverage (ARGS: for pytest)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report --skip-covered --fail-under=95
+
+format: $(VENV)/test.stamp ## writes the sources in the one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Both locks hold the same versions: run.txt is cut from test.txt.
+lock: ## makes requirements/*.txt anew from the ranges in pyproject.toml
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip --disable-pip-version-check --quiet install uv
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+		--custom-compile-command 'make lock' --no-emit-index-url $(UPGRADE) \
+		--all-extras pyproject.toml requirements/build.in --output-file requirements/test.txt
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+		--custom-compile-command 'make lock' --no-emit-index-url --constraints requirements/test.txt \
+		--extra embedded pyproject.toml requirements/build.in --output-file requirements/run.txt
+
+clean: ## removes the environment and what tools leave behind (not ./var)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+
+$(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r $<
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "imc needs Python 3.11 or newer; none found (make PYTHON=/path/to/python)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,53 @@
+"""The locks in requirements/ agree with the ranges in pyproject.toml and with each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def locked(name: str) -> dict[str, str]:
+    """Package to version of one lock."""
+    text = (ROOT / "requirements" / name).read_text()
+    return dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["run.txt", "test.txt"])
+def test_every_locked_package_has_a_hash(name: str) -> None:
+    """pip refuses whatever is not the very file that was locked."""
+    text = (ROOT / "requirements" / name).read_text()
+    blocks = re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]
+    assert blocks
+    assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "extras"), [("run.txt", ["embedded"]), ("test.txt", list(PROJECT["optional-dependencies"]))]
+)
+def test_lock_satisfies_the_ranges_of_pyproject(name: str, extras: list[str]) -> None:
+    """A range changed without `make lock`, or a package never locked, is found here."""
+    wanted = [
+        *PROJECT["dependencies"],
+        *(r for extra in extras for r in PROJECT["optional-dependencies"][extra]),
+    ]
+    versions = locked(name)
+    wrong = []
+    for requirement in map(Requirement, wanted):
+        version = versions.get(canonicalize_name(requirement.name))
+        if version is None or version not in requirement.specifier:
+            wrong.append(f"{requirement}: locked {version}")
+    assert wrong == []
+
+
+def test_what_runs_is_what_was_tested() -> None:
+    """`make run` installs the versions that `make test` tested."""
+    tested = locked("test.txt")
+    assert {name: version for name, version in locked("run.txt").items() if tested.get(name) != version} == {}
