@@ -1,0 +1,61 @@
+"""What happened in a room and who is to hear of it: one entry of an out-stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from imc_common.request import EntryError, RequestData, as_mapping
+
+
+class Event(NamedTuple):
+    """One event as the room's script wrote it; the names of events are listed in ``lua/README.md``.
+
+    `to` are the recipients, `actor` who did it, `user` to whom. `list` and `more` belong to answers that
+    list members or rooms. `call_id`, `at` and `data` are those of the request that caused it.
+    """
+
+    entry_id: str
+    shard: int
+    name: str
+    room: str
+    to: tuple[str, ...]
+    actor: str = ""
+    user: str = ""
+    role: str = ""
+    reason: str = ""
+    command: str = ""
+    detail: str = ""
+    list: str = ""
+    more: int = 0
+    call_id: str = ""
+    at: int = 0
+    data: RequestData = RequestData()
+
+    @classmethod
+    def from_fields(
+        cls, entry_id: bytes | str, shard: int, fields: Sequence[bytes] | Mapping[bytes, bytes]
+    ) -> Event:
+        """The event of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
+        get = as_mapping(fields).get
+        try:
+            return cls(
+                entry_id if isinstance(entry_id, str) else entry_id.decode(),
+                shard,
+                get(b"event", b"").decode(),
+                get(b"room", b"").decode(),
+                tuple(get(b"to", b"").decode().split()),
+                get(b"from", b"").decode(),
+                get(b"user", b"").decode(),
+                get(b"role", b"").decode(),
+                get(b"reason", b"").decode(),
+                get(b"command", b"").decode(),
+                get(b"detail", b"").decode(),
+                get(b"list", b"").decode(),
+                int(get(b"more") or 0),
+                get(b"call_id", b"").decode(),
+                int(get(b"at") or 0),
+                RequestData.unpack(get(b"data", b"")),
+            )
+        except ValueError as error:  # UnicodeDecodeError is one
+            raise EntryError(f"an event's field cannot be read: {error}") from error

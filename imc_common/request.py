@@ -1,0 +1,141 @@
+"""What an edge asks of the workers: one entry of an in-stream.
+
+Named tuples, because one is made per message on the hot path and a frozen dataclass costs four times as
+much to build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+
+from imc_common.errors import ImcError
+
+_pack: Callable[[dict[str, Any]], bytes] = msgpack.Packer().pack
+
+
+class EntryError(ImcError):
+    """A stream entry is not one of ours; says which field is wrong."""
+
+
+class RequestData(NamedTuple):
+    """The part of a request that scripts pass on unopened: what deliveries are made of.
+
+    `expires_at` is in ms since the epoch, None if the message does not expire (RFC 3428 §7). `max_forwards`
+    is what deliveries start with. `headers` are name and value of headers to copy into each delivery.
+    """
+
+    content_type: str = "text/plain"
+    body: bytes = b""
+    max_forwards: int = 70
+    display_name: str = ""
+    expires_at: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def pack(self) -> bytes:
+        """The field `data` of an entry."""
+        fields: dict[str, Any] = {"ct": self.content_type, "body": self.body, "mf": self.max_forwards}
+        fields["name"] = self.display_name
+        if self.expires_at is not None:
+            fields["exp"] = self.expires_at
+        if self.headers:
+            fields["hdr"] = self.headers
+        return _pack(fields)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> RequestData:
+        """The value of a packed `data`; no bytes at all give the defaults. Raises `EntryError`."""
+        if not data:
+            return cls()
+        try:
+            fields = msgpack.unpackb(data)
+            headers = fields.get("hdr")
+            return cls(
+                fields["ct"],
+                fields["body"],
+                fields["mf"],
+                fields["name"],
+                fields.get("exp"),
+                tuple((name, value) for name, value in headers) if headers else (),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
+            raise EntryError(f"field data cannot be read: {error!r}") from error
+
+
+class Request(NamedTuple):
+    """One request of a user, or the receipt of a delivery; empty text where a type has no such field.
+
+    `data` stays packed (`RequestData.pack`): a worker never looks inside. `event` and `status` are a
+    receipt's: what was delivered, and how it ended ("404", "408" for silence).
+    """
+
+    type: str
+    sender: str
+    room: str
+    user: str = ""
+    role: str = ""
+    private: bool = False
+    reason: str = ""
+    command: str = ""
+    detail: str = ""
+    call_id: str = ""
+    at: int = 0
+    data: bytes = b""
+    event: str = ""
+    status: str = ""
+
+    def to_fields(self) -> list[str | bytes]:
+        """Field, value, … as they go into the stream; empty ones are left out."""
+        fields: list[str | bytes] = ["type", self.type, "from", self.sender, "room", self.room]
+        if self.user:
+            fields += ("user", self.user)
+        if self.role:
+            fields += ("role", self.role)
+        if self.private:
+            fields += ("private", "1")
+        if self.reason:
+            fields += ("reason", self.reason)
+        if self.command:
+            fields += ("command", self.command)
+        if self.detail:
+            fields += ("detail", self.detail)
+        if self.event:
+            fields += ("event", self.event)
+        if self.status:
+            fields += ("status", self.status)
+        fields += ("call_id", self.call_id, "at", str(self.at), "data", self.data)
+        return fields
+
+    @classmethod
+    def from_fields(cls, fields: Sequence[bytes] | Mapping[bytes, bytes]) -> Request:
+        """The request of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
+        get = as_mapping(fields).get
+        try:
+            return cls(
+                get(b"type", b"").decode(),
+                get(b"from", b"").decode(),
+                get(b"room", b"").decode(),
+                get(b"user", b"").decode(),
+                get(b"role", b"").decode(),
+                get(b"private") == b"1",
+                get(b"reason", b"").decode(),
+                get(b"command", b"").decode(),
+                get(b"detail", b"").decode(),
+                get(b"call_id", b"").decode(),
+                int(get(b"at") or 0),
+                get(b"data", b""),
+                get(b"event", b"").decode(),
+                get(b"status", b"").decode(),
+            )
+        except ValueError as error:  # UnicodeDecodeError is one
+            raise EntryError(f"a request's field cannot be read: {error}") from error
+
+
+def as_mapping(fields: Sequence[bytes] | Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """An entry's flat fields as a mapping; a mapping as it is."""
+    if isinstance(fields, list | tuple):  # first: the case of the hot path
+        pairs = iter(fields)
+        return dict(zip(pairs, pairs, strict=True))
+    return fields  # type: ignore[return-value] # mypy cannot tell other sequences away

@@ -1,0 +1,7 @@
+"""All settings: the class that describes them, and where their values come from."""
+
+from imc_common.settings.load import Loaded, Mistake, SettingsError, load
+from imc_common.settings.model import Settings
+from imc_common.settings.values import Endpoint, masked
+
+__all__ = ["Endpoint", "Loaded", "Mistake", "Settings", "SettingsError", "load", "masked"]

@@ -1,0 +1,164 @@
+"""Every setting: its name, default, limits and the one description of it.
+
+``docs/settings.md`` is made from this class. A setting lands here together with the code that uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imc_common.settings import values
+
+
+def _allowed(text: str) -> dict[str, Any]:
+    """What a setting takes, in words, where its type does not say it."""
+    return {"allowed": text}
+
+
+class Settings(BaseModel):
+    """The effective settings of one process; never changed, a reload makes a new one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # Redis
+    db_url: values.DbUrl = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey that holds rooms and streams.",
+        json_schema_extra=_allowed(
+            "a URL that starts with " + ", ".join(f"{s}://" for s in values.DB_SCHEMES)
+        ),
+    )
+    rooms_table: values.KeyName = Field(
+        "imc_rooms",
+        description="Prefix of the keys of rooms.",
+        json_schema_extra=_allowed("1 to 64 of letters, digits, _ . : -"),
+    )
+    members_table: values.KeyName = Field(
+        "imc_members",
+        description="Prefix of the keys of members.",
+        json_schema_extra=_allowed("1 to 64 of letters, digits, _ . : -"),
+    )
+    hash_size: int = Field(
+        4,
+        ge=0,
+        le=12,
+        description="Number of shards, as a power of two: 4 makes 16. The same in every process.",
+    )
+    durability: Literal["memory", "fsync", "replicas"] = Field(
+        "memory",
+        description="What a request has reached before it is answered 202: Redis's memory, its disk (WAITAOF)"
+        " or its replicas (WAIT).",
+    )
+
+    # Rooms and commands
+    imc_cmd_start_char: values.StartChar = Field(
+        "#",
+        description="Character that starts a command.",
+        json_schema_extra=_allowed("one printable ASCII character, no letter, digit or space"),
+    )
+    create_on_join: bool = Field(True, description="Whether `join` makes a room that is not there.")
+    check_on_create: bool = Field(
+        False,
+        description="Whether `create` of a public room that is there is refused, instead of joining it.",
+    )
+    owner_exit: Literal["destroy", "refuse"] = Field(
+        "destroy", description="What `exit` of a room's last owner does: destroy the room, or be refused."
+    )
+    domains: values.Domains = Field(
+        (),
+        description="Served domains; a room of another gets 404. Empty: any.",
+        json_schema_extra=_allowed("a list of host names, without ports"),
+    )
+    room_pattern: values.Pattern = Field(
+        "",
+        description="Regular expression for the whole user part of a room; others get 404. Empty: any.",
+        json_schema_extra=_allowed("a regular expression"),
+    )
+    manager: values.UserPart = Field(
+        "chat-manager",
+        description="User part of the address that takes commands and has no room.",
+        json_schema_extra=_allowed("the user part of a SIP URI; empty: no such address"),
+    )
+    sender_prefix: values.Prefix = Field(
+        "<{user}@{host}>: ",
+        description="Put before every text/plain message to a room; `{host}` with the port if there is one.",
+        json_schema_extra=_allowed("text with {user} and {host}; empty: no prefix"),
+    )
+    max_members: int = Field(500, ge=0, description="Most members of a room, invited ones too. 0: no limit.")
+    max_rooms_per_owner: int = Field(50, ge=0, description="Most rooms one user may own. 0: no limit.")
+
+    # SIP, incoming
+    listen: values.Endpoints = Field(
+        (values.Endpoint("udp", "127.0.0.1", 5060),),
+        min_length=1,
+        description="Sockets to listen on.",
+        json_schema_extra=_allowed("a list of udp|tcp|tls:HOST:PORT"),
+    )
+    advertise: values.Advertise = Field(
+        "",
+        description="Address put into Via instead of the socket's own.",
+        json_schema_extra=_allowed("HOST or HOST:PORT; empty: the socket's own"),
+    )
+    max_body: int = Field(
+        8192, ge=1, le=65535, description="Longest body of a request, in bytes; longer ones get 413."
+    )
+    accept_types: values.MediaRanges = Field(
+        ("text/*", "message/cpim", "message/imdn+xml", "application/im-iscomposing+xml", "multipart/*"),
+        description="Content types taken; others get 415. text/plain always is.",
+        json_schema_extra=_allowed("a list of TYPE/SUBTYPE, TYPE/* or */*"),
+    )
+    max_backlog: int = Field(
+        100_000,
+        ge=0,
+        description="Most requests of a shard that wait for a worker; past it senders get 503. 0: no limit.",
+    )
+
+    # SIP, outgoing
+    outbound_proxy: values.ProxyUri = Field(
+        "",
+        description="Next hop of every delivery. Empty: the recipient's own URI is the destination.",
+        json_schema_extra=_allowed("sip:HOST[:PORT][;transport=udp|tcp|tls]"),
+    )
+    extra_hdrs: values.HeaderLines = Field(
+        (),
+        description="Header lines added to every delivery.",
+        json_schema_extra=_allowed("a list of `Name: value`, none that the service sets itself"),
+    )
+    delivery_chunk: int = Field(64, ge=1, le=1000, description="Most recipients in one stream entry.")
+    unreachable_ttl: float = Field(
+        30.0,
+        ge=0,
+        description="Seconds for which a recipient that timed out is held off, apart from the others.",
+    )
+    evict_after: int = Field(
+        3, ge=0, description="A member is dropped after so many 404, 410 or 604 in a row. 0: never."
+    )
+
+    # Processes
+    lease_ttl: float = Field(
+        3.0, ge=0.3, le=60, description="Seconds after which a silent process loses its shards to others."
+    )
+    drain_timeout: float = Field(
+        32.0,
+        ge=0,
+        description="Most seconds that a process takes to finish what is in flight when it is stopped.",
+    )
+    max_attempts: int = Field(
+        5, ge=1, description="A request whose handling fails so many times goes to the dead letters."
+    )
+    data_dir: Path = Field(Path("var"), description="Folder of the embedded server's data.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level of log lines."
+    )
+    log_format: Literal["auto", "json", "people"] = Field(
+        "auto", description="Form of log lines; auto: for people at a terminal, else JSON."
+    )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Keep passwords out of tracebacks and logs."""
+        for name, value in super().__repr_args__():
+            yield name, values.masked(value) if name == "db_url" else value

@@ -1,0 +1,199 @@
+"""Values that settings hold: how each is read from text, and what is wrong with one that cannot be."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator
+
+from imc_common.address import AddressError, parse_host, parse_user
+
+DB_SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
+# Headers the service itself puts into a delivery, or that would change where it goes.
+OWN_HEADERS = frozenset(
+    """via v from f to t call-id i cseq max-forwards content-length l content-type c contact m route
+    record-route in-reply-to require proxy-require authorization proxy-authorization auto-submitted
+    expires date""".split()  # noqa: SIM905 # a table of words reads best as words
+)
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
+_ENDPOINT = re.compile(rf"(udp|tcp|tls):({_HOST}):([0-9]{{1,5}})").fullmatch
+_PROXY = re.compile(
+    rf"sips?:({_HOST})(?::([0-9]{{1,5}}))?(;transport=(?:udp|tcp|tls))?(;lr)?", re.I
+).fullmatch
+_ADVERTISE = re.compile(rf"({_HOST})(?::([0-9]{{1,5}}))?").fullmatch
+_HEADER = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]+)[ \t]*:[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)").fullmatch
+_MEDIA_RANGE = re.compile(r"(\*/\*|[a-z0-9!#$&^_.+-]+/(\*|[a-z0-9!#$&^_.+-]+))").fullmatch
+_QUERY_PASSWORD = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
+
+
+class Endpoint(NamedTuple):
+    """A socket to listen on; port 0 takes a free one. `host` has no brackets."""
+
+    transport: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """An endpoint of ``udp|tcp|tls:HOST:PORT``; `ValueError` if it is none."""
+        match = _ENDPOINT(text)
+        if match is None or int(match[3]) > 65535:
+            raise ValueError(f"{text!r} is not TRANSPORT:HOST:PORT")
+        return cls(match[1], match[2].strip("[]"), int(match[3]))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.transport}:{host}:{self.port}"
+
+
+def masked(url: str) -> str:
+    """A database URL with its passwords replaced by ``***``, for every line that anybody gets to see."""
+    scheme, sep, rest = url.partition("://")
+    if not sep:
+        return url
+    authority, slash, tail = rest.partition("/")
+    if "@" not in authority:  # unix:// has its user part before the path, and no slash between
+        return scheme + sep + _QUERY_PASSWORD.sub(r"\1***", rest)
+    user_info, _, hosts = authority.rpartition("@")
+    user, colon, _password = user_info.partition(":")
+    # a URL without the colon carries the password as its only user part in some clients' habit: hide it too
+    user_info = f"{user}:***" if colon else "***"
+    return f"{scheme}{sep}{user_info}@{hosts}{slash}" + _QUERY_PASSWORD.sub(r"\1***", tail)
+
+
+def _db_url(url: str) -> str:
+    scheme = url.partition("://")[0]
+    if "://" not in url or scheme not in DB_SCHEMES:
+        raise ValueError("the scheme is not one of them")
+    parts = urlsplit(url)
+    if scheme == "unix":
+        if not parts.path:
+            raise ValueError("there is no path of a socket in it")
+    elif not parts.netloc.rpartition("@")[2]:
+        raise ValueError("there is no host in it")
+    return url
+
+
+def _words(value: object) -> object:
+    """A list given as one text, as environment and command line do: apart by commas or white space."""
+    return (
+        re.split(r"[,\s]+", value.strip(", \t\r\n"))
+        if isinstance(value, str) and value.strip()
+        else value or ()
+    )
+
+
+def _lines(value: object) -> object:
+    """Headers given as one text: a line each, as the old module has them (`\\r\\n` may be written out)."""
+    if isinstance(value, str):
+        return [line for line in re.split(r"\r?\n|\\r\\n", value) if line]
+    return value
+
+
+def _endpoints(value: object) -> object:
+    words = _words(value)
+    if not isinstance(words, list | tuple):
+        return words
+    return [Endpoint.parse(word) if isinstance(word, str) else word for word in words]
+
+
+def _header(line: str) -> str:
+    match = _HEADER(line)
+    if match is None:
+        raise ValueError(f"{line!r} is not a header line")
+    if match[1].lower() in OWN_HEADERS:
+        raise ValueError(f"{match[1]} is set by the service itself")
+    return f"{match[1]}: {match[2].strip()}"
+
+
+def _media_range(text: str) -> str:
+    if _MEDIA_RANGE(text.lower()) is None:
+        raise ValueError(f"{text!r} is not a media type or range")
+    return text.lower()
+
+
+def _start_char(text: str) -> str:
+    if len(text) != 1 or not "!" <= text <= "~" or text.isalnum():
+        raise ValueError("it is not one such character")
+    return text
+
+
+def _proxy(text: str) -> str:
+    match = _PROXY(text) if text else None
+    if text and (match is None or not 0 < int(match[2] or 5060) < 65536):
+        raise ValueError(f"{text!r} is not such a URI")
+    return text
+
+
+def _advertise(text: str) -> str:
+    match = _ADVERTISE(text) if text else None
+    if text and (match is None or not 0 < int(match[2] or 5060) < 65536):
+        raise ValueError(f"{text!r} is not HOST or HOST:PORT")
+    return text
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"it does not compile: {error}") from error
+    return text
+
+
+def _domain(text: str) -> str:
+    try:
+        domain = parse_host(text)
+    except AddressError as error:
+        raise ValueError(f"{text!r}: {error}") from error
+    if domain.rpartition("]")[2].count(":"):
+        raise ValueError(f"{text!r} has a port")
+    return domain
+
+
+def _prefix(text: str) -> str:
+    fields = {field for _, field, _, _ in Formatter().parse(text)} - {None}
+    if not fields <= {"user", "host"}:
+        raise ValueError("it has a field other than {user} and {host}")
+    if any(char < " " for char in text):
+        raise ValueError("it has a control character")
+    text.format(user="", host="")  # a ValueError for a format that no text takes
+    return text
+
+
+def _key_name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", text) is None:
+        raise ValueError("it has other characters, or none, or more than 64")
+    return text
+
+
+def _user(text: str) -> str:
+    try:
+        return parse_user(text) if text else text
+    except AddressError as error:
+        raise ValueError(str(error)) from error
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+DbUrl = Annotated[str, AfterValidator(_db_url)]
+KeyName = Annotated[str, AfterValidator(_key_name)]
+StartChar = Annotated[str, AfterValidator(_start_char)]
+ProxyUri = Annotated[str, AfterValidator(_proxy)]
+HeaderLines = Annotated[tuple[Annotated[str, AfterValidator(_header)], ...], BeforeValidator(_lines)]
+Domains = Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], BeforeValidator(_words)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+UserPart = Annotated[str, AfterValidator(_user)]
+Prefix = Annotated[str, AfterValidator(_prefix)]
+Endpoints = Annotated[tuple[Endpoint, ...], BeforeValidator(_endpoints)]
+Advertise = Annotated[str, AfterValidator(_advertise)]
+MediaRanges = Annotated[tuple[Annotated[str, AfterValidator(_media_range)], ...], BeforeValidator(_words)]
