@@ -1,0 +1,53 @@
+"""``python -m tests.chaos --seconds 60 --seed 7 --redis single``: one chaos run from a printed seed."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+
+from tests.chaos.faults import faults_for
+from tests.chaos.plant import redis_kinds
+from tests.chaos.run import Outcome, Scale, play
+
+
+def main() -> int:
+    """Runs and prints the summary; the exit status is 1 when the judge found anything."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    kinds = redis_kinds()
+    parser.add_argument("--redis", choices=[*kinds, "all"], default="all")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--rooms", type=int, default=Scale.rooms)
+    parser.add_argument("--talkers", type=int, default=Scale.talkers)
+    parser.add_argument("--pause", type=float, default=Scale.pause)
+    parser.add_argument("--fault-pause", type=float, default=Scale.fault_pause)
+    options = parser.parse_args()
+    scale = Scale(
+        rooms=options.rooms,
+        talkers=options.talkers,
+        pause=options.pause,
+        fault_pause=options.fault_pause,
+    )
+    names = list(kinds) if options.redis == "all" else [options.redis]
+    good = True
+    for name in names:
+        outcome = asyncio.run(play(kinds[name], options.seconds, options.seed, faults_for(name), scale))
+        _report(name, options.seed, outcome)
+        good = good and outcome.ok
+    return 0 if good else 1
+
+
+def _report(name: str, seed: int, outcome: Outcome) -> None:
+    print(f"{name}, seed {seed}: {outcome}")
+    for fault, times in sorted(outcome.faults.items()):
+        print(f"  {times:4} x {fault}")
+    verdict = outcome.verdict
+    found = verdict.lost + verdict.doubled + verdict.misdirected + verdict.reordered + outcome.problems
+    for finding in found[:20]:
+        print(f"  {finding}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""What can be done to a plant, and a random schedule of it that a seed repeats."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from tests.chaos.plant import Plant, Process, Single, answers, redis_cli, wait_until
+
+LEASE_SECONDS = 3.0
+TAKE_OVER_SECONDS = 40.0
+Fault = Callable[["Saboteur"], Awaitable[None]]
+
+
+@dataclass
+class Saboteur:
+    """Carries out one fault after the other until told to stop; every fault mends itself."""
+
+    plant: Plant
+    seed: int
+    done: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    async def run(self, faults: dict[str, Fault], until: asyncio.Event, pause: float) -> None:
+        """Faults with random pauses of up to ``pause`` seconds between them."""
+        names = sorted(faults)
+        while not until.is_set():
+            name = self.random.choice(names)
+            await faults[name](self)
+            self.done[name] += 1
+            await asyncio.sleep(self.random.uniform(0.1, pause))
+
+    async def kill(self, process: Process, number: signal.Signals = signal.SIGKILL) -> None:
+        await asyncio.to_thread(process.end, number)
+        await asyncio.sleep(self.random.uniform(0.0, 1.5))
+        process.start()
+
+    async def freeze(self, process: Process, seconds: float) -> None:
+        process.send(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        process.send(signal.SIGCONT)
+
+
+async def kill_edge(saboteur: Saboteur) -> None:
+    await saboteur.kill(saboteur.random.choice(saboteur.plant.edges))
+
+
+async def kill_worker(saboteur: Saboteur) -> None:
+    await saboteur.kill(saboteur.random.choice(saboteur.plant.workers))
+
+
+async def restart_edge(saboteur: Saboteur) -> None:
+    await saboteur.kill(saboteur.random.choice(saboteur.plant.edges), signal.SIGTERM)
+
+
+async def restart_worker(saboteur: Saboteur) -> None:
+    await saboteur.kill(saboteur.random.choice(saboteur.plant.workers), signal.SIGTERM)
+
+
+async def freeze_edge(saboteur: Saboteur) -> None:
+    await saboteur.freeze(saboteur.random.choice(saboteur.plant.edges), LEASE_SECONDS * 1.5)
+
+
+async def freeze_worker(saboteur: Saboteur) -> None:
+    await saboteur.freeze(saboteur.random.choice(saboteur.plant.workers), LEASE_SECONDS * 1.5)
+
+
+async def flush_scripts(saboteur: Saboteur) -> None:
+    for port in saboteur.plant.redis.primaries():
+        await asyncio.to_thread(redis_cli, port, "SCRIPT", "FLUSH")
+
+
+async def cut_connections(saboteur: Saboteur) -> None:
+    for port in saboteur.plant.redis.primaries():
+        await asyncio.to_thread(redis_cli, port, "CLIENT", "KILL", "TYPE", "normal")
+
+
+async def freeze_redis(saboteur: Saboteur) -> None:
+    """Shorter than any failover: commands time out with an unknown outcome, and were carried out."""
+    port = saboteur.random.choice(saboteur.plant.redis.primaries())
+    await saboteur.freeze(saboteur.plant.redis.servers[port], 0.8)
+
+
+async def kill_redis(saboteur: Saboteur) -> None:
+    """A primary dies; alone it comes back from its AOF, otherwise a replica must take over first."""
+    redis = saboteur.plant.redis
+    before = redis.primaries()
+    port = saboteur.random.choice(before)
+    await asyncio.to_thread(redis.servers[port].end)
+    if redis.replicas:
+        await asyncio.to_thread(
+            wait_until, lambda: _replaced(redis, port, before), f"take-over from {port}", TAKE_OVER_SECONDS
+        )
+    else:
+        await asyncio.sleep(1)
+    redis.servers[port].start()
+    await asyncio.to_thread(
+        wait_until, lambda: _in_service(saboteur, port), f"return of {port}", TAKE_OVER_SECONDS
+    )
+
+
+def _replaced(redis: Single, port: int, before: list[int]) -> bool:
+    now = redis.primaries()
+    return port not in now and len(now) == len(before)
+
+
+def _in_service(saboteur: Saboteur, port: int) -> bool:
+    """The server answers, and as a replica it follows its primary again: the next kill finds a successor."""
+    if not answers(port):
+        return False
+    replication = redis_cli(port, "INFO", "replication")
+    return ("role:master" in replication and not saboteur.plant.redis.replicas) or (
+        "master_link_status:up" in replication
+    )
+
+
+async def move_slot(saboteur: Saboteur) -> None:
+    """One shard's slot goes to another primary while messages flow (MOVED, ASK, TRYAGAIN)."""
+    ports = await asyncio.to_thread(saboteur.plant.redis.primaries)
+    slot = redis_cli(ports[0], "CLUSTER", "KEYSLOT", f"imc:{{{saboteur.random.randrange(16)}}}:in")
+    ids = {port: redis_cli(port, "CLUSTER", "MYID") for port in ports}
+    source = next(port for port in ports if _holds(port, int(slot)))
+    target = saboteur.random.choice([port for port in ports if port != source])
+    await asyncio.to_thread(_move, slot, source, target, ids)
+
+
+def _holds(port: int, slot: int) -> bool:
+    for line in redis_cli(port, "CLUSTER", "NODES").splitlines():
+        words = line.split()
+        if "myself" in words[2]:
+            ranges = [word.partition("-") for word in words[8:] if not word.startswith("[")]
+            return any(int(low) <= slot <= int(high or low) for low, _, high in ranges)
+    return False
+
+
+def _move(slot: str, source: int, target: int, ids: dict[int, str]) -> None:
+    redis_cli(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+    redis_cli(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+    while keys := redis_cli(source, "CLUSTER", "GETKEYSINSLOT", slot, "5").split():
+        redis_cli(source, "MIGRATE", "127.0.0.1", str(target), "", "0", "5000", "KEYS", *keys)
+    for port in (target, *(port for port in ids if port != target)):
+        redis_cli(port, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
+
+PROCESS_FAULTS: dict[str, Fault] = {
+    "kill edge": kill_edge,
+    "kill worker": kill_worker,
+    "restart edge": restart_edge,
+    "restart worker": restart_worker,
+    "freeze edge": freeze_edge,
+    "freeze worker": freeze_worker,
+    "flush scripts": flush_scripts,
+    "cut connections": cut_connections,
+    "freeze redis": freeze_redis,
+    "kill redis": kill_redis,
+}
+
+
+def faults_for(kind: str) -> dict[str, Fault]:
+    """The faults that make sense for a Redis of this kind."""
+    return PROCESS_FAULTS | ({"move slot": move_slot} if kind == "cluster" else {})

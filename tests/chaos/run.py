@@ -1,0 +1,145 @@
+"""One chaos run: rooms full of users, faults at random, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.faults import Fault, Saboteur
+from tests.chaos.history import Verdict
+from tests.chaos.plant import Plant, Single, free_port, redis_cli
+from tests.chaos.users import Population
+
+QUIET_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much goes on: ``talkers`` speak in each room all the time, ``wanderers`` come and go."""
+
+    rooms: int = 6
+    talkers: int = 4
+    wanderers: int = 2
+    edges: int = 2
+    workers: int = 2
+    pause: float = 0.05
+    fault_pause: float = 2.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The verdict with what was done, and whatever else was wrong."""
+
+    verdict: Verdict
+    faults: dict[str, int]
+    problems: list[str]
+    left_over: int
+
+    @property
+    def ok(self) -> bool:
+        return self.verdict.ok and not self.problems and not self.left_over
+
+    def __str__(self) -> str:
+        return f"{self.verdict}, faults {sum(self.faults.values())}, entries left in streams {self.left_over}"
+
+
+class Run:
+    """One plant, its users, and the clock of the run."""
+
+    def __init__(self, kind: type[Single], seed: int, scale: Scale, folder: Path) -> None:
+        self._scale = scale
+        self._random = random.Random(seed)
+        self._proxy_port = free_port()
+        self._redis = kind(folder)
+        self.plant = Plant(self._redis, folder, scale.edges, scale.workers, self._proxy_port)
+        self._saboteur = Saboteur(self.plant, seed)
+        self._stop = asyncio.Event()
+
+    async def play(self, seconds: float, faults: dict[str, Fault]) -> Outcome:
+        """Plays for ``seconds``, lets everything come to rest, and judges."""
+        await asyncio.to_thread(self.plant.start)
+        users = await Population.open(self.plant.edge_ports, self._proxy_port)
+        try:
+            anchors = await self._open_rooms(users)
+            async with asyncio.TaskGroup() as group:
+                self._start_users(group, users)
+                if faults:
+                    group.create_task(self._saboteur.run(faults, self._stop, self._scale.fault_pause))
+                await asyncio.sleep(seconds)
+                self._stop.set()
+            left_over = await self._come_to_rest()
+        finally:
+            users.close()
+            await asyncio.to_thread(self.plant.stop)
+        verdict = users.history.judge(anchors)
+        return Outcome(verdict, dict(self._saboteur.done), users.problems, left_over)
+
+    async def _open_rooms(self, users: Population) -> dict[str, str]:
+        anchors = {f"room{number}": f"anchor{number}" for number in range(self._scale.rooms)}
+        await asyncio.gather(*(users.command(anchor, room, "#create") for room, anchor in anchors.items()))
+        return anchors
+
+    def _start_users(self, group: asyncio.TaskGroup, users: Population) -> None:
+        names = (f"u{number}" for number in range(1, 1_000_000))
+        for number in range(self._scale.rooms):
+            for _ in range(self._scale.talkers):
+                group.create_task(self._talk(users, next(names), f"room{number}"))
+            for _ in range(self._scale.wanderers):
+                group.create_task(self._wander(users, next(names), f"room{number}"))
+
+    async def _talk(self, users: Population, name: str, room: str) -> None:
+        await users.command(name, room, "#join")
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            await users.say(name, room, f"{name}.{number}")
+            await asyncio.sleep(self._random.uniform(0, 2 * self._scale.pause))
+
+    async def _wander(self, users: Population, name: str, room: str) -> None:
+        number = 0
+        while not self._stop.is_set():
+            await users.command(name, room, "#join")
+            for _ in range(self._random.randrange(6)):
+                number += 1
+                await users.say(name, room, f"{name}.{number}")
+                await asyncio.sleep(self._random.uniform(0, 4 * self._scale.pause))
+            await users.command(name, room, "#exit")
+
+    async def _come_to_rest(self) -> int:
+        """Waits until every stream is empty; the number of entries still there after QUIET_SECONDS."""
+        until = time.monotonic() + QUIET_SECONDS
+        while left := await asyncio.to_thread(self._backlog):
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
+        return left
+
+    def _backlog(self) -> int:
+        """Entries in all in-, out- and dead streams."""
+        total = 0
+        for port in self._redis.primaries():
+            for key in redis_cli(port, "--scan", "--pattern", "imc:{*").split():
+                if key.endswith((":in", ":out", ":dead", ":undelivered")):
+                    total += int(redis_cli(port, "XLEN", key) or 0)
+        return total
+
+
+async def play(
+    kind: type[Single], seconds: float, seed: int, faults: dict[str, Fault], scale: Scale | None = None
+) -> Outcome:
+    """A whole run in a folder of its own; the folder is kept when something was wrong."""
+    folder = Path(tempfile.mkdtemp(prefix="imc-chaos-"))
+    outcome = await Run(kind, seed, scale or Scale(), folder).play(seconds, faults)
+    if not outcome.ok:
+        (folder / "verdict").write_text("\n".join([str(outcome), *_findings(outcome)]))
+    return outcome
+
+
+def _findings(outcome: Outcome) -> list[str]:
+    verdict = outcome.verdict
+    return [*verdict.lost, *verdict.doubled, *verdict.misdirected, *verdict.reordered, *outcome.problems]

@@ -1,0 +1,159 @@
+"""Simulated SIP users: one UDP socket that plays them all, and writes down everything they send and get.
+
+Written on plain bytes, without imc's own codec, so that a fault of the codec cannot hide itself. imc's
+``outbound_proxy`` points here: every delivery comes to this socket, whoever it is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import time
+from dataclasses import dataclass, field
+
+from tests.chaos.history import History, Kind, Received, Sent
+
+DOMAIN = "chaos.example"
+ATTEMPT_SECONDS = 2.0  # then the next edge is tried, as a balancer would
+GIVE_UP_SECONDS = 120.0
+RETRANSMIT_SECONDS = (0.5, 1.0)
+
+_MOVED = re.compile(rb"\b(u\d+)@\S* has (joined|left|been removed)")
+_BRANCH = re.compile(rb"branch=(z9hG4bK[A-Za-z0-9.-]+)")
+_ADDRESS = re.compile(rb"sips?:([^@>;\s]+)@")
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    start = head.lower().find(b"\r\n" + name.lower() + b":")
+    if start < 0:
+        return b""
+    start += len(name) + 3
+    return head[start : head.find(b"\r\n", start)].strip()
+
+
+@dataclass
+class Population(asyncio.DatagramProtocol):
+    """All users on one socket. ``edges`` are the edges' ports on 127.0.0.1."""
+
+    edges: list[int]
+    history: History = field(default_factory=History)
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._waiting: dict[bytes, asyncio.Future[int]] = {}
+        self._branches: set[bytes] = set()
+
+    @classmethod
+    async def open(cls, edges: list[int], port: int) -> Population:
+        """The population, listening on 127.0.0.1 at ``port``."""
+        loop = asyncio.get_running_loop()
+        _, population = await loop.create_datagram_endpoint(
+            lambda: cls(edges), local_addr=("127.0.0.1", port)
+        )
+        return population
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self._transport = transport
+        self._port = transport.get_extra_info("sockname")[1]
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if data.startswith(b"SIP/2.0 "):
+            self._answered(data)
+        elif data.startswith(b"MESSAGE "):
+            self._delivered(data, addr)
+
+    def _answered(self, data: bytes) -> None:
+        branch = _BRANCH.search(data)
+        status = int(data[8:11])
+        waiting = self._waiting.get(branch[1]) if branch else None
+        if waiting and not waiting.done() and status >= 200:
+            waiting.set_result(status)
+
+    def _delivered(self, data: bytes, addr: tuple[str, int]) -> None:
+        head, _, body = data.partition(b"\r\n\r\n")
+        copied = b"".join(
+            name + b": " + _header(head, name) + b"\r\n"
+            for name in (b"Via", b"From", b"To", b"Call-ID", b"CSeq")
+        )
+        self._transport.sendto(b"SIP/2.0 200 OK\r\n" + copied + b"Content-Length: 0\r\n\r\n", addr)
+        branch = _BRANCH.search(head)
+        if branch is None:
+            self.problems.append(f"delivery without a branch: {head[:200]!r}")
+        elif branch[1] not in self._branches:
+            self._branches.add(branch[1])
+            self._write_down(head, body)
+
+    def _write_down(self, head: bytes, body: bytes) -> None:
+        room = _ADDRESS.search(_header(head, b"From"))
+        user = _ADDRESS.search(_header(head, b"To"))
+        if room is None or user is None:
+            self.problems.append(f"delivery without addresses: {head[:200]!r}")
+            return
+        mark = body.rpartition(b"mark=")[2].decode() if b"mark=" in body else ""
+        moved = _MOVED.search(body)
+        if mark:
+            kind, what = Kind.MESSAGE, mark
+        elif moved:
+            kind, what = (Kind.JOINED if moved[2] == b"joined" else Kind.LEFT), moved[1].decode()
+        else:
+            return
+        name, call_id = user[1].decode(), _header(head, b"Call-ID").decode()
+        line = Received(room[1].decode(), kind, what, call_id, time.monotonic())
+        self.history.received[name].append(line)
+
+    async def say(self, user: str, room: str, mark: str) -> None:
+        """``user`` sends one plain message and waits for its final answer; the history keeps both."""
+        place = len(self.history.sent)
+        self.history.sent.append(Sent(room, user, mark, accepted=False, at=time.monotonic()))
+        status = await self.request(user, room, f"mark={mark}")
+        sent = self.history.sent[place]
+        self.history.sent[place] = Sent(room, user, mark, accepted=200 <= status < 300, at=sent.at)
+
+    async def command(self, user: str, room: str, line: str) -> None:
+        """``user`` gives a command and repeats it until it is accepted."""
+        status = await self.request(user, room, line)
+        if not 200 <= status < 300:
+            self.problems.append(f"{user}: {line} in {room} ended with {status}")
+
+    async def request(self, user: str, room: str, text: str) -> int:
+        """The final status; on 503 or silence the same request goes to the next edge with a new branch."""
+        number = next(self._numbers)
+        until = time.monotonic() + GIVE_UP_SECONDS
+        status = 0
+        for attempt in itertools.count():
+            port = self.edges[(number + attempt) % len(self.edges)]
+            branch = f"z9hG4bK{self._port}.{number}.{attempt}"
+            status = await self._attempt(self._message(user, room, text, number, branch), branch, port)
+            if status not in (0, 503) or time.monotonic() > until:
+                break
+            await asyncio.sleep(0.2 if status else 0)
+        return status
+
+    def _message(self, user: str, room: str, text: str, number: int, branch: str) -> bytes:
+        return (
+            f"MESSAGE sip:{room}@{DOMAIN} SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP 127.0.0.1:{self._port};rport;branch={branch}\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:{user}@{DOMAIN}>;tag={number}\r\nTo: <sip:{room}@{DOMAIN}>\r\n"
+            f"Call-ID: {number}.{self._port}@{DOMAIN}\r\nCSeq: {number} MESSAGE\r\n"
+            f"Content-Type: text/plain\r\nContent-Length: {len(text)}\r\n\r\n{text}"
+        ).encode()
+
+    async def _attempt(self, data: bytes, branch: str, port: int) -> int:
+        """Sends and retransmits to one edge; the final status, or 0 when none came in time."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[branch.encode()] = answer
+        try:
+            for pause in (*RETRANSMIT_SECONDS, ATTEMPT_SECONDS - sum(RETRANSMIT_SECONDS)):
+                self._transport.sendto(data, ("127.0.0.1", port))
+                done, _ = await asyncio.wait([answer], timeout=pause)
+                if done:
+                    return answer.result()
+            return 0
+        finally:
+            del self._waiting[branch.encode()]
