@@ -1,0 +1,70 @@
+"""The Lua scripts of `lua/`, read once, with their includes put in, as commands ready to be sent.
+
+A script's text never holds anything of a user: names and messages go in as KEYS and ARGV only, so the number
+of scripts a server caches is the number of files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import sha1
+from pathlib import Path
+from types import MappingProxyType
+
+from imc_common.errors import ImcError
+
+_INCLUDE = re.compile(r'^--- @include "([a-z_]+)"$', re.MULTILINE)
+
+Command = tuple[str | bytes | int, ...]
+
+
+class ScriptError(ImcError):
+    """A script or an include is missing; says which one and where it was looked for."""
+
+
+def lua_folder() -> Path:
+    """Where the scripts are: beside this module in an installed wheel, beside the package in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "lua"
+    return installed if installed.is_dir() else package.parent / "lua"
+
+
+class Scripts:
+    """Every script by name, as it goes to the server.
+
+    `sources` maps a script's name to its text with all includes. Raises `ScriptError` if the folder has no
+    scripts or a script includes a file that is not there.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        folder = folder or lua_folder()
+        sources = {path.stem: _expand(path) for path in sorted(folder.glob("*.lua"))}
+        if not sources:
+            raise ScriptError(f"no Lua scripts in {folder}")
+        self.sources = MappingProxyType(sources)
+        # EVALSHA names a script by its SHA-1; nothing rests on its strength
+        self._shas = {
+            name: sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in sources.items()
+        }
+        self._by_sha = {sha: sources[name] for name, sha in self._shas.items()}
+
+    def command(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
+        """The EVALSHA command that runs script `name`."""
+        return ("EVALSHA", self._shas[name], len(keys), *keys, *args)
+
+    def source_of(self, sha: str) -> str:
+        """The text to send with EVAL when the server answered NOSCRIPT to an EVALSHA of `sha`."""
+        return self._by_sha[sha]
+
+
+def _expand(path: Path) -> str:
+    """The script's text with each include comment replaced by the file it names."""
+
+    def included(match: re.Match[str]) -> str:
+        piece = path.parent / "include" / f"{match[1]}.lua"
+        if not piece.is_file():
+            raise ScriptError(f"{path}: no include {piece}")
+        return piece.read_text(encoding="utf-8").rstrip("\n")
+
+    return _INCLUDE.sub(included, path.read_text(encoding="utf-8"))

@@ -1,0 +1,41 @@
+-- The invited sender becomes a member.
+--
+-- KEYS:
+--   requests       imc:{S}:in                    stream
+--   events         imc:{S}:out                   stream
+--   rooms          imc_rooms:{S}                 sorted set
+--   room           imc_rooms:{S}:ROOM            hash
+--   members        imc_members:{S}:ROOM          hash
+--   private_rooms  imc:{S}:private_rooms:SENDER  set
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--
+-- Returns:
+--   done   the request had its effect, which may be a refusal
+--   gone   it had its effect before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   joined          to all members, the new one too
+--   already_member  to the sender
+--   refused         to the sender: unknown_room, not_invited
+local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
+local entry_id, delivery_chunk = unpack(ARGV)
+--- @include "head"
+--- @include "emit"
+--- @include "room"
+--- @include "admit"
+
+if MEMBERS[sender_role] then
+    commit()
+    emit("already_member", { request.from }, "command", request.type)
+    return "done"
+elseif sender_role ~= "invited" then
+    return refuse(private == "0" and "not_invited" or "unknown_room")
+end
+
+commit()
+admit(request.from, "joined")
+return "done"

@@ -1,0 +1,43 @@
+-- The user becomes a member at once, invited before or not.
+--
+-- KEYS:
+--   requests       imc:{S}:in                  stream
+--   events         imc:{S}:out                 stream
+--   rooms          imc_rooms:{S}               sorted set
+--   room           imc_rooms:{S}:ROOM          hash
+--   members        imc_members:{S}:ROOM        hash
+--   private_rooms  imc:{S}:private_rooms:USER  set
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--   max_members     limit of members and invitations, 0 none
+--
+-- Returns:
+--   done   the request had its effect, which may be a refusal
+--   gone   it had its effect before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   added    to all members, the new one too
+--   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member, room_full
+local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
+local entry_id, delivery_chunk, max_members = unpack(ARGV)
+--- @include "head"
+--- @include "emit"
+--- @include "room"
+--- @include "full"
+--- @include "admit"
+
+local user_role = redis.call("HGET", members, request.user)
+local reason = refusal("admin")
+    or (request.user == request.room and "is_room")
+    or (MEMBERS[user_role] and "user_is_member")
+    or (full and not user_role and "room_full")
+if reason then
+    return refuse(reason)
+end
+
+commit()
+admit(request.user, "added", "user", request.user)
+return "done"

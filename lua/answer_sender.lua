@@ -1,0 +1,35 @@
+-- The answer to what changes no room: help, rooms, and refusals that the edge has found already. The request's
+-- own reason, command and detail go along.
+--
+-- KEYS:
+--   requests  imc:{S}:in   stream
+--   events    imc:{S}:out  stream
+--
+-- ARGV:
+--   entry_id  the request's id in requests
+--   event     help, rooms or refused
+--   ...       further fields and values of the event
+--
+-- Returns:
+--   done   the request had its effect, which may be a refusal
+--   gone   it had its effect before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   help, rooms, refused  to the sender
+local requests, events = unpack(KEYS)
+local entry_id, event = unpack(ARGV)
+local further = { unpack(ARGV, 3) }
+local delivery_chunk = 1
+--- @include "head"
+--- @include "emit"
+
+for _, field in ipairs({ "reason", "command", "detail" }) do
+    if request[field] then
+        further[#further + 1] = field
+        further[#further + 1] = request[field]
+    end
+end
+commit()
+emit(event, { request.from }, unpack(further))
+return "done"

@@ -1,0 +1,32 @@
+-- The sender's invitation goes; those in charge are told.
+--
+-- KEYS:
+--   requests  imc:{S}:in            stream
+--   events    imc:{S}:out           stream
+--   rooms     imc_rooms:{S}         sorted set
+--   room      imc_rooms:{S}:ROOM    hash
+--   members   imc_members:{S}:ROOM  hash
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--
+-- Returns:
+--   done   the request had its effect, which may be a refusal
+--   gone   it had its effect before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   denied   to owners and admins
+--   refused  to the sender: unknown_room, not_invited
+local requests, events, rooms, room, members = unpack(KEYS)
+local entry_id, delivery_chunk = unpack(ARGV)
+--- @include "head"
+--- @include "emit"
+--- @include "room"
+--- @include "uninvite"
+
+if sender_role ~= "invited" then
+    return refuse((private == "0" or MEMBERS[sender_role]) and "not_invited" or "unknown_room")
+end
+return uninvite()

@@ -1,0 +1,28 @@
+-- The end of a room. Needs rooms, room, members, unreachable, private_rooms_prefix, owned_rooms_prefix, request,
+-- private, with_role, commit, emit.
+redis.call("HLEN", unreachable) -- is a hash
+
+-- All members are told; nothing of the room is left.
+local function destroy()
+    local told = with_role(MEMBERS)
+    local indexes = {}
+    for _, owner in ipairs(with_role({ owner = true })) do
+        indexes[#indexes + 1] = owned_rooms_prefix .. owner
+    end
+    if private == "1" then
+        for _, member in ipairs(told) do
+            indexes[#indexes + 1] = private_rooms_prefix .. member
+        end
+    end
+    for _, index in ipairs(indexes) do
+        redis.call("SCARD", index) -- is a set
+    end
+    commit()
+    emit("destroyed", told)
+    for _, index in ipairs(indexes) do
+        redis.call("SREM", index, request.room)
+    end
+    redis.call("ZREM", rooms, request.room)
+    redis.call("DEL", room, members, unreachable)
+    return "done"
+end

@@ -1,0 +1,43 @@
+-- The user becomes invited and is told so. Again for one who is invited: the newest invitation is the one that
+-- counts. The room remembers its event's id, so that the failure of an older one does not withdraw it.
+--
+-- KEYS:
+--   requests  imc:{S}:in            stream
+--   events    imc:{S}:out           stream
+--   rooms     imc_rooms:{S}         sorted set
+--   room      imc_rooms:{S}:ROOM    hash
+--   members   imc_members:{S}:ROOM  hash
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--   max_members     limit of members and invitations, 0 none
+--
+-- Returns:
+--   done   the request had its effect, which may be a refusal
+--   gone   it had its effect before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   invited  to the user
+--   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member, room_full
+local requests, events, rooms, room, members = unpack(KEYS)
+local entry_id, delivery_chunk, max_members = unpack(ARGV)
+--- @include "head"
+--- @include "emit"
+--- @include "room"
+--- @include "full"
+
+local user_role = redis.call("HGET", members, request.user)
+local reason = refusal("admin")
+    or (request.user == request.room and "is_room")
+    or (MEMBERS[user_role] and "user_is_member")
+    or (full and not user_role and "room_full")
+if reason then
+    return refuse(reason)
+end
+
+commit()
+redis.call("HSET", members, request.user, "invited")
+redis.call("HSET", room, "invitation:" .. request.user, emit("invited", { request.user }, "user", request.user))
+return "done"

@@ -1,0 +1,52 @@
+-- The sender becomes a member of a public room, or of a private one it is invited to. A room that is not there
+-- is made if create_on_join is 1.
+--
+-- KEYS:
+--   requests       imc:{S}:in                    stream
+--   events         imc:{S}:out                   stream
+--   rooms          imc_rooms:{S}                 sorted set
+--   room           imc_rooms:{S}:ROOM            hash
+--   members        imc_members:{S}:ROOM          hash
+--   owned_rooms    imc:{S}:owned_rooms:SENDER    set
+--   private_rooms  imc:{S}:private_rooms:SENDER  set
+--
+-- ARGV:
+--   entry_id             the request's id in requests
+--   delivery_chunk       recipients per event entry, at most
+--   create_on_join       1: join makes a room that is not there
+--   max_rooms_per_owner  limit of rooms one user owns, 0 none
+--   owned_elsewhere      rooms of that user in other shards
+--   max_members          limit of members and invitations, 0 none
+--
+-- Returns:
+--   done   the request had its effect, which may be a refusal
+--   gone   it had its effect before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   created         to the sender, its owner now
+--   joined          to all members, the new one too
+--   already_member  to the sender
+--   join_refused    to owners and admins: a stranger tried to join a private room
+--   refused         to the sender: unknown_room, room_full, too_many_rooms
+local requests, events, rooms, room, members, owned_rooms, private_rooms = unpack(KEYS)
+local entry_id, delivery_chunk, create_on_join, max_rooms_per_owner, owned_elsewhere, max_members = unpack(ARGV)
+--- @include "head"
+--- @include "emit"
+--- @include "room"
+--- @include "owned"
+--- @include "full"
+--- @include "admit"
+--- @include "enter"
+--- @include "found"
+
+if not private and create_on_join == "1" then
+    return found()
+elseif not private then
+    return refuse("unknown_room")
+elseif private == "1" and not sender_role then
+    refuse("unknown_room")
+    emit("join_refused", with_role(IN_CHARGE))
+    return "done"
+end
+return enter()

@@ -1,0 +1,41 @@
+-- A member is told who is in the room: roles and addresses in no order, the invited left out.
+--
+-- KEYS:
+--   requests  imc:{S}:in            stream
+--   events    imc:{S}:out           stream
+--   rooms     imc_rooms:{S}         sorted set
+--   room      imc_rooms:{S}:ROOM    hash
+--   members   imc_members:{S}:ROOM  hash
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--
+-- Returns:
+--   done   the request had its effect, which may be a refusal
+--   gone   it had its effect before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   members  to the sender; list: "role:address role:address ..."
+--   refused  to the sender: unknown_room, not_member
+local requests, events, rooms, room, members = unpack(KEYS)
+local entry_id, delivery_chunk = unpack(ARGV)
+--- @include "head"
+--- @include "emit"
+--- @include "room"
+
+local reason = refusal("member")
+if reason then
+    return refuse(reason)
+end
+
+local list, all = {}, redis.call("HGETALL", members)
+for i = 1, #all, 2 do
+    if MEMBERS[all[i + 1]] then
+        list[#list + 1] = all[i + 1] .. ":" .. all[i]
+    end
+end
+commit()
+emit("members", { request.from }, "list", table.concat(list, " "))
+return "done"

@@ -1,0 +1,53 @@
+-- A member gets another role. An owner gives and takes any; an admin makes members admins and can step down
+-- itself; the last owner stays.
+--
+-- KEYS:
+--   requests     imc:{S}:in                stream
+--   events       imc:{S}:out               stream
+--   rooms        imc_rooms:{S}             sorted set
+--   room         imc_rooms:{S}:ROOM        hash
+--   members      imc_members:{S}:ROOM      hash
+--   owned_rooms  imc:{S}:owned_rooms:USER  set
+--
+-- ARGV:
+--   entry_id             the request's id in requests
+--   delivery_chunk       recipients per event entry, at most
+--   max_rooms_per_owner  limit of rooms one user owns, 0 none
+--   owned_elsewhere      rooms of that user in other shards
+--
+-- Returns:
+--   done   the request had its effect, which may be a refusal
+--   gone   it had its effect before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   role_changed  to all members
+--   refused       to the sender: unknown_room, not_member, admins_only, owner_only, bad_role, not_in_room, role_already,
+--                 last_owner, too_many_rooms
+local requests, events, rooms, room, members, owned_rooms = unpack(KEYS)
+local entry_id, delivery_chunk, max_rooms_per_owner, owned_elsewhere = unpack(ARGV)
+--- @include "head"
+--- @include "emit"
+--- @include "room"
+--- @include "owned"
+
+local user_role = redis.call("HGET", members, request.user)
+local role = request.role
+local own_step_down = request.user == request.from and role == "member"
+local above_admin = role == "owner" or user_role == "owner" or (user_role == "admin" and not own_step_down)
+local reason = refusal("admin")
+    or (not MEMBERS[role] and "bad_role")
+    or (not MEMBERS[user_role] and "not_in_room")
+    or (user_role == role and "role_already")
+    or (sender_role == "admin" and above_admin and "owner_only")
+    or (user_role == "owner" and #with_role({ owner = true }) == 1 and "last_owner")
+    or (role == "owner" and owns_enough and "too_many_rooms")
+if reason then
+    return refuse(reason)
+end
+
+commit()
+redis.call("HSET", members, request.user, role)
+redis.call(role == "owner" and "SADD" or "SREM", owned_rooms, request.room)
+emit("role_changed", with_role(MEMBERS), "user", request.user, "role", role)
+return "done"

@@ -1,0 +1,46 @@
+-- A member or an invitation goes. No owner can be removed; an admin only by an owner.
+--
+-- KEYS:
+--   requests       imc:{S}:in                  stream
+--   events         imc:{S}:out                 stream
+--   rooms          imc_rooms:{S}               sorted set
+--   room           imc_rooms:{S}:ROOM          hash
+--   members        imc_members:{S}:ROOM        hash
+--   private_rooms  imc:{S}:private_rooms:USER  set
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--
+-- Returns:
+--   done   the request had its effect, which may be a refusal
+--   gone   it had its effect before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   you_were_removed  to the user
+--   removed           to the other members
+--   refused           to the sender: unknown_room, not_member, admins_only, owner_only, not_in_room, is_owner
+local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
+local entry_id, delivery_chunk = unpack(ARGV)
+--- @include "head"
+--- @include "emit"
+--- @include "room"
+
+redis.call("SCARD", private_rooms) -- is a set
+local user_role = redis.call("HGET", members, request.user)
+local reason = refusal("admin")
+    or (not user_role and "not_in_room")
+    or (user_role == "owner" and "is_owner")
+    or (user_role == "admin" and sender_role ~= "owner" and "owner_only")
+if reason then
+    return refuse(reason)
+end
+
+commit()
+redis.call("HDEL", members, request.user)
+redis.call("HDEL", room, "invitation:" .. request.user)
+redis.call("SREM", private_rooms, request.room)
+emit("you_were_removed", { request.user }, "user", request.user, "role", user_role)
+emit("removed", with_role(MEMBERS), "user", request.user, "role", user_role)
+return "done"

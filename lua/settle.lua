@@ -1,0 +1,66 @@
+-- How an event's deliveries ended. Each recipient counts once, however often an edge reports it. A failure is
+-- kept in undelivered; one that the worker must act on also goes into the in-stream as a receipt.
+--
+-- KEYS:
+--   events       imc:{S}:out            stream
+--   requests     imc:{S}:in             stream
+--   settled      imc:{S}:settled:ENTRY  set
+--   undelivered  imc:{S}:undelivered    stream
+--
+-- ARGV:
+--   entry_id         the event's id in events
+--   complete         1: all recipients are settled now, the event goes
+--   settled_ttl_ms   how long a half-delivered event remembers who answered
+--   undelivered_max  failures kept, about
+--   ...              recipient, status, receipt (1: the worker must act) of each that ended
+--
+-- Returns:
+--   done  recorded
+--   gone  the event was complete before: nothing changed
+local events, requests, settled, undelivered = unpack(KEYS)
+local entry_id, complete, settled_ttl_ms, undelivered_max = unpack(ARGV)
+local outcomes = { unpack(ARGV, 5) }
+settled_ttl_ms, undelivered_max = math.max(1, tonumber(settled_ttl_ms)), math.max(0, tonumber(undelivered_max))
+
+redis.call("XLEN", requests) -- is a stream
+redis.call("XLEN", undelivered)
+redis.call("SCARD", settled) -- is a set
+local entry = redis.call("XRANGE", events, entry_id, entry_id)[1]
+if not entry then
+    return "gone"
+end
+local event = {}
+for i = 1, #entry[2], 2 do
+    event[entry[2][i]] = entry[2][i + 1]
+end
+
+-- The first write: one that Redis takes even when it is full, and after it all the others.
+if complete == "1" then
+    redis.call("XACK", events, "imc", entry_id)
+    redis.call("XDEL", events, entry_id)
+else
+    redis.call("PEXPIRE", settled, settled_ttl_ms)
+end
+for i = 1, #outcomes, 3 do
+    local recipient, status, receipt = outcomes[i], outcomes[i + 1], outcomes[i + 2]
+    if redis.call("SADD", settled, recipient) == 1 and status:sub(1, 1) ~= "2" then
+        local failure = { "event", event.event or "", "from", recipient, "room", event.room or "" }
+        for _, more in ipairs({ "user", event.from or "", "status", status, "of", entry_id }) do
+            failure[#failure + 1] = more
+        end
+        for _, field in ipairs({ "call_id", "at" }) do
+            failure[#failure + 1] = field
+            failure[#failure + 1] = event[field] or ""
+        end
+        redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", unpack(failure))
+        if receipt == "1" then
+            redis.call("XADD", requests, "*", "type", "receipt", "data", event.data or "", unpack(failure))
+        end
+    end
+end
+if complete == "1" then
+    redis.call("DEL", settled)
+else
+    redis.call("PEXPIRE", settled, settled_ttl_ms)
+end
+return "done"
