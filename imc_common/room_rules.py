@@ -1,0 +1,37 @@
+"""Which addresses may be rooms here: the settings `domains`, `room_pattern` and `manager`, in one place."""
+
+from __future__ import annotations
+
+import re
+
+from imc_common.address import domain, split
+from imc_common.settings import Settings
+
+
+class RoomRules:
+    """The rules of one set of settings; the edge asks about To, the command parser about arguments."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._domains = frozenset(settings.domains)
+        self._pattern = re.compile(settings.room_pattern) if settings.room_pattern else None
+        self._manager = settings.manager
+
+    def takes(self, to: str) -> bool:
+        """Whether a request to this address is ours: a room's or the command address's. If not, 404."""
+        return self.serves(to) and (self.is_command_address(to) or self.fits_pattern(to))
+
+    def serves(self, address: str) -> bool:
+        """Whether the address is in a served domain."""
+        return not self._domains or domain(address) in self._domains
+
+    def is_command_address(self, address: str) -> bool:
+        """Whether this is the address that takes commands and has no room (`manager`, in a served domain)."""
+        return split(address)[0] == self._manager and self.serves(address)
+
+    def fits_pattern(self, address: str) -> bool:
+        """Whether the user part may be a room's."""
+        return self._pattern is None or self._pattern.fullmatch(split(address)[0]) is not None
+
+    def must_be_room(self, address: str) -> bool:
+        """Whether the address can only be a room's, never a user's, by `room_pattern`, if there is one."""
+        return self._pattern is not None and self.serves(address) and self.fits_pattern(address)

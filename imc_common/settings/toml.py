@@ -1,0 +1,39 @@
+"""Settings written as TOML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from imc_common.settings.load import Loaded
+from imc_common.settings.model import Settings
+from imc_common.settings.values import masked
+
+
+def effective(loaded: Loaded) -> str:
+    """All settings of a process, one a line, with the source of each; passwords masked."""
+    lines = [f"{name} = {written(name, getattr(loaded.settings, name))}" for name in Settings.model_fields]
+    width = min(max(map(len, lines)), 60)
+    return "\n".join(
+        f"{line:<{width}}  # {loaded.sources[name]}"
+        for name, line in zip(Settings.model_fields, lines, strict=True)
+    )
+
+
+def written(name: str, value: object) -> str:
+    """One value as TOML has it; passwords masked."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Path):
+        return _text(str(value))
+    if isinstance(value, str):
+        return _text(masked(value) if name == "db_url" else value)
+    assert isinstance(value, tuple)  # noqa: S101 # every other setting is a list
+    return "[" + ", ".join(_text(str(item)) for item in value) + "]"
+
+
+def _text(value: str) -> str:
+    """A TOML basic string: JSON's form is one, as long as the character DEL is escaped, too."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
