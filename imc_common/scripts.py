@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from imc_common.errors import ImcError
 
-_INCLUDE = re.compile(r'^--- @include "([a-z_]+)"$', re.MULTILINE)
+_INCLUDE = re.compile(r'^ *--- @include "([a-z_]+)"$', re.MULTILINE)
 
 Command = tuple[str | bytes | int, ...]
 

@@ -8,10 +8,11 @@ local IN_CHARGE = { owner = true, admin = true }
 
 -- The addresses that have one of these roles, without the address `but`.
 local function with_role(roles, but)
-    local found, all = {}, redis.call("HGETALL", members)
+    local found, n, all = {}, 0, redis.call("HGETALL", members)
     for i = 1, #all, 2 do
         if roles[all[i + 1]] and all[i] ~= but then
-            found[#found + 1] = all[i]
+            n = n + 1
+            found[n] = all[i]
         end
     end
     return found
