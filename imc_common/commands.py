@@ -11,7 +11,7 @@ is told in a notice:
 `foreign_domain`    a room in a domain not served here (`domains`); `detail` is the room
 `bad_room`          a room whose user part does not fit `room_pattern`; `detail` is the room
 `no_room`           a message to the command address (`manager`), or a command that names no other room
-`not_a_user`        the user named is the command address, or by its name a room; `detail` is the address
+`not_a_user`        the user named is the command address; `detail` is the address
 ==================  =========================================================================================
 """
 
@@ -141,7 +141,7 @@ class CommandParser:
 
     def _user(self, text: str, to: str) -> str:
         user = _address(text, to)
-        if self._rules.is_command_address(user) or self._rules.must_be_room(user):
+        if self._rules.is_command_address(user):
             raise _RefusedError("not_a_user", user)
         return user
 

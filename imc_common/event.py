@@ -37,8 +37,8 @@ class Event(NamedTuple):
         cls, entry_id: bytes | str, shard: int, fields: Sequence[bytes] | Mapping[bytes, bytes]
     ) -> Event:
         """The event of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
-        get = as_mapping(fields).get
         try:
+            get = as_mapping(fields).get
             return cls(
                 entry_id if isinstance(entry_id, str) else entry_id.decode(),
                 shard,

@@ -111,8 +111,8 @@ class Request(NamedTuple):
     @classmethod
     def from_fields(cls, fields: Sequence[bytes] | Mapping[bytes, bytes]) -> Request:
         """The request of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
-        get = as_mapping(fields).get
         try:
+            get = as_mapping(fields).get
             return cls(
                 get(b"type", b"").decode(),
                 get(b"from", b"").decode(),

@@ -31,7 +31,3 @@ class RoomRules:
     def fits_pattern(self, address: str) -> bool:
         """Whether the user part may be a room's."""
         return self._pattern is None or self._pattern.fullmatch(split(address)[0]) is not None
-
-    def must_be_room(self, address: str) -> bool:
-        """Whether the address can only be a room's, never a user's, by `room_pattern`, if there is one."""
-        return self._pattern is not None and self.serves(address) and self.fits_pattern(address)

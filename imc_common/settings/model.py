@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from imc_common.settings import values
 
@@ -157,6 +157,14 @@ class Settings(BaseModel):
     log_format: Literal["auto", "json", "people"] = Field(
         "auto", description="Form of log lines; auto: for people at a terminal, else JSON."
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`true` is 1 to Python, but somebody who writes it for a number meant another setting."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("it is a boolean")
+        return value
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Keep passwords out of tracebacks and logs."""

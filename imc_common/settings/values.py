@@ -62,14 +62,14 @@ def masked(url: str) -> str:
     scheme, sep, rest = url.partition("://")
     if not sep:
         return url
-    authority, slash, tail = rest.partition("/")
-    if "@" not in authority:  # unix:// has its user part before the path, and no slash between
-        return scheme + sep + _QUERY_PASSWORD.sub(r"\1***", rest)
-    user_info, _, hosts = authority.rpartition("@")
+    # to the last '@' of all: a password with a bare '/' or '?' is wrong, but hidden all the same
+    user_info, at, tail = rest.rpartition("@")
+    tail = _QUERY_PASSWORD.sub(r"\1***", tail)
+    if not at:
+        return scheme + sep + tail
     user, colon, _password = user_info.partition(":")
-    # a URL without the colon carries the password as its only user part in some clients' habit: hide it too
-    user_info = f"{user}:***" if colon else "***"
-    return f"{scheme}{sep}{user_info}@{hosts}{slash}" + _QUERY_PASSWORD.sub(r"\1***", tail)
+    # without a colon it is a user, or in some clients' habit the password: hide it, too
+    return f"{scheme}{sep}{user}:***@{tail}" if colon else f"{scheme}{sep}***@{tail}"
 
 
 def _db_url(url: str) -> str:
@@ -87,11 +87,9 @@ def _db_url(url: str) -> str:
 
 def _words(value: object) -> object:
     """A list given as one text, as environment and command line do: apart by commas or white space."""
-    return (
-        re.split(r"[,\s]+", value.strip(", \t\r\n"))
-        if isinstance(value, str) and value.strip()
-        else value or ()
-    )
+    if not isinstance(value, str):
+        return value
+    return [word for word in re.split(r"[,\s]+", value) if word]
 
 
 def _lines(value: object) -> object:

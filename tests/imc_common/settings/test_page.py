@@ -1,0 +1,40 @@
+"""The reference page of settings."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from imc_common.settings import Settings, load
+from imc_common.settings.page import page
+from imc_common.settings.toml import effective
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_page_is_up_to_date() -> None:
+    """Mend with: python -m imc_common.settings.page > docs/settings.md"""
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page()
+
+
+def test_every_setting_has_a_description_and_says_what_it_takes() -> None:
+    """A row without words would be no documentation."""
+    for row in page().splitlines():
+        if row.startswith("| `"):
+            assert all(cell.strip() for cell in row.replace(r"\|", "").strip("|").split("|")), row
+    assert all(f"| `{name}` |" in page() for name in Settings.model_fields)
+
+
+def test_effective_settings_are_a_file_that_gives_them_again(tmp_path: Path) -> None:
+    """What `imc check` prints can be used as the file, odd characters included."""
+    values = {
+        "sender_prefix": 'a "\\\x7f é',
+        "listen": "udp:[::1]:0",
+        "create_on_join": "false",
+        "lease_ttl": 2,
+    }
+    first = load(None, {}, values).settings
+    written = effective(load(None, {}, values))
+    assert set(tomllib.loads(written)) == set(Settings.model_fields)
+    (tmp_path / "imc.toml").write_text(written)
+    assert load(tmp_path / "imc.toml", {}, {}).settings == first

@@ -1,0 +1,117 @@
+"""Addresses: one spelling for each user and room."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sipmessage import URI
+
+from imc_common import address
+
+USERS = st.text(st.sampled_from("abzAZ09-_.!~*()&=+$,;?/%ü€"), min_size=1, max_size=20).filter(
+    lambda user: "%" not in user
+)
+HOSTS = st.sampled_from(["example.org", "EXAMPLE.org", "127.0.0.1", "[::1]", "[2001:DB8::0:1]", "a.b-c.d."])
+PORTS = st.one_of(st.none(), st.integers(1, 65535))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sip:alice@Example.ORG", "alice@example.org"),
+        ("SIPS:alice@example.org", "alice@example.org"),
+        ("alice@example.org", "alice@example.org"),
+        ("sip:alice:secret@example.org:5070;transport=tcp?subject=x", "alice@example.org:5070"),
+        ("sip:%61lice%2d@example.org", "alice-@example.org"),
+        ("sip:a%3bb%3A@example.org", "a%3Bb%3A@example.org"),
+        ("sip:al;x=1?y@example.org;lr", "al;x=1?y@example.org"),
+        ("sip:alice@[2001:db8:0::1]:05060", "alice@[2001:db8::1]:5060"),
+        ("sip:alice@example.org.", "alice@example.org"),
+        ("jürgen@example.org", "j%C3%BCrgen@example.org"),
+    ],
+)
+def test_equivalent_uris_have_one_address(text: str, expected: str) -> None:
+    """RFC 3261 §19.1.4: escapes of unreserved characters, case of the host and parameters do not matter."""
+    assert address.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "alice",
+        "sip:example.org",
+        "@example.org",
+        "sip:@example.org",
+        "alice@",
+        "alice@exa mple.org",
+        "alice@-example.org",
+        "alice@example..org",
+        "alice@[::1",
+        "alice@[::g]",
+        "alice@[1.2.3.4]",
+        "alice@example.org:0",
+        "alice@example.org:65536",
+        "alice@example.org:+1",
+        "alice@example.org:5060:5060",
+        "al ice@example.org",
+        "al\nice@example.org",
+        "al\x00ice@example.org",
+        'al"ice@example.org',
+        "al%0d%0aice@example.org",
+        "al%22ice@example.org",
+        "al%7Fice@example.org",
+        "al%zzice@example.org",
+        "al{ice}@example.org",
+        "al\u2028ice@example.org",
+        "al\x85ice@example.org",
+        "<sip:alice@example.org>",
+        "a" * 257 + "@example.org",
+    ],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    """A text that is no URI, or would smuggle a control character or quote into one, raises."""
+    with pytest.raises(address.AddressError):
+        address.parse(text)
+
+
+@given(USERS, HOSTS, PORTS)
+def test_an_address_is_its_own_canonical_form(user: str, host: str, port: int | None) -> None:
+    """Parsing a canonical address changes nothing, and both ways to one agree."""
+    first = address.canonical(user, host, port)
+    assert address.parse(first) == first
+    assert address.parse(f"sip:{user}@{host}" + (f":{port}" if port else "")) == first
+
+
+@given(st.text(min_size=1), HOSTS)
+def test_whatever_the_user_part_the_address_is_a_valid_uri(user: str, host: str) -> None:
+    """An independent parser reads ``sip:ADDRESS``, and it is plain ASCII without white space or brackets."""
+    text = address.canonical(user, host)
+    assert text.isascii()
+    assert text.isprintable()
+    assert not set(text.partition("@")[0]) & set(' <>"{}:@')
+    assert URI.parse("sip:" + text).host == text.partition("@")[2]
+
+
+def test_bytes_that_are_no_utf8_become_escapes() -> None:
+    """A codec hands them on as surrogates; each keeps its own escape."""
+    assert address.canonical(b"a\xff".decode("utf-8", "surrogateescape"), "h") == "a%FF@h"
+
+
+def test_a_bare_percent_sign_is_escaped() -> None:
+    """So the address never has an escape that is none."""
+    assert address.canonical("50%", "h") == "50%25@h"
+
+
+def test_a_wrong_ipv6_reference_from_the_wire_loses_its_brackets() -> None:
+    """It can then never equal an address that a person may type."""
+    assert address.canonical("a", "[zz]") == "a@zz"
+
+
+def test_parts_of_an_address() -> None:
+    """User and host[:port] come apart, and the domain is without the port."""
+    assert address.split("alice@[::1]:5060") == ("alice", "[::1]:5060")
+    assert address.domain("alice@[::1]:5060") == "[::1]"
+    assert address.domain("alice@example.org:5060") == "example.org"
+    assert address.domain("alice@example.org") == "example.org"
