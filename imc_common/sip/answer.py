@@ -1,0 +1,65 @@
+"""Responses to a request (RFC 3261 section 8.2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imc_common.sip.errors import SipError
+from imc_common.sip.message import Request
+from imc_common.sip.status import reason_of
+from imc_common.sip.tokens import split_commas
+
+
+def build_response(
+    request: Request,
+    status: int,
+    reason: str | None = None,
+    to_tag: str | None = None,
+    headers: Sequence[tuple[str, str]] = (),
+    *,
+    source: tuple[str, int] | None = None,
+) -> bytes:
+    """The response as it goes on the wire: no body, no Contact.
+
+    Via, From, To, Call-ID and CSeq are copied as far as the request has them, so a bad request can be
+    answered too. ``to_tag`` is put on a To that has none, except in a 100 (section 8.2.6.2). ``source``,
+    where the request came from, goes into the topmost Via as ``received`` and ``rport`` (section 18.2.1,
+    RFC 3581). ``headers`` come last; their values must hold no CR or LF.
+    """
+    lines = [f"SIP/2.0 {status} {reason_of(status) if reason is None else reason}"]
+    vias = request.headers.get_all("Via")
+    if source is not None:
+        vias = [*_mark_source(request, vias[0], source), *vias[1:]]
+    lines += [f"Via: {via}" for via in vias]
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        value = request.headers.get(name)
+        if value is None:
+            continue
+        if name == "To" and to_tag is not None and status != 100 and not _has_tag(request):
+            value = f"{value};tag={to_tag}"
+        lines.append(f"{name}: {value}")
+    if status == 100 and "Timestamp" in request.headers:
+        lines.append(f"Timestamp: {request.headers.get('Timestamp')}")
+    for name, value in headers:
+        lines.append(f"{name}: {value}")
+    lines.append("Content-Length: 0\r\n\r\n")
+    return "\r\n".join(lines).encode(errors="surrogateescape")
+
+
+def _mark_source(request: Request, line: str, source: tuple[str, int]) -> list[str]:
+    try:
+        top = request.via
+        marked = top.seen_from(*source)
+        if marked is top:
+            return [line]
+        return [str(marked), *split_commas(line)[1:]]
+    except (SipError, ValueError):
+        return [line]
+
+
+def _has_tag(request: Request) -> bool:
+    """Whether To has a tag; True for a To that cannot be read, which is copied as it is."""
+    try:
+        return request.to.tag is not None
+    except SipError:
+        return True

@@ -1,0 +1,32 @@
+"""CSeq (RFC 3261 section 20.16)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from imc_common.sip.grammar import TOKEN
+
+_CSEQ = re.compile(rf"([0-9]{{1,10}}+)[ \t]++({TOKEN})").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class CSeq:
+    """Sequence number, below 2**31 (section 8.1.1.5), and method."""
+
+    number: int
+    method: str
+
+    @classmethod
+    def parse(cls, text: str) -> CSeq:
+        """The value that ``text`` wholly is. Raises ValueError."""
+        match = _CSEQ(text)
+        if match is None:
+            raise ValueError("malformed CSeq")
+        number = int(match[1])
+        if number >= 1 << 31:
+            raise ValueError("CSeq number not below 2**31")
+        return cls(number, match[2])
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.method}"

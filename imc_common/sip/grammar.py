@@ -1,0 +1,47 @@
+"""Pieces of RFC 3261 section 25.1 as regular expressions that cannot run away.
+
+Every repeat is possessive (``++``, ``*+``, ``?+``): the matcher never goes back into one, so a match costs
+time linear in its input, whatever the peer sends. A test walks all patterns of the codec and holds them to
+it. Classes are spelled out in ASCII: ``\\d``, ``\\w`` and ``\\s`` also take what is no digit, letter or blank
+in SIP.
+"""
+
+from __future__ import annotations
+
+import re
+
+TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105  the grammar's token, no secret
+WS = r"[ \t]*+"
+QUOTED = r'"(?:[^"\\]++|\\[^\r\n])*+"'
+HEX = r"[0-9A-Fa-f]"
+ESCAPED = rf"%{HEX}{{2}}+"
+UNRESERVED = r"A-Za-z0-9\-_.!~*'()"
+
+GEN_VALUE = rf"(?:[A-Za-z0-9\-.!%*_+`'~\[\]:]++|{QUOTED})"
+"""``gen-value``: token, host (IPv6 in brackets or, as in ``received``, without), or quoted string."""
+
+PARAM = re.compile(rf"{WS};{WS}({TOKEN})(?:{WS}={WS}({GEN_VALUE}))?+{WS}")
+
+token = re.compile(TOKEN).fullmatch
+quoted = re.compile(QUOTED).fullmatch
+
+
+def unquote(text: str) -> str:
+    """The content of a quoted string, escapes undone (``quoted-pair``); other text as it is."""
+    if not text.startswith('"'):
+        return text
+    inner = text[1:-1]
+    if "\\" not in inner:
+        return inner
+    return _QUOTED_PAIR.sub(r"\1", inner)
+
+
+def quote(text: str) -> str:
+    """The text as a quoted string. Raises ValueError for what no quoted string can hold (CR, LF)."""
+    if "\r" in text or "\n" in text:
+        raise ValueError("a quoted string holds neither CR nor LF (RFC 3261 section 25.1)")
+    return '"' + _TO_ESCAPE.sub(r"\\\g<0>", text) + '"'
+
+
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_TO_ESCAPE = re.compile(r"[\"\\\x00-\x08\x0b-\x1f\x7f]")

@@ -1,0 +1,170 @@
+"""Start line and header fields: everything before the body (RFC 3261 section 7)."""
+
+from __future__ import annotations
+
+import re
+
+from imc_common.sip.grammar import TOKEN
+from imc_common.sip.header_names import SPELLINGS, key, long_name
+from imc_common.sip.headers import Headers
+from imc_common.sip.limits import Limits
+from imc_common.sip.number import decimal
+from imc_common.sip.start_line import RequestLine, StatusLine, parse_start_line
+
+_TOKEN = re.compile(TOKEN).fullmatch
+_CONTROLS = bytes(sorted({*range(32), 127} - {0x09, 0x0A, 0x0D}))
+# What other programs take for the end of a line, though it is none in SIP: a way to smuggle headers.
+_LINE_BREAKERS = re.compile("[\x80-\x9f\u2028\u2029]").search
+_BLANKED = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), " ")
+
+Fault = tuple[int, str]
+
+
+class Head:
+    """What stands before the body, with the first fault found in it.
+
+    A fault does not stop the reading: the answer needs Via, From, To, Call-ID and CSeq of the bad request.
+    """
+
+    __slots__ = ("content_length", "fatal", "fault", "headers", "start")
+
+    def __init__(self, start: RequestLine | StatusLine | None, headers: Headers, fault: Fault | None) -> None:
+        self.start = start
+        self.headers = headers
+        self.fault = fault
+        self.fatal = False
+        self.content_length: int | None = None
+
+    def read_content_length(self, limits: Limits) -> None:
+        """Exactly one value of plain digits; what is in doubt cannot frame a stream (section 18.3)."""
+        values = self.headers.get_all("Content-Length")
+        if not values:
+            return
+        number = decimal(values[0], 9_999_999_999)
+        if len(values) > 1 or number is None:
+            self.fail(400, "Malformed Content-Length header", fatal=True)
+        elif number > limits.body:
+            self.fail(413, "Request Entity Too Large", fatal=True)
+        else:
+            self.content_length = number
+
+    def fail(self, status: int, reason: str, *, fatal: bool = False) -> None:
+        """Notes a fault; the first one stays."""
+        if self.fault is None:
+            self.fault = (status, reason)
+        self.fatal = self.fatal or fatal
+
+
+def parse_head(data: bytes, limits: Limits) -> Head:
+    """Reads start line and header fields; ``data`` ends before the empty line, and may be cut off there."""
+    fault: Fault | None = None
+    if len(data) > limits.head:
+        fault = (513, "Header Block Too Large")
+        data = data[: limits.head].rpartition(b"\r\n")[0]
+    text, text_fault = _decode(data)
+    lines = text.split("\r\n")
+    start = parse_start_line(lines[0])
+    if isinstance(start, RequestLine):
+        fault = _check_request_line(start, limits) or fault
+    fault = fault or text_fault
+    del lines[0]
+    if "\r\n " in text or "\r\n\t" in text:
+        lines = _unfold(lines)
+    if len(data) > limits.header and max(map(len, lines), default=0) > limits.header:
+        fault = fault or (513, "Header Field Too Large")
+    if len(lines) > limits.headers:
+        fault = fault or (513, "Too Many Header Fields")
+        del lines[limits.headers :]
+    headers, line_fault = _read_fields(lines)
+    head = Head(start, headers, fault or line_fault)
+    head.read_content_length(limits)
+    return head
+
+
+def _check_request_line(start: RequestLine, limits: Limits) -> Fault | None:
+    if not start.well_formed:
+        return (400, "Malformed Request-Line")
+    if len(start.uri) > limits.uri:
+        return (414, "Request-URI Too Long")
+    if len(start.method) > limits.method:
+        return (400, "Method Name Too Long")
+    return None
+
+
+def _decode(data: bytes) -> tuple[str, Fault | None]:
+    """The text, made harmless where it has a fault: control characters become blanks."""
+    fault: Fault | None = None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode(errors="surrogateescape")
+        fault = (400, "Invalid UTF-8 in Header")
+    ends = text.count("\r\n")
+    if text.count("\r") != ends or text.count("\n") != ends:
+        fault = (400, "Bare CR or LF in Header")
+    elif (not text.isascii() and _LINE_BREAKERS(text)) or (
+        len(data.translate(None, _CONTROLS)) != len(data) and _has_raw_control(text)
+    ):
+        fault = (400, "Control Character in Header")
+    if fault is not None:
+        text = "\r\n".join([line.translate(_BLANKED) for line in text.split("\r\n")])
+    return text, fault
+
+
+def _has_raw_control(text: str) -> bool:
+    """Whether a control character stands anywhere but behind a backslash in a quoted string.
+
+    There ``quoted-pair`` allows it (RFC 4475 section 3.1.1.2 sends BEL, NUL and DEL so).
+    """
+    quoted = escaped = False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif character == "\r":
+            # A field's end also ends what its sender forgot to close; a folded one may go on.
+            quoted = False
+        elif character == '"':
+            quoted = not quoted
+        elif character == "\\" and quoted:
+            escaped = True
+        elif (character < " " and character not in "\t\n") or character == "\x7f":
+            return True
+    return False
+
+
+def _unfold(lines: list[str]) -> list[str]:
+    """Joins continuation lines to the line before, with one blank (section 7.3.1)."""
+    whole: list[list[str]] = []
+    for line in lines:
+        if line[:1] in {" ", "\t"} and whole:
+            whole[-1].append(line.strip(" \t"))
+        else:
+            whole.append([line])
+    return [pieces[0] if len(pieces) == 1 else " ".join(pieces) for pieces in whole]
+
+
+def _read_fields(lines: list[str]) -> tuple[Headers, Fault | None]:
+    fault: Fault | None = None
+    items: list[tuple[str, str]] = []
+    index: dict[str, list[str]] = {}
+    for line in lines:
+        raw, colon, value = line.partition(":")
+        name = SPELLINGS.get(raw, "")
+        folded = name
+        if not name:
+            raw = raw.rstrip(" \t")
+            if not colon or _TOKEN(raw) is None:
+                fault = fault or (400, "Malformed Header Field")
+                continue
+            name, folded = long_name(raw), key(raw)
+        elif not colon:
+            fault = fault or (400, "Malformed Header Field")
+            continue
+        value = value.strip(" \t")
+        items.append((name, value))
+        values = index.get(folded)
+        if values is None:
+            index[folded] = [value]
+        else:
+            values.append(value)
+    return Headers.from_parser(items, index), fault

@@ -1,0 +1,47 @@
+"""Hosts of URIs and Vias (RFC 3261 section 25.1, ``host``; RFC 5118 for IPv6)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+
+from imc_common.sip.grammar import HEX
+
+HOST = rf"[A-Za-z0-9_.\-]++|\[(?:{HEX}|[:.])++\]"
+"""What a host looks like; ``check_host`` says whether it is one."""
+
+# A name's last label starts with a letter; so "127.1", "0x7f000001" and "2130706433", which resolvers take
+# for 127.0.0.1, are no hosts. The underscore is no letter of DNS but one of container networks.
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_\-]*+"
+_NAME = re.compile(rf"(?:{_LABEL}\.(?=[A-Za-z0-9_]))*+[A-Za-z_][A-Za-z0-9_\-]*+\.?+").fullmatch
+
+
+@lru_cache(maxsize=1024)
+def check_host(text: str) -> str | None:
+    """The host in lower case, IPv6 still in its brackets; None if it is neither name nor address."""
+    if text[0] == "[":
+        return text.lower() if is_ipv6(text[1:-1]) else None
+    if _NAME(text):
+        return text.lower()
+    return text if is_ipv4(text) else None
+
+
+def is_ipv4(text: str) -> bool:
+    """Whether the text is an IPv4 address of four decimal octets."""
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_ipv6(text: str) -> bool:
+    """Whether the text is an IPv6 address, without brackets and zone."""
+    if "%" in text:
+        return False
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,165 @@
+"""Requests and responses, and their headers as values (RFC 3261 section 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from imc_common.sip.cseq import CSeq
+from imc_common.sip.date import parse_date
+from imc_common.sip.errors import SipError
+from imc_common.sip.headers import Headers
+from imc_common.sip.lazy import lazy
+from imc_common.sip.media_type import MediaType
+from imc_common.sip.name_addr import NameAddr
+from imc_common.sip.number import decimal
+from imc_common.sip.tokens import split_commas
+from imc_common.sip.uri import Uri
+from imc_common.sip.via import Via
+
+
+@dataclass(frozen=True)
+class Message:
+    """What requests and responses share.
+
+    Headers are looked at when they are asked for. An accessor whose header is missing where it must not be,
+    or malformed, raises SipError (400) with a reason that names it.
+    """
+
+    headers: Headers = field(kw_only=True, default=Headers())
+    body: bytes = field(kw_only=True, default=b"")
+
+    @lazy
+    def via(self) -> Via:
+        """The topmost Via."""
+        value = self._needed("Via")
+        try:
+            return Via.parse(split_commas(value)[0] if "," in value else value)
+        except ValueError:
+            raise SipError(400, "Malformed Via header") from None
+
+    @lazy
+    def vias(self) -> list[Via]:
+        """All Vias, the topmost first, from however many lines."""
+        try:
+            return [Via.parse(part) for value in self.headers.get_all("Via") for part in split_commas(value)]
+        except ValueError:
+            raise SipError(400, "Malformed Via header") from None
+
+    @lazy
+    def from_(self) -> NameAddr:
+        """From."""
+        return self._name_addr("From")
+
+    @lazy
+    def to(self) -> NameAddr:
+        """To."""
+        return self._name_addr("To")
+
+    @lazy
+    def call_id(self) -> str:
+        """Call-ID, as it came: it is compared byte by byte (section 8.1.1.4)."""
+        value = self._needed("Call-ID")
+        if not value or " " in value or "\t" in value or not value.isascii():
+            raise SipError(400, "Malformed Call-ID header")
+        return value
+
+    @lazy
+    def cseq(self) -> CSeq:
+        """CSeq."""
+        value = self._needed("CSeq")
+        try:
+            return CSeq.parse(value)
+        except ValueError:
+            raise SipError(400, "Malformed CSeq header") from None
+
+    @lazy
+    def content_type(self) -> MediaType | None:
+        """Content-Type, None if there is none."""
+        value = self.headers.get("Content-Type")
+        if value is None:
+            return None
+        try:
+            return MediaType.parse(value)
+        except ValueError:
+            raise SipError(400, "Malformed Content-Type header") from None
+
+    @lazy
+    def date(self) -> datetime | None:
+        """Date; None if there is none or it is no date in GMT (RFC 4475 section 3.1.2.12: ignore it)."""
+        value = self.headers.get("Date")
+        return None if value is None else parse_date(value)
+
+    def tokens(self, name: str) -> list[str]:
+        """The members of a header that is a list of tokens (Require, Supported, ...), all lines together."""
+        return [
+            part
+            for value in self.headers.get_all(name)
+            for raw in value.split(",")
+            if (part := raw.strip(" \t"))
+        ]
+
+    def _needed(self, name: str) -> str:
+        value = self.headers.get(name)
+        if value is None:
+            raise SipError(400, f"Missing {name} header")
+        return value
+
+    def _name_addr(self, name: str) -> NameAddr:
+        try:
+            return NameAddr.parse(self._needed(name))
+        except ValueError:
+            raise SipError(400, f"Malformed {name} header") from None
+
+    def _number(self, name: str, maximum: int) -> int | None:
+        value = self.headers.get(name)
+        if value is None:
+            return None
+        number = decimal(value, maximum)
+        if number is None:
+            raise SipError(400, f"Malformed {name} header")
+        return number
+
+
+@dataclass(frozen=True)
+class Request(Message):
+    """A request; ``uri`` is the Request-URI as it came, ``target`` the same as a value."""
+
+    method: str
+    uri: str
+    version: str = field(kw_only=True, default="SIP/2.0")
+
+    @lazy
+    def target(self) -> Uri:
+        """The Request-URI."""
+        try:
+            return Uri.parse(self.uri)
+        except ValueError:
+            raise SipError(400, "Malformed Request-URI") from None
+
+    @lazy
+    def max_forwards(self) -> int | None:
+        """Max-Forwards, at most 255; None if there is none (elements of RFC 2543 send none)."""
+        return self._number("Max-Forwards", 255)
+
+    @lazy
+    def expires(self) -> int | None:
+        """Expires in seconds, None if there is none (RFC 3428 section 7)."""
+        return self._number("Expires", 0xFFFF_FFFF)
+
+    def to_bytes(self) -> bytes:
+        """The request as it goes on the wire; headers as they are, nothing added."""
+        return f"{self.method} {self.uri} {self.version}\r\n{self.headers}\r\n".encode() + self.body
+
+
+@dataclass(frozen=True)
+class Response(Message):
+    """A response."""
+
+    status: int
+    reason: str = ""
+    version: str = field(kw_only=True, default="SIP/2.0")
+
+    def to_bytes(self) -> bytes:
+        """The response as it goes on the wire; headers as they are, nothing added."""
+        return f"{self.version} {self.status:03} {self.reason}\r\n{self.headers}\r\n".encode() + self.body

@@ -1,0 +1,54 @@
+"""``name-addr`` and ``addr-spec`` with parameters: From, To, Contact, Route (RFC 3261 section 20.10)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from imc_common.sip.grammar import QUOTED, TOKEN, WS, quote, unquote
+from imc_common.sip.params import Params, find, parse_params, print_params
+from imc_common.sip.uri import Uri
+
+_WITH_BRACKETS = re.compile(
+    rf"(?:({QUOTED})|((?:{TOKEN}[ \t]*+)*+)){WS}<([^<>\"]++)>({WS}(?:;.*+)?+)", re.DOTALL
+).fullmatch
+# Without brackets a semicolon starts the header's parameters; comma and question mark must not be there.
+_BARE = re.compile(r"([^;,?<>\" \t]++)([ \t]*+(?:;.*+)?+)", re.DOTALL).fullmatch
+_WORDS = re.compile(rf"(?:{TOKEN}(?: (?=[^ ]))?+)++").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class NameAddr:
+    """A URI with display name (unquoted, empty if none) and header parameters."""
+
+    uri: Uri
+    display_name: str = ""
+    params: Params = ()
+
+    @classmethod
+    def parse(cls, text: str) -> NameAddr:
+        """The value that ``text`` wholly is. Raises ValueError."""
+        match = _WITH_BRACKETS(text)
+        if match is not None:
+            quoted, words, uri, params = match.groups()
+            name = unquote(quoted) if quoted else " ".join(words.split())
+            return cls(Uri.parse(uri), name, parse_params(params.strip(" \t")))
+        match = _BARE(text)
+        if match is None:
+            raise ValueError("malformed address")
+        return cls(Uri.parse(match[1]), "", parse_params(match[2].strip(" \t")))
+
+    def __str__(self) -> str:
+        name = self.display_name
+        if not name:
+            shown = ""
+        elif _WORDS(name):
+            shown = f"{name} "
+        else:
+            shown = f"{quote(name)} "
+        return f"{shown}<{self.uri}>{print_params(self.params)}"
+
+    @property
+    def tag(self) -> str | None:
+        """The ``tag`` parameter (RFC 3261 section 19.3)."""
+        return find(self.params, "tag")

@@ -1,0 +1,46 @@
+"""Parameters of header values: ``;name=value`` (RFC 3261 sections 7.3.1 and 25.1, ``generic-param``)."""
+
+from __future__ import annotations
+
+from imc_common.sip.grammar import PARAM
+
+Params = tuple[tuple[str, str | None], ...]
+"""Names in lower case, values as written (quotes kept), None for a parameter without ``=``."""
+
+_match = PARAM.match
+
+
+def parse_params(text: str) -> Params:
+    """Parameters that fill ``text`` wholly. Raises ValueError for anything else and for a repeated name."""
+    if not text:
+        return ()
+    found: dict[str, str | None] = {}
+    position, end = 0, len(text)
+    while position < end:
+        match = _match(text, position)
+        if match is None:
+            raise ValueError("malformed parameter")
+        name = match[1].lower()
+        if name in found:
+            raise ValueError("repeated parameter")
+        found[name] = match[2]
+        position = match.end()
+    return tuple(found.items())
+
+
+def print_params(params: Params) -> str:
+    """The parameters as they go on the wire, each with its semicolon."""
+    return "".join([f";{name}" if value is None else f";{name}={value}" for name, value in params])
+
+
+def find(params: Params, name: str) -> str | None:
+    """The value of a parameter, None if it is not there (or has no value); ``name`` in lower case."""
+    for key, value in params:
+        if key == name:
+            return value
+    return None
+
+
+def has(params: Params, name: str) -> bool:
+    """Whether the parameter is there, with or without a value; ``name`` in lower case."""
+    return any(key == name for key, _ in params)

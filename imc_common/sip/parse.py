@@ -1,0 +1,58 @@
+"""Bytes of one whole message to a value (RFC 3261 sections 7 and 18.3)."""
+
+from __future__ import annotations
+
+from imc_common.sip.errors import SipParseError
+from imc_common.sip.head import Head, parse_head
+from imc_common.sip.limits import DEFAULT, Limits
+from imc_common.sip.message import Request, Response
+from imc_common.sip.start_line import RequestLine
+
+
+def parse_message(data: bytes, *, stream: bool = False, limits: Limits = DEFAULT) -> Request | Response:
+    """The message that ``data`` holds: a datagram, or with ``stream`` one message as cut from a stream.
+
+    Only syntax and sizes are looked at here, ``validate_request`` does the rest. Empty lines in front are
+    skipped (section 7.5). Without Content-Length the body ends with the datagram; what comes after a
+    Content-Length's worth of bytes is dropped (section 18.3). On a stream Content-Length is mandatory.
+
+    Raises SipParseError, whose ``request`` says whether and what to answer.
+    """
+    begin = 0
+    while data.startswith(b"\r\n", begin):
+        begin += 2
+    end = data.find(b"\r\n\r\n", begin)
+    if end < 0:
+        head = parse_head(data[begin:].removesuffix(b"\r\n"), limits)
+        head.fail(400, "Missing Empty Line After Headers", fatal=True)
+        return finish(head, b"")
+    head = parse_head(data[begin:end], limits)
+    if len(data) - begin > limits.message:
+        head.fail(513, "Message Too Large")
+    body = data[end + 4 :]
+    length = head.content_length
+    if length is not None:
+        if len(body) < length:
+            head.fail(400, "Body Shorter Than Content-Length")
+        body = body[:length]
+    elif stream:
+        head.fail(400, "Missing Content-Length Header", fatal=True)
+    elif len(body) > limits.body:
+        head.fail(413, "Request Entity Too Large")
+    return finish(head, body)
+
+
+def finish(head: Head, body: bytes) -> Request | Response:
+    """The message of this head and body. Raises SipParseError if the head has a fault."""
+    start, fault = head.start, head.fault
+    if isinstance(start, RequestLine):
+        request = Request(start.method, start.uri, version=start.version, headers=head.headers, body=body)
+        if fault is None:
+            return request
+        answerable = request if request.method != "ACK" and "Via" in request.headers else None
+        raise SipParseError(*fault, answerable, fatal=head.fatal)
+    if start is None:
+        raise SipParseError(400, "Malformed Start Line", fatal=head.fatal or head.content_length is None)
+    if fault is not None:
+        raise SipParseError(*fault, fatal=head.fatal)
+    return Response(start.status, start.reason, headers=head.headers, body=body)

@@ -1,0 +1,73 @@
+"""What every request has to fulfil before anybody acts on it (RFC 3261 sections 8.1.1, 8.2 and 16.3)."""
+
+from __future__ import annotations
+
+from imc_common.sip.errors import SipError
+from imc_common.sip.header_names import SINGLE
+from imc_common.sip.limits import DEFAULT, Limits
+from imc_common.sip.message import Request, Response
+from imc_common.sip.name_addr import NameAddr
+from imc_common.sip.tokens import split_commas
+
+_MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
+
+
+def validate_request(request: Request, *, limits: Limits = DEFAULT) -> None:
+    """Raises SipError with the answer's status and reason; returns if the request can be worked on.
+
+    Method, Require and content are not judged: that depends on what the element offers.
+    """
+    if request.version != "SIP/2.0":
+        raise SipError(505, "Version Not Supported")
+    _check_presence(request)
+    # The accessors raise by themselves.
+    request.via  # noqa: B018
+    _check_vias(request, limits)
+    request.from_, request.to, request.call_id, request.max_forwards, request.expires  # noqa: B018
+    if request.cseq.method != request.method:
+        raise SipError(400, "CSeq Method Does Not Match Request Method")
+    target = request.target
+    if not target.is_sip:
+        raise SipError(416, "Unsupported URI Scheme")
+    if target.headers:
+        # Section 19.1.1: no header component in a Request-URI; RFC 4475 section 3.1.2.11 (escruri).
+        raise SipError(400, "Header Component in Request-URI")
+    if request.body and request.content_type is None:
+        # Section 20.15: Content-Type MUST be present if the body is not empty.
+        raise SipError(400, "Missing Content-Type header")
+    _check_contacts(request)
+
+
+def validate_response(response: Response) -> None:
+    """Raises SipError if the response cannot be matched to anything; the caller drops it in silence."""
+    _check_presence(response)
+    response.via, response.from_, response.to, response.call_id, response.cseq  # noqa: B018
+
+
+def _check_presence(message: Request | Response) -> None:
+    index = message.headers
+    for name in _MANDATORY:
+        if name not in index:
+            raise SipError(400, f"Missing {name} header")
+    for name in SINGLE:
+        if len(index.get_all(name)) > 1:
+            raise SipError(400, f"Repeated {name} header")
+
+
+def _check_vias(request: Request, limits: Limits) -> None:
+    lines = request.headers.get_all("Via")
+    count = len(lines) + sum(line.count(",") for line in lines)
+    if count > limits.vias:
+        raise SipError(513, "Too Many Via Values")
+
+
+def _check_contacts(request: Request) -> None:
+    """Contact means nothing to a MESSAGE, but a malformed one is a malformed request (RFC 4475 regbadct)."""
+    for line in request.headers.get_all("Contact"):
+        if line == "*":
+            continue
+        try:
+            for value in split_commas(line):
+                NameAddr.parse(value)
+        except ValueError:
+            raise SipError(400, "Malformed Contact header") from None

@@ -1,0 +1,103 @@
+"""Via (RFC 3261 sections 18.2 and 20.42, RFC 3581)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from imc_common.sip.grammar import TOKEN, WS
+from imc_common.sip.host import HOST, is_ipv6
+from imc_common.sip.params import Params, find, has, parse_params, print_params
+
+_VIA = re.compile(
+    rf"[sS][iI][pP]{WS}/{WS}2\.0{WS}/{WS}({TOKEN})[ \t]++"
+    rf"({HOST})(?:{WS}:{WS}([0-9]{{1,5}}+))?+({WS}(?:;.*+)?+)",
+    re.DOTALL,
+).fullmatch
+_TOKEN = re.compile(TOKEN).fullmatch
+
+MAGIC_COOKIE = "z9hG4bK"
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One hop: transport in upper case, sent-by host (as written, IPv6 in brackets), port, parameters.
+
+    The host may also be a name that no URI could have (a container's id): nobody resolves it, answers go
+    to where the request came from.
+    """
+
+    transport: str
+    host: str
+    port: int | None = None
+    params: Params = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Via:
+        """The value that ``text`` wholly is. Raises ValueError."""
+        match = _VIA(text)
+        if match is None:
+            raise ValueError("malformed Via")
+        transport, host, port, params = match.groups()
+        number = None if port is None else int(port)
+        if number is not None and not 0 < number <= 65_535:
+            raise ValueError("Via port out of range")
+        if host[0] == "[" and not is_ipv6(host[1:-1]):
+            raise ValueError("malformed Via host")
+        via = cls(transport.upper(), host, number, parse_params(params.strip(" \t")))
+        branch = via.branch
+        if branch is not None and _TOKEN(branch) is None:
+            raise ValueError("malformed branch")
+        return via
+
+    def __str__(self) -> str:
+        place = self.host if self.port is None else f"{self.host}:{self.port}"
+        return f"SIP/2.0/{self.transport} {place}{print_params(self.params)}"
+
+    @property
+    def sent_by(self) -> str:
+        """``host[:port]`` in lower case: with branch and method a server transaction's key (17.2.3)."""
+        host = self.host.lower()
+        return host if self.port is None else f"{host}:{self.port}"
+
+    @property
+    def branch(self) -> str | None:
+        """The ``branch`` parameter, None if there is none."""
+        return find(self.params, "branch")
+
+    @property
+    def has_cookie(self) -> bool:
+        """Whether the branch is one of RFC 3261; a bare cookie is not (RFC 4475 section 3.2.1)."""
+        branch = self.branch
+        return branch is not None and branch.startswith(MAGIC_COOKIE) and len(branch) > len(MAGIC_COOKIE)
+
+    @property
+    def received(self) -> str | None:
+        """The ``received`` parameter, brackets of IPv6 removed."""
+        value = find(self.params, "received")
+        return None if value is None else value.strip("[]")
+
+    @property
+    def rport(self) -> int | None:
+        """The value of ``rport``, None if it is absent, empty or no port."""
+        value = find(self.params, "rport")
+        return (
+            int(value)
+            if value is not None and value.isascii() and value.isdigit() and len(value) < 6
+            else None
+        )
+
+    def seen_from(self, host: str, port: int) -> Via:
+        """This Via as the server stores it: with ``received`` and ``rport`` for the packet's source.
+
+        ``received`` where sent-by is not that address (section 18.2.1) or ``rport`` is asked for; ``rport``
+        only if asked for (RFC 3581 section 4). ``host`` is an address without brackets.
+        """
+        wants_port = has(self.params, "rport")
+        if not wants_port and self.host.strip("[]") == host and "received" not in dict(self.params):
+            return self
+        kept = [(name, value) for name, value in self.params if name not in {"received", "rport"}]
+        kept.append(("received", host))
+        if wants_port:
+            kept.append(("rport", str(port)))
+        return Via(self.transport, self.host, self.port, tuple(kept))

@@ -1,0 +1,1 @@
+"""Tests of the SIP codec, file by file."""

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+import pytest
+import sipmessage
+from hypothesis import given
+
+from imc_common.sip import Limits, Request, Response, SipParseError, parse_message, validate_request
+from tests.imc_common.sip.samples import message
+from tests.imc_common.sip.strategies import requests, simple_requests
+
+
+def parsed(data: bytes, **options: bool) -> Request:
+    """The request that these bytes hold."""
+    request = parse_message(data, **options)
+    assert isinstance(request, Request)
+    return request
+
+
+def fault_of(data: bytes, *, stream: bool = False, limits: Limits | None = None) -> SipParseError:
+    """The error these bytes raise."""
+    with pytest.raises(SipParseError) as caught:
+        parse_message(data, stream=stream, limits=limits or Limits())
+    return caught.value
+
+
+@given(requests())
+def test_a_valid_request_prints_and_parses_back_the_same(data: bytes) -> None:
+    """What was parsed and printed is equal when parsed again, value by value."""
+    request = parsed(data)
+    validate_request(request)
+    again = parsed(request.to_bytes())
+    assert again == request
+    assert str(again.from_) == str(request.from_)
+    assert again.vias == request.vias
+
+
+@given(simple_requests())
+def test_sipmessage_reads_the_same(data: bytes) -> None:
+    """An independent parser finds the same values in a valid request."""
+    request = parsed(data)
+    validate_request(request)
+    other = sipmessage.Message.parse(data)
+    assert isinstance(other, sipmessage.Request)
+    assert (other.method, other.body) == (request.method, request.body)
+    assert (other.call_id, other.max_forwards) == (request.call_id, request.max_forwards)
+    assert (other.cseq.sequence, other.cseq.method) == (request.cseq.number, request.cseq.method)
+    assert [str(via) for via in other.via] == [str(via) for via in request.vias]
+    for theirs, ours in ((other.from_address, request.from_), (other.to_address, request.to)):
+        assert (theirs.name, theirs.parameters.get("tag")) == (ours.display_name, ours.tag)
+        assert (theirs.uri.host.lower(), theirs.uri.port) == (ours.uri.host, ours.uri.port)
+        assert theirs.uri.user == unquote(ours.uri.user or "")
+
+
+def test_compact_names_and_folded_lines_are_made_long_and_whole() -> None:
+    """Sections 7.3.1 and 7.3.3: ``v``, ``f`` ... are the long names; a line may go on after a blank."""
+    data = message().replace(b"Via:", b"v :").replace(b"From: Alice", b"f:\r\n\tAlice\r\n ")
+    request = parsed(data)
+    assert request.from_.display_name == "Alice"
+    assert request.headers.get("via") == request.headers.get("v")
+
+
+def test_empty_lines_before_the_start_line_are_skipped() -> None:
+    """Section 7.5: a server ignores CRLF in front of a request."""
+    assert parsed(b"\r\n\r\n" + message()).method == "MESSAGE"
+
+
+def test_octets_after_content_length_are_dropped() -> None:
+    """Section 18.3: what comes in a datagram after the body is discarded."""
+    assert parsed(message(body=b"Hello, trailing")).body == b"Hello"
+
+
+def test_without_content_length_the_datagram_ends_the_body() -> None:
+    """Section 18.3: over UDP the body may go on to the end of the packet."""
+    assert parsed(message(without="Content-Length", body=b"all of it")).body == b"all of it"
+
+
+def test_a_response_is_parsed_with_or_without_reason_phrase() -> None:
+    """Section 7.2: the phrase may be empty."""
+    for line, reason in (("SIP/2.0 200 OK", "OK"), ("SIP/2.0 200 ", ""), ("SIP/2.0 200", "")):
+        response = parse_message(message(line=line))
+        assert isinstance(response, Response)
+        assert (response.status, response.reason) == (200, reason)
+
+
+@pytest.mark.parametrize(
+    "length", ["-1", "+10", "1_0", "\uff11\uff10", "9" * 5000, "", "5, 5", "5 5", "0x5", "5;a"]
+)
+def test_a_content_length_that_is_no_plain_number_is_refused(length: str) -> None:
+    """``int()`` would take some of these; a stream cannot go on after any of them."""
+    fault = fault_of(message(content_length=length))
+    assert fault.status in {400, 513}
+    assert fault.request is not None
+    assert fault.fatal or fault.status == 513
+
+
+def test_two_content_lengths_are_refused_even_when_equal() -> None:
+    """RFC 4475 section 3.3.9 (mcl01): framing must not be a guess."""
+    fault = fault_of(message(content_length=["5", "5"]))
+    assert (fault.status, fault.fatal) == (400, True)
+
+
+def test_a_stream_needs_content_length() -> None:
+    """Section 18.3: mandatory on TCP and TLS."""
+    assert fault_of(message(without="Content-Length"), stream=True).fatal
+
+
+def test_a_datagram_shorter_than_its_content_length_is_refused() -> None:
+    """Section 18.3: a server answers 400 to a request whose body is cut off."""
+    assert fault_of(message(content_length="100")).status == 400
+
+
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x01", "\x0b", "\x0c", "\x1c", "\x7f", "\x85", "\u2028", "\u2029"]
+)
+@pytest.mark.parametrize("place", ["To", "Subject"])
+def test_control_characters_and_foreign_line_ends_are_refused(character: str, place: str) -> None:
+    """Some readers take them for line ends: a way to smuggle headers."""
+    data = message(**{place.lower(): f"<sip:chat-000@example.org>;a=b{character}Evil: yes"})
+    assert fault_of(data).status == 400
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_bare_cr_and_bare_lf_end_no_line(end: str) -> None:
+    """Only CRLF does; the answer to such a request repeats neither."""
+    fault = fault_of(message(subject=f"a{end}Evil: yes"))
+    assert fault.status == 400
+    assert fault.request is not None
+    assert all(end not in value for _, value in fault.request.headers)
+
+
+def test_escaped_control_characters_in_quotes_are_allowed() -> None:
+    """``quoted-pair`` of section 25.1; RFC 4475 section 3.1.1.2 sends them."""
+    request = parsed(message(to='"BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f" <sip:chat-000@example.org>'))
+    assert request.to.display_name == "BEL:\x07 NUL:\x00 DEL:\x7f"
+    assert '"BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f"' in str(request.to)
+
+
+def test_invalid_utf8_in_a_header_is_refused() -> None:
+    """Headers are UTF-8 (section 7.3.1, TEXT-UTF8)."""
+    assert fault_of(message(subject="\udcff")).status == 400
+
+
+@pytest.mark.parametrize("name", ["To\x01", "", " ", "To To", "T\u00f6"])
+def test_a_header_name_is_a_token(name: str) -> None:
+    """Section 25.1: anything else makes the request malformed."""
+    data = message().replace(b"\r\n\r\n", f"\r\n{name}: x\r\n\r\n".encode())
+    assert fault_of(data).status == 400
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "hello",
+        "GET / HTTP/1.1",
+        "MESSAGE sip:a@b.c HTTP/1.1",
+        "SIP/2.0 99 x",
+        "SIP/3.0 200 OK",
+        "\u00e4 sip:a@b SIP/2.0",
+    ],
+)
+def test_what_is_not_sip_gets_no_answer(line: str) -> None:
+    """An error without a request: the caller drops it in silence."""
+    assert fault_of(message(line=line)).request is None
+
+
+def test_a_bad_request_without_via_or_an_ack_gets_no_answer() -> None:
+    """There is nowhere to send the one, and nobody waits for the other (section 17.1.1.3)."""
+    assert fault_of(message(without="Via", content_length="x")).request is None
+    assert fault_of(message(line="ACK sip:a@example.org SIP/2.0", content_length="x")).request is None
+
+
+def test_a_bad_response_gets_no_answer() -> None:
+    """Responses are never answered."""
+    assert fault_of(message(line="SIP/2.0 200 OK", content_length="x")).request is None
+
+
+def test_headers_without_the_empty_line_are_refused_with_an_answer() -> None:
+    """A datagram cut off in its headers."""
+    fault = fault_of(message(body=b"").removesuffix(b"\r\n"))
+    assert (fault.status, fault.request is not None) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (message(line=f"MESSAGE sip:{'a' * 1100}@example.org SIP/2.0"), 414),
+        (message(line=f"{'M' * 40} sip:a@example.org SIP/2.0"), 400),
+        (message(subject="x" * 2100), 513),
+        (message(subject=["x" * 1000] * 9), 513),
+        (message(x=["y"] * 130), 513),
+        (message(content_length="8193", body=b"x" * 8193), 413),
+        (message(without="Content-Length", body=b"x" * 8193), 413),
+        (message(body=b"Hello" + b"x" * 66_000), 513),
+    ],
+    ids=["uri", "method", "header", "head", "count", "body", "body without length", "datagram"],
+)
+def test_what_passes_a_limit_is_refused_and_answered(data: bytes, status: int) -> None:
+    """Each limit has its status, and the answer still finds the Via."""
+    fault = fault_of(data)
+    assert fault.status == status
+    assert fault.request is not None
+    assert fault.request.via.host == "192.0.2.10"
