@@ -1,0 +1,78 @@
+"""``python -m bench``: runs the cases and writes what came of them. Ends with 1 if imc made a mistake."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench import cases, load, machine, report
+from bench.cases import Plan, Record
+
+DEBIAN = "gcc libc6-dev kamailio kamailio-sqlite-modules redis-server"
+QUICK = ("fan_out", "latency")
+CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
+    "fan_out": cases.fan_out,
+    "transport": cases.transport,
+    "growth": cases.growth,
+    "large_room": cases.large_room,
+    "many_rooms": cases.many_rooms,
+    "scaling": cases.scaling,
+}
+
+
+def main() -> int:
+    options = _options()
+    missing = [tool for tool in ("gcc", "kamailio", "redis-server", "redis-cli") if not shutil.which(tool)]
+    if missing:
+        print(f"not installed: {', '.join(missing)}; on Debian: apt-get install {DEBIAN}")
+        return 2
+    names = options.only or (QUICK if options.quick else (*CASES, "latency"))
+    records: list[Record] = []
+    with tempfile.TemporaryDirectory(prefix="imc-bench-") as folder:
+        plan = Plan(
+            program=load.build(Path(folder)),
+            runs=options.runs or (1 if options.quick else 5),
+            seconds=options.seconds or (2.0 if options.quick else 5.0),
+            warmup=0.7 if options.quick else 1.5,
+            quick=options.quick,
+        )
+        for name in sorted(names, key=["fan_out", "latency", *CASES].index):
+            case = CASES.get(name) or (lambda plan: cases.latency(plan, cases.full_load(records)))
+            for record in case(plan):
+                records.append(record)
+                print(report.line(record), flush=True)
+    results = {
+        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "quick": options.quick,
+        "machine": machine.describe(),
+        "records": records,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    report.write(results, options.out)
+    print(f"written to {options.out}/")
+    return report.judge(records)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="the main table and latency, in under two minutes"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=(*CASES, "latency"), help="a case; may be repeated"
+    )
+    parser.add_argument("--runs", type=int, help="windows per system and case")
+    parser.add_argument("--seconds", type=float, help="length of a window")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""What is measured: each case yields its windows as plain records, ready for JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import load
+from bench.load import Group, Measured
+from bench.preload import preload
+from bench.systems import Imc, Kamailio, System, running
+
+Record = dict[str, Any]
+
+# Messages under way that suit each system best: Kamailio loses datagrams with more, imc makes larger batches.
+DEPTH = {"kamailio": {2: 64, 20: 32, 200: 8}, "imc": {2: 512, 20: 192, 200: 32}}
+NO_LIMITS = {"max_members": "0", "max_rooms_per_owner": "0"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how often; `program` is the compiled load generator."""
+
+    program: Path
+    runs: int
+    seconds: float
+    warmup: float
+    quick: bool
+
+    def measure(self, system: System, groups: list[Group], **options: Any) -> Measured:
+        """One window of this plan's length."""
+        options.setdefault("seconds", self.seconds)
+        return load.run(self.program, system, groups, warmup=self.warmup, **options)
+
+
+def record(case: str, measured: Measured, **about: Any) -> Record:
+    """A window as it goes into the results, with the figures that everybody wants worked out."""
+    return {
+        "case": case,
+        **about,
+        **asdict(measured),
+        "deliveries_per_second": measured.deliveries / measured.seconds,
+        "messages_per_second": measured.messages / measured.seconds,
+        "cpu_us_per_delivery": measured.cpu_per_delivery,
+        "faults": measured.faults,
+    }
+
+
+def fan_out(plan: Plan) -> Iterator[Record]:
+    """Full load with 2, 20 and 200 members per room, both systems in turn."""
+    for members, rooms in ((2, 1000), (20, 100), (200, 5 if plan.quick else 10)):
+        systems: list[System] = [Kamailio(), Imc()]
+        with running(*systems):
+            for system in systems:
+                plan.measure(system, [Group(rooms, members, 16)], setup=True, seconds=0.2)
+            for number in range(plan.runs):
+                for system in systems:
+                    group = Group(rooms, members, DEPTH[system.name][members])
+                    measured = plan.measure(system, [group])
+                    yield record("fan_out", measured, members=members, number=number)
+
+
+def latency(plan: Plan, full_load: dict[str, float]) -> Iterator[Record]:
+    """20 members at a tenth of each system's own full load (messages per second), arrivals at random."""
+    systems: list[System] = [Kamailio(), Imc()]
+    with running(*systems):
+        for system in systems:
+            plan.measure(system, [Group(100, 20, 16)], setup=True, seconds=0.2)
+        for number in range(plan.runs):
+            for system in systems:
+                group = Group(100, 20, 1000, rate=full_load[system.name] / 10)
+                yield record("latency", plan.measure(system, [group]), members=20, number=number)
+
+
+def transport(plan: Plan) -> Iterator[Record]:
+    """Deliveries over TCP to the outbound proxy, next to UDP."""
+    for members, rooms in ((20, 100), (200, 10)):
+        systems: dict[str, System] = {"udp": Imc(), "tcp": Imc("tcp")}
+        with running(*systems.values()):
+            for system in systems.values():
+                plan.measure(system, [Group(rooms, members, 16)], setup=True, seconds=0.2)
+            for number in range(plan.runs):
+                for name, system in systems.items():
+                    group = Group(rooms, members, DEPTH["imc"][members])
+                    measured = plan.measure(system, [group])
+                    yield record("transport", measured, transport=name, members=members, number=number)
+
+
+def growth(plan: Plan) -> Iterator[Record]:
+    """Rooms of 2 to 10,000 members, one size after the other: what one delivery costs."""
+    for members, rooms, outstanding in (
+        (2, 1000, 512), (20, 100, 192), (200, 10, 32), (2000, 4, 8), (10_000, 2, 2),
+    ):  # fmt: skip
+        system = Imc(settings=NO_LIMITS)
+        with running(system):
+            group = Group(rooms, members, outstanding)
+            preload(system.redis_socket, group)
+            for number in range(plan.runs):
+                yield record("growth", plan.measure(system, [group]), members=members, number=number)
+
+
+def large_room(plan: Plan) -> Iterator[Record]:
+    """20-member rooms at a steady rate, without and with messages to a room of 10,000 members beside them."""
+    system = Imc(settings=NO_LIMITS)
+    small, large = Group(100, 20, 1000, rate=100), Group(1, 10_000, 1, rate=0.5, id=1)
+    with running(system):
+        preload(system.redis_socket, small)
+        preload(system.redis_socket, large)
+        for number in range(plan.runs):
+            for groups in ([small], [small, large]):
+                measured = plan.measure(system, groups, seconds=max(plan.seconds, 10))
+                yield record("large_room", measured, beside=len(groups) == 2, number=number)
+
+
+def many_rooms(plan: Plan) -> Iterator[Record]:
+    """100 rooms and 1,000,000 rooms of 5 members each: bytes in Redis, start-up, throughput."""
+    for rooms in (100, 1_000_000):
+        system = Imc()
+        with running(system):
+            empty = _redis_memory(system)
+            preload(system.redis_socket, Group(rooms, 5, 256))
+            stored = _redis_memory(system) - empty
+            system.stop_processes()
+            started = time.monotonic()
+            system.start_processes()
+            startup = time.monotonic() - started
+            for number in range(plan.runs):
+                measured = plan.measure(system, [Group(rooms, 5, 256)])
+                about = {"rooms": rooms, "startup_seconds": startup, **_bytes(stored, rooms)}
+                yield record("many_rooms", measured, **about, number=number)
+
+
+def _bytes(stored: int, rooms: int) -> dict[str, float]:
+    return {"redis_bytes_per_room": stored / rooms, "redis_bytes_per_member": stored / rooms / 5}
+
+
+def _redis_memory(system: Imc) -> int:
+    lines = system.redis("INFO", "memory").splitlines()
+    return int(next(line.split(":")[1] for line in lines if line.startswith("used_memory:")))
+
+
+def scaling(plan: Plan) -> Iterator[Record]:
+    """One and two edges and workers, 20 members per room."""
+    for processes in (1, 2):
+        system = Imc(processes=processes)
+        with running(system):
+            group = Group(100, 20, DEPTH["imc"][20])
+            preload(system.redis_socket, group)
+            for number in range(plan.runs):
+                measured = plan.measure(system, [group], senders=16)
+                yield record("scaling", measured, processes=processes, number=number)
+
+
+def full_load(records: list[Record]) -> dict[str, float]:
+    """Messages per second of each system with 20 members, from `fan_out`; cautious without."""
+    found = {"kamailio": 1000.0, "imc": 1000.0}
+    for name in found:
+        rates = [
+            record["messages_per_second"]
+            for record in records
+            if record["case"] == "fan_out" and record["system"] == name and record["members"] == 20
+        ]
+        if rates:
+            found[name] = median(rates)
+    return found

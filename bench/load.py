@@ -1,0 +1,111 @@
+"""Runs the load generator against one system, and counts what the system's processes use meanwhile."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import processes
+from bench.systems import System
+
+SOURCES = Path(__file__).parent / "loadgen"
+FAULTS = ("lost", "doubled", "wrong", "reordered", "late", "unanswered", "refused")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Equal rooms under load; `rate` 0: closed loop of `outstanding` messages, else messages per second."""
+
+    rooms: int
+    members: int
+    outstanding: int
+    rate: float = 0.0
+    id: int = 0
+
+    def __str__(self) -> str:
+        return f"group={self.id},{self.rooms},{self.members},{self.outstanding},{self.rate:.3f}"
+
+
+@dataclass
+class Measured:
+    """One measured window: what the load generator saw, and what each component used."""
+
+    system: str
+    seconds: float
+    groups: list[dict[str, Any]]
+    generator_cpu: float
+    setup_seconds: float
+    cpu: dict[str, float]
+    memory: dict[str, int]
+    largest_process: dict[str, int]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def deliveries(self) -> int:
+        return sum(group["deliveries"] for group in self.groups)
+
+    @property
+    def messages(self) -> int:
+        return sum(group["completed"] for group in self.groups)
+
+    @property
+    def cpu_per_delivery(self) -> float:
+        """CPU of all components for one delivery, in microseconds."""
+        return sum(self.cpu.values()) / max(self.deliveries, 1) * 1e6
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """What must not happen, where it happened."""
+        sums = {name: sum(group[name] for group in self.groups) for name in FAULTS}
+        return {name: count for name, count in sums.items() if count}
+
+
+def build(folder: Path) -> Path:
+    """Compiles the load generator."""
+    program = folder / "loadgen"
+    sources = sorted(str(path) for path in SOURCES.glob("*.c"))
+    subprocess.run(["gcc", "-O2", "-std=gnu17", "-o", str(program), *sources, "-lm"], check=True)
+    return program
+
+
+def run(
+    program: Path,
+    system: System,
+    groups: list[Group],
+    *,
+    seconds: float,
+    warmup: float = 1.0,
+    setup: bool = False,
+    senders: int = 4,
+) -> Measured:
+    """One window of load. The generator itself bounds time and traffic; it sends to loopback only."""
+    command = [
+        str(program), f"target={system.target}", f"proxy={system.proxy}", f"senders={senders}",
+        f"setup={int(setup)}", f"seconds={seconds}", f"warmup={warmup}", *map(str, groups),
+    ]  # fmt: skip
+    samples = {}
+    result = ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as generator:
+        assert generator.stdout  # noqa: S101 -- asked for by PIPE
+        for line in generator.stdout:
+            mark = line.strip()
+            if mark in {"ready", "begin", "end"}:
+                samples[mark] = processes.sample(system.components()) if mark != "ready" else {}
+            else:
+                result = mark
+    if generator.returncode or not result:
+        raise RuntimeError(f"load generator ended with {generator.returncode} against {system.name}")
+    seen = json.loads(result)
+    return Measured(
+        system=system.name,
+        seconds=seen["seconds"],
+        groups=seen["groups"],
+        generator_cpu=seen["cpu_seconds"],
+        setup_seconds=seen["setup_seconds"],
+        cpu={name: use.cpu - samples["begin"][name].cpu for name, use in samples["end"].items()},
+        memory={name: use.memory for name, use in samples["end"].items()},
+        largest_process=processes.largest(system.components()),
+    )

@@ -1,0 +1,266 @@
+/* Plays all users of the benchmark: senders, and the outbound proxy behind which the members answer 200.
+ *
+ *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10
+ *           group=ID,ROOMS,MEMBERS,OUTSTANDING,RATE …
+ *
+ * A group is ROOMS rooms chat-ID-0… with MEMBERS members each. RATE 0: closed loop, OUTSTANDING messages under
+ * way; otherwise RATE messages a second at random moments, never more than OUTSTANDING under way. Prints the
+ * lines "ready", "begin" and "end" as it passes them, then one JSON object. Stays on loopback, ends by itself. */
+#define _GNU_SOURCE
+#include <err.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "group.h"
+#include "net.h"
+
+static const uint64_t SECOND = 1000000000, TICK = 10000000, GIVE_UP = 10 * SECOND, TIMER_F = 32 * SECOND;
+static const char *const DOMAIN = "bench.example";
+static const uint64_t NEVER = UINT64_MAX;
+
+enum { MAX_GROUPS = 4 };
+static struct group groups[MAX_GROUPS];
+static unsigned group_count, senders = 4;
+static struct sockaddr_in target;
+static uint64_t begin = UINT64_MAX, end = UINT64_MAX, quiet_since;
+
+static uint64_t clock_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+}
+
+static void transmit(const struct group *g, const struct record *r) {
+    char call_id[64], user[48], room[32], body[BODY + 1];
+    snprintf(call_id, sizeof call_id, "%x-%u-%llu", run, g->id, (unsigned long long)r->sequence);
+    snprintf(user, sizeof user, "u-%u-%u-%u", g->id, r->room, r->sender);
+    snprintf(room, sizeof room, "chat-%u-%u", g->id, r->room);
+    if (r->kind == CHAT) group_body(g, r, body);
+    else if (r->kind == CREATE) snprintf(body, sizeof body, "#create %s", room);
+    else strcpy(body, "#join");
+    struct path path = {.socket = (int)(r->sequence % senders), .peer = target};
+    struct sip_message message = {room, user, DOMAIN, call_id, net_name(path.socket), body};
+    net_send(&path, sip_message(&message, net_room(&path)));
+}
+
+static struct group *group_by(unsigned id) {
+    for (unsigned i = 0; i < group_count; i++)
+        if (groups[i].id == id) return &groups[i];
+    return NULL;
+}
+
+static void take_answer(const struct sip *answer, uint64_t now) {
+    unsigned answered_run, id;
+    unsigned long long sequence;
+    const char *value = memchr(answer->call_id.at, ':', answer->call_id.length);
+    if (!value || sscanf(value + 1, "%x-%u-%llu", &answered_run, &id, &sequence) != 3 || answered_run != run) return;
+    struct group *g = group_by(id);
+    struct record *r = g ? group_find(g, sequence) : NULL;
+    if (r) group_answered(g, r, answer->status, now, begin, end);
+}
+
+static void take_delivery(const struct sip *delivery, uint64_t now) {
+    unsigned delivered_run, id;
+    unsigned long long sequence;
+    const char *text = memmem(delivery->body.at, delivery->body.length, "imcbench ", 9);
+    char words[BODY + 1] = {0};
+    quiet_since = now;
+    if (text) {
+        size_t length = delivery->body.length - (size_t)(text - delivery->body.at);
+        memcpy(words, text, length < BODY ? length : BODY);
+    }
+    if (!text || sscanf(words, "imcbench %x %u %llu", &delivered_run, &id, &sequence) != 3) {
+        groups[0].totals.notices++;
+        return;
+    }
+    struct group *g = group_by(id);
+    if (delivered_run == run && g) group_delivered(g, delivery, sequence, text, now, begin, end);
+}
+
+static void take(const char *data, size_t length, const struct path *path) {
+    struct sip sip;
+    if (!sip_scan(data, length, &sip)) return;
+    uint64_t now = clock_now();
+    if (sip.status) {
+        take_answer(&sip, now);
+    } else if (sip.is_message) {
+        net_send(path, sip_answer(&sip, net_room(path)));
+        take_delivery(&sip, now);
+    }
+}
+
+/* Client timers E and F of RFC 3261, section 17.1.2, and the end of hope for a message's deliveries. */
+static void check_timers(struct group *g, uint64_t now) {
+    for (unsigned i = g->open_count; i-- > 0;) {
+        struct record *r = group_find(g, g->open[i]);
+        if (!r->accepted && now - r->sent > TIMER_F) {
+            g->totals.unanswered++;
+            group_close(g, r);
+        } else if (!r->accepted && now >= r->next_retransmission) {
+            r->interval = r->interval * 2 > 4 * SECOND ? 4 * SECOND : r->interval * 2;
+            r->next_retransmission = now + r->interval;
+            g->totals.retransmitted++;
+            transmit(g, r);
+        } else if (r->accepted && now - r->sent > GIVE_UP) {
+            r->given_up = true;
+            g->totals.lost += r->remaining;
+            group_close(g, r);
+        }
+    }
+}
+
+static void send_chat(struct group *g, uint64_t now) {
+    struct record *r = group_next_chat(g, now);
+    if (!r) return;
+    if (now >= begin && now < end) g->totals.sent++;
+    transmit(g, r);
+}
+
+/* Sends what is due; returns when the next one is. */
+static uint64_t drive(struct group *g, uint64_t now) {
+    if (g->rate <= 0) {
+        unsigned missing = g->open_count < g->outstanding ? g->outstanding - g->open_count : 0;
+        while (missing--) send_chat(g, now);
+        return NEVER;
+    }
+    if (!g->next_due) g->next_due = now;
+    while (g->next_due <= now) {
+        if (g->open_count < g->outstanding) send_chat(g, now);
+        g->next_due += (uint64_t)(-log(1 - drand48()) / g->rate * 1e9); /* arrivals of independent people */
+    }
+    return g->next_due;
+}
+
+static void turn(uint64_t until, bool chat) {
+    static uint64_t next_tick;
+    uint64_t now = clock_now(), next = until < now + TICK ? until : now + TICK;
+    if (now >= next_tick) {
+        for (unsigned i = 0; i < group_count; i++) check_timers(&groups[i], now);
+        next_tick = now + TICK;
+    }
+    for (unsigned i = 0; chat && i < group_count; i++) {
+        uint64_t due = drive(&groups[i], now);
+        if (due < next) next = due;
+    }
+    net_flush();
+    now = clock_now();
+    net_poll(next > now ? next - now : 0, take);
+}
+
+/* Each room's members come in one after the other, at most `outstanding` rooms at a time. */
+static void set_up(struct group *g) {
+    struct { uint32_t room, member; uint64_t sequence; } works[64];
+    unsigned width = g->rooms < 64 ? g->rooms : 64;
+    uint32_t next_room = width, left = g->rooms;
+    for (unsigned i = 0; i < width; i++) {
+        works[i].room = i, works[i].member = 0;
+        struct record *r = group_new(g, CREATE, i, 0, clock_now());
+        works[i].sequence = r->sequence;
+        transmit(g, r);
+    }
+    while (left) {
+        turn(NEVER, false);
+        for (unsigned i = 0; i < width; i++) {
+            struct record *r = works[i].room < g->rooms ? group_find(g, works[i].sequence) : NULL;
+            if (!r || r->open) continue;
+            if (!r->accepted) errx(1, "setup: room %u member %u had no answer", r->room, r->sender);
+            if (++works[i].member == g->members) {
+                left--;
+                works[i].room = next_room++, works[i].member = 0;
+                if (works[i].room >= g->rooms) continue;
+            }
+            enum kind kind = works[i].member ? JOIN : CREATE;
+            r = group_new(g, kind, works[i].room, works[i].member, clock_now());
+            works[i].sequence = r->sequence;
+            transmit(g, r);
+        }
+    }
+}
+
+static void until(uint64_t moment, bool chat) {
+    while (clock_now() < moment) turn(moment, chat);
+}
+
+static void say(const char *word) {
+    puts(word);
+    fflush(stdout);
+}
+
+static double cpu_seconds(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static void add_group(const char *text) {
+    struct group *g = &groups[group_count];
+    if (group_count == MAX_GROUPS ||
+        sscanf(text, "%u,%u,%u,%u,%lf", &g->id, &g->rooms, &g->members, &g->outstanding, &g->rate) != 5)
+        errx(2, "group=ID,ROOMS,MEMBERS,OUTSTANDING,RATE, at most %d: %s", MAX_GROUPS, text);
+    group_count++;
+    group_open(g);
+}
+
+int main(int argc, char **argv) {
+    struct sockaddr_in proxy = {0};
+    double seconds = 5, warmup = 1, grace = 10;
+    bool setup = false;
+    for (int i = 1; i < argc; i++) {
+        char *value = strchr(argv[i], '=');
+        if (!value) errx(2, "not NAME=VALUE: %s", argv[i]);
+        *value++ = 0;
+        if (!strcmp(argv[i], "target")) target = net_address(value);
+        else if (!strcmp(argv[i], "proxy")) proxy = net_address(value);
+        else if (!strcmp(argv[i], "senders")) senders = (unsigned)atoi(value);
+        else if (!strcmp(argv[i], "setup")) setup = atoi(value);
+        else if (!strcmp(argv[i], "seconds")) seconds = atof(value);
+        else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
+        else if (!strcmp(argv[i], "grace")) grace = atof(value);
+        else if (!strcmp(argv[i], "group")) add_group(value);
+        else errx(2, "unknown option: %s", argv[i]);
+    }
+    if (!group_count || !senders || senders > MAX_SENDERS || seconds > 600) errx(2, "see the head of main.c");
+    prctl(PR_SET_TIMERSLACK, 1000);
+    run = (unsigned)(clock_now() ^ (uint64_t)getpid() << 16);
+    srand48(run);
+    net_open((int)senders, proxy);
+
+    uint64_t started = clock_now();
+    for (unsigned i = 0; setup && i < group_count; i++) set_up(&groups[i]);
+    uint64_t set_up_at = quiet_since = clock_now();
+    while (setup && clock_now() < quiet_since + SECOND / 2 && clock_now() < set_up_at + 120 * SECOND)
+        turn(clock_now() + TICK, false);
+    say("ready");
+    uint64_t notices = groups[0].totals.notices;
+    begin = clock_now() + (uint64_t)(warmup * 1e9), end = begin + (uint64_t)(seconds * 1e9);
+    until(begin, true);
+    double cpu = cpu_seconds();
+    say("begin");
+    until(end, true);
+    cpu = cpu_seconds() - cpu;
+    say("end");
+    unsigned open = 1;
+    for (uint64_t last = clock_now() + (uint64_t)(grace * 1e9); open && clock_now() < last;) {
+        turn(last, false);
+        open = 0;
+        for (unsigned i = 0; i < group_count; i++) open += groups[i].open_count;
+    }
+    until(clock_now() + SECOND / 2, false); /* doubles come late */
+    groups[0].totals.notices -= notices;
+    printf("{\"seconds\": %.3f, \"setup_seconds\": %.2f, \"cpu_seconds\": %.3f, \"groups\": [", seconds,
+           (double)(set_up_at - started) / 1e9, cpu);
+    for (unsigned i = 0; i < group_count; i++) {
+        struct group *g = &groups[i];
+        for (unsigned k = 0; k < g->open_count; k++) g->totals.lost += group_find(g, g->open[k])->remaining;
+        if (i) printf(", ");
+        group_print(g, stdout);
+    }
+    printf("]}\n");
+    return 0;
+}

@@ -1,0 +1,35 @@
+/* The little SIP that a load generator needs: find its way in a message, answer 200, send MESSAGE. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { MAX_VIAS = 8, MAX_MESSAGE = 4096 };
+
+struct slice {
+    const char *at;
+    size_t length;
+};
+
+/* Slices of headers are whole lines with their line end, so that an answer copies them as they came. */
+struct sip {
+    int status; /* 0: a request */
+    bool is_message;
+    struct slice uri, vias[MAX_VIAS], from, to, call_id, cseq, body;
+    int via_count;
+};
+
+/* Reads a whole datagram. False: not SIP. */
+bool sip_scan(const char *data, size_t length, struct sip *sip);
+
+/* Length of the first whole message of a stream, 0 if there is none yet. */
+size_t sip_frame(const char *data, size_t length);
+
+/* Writes the 200 to a request; returns its length. */
+size_t sip_answer(const struct sip *request, char *out);
+
+struct sip_message {
+    const char *room, *user, *domain, *call_id, *sent_by, *body;
+};
+
+/* Writes a MESSAGE of user to room; the branch and the From tag follow from the Call-ID. */
+size_t sip_message(const struct sip_message *message, char *out);

@@ -1,0 +1,43 @@
+"""What the numbers were measured on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+
+def describe() -> dict[str, object]:
+    """Cores, CPU model, memory, kernel, and the versions of all that takes part."""
+    return {
+        "cores": os.cpu_count(),
+        "cpu": _first("/proc/cpuinfo", "model name"),
+        "memory_gib": round(int(_first("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "kamailio": _version("kamailio", "-v"),
+        "redis": _version("redis-server", "--version"),
+        "gcc": _version("gcc", "--version"),
+        "packages": {
+            name: importlib.metadata.version(name) for name in ("redis", "hiredis", "uvloop", "msgpack")
+        },
+        "free_threaded": not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    }
+
+
+def _first(path: str, label: str) -> str:
+    for line in Path(path).read_text().splitlines():
+        if line.startswith(label):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def _version(*command: str) -> str:
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return "not installed"
+    return output.splitlines()[0].strip() if output else ""

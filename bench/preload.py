@@ -1,0 +1,62 @@
+"""Puts rooms straight into Redis, as the scripts would leave them: more rooms than anyone waits for."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.load import Group
+from imc_common.keys import Keys, owned_rooms, shard_of
+
+DOMAIN = "bench.example"  # the load generator's
+KEYS = Keys()
+BATCH = 1 << 20
+
+
+def preload(redis_socket: Path, group: Group, hash_size: int = 4) -> None:
+    """All rooms of the group with their members, the first of each its owner."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(redis_socket))
+        replies = 0
+        batch = bytearray()
+        for number in range(group.rooms):
+            for command in room(group, number, hash_size):
+                batch += encode(command)
+                replies += 1
+            if len(batch) > BATCH or number == group.rooms - 1:
+                connection.sendall(batch)
+                _await_integers(connection, replies)
+                batch, replies = bytearray(), 0
+
+
+def room(group: Group, number: int, hash_size: int) -> Iterator[tuple[str, ...]]:
+    """The commands that make one room; each answers with an integer."""
+    address = f"chat-{group.id}-{number}@{DOMAIN}"
+    members = [f"u-{group.id}-{number}-{member}@{DOMAIN}" for member in range(group.members)]
+    shard = shard_of(address, hash_size)
+    roles = [field for member in members for field in (member, "member")]
+    roles[1] = "owner"
+    yield ("HSET", KEYS.room(shard, address), "private", "0", "owner", members[0], "created_at", "0")
+    yield ("HSET", KEYS.members(shard, address), *roles)
+    yield ("ZADD", KEYS.rooms(shard), "0", address)
+    yield ("SADD", owned_rooms(shard, members[0]), address)
+
+
+def encode(command: tuple[str, ...]) -> bytes:
+    """One command in RESP."""
+    parts = [f"*{len(command)}\r\n"]
+    parts += [f"${len(part)}\r\n{part}\r\n" for part in command]
+    return "".join(parts).encode()
+
+
+def _await_integers(connection: socket.socket, count: int) -> None:
+    left, tail = count, b""
+    while left:
+        tail += connection.recv(1 << 16)
+        lines = tail.split(b"\r\n")
+        tail = lines.pop()
+        for line in lines:
+            if not line.startswith(b":"):
+                raise RuntimeError(f"Redis refused a room: {line.decode()}")
+        left -= len(lines)

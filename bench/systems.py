@@ -1,0 +1,190 @@
+"""The two systems under load, started on loopback with ports of their own, and stopped again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+HERE = Path(__file__).parent
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 40.0
+
+
+class System(Protocol):
+    """One that takes MESSAGEs at `target` and sends its deliveries to `proxy` (both HOST:PORT)."""
+
+    name: str
+    target: str
+    proxy: str
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def components(self) -> Mapping[str, list[int]]: ...
+
+
+def free_address() -> str:
+    """A loopback address whose port is free on UDP and TCP now."""
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        udp.bind(tcp.getsockname())
+        return f"127.0.0.1:{tcp.getsockname()[1]}"
+
+
+def wait_answering(target: str, seconds: float = START_TIMEOUT) -> None:
+    """Returns with the first answer to an OPTIONS; TimeoutError when there is none."""
+    host, port = target.rsplit(":", 1)
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        probe.settimeout(0.05)
+        here = "{}:{}".format(*probe.getsockname())
+        for attempt in range(int(seconds / 0.05)):
+            request = (
+                f"OPTIONS sip:{target} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKprobe{attempt}\r\n"
+                f"From: <sip:probe@{here}>;tag=1\r\nTo: <sip:{target}>\r\nCall-ID: probe-{attempt}\r\n"
+                "CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+            )
+            with contextlib.suppress(OSError):
+                probe.sendto(request.encode(), (host, int(port)))
+                probe.recv(4096)
+                return
+            time.sleep(0.02)
+    raise TimeoutError(f"nobody answers at {target}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Asks, waits, and only then insists."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Kamailio:
+    """Debian's Kamailio with its imc module: two children, 6,000 MB of shared memory, sqlite tables."""
+
+    name = "kamailio"
+
+    def __init__(self, transport: str = "udp") -> None:
+        self.target, self.proxy = free_address(), free_address()
+        self._transport = transport
+        self._folder = Path(tempfile.mkdtemp(prefix="imc-bench-"))
+
+    def start(self) -> None:
+        database = self._folder / "kamailio.db"
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.executescript((HERE / "kamailio" / "tables.sql").read_text())
+        outbound = f"sip:{self.proxy}" + (";transport=tcp" if self._transport == "tcp" else "")
+        listen = f"udp:{self.target}" + (f" listen=tcp:{self.target}" if self._transport == "tcp" else "")
+        self._log = (self._folder / "log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                "kamailio", "-DD", "-E", "-f", str(HERE / "kamailio" / "kamailio.cfg"),
+                "-m", "6000", "-b", "8388608", "-Y", str(self._folder),
+                "-A", f"LISTEN={listen}", "-A", f'OUTBOUND="{outbound}"', "-A", f'DB="sqlite:///{database}"',
+            ],
+            stdout=self._log, stderr=self._log,
+        )  # fmt: skip
+        wait_answering(self.target)
+
+    def stop(self) -> None:
+        end(self._process)
+        self._log.close()
+        shutil.rmtree(self._folder)
+
+    def components(self) -> Mapping[str, list[int]]:
+        return {"kamailio": [self._process.pid]}
+
+
+class Imc:
+    """Redis with its append-only file synced every second, edge and worker processes."""
+
+    name = "imc"
+
+    def __init__(self, transport: str = "udp", processes: int = 1, settings: Mapping[str, str] | None = None):
+        self.target, self.proxy = free_address(), free_address()
+        self.folder = Path(tempfile.mkdtemp(prefix="imc-bench-"))
+        self.redis_socket = self.folder / "redis.sock"
+        self._processes = processes
+        self._settings = {
+            "db_url": f"unix://{self.redis_socket}",
+            "listen": f"udp:{self.target}",
+            "outbound_proxy": f"sip:{self.proxy}" + (";transport=tcp" if transport == "tcp" else ""),
+            **(settings or {}),
+        }
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        self.start_redis()
+        self.start_processes()
+
+    def start_redis(self) -> None:
+        self._log = (self.folder / "log").open("wb")
+        self._run(
+            "redis", "redis-server", "--port", "0", "--unixsocket", str(self.redis_socket), "--save", "",
+            "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec",
+        )  # fmt: skip
+        for _ in range(200):
+            if self.redis("PING") == "PONG":
+                return
+            time.sleep(0.05)
+        raise TimeoutError("redis-server does not answer")
+
+    def start_processes(self) -> None:
+        for role in ("worker", "edge"):
+            count = [] if self._processes == 1 else ["--processes", str(self._processes)]
+            self._run(role, sys.executable, "-m", f"imc_{role}", *count)
+        wait_answering(self.target)
+
+    def stop_processes(self) -> None:
+        for role in ("edge", "worker"):
+            if role in self._running:
+                end(self._running.pop(role))
+
+    def stop(self) -> None:
+        self.stop_processes()
+        end(self._running.pop("redis"))
+        self._log.close()
+        shutil.rmtree(self.folder)
+
+    def components(self) -> Mapping[str, list[int]]:
+        return {name: [process.pid] for name, process in self._running.items()}
+
+    def redis(self, *command: str) -> str:
+        """What redis-cli prints for a command."""
+        cli = ["redis-cli", "-s", str(self.redis_socket), *command]
+        return subprocess.run(cli, capture_output=True, text=True, check=False).stdout.strip()
+
+    def log(self) -> str:
+        """What the processes wrote, for a look at a failure."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def _run(self, name: str, *command: str) -> None:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("IMC_")}
+        environment |= {f"IMC_{key.upper()}": value for key, value in self._settings.items()}
+        self._running[name] = subprocess.Popen(
+            command, env=environment, stdout=self._log, stderr=self._log, cwd=HERE.parent
+        )
+
+
+@contextlib.contextmanager
+def running(*systems: System) -> Iterator[None]:
+    """Starts the systems, and stops those that came up whatever happens."""
+    with contextlib.ExitStack() as stack:
+        for system in systems:
+            stack.callback(system.stop)
+            system.start()
+        yield
