@@ -37,7 +37,7 @@ class Event(NamedTuple):
         cls, entry_id: bytes | str, shard: int, fields: Sequence[bytes] | Mapping[bytes, bytes]
     ) -> Event:
         """The event of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
-        try:
+        try:  # most fields are absent from most entries: what is not there is not decoded
             get = as_mapping(fields).get
             return cls(
                 entry_id if isinstance(entry_id, str) else entry_id.decode(),
@@ -46,13 +46,13 @@ class Event(NamedTuple):
                 get(b"room", b"").decode(),
                 tuple(get(b"to", b"").decode().split()),
                 get(b"from", b"").decode(),
-                get(b"user", b"").decode(),
-                get(b"role", b"").decode(),
-                get(b"reason", b"").decode(),
-                get(b"command", b"").decode(),
-                get(b"detail", b"").decode(),
-                get(b"list", b"").decode(),
-                int(get(b"more") or 0),
+                value.decode() if (value := get(b"user")) else "",
+                value.decode() if (value := get(b"role")) else "",
+                value.decode() if (value := get(b"reason")) else "",
+                value.decode() if (value := get(b"command")) else "",
+                value.decode() if (value := get(b"detail")) else "",
+                value.decode() if (value := get(b"list")) else "",
+                int(value) if (value := get(b"more")) else 0,
                 get(b"call_id", b"").decode(),
                 int(get(b"at") or 0),
                 RequestData.unpack(get(b"data", b"")),

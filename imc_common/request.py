@@ -13,6 +13,7 @@ import msgpack
 
 from imc_common.errors import ImcError
 
+_FLAT = (list, tuple)
 _pack: Callable[[dict[str, Any]], bytes] = msgpack.Packer().pack
 
 
@@ -117,17 +118,17 @@ class Request(NamedTuple):
                 get(b"type", b"").decode(),
                 get(b"from", b"").decode(),
                 get(b"room", b"").decode(),
-                get(b"user", b"").decode(),
-                get(b"role", b"").decode(),
+                value.decode() if (value := get(b"user")) else "",
+                value.decode() if (value := get(b"role")) else "",
                 get(b"private") == b"1",
-                get(b"reason", b"").decode(),
-                get(b"command", b"").decode(),
-                get(b"detail", b"").decode(),
+                value.decode() if (value := get(b"reason")) else "",
+                value.decode() if (value := get(b"command")) else "",
+                value.decode() if (value := get(b"detail")) else "",
                 get(b"call_id", b"").decode(),
                 int(get(b"at") or 0),
                 get(b"data", b""),
-                get(b"event", b"").decode(),
-                get(b"status", b"").decode(),
+                value.decode() if (value := get(b"event")) else "",
+                value.decode() if (value := get(b"status")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"a request's field cannot be read: {error}") from error
@@ -135,7 +136,7 @@ class Request(NamedTuple):
 
 def as_mapping(fields: Sequence[bytes] | Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
     """An entry's flat fields as a mapping; a mapping as it is."""
-    if isinstance(fields, list | tuple):  # first: the case of the hot path
+    if isinstance(fields, _FLAT):  # first: the case of the hot path
         pairs = iter(fields)
         return dict(zip(pairs, pairs, strict=True))
     return fields  # type: ignore[return-value] # mypy cannot tell other sequences away
