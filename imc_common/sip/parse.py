@@ -36,7 +36,7 @@ def parse_message(data: bytes, *, stream: bool = False, limits: Limits = DEFAULT
             head.fail(400, "Body Shorter Than Content-Length")
         body = body[:length]
     elif stream:
-        head.fail(400, "Missing Content-Length Header", fatal=True)
+        head.fail(400, "Missing Content-Length header", fatal=True)
     elif len(body) > limits.body:
         head.fail(413, "Request Entity Too Large")
     return finish(head, body)
@@ -52,7 +52,7 @@ def finish(head: Head, body: bytes) -> Request | Response:
         answerable = request if request.method != "ACK" and "Via" in request.headers else None
         raise SipParseError(*fault, answerable, fatal=head.fatal)
     if start is None:
-        raise SipParseError(400, "Malformed Start Line", fatal=head.fatal or head.content_length is None)
+        raise SipParseError(400, "Malformed Start Line", fatal=True)
     if fault is not None:
         raise SipParseError(*fault, fatal=head.fatal)
     return Response(start.status, start.reason, headers=head.headers, body=body)
