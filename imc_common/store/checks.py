@@ -1,0 +1,76 @@
+"""What a process makes sure of before it uses a Redis: version, memory policy, layout, durability."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+
+from imc_common import keys
+from imc_common.settings import Settings
+from imc_common.store.dial import Hello
+from imc_common.store.errors import ReplyError, StoreRefused
+from imc_common.store.pipe import Command
+
+log = structlog.get_logger()
+
+LAYOUT = "1"
+"""Version of the keys' layout; a process of another version would misread them."""
+
+Run = Callable[[Sequence[Command]], Awaitable[list[Any]]]
+
+
+def check_version(hello: Hello) -> None:
+    """Redis 7 or later, or any Valkey: the scripts need commands of that version. Raises StoreRefused."""
+    if hello.server == "redis" and hello.version < (7,):
+        version = ".".join(map(str, hello.version))
+        raise StoreRefused(f"Redis {version} is too old: 7.0 or later, or Valkey, is needed")
+
+
+async def check_policy(run: Run) -> None:
+    """Redis must refuse writes when it is full: any other policy throws rooms away. Raises StoreRefused."""
+    (reply,) = await run([("CONFIG", "GET", "maxmemory-policy")])
+    if isinstance(reply, ReplyError):  # often forbidden to applications, and on managed servers
+        log.warning("cannot see Redis's maxmemory-policy; it has to be noeviction", reason=str(reply))
+    elif reply and (policy := reply[1].decode()) != "noeviction":
+        raise StoreRefused(
+            f"Redis's maxmemory-policy is {policy}: it would throw rooms and messages away when memory runs "
+            "short. Set it: redis-cli CONFIG SET maxmemory-policy noeviction"
+        )
+
+
+async def check_config(run: Run, hash_size: int) -> bytes:
+    """The first start writes down `hash_size`, layout and a secret; every later one must agree with it.
+
+    Gives the secret. Raises StoreRefused.
+    """
+    first = {"hash_size": str(hash_size), "layout": LAYOUT, "secret": secrets.token_hex(32)}
+    commands: list[Command] = [("HSETNX", keys.CONFIG, name, value) for name, value in first.items()]
+    commands.append(("HMGET", keys.CONFIG, *first))
+    replies = await run(commands)
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise StoreRefused(f"cannot use {keys.CONFIG}: {reply}")
+    there, layout, secret = (value.decode() for value in replies[-1])
+    if layout != LAYOUT:
+        raise StoreRefused(f"the data are of layout {layout}, this is imc for layout {LAYOUT}")
+    if there != str(hash_size):
+        raise StoreRefused(
+            f"hash_size is {hash_size} here and {there} in Redis ({keys.CONFIG}): rooms would be "
+            f"looked for in the wrong shards. Set hash_size = {there}, or stop all processes and run "
+            f"`imc reshard --hash-size {hash_size}`"
+        )
+    return bytes.fromhex(secret)
+
+
+async def check_durability(run: Run, settings: Settings) -> None:
+    """Whether the server can give what `durability` asks for. Raises StoreRefused."""
+    if settings.durability != "fsync":
+        return
+    (reply,) = await run([("WAITAOF", 1, 0, 1)])
+    if isinstance(reply, ReplyError):
+        raise StoreRefused(
+            f"durability = fsync needs Redis 7.2 or Valkey, with appendonly yes; WAITAOF says: {reply}"
+        )

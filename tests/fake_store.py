@@ -1,0 +1,73 @@
+"""A store on fakeredis: the same scripts and replies as on a real server, without one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import fakeredis
+from redis.exceptions import ResponseError
+
+from imc_common import keys
+from imc_common.scripts import Scripts
+from imc_common.store import Command, Entry, ReplyError, StoreUnreachable
+
+
+class FakeStore:
+    """What `Store` promises, on a fakeredis server that several of them may share."""
+
+    def __init__(self, server: fakeredis.FakeServer | None = None) -> None:
+        self.scripts = Scripts()
+        self.secret = b"secret"
+        self.away = False
+        self.ran: list[list[Command]] = []
+        self._client = fakeredis.FakeAsyncRedis(server=server or fakeredis.FakeServer(), protocol=2)
+        self._connection: Any = None
+
+    def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
+        return self.scripts.command(name, keys, args)
+
+    async def run(self, commands: Sequence[Command], *, durable: bool = False) -> list[Any]:
+        if self.away:
+            raise StoreUnreachable("away")
+        self.ran.append(list(commands))
+        return [await self._reply(command) for command in commands]
+
+    async def read_group(
+        self, streams: Sequence[str], start: str | Sequence[str], count: int, block_ms: int | None
+    ) -> list[tuple[str, list[Entry]]]:
+        starts = [start] * len(streams) if isinstance(start, str) else start
+        until = asyncio.get_running_loop().time() + (block_ms or 0) / 1000
+        found: list[tuple[str, list[Entry]]] = []
+        while not found:
+            for stream, after in zip(streams, starts, strict=True):
+                head = ("XREADGROUP", "GROUP", keys.GROUP, keys.CONSUMER, "COUNT", count)
+                (reply,) = await self.run([(*head, "STREAMS", stream, after)])
+                if isinstance(reply, ReplyError):
+                    raise reply
+                if reply and reply[0][1]:
+                    found.append((stream, [(i, fields) for i, fields in reply[0][1]]))
+            if found or any(after != ">" for after in starts):
+                break
+            if asyncio.get_running_loop().time() >= until:
+                break
+            await asyncio.sleep(0.005)
+        return found
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.disconnect()
+        await self._client.aclose()
+
+    async def _reply(self, command: Command) -> Any:
+        if command[0] == "EVALSHA":
+            command = ("EVAL", self.scripts.source_of(str(command[1])), *command[2:])
+        if self._connection is None:
+            self._connection = await self._client.connection_pool.get_connection()
+        await self._connection.send_command(*command)
+        try:
+            return await self._connection.read_response(disable_decoding=True)
+        except ResponseError as error:
+            code = getattr(error, "status_code", None)
+            return ReplyError(f"{code} {error}" if code else str(error))

@@ -1,0 +1,21 @@
+"""Stores on real servers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import KINDS, Server, running
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server of each kind with an append-only file; short path, because Unix sockets have a limit."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(request.param, Path(folder), "--appendonly", "yes") as server,
+    ):
+        yield server

@@ -1,0 +1,251 @@
+"""The store on real servers: pipelines, scripts, errors, reads, and servers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_common import keys
+from imc_common.settings import Settings
+from imc_common.store import NotDurable, ReplyError, Store, StoreRefused, StoreUnreachable
+from tests.servers import Server, free_port, running
+
+pytestmark = pytest.mark.integration
+
+
+@asynccontextmanager
+async def connected(url: str, **settings: Any) -> AsyncIterator[Store]:
+    store = await Store.connect(Settings(db_url=url, **settings))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def back(store: Store, seconds: float = 5.0) -> float:
+    """Waits until the store answers again; the seconds that took."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    while True:
+        try:
+            await store.run([("PING",)])
+            return loop.time() - started
+        except StoreUnreachable:
+            assert loop.time() - started < seconds
+            await asyncio.sleep(0.02)
+
+
+async def test_replies_come_in_the_order_of_the_commands(server: Server) -> None:
+    """One pipeline, every kind of reply, undecoded."""
+    async with connected(server.url) as store:
+        replies = await store.run(
+            [("SET", "a", b"\xff"), ("GET", "a"), ("INCR", "n"), ("GET", "no"), ("TYPE", "a"), ("TIME",)]
+        )
+    assert replies[:-1] == [b"OK", b"\xff", 1, None, b"string"]
+    assert isinstance(replies[-1], list)
+
+
+async def test_pipelines_of_several_tasks_do_not_mix(server: Server) -> None:
+    """Pipelines in the air at once get their own replies."""
+    async with connected(server.url) as store:
+        runs = [store.run([("ECHO", f"{task}.{n}") for n in range(50)]) for task in range(20)]
+        replies = await asyncio.gather(*runs)
+    assert replies == [[f"{task}.{n}".encode() for n in range(50)] for task in range(20)]
+
+
+async def test_a_failing_command_does_not_stop_the_others(server: Server) -> None:
+    """Its error is its reply, with the code, and says whether waiting may help."""
+    async with connected(server.url) as store:
+        first, wrong, last = await store.run([("SET", "a", "1"), ("LPUSH", "a", "x"), ("GET", "a")])
+    assert (first, last) == (b"OK", b"1")
+    assert isinstance(wrong, ReplyError)
+    assert wrong.code == "WRONGTYPE"
+    assert not wrong.transient
+    assert ReplyError("OOM command not allowed when used memory > 'maxmemory'.").transient
+
+
+async def test_scripts_run_whether_the_server_has_them_or_not(server: Server) -> None:
+    """SCRIPT FLUSH at any time is not seen by callers, and the order of effects stays."""
+    async with connected(server.url) as store:
+        for _ in range(5):
+            take = [store.script("take_lease", ["lease"], [name, 1000]) for name in ("a", "b")]
+            assert await store.run([*take, ("GET", "lease"), ("DEL", "lease")]) in (
+                [1, 0, None, 0],  # scripts sent anew, after the rest
+                [1, 0, b"a", 1],
+            )
+            await store.run([("SCRIPT", "FLUSH"), ("DEL", "lease")])
+
+
+async def test_reading_gives_ids_and_flat_fields(server: Server) -> None:
+    """New entries, then pending ones of all streams asked for in one read; deleted ones without fields."""
+    async with connected(server.url) as store:
+        streams = [keys.requests(1), keys.requests(2)]
+        for shard in (1, 2):
+            await store.run([store.script("start_shard", [keys.requests(shard), keys.events(shard)], [])])
+        await store.run([("XADD", streams[1], "1-1", "a", "b"), ("XADD", streams[1], "1-2", "c", "d")])
+        new = await store.read_group(streams, ">", 10, 10)
+        assert new == [(streams[1], [(b"1-1", [b"a", b"b"]), (b"1-2", [b"c", b"d"])])]
+        await store.run([("XDEL", streams[1], "1-1")])
+        pending = await store.read_group(streams, [">", "0"], 10, 10)
+        assert pending == [(streams[1], [(b"1-1", None), (b"1-2", [b"c", b"d"])])]
+
+
+async def test_a_waiting_read_does_not_hold_up_pipelines(server: Server) -> None:
+    """A read that blocks has a connection of its own, and ends as soon as an entry comes."""
+    async with connected(server.url) as store:
+        await store.run([store.script("start_shard", [keys.requests(1), keys.events(1)], [])])
+        loop = asyncio.get_running_loop()
+        await back(store)
+        started = loop.time()
+        reading = asyncio.create_task(store.read_group([keys.requests(1)], ">", 10, 2000))
+        await asyncio.sleep(0.05)
+        await store.run([("XADD", keys.requests(1), "1-1", "a", "b")])
+        assert await reading == [(keys.requests(1), [(b"1-1", [b"a", b"b"])])]
+        assert loop.time() - started < 1
+
+
+async def test_a_missing_group_is_an_error_of_its_own(server: Server) -> None:
+    """NOGROUP reaches the caller, who knows what to do."""
+    async with connected(server.url) as store:
+        await asyncio.sleep(0.2)
+        with pytest.raises(ReplyError, match="NOGROUP"):
+            await store.read_group([keys.requests(1)], ">", 10, 10)
+
+
+async def test_a_restarted_server_is_found_again(server: Server) -> None:
+    """Commands fail at once while it is away; within 5 s of its return all is as before (AOF)."""
+    async with connected(server.url) as store:
+        await store.run([("SET", "a", "1")])
+        server.kill()
+        await asyncio.sleep(0.05)
+        with pytest.raises(StoreUnreachable):
+            await store.run([("GET", "a")])
+        server.start()
+        assert await back(store) < 5
+        assert await store.run([("GET", "a")]) == [b"1"]
+
+
+async def test_a_pipeline_in_the_air_fails_when_the_server_dies(server: Server) -> None:
+    """Its outcome is unknown: StoreUnreachable, not a hang."""
+    async with connected(server.url) as store:
+        waiting = asyncio.create_task(store.run([("BLPOP", "none", 30)]))
+        await asyncio.sleep(0.05)
+        server.kill()
+        with pytest.raises(StoreUnreachable):
+            await waiting
+
+
+async def test_attempts_to_reconnect_keep_their_distance(server: Server) -> None:
+    """At most two a second and process, however many connections there are."""
+    attempts = 0
+
+    class Counting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            nonlocal attempts
+            attempts += 1
+            transport.close()
+
+    async with connected(server.url, durability="replicas"):
+        await asyncio.sleep(0.3)
+        server.kill()
+        os.unlink(server.socket)
+        listener = await asyncio.get_running_loop().create_unix_server(Counting, server.socket)
+        await asyncio.sleep(3.0)
+        assert 2 <= attempts <= 7
+        listener.close()
+
+
+async def test_a_connection_to_a_demoted_primary_is_left(server: Server) -> None:
+    """READONLY is the command's error, and the connection is made anew."""
+    async with connected(server.url) as store:
+        await store.run([("SET", "a", "1")])
+        server.call("REPLICAOF", "127.0.0.1", "1")
+        (reply,) = await store.run([("SET", "a", "2")])
+        assert isinstance(reply, ReplyError)
+        assert reply.transient
+        with pytest.raises(StoreUnreachable):
+            await store.run([("GET", "a")])
+        await asyncio.sleep(0.3)  # it says that it is a replica: not taken
+        with pytest.raises(StoreUnreachable):
+            await store.run([("GET", "a")])
+        server.call("REPLICAOF", "NO", "ONE")
+        assert await back(store) < 5
+
+
+async def test_only_noeviction_is_accepted(server: Server) -> None:
+    """A Redis that may throw keys away is refused at start, with what to do."""
+    server.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    with pytest.raises(StoreRefused, match="noeviction"):
+        await Store.connect(Settings(db_url=server.url))
+
+
+async def test_a_forbidden_config_is_no_reason_to_refuse(server: Server) -> None:
+    """Application users seldom may CONFIG GET: a warning, and the start goes on."""
+    server.call("ACL", "SETUSER", "imc", "on", ">secret", "~*", "+@all", "-config")
+    async with connected(server.url.replace("unix://", "unix://imc:secret@")) as store:
+        assert await store.run([("PING",)]) == [b"PONG"]
+
+
+async def test_wrong_credentials_are_refused(server: Server) -> None:
+    """A wrong password ends the start, it is not tried again and again."""
+    server.call("ACL", "SETUSER", "imc", "on", ">secret", "~*", "+@all")
+    with pytest.raises(StoreRefused, match="WRONGPASS"):
+        await Store.connect(Settings(db_url=server.url.replace("unix://", "unix://imc:wrong@")))
+
+
+async def test_every_process_must_agree_on_hash_size(server: Server) -> None:
+    """The first start writes it down; another value is refused and told how to re-shard."""
+    async with connected(server.url, hash_size=4) as first, connected(server.url, hash_size=4) as second:
+        assert first.secret == second.secret
+        assert len(first.secret) == 32
+    with pytest.raises(StoreRefused, match="imc reshard"):
+        await Store.connect(Settings(db_url=server.url, hash_size=5))
+
+
+async def test_replicas_that_are_not_there_make_a_durable_run_fail(server: Server) -> None:
+    """Short of replicas: the commands had their effect, but the caller must not say so."""
+    async with connected(server.url, durability="replicas") as store:
+        with pytest.raises(NotDurable):
+            await store.run([("SET", "a", "1")], durable=True)
+        assert await store.run([("GET", "a")]) == [b"1"]
+
+
+async def test_fsync_waits_for_the_disk(server: Server) -> None:
+    """With WAITAOF a durable run comes back when the append-only file has it; without, the start fails."""
+    if b"redis_version:7.0" in server.call("INFO", "server") or "redis-server" in str(server._command[0]):
+        with pytest.raises(StoreRefused, match="WAITAOF"):
+            await Store.connect(Settings(db_url=server.url, durability="fsync"))
+        return
+    async with connected(server.url, durability="fsync") as store:
+        await store.run([("SCRIPT", "FLUSH")])
+        lease = store.script("take_lease", ["lease"], ["a", 1000])
+        assert await store.run([lease, ("GET", "lease")], durable=True) == [1, None]
+        assert await store.run([lease, ("GET", "lease")], durable=True) == [1, b"a"]
+
+
+async def test_replica_that_is_there_is_waited_for(server: Server) -> None:
+    """With a replica a durable run succeeds; with the replica stopped it does not."""
+    port = free_port()
+    kind = Path(server._command[0]).name.replace("valkey-server", "valkey")
+    with (
+        tempfile.TemporaryDirectory() as one,
+        tempfile.TemporaryDirectory() as two,
+        running(kind, Path(one), port=port) as primary,
+        running(kind, Path(two), "--replicaof", "127.0.0.1", str(port)),
+    ):
+        async with connected(primary.url, durability="replicas") as store:
+            for _ in range(50):
+                try:
+                    await store.run([("SET", "a", "1")], durable=True)
+                    break
+                except NotDurable:
+                    await asyncio.sleep(0.1)
+            else:
+                pytest.fail("the replica was never waited for")

