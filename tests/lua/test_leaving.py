@@ -1,0 +1,167 @@
+"""exit_room, destroy_room, drop_unreachable: how members and rooms go."""
+
+import pytest
+
+from imc_common import keys
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SHARD, Shard, decoded, heard, refused
+
+EVE = "eve@example.org"
+
+
+@pytest.fixture(params=["public", "private"])
+def room(request: pytest.FixtureRequest, shard: Shard) -> Shard:
+    """Alice owns the room, Bob is admin, Carol member, Dave invited."""
+    shard.ask("create", ALICE, **({"private": "1"} if request.param == "private" else {}))
+    shard.ask("add", ALICE, user=BOB)
+    shard.ask("modify", ALICE, user=BOB, role="admin")
+    shard.ask("add", ALICE, user=CAROL)
+    shard.ask("invite", ALICE, user=DAVE)
+    return shard
+
+
+def is_private(shard: Shard) -> bool:
+    return shard.redis.zscore(shard.keys.rooms(SHARD), ROOM) == 1
+
+
+def nothing_left(shard: Shard) -> bool:
+    """Only the two streams are still there, both empty."""
+    return set(decoded(shard.redis.keys("*"))) == {IN, OUT} and not shard.redis.xlen(IN) + shard.redis.xlen(
+        OUT
+    )
+
+
+@pytest.mark.parametrize(("who", "rest"), [(BOB, (ALICE, CAROL)), (CAROL, (ALICE, BOB))])
+def test_exit(room: Shard, who: str, rest: tuple[str, ...]) -> None:
+    """Who leaves is gone, and the rest is told."""
+    assert room.ask("exit", who) == [heard("left", *rest, by=who)]
+    assert who not in room.members()
+    assert room.private_rooms(who) == set()
+
+
+def test_exit_of_one_of_two_owners(room: Shard) -> None:
+    """The room stays with the other."""
+    room.ask("modify", ALICE, user=CAROL, role="owner")
+    assert room.ask("exit", ALICE) == [heard("left", BOB, CAROL, by=ALICE)]
+    assert room.owned_rooms(ALICE) == set()
+    assert room.exists()
+
+
+def test_exit_of_the_last_owner_destroys(room: Shard) -> None:
+    """As the seed did: all members are told, and nothing of the room is left."""
+    assert room.ask("exit", ALICE) == [heard("destroyed", ALICE, BOB, CAROL, by=ALICE)]
+    assert nothing_left(room)
+
+
+def test_exit_of_the_last_owner_is_refused(room: Shard) -> None:
+    """With owner_exit = refuse it has to hand the room over or destroy it."""
+    room.settings["owner_exit"] = "refuse"
+    assert room.ask("exit", ALICE) == refused(ALICE, "last_owner", "exit")
+    assert room.members()[ALICE] == "owner"
+
+
+def test_exit_of_the_invited_is_a_denial(room: Shard) -> None:
+    """Owners and admins are told, as by deny."""
+    assert room.ask("exit", DAVE) == [heard("denied", ALICE, BOB, by=DAVE)]
+    assert DAVE not in room.members()
+
+
+@pytest.mark.parametrize("command", ["exit", "destroy"])
+def test_stranger_leaves_or_destroys_nothing(room: Shard, command: str) -> None:
+    """By a private room a stranger is answered as by none."""
+    reason = "unknown_room" if is_private(room) else "not_member"
+    assert room.ask(command, EVE) == refused(EVE, reason, command)
+    assert room.ask(command, EVE, "nowhere@example.org") == refused(EVE, "unknown_room", command)
+
+
+def test_destroy(room: Shard) -> None:
+    """All members are told, the invited not; room, members, invitations, indexes and failures are gone."""
+    room.redis.hset(keys.unreachable(SHARD, ROOM), CAROL, "1")
+    assert room.ask("destroy", ALICE) == [heard("destroyed", ALICE, BOB, CAROL, by=ALICE)]
+    assert nothing_left(room)
+
+
+def test_destroy_leaves_other_rooms(room: Shard) -> None:
+    """The indexes keep the members' other rooms."""
+    other = "chat-001@example.org"
+    room.ask("create", ALICE, other, private="1")
+    room.ask("destroy", ALICE)
+    assert room.owned_rooms(ALICE) == room.private_rooms(ALICE) == {other}
+    assert room.exists(other)
+    assert not room.exists()
+
+
+@pytest.mark.parametrize(
+    ("who", "reason"), [(BOB, "owner_only"), (CAROL, "owner_only"), (DAVE, "not_member")]
+)
+def test_destroy_is_for_owners(room: Shard, who: str, reason: str) -> None:
+    """Admins, members and the invited are refused."""
+    assert room.ask("destroy", who) == refused(who, reason, "destroy")
+    assert room.exists()
+
+
+def test_large_room_is_destroyed_in_chunks(shard: Shard) -> None:
+    """Each event has at most delivery_chunk recipients; together they are all members, each once."""
+    shard.settings["delivery_chunk"] = 3
+    shard.ask("create", ALICE)
+    users = [f"user{number}@example.org" for number in range(6)]
+    for user in users:
+        shard.ask("join", user)
+    told = shard.ask("destroy", ALICE)
+    assert [len(event.to) for event in told] == [3, 3, 1]
+    assert sorted(who for event in told for who in event.to) == sorted([ALICE, *users])
+
+
+def test_unreachable_member_is_dropped(room: Shard) -> None:
+    """After evict_after failures the rest is told, the dropped one is not."""
+    for _ in range(2):
+        assert room.report("drop_unreachable", "message", CAROL, "404") == []
+        assert room.members()[CAROL] == "member"
+    assert room.report("drop_unreachable", "message", CAROL, "404") == [
+        heard("dropped", ALICE, BOB, by=CAROL, user=CAROL, detail="404")
+    ]
+    assert CAROL not in room.members()
+    assert room.private_rooms(CAROL) == set()
+    assert not room.redis.exists(keys.unreachable(SHARD, ROOM))
+
+
+def test_failures_are_forgotten(room: Shard) -> None:
+    """The count has a time-to-live, which later failures do not put off."""
+    room.settings["ttl_ms"] = 5000
+    room.report("drop_unreachable", "message", CAROL, "404")
+    key = keys.unreachable(SHARD, ROOM)
+    room.redis.pexpire(key, 1000)
+    room.report("drop_unreachable", "message", CAROL, "410")
+    assert 0 < room.redis.pttl(key) <= 1000
+
+
+def test_failures_are_counted_by_member(room: Shard) -> None:
+    """Bob's failures do not drop Carol."""
+    for _ in range(2):
+        room.report("drop_unreachable", "message", BOB, "604")
+    assert room.report("drop_unreachable", "message", CAROL, "604") == []
+    assert {BOB, CAROL} < set(room.members())
+
+
+@pytest.mark.parametrize("who", [DAVE, EVE])
+def test_failures_of_who_is_no_member(room: Shard, who: str) -> None:
+    """Removed meanwhile, or only invited: nothing to drop, nothing to count."""
+    room.settings["evict_after"] = 1
+    assert room.report("drop_unreachable", "destroyed", who, "404") == []
+    assert not room.redis.exists(keys.unreachable(SHARD, ROOM))
+
+
+def test_last_owner_is_never_dropped(room: Shard) -> None:
+    """A second owner is."""
+    room.settings["evict_after"] = 1
+    assert room.report("drop_unreachable", "message", ALICE, "404") == []
+    room.ask("modify", ALICE, user=CAROL, role="owner")
+    assert room.report("drop_unreachable", "message", ALICE, "404")[0].to == (BOB, CAROL)
+    assert room.owned_rooms(ALICE) == set()
+
+
+def test_dropping_switched_off(room: Shard) -> None:
+    """evict_after 0 keeps every member."""
+    room.settings["evict_after"] = 0
+    for _ in range(5):
+        assert room.report("drop_unreachable", "message", CAROL, "404") == []
+    assert CAROL in room.members()

@@ -1,0 +1,201 @@
+"""remove_member, add_member, modify_member: what owners and admins may do to others."""
+
+import pytest
+
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, SHARD, Shard, heard, refused
+
+EVE = "eve@example.org"
+
+
+@pytest.fixture(params=["public", "private"])
+def room(request: pytest.FixtureRequest, shard: Shard) -> Shard:
+    """Alice owns the room, Bob is admin, Carol member, Dave invited."""
+    shard.ask("create", ALICE, **({"private": "1"} if request.param == "private" else {}))
+    shard.ask("add", ALICE, user=BOB)
+    shard.ask("modify", ALICE, user=BOB, role="admin")
+    shard.ask("add", ALICE, user=CAROL)
+    shard.ask("invite", ALICE, user=DAVE)
+    return shard
+
+
+def is_private(shard: Shard) -> bool:
+    return shard.redis.zscore(shard.keys.rooms(SHARD), ROOM) == 1
+
+
+@pytest.mark.parametrize("actor", [ALICE, BOB])
+def test_remove_a_member(room: Shard, actor: str) -> None:
+    """The removed one is told, and the rest; nothing of it is left."""
+    assert room.ask("remove", actor, user=CAROL) == [
+        heard("you_were_removed", CAROL, by=actor, user=CAROL, role="member"),
+        heard("removed", ALICE, BOB, by=actor, user=CAROL, role="member"),
+    ]
+    assert CAROL not in room.members()
+    assert room.private_rooms(CAROL) == set()
+
+
+def test_remove_an_invitation(room: Shard) -> None:
+    """An invitation can be taken back; role says it was one."""
+    assert room.ask("remove", BOB, user=DAVE) == [
+        heard("you_were_removed", DAVE, by=BOB, user=DAVE, role="invited"),
+        heard("removed", ALICE, BOB, CAROL, by=BOB, user=DAVE, role="invited"),
+    ]
+    assert DAVE not in room.members()
+    assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"invitation:{DAVE}")
+
+
+def test_owner_removes_an_admin(room: Shard) -> None:
+    """An admin goes by an owner's word."""
+    told = room.ask("remove", ALICE, user=BOB)
+    assert told[1] == heard("removed", ALICE, CAROL, by=ALICE, user=BOB, role="admin")
+
+
+def test_admin_removes_no_admin(room: Shard) -> None:
+    """Nor itself: for that there is exit."""
+    room.ask("modify", ALICE, user=CAROL, role="admin")
+    for user in (BOB, CAROL):
+        assert room.ask("remove", BOB, user=user) == refused(BOB, "owner_only", "remove", user=user)
+
+
+@pytest.mark.parametrize("actor", [ALICE, BOB])
+def test_owner_cannot_be_removed(room: Shard, actor: str) -> None:
+    """Not by an admin, not by itself, not by another owner."""
+    assert room.ask("remove", actor, user=ALICE) == refused(actor, "is_owner", "remove", user=ALICE)
+    room.ask("modify", ALICE, user=CAROL, role="owner")
+    assert room.ask("remove", CAROL, user=ALICE) == refused(CAROL, "is_owner", "remove", user=ALICE)
+    assert room.members()[ALICE] == "owner"
+
+
+def test_remove_of_nobody(room: Shard) -> None:
+    """Who is not in the room cannot be removed."""
+    assert room.ask("remove", ALICE, user=EVE) == refused(ALICE, "not_in_room", "remove", user=EVE)
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("remove", {"user": CAROL}), ("add", {"user": EVE}), ("modify", {"user": CAROL, "role": "admin"})],
+)
+def test_who_may_not(room: Shard, command: str, more: dict[str, str]) -> None:
+    """Members, the invited and strangers are refused each in their way, and nothing changes."""
+    before = room.members()
+    assert room.ask(command, CAROL, **more) == refused(CAROL, "admins_only", command, **more)
+    assert room.ask(command, DAVE, **more) == refused(DAVE, "not_member", command, **more)
+    stranger = "unknown_room" if is_private(room) else "not_member"
+    assert room.ask(command, EVE, **more) == refused(EVE, stranger, command, **more)
+    assert room.members() == before
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("remove", {"user": CAROL}), ("add", {"user": EVE}), ("modify", {"user": CAROL, "role": "admin"})],
+)
+def test_no_room(shard: Shard, command: str, more: dict[str, str]) -> None:
+    """What is not there is not changed."""
+    assert shard.ask(command, ALICE, **more) == refused(ALICE, "unknown_room", command, **more)
+
+
+@pytest.mark.parametrize("actor", [ALICE, BOB])
+def test_add(room: Shard, actor: str) -> None:
+    """The new one is a member at once, and all are told."""
+    assert room.ask("add", actor, user=EVE) == [heard("added", ALICE, BOB, CAROL, EVE, by=actor, user=EVE)]
+    assert room.members()[EVE] == "member"
+    assert room.private_rooms(EVE) == ({ROOM} if is_private(room) else set())
+
+
+def test_add_of_the_invited(room: Shard) -> None:
+    """An invitation needs no answer then."""
+    assert room.ask("add", ALICE, user=DAVE) == [heard("added", ALICE, BOB, CAROL, DAVE, by=ALICE, user=DAVE)]
+    assert room.members()[DAVE] == "member"
+    assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"invitation:{DAVE}")
+
+
+def test_add_of_a_member(room: Shard) -> None:
+    """No role is lost by being added again."""
+    for user in (ALICE, BOB, CAROL):
+        assert room.ask("add", ALICE, user=user) == refused(ALICE, "user_is_member", "add", user=user)
+    assert room.members()[ALICE] == "owner"
+
+
+def test_add_of_the_room_itself(room: Shard) -> None:
+    """A room is no member of itself."""
+    assert room.ask("add", ALICE, user=ROOM) == refused(ALICE, "is_room", "add", user=ROOM)
+
+
+def test_add_to_a_full_room(room: Shard) -> None:
+    """The limit holds; an invited one has its place already."""
+    room.settings["max_members"] = 4
+    assert room.ask("add", ALICE, user=EVE) == refused(ALICE, "room_full", "add", user=EVE)
+    assert room.ask("add", ALICE, user=DAVE)[0].event == "added"
+
+
+@pytest.mark.parametrize("actor", [ALICE, BOB])
+def test_member_becomes_admin(room: Shard, actor: str) -> None:
+    """By an owner or an admin; all are told."""
+    assert room.ask("modify", actor, user=CAROL, role="admin") == [
+        heard("role_changed", ALICE, BOB, CAROL, by=actor, user=CAROL, role="admin")
+    ]
+    assert room.members()[CAROL] == "admin"
+
+
+def test_second_owner(room: Shard) -> None:
+    """An owner makes another; then the first may step down, and the index follows."""
+    room.ask("modify", ALICE, user=CAROL, role="owner")
+    assert room.owned_rooms(CAROL) == {ROOM}
+    assert room.ask("modify", ALICE, user=ALICE, role="member") == [
+        heard("role_changed", ALICE, BOB, CAROL, by=ALICE, user=ALICE, role="member")
+    ]
+    assert room.owned_rooms(ALICE) == set()
+    assert room.members() == {ALICE: "member", BOB: "admin", CAROL: "owner", DAVE: "invited"}
+
+
+def test_last_owner_cannot_step_down(room: Shard) -> None:
+    """A room without an owner could not be put right."""
+    for role in ("member", "admin"):
+        more = {"user": ALICE, "role": role}
+        assert room.ask("modify", ALICE, **more) == refused(ALICE, "last_owner", "modify", **more)
+    assert room.members()[ALICE] == "owner"
+
+
+@pytest.mark.parametrize(
+    ("user", "role"), [(BOB, "owner"), (CAROL, "owner"), (ALICE, "admin"), (ALICE, "member"), (EVE, "member")]
+)
+def test_admin_stays_below_owners_and_other_admins(room: Shard, user: str, role: str) -> None:
+    """An admin makes no owner, not itself either, and takes nothing from owners and other admins."""
+    room.ask("add", ALICE, user=EVE)
+    room.ask("modify", ALICE, user=EVE, role="admin")
+    more = {"user": user, "role": role}
+    assert room.ask("modify", BOB, **more) == refused(BOB, "owner_only", "modify", **more)
+
+
+def test_admin_steps_down(room: Shard) -> None:
+    """An admin may become a member again by its own word."""
+    assert room.ask("modify", BOB, user=BOB, role="member")[0].event == "role_changed"
+    assert room.members()[BOB] == "member"
+
+
+@pytest.mark.parametrize("user", [DAVE, EVE])
+def test_modify_of_who_is_no_member(room: Shard, user: str) -> None:
+    """Neither strangers nor the invited have a role to change: an invitation is not accepted for somebody."""
+    more = {"user": user, "role": "admin"}
+    assert room.ask("modify", ALICE, **more) == refused(ALICE, "not_in_room", "modify", **more)
+
+
+def test_modify_to_the_same_role(room: Shard) -> None:
+    """Nobody is told of what did not happen."""
+    more = {"user": BOB, "role": "admin"}
+    assert room.ask("modify", ALICE, **more) == refused(ALICE, "role_already", "modify", **more)
+
+
+@pytest.mark.parametrize("role", ["invited", "king", ""])
+def test_modify_to_no_role(room: Shard, role: str) -> None:
+    """There are three roles, and invited is none."""
+    more = {"user": CAROL, "role": role}
+    assert room.ask("modify", ALICE, **more) == refused(ALICE, "bad_role", "modify", **more)
+    assert room.members()[CAROL] == "member"
+
+
+def test_new_owner_with_too_many_rooms(room: Shard) -> None:
+    """The limit of rooms also holds for who is made an owner."""
+    room.settings |= {"max_rooms_per_owner": 2, "owned_elsewhere": 2}
+    more = {"user": CAROL, "role": "owner"}
+    assert room.ask("modify", ALICE, **more) == refused(ALICE, "too_many_rooms", "modify", **more)
+    assert room.owned_rooms(CAROL) == set()
