@@ -46,10 +46,11 @@ class SettingsError(ImcError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Effective settings, and for each name the source of its value."""
+    """Effective settings, for each name the source of its value, and the file that was read."""
 
     settings: Settings
     sources: dict[str, str]
+    config: Path | None = None
 
 
 def load(config: Path | None, env: Mapping[str, str], cli: Mapping[str, Any]) -> Loaded:
@@ -79,7 +80,7 @@ def load(config: Path | None, env: Mapping[str, str], cli: Mapping[str, Any]) ->
         raise SettingsError(mistakes) from None  # the cause would print values, a password among them
     if mistakes:
         raise SettingsError(mistakes)
-    return Loaded(settings, sources)
+    return Loaded(settings, sources, config)
 
 
 def allowed(name: str) -> str:

@@ -1,0 +1,141 @@
+"""``imc chat``: one SIP user in the terminal, or following a script."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prompt_toolkit import PromptSession, print_formatted_text
+from prompt_toolkit.formatted_text import FormattedText, StyleAndTextTuples
+from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.styles import Style
+
+from imc_common.cli.endpoint import endpoint
+from imc_common.cli.terminal import shown
+from imc_common.cli.user_agent import Incoming, UserAgent
+from imc_common.errors import ImcError
+
+NOTICE = "*** "
+TYPES_SHOWN = ("text/",)
+Say = Callable[[StyleAndTextTuples], None]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(chat)
+
+
+def chat(
+    user: Annotated[str, typer.Argument(help="Who you are and where you listen: sip:USER@HOST:PORT.")],
+    room: Annotated[str, typer.Option(help="The room's URI, or the manager's.")],
+    via: Annotated[str, typer.Option(help="HOST:PORT of an edge or balancer, UDP.")] = "127.0.0.1:5060",
+    script: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Send the lines of this file, then end.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="With a script: seconds of silence after which it ends.")
+    ] = 2,
+) -> None:
+    """Be a user of a room: each line is sent as a MESSAGE, what comes is shown. #help lists the commands."""
+    try:
+        if script is None and sys.stdin.isatty():
+            failures = asyncio.run(_talk(user, room, endpoint(via)))
+        else:
+            lines = (script.read_text("utf-8") if script else sys.stdin.read()).splitlines()
+            failures = asyncio.run(_follow(lines, wait, user, room, endpoint(via)))
+    except ImcError as error:
+        typer.echo(f"imc chat: {error}", err=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(1 if failures else 0)
+
+
+class Conversation:
+    """What one user says and gets, told by ``say`` in styled pieces."""
+
+    def __init__(self, room: str, say: Say) -> None:
+        self.failures = 0
+        self.heard = asyncio.Event()
+        self._room = room
+        self._say = say
+
+    def receive(self, incoming: Incoming) -> None:
+        """Show a MESSAGE that came."""
+        self.heard.set()
+        if not incoming.content_type.startswith(TYPES_SHOWN):
+            text = f"[{incoming.content_type}, {len(incoming.text)} characters]"
+            self._say([("class:notice", shown(f"{incoming.name} {text}".strip()))])
+        elif incoming.text.startswith(NOTICE):
+            self._say([("class:notice", shown(incoming.text))])
+        else:
+            self._say([("class:message", shown(incoming.text))])
+
+    async def send(self, agent: UserAgent, line: str) -> None:
+        """Send a line; only a failure is worth a word."""
+        answer = await agent.send(self._room, line)
+        if not answer.ok:
+            self.failures += 1
+            self._say([("class:failure", shown(f"not sent: {answer.status} {answer.reason}"))])
+
+
+async def _follow(lines: list[str], wait: float, user: str, room: str, via: tuple[str, int]) -> int:
+    """Send the lines, each when the one before is answered; ends after ``wait`` seconds without news."""
+    talk = Conversation(room, lambda pieces: typer.echo("".join(piece[1] for piece in pieces)))
+    agent = await UserAgent.open(user, via, talk.receive)
+    try:
+        for line in filter(str.strip, lines):
+            typer.echo(f"> {shown(line)}")
+            await talk.send(agent, line)
+        while True:
+            talk.heard.clear()
+            try:
+                await asyncio.wait_for(talk.heard.wait(), wait)
+            except TimeoutError:
+                return talk.failures
+    finally:
+        await agent.close()
+
+
+async def _talk(user: str, room: str, via: tuple[str, int]) -> int:
+    """Prompt for lines until end of input or Ctrl-C; sending goes on behind the prompt."""
+    style = Style.from_dict(
+        {"prompt": "bold", "notice": "ansicyan", "message": "", "failure": "ansired bold"}
+    )
+    talk = Conversation(room, lambda pieces: print_formatted_text(FormattedText(pieces), style=style))
+    agent = await UserAgent.open(user, via, talk.receive)
+    session: PromptSession[str] = PromptSession(
+        style=style
+    )  # its history ends with it: chats stay off the disk
+    prompt = FormattedText([("class:prompt", f"{agent.address.partition('@')[0]}> ")])
+    queue: asyncio.Queue[str] = asyncio.Queue()
+    sender = asyncio.create_task(_send_in_order(queue, talk, agent))
+    try:
+        with patch_stdout():
+            async for line in _lines(session, prompt):
+                queue.put_nowait(line)
+            await queue.join()
+    finally:
+        sender.cancel()
+        await agent.close()
+    return talk.failures
+
+
+async def _lines(session: PromptSession[str], prompt: FormattedText) -> AsyncIterator[str]:
+    """What the user types, line by line, until end of input or Ctrl-C."""
+    while True:
+        try:
+            line = await session.prompt_async(prompt)
+        except (EOFError, KeyboardInterrupt):
+            return
+        if line.strip():
+            yield line
+
+
+async def _send_in_order(queue: asyncio.Queue[str], talk: Conversation, agent: UserAgent) -> None:
+    """One line in flight, the next when it is answered (RFC 3428 §8)."""
+    while True:
+        await talk.send(agent, await queue.get())
+        queue.task_done()

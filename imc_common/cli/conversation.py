@@ -1,0 +1,61 @@
+"""The demo conversation: what each user sends and exactly what each of them must then get."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+USERS = ("alice", "bob", "carol", "dave")  # dave is never a member
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One MESSAGE to the room, and what each user must get: regular expressions, in order.
+
+    ``{alice}``, ``{bob}``, … stand for the users' addresses and ``{room}`` for the room's. Who is not
+    named in ``then`` gets nothing.
+    """
+
+    who: str
+    text: str
+    then: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_INVITATION = (r"\*\*\* {alice} invites you to {room}\. .*#accept.*#deny.*",)
+_JOINED = (r"\*\*\* {bob} has joined {room}\.",)
+_ADMIN = (r"\*\*\* {bob} has been made admin of {room} by {alice}\.",)
+
+CONVERSATION = (
+    Step("alice", "#create private", {"alice": (r"\*\*\* You have made the private room {room}\.",)}),
+    Step(
+        "bob",
+        "#join",
+        # to who has no business there, a private room is not there
+        {"bob": (r"\*\*\* .*no room {room}\.",), "alice": (r"\*\*\* {bob} tried to join {room}.*",)},
+    ),
+    Step("alice", "#invite sip:{bob}", {"bob": _INVITATION}),
+    Step("alice", "#invite sip:{carol}", {"carol": _INVITATION}),
+    Step("bob", "#accept", {"alice": _JOINED, "bob": _JOINED}),
+    Step("carol", "#deny", {"alice": (r"\*\*\* {carol} has declined .*{room}\.",)}),
+    Step("alice", "Hello Bob, the room is ours.", {"bob": (r"<{alice}>: Hello Bob, the room is ours\.",)}),
+    Step("bob", "Hi Alice!", {"alice": (r"<{bob}>: Hi Alice!",)}),
+    Step("bob", "#list", {"bob": (r"\*\*\* Members of {room}:\n\*{alice}\n{bob}",)}),
+    Step("dave", "Let me in", {"dave": (r"\*\*\* Your message was not delivered: .*{room}\.",)}),
+    Step("alice", "#modify sip:{bob} admin", {"alice": _ADMIN, "bob": _ADMIN}),
+    Step("bob", "#exit", {"alice": (r"\*\*\* {bob} has left {room}\.",)}),
+    Step("alice", "#destroy", {"alice": (r"\*\*\* The room {room} has been destroyed by {alice}\.",)}),
+)
+
+
+def filled(text: str, names: Mapping[str, str]) -> str:
+    """A step's text with the placeholders' values put in."""
+    for name, value in names.items():
+        text = text.replace("{" + name + "}", value)
+    return text
+
+
+def matches(pattern: str, names: Mapping[str, str], text: str) -> bool:
+    """Whether a received text is what a step's pattern describes."""
+    escaped = {name: re.escape(value) for name, value in names.items()}
+    return re.fullmatch(filled(pattern, escaped), text) is not None

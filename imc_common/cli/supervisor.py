@@ -1,0 +1,123 @@
+"""Keeps a set of child processes running: starts them, restarts those that die, ends them together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from imc_common.errors import ImcError
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds before a dead child is started again
+LIVED_WELL = 30.0  # seconds after which a death counts as a first one again
+
+
+class ChildError(ImcError):
+    """A child ended before it ever served."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One process to keep running."""
+
+    name: str
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    process: asyncio.subprocess.Process | None = field(default=None, init=False)
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """Start it in a process group of its own: Ctrl-C at the terminal reaches only the supervisor."""
+        self.process = await asyncio.create_subprocess_exec(
+            *self.argv, env=self.environment, stdin=asyncio.subprocess.DEVNULL, process_group=0
+        )
+        return self.process
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on, if there is a living process."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(number)
+
+
+class Supervisor:
+    """Runs its children from :meth:`start` to :meth:`stop`; ``say`` is told what happens."""
+
+    def __init__(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
+        self._children = children
+        self._say = say
+        self._tasks: list[asyncio.Task[None]] = []
+        self._serving = False
+        self._stopping = False
+
+    async def start(self, ready: Callable[[], asyncio.Future[None]]) -> None:
+        """Start all, and wait until ``ready()`` is done; a child that ends before it raises ChildError."""
+        self._tasks = [asyncio.create_task(self._keep(child)) for child in self._children]
+        waiting = ready()
+        try:
+            done, _ = await asyncio.wait([waiting, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        for task in done:
+            task.result()
+        self._serving = True
+
+    async def _keep(self, child: Child) -> None:
+        """Start the child, and again whenever it dies, with a growing pause between."""
+        loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE
+        while True:
+            started = loop.time()
+            status = await (await child.start()).wait()
+            if self._stopping:
+                return
+            if not self._serving:
+                raise ChildError(f"{child.name} ended at its start ({_ending(status)})")
+            if loop.time() - started > LIVED_WELL:
+                pause = FIRST_PAUSE
+            self._say(f"{child.name} ended ({_ending(status)}); starting it again in {pause:g} s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on to every child."""
+        for child in self._children:
+            child.signal(number)
+
+    async def stop(self, deadline: float) -> bool:
+        """Ask all to end (SIGTERM: they drain), kill what still runs after ``deadline`` seconds.
+
+        Says whether all ended by themselves.
+        """
+        self._stopping = True
+        self.signal(signal.SIGTERM)
+        living = [c.process for c in self._children if c.process is not None and c.process.returncode is None]
+        clean = True
+        if living:
+            endings = asyncio.gather(*(process.wait() for process in living))
+            try:
+                await asyncio.wait_for(endings, deadline)
+            except TimeoutError:
+                clean = False
+                self._say(f"not all ended within {deadline:g} s: killing the rest")
+                await self.kill()
+        for task in self._tasks:
+            task.cancel()  # those that sleep before a restart
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return clean
+
+    async def kill(self) -> None:
+        """End every child at once; what they had not finished stays in Redis."""
+        self._stopping = True
+        self.signal(signal.SIGKILL)
+        for child in self._children:
+            if child.process is not None:
+                await child.process.wait()
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"

@@ -1,0 +1,215 @@
+"""The terminal's SIP user, against plain sockets and against another of its kind."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from imc_common.cli import user_agent
+from imc_common.cli.user_agent import Incoming, UserAgent, UserAgentError
+
+
+class Peer(asyncio.DatagramProtocol):
+    """A plain socket: keeps what comes, and sends what a test tells it to."""
+
+    def __init__(self) -> None:
+        self.got: asyncio.Queue[str] = asyncio.Queue()
+        self.source: tuple[str, int] = ("", 0)
+        self.transport: asyncio.DatagramTransport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Keep it."""
+        self.source = addr
+        self.got.put_nowait(data.decode())
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where it listens."""
+        place: tuple[str, int] = self.transport.get_extra_info("sockname")
+        return place
+
+    def answer(self, request: str, status: str) -> None:
+        """Answer a request."""
+        lines = [line for line in request.split("\r\n") if re.match("Via|From|To|Call-ID|CSeq", line)]
+        text = "\r\n".join([f"SIP/2.0 {status}", *lines, "Content-Length: 0", "", ""])
+        self.transport.sendto(text.encode(), self.source)
+
+    def send(self, agent: UserAgent, request: str) -> None:
+        """Send bytes to an agent."""
+        host, _, port = agent.address.rpartition("@")[2].rpartition(":")
+        self.transport.sendto(request.replace("\n", "\r\n").encode(), (host, int(port)))
+
+
+MESSAGE = """MESSAGE sip:alice@127.0.0.1 SIP/2.0
+Via: SIP/2.0/UDP 127.0.0.1:5999;branch=z9hG4bK1
+Max-Forwards: 70
+From: "Bob B." <sip:bob@EXAMPLE.org>;tag=1
+To: <sip:alice@127.0.0.1>
+Call-ID: one
+CSeq: 1 MESSAGE
+Content-Type: text/plain
+Content-Length: 4
+
+hi 1"""
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    """A plain socket."""
+    transport, peer = await asyncio.get_running_loop().create_datagram_endpoint(
+        Peer, local_addr=("127.0.0.1", 0)
+    )
+    peer.transport = transport
+    yield peer
+    transport.close()
+
+
+Open = Callable[[str], Awaitable[tuple[UserAgent, list[Incoming]]]]
+
+
+@pytest.fixture
+async def open_agent(peer: Peer) -> AsyncIterator[Open]:
+    """Makes agents that send to the peer, each with the list of what it got."""
+    agents: list[UserAgent] = []
+
+    async def make(uri: str) -> tuple[UserAgent, list[Incoming]]:
+        inbox: list[Incoming] = []
+        agents.append(await UserAgent.open(uri, peer.place, inbox.append))
+        return agents[-1], inbox
+
+    yield make
+    for agent in agents:
+        await agent.close()
+
+
+async def test_a_message_is_sent_with_all_it_needs(peer: Peer, open_agent: Open) -> None:
+    """RFC 3261 §8.1.1: the six mandatory headers; Content-Type and Content-Length of the text."""
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    sending = asyncio.create_task(agent.send("sip:room@example.org", "Grüße"))
+    request = await peer.got.get()
+    peer.answer(request, "202 Accepted")
+    assert (await sending).ok
+    assert request.startswith("MESSAGE sip:room@example.org SIP/2.0\r\n")
+    assert f"From: <sip:{agent.address}>;tag=" in request
+    assert "To: <sip:room@example.org>\r\n" in request
+    assert "Content-Length: 7\r\n" in request
+    assert request.endswith("\r\n\r\nGrüße")
+    for name in ("Via", "Max-Forwards", "Call-ID", "CSeq"):
+        assert f"\r\n{name}: " in request
+
+
+async def test_it_is_repeated_until_the_final_answer(peer: Peer, open_agent: Open) -> None:
+    """RFC 3261 §17.1.2.2: after 0.5 s, then 1 s, the same bytes; a provisional answer ends nothing."""
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    sending = asyncio.create_task(agent.send("sip:room@example.org", "hello"))
+    first = await peer.got.get()
+    peer.answer(first, "100 Trying")
+    assert await asyncio.wait_for(peer.got.get(), 2) == first
+    peer.answer(first, "404 Not Found")
+    answer = await sending
+    assert (answer.status, answer.reason, answer.ok) == (404, "Not Found", False)
+    await asyncio.sleep(1.2)
+    assert peer.got.empty()
+
+
+async def test_silence_is_408(peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 3261 §8.1.3.1: timer F running out is treated as a 408; a stray answer is dropped."""
+    monkeypatch.setattr(user_agent, "TIMER_F", 0.2)
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    answer = await agent.send("sip:room@example.org", "hello")
+    peer.answer(await peer.got.get(), "202 Accepted")
+    await asyncio.sleep(0.1)
+    assert answer.status == 408
+
+
+async def test_options_ask_the_next_hop(peer: Peer, open_agent: Open) -> None:
+    """Addressed to the hop itself, without a user."""
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    asking = asyncio.create_task(agent.options(within=2))
+    request = await peer.got.get()
+    peer.answer(request, "503 Service Unavailable")
+    assert (await asking).status == 503
+    assert request.startswith(f"OPTIONS sip:127.0.0.1:{peer.place[1]} SIP/2.0\r\n")
+    assert "Content-Type" not in request
+
+
+async def test_a_message_that_comes_is_answered_and_given_on_once(peer: Peer, open_agent: Open) -> None:
+    """A retransmission gets the same answer again, and nobody sees it twice."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    peer.send(agent, MESSAGE)
+    first = await peer.got.get()
+    peer.send(agent, MESSAGE)
+    assert await peer.got.get() == first
+    peer.send(agent, MESSAGE.replace("CSeq: 1", "CSeq: 2").replace("hi 1", "hi 2"))
+    await peer.got.get()
+    assert first.startswith("SIP/2.0 200 OK\r\n")
+    assert [(one.sender, one.name, one.text) for one in inbox] == [
+        ("bob@example.org", "Bob B.", "hi 1"),
+        ("bob@example.org", "Bob B.", "hi 2"),
+    ]
+
+
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 200), ("INVITE", 405)])
+async def test_other_methods(peer: Peer, open_agent: Open, method: str, status: int) -> None:
+    """OPTIONS is answered, what it does not do gets 405; both say what it does."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    peer.send(agent, MESSAGE.replace("MESSAGE", method))
+    answer = await peer.got.get()
+    assert answer.startswith(f"SIP/2.0 {status} ")
+    assert "\r\nAllow: MESSAGE, OPTIONS\r\n" in answer
+    assert inbox == []
+
+
+async def test_what_nobody_can_read_gets_no_answer(peer: Peer, open_agent: Open) -> None:
+    """Nor does an ACK; and the agent goes on."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    for junk in ("junk", "\n\n", MESSAGE.replace("MESSAGE", "ACK"), MESSAGE.replace("tag=1", 'tag="')):
+        peer.send(agent, junk)
+    peer.send(agent, MESSAGE)
+    assert (await peer.got.get()).startswith("SIP/2.0 200 ")
+    assert len(inbox) == 1
+
+
+async def test_its_memory_of_answers_is_bounded(
+    peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest answer is forgotten first."""
+    monkeypatch.setattr(user_agent, "REMEMBERED", 2)
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    for number in (1, 2, 3, 3, 1):
+        peer.send(agent, MESSAGE.replace("Call-ID: one", f"Call-ID: {number}"))
+        await peer.got.get()
+    assert len(inbox) == 4
+
+
+@pytest.mark.parametrize(
+    "uri", ["alice", "sip:127.0.0.1:0", "tel:123", "sip:alice@192.0.2.1:0", "sip:alice@127.0.0.1:99999"]
+)
+async def test_an_address_that_cannot_be_had(open_agent: Open, uri: str) -> None:
+    """No URI, no user, or not an address of this machine: the error says which."""
+    with pytest.raises(UserAgentError, match=re.escape(uri) if "192" not in uri else "cannot listen"):
+        await open_agent(uri)
+
+
+async def test_a_next_hop_without_address() -> None:
+    """A name that cannot be looked up is told as such."""
+    with pytest.raises(UserAgentError, match="cannot be found"):
+        await UserAgent.open("sip:alice@127.0.0.1:0", ("no-such-host.invalid", 5060), print)
+
+
+async def test_users_at_ipv6_addresses() -> None:
+    """Two agents talk to each other over IPv6."""
+    inbox: list[Incoming] = []
+    bob = await UserAgent.open("sip:bob@[::1]:0", ("::1", 9), inbox.append)
+    port = int(bob.address.rpartition(":")[2])
+    alice = await UserAgent.open("sip:alice@[::1]:0", ("::1", port), inbox.append)
+    try:
+        assert (await alice.send(f"sip:{bob.address}", "hello")).status == 200
+        assert (await alice.options(within=2)).status == 200
+        assert [one.sender for one in inbox] == [alice.address]
+    finally:
+        await alice.close()
+        await bob.close()

@@ -1,0 +1,40 @@
+"""Services and users for whole-system tests."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+
+from tests.integration.service import SERVERS, Service, service
+from tests.integration.sip_user import SipUser
+
+OpenUser = Callable[..., Awaitable[SipUser]]
+
+
+@pytest.fixture(scope="session", params=list(SERVERS))
+def imc(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service with default settings, for all tests; once on Redis and once on Valkey."""
+    with service(tmp_path_factory.mktemp(request.param), request.param) as running:
+        yield running
+
+
+@pytest.fixture
+async def open_user(imc: Service) -> AsyncIterator[OpenUser]:
+    """Makes users; each has a port of its own and is gone after the test."""
+    users: list[SipUser] = []
+
+    async def make(name: str, edge: tuple[str, int] = imc.edge) -> SipUser:
+        users.append(await SipUser.open(name, edge))
+        return users[-1]
+
+    yield make
+    for user in users:
+        user.close()
+
+
+@pytest.fixture
+def room() -> str:
+    """The URI of a room that no other test uses."""
+    return f"sip:room-{secrets.token_hex(4)}@example.org"

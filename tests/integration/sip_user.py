@@ -1,0 +1,198 @@
+"""A simulated SIP user on a real UDP socket, written without imc's own codec: sipmessage reads what comes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sipmessage
+
+PATIENCE = 5.0  # seconds within which what must come has come
+NUMBERS = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One MESSAGE as it came."""
+
+    sender: str  # user@host:port of From
+    name: str
+    content_type: str
+    body: bytes
+    request: sipmessage.Request
+
+    @property
+    def text(self) -> str:
+        """The body as a person reads it."""
+        return self.body.decode()
+
+
+class SipUser(asyncio.DatagramProtocol):
+    """Sends and receives at ``NAME@127.0.0.1:PORT``; ``answer`` chooses the status, None for silence."""
+
+    def __init__(self, name: str, edge: tuple[str, int]) -> None:
+        self.name = name
+        self.edge = edge
+        self.answer: Callable[[sipmessage.Request], int | None] = lambda _: 200
+        self.inbox: asyncio.Queue[Received] = asyncio.Queue()
+        self.seen: list[Received] = []
+        self.arrivals: list[tuple[str, str]] = []  # Call-ID and body of each datagram, repeats too
+        self._answers: dict[str, asyncio.Future[sipmessage.Response]] = {}
+        self._done: set[tuple[str, str]] = set()
+        self._transport: asyncio.DatagramTransport
+
+    @classmethod
+    async def open(cls, name: str, edge: tuple[str, int]) -> SipUser:
+        """A user at a free port."""
+        user = cls(name, edge)
+        loop = asyncio.get_running_loop()
+        user._transport, _ = await loop.create_datagram_endpoint(lambda: user, local_addr=("127.0.0.1", 0))
+        return user
+
+    def close(self) -> None:
+        """The port is free again."""
+        self._transport.close()
+
+    @property
+    def port(self) -> int:
+        """The UDP port."""
+        port: int = self._transport.get_extra_info("sockname")[1]
+        return port
+
+    @property
+    def address(self) -> str:
+        """Who this user is."""
+        return f"{self.name}@127.0.0.1:{self.port}"
+
+    def request(
+        self,
+        to: str,
+        body: str | bytes,
+        *,
+        content_type: str = "text/plain",
+        headers: str = "",
+        method: str = "MESSAGE",
+    ) -> bytes:
+        """The bytes of a request with a branch, a Call-ID and a tag of its own."""
+        data = body.encode() if isinstance(body, str) else body
+        token = secrets.token_hex(8)
+        return (
+            f"{method} {to} SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch=z9hG4bK{token};rport\r\n"
+            "Max-Forwards: 70\r\n"
+            f'From: "{self.name}" <sip:{self.address}>;tag=t{token}\r\n'
+            f"To: <{to}>\r\n"
+            f"Call-ID: {token}@test\r\n"
+            f"CSeq: {next(NUMBERS)} {method}\r\n"
+            f"{headers}"
+            f"Content-Type: {content_type}\r\n"
+            f"Content-Length: {len(data)}\r\n\r\n"
+        ).encode() + data
+
+    def request_with_new_branch(self, request: bytes) -> bytes:
+        """The same request as a balancer's second try sends it."""
+        return re.sub(rb"branch=z9hG4bK\w+", b"branch=z9hG4bK" + secrets.token_hex(8).encode(), request)
+
+    def transmit(self, request: bytes) -> asyncio.Future[sipmessage.Response]:
+        """Send once; the future gets the final answer."""
+        match = re.search(rb"branch=(z9hG4bK\w+)", request)
+        assert match is not None
+        future = self._answers.setdefault(match[1].decode(), asyncio.get_running_loop().create_future())
+        self._transport.sendto(request, self.edge)
+        return future
+
+    async def send(self, to: str, body: str | bytes, **kwargs: str) -> sipmessage.Response:
+        """Send a MESSAGE, repeating it as UDP asks; gives the final answer."""
+        request = self.request(to, body, **kwargs)
+        for pause in (0.5, 1.0, 2.0, 4.0):
+            future = self.transmit(request)
+            done, _ = await asyncio.wait([future], timeout=pause)
+            if done:
+                return future.result()
+        raise AssertionError(f"no answer to {request!r}")
+
+    async def say(self, to: str, body: str | bytes, **kwargs: str) -> None:
+        """Send a MESSAGE that the edge must take with 202."""
+        response = await self.send(to, body, **kwargs)
+        assert response.code == 202, f"{response.code} {response.phrase}"
+
+    async def expect(self, pattern: str, within: float = PATIENCE) -> Received:
+        """The next MESSAGE must match the regular expression, in full."""
+        try:
+            received = await asyncio.wait_for(self.inbox.get(), within)
+        except TimeoutError:
+            raise AssertionError(
+                f"{self.name} got nothing, waited for {pattern!r}; before: {self.texts()}"
+            ) from None
+        assert re.fullmatch(pattern, received.text, re.DOTALL), (
+            f"{self.name} got {received.text!r}, not {pattern!r}"
+        )
+        return received
+
+    async def expect_nothing(self, seconds: float = 0.3) -> None:
+        """No MESSAGE may wait, nor come for a while."""
+        await asyncio.sleep(seconds)
+        assert self.inbox.empty(), f"{self.name} got {self.inbox.get_nowait().text!r}"
+
+    async def expect_quiet(self, seconds: float = 0.3) -> None:
+        """Wait until no MESSAGE has come for a while."""
+        before = -1
+        while len(self.seen) != before:
+            before = len(self.seen)
+            await asyncio.sleep(seconds)
+
+    def drain(self) -> list[Received]:
+        """All MESSAGEs that wait unread."""
+        return [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
+
+    def texts(self) -> list[str]:
+        """All texts got so far, each once."""
+        return [received.text for received in self.seen]
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Answer a request, each once into the inbox; hand a response to who waits for it."""
+        message = sipmessage.Message.parse(data)
+        if isinstance(message, sipmessage.Response):
+            future = self._answers.get(message.via[0].parameters.get("branch") or "")
+            if future is not None and not future.done() and message.code >= 200:
+                future.set_result(message)
+            return
+        assert isinstance(message, sipmessage.Request)
+        self.arrivals.append((message.call_id, message.body.decode("utf-8", "replace")))
+        status = self.answer(message)
+        if status is not None:
+            self._transport.sendto(response_to(message, status), addr)
+        key = (message.call_id, str(message.cseq))
+        if key not in self._done:
+            self._done.add(key)
+            self._take(message)
+
+    def _take(self, message: sipmessage.Request) -> None:
+        sender = message.from_address
+        place = f"{sender.uri.host}:{sender.uri.port}" if sender.uri.port else sender.uri.host
+        received = Received(
+            sender=f"{sender.uri.user}@{place}",
+            name=sender.name,
+            content_type=str(message.content_type),
+            body=message.body,
+            request=message,
+        )
+        self.seen.append(received)
+        self.inbox.put_nowait(received)
+
+
+def response_to(request: sipmessage.Request, status: int) -> bytes:
+    """A response as RFC 3261 §8.2.6 has it: Via, From, Call-ID and CSeq as they came, To with a tag."""
+    copied = [f"{name}: {value}" for name in ("Via", "From") for value in request.headers.getlist(name)]
+    to = f"To: {request.headers['To']};tag=peer"
+    rest = [f"Call-ID: {request.call_id}", f"CSeq: {request.headers['CSeq']}", "Content-Length: 0"]
+    return "\r\n".join([f"SIP/2.0 {status} As told", *copied, to, *rest, "", ""]).encode()
+
+
+def notice(*parts: str) -> str:
+    """A pattern: a notice that has all these parts, whatever their order."""
+    return r"\*\*\* " + "".join(f"(?=.*{re.escape(part)})" for part in parts) + ".+"

@@ -1,0 +1,77 @@
+"""Conversations with SIPp as the users: somebody else's SIP on both ends."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from imc_common.cli.conversation import CONVERSATION, USERS, filled, matches
+from imc_common.keys import shard_of, undelivered
+from tests.chaos.plant import free_port, wait_until
+from tests.integration.service import Service
+from tests.integration.sipp_runs import SippMember, say
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Ends what a test started."""
+    with ExitStack() as running:
+        yield running
+
+
+def listen(stack: ExitStack, folder: Path, name: str, scenario: str, calls: int, **words: str) -> SippMember:
+    """A member that listens and is ended after the test."""
+    member = SippMember.start(folder, name, free_port(socket.SOCK_DGRAM), scenario, calls, **words)
+    stack.callback(member.stop)
+    return member
+
+
+def test_demo_conversation(imc: Service, tmp_path: Path, room: str, stack: ExitStack) -> None:
+    """The demo conversation with SIPp as all four users: each gets exactly what it must, in order."""
+    due = {name: [p for step in CONVERSATION for p in step.then.get(name, ())] for name in USERS}
+    members = {name: listen(stack, tmp_path, name, "answer.xml", max(len(due[name]), 1)) for name in USERS}
+    names = {name: member.address for name, member in members.items()} | {"room": room.removeprefix("sip:")}
+    say(tmp_path, imc.edge, [(names[s.who], names["room"], filled(s.text, names)) for s in CONVERSATION])
+    for name, member in members.items():
+        assert member.wait() == 0, (tmp_path / f"{name}.out").read_text()
+        texts = member.texts()
+        assert len(texts) == len(due[name]), texts
+        assert [(p, t) for p, t in zip(due[name], texts, strict=True) if not matches(p, names, t)] == []
+
+
+@pytest.mark.slow
+def test_members_that_answer_200_404_500_and_nothing(
+    imc: Service, tmp_path: Path, room: str, stack: ExitStack
+) -> None:
+    """Each is told of the next to come in, whatever the others answer; a failure is kept with its status."""
+    address = room.removeprefix("sip:")
+    alice = listen(stack, tmp_path, "alice", "answer.xml", 5)
+    good = listen(stack, tmp_path, "good", "answer.xml", 4)
+    broken = listen(stack, tmp_path, "broken", "answer.xml", 3, **{"200_OK": "500 Server Internal Error"})
+    gone = listen(stack, tmp_path, "gone", "answer.xml", 2, **{"200_OK": "404 Not Found"})
+    silent = listen(stack, tmp_path, "silent", "silent.xml", 1)
+    members = (good, broken, gone, silent)
+    lines = [f"#add sip:{member.address}" for member in members]
+    say(tmp_path, imc.edge, [(alice.address, address, line) for line in ("#create", *lines)])
+    for member in (alice, *members):
+        assert member.wait() == 0, (tmp_path / f"{member.name}.out").read_text()
+    told = [f"*** {member.address} has been added to {address} by {alice.address}." for member in members]
+    assert alice.texts()[1:] == told
+    assert [member.texts() for member in (good, broken, gone)] == [told, told[1:], told[2:]]
+    assert silent.texts() == told[3:] * 11
+
+    def failures() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for _, fields in imc.redis.xrange(undelivered(shard_of(address, 4))):
+            if fields[b"room"].decode() == address:
+                found.setdefault(fields[b"from"].decode(), set()).add(fields[b"status"].decode())
+        return found
+
+    wait_until(lambda: silent.address in failures(), "a record of the silent member", 10)
+    assert failures() == {broken.address: {"500"}, gone.address: {"404"}, silent.address: {"408"}}
