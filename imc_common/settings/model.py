@@ -129,6 +129,27 @@ class Settings(BaseModel):
         json_schema_extra=_allowed("a list of `Name: value`, none that the service sets itself"),
     )
     delivery_chunk: int = Field(64, ge=1, le=1000, description="Most recipients in one stream entry.")
+    credentials: values.Credentials = Field(
+        (),
+        description="Users and passwords to answer digest challenges with, one for each realm.",
+        json_schema_extra=_allowed("a list of USER:PASSWORD@REALM"),
+    )
+    max_in_flight: int = Field(
+        10_000,
+        ge=1,
+        description="Most deliveries of one edge that wait for an answer or for their turn; those to"
+        " recipients that do not answer count apart.",
+    )
+    recipient_queue: int = Field(
+        1000,
+        ge=1,
+        description="Most deliveries that wait for one recipient; what comes on top is given up.",
+    )
+    undelivered_max: int = Field(
+        10_000,
+        ge=0,
+        description="Failed deliveries that a shard keeps for inspection, about; the oldest go first.",
+    )
     unreachable_ttl: float = Field(
         30.0,
         ge=0,

@@ -57,6 +57,31 @@ class Endpoint(NamedTuple):
         return f"{self.transport}:{host}:{self.port}"
 
 
+class Credential(NamedTuple):
+    """A user and password to answer a digest challenge of one realm with (RFC 3261 §22)."""
+
+    realm: str
+    user: str
+    password: str
+
+    @classmethod
+    def parse(cls, text: str) -> Credential:
+        """The credential of ``USER:PASSWORD@REALM``; `ValueError` if it is none."""
+        rest, at, realm = text.rpartition("@")  # a password may have an '@', a realm seldom
+        user, colon, password = rest.partition(":")
+        if not (at and realm and colon and user) or not text.isprintable():
+            raise ValueError(
+                "one of them is not USER:PASSWORD@REALM"
+            )  # without the text: it may be a password
+        return cls(realm, user, password)
+
+    def __str__(self) -> str:
+        return f"{self.user}:***@{self.realm}"
+
+    def __repr__(self) -> str:
+        return f"Credential({str(self)!r})"
+
+
 def masked(url: str) -> str:
     """A database URL with its passwords replaced by ``***``, for every line that anybody gets to see."""
     scheme, sep, rest = url.partition("://")
@@ -104,6 +129,13 @@ def _endpoints(value: object) -> object:
     if not isinstance(words, list | tuple):
         return words
     return [Endpoint.parse(word) if isinstance(word, str) else word for word in words]
+
+
+def _credentials(value: object) -> object:
+    lines = _lines(value)
+    if not isinstance(lines, list | tuple):
+        return lines
+    return [Credential.parse(line) if isinstance(line, str) else line for line in lines]
 
 
 def _header(line: str) -> str:
@@ -188,6 +220,7 @@ KeyName = Annotated[str, AfterValidator(_key_name)]
 StartChar = Annotated[str, AfterValidator(_start_char)]
 ProxyUri = Annotated[str, AfterValidator(_proxy)]
 HeaderLines = Annotated[tuple[Annotated[str, AfterValidator(_header)], ...], BeforeValidator(_lines)]
+Credentials = Annotated[tuple[Credential, ...], BeforeValidator(_credentials)]
 Domains = Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], BeforeValidator(_words)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 UserPart = Annotated[str, AfterValidator(_user)]

@@ -44,7 +44,7 @@ def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     """Of all sources, each with place, key, what is wrong and what is allowed."""
-    toml = "hash_size = 44\nowner_exit = 'stay'\nroom_patern = ''\n[redis]\nx = 1"
+    toml = "hash_size = 44\nowner_exit = 'stay'\nroom_patern = ''\n[kafka]\nx = 1"
     found = mistakes(toml, tmp_path, {"IMC_CREATE_ON_JOIN": "perhaps"}, lease_ttl="soon")
     file = str(tmp_path / "imc.toml")
     by_key = {mistake.key: mistake for mistake in found}
@@ -53,7 +53,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     assert by_key["owner_exit"].source == file
     assert by_key["owner_exit"].allowed == "destroy, refuse"
     assert by_key["room_patern"].problem == "there is no such setting, did you mean room_pattern?"
-    assert by_key["redis"].problem == "there is no such setting"
+    assert by_key["kafka"].problem == "there is no such setting"
     assert (by_key["create_on_join"].source, by_key["create_on_join"].allowed) == (
         "environment",
         "true, false",

@@ -1,0 +1,29 @@
+"""What the sending side counts."""
+
+from __future__ import annotations
+
+from imc_common.metrics import Metrics
+
+
+class DeliveryCounts:
+    """One delivery is one event brought to one recipient."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.deliveries = metrics.counters(
+            "imc_deliveries",
+            "Deliveries that have ended, by outcome: 200 for any 2xx, a SIP status, or a word of ours.",
+            "outcome",
+        )
+        self.sent = metrics.counter("imc_delivery_requests", "MESSAGE requests sent, first transmissions.")
+        self.retransmitted = metrics.counter("imc_delivery_retransmissions", "Retransmissions by Timer E.")
+        self.stray = metrics.counter(
+            "imc_stray_responses", "Responses that cannot be read or belong to no transaction."
+        )
+        self.events = metrics.counter(
+            "imc_events", "Events of which every delivery has ended and is recorded."
+        )
+        self.poisoned = metrics.counter("imc_poisoned_events", "Events that went to the dead letters.")
+        self.latency = metrics.histogram(
+            "imc_delivery_seconds",
+            "From taking a request to the last answer of its deliveries, by this clock.",
+        )

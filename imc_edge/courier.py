@@ -1,0 +1,275 @@
+"""Brings one delivery to its end: which target, and what an answer asks to be done next (RFC 3261 §8.1.3).
+
+The usual case is short: one known target, one request, a 2xx. All else takes a `Detour`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from imc_common.sip.message import Response
+from imc_common.sip.name_addr import NameAddr
+from imc_common.sip.tokens import split_commas
+from imc_edge.credentials import Credentials
+from imc_edge.detour import Detour
+from imc_edge.flow import Hop, Transports
+from imc_edge.hold_off import HoldOff, retry_after
+from imc_edge.next_hop import NextHops
+from imc_edge.outbound import MAX_DATAGRAM, UnsendableError, first_request, later_request, request_head
+from imc_edge.outcome import EXPIRED, NO_TARGET, TIMEOUT, TRANSPORT, UNSENDABLE
+from imc_edge.recipient import Recipient
+from imc_edge.targets import Targets
+from imc_edge.timer_wheel import TimerWheel, ticks
+from imc_edge.transaction import T1, ClientTransactions, TransactionTimeoutError
+
+PATIENCE: Final = 64 * T1
+"""A target that refuses connections or asks for a pause is given as long as a silent one."""
+PAUSE: Final = 1.0
+"""Seconds until a hop whose transport failed is tried again."""
+MAX_ATTEMPTS: Final = 99
+"""Requests of one delivery: the two digits that the branch has for them."""
+MAX_CONTACTS: Final = 8
+"""Contacts of redirections that one delivery follows."""
+
+_QVALUE = re.compile(r"(0(\.[0-9]{0,3})?|1(\.0{0,3})?)").fullmatch
+
+
+class Courier:
+    """Sends deliveries and decides, from what comes back, how each goes on."""
+
+    def __init__(
+        self,
+        *,
+        transactions: ClientTransactions,
+        transports: Transports,
+        next_hops: NextHops,
+        credentials: Credentials,
+        wheel: TimerWheel,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self._transactions = transactions
+        self._transports = transports
+        self._next_hops = next_hops
+        self._credentials = credentials
+        self._wheel = wheel
+        self._clock = clock
+        self._wall = wall
+        self._random = random
+        self._hold_off = HoldOff(clock)
+
+    def send(self, recipient: Recipient) -> None:
+        """Send the recipient's current part for the first time."""
+        outgoing = recipient.outgoing
+        if outgoing is None:
+            return
+        if outgoing.expires_at is not None and self._wall() * 1000 >= outgoing.expires_at:
+            self._lose(recipient, EXPIRED)
+            return
+        targets = recipient.targets
+        if targets is None or (targets.until is not inf and targets.until <= self._clock()):
+            targets = recipient.targets = self._next_hops.known(f"sip:{recipient.address}")
+        if targets is not None and (hop := targets.fixed) is not None and not self._hold_off.held:
+            if hop is not recipient.hop:
+                via = self._transports.via(hop)
+                recipient.head = request_head(f"sip:{recipient.address}", via, recipient.share)
+                recipient.hop = hop
+            part = outgoing.parts[recipient.part]
+            request = first_request(recipient.head, recipient.to, recipient.share, part)
+            if len(request) <= MAX_DATAGRAM or hop.transport != "udp":
+                self._transactions.start(recipient.share + part.first, hop, request, recipient)
+                return
+        detour = recipient.detour = self._detour(recipient)
+        self._aim(recipient, detour)
+
+    def resume(self, recipient: Recipient) -> None:
+        """A pause is over: start again with all targets of the current URI."""
+        detour = recipient.detour
+        if detour is not None and detour.waiting:
+            detour.waiting = False
+            if recipient.still_wanted():
+                self._aim(recipient, detour)
+
+    def rejected(self, recipient: Recipient, response: Response) -> None:
+        """A final response from 300 up."""
+        detour = self._detour_so_far(recipient)
+        status = response.status
+        outgoing = recipient.outgoing
+        if status == 482 and outgoing is not None and (outgoing.repeat or detour.attempt > 1):
+            # RFC 3261 §8.2.2.2: it has had this very request by another way
+            recipient.accepted()
+        elif status < 400:
+            self._redirect(detour, response)
+            self._next_contact(recipient, detour, str(status))
+        elif status in {401, 407}:
+            self._authenticate(recipient, detour, response)
+        elif status == 503:
+            seconds = retry_after(response.headers.get("Retry-After"))
+            if seconds is not None and detour.hop is not None:
+                self._hold_off.hold(detour.hop, seconds)
+            self._next_target(recipient, detour, str(status), again=seconds is not None)
+        elif status == 408:
+            self._next_contact(recipient, detour, TIMEOUT)
+        else:
+            if status >= 600:
+                detour.contacts.clear()  # §21.6: no other place will do better
+            self._next_contact(recipient, detour, str(status))
+
+    def failed(self, recipient: Recipient, error: Exception) -> None:
+        """Silence until Timer F, or a transport error: the next target (RFC 3263 §4.3)."""
+        detour = self._detour_so_far(recipient)
+        if isinstance(error, TransactionTimeoutError):
+            self._next_target(recipient, detour, TIMEOUT, again=False)
+            return
+        datagram = detour.shrunk
+        if datagram is not None and isinstance(error, ConnectionRefusedError | ConnectionResetError):
+            # §18.1.1: the one case in which a request that was moved to TCP for its length may go back
+            detour.shrunk = None
+            self._send_to(recipient, detour, datagram, any_length=True)
+            return
+        if detour.hop is not None:
+            self._hold_off.hold(detour.hop, PAUSE)
+        self._next_target(recipient, detour, TRANSPORT, again=True)
+
+    def _detour(self, recipient: Recipient) -> Detour:
+        return Detour(f"sip:{recipient.address}", self._clock() + PATIENCE)
+
+    def _detour_so_far(self, recipient: Recipient) -> Detour:
+        """The delivery's detour; begun now if its first request went the short way."""
+        detour = recipient.detour
+        if detour is None:
+            detour = recipient.detour = self._detour(recipient)
+            detour.attempt = 1
+            detour.hop = recipient.hop
+            detour.all_hops = (detour.hop,) if detour.hop else ()
+        return detour
+
+    def _aim(self, recipient: Recipient, detour: Detour) -> None:
+        """Find the targets of the detour's URI and try the first."""
+
+        def found(targets: Targets | None) -> None:
+            if recipient.detour is not detour or not recipient.still_wanted():
+                return
+            if targets is None:
+                self._next_contact(recipient, detour, NO_TARGET)
+            else:
+                detour.hops = deque(targets.draw(self._random))
+                detour.all_hops = tuple(detour.hops)
+                self._next_target(recipient, detour, TRANSPORT, again=True)
+
+        targets = self._next_hops.known(detour.uri)
+        if targets is None:
+            self._next_hops.find(detour.uri, found)
+        else:
+            found(targets)
+
+    def _next_target(self, recipient: Recipient, detour: Detour, outcome: str, *, again: bool) -> None:
+        """Try the next target that is not held off; after the last one go on to the next contact.
+
+        ``again``: what has happened passes, so after a pause all targets may be tried once more.
+        """
+        while detour.hops:
+            hop = detour.hops.popleft()
+            if not self._hold_off.holds(hop):
+                self._send_to(recipient, detour, hop)
+                return
+        if again and not detour.contacts and self._pause(recipient, detour):
+            return
+        self._next_contact(recipient, detour, outcome)
+
+    def _pause(self, recipient: Recipient, detour: Detour) -> bool:
+        """Wait until a target may be tried again, if that is soon enough."""
+        now = self._clock()
+        resume_at = max(now + PAUSE, self._hold_off.first_free(detour.all_hops))
+        if resume_at > detour.patient_until or detour.attempt >= MAX_ATTEMPTS:
+            return False
+        detour.waiting = True
+        recipient.slower()
+        self._wheel.add(recipient, ticks(resume_at - now))
+        return True
+
+    def _next_contact(self, recipient: Recipient, detour: Detour, outcome: str) -> None:
+        """RFC 3261 §8.1.3.4: the next contact, or the end."""
+        if detour.contacts:
+            detour.uri = detour.contacts.popleft()
+            self._aim(recipient, detour)
+        else:
+            self._lose(recipient, outcome)
+
+    def _send_to(self, recipient: Recipient, detour: Detour, hop: Hop, *, any_length: bool = False) -> None:
+        outgoing = recipient.outgoing
+        if outgoing is None:
+            return
+        if detour.attempt > MAX_ATTEMPTS:
+            self._lose(recipient, TRANSPORT)
+            return
+        part = outgoing.parts[recipient.part]
+        for towards in (hop, Hop("tcp", hop.host, hop.port, hop.server_name)):
+            try:
+                head = request_head(detour.uri, self._transports.via(towards), recipient.share)
+            except UnsendableError:
+                self._next_contact(recipient, detour, UNSENDABLE)
+                return
+            request = later_request(
+                head,
+                recipient.to,
+                recipient.share,
+                part,
+                attempt=detour.attempt,
+                cseq=detour.cseq,
+                headers=detour.headers,
+            )
+            if towards.transport != "udp" or len(request) <= MAX_DATAGRAM or any_length:
+                break
+            detour.shrunk = hop
+        key = recipient.share + part.token + b"%02d" % detour.attempt
+        detour.hop = towards
+        detour.attempt += 1
+        self._transactions.start(key, towards, request, recipient)
+
+    def _redirect(self, detour: Detour, response: Response) -> None:
+        """Note the contacts of a 3xx, best first, each once (RFC 3261 §8.1.3.4)."""
+        found = []
+        for value in response.headers.get_all("Contact"):
+            try:
+                contacts = [NameAddr.parse(text) for text in split_commas(value)]
+            except ValueError:
+                continue
+            for contact in contacts:
+                quality = dict(contact.params).get("q") or "1"
+                found.append((-float(quality) if _QVALUE(quality) else 0.0, contact.uri))
+        for _, uri in sorted(found, key=lambda pair: pair[0]):
+            # headers in a URI would become headers of the request (§19.1.1): not from somebody else's answer
+            text = str(uri).partition("?")[0]
+            if uri.is_sip and text not in detour.followed and len(detour.followed) <= MAX_CONTACTS:
+                detour.followed.add(text)
+                detour.contacts.append(text)
+
+    def _authenticate(self, recipient: Recipient, detour: Detour, response: Response) -> None:
+        """RFC 3261 §22.2: once more, with the credentials that are asked for and the next CSeq."""
+        answers = self._credentials.answer(response, detour.uri, detour.realms)
+        if not answers or detour.hop is None:
+            self._next_contact(recipient, detour, str(response.status))
+            return
+        detour.headers += answers
+        detour.cseq += 1
+        self._send_to(recipient, detour, detour.hop, any_length=detour.shrunk is None)
+
+    def _lose(self, recipient: Recipient, outcome: str) -> None:
+        """End the delivery, but not now: whoever called may be in the middle of the recipient's queue."""
+        outgoing = recipient.outgoing
+
+        def lose() -> None:
+            if recipient.outgoing is outgoing:
+                if outcome == TIMEOUT:
+                    recipient.give_up(outcome)
+                else:
+                    recipient.lose(outcome)
+
+        asyncio.get_running_loop().call_soon(lose)

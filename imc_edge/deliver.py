@@ -1,0 +1,266 @@
+"""From the out-streams to the recipients: reads events, has them rendered, sent and settled.
+
+Deliveries have no task or timer of their own: a response or a turn of the timer wheel moves each one on.
+Reading is held back when too much is in flight to recipients that answer; those that do not answer count
+apart and have bounds of their own, so that a room of them holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from random import random
+from typing import Any, Final, Protocol
+
+import structlog
+
+from imc_common import keys
+from imc_common.event import Event
+from imc_common.metrics import Metrics
+from imc_common.scripts import Command
+from imc_common.settings import Settings
+from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.texts import render
+from imc_edge.counts import DeliveryCounts
+from imc_edge.courier import Courier
+from imc_edge.credentials import Credentials
+from imc_edge.flow import Transports
+from imc_edge.next_hop import NextHops
+from imc_edge.outbound import Identities, Part, UnsendableError, make_part, request_to
+from imc_edge.outcome import UNSENDABLE
+from imc_edge.outgoing import Outgoing
+from imc_edge.recipient import Load, Recipient, Recipients
+from imc_edge.resolver import Resolver
+from imc_edge.settlement import Settlement, bury
+from imc_edge.timer_wheel import TICK, TimerWheel
+from imc_edge.transaction import ClientTransactions
+
+log = structlog.get_logger()
+
+KEPT_RECIPIENTS: Final = 20_000
+"""Recipients remembered between deliveries; a new one costs some microseconds more."""
+BREATH: Final = 32
+"""Deliveries sent in one go; then answers get their turn."""
+FULL_SECONDS: Final = 0.002
+POISON_SECONDS: Final = 1.0
+"""Pause before an event that cannot be rendered is tried again."""
+ATTEMPTS_TTL_MS: Final = 24 * 3600 * 1000
+
+
+class Batch(Protocol):
+    """What a consumer reads at once: entries of one shard."""
+
+    shard: int
+    entries: list[tuple[bytes, list[bytes]]]
+    again: bool
+
+
+class Reader(Protocol):
+    """The consumer of the out-streams."""
+
+    async def read(self) -> Sequence[Batch]: ...
+
+    def resync(self, shard: int, delay: float = 0.0) -> None: ...
+
+
+class Owner(Protocol):
+    """Which shards are this edge's."""
+
+    def owned(self) -> frozenset[int]: ...
+
+
+class Scripted(Protocol):
+    """The part of a store that delivering needs."""
+
+    secret: bytes
+
+    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
+
+    async def run(self, commands: list[Command]) -> list[Any]: ...
+
+
+class Deliver:
+    """The sending side of an edge. Run `run`, feed `response`, end with `drain`."""
+
+    def __init__(
+        self,
+        *,
+        store: Scripted,
+        consumer: Reader,
+        ownership: Owner,
+        transports: Transports,
+        resolver: Resolver,
+        settings: Settings,
+        clock: Callable[[], float],
+        metrics: Metrics,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.clock = clock
+        self.load = Load()
+        self.queue_limit = settings.recipient_queue
+        self.slow_limit = 20 * settings.max_in_flight
+        self.unreachable_ttl = settings.unreachable_ttl
+        self._store = store
+        self._consumer = consumer
+        self._ownership = ownership
+        self._settings = settings
+        self._wall = wall
+        self._headers = [(line.partition(": ")[0], line.partition(": ")[2]) for line in settings.extra_hdrs]
+        self._identities = Identities(store.secret)
+        self._counts = DeliveryCounts(metrics)
+        self._wheel = TimerWheel(clock)
+        self._transactions = ClientTransactions(transports, self._wheel, self._counts)
+        self._next_hops = NextHops(resolver, settings.outbound_proxy, clock)
+        self._recipients = Recipients(self._make_recipient, KEPT_RECIPIENTS)
+        self._settlement = Settlement(
+            store, self._counts, wall, settings.undelivered_max, settings.max_attempts
+        )
+        credentials = Credentials(settings.credentials)
+        self.courier = Courier(
+            transactions=self._transactions,
+            transports=transports,
+            next_hops=self._next_hops,
+            credentials=credentials,
+            wheel=self._wheel,
+            clock=clock,
+            wall=wall,
+            random=random,
+        )
+        self.answered = self._settlement.answered
+        self.lost = self._settlement.lost
+        self.response = self._transactions.receive
+        """To be called with every response that comes in."""
+        self._reading = True
+
+    async def run(self) -> None:
+        """Deliver until `drain` or cancellation."""
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(self._turn()), tasks.create_task(self._settlement.run())]
+            await self._read()
+            for task in background:
+                task.cancel()
+
+    def in_flight(self, shard: int | None = None) -> int:
+        """Events read and not settled, of one shard or of all; a shard with none may be given back."""
+        return self._settlement.count(shard)
+
+    async def drain(self, deadline: float) -> None:
+        """Read nothing more and finish what is in flight, until a time of the monotonic clock.
+
+        What is not finished then is recorded as far as it is known, and left to the shards' next owners.
+        """
+        self._reading = False
+        while self._settlement.count() and self.clock() < deadline:  # noqa: ASYNC110 # an end comes seldom
+            await asyncio.sleep(TICK)
+        self._settlement.record_all()
+        await self._settlement.flush()
+        self._next_hops.close()
+
+    def may_send(self, outgoing: Outgoing) -> bool:
+        """Whether the event is still ours: an edge whose lease ran out sends nothing more of that shard."""
+        return not outgoing.abandoned and outgoing.event.shard in self._ownership.owned()
+
+    def turn(self) -> None:
+        """What is to be done every 50 ms: let go of lost shards, run the timers, record what is half done."""
+        self._settlement.abandon(self._ownership.owned())
+        self._wheel.advance()
+        self._settlement.sweep()
+
+    async def _turn(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.turn()
+
+    async def _read(self) -> None:
+        while self._reading:
+            for batch in await self._consumer.read():
+                try:
+                    settled = await self._settled_before(batch) if batch.again else {}
+                except StoreUnreachable:
+                    self._consumer.resync(batch.shard, POISON_SECONDS)
+                    continue
+                for entry_id, fields in batch.entries:
+                    await self._take(batch, entry_id.decode(), fields, settled)
+            await self._wait_for_room()
+
+    async def _take(
+        self, batch: Batch, entry_id: str, fields: list[bytes], settled: dict[str, set[str]]
+    ) -> None:
+        """Send one event to all its recipients, or to those that have not had it."""
+        shard = batch.shard
+        if entry_id in self._settlement.in_flight.get(shard, ()) or shard not in self._ownership.owned():
+            return
+        try:
+            event = Event.from_fields(entry_id, shard, fields)
+            parts = self._parts(event)
+        except Exception as error:  # whatever it is, it must not stop the shard
+            await self._poison(shard, entry_id, error)
+            return
+        had_it = settled.get(entry_id)
+        to = [address for address in event.to if address not in had_it] if had_it else event.to
+        actor = self._recipients.get(event.actor)
+        if actor is not None and actor.held_until:
+            actor.heard_from()
+        outgoing = Outgoing(event, parts, len(to), repeat=batch.again)
+        self._settlement.add(outgoing)
+        await self._send(outgoing, to)
+
+    async def _send(self, outgoing: Outgoing, to: Sequence[str]) -> None:
+        meet = self._recipients.meet
+        for first in range(0, len(to), BREATH):
+            for address in to[first : first + BREATH]:
+                try:
+                    recipient = meet(address)
+                except UnsendableError:
+                    self.lost(outgoing, address, UNSENDABLE)
+                else:
+                    recipient.offer(outgoing)
+            await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        """Let answers come in; wait while too much is in flight."""
+        await asyncio.sleep(0)
+        # an Event would have to be looked after with every single delivery
+        while self.load.quick >= self._settings.max_in_flight:  # noqa: ASYNC110
+            await asyncio.sleep(FULL_SECONDS)
+        self._wheel.advance()
+
+    def _parts(self, event: Event) -> list[Part]:
+        headers = [*event.data.headers, *self._headers]
+        return [
+            make_part(self._identities.part(event.shard, event.entry_id, number), event, text, headers)
+            for number, text in enumerate(render(event, self._settings))
+        ]
+
+    def _make_recipient(self, address: str) -> Recipient:
+        share = self._identities.recipient(address)
+        return Recipient(address, share, request_to(address, share), self)
+
+    async def _settled_before(self, batch: Batch) -> dict[str, set[str]]:
+        """Who has answered already, by event, of those that were taken over half done."""
+        ids = [entry_id.decode() for entry_id, _ in batch.entries]
+        commands: list[Command] = [("SMEMBERS", keys.settled(batch.shard, entry_id)) for entry_id in ids]
+        replies = await self._store.run(commands)
+        return {
+            entry_id: {member.decode() for member in reply}
+            for entry_id, reply in zip(ids, replies, strict=True)
+            if reply and not isinstance(reply, ReplyError)
+        }
+
+    async def _poison(self, shard: int, entry_id: str, error: Exception) -> None:
+        """An event that cannot be made a message: again a few times, then to the dead letters."""
+        reason = f"{type(error).__name__}: {error}"
+        log.error("an event cannot be rendered", shard=shard, entry=entry_id, reason=reason)
+        counter = keys.attempts(shard, entry_id)
+        try:
+            tried, _ = await self._store.run([("INCR", counter), ("PEXPIRE", counter, ATTEMPTS_TTL_MS)])
+            if isinstance(tried, int) and tried < self._settings.max_attempts:
+                self._consumer.resync(shard, POISON_SECONDS)
+                return
+            self._counts.poisoned.value += 1
+            await self._store.run(
+                [bury(self._store, shard, entry_id, reason, self._wall()), ("DEL", counter)]
+            )
+        except StoreUnreachable:
+            self._consumer.resync(shard, POISON_SECONDS)

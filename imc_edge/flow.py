@@ -1,0 +1,84 @@
+"""The seam between the transports and what speaks SIP above them.
+
+A *flow* is where a message came in, and where its responses go back (RFC 3261 §18.2.2, RFC 5626 §3.1); a
+*hop* is where a request goes out. Nothing above this line knows sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from imc_common.sip.errors import SipParseError
+from imc_common.sip.message import Request, Response
+
+SocketAddress = tuple[str, int]
+"""IP address as text, and port."""
+
+
+class Flow(Protocol):
+    """Where a message came from."""
+
+    @property
+    def transport(self) -> str:
+        """``udp``, ``tcp`` or ``tls``."""
+        ...
+
+    @property
+    def peer(self) -> SocketAddress:
+        """Source address and port of what came in: of the packet, never of its Via."""
+        ...
+
+    def send(self, data: bytes, to: SocketAddress | None = None) -> None:
+        """Send one response back.
+
+        On UDP it goes to ``to``, or to the peer. On a connection it goes back on this connection; only when
+        that is gone, a new one to ``to`` is made (RFC 3261 §18.2.2). Never raises: a lost response is asked
+        for again by a retransmission.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One place to send a request to, after RFC 3263 has been followed to its end."""
+
+    transport: str
+    host: str
+    """IP address as text."""
+    port: int
+    server_name: str = ""
+    """The domain the URI named: what a TLS certificate has to be for (RFC 5922 §4)."""
+
+
+class Transports(Protocol):
+    """The sending side of all transports."""
+
+    def send(self, hop: Hop, data: bytes, on_error: Callable[[Exception], None]) -> None:
+        """Send one request.
+
+        ``on_error`` is called at most once, now or later: when the network refuses the request, or when its
+        connection breaks within a transaction's time. So it may come after the answer, and must not mind.
+        """
+        ...
+
+    def via(self, hop: Hop) -> str:
+        """``SIP/2.0/UDP host:port``: protocol and sent-by for the Via of a request to this hop."""
+        ...
+
+
+class Receiver(Protocol):
+    """What transports hand up to. Neither call raises."""
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """Take a datagram."""
+        ...
+
+    def take(self, message: Request | Response, flow: Flow) -> None:
+        """Take a message that was framed on a connection."""
+        ...
+
+    def refuse(self, error: SipParseError, flow: Flow) -> None:
+        """Answer what is no proper message, if it can be answered."""
+        ...

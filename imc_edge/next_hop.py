@@ -1,0 +1,97 @@
+"""The next hop of a delivery: `outbound_proxy` if there is one, else where the recipient's URI leads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from imc_common.sip.uri import Uri
+from imc_edge.resolver import Destination, ResolveError, Resolver
+from imc_edge.targets import Targets, Weighted
+
+MAX_CACHED: Final = 10_000
+"""Destinations kept; past it the oldest go."""
+FAILURE_SECONDS: Final = 5.0
+"""For so long a destination that led nowhere is not asked for again."""
+
+Found = Callable[[Targets | None], None]
+
+
+class NextHops:
+    """Finds and keeps the targets of destinations for their time to live."""
+
+    def __init__(self, resolver: Resolver, outbound_proxy: str, clock: Callable[[], float]) -> None:
+        self._resolver = resolver
+        self._clock = clock
+        self._proxy = Destination.of(Uri.parse(outbound_proxy)) if outbound_proxy else None
+        self._proxy_targets = _literal(self._proxy) if self._proxy else None
+        self._cache: dict[Destination, tuple[float, Targets | None]] = {}
+        self._asking: dict[Destination, list[Found]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def known(self, uri: str) -> Targets | None:
+        """The targets of this Request-URI, if nobody has to be asked for them now."""
+        if self._proxy_targets is not None:
+            return self._proxy_targets
+        try:
+            destination = self._destination(uri)
+        except (ValueError, ResolveError):
+            return None
+        cached = self._cache.get(destination)
+        if cached is not None and self._clock() < cached[0]:
+            return cached[1]
+        return _literal(destination)
+
+    def find(self, uri: str, found: Found) -> None:
+        """Call ``found``, later, with the targets, or with None if there are none.
+
+        However many deliveries wait for one destination, it is asked for once.
+        """
+        try:
+            destination = self._destination(uri)
+        except (ValueError, ResolveError):
+            asyncio.get_running_loop().call_soon(found, None)
+            return
+        cached = self._cache.get(destination)
+        if cached is not None and self._clock() < cached[0]:
+            asyncio.get_running_loop().call_soon(found, cached[1])
+            return
+        waiting = self._asking.get(destination)
+        if waiting is not None:
+            waiting.append(found)
+            return
+        self._asking[destination] = [found]
+        task = asyncio.get_running_loop().create_task(self._ask(destination))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Stop asking."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _destination(self, uri: str) -> Destination:
+        return self._proxy or Destination.of(Uri.parse(uri))
+
+    async def _ask(self, destination: Destination) -> None:
+        targets: Targets | None = None
+        until = self._clock() + FAILURE_SECONDS
+        try:
+            targets = await self._resolver.resolve(destination)
+            until = targets.until
+        except ResolveError:
+            pass  # kept as leading nowhere for a while
+        finally:
+            waiting = self._asking.pop(destination)
+        if len(self._cache) >= MAX_CACHED:
+            for oldest in list(self._cache)[: MAX_CACHED // 10]:
+                del self._cache[oldest]
+        self._cache[destination] = (until, targets)
+        for found in waiting:
+            found(targets)
+
+
+def _literal(destination: Destination) -> Targets | None:
+    hop = destination.literal
+    return None if hop is None else Targets.of([[Weighted(0, (hop,))]])

@@ -1,0 +1,158 @@
+"""Builds the MESSAGE requests we send (RFC 3428 §4), a few pieces of bytes joined per recipient.
+
+What all recipients of an event have in common is made once (`Part`), what all events to a recipient have
+in common once as well (`Recipient` keeps it). Call-ID, branch and From tag are two keyed hashes side by
+side, one of the stream entry and one of the recipient: a repeat after a crash has the same ones, and
+nobody can guess those of somebody else's delivery (RFC 3261 §19.3, §8.1.1.4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from email.utils import formatdate
+from hashlib import blake2b
+from typing import Final
+
+from imc_common.errors import ImcError
+from imc_common.event import Event
+from imc_common.texts import Text
+
+MAX_DATAGRAM: Final = 1300
+"""RFC 3261 §18.1.1, RFC 3428 §8: a longer request must not go over UDP when the path MTU is unknown."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+").fullmatch
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*").fullmatch
+_CALL_ID = re.compile(r"[A-Za-z0-9\-.!%*_+`'~()<>:\\\"/\[\]?{}@]+").fullmatch
+_URI = re.compile(
+    r"sips?:(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/%:]+@)?"
+    r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?(?:;[A-Za-z0-9\-_.!~*'()\[\]/:&+$%=]+)*"
+).fullmatch
+
+
+class UnsendableError(ImcError):
+    """A recipient's address, a header or a type that no SIP message may carry; says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is the same for every recipient of one MESSAGE of an event.
+
+    `token` is the event's share of branch, Call-ID and tag; `sender` runs from after the Call-ID to the
+    recipient's share of the From tag, `rest` from there to the end.
+    """
+
+    token: bytes
+    first: bytes
+    sender: bytes
+    rest: bytes
+    tail: bytes
+    """`rest` without its CSeq, for a request that is sent anew with another one."""
+
+
+class Identities:
+    """The keyed hashes that identify events and recipients, 64 bits each, as hexadecimal digits."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = secret[:64]
+
+    def recipient(self, address: str) -> bytes:
+        """The recipient's share of branch, Call-ID and From tag."""
+        return (
+            blake2b(address.encode(), digest_size=8, key=self._key, person=b"recipient").hexdigest().encode()
+        )
+
+    def part(self, shard: int, entry_id: str, number: int) -> bytes:
+        """The share of one MESSAGE of an event; a list cut into several has several."""
+        name = f"{shard} {entry_id} {number}".encode()
+        return blake2b(name, digest_size=8, key=self._key, person=b"event").hexdigest().encode()
+
+
+def make_part(token: bytes, event: Event, text: Text, extra_headers: Iterable[tuple[str, str]]) -> Part:
+    """Everything of an event's MESSAGE that no recipient changes. Raises `UnsendableError`."""
+    data = event.data
+    notice = event.name != "message"
+    lines = [f"Max-Forwards: {70 if notice else data.max_forwards}"]
+    if _CALL_ID(event.call_id):
+        lines.append(f"In-Reply-To: {event.call_id}")
+    if notice:
+        # RFC 3834 §5 as far as SIP has it: what answers by itself must not answer this
+        lines.append("Auto-Submitted: auto-generated")
+    if event.at:
+        lines.append(f"Date: {formatdate(event.at / 1000, usegmt=True)}")
+        if data.expires_at is not None:
+            # RFC 3428 §7: counted from Date, so that a store on the way sees the same end as we do
+            lines.append(f"Expires: {max(0, data.expires_at - event.at) // 1000}")
+    for name, value in extra_headers:
+        if not _TOKEN(name) or not _VALUE(value):
+            raise UnsendableError(f"the header {name!r} may not be sent")
+        lines.append(f"{name}: {value}")
+    if not _VALUE(text.content_type):
+        raise UnsendableError(f"the type {text.content_type!r} may not be sent")
+    lines.append(f"Content-Type: {text.content_type}")
+    lines.append(f"Content-Length: {len(text.body)}")
+    tail = _encoded("\r\n".join(lines)) + b"\r\n\r\n" + text.body
+    uri = f"sip:{event.room}"
+    if not _URI(uri):
+        raise UnsendableError(f"the room {event.room!r} is no SIP address")
+    display = "" if notice else sender_display(data.display_name, event.actor)
+    return Part(
+        token=token,
+        first=token + b"00",
+        sender=token + _encoded(f"\r\nFrom: {display}<{uri}>;tag="),
+        rest=token + b"\r\nCSeq: 1 MESSAGE\r\n" + tail,
+        tail=tail,
+    )
+
+
+def sender_display(name: str, address: str) -> str:
+    """The quoted display name that tells who wrote (RFC 3261 §25.1 `quoted-string`), with a space after it.
+
+    The address always stands in it, last: a name is what somebody calls himself.
+    """
+    text = f"{name} ({address})" if name else address
+    # what cannot be printed has no business in a name, and some parsers break lines at U+2028 or U+0085
+    clean = "".join(char if char.isprintable() else " " for char in text)
+    escaped = clean.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" '
+
+
+def request_head(uri: str, via: str, share: bytes) -> bytes:
+    """From the start line to the recipient's share of the branch. Raises `UnsendableError`."""
+    if not _URI(uri):
+        raise UnsendableError(f"{uri!r} is no SIP URI")
+    return f"MESSAGE {uri} SIP/2.0\r\nVia: {via};branch=z9hG4bK".encode() + share
+
+
+def request_to(address: str, share: bytes) -> bytes:
+    """From behind the branch to the recipient's share of the Call-ID; `rport` as of RFC 3581 §3."""
+    if "@" not in address or not _URI(f"sip:{address}"):
+        raise UnsendableError(f"{address!r} is no SIP address")
+    return f";rport\r\nTo: <sip:{address}>\r\nCall-ID: ".encode() + share
+
+
+def first_request(head: bytes, to: bytes, share: bytes, part: Part) -> bytes:
+    """The first request of a delivery."""
+    return b"".join((head, part.first, to, part.sender, share, part.rest))
+
+
+def later_request(
+    head: bytes,
+    to: bytes,
+    share: bytes,
+    part: Part,
+    *,
+    attempt: int,
+    cseq: int,
+    headers: Iterable[tuple[str, str]],
+) -> bytes:
+    """A further request of the same delivery: a new branch, and credentials or a new CSeq where needed."""
+    lines = f"\r\nCSeq: {cseq} MESSAGE\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers)
+    branch = b"%b%02d" % (part.token, attempt)
+    return b"".join((head, branch, to, part.sender, share, part.token, lines.encode(), part.tail))
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; surrogates stand for bytes that were none, and go out as they came."""
+    return text.encode("utf-8", "surrogateescape")

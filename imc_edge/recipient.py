@@ -1,0 +1,295 @@
+"""One recipient: its queue, with one MESSAGE in flight at a time (RFC 3428 §8).
+
+Recipients are the same for all shards: two events of different rooms that go to one user wait for each
+other here. The queue holds references only, so that a dead member costs little while Timer F runs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from imc_common.sip.message import Response
+from imc_edge.detour import Detour
+from imc_edge.flow import Hop
+from imc_edge.outcome import SURPLUS, TIMEOUT
+from imc_edge.outgoing import Outgoing
+from imc_edge.targets import Targets
+
+LAG: Final = 100
+"""A recipient with so many deliveries waiting is slow, and no longer slows down the reading for all."""
+
+
+class Courier(Protocol):
+    """Sends the delivery a recipient is at, and ends it by calling the recipient's `ended`."""
+
+    def send(self, recipient: Recipient) -> None:
+        """Send the current part for the first time."""
+
+    def resume(self, recipient: Recipient) -> None:
+        """The time the recipient was put on the wheel for has come."""
+
+    def rejected(self, recipient: Recipient, response: Response) -> None:
+        """A final response from 300 up."""
+
+    def failed(self, recipient: Recipient, error: Exception) -> None:
+        """Silence until Timer F, or a transport error."""
+
+
+@dataclass(slots=True)
+class Load:
+    """Deliveries read and not ended; those to quick recipients hold back reading."""
+
+    quick: int = 0
+    slow: int = 0
+
+
+class Desk(Protocol):
+    """What all recipients share."""
+
+    load: Load
+    queue_limit: int
+    slow_limit: int
+    unreachable_ttl: float
+
+    @property
+    def courier(self) -> Courier:
+        """Sends for all."""
+        ...
+
+    def clock(self) -> float:
+        """Monotonic seconds."""
+
+    def may_send(self, outgoing: Outgoing) -> bool:
+        """Whether the event is still ours to send."""
+
+    def answered(self, outgoing: Outgoing, address: str) -> None:
+        """One delivery ended well."""
+
+    def lost(self, outgoing: Outgoing, address: str, outcome: str) -> None:
+        """One delivery ended otherwise."""
+
+
+class Recipient:
+    """The queue of one recipient, and the delivery it is at; the user of that delivery's transactions."""
+
+    __slots__ = (
+        "address",
+        "desk",
+        "detour",
+        "head",
+        "held_until",
+        "hop",
+        "outgoing",
+        "part",
+        "queue",
+        "share",
+        "slow",
+        "targets",
+        "to",
+    )
+
+    def __init__(self, address: str, share: bytes, to: bytes, desk: Desk) -> None:
+        self.address = address
+        self.share = share
+        self.to = to
+        self.desk = desk
+        self.head = b""
+        """Start line and Via towards `hop`, made when that changes."""
+        self.hop: Hop | None = None
+        self.targets: Targets | None = None
+        self.outgoing: Outgoing | None = None
+        self.part = 0
+        self.queue: deque[Outgoing] | None = None
+        self.slow = False
+        """It has let T1 pass or has many waiting; until it answers, its deliveries count apart."""
+        self.held_until = 0.0
+        """Monotonic time until which it is held off after a time-out; 0 if it is not."""
+        self.detour: Detour | None = None
+        """Set when the current delivery needs more than one request."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing to send and nothing to remember."""
+        return self.outgoing is None and not self.held_until
+
+    def offer(self, outgoing: Outgoing) -> None:
+        """Send it now, or when its turn comes; or fail it, if it cannot come."""
+        if self.held_until and self._still_held():
+            self.desk.lost(outgoing, self.address, TIMEOUT)
+        elif self.outgoing is None:
+            self.outgoing = outgoing
+            load = self.desk.load
+            if self.slow:
+                load.slow += 1
+            else:
+                load.quick += 1
+            self.desk.courier.send(self)
+        else:
+            self._wait(outgoing)
+
+    def accepted(self) -> None:
+        """The current part was answered 2xx."""
+        outgoing = self.outgoing
+        if outgoing is None:
+            return
+        if self.slow:
+            self._quicker()
+        if self.part + 1 < len(outgoing.parts):
+            self.part += 1
+            self.detour = None
+            self.desk.courier.send(self)
+            return
+        self.desk.answered(outgoing, self.address)
+        self._next()
+
+    def rejected(self, response: Response) -> None:
+        """The current part was answered with a final response from 300 up."""
+        if self.slow:
+            self._quicker()
+        self.desk.courier.rejected(self, response)
+
+    def failed(self, error: Exception) -> None:
+        """The current part was not answered, or could not be sent."""
+        self.desk.courier.failed(self, error)
+
+    def unanswered_yet(self) -> None:
+        """T1 has passed."""
+        self.slower()
+
+    def due(self) -> None:
+        """The pause of the current delivery is over."""
+        self.desk.courier.resume(self)
+
+    def lose(self, outcome: str) -> None:
+        """Give the current delivery up and go on with the next."""
+        if self.outgoing is not None:
+            self.desk.lost(self.outgoing, self.address, outcome)
+            self._next()
+
+    def give_up(self, outcome: str) -> None:
+        """Silence: give up the current delivery and all that wait, and hold the recipient off for a while.
+
+        Each of them would cost 32 s more (Timer F) and end the same way.
+        """
+        self.slower()
+        queue, self.queue = self.queue, None
+        self.held_until = self.desk.clock() + self.desk.unreachable_ttl
+        self.lose(outcome)
+        for outgoing in queue or ():
+            self.desk.load.slow -= 1
+            if self.desk.may_send(outgoing):
+                self.desk.lost(outgoing, self.address, outcome)
+
+    def still_wanted(self) -> bool:
+        """Whether the current delivery is still ours to send; if not, the next that is takes its place."""
+        outgoing = self.outgoing
+        if outgoing is None or self.desk.may_send(outgoing):
+            return outgoing is not None
+        self._next()
+        return False
+
+    def heard_from(self) -> None:
+        """It sent something itself: no reason to hold it off any longer."""
+        self.held_until = 0.0
+
+    def slower(self) -> None:
+        """Count its deliveries apart from now on."""
+        if not self.slow:
+            self.slow = True
+            self._move(1)
+
+    def _quicker(self) -> None:
+        if self.queue is None or len(self.queue) < LAG // 2:
+            self.slow = False
+            self._move(-1)
+
+    def _move(self, sign: int) -> None:
+        count = sign * ((self.outgoing is not None) + len(self.queue or ()))
+        self.desk.load.quick -= count
+        self.desk.load.slow += count
+
+    def _wait(self, outgoing: Outgoing) -> None:
+        queue = self.queue
+        if queue is None:
+            queue = self.queue = deque()
+        load = self.desk.load
+        if len(queue) >= self.desk.queue_limit or (self.slow and load.slow >= self.desk.slow_limit):
+            self.desk.lost(outgoing, self.address, SURPLUS)
+            return
+        queue.append(outgoing)
+        if self.slow:
+            load.slow += 1
+        else:
+            load.quick += 1
+            if len(queue) >= LAG:
+                self.slower()
+
+    def _next(self) -> None:
+        """The current delivery has ended: start the first that waits and is still ours."""
+        desk = self.desk
+        load = desk.load
+        self.detour = None
+        self.part = 0
+        self.outgoing = None
+        if self.slow:
+            load.slow -= 1
+        else:
+            load.quick -= 1
+        queue = self.queue
+        while queue:
+            outgoing = queue.popleft()
+            if desk.may_send(outgoing):
+                self.outgoing = outgoing
+                desk.courier.send(self)
+                return
+            if self.slow:
+                load.slow -= 1
+            else:
+                load.quick -= 1
+        self.queue = None
+
+    def _still_held(self) -> bool:
+        """Held off still; the first delivery after it is on probation."""
+        if self.desk.clock() < self.held_until:
+            return True
+        self.held_until = 0.0
+        self.slow = True
+        return False
+
+
+class Recipients:
+    """All recipients seen lately, by address."""
+
+    def __init__(self, make: Callable[[str], Recipient], limit: int) -> None:
+        self._make = make
+        self._limit = limit
+        self._full = limit
+        self._by_address: dict[str, Recipient] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_address)
+
+    def get(self, address: str) -> Recipient | None:
+        """The recipient, if it is known already."""
+        return self._by_address.get(address)
+
+    def meet(self, address: str) -> Recipient:
+        """The recipient, made anew if need be. Raises `UnsendableError`."""
+        found = self._by_address.get(address)
+        if found is None:
+            if len(self._by_address) >= self._full:
+                self._forget()
+            found = self._by_address[address] = self._make(address)
+        return found
+
+    def _forget(self) -> None:
+        """Drop the idle ones, they are made anew when needed; held ones, too, if that is not enough."""
+        keep = {a: r for a, r in self._by_address.items() if not r.idle}
+        if len(keep) > self._limit // 2:
+            keep = {a: r for a, r in keep.items() if r.outgoing is not None}
+        self._by_address = keep
+        # those with a delivery in flight are bounded elsewhere; not to be gone through for each newcomer
+        self._full = max(self._limit, 2 * len(keep))

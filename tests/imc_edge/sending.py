@@ -1,0 +1,266 @@
+"""A sending side without sockets and Redis: what goes out is kept, answers are made by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from imc_common.metrics import Metrics
+from imc_common.request import RequestData
+from imc_common.scripts import Command, Scripts
+from imc_common.settings import Settings
+from imc_common.sip.message import Request
+from imc_common.sip.parse import parse_message
+from imc_common.store import StoreUnreachable
+from imc_edge.deliver import Deliver
+from imc_edge.flow import Hop
+from imc_edge.resolver import Resolver
+
+ROOM = "chat-000@example.org"
+SECRET = b"not so secret"
+
+
+class Clock:
+    """Monotonic time that passes when told; `wall` is the other clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.wall_now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.wall_now
+
+
+@dataclass
+class Sent:
+    """One request as it went out."""
+
+    hop: Hop
+    data: bytes
+    on_error: Callable[[Exception], None]
+
+    @property
+    def request(self) -> Request:
+        """Parsed."""
+        message = parse_message(self.data)
+        assert isinstance(message, Request)
+        return message
+
+    @property
+    def recipient(self) -> str:
+        """The address in To."""
+        return self.request.to.uri.address()
+
+    def answer(self, status: int = 200, *headers: str, reason: str = "Whatever") -> bytes:
+        """A response to it."""
+        request = self.request
+        lines = [
+            f"SIP/2.0 {status} {reason}",
+            f"Via: {request.headers.get('Via')};received=127.0.0.1",
+            f"From: {request.headers.get('From')}",
+            f"To: {request.headers.get('To')};tag=there",
+            f"Call-ID: {request.headers.get('Call-ID')}",
+            f"CSeq: {request.headers.get('CSeq')}",
+            *headers,
+            "Content-Length: 0",
+        ]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+class Wires:
+    """Transports that keep what is sent; hops in `broken` fail with the error given there."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.broken: dict[tuple[str, str, int], Exception] = {}
+
+    def send(self, hop: Hop, data: bytes, on_error: Callable[[Exception], None]) -> None:
+        """Keep it, or fail."""
+        self.sent.append(Sent(hop, data, on_error))
+        error = self.broken.get((hop.transport, hop.host, hop.port))
+        if error is not None:
+            on_error(error)
+
+    def via(self, hop: Hop) -> str:
+        """Always the same host."""
+        return f"SIP/2.0/{hop.transport.upper()} 192.0.2.1:5060"
+
+
+class Redis:
+    """Keeps the commands it was given; `settled` is what SMEMBERS finds."""
+
+    def __init__(self) -> None:
+        self.secret = SECRET
+        self.scripts = Scripts()
+        self.ran: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = []
+        self.settled: dict[str, set[bytes]] = {}
+        self.away = False
+        self.replies: dict[str, list[Any]] = {}
+        self.tried: dict[str, int] = {}
+
+    def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
+        """A command that names the script itself."""
+        return ("SCRIPT", name, len(keys), *keys, *args)
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Note each command; give planned replies, or good ones."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise StoreUnreachable("away")
+        return [self._reply(command) for command in commands]
+
+    def _reply(self, command: Command) -> Any:
+        if command[0] == "SMEMBERS":
+            return self.settled.get(str(command[1]), set())
+        if command[0] == "INCR":
+            key = str(command[1])
+            self.tried[key] = self.tried.get(key, 0) + 1
+            return self.tried[key]
+        if command[0] != "SCRIPT":
+            return 1
+        name, count = str(command[1]), int(command[2])
+        planned = self.replies.get(name)
+        if planned:
+            return planned.pop(0)
+        self.ran.append((name, command[3 : 3 + count], command[3 + count :]))
+        return b"done"
+
+    def of(self, name: str) -> list[tuple[Any, ...]]:
+        """The arguments of every run of one script."""
+        return [args for script, _, args in self.ran if script == name]
+
+
+@dataclass
+class Batch:
+    """Entries of one shard."""
+
+    shard: int
+    entries: list[tuple[bytes, list[bytes]]]
+    again: bool = False
+
+
+class Stream:
+    """A consumer that is fed by the test."""
+
+    def __init__(self) -> None:
+        self.batches: asyncio.Queue[Batch] = asyncio.Queue()
+        self.resynced: list[int] = []
+
+    async def read(self) -> list[Batch]:
+        """What was put in, after a moment without."""
+        try:
+            return [await asyncio.wait_for(self.batches.get(), 0.01)]
+        except TimeoutError:
+            return []
+
+    def resync(self, shard: int, delay: float = 0.0) -> None:
+        """Note it."""
+        self.resynced.append(shard)
+
+
+class Owner:
+    """Owns all shards, until told otherwise."""
+
+    def __init__(self) -> None:
+        self.shards = frozenset(range(16))
+
+    def owned(self) -> frozenset[int]:
+        """The shards."""
+        return self.shards
+
+
+def entry(name: str = "message", to: Sequence[str] = (), **fields: Any) -> list[bytes]:
+    """Flat fields of an event."""
+    data = fields.pop("data", None) or RequestData("text/plain", b"hello", 69, "", None, ())
+    values = {
+        "event": name,
+        "room": ROOM,
+        "to": " ".join(to),
+        "from": "alice@example.org",
+        "call_id": "abc@192.0.2.9",
+        "at": "1700000000000",
+        "data": data.pack(),
+        **fields,
+    }
+    return [
+        part if isinstance(part, bytes) else str(part).encode() for pair in values.items() for part in pair
+    ]
+
+
+@dataclass
+class Sending:
+    """A running sending side, and all that it touches."""
+
+    settings: Settings = field(default_factory=Settings)
+    resolver: Resolver | None = None
+
+    def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.wires = Wires()
+        self.redis = Redis()
+        self.stream = Stream()
+        self.owner = Owner()
+        self.metrics = Metrics()
+        self.deliver = Deliver(
+            store=self.redis,
+            consumer=self.stream,
+            ownership=self.owner,
+            transports=self.wires,
+            resolver=self.resolver or Resolver(self.clock),
+            settings=self.settings,
+            clock=self.clock,
+            metrics=self.metrics,
+            wall=self.clock.wall,
+        )
+        self._next_id = 0
+
+    async def __aenter__(self) -> Sending:
+        self._task = asyncio.create_task(self.deliver.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def event(
+        self, name: str = "message", to: Sequence[str] = (), *, shard: int = 3, **fields: Any
+    ) -> str:
+        """An event comes out of the stream; its id."""
+        self._next_id += 1
+        entry_id = f"{self._next_id}-0"
+        await self.feed(entry_id, entry(name, to, **fields), shard=shard)
+        return entry_id
+
+    async def feed(self, entry_id: str, fields: list[bytes], *, shard: int = 3, again: bool = False) -> None:
+        """An entry comes out of the stream, and what it causes has happened."""
+        self.stream.batches.put_nowait(Batch(shard, [(entry_id.encode(), fields)], again))
+        await self.settle_down()
+
+    async def settle_down(self) -> None:
+        """Let everything happen that needs no time to pass."""
+        for _ in range(6):
+            await asyncio.sleep(0.003)
+
+    async def pass_time(self, seconds: float, step: float = 0.05) -> None:
+        """Let the clock run and the timers fire."""
+        for _ in range(round(seconds / step)):
+            self.clock.now += step
+            self.clock.wall_now += step
+            self.turn()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await self.settle_down()
+
+    def turn(self) -> None:
+        """What the process does every 50 ms."""
+        self.deliver.turn()
+
+    async def reply(self, sent: Sent, status: int = 200, *headers: str) -> None:
+        """The recipient answers."""
+        self.deliver.response(sent.answer(status, *headers))
+        await self.settle_down()
