@@ -1,0 +1,65 @@
+-- A room from another system, with all its members. One that exists keeps what it has and gets the members it
+-- lacks; a second run changes nothing.
+--
+-- KEYS:
+--   rooms    imc_rooms:{S}         sorted set
+--   room     imc_rooms:{S}:ROOM    hash
+--   members  imc_members:{S}:ROOM  hash
+--
+-- ARGV:
+--   address               the room
+--   private               1: a private room
+--   owner                 its first owner
+--   created_at            ms since the epoch
+--   private_rooms_prefix  imc:{S}:private_rooms:
+--   owned_rooms_prefix    imc:{S}:owned_rooms:
+--   member, role, …       every member and its role, invited ones too
+--
+-- Returns:
+--   made       the room is new
+--   completed  it was there and members were added
+--   unchanged  it was there with all these members
+--   differs    it is there, but private here and public there: nothing changed
+local rooms, room, members = unpack(KEYS)
+local address, private, owner, created_at, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
+local FIRST_MEMBER = 7
+
+redis.call("ZCARD", rooms) -- is a sorted set
+local there = redis.call("HGET", room, "private")
+if there and there ~= private then
+    return "differs"
+end
+
+local added, owned_by, hidden_from = {}, {}, {}
+for i = FIRST_MEMBER, #ARGV, 2 do
+    local member, role = ARGV[i], ARGV[i + 1]
+    if redis.call("HEXISTS", members, member) == 0 then
+        added[#added + 1] = { member, role }
+        if role == "owner" then
+            owned_by[#owned_by + 1] = owned_rooms_prefix .. member
+            redis.call("SCARD", owned_by[#owned_by]) -- is a set
+        end
+        if private == "1" and role ~= "invited" then
+            hidden_from[#hidden_from + 1] = private_rooms_prefix .. member
+            redis.call("SCARD", hidden_from[#hidden_from]) -- is a set
+        end
+    end
+end
+if there and #added == 0 then
+    return "unchanged"
+end
+
+redis.call("HSETNX", room, "private", private)
+redis.call("HSETNX", room, "owner", owner)
+redis.call("HSETNX", room, "created_at", created_at)
+redis.call("ZADD", rooms, private, address)
+for _, pair in ipairs(added) do
+    redis.call("HSET", members, pair[1], pair[2])
+end
+for _, index in ipairs(owned_by) do
+    redis.call("SADD", index, address)
+end
+for _, index in ipairs(hidden_from) do
+    redis.call("SADD", index, address)
+end
+return there and "completed" or "made"

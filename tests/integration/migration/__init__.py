@@ -1,0 +1,1 @@
+"""Rooms out of real databases, into a real Redis, and back."""

@@ -1,0 +1,159 @@
+"""``imc import`` and ``imc export`` against real databases and a real Redis."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.chaos.plant import Single
+from tests.integration.migration.databases import DATABASES, ROWS, execute
+from tests.tools import require
+
+pytestmark = pytest.mark.integration
+
+REFUSED = [
+    "refused: room cellar@example.org: marked as deleted",
+    "refused: member erin@example.org of sip:cellar@example.org: its room was not taken",
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis."""
+    require("redis-server")
+    require("redis-cli")
+    running = Single(tmp_path_factory.mktemp("redis"))
+    running.start()
+    yield running.url
+    running.stop()
+
+
+@pytest.fixture
+def db(server: str) -> Iterator[redis.Redis]:
+    """The Redis, empty before each test."""
+    with redis.Redis.from_url(server, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(scope="module", params=list(DATABASES))
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database with both tables, empty."""
+    with DATABASES[request.param](tmp_path_factory.mktemp(request.param)) as url:
+        yield url
+
+
+@pytest.fixture
+def filled(database: str) -> str:
+    """The database with three rooms, one of them deleted."""
+    execute(database, "DELETE FROM imc_rooms", "DELETE FROM imc_members", *ROWS)
+    return database
+
+
+def imc(*words: str, status: int = 0) -> list[str]:
+    """What a command prints; its exit status must be ``status``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "imc_common.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return (done.stdout + (done.stderr if status else "")).splitlines()
+
+
+def rooms(db: redis.Redis) -> dict[str, tuple[bool, dict[str, str]]]:
+    """Every room in Redis: whether it is private, and its members."""
+    found = {}
+    for index in db.scan_iter("imc_rooms:{*}"):
+        for room in db.zrange(index, 0, -1):
+            members = db.hgetall(f"{index.replace('rooms', 'members')}:{room}")
+            found[room] = (db.hget(f"{index}:{room}", "private") == "1", members)
+    return found
+
+
+EXPECTED = {
+    "lobby@example.org": (
+        False,
+        {"alice@example.org": "owner", "bob@example.org": "admin", "carol@example.org": "member"},
+    ),
+    "attic@example.org": (True, {"alice@example.org": "owner", "dave@example.org": "invited"}),
+}
+
+
+def test_import_makes_the_rooms_and_reports_what_it_refused(
+    filled: str, server: str, db: redis.Redis
+) -> None:
+    """Two rooms come over, with their roles; the deleted one and its member are refused by name."""
+    said = imc("import", "--from", filled, "--db-url", server)
+    assert said[:2] == REFUSED
+    assert said[2:] == ["read 2 rooms with 5 members, refused 2 rows", "made 2, completed 0, unchanged 0"]
+    assert rooms(db) == EXPECTED
+
+
+def test_a_second_import_changes_nothing(filled: str, server: str, db: redis.Redis) -> None:
+    """Safe to run again."""
+    imc("import", "--from", filled, "--db-url", server)
+    before = rooms(db)
+    said = imc("import", "--from", filled, "--db-url", server)
+    assert said[-1] == "made 0, completed 0, unchanged 2"
+    assert rooms(db) == before
+
+
+def test_dry_run_changes_nothing(filled: str, server: str, db: redis.Redis) -> None:
+    """The report is the same, Redis stays empty."""
+    said = imc("import", "--from", filled, "--db-url", server, "--dry-run")
+    assert said[:2] == REFUSED
+    assert said[-1] == "dry run: nothing was changed"
+    assert rooms(db) == {}
+
+
+def test_a_room_that_is_private_in_one_place_only_is_not_touched(
+    filled: str, server: str, db: redis.Redis
+) -> None:
+    """The exit status tells that something is left to decide."""
+    imc("import", "--from", filled, "--db-url", server)
+    execute(filled, "UPDATE imc_rooms SET flag = 1 WHERE name = 'lobby'")
+    said = imc("import", "--from", filled, "--db-url", server, status=1)
+    assert "not touched: lobby@example.org is private in one place and public in the other" in said
+    assert rooms(db) == EXPECTED
+
+
+def test_export_writes_what_import_reads(filled: str, server: str, db: redis.Redis) -> None:
+    """Out into the same tables, and in again into an empty Redis: the same rooms."""
+    imc("import", "--from", filled, "--db-url", server)
+    assert imc("export", "--to", filled, "--db-url", server) == ["wrote 2 rooms with 5 members"]
+    db.flushall()
+    said = imc("import", "--from", filled, "--db-url", server)
+    assert said[0] == "read 2 rooms with 5 members, refused 0 rows"
+    assert rooms(db) == EXPECTED
+
+
+def test_other_table_names_are_taken(filled: str, server: str, db: redis.Redis) -> None:
+    """``--rooms-table`` and ``--members-table`` name tables of the database, not keys."""
+    imc("import", "--from", filled, "--db-url", server)
+    tables = ["--rooms-table", "old_rooms", "--members-table", "old_members"]
+    imc("export", "--to", filled, "--db-url", server, *tables)
+    db.flushall()
+    imc("import", "--from", filled, "--db-url", server, *tables)
+    assert rooms(db) == EXPECTED
+    execute(filled, "DROP TABLE old_rooms", "DROP TABLE old_members")
+
+
+def test_a_database_that_is_not_there_is_told_without_its_password(server: str, tmp_path: Path) -> None:
+    """One line, exit status 1, no secret."""
+    [line] = imc("import", "--from", "mysql://imc:secret@127.0.0.1:1/imc", "--db-url", server, status=1)
+    assert line.startswith("mysql://imc:***@127.0.0.1:1/imc: ")
+    assert "secret" not in line
+
+
+def test_another_kind_of_url_is_refused(server: str) -> None:
+    """What may be given is named."""
+    [line] = imc("import", "--from", "oracle://host/db", "--db-url", server, status=1)
+    assert line == "oracle:// is none of mysql://, postgresql://, sqlite://"
