@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from imc_common.sip.grammar import TOKEN
 
 _CSEQ = re.compile(rf"([0-9]{{1,10}}+)[ \t]++({TOKEN})").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class CSeq:
+class CSeq(NamedTuple):
     """Sequence number, below 2**31 (section 8.1.1.5), and method."""
 
     number: int

@@ -12,10 +12,11 @@ from imc_common.sip.number import decimal
 from imc_common.sip.start_line import RequestLine, StatusLine, parse_start_line
 
 _TOKEN = re.compile(TOKEN).fullmatch
-_CONTROLS = bytes(sorted({*range(32), 127} - {0x09, 0x0A, 0x0D}))
+_CONTROLS = bytes(sorted({*range(32), 127} - {0x09}))
 # What other programs take for the end of a line, though it is none in SIP: a way to smuggle headers.
 _LINE_BREAKERS = re.compile("[\x80-\x9f\u2028\u2029]").search
 _BLANKED = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), " ")
+_BLANKS = (" ", "\t")
 
 Fault = tuple[int, str]
 
@@ -37,11 +38,11 @@ class Head:
 
     def read_content_length(self, limits: Limits) -> None:
         """Exactly one value of plain digits; what is in doubt cannot frame a stream (section 18.3)."""
-        values = self.headers.get_all("Content-Length")
-        if not values:
+        value = self.headers.first.get("Content-Length")
+        if value is None:
             return
-        number = decimal(values[0], 9_999_999_999)
-        if len(values) > 1 or number is None:
+        number = decimal(value, 9_999_999_999)
+        if number is None or "Content-Length" in self.headers.repeated:
             self.fail(400, "Malformed Content-Length header", fatal=True)
         elif number > limits.body:
             self.fail(413, "Request Entity Too Large", fatal=True)
@@ -61,21 +62,17 @@ def parse_head(data: bytes, limits: Limits) -> Head:
     if len(data) > limits.head:
         fault = (513, "Header Block Too Large")
         data = data[: limits.head].rpartition(b"\r\n")[0]
-    text, text_fault = _decode(data)
-    lines = text.split("\r\n")
+    lines, text_fault = _decode(data)
     start = parse_start_line(lines[0])
     if isinstance(start, RequestLine):
         fault = _check_request_line(start, limits) or fault
     fault = fault or text_fault
     del lines[0]
-    if "\r\n " in text or "\r\n\t" in text:
-        lines = _unfold(lines)
-    if len(data) > limits.header and max(map(len, lines), default=0) > limits.header:
-        fault = fault or (513, "Header Field Too Large")
-    if len(lines) > limits.headers:
-        fault = fault or (513, "Too Many Header Fields")
-        del lines[limits.headers :]
     headers, line_fault = _read_fields(lines)
+    if len(data) > limits.header and _longest(headers) > limits.header:
+        fault = fault or (513, "Header Field Too Large")
+    if len(headers) > limits.headers:
+        fault = fault or (513, "Too Many Header Fields")
     head = Head(start, headers, fault or line_fault)
     head.read_content_length(limits)
     return head
@@ -91,44 +88,46 @@ def _check_request_line(start: RequestLine, limits: Limits) -> Fault | None:
     return None
 
 
-def _decode(data: bytes) -> tuple[str, Fault | None]:
-    """The text, made harmless where it has a fault: control characters become blanks."""
+def _longest(headers: Headers) -> int:
+    return max((len(name) + len(value) + 2 for name, value in headers), default=0)
+
+
+def _decode(data: bytes) -> tuple[list[str], Fault | None]:
+    """The lines, made harmless where it has a fault: control characters become blanks."""
     fault: Fault | None = None
     try:
         text = data.decode()
     except UnicodeDecodeError:
         text = data.decode(errors="surrogateescape")
         fault = (400, "Invalid UTF-8 in Header")
-    ends = text.count("\r\n")
-    if text.count("\r") != ends or text.count("\n") != ends:
-        fault = (400, "Bare CR or LF in Header")
-    elif (not text.isascii() and _LINE_BREAKERS(text)) or (
-        len(data.translate(None, _CONTROLS)) != len(data) and _has_raw_control(text)
-    ):
+    lines = text.split("\r\n")
+    controls = len(data) - len(data.translate(None, _CONTROLS)) - 2 * (len(lines) - 1)
+    if (controls and _has_raw_control(lines)) or (not text.isascii() and _LINE_BREAKERS(text)):
         fault = (400, "Control Character in Header")
     if fault is not None:
-        text = "\r\n".join([line.translate(_BLANKED) for line in text.split("\r\n")])
-    return text, fault
+        lines = [line.translate(_BLANKED) for line in lines]
+    return lines, fault
 
 
-def _has_raw_control(text: str) -> bool:
+def _has_raw_control(lines: list[str]) -> bool:
     """Whether a control character stands anywhere but behind a backslash in a quoted string.
 
-    There ``quoted-pair`` allows it (RFC 4475 section 3.1.1.2 sends BEL, NUL and DEL so).
+    There ``quoted-pair`` allows it, except CR and LF (RFC 4475 section 3.1.1.2 sends BEL, NUL and DEL so).
+    A quoted string may go on in a folded line.
     """
     quoted = escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-        elif character == "\r":
-            # A field's end also ends what its sender forgot to close; a folded one may go on.
-            quoted = False
-        elif character == '"':
-            quoted = not quoted
-        elif character == "\\" and quoted:
-            escaped = True
-        elif (character < " " and character not in "\t\n") or character == "\x7f":
-            return True
+    for line in lines:
+        if line[:1] not in _BLANKS:
+            quoted = escaped = False
+        for character in line:
+            if escaped and character not in "\r\n":
+                escaped = False
+            elif character == '"':
+                quoted = not quoted
+            elif character == "\\" and quoted:
+                escaped = True
+            elif (character < " " and character != "\t") or character == "\x7f":
+                return True
     return False
 
 
@@ -136,7 +135,7 @@ def _unfold(lines: list[str]) -> list[str]:
     """Joins continuation lines to the line before, with one blank (section 7.3.1)."""
     whole: list[list[str]] = []
     for line in lines:
-        if line[:1] in {" ", "\t"} and whole:
+        if line[:1] in _BLANKS and whole:
             whole[-1].append(line.strip(" \t"))
         else:
             whole.append([line])
@@ -146,25 +145,27 @@ def _unfold(lines: list[str]) -> list[str]:
 def _read_fields(lines: list[str]) -> tuple[Headers, Fault | None]:
     fault: Fault | None = None
     items: list[tuple[str, str]] = []
-    index: dict[str, list[str]] = {}
+    first: dict[str, str] = {}
+    repeated: list[str] = []
     for line in lines:
         raw, colon, value = line.partition(":")
         name = SPELLINGS.get(raw, "")
         folded = name
         if not name:
+            if items and line[:1] in _BLANKS:
+                return _read_fields(_unfold(lines))
             raw = raw.rstrip(" \t")
-            if not colon or _TOKEN(raw) is None:
+            if _TOKEN(raw) is None:
                 fault = fault or (400, "Malformed Header Field")
                 continue
             name, folded = long_name(raw), key(raw)
-        elif not colon:
+        if not colon:
             fault = fault or (400, "Malformed Header Field")
             continue
         value = value.strip(" \t")
         items.append((name, value))
-        values = index.get(folded)
-        if values is None:
-            index[folded] = [value]
+        if folded in first:
+            repeated.append(folded)
         else:
-            values.append(value)
-    return Headers.from_parser(items, index), fault
+            first[folded] = value
+    return Headers.from_parser(items, first, repeated), fault

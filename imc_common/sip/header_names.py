@@ -93,19 +93,21 @@ _FOLDED = {name.lower(): name for name in _LONG} | _COMPACT
 SPELLINGS = {name: name for name in _LONG} | _COMPACT | _FOLDED
 """Usual spellings to the long name: one look-up for nearly every header that comes in."""
 
-SINGLE = (
-    "From",
-    "To",
-    "Call-ID",
-    "CSeq",
-    "Max-Forwards",
-    "Content-Length",
-    "Content-Type",
-    "Content-Disposition",
-    "Date",
-    "Expires",
-    "Auto-Submitted",
-    "Timestamp",
+SINGLE = frozenset(
+    {
+        "From",
+        "To",
+        "Call-ID",
+        "CSeq",
+        "Max-Forwards",
+        "Content-Length",
+        "Content-Type",
+        "Content-Disposition",
+        "Date",
+        "Expires",
+        "Auto-Submitted",
+        "Timestamp",
+    }
 )
 """Headers whose value is no list, so that a second one makes the request malformed (section 7.3.1)."""
 

@@ -10,38 +10,47 @@ from imc_common.sip.header_names import key, long_name
 class Headers:
     """Names and values as they came, except that folded lines are joined and compact names are long.
 
-    Look-ups take a name in any case, long or compact.
+    Look-ups take a name in any case, long or compact. ``items`` has all fields in order; ``first`` the first
+    value of each name, by ``header_names.key``; ``repeated`` the keys of names that come again.
     """
 
-    __slots__ = ("_index", "items")
+    __slots__ = ("first", "items", "repeated")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self.items: tuple[tuple[str, str], ...] = tuple([(long_name(name), value) for name, value in items])
-        index: dict[str, list[str]] = {}
+        self.first: dict[str, str] = {}
+        self.repeated: list[str] = []
         for name, value in self.items:
-            index.setdefault(key(name), []).append(value)
-        self._index = index
+            folded = key(name)
+            if folded in self.first:
+                self.repeated.append(folded)
+            else:
+                self.first[folded] = value
 
     @classmethod
-    def from_parser(cls, items: list[tuple[str, str]], index: dict[str, list[str]]) -> Headers:
-        """Headers whose names the parser has made long, with the index it built on the way."""
+    def from_parser(cls, items: list[tuple[str, str]], first: dict[str, str], repeated: list[str]) -> Headers:
+        """Headers whose names the parser has made long, with the look-up tables it built on the way."""
         headers = cls.__new__(cls)
         headers.items = tuple(items)
-        headers._index = index  # noqa: SLF001  a second constructor
+        headers.first = first
+        headers.repeated = repeated
         return headers
 
     def get(self, name: str) -> str | None:
         """The first value of that name, None if there is none."""
-        values = self._index.get(key(name))
-        return None if values is None else values[0]
+        value = self.first.get(name)
+        return self.first.get(key(name)) if value is None else value
 
     def get_all(self, name: str) -> list[str]:
         """All values of that name, in order; a list in one line counts as one."""
-        values = self._index.get(key(name))
-        return [] if values is None else list(values)
+        folded = key(name)
+        if folded in self.repeated:
+            return [value for other, value in self.items if key(other) == folded]
+        value = self.first.get(folded)
+        return [] if value is None else [value]
 
     def __contains__(self, name: str) -> bool:
-        return key(name) in self._index
+        return key(name) in self.first
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.items)

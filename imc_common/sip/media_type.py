@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from imc_common.sip.grammar import TOKEN, WS, unquote
 from imc_common.sip.params import Params, find, parse_params, print_params
@@ -11,8 +12,7 @@ from imc_common.sip.params import Params, find, parse_params, print_params
 _TYPE = re.compile(rf"({TOKEN}){WS}/{WS}({TOKEN})({WS}(?:;.*+)?+)", re.DOTALL).fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class MediaType:
+class MediaType(NamedTuple):
     """Type and subtype in lower case, parameters."""
 
     type: str
@@ -20,12 +20,13 @@ class MediaType:
     params: Params = ()
 
     @classmethod
+    @lru_cache(maxsize=256)  # few types make nearly all the traffic
     def parse(cls, text: str) -> MediaType:
         """The value that ``text`` wholly is. Raises ValueError."""
         match = _TYPE(text)
         if match is None:
             raise ValueError("malformed media type")
-        return cls(match[1].lower(), match[2].lower(), parse_params(match[3].strip(" \t")))
+        return cls(match[1].lower(), match[2].lower(), parse_params(match[3]))
 
     def __str__(self) -> str:
         return f"{self.type}/{self.subtype}{print_params(self.params)}"

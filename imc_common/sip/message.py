@@ -100,7 +100,7 @@ class Message:
         ]
 
     def _needed(self, name: str) -> str:
-        value = self.headers.get(name)
+        value = self.headers.first.get(name)
         if value is None:
             raise SipError(400, f"Missing {name} header")
         return value
@@ -112,7 +112,7 @@ class Message:
             raise SipError(400, f"Malformed {name} header") from None
 
     def _number(self, name: str, maximum: int) -> int | None:
-        value = self.headers.get(name)
+        value = self.headers.first.get(name)
         if value is None:
             return None
         number = decimal(value, maximum)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from imc_common.sip.grammar import QUOTED, TOKEN, WS, quote, unquote
 from imc_common.sip.params import Params, find, parse_params, print_params
@@ -17,8 +17,7 @@ _BARE = re.compile(r"([^;,?<>\" \t]++)([ \t]*+(?:;.*+)?+)", re.DOTALL).fullmatch
 _WORDS = re.compile(rf"(?:{TOKEN}(?: (?=[^ ]))?+)++").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class NameAddr:
+class NameAddr(NamedTuple):
     """A URI with display name (unquoted, empty if none) and header parameters."""
 
     uri: Uri
@@ -32,11 +31,11 @@ class NameAddr:
         if match is not None:
             quoted, words, uri, params = match.groups()
             name = unquote(quoted) if quoted else " ".join(words.split())
-            return cls(Uri.parse(uri), name, parse_params(params.strip(" \t")))
+            return cls(Uri.parse(uri), name, parse_params(params))
         match = _BARE(text)
         if match is None:
             raise ValueError("malformed address")
-        return cls(Uri.parse(match[1]), "", parse_params(match[2].strip(" \t")))
+        return cls(Uri.parse(match[1]), "", parse_params(match[2]))
 
     def __str__(self) -> str:
         name = self.display_name

@@ -12,7 +12,7 @@ _match = PARAM.match
 
 def parse_params(text: str) -> Params:
     """Parameters that fill ``text`` wholly. Raises ValueError for anything else and for a repeated name."""
-    if not text:
+    if not text or text.isspace():
         return ()
     found: dict[str, str | None] = {}
     position, end = 0, len(text)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from imc_common.sip.grammar import TOKEN
 
 _TOKEN = re.compile(TOKEN).fullmatch
 _VERSION = re.compile(r"SIP/[0-9]{1,3}+\.[0-9]{1,3}+", re.IGNORECASE | re.ASCII).fullmatch
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?: (.*+))?+", re.IGNORECASE | re.ASCII).fullmatch
+_USUAL_METHODS = frozenset({"ACK", "BYE", "CANCEL", "INVITE", "MESSAGE", "OPTIONS", "REGISTER"})
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLine:
+class RequestLine(NamedTuple):
     """A Request-Line; ``well_formed`` is False where blanks are wrong, so that a 400 can be sent."""
 
     method: str
@@ -22,8 +22,7 @@ class RequestLine:
     well_formed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StatusLine:
+class StatusLine(NamedTuple):
     """A Status-Line."""
 
     status: int
@@ -36,14 +35,15 @@ def parse_start_line(line: str) -> RequestLine | StatusLine | None:
     Exactly one blank parts the three pieces of a Request-Line (section 7.1, RFC 4475 sections 3.1.2.7 to
     3.1.2.10); a line with others is still read, to be refused.
     """
+    pieces = line.split(" ")
+    if len(pieces) == 3 and pieces[2] == "SIP/2.0" and pieces[0] in _USUAL_METHODS and pieces[1]:
+        return RequestLine(pieces[0], pieces[1], "SIP/2.0")
     if line[:4].upper() == "SIP/":
         match = _STATUS_LINE(line)
         return None if match is None else StatusLine(int(match[1]), match[2] or "")
-    pieces = line.split(" ")
     if len(pieces) == 3 and _TOKEN(pieces[0]) and pieces[1] and _VERSION(pieces[2]):
         return RequestLine(pieces[0], pieces[1], pieces[2].upper())
-    pieces = line.replace("\t", " ").split(" ")
-    pieces = [piece for piece in pieces if piece]
+    pieces = [piece for piece in line.replace("\t", " ").split(" ") if piece]
     if len(pieces) < 2 or not _TOKEN(pieces[0]) or not _VERSION(pieces[-1]):
         return None
     return RequestLine(pieces[0], " ".join(pieces[1:-1]), pieces[-1].upper(), well_formed=False)

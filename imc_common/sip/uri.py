@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from imc_common.sip.errors import SipError
 from imc_common.sip.grammar import ESCAPED, UNRESERVED
@@ -26,8 +27,7 @@ _ESCAPE = re.compile(ESCAPED)
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
 
 
-@dataclass(frozen=True, slots=True)
-class Uri:
+class Uri(NamedTuple):
     """One URI. User, password, parameters and headers keep their escapes; the host is in lower case.
 
     A scheme other than sip and sips (lower case) has its rest in ``opaque`` and no host.
@@ -43,6 +43,7 @@ class Uri:
     opaque: str = ""
 
     @classmethod
+    @lru_cache(maxsize=4096)  # the same users and rooms come again and again
     def parse(cls, text: str) -> Uri:
         """The URI that ``text`` wholly is. Raises ValueError."""
         match = _SIP(text)

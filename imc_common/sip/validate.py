@@ -10,6 +10,7 @@ from imc_common.sip.name_addr import NameAddr
 from imc_common.sip.tokens import split_commas
 
 _MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
+_MANDATORY_SET = frozenset(_MANDATORY)
 
 
 def validate_request(request: Request, *, limits: Limits = DEFAULT) -> None:
@@ -45,18 +46,20 @@ def validate_response(response: Response) -> None:
 
 
 def _check_presence(message: Request | Response) -> None:
-    index = message.headers
-    for name in _MANDATORY:
-        if name not in index:
-            raise SipError(400, f"Missing {name} header")
-    for name in SINGLE:
-        if len(index.get_all(name)) > 1:
+    headers = message.headers
+    if not headers.first.keys() >= _MANDATORY_SET:
+        missing = [name for name in _MANDATORY if name not in headers]
+        raise SipError(400, f"Missing {missing[0]} header")
+    for name in headers.repeated:
+        if name in SINGLE:
             raise SipError(400, f"Repeated {name} header")
 
 
 def _check_vias(request: Request, limits: Limits) -> None:
     lines = request.headers.get_all("Via")
-    count = len(lines) + sum(line.count(",") for line in lines)
+    count = len(lines)
+    for line in lines:
+        count += line.count(",")
     if count > limits.vias:
         raise SipError(513, "Too Many Via Values")
 

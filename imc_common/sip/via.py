@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from imc_common.sip.grammar import TOKEN, WS
 from imc_common.sip.host import HOST, is_ipv6
@@ -14,13 +14,11 @@ _VIA = re.compile(
     rf"({HOST})(?:{WS}:{WS}([0-9]{{1,5}}+))?+({WS}(?:;.*+)?+)",
     re.DOTALL,
 ).fullmatch
-_TOKEN = re.compile(TOKEN).fullmatch
 
 MAGIC_COOKIE = "z9hG4bK"
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(NamedTuple):
     """One hop: transport in upper case, sent-by host (as written, IPv6 in brackets), port, parameters.
 
     The host may also be a name that no URI could have (a container's id): nobody resolves it, answers go
@@ -44,11 +42,7 @@ class Via:
             raise ValueError("Via port out of range")
         if host[0] == "[" and not is_ipv6(host[1:-1]):
             raise ValueError("malformed Via host")
-        via = cls(transport.upper(), host, number, parse_params(params.strip(" \t")))
-        branch = via.branch
-        if branch is not None and _TOKEN(branch) is None:
-            raise ValueError("malformed branch")
-        return via
+        return cls(transport.upper(), host, number, parse_params(params))
 
     def __str__(self) -> str:
         place = self.host if self.port is None else f"{self.host}:{self.port}"
