@@ -10,7 +10,7 @@ import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from imc_common.errors import ImcError
 from imc_common.sip.answer import build_response
@@ -79,7 +79,7 @@ class UserAgent(asyncio.DatagramProtocol):
             raise UserAgentError(f"{uri!r} is not sip:USER@HOST:PORT")
         via = await _resolve(via)
         udp = _bind(wanted.host.strip("[]"), 5060 if wanted.port is None else wanted.port)
-        agent = cls(replace(wanted, port=udp.getsockname()[1]), via, on_message)
+        agent = cls(wanted._replace(port=udp.getsockname()[1]), via, on_message)
         agent._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: agent, sock=udp)
         return agent
 
