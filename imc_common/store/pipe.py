@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -79,8 +79,8 @@ class Pipe(asyncio.Protocol):
         self.on_end(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 # asyncio's types do not say so
-        self._transport = transport
+        # not asserted: uvloop's transports are none of asyncio's classes
+        self._transport = cast("asyncio.Transport", transport)
         self._watch = self._loop.call_later(WATCH_SECONDS, self._check_deadline)
 
     def data_received(self, data: bytes) -> None:
