@@ -1,17 +1,20 @@
 """A small SIP user for the terminal: sends MESSAGE, receives and answers it, over UDP (RFC 3428).
 
-It keeps RFC 3261's client timers (§17.1.2) and answers a retransmission as it answered the original.
+It keeps RFC 3261's client timers (§17.1.2), answers a retransmission as it answered the original, and takes
+what comes over TCP on the same port, because what is too large for UDP is sent there (§18.1.1).
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from imc_common.cli.stream_server import StreamServer
 from imc_common.errors import ImcError
 from imc_common.sip.answer import build_response
 from imc_common.sip.errors import SipError
@@ -64,6 +67,7 @@ class UserAgent(asyncio.DatagramProtocol):
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
         self._answered: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._udp: asyncio.DatagramTransport
+        self._tcp: StreamServer
 
     @classmethod
     async def open(cls, uri: str, via: tuple[str, int], on_message: Callable[[Incoming], None]) -> UserAgent:
@@ -78,9 +82,10 @@ class UserAgent(asyncio.DatagramProtocol):
         if wanted.user is None or not wanted.is_sip:
             raise UserAgentError(f"{uri!r} is not sip:USER@HOST:PORT")
         via = await _resolve(via)
-        udp = _bind(wanted.host.strip("[]"), 5060 if wanted.port is None else wanted.port)
+        udp, tcp = _bind(wanted.host.strip("[]"), 5060 if wanted.port is None else wanted.port)
         agent = cls(wanted._replace(port=udp.getsockname()[1]), via, on_message)
         agent._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: agent, sock=udp)
+        agent._tcp = await StreamServer.open(tcp, agent._receive)
         return agent
 
     async def close(self) -> None:
@@ -88,6 +93,7 @@ class UserAgent(asyncio.DatagramProtocol):
         for waiting in self._waiting.values():
             waiting.cancel()
         self._udp.close()
+        await self._tcp.close()
 
     async def send(self, to: str, text: str) -> Answer:
         """Send a text to the URI ``to``; waits for the final answer, at most 32 s (timer F)."""
@@ -192,11 +198,20 @@ async def _resolve(via: tuple[str, int]) -> tuple[str, int]:
     return str(host), int(port)
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    udp = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        udp.bind((host, port))
-    except OSError as error:
-        udp.close()
-        raise UserAgentError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return udp
+def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on the same address and port; port 0: one that is free for both."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for tries_left in range(9, -1, -1):
+        udp, tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_STREAM)
+        try:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            udp.bind((host, port))
+            tcp.bind((host, udp.getsockname()[1]))
+        except OSError as error:
+            udp.close()
+            tcp.close()
+            if port or not tries_left or error.errno != errno.EADDRINUSE:
+                raise UserAgentError(f"cannot listen on {host}:{port}: {error}") from error
+        else:
+            return udp, tcp
+    raise AssertionError("the last try returns or raises")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from tests.integration.service import SERVERS, Service, service
+from tests.integration.service import SERVERS, Service, service, valkey_server
 from tests.integration.sip_user import SipUser
 
 OpenUser = Callable[..., Awaitable[SipUser]]
@@ -38,3 +38,10 @@ async def open_user(imc: Service) -> AsyncIterator[OpenUser]:
 def room() -> str:
     """The URI of a room that no other test uses."""
     return f"sip:room-{secrets.token_hex(4)}@example.org"
+
+
+@pytest.fixture(scope="session")
+def imc_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Valkey that no service uses yet."""
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
+        yield url

@@ -82,11 +82,11 @@ async def test_stopping_asks_first_and_passes_signals_on(tmp_path: Path) -> None
     """SIGTERM is enough for a child that drains; other signals reach it, too."""
     seen = tmp_path / "seen"
     code = (
-        "import signal, sys, time\n"
-        f"log = open({str(seen)!r}, 'a', buffering=1)\n"
-        "signal.signal(signal.SIGHUP, lambda *_: log.write('hup\\n'))\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (log.write('term\\n'), sys.exit(0)))\n"
-        "log.write('up\\n')\n"
+        "import os, signal, sys, time\n"
+        f"log = os.open({str(seen)!r}, os.O_WRONLY | os.O_CREAT)\n"
+        "signal.signal(signal.SIGHUP, lambda *_: os.write(log, b'hup\\n'))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(log, b'term\\n'), sys.exit(0)))\n"
+        "os.write(log, b'up\\n')\n"
         "while True: time.sleep(0.05)"
     )
     supervisor = Supervisor([child(code)], print)

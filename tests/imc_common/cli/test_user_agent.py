@@ -213,3 +213,44 @@ async def test_users_at_ipv6_addresses() -> None:
     finally:
         await alice.close()
         await bob.close()
+
+
+def on_a_stream(text: str) -> bytes:
+    """A request as it comes over TCP."""
+    return text.replace("\n", "\r\n").replace("SIP/2.0/UDP", "SIP/2.0/TCP").encode()
+
+
+async def test_messages_over_tcp_on_the_same_port(open_agent: Open) -> None:
+    """RFC 3261 §18.1.1: what is too large for UDP comes so; a keep-alive is answered (RFC 5626 §4.4.1)."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    host, _, port = agent.address.rpartition("@")[2].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    second = MESSAGE.replace("Call-ID: one", "Call-ID: two")
+    broken = MESSAGE.replace("Content-Type: text/plain", "\x01")
+    writer.write(on_a_stream(MESSAGE) + b"\r\n\r\n" + on_a_stream(broken) + on_a_stream(second)[:-2])
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"SIP/2.0 200 OK\r\n")
+    assert await reader.readexactly(2) == b"\r\n"
+    writer.write(on_a_stream(second)[-2:])
+    assert b"Call-ID: two\r\n" in await reader.readuntil(b"\r\n\r\n")
+    assert [one.text for one in inbox] == ["hi 1", "hi 1"]
+    writer.write(b"\x16\x03\x01 no SIP at all")
+    assert await reader.read() == b"", "a stream nobody can follow is closed"
+    writer.close()
+
+
+async def test_closing_ends_open_connections(peer: Peer) -> None:
+    """An agent that closes leaves nothing behind."""
+    agent = await UserAgent.open("sip:alice@127.0.0.1:0", peer.place, print)
+    host, _, port = agent.address.rpartition("@")[2].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(on_a_stream(MESSAGE))
+    await reader.readuntil(b"\r\n\r\n")
+    await agent.close()
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_port_that_is_taken(peer: Peer) -> None:
+    """Said at once, with the address."""
+    with pytest.raises(UserAgentError, match=f"cannot listen on 127.0.0.1:{peer.place[1]}: .*in use"):
+        await UserAgent.open(f"sip:alice@127.0.0.1:{peer.place[1]}", peer.place, print)

@@ -1,0 +1,113 @@
+"""`imc chat` at a terminal, and following a script."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.command import IMC, Terminal, run
+from tests.integration.conftest import OpenUser
+from tests.integration.service import Service
+from tests.integration.sip_user import notice
+from tests.integration.test_commands import short
+
+pytestmark = pytest.mark.integration
+
+UP = "\x1b[A"
+
+
+@pytest.fixture
+def chat(imc: Service, room: str) -> Iterator[Terminal]:
+    """bob at a terminal."""
+    terminal = Terminal(
+        *("chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}")
+    )
+    yield terminal
+    if terminal.process.poll() is None:
+        terminal.process.kill()
+        terminal.process.wait()
+
+
+async def test_a_conversation_at_the_terminal(open_user: OpenUser, room: str, chat: Terminal) -> None:
+    """Lines are sent, what comes is shown above the prompt, arrow up brings the last line, Ctrl-D ends."""
+    alice = await open_user("alice")
+    await alice.say(room, "#create")
+    await alice.expect(notice("You have made"))
+    chat.wait_for("bob> ")
+    chat.type("#join\r")
+    chat.wait_for(r"\*\*\* bob@127\.0\.0\.1:\d+ has joined")
+    await alice.expect(notice("has joined"))
+    chat.type("Grüße von Bob\r")
+    await alice.expect(r"<bob@127\.0\.0\.1:\d+>: Grüße von Bob")
+    chat.type(UP + "!\r")
+    await alice.expect(r"<bob@127\.0\.0\.1:\d+>: Grüße von Bob!")
+    await alice.say(room, "\x1b[2Jhello \x1b]0;owned\x07 Bob")
+    chat.wait_for(re.escape("\\x1b[2Jhello \\x1b]0;owned\\x07 Bob"))
+    await alice.say(room, b"<b>hi</b>\x00", content_type="application/im-iscomposing+xml")
+    chat.wait_for(r"\[application/im-iscomposing\+xml, 10 characters\]")
+    chat.type("\x04")
+    assert chat.end() == 0
+
+
+async def test_a_line_that_is_refused_is_told(open_user: OpenUser, imc: Service) -> None:
+    """A status other than 2xx is shown, and counts for the exit status."""
+    terminal = Terminal(
+        *("chat", "sip:bob@127.0.0.1:0", "--room", "sip:x@example.org", "--via", f"127.0.0.1:{imc.ports[0]}")
+    )
+    terminal.wait_for("bob> ")
+    terminal.type("x" * 9000 + "\r")
+    terminal.wait_for("not sent: 413 ")
+    terminal.type("\x03")
+    assert terminal.end() == 1
+
+
+async def test_notices_are_coloured(chat: Terminal) -> None:
+    """A notice stands out from what members write."""
+    chat.wait_for("bob> ")
+    chat.type("#dance\r")
+    chat.wait_for("#dance is not a command")
+    assert "\x1b[0;36m" in chat.raw or "36m*** " in chat.raw
+
+
+async def test_a_script_sends_its_lines_and_prints_what_comes(
+    open_user: OpenUser, imc: Service, room: str, tmp_path: Path
+) -> None:
+    """In order, each after the answer to the one before."""
+    alice = await open_user("alice")
+    script = tmp_path / "lines.txt"
+    script.write_text(f"#create\n#add sip:{alice.address}\n\nHello from a script\n#list\n")
+    done = run(
+        *("chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"),
+        *("--script", str(script), "--wait", "1"),
+    )
+    assert done.returncode == 0, done.stderr
+    await alice.expect(notice("added"))
+    await alice.expect(r"<bob@127\.0\.0\.1:\d+>: Hello from a script")
+    assert f"*** You have made the public room {short(room)}." in done.stdout
+    assert re.search(r"\*bob@127\.0\.0\.1:\d+\n" + re.escape(alice.address), done.stdout)
+
+
+def test_lines_on_standard_input_are_a_script(imc: Service, room: str) -> None:
+    """So it can stand in a pipe."""
+    command = [
+        *("chat", "sip:bob@127.0.0.1:0", "--room", room),
+        *("--via", f"127.0.0.1:{imc.ports[0]}", "--wait", "1"),
+    ]
+    done = subprocess.run(
+        [*IMC, *command], input="#create\n", capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "You have made" in done.stdout
+
+
+def test_an_address_that_is_not_ours() -> None:
+    """Said in one line, exit status 2."""
+    done = run("chat", "sip:bob@192.0.2.1:5071", "--room", "sip:a@example.org")
+    assert done.returncode == 2
+    assert done.stderr == f"imc chat: cannot listen on 192.0.2.1:5071: {done.stderr.rpartition('5071: ')[2]}"
+    assert sys.platform != "linux" or "Cannot assign requested address" in done.stderr

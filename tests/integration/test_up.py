@@ -1,0 +1,217 @@
+"""`imc up`, `imc edge`, `imc worker` and `imc demo`: the service as a person starts and stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from imc_common.cli.conversation import CONVERSATION
+from tests.chaos.plant import free_port, wait_until
+from tests.integration.command import Running, run, running
+from tests.integration.proc import alive, children, command_of
+from tests.integration.service import Service, options
+from tests.integration.sip_user import SipUser, notice
+
+pytestmark = pytest.mark.integration
+
+ANYWHERE = ["--listen", "udp:127.0.0.1:0"]
+SERVING = r"To chat, in two more terminals"
+
+
+def port_of(imc: Running) -> int:
+    """Where the first edge listens, once everything serves."""
+    imc.wait_for(SERVING)
+    return int(imc.wait_for(r"Edge 1 listens at udp:127\.0\.0\.1:(\d+)")[1])
+
+
+@pytest.fixture
+async def alice() -> AsyncIterator[SipUser]:
+    """A user whose edge is yet to be chosen."""
+    user = await SipUser.open("alice", ("", 0))
+    yield user
+    user.close()
+
+
+def test_demo_once_plays_the_conversation_and_ends(tmp_path: Path) -> None:
+    """Each MESSAGE is printed as it passes, everything is checked, nothing is left running."""
+    done = run("up", "--demo", "--once", *ANYWHERE, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The conversation went as it should." in done.stdout
+    assert "FAULT" not in done.stderr
+    for step in CONVERSATION:
+        assert re.search(rf"{step.who} -> chat-000 +{re.escape(step.text.split('{')[0])}", done.stdout)
+    assert re.search(r"chat-000 -> bob +<alice@127\.0\.0\.1:\d+>: Hello Bob", done.stdout)
+    assert list((tmp_path / "var").glob("appendonlydir/*.aof")), "the data are kept in ./var"
+
+
+def test_once_fails_if_an_expected_message_does_not_come(tmp_path: Path) -> None:
+    """With another start character the demo's commands are no commands."""
+    done = run("up", "--once", "--imc-cmd-start-char", "!", *ANYWHERE, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "FAULT" in done.stderr or "could not be made" in done.stderr
+
+
+async def test_a_second_start_finds_its_rooms_again(tmp_path: Path, alice: SipUser) -> None:
+    """Ctrl-C ends everything well; the rooms are in ./var, and the demo copes with one left behind."""
+    room = "sip:chat-000@example.org"
+    with running("up", *ANYWHERE, cwd=tmp_path) as imc:
+        alice.edge = ("127.0.0.1", port_of(imc))
+        await alice.say(room, "#create private")
+        await alice.expect(notice("You have made"))
+        started = children(imc.process.pid)
+        imc.interrupt()
+        assert imc.end() == 0, imc.output
+    assert len(started) == 3, "a server, an edge and a worker"
+    assert [pid for pid in started if alive(pid)] == []
+    with running("up", "--demo", *ANYWHERE, cwd=tmp_path) as imc:
+        imc.wait_for("The conversation went as it should.")
+        alice.edge = ("127.0.0.1", port_of(imc))
+        await alice.say(room, "#list")
+        await alice.expect(notice(f"*{alice.address}"))
+        imc.interrupt()
+        assert imc.end() == 0, imc.output
+
+
+async def test_ctrl_c_finishes_what_is_in_flight_first(tmp_path: Path, alice: SipUser) -> None:
+    """A delivery that is being repeated when Ctrl-C comes still reaches who answers later."""
+    alice.answer = lambda _: None
+    with running("up", *ANYWHERE, cwd=tmp_path) as imc:
+        alice.edge = ("127.0.0.1", port_of(imc))
+        await alice.say("sip:a-room@example.org", "#create")
+        await alice.expect(notice("You have made"))
+        imc.interrupt()
+        await asyncio.sleep(1)
+        assert imc.process.poll() is None
+        alice.answer = lambda _: 200
+        before = len(alice.arrivals)
+        assert await asyncio.to_thread(imc.end, 20) == 0, imc.output
+        assert len(alice.arrivals) > before
+
+
+async def test_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, alice: SipUser) -> None:
+    """What was not delivered is in ./var, and is delivered by the next start."""
+    alice.answer = lambda _: None
+    with running("up", *ANYWHERE, cwd=tmp_path) as imc:
+        alice.edge = ("127.0.0.1", port_of(imc))
+        await alice.say("sip:a-room@example.org", "#create")
+        await alice.expect(notice("You have made"))
+        imc.interrupt()
+        await asyncio.sleep(0.5)
+        imc.interrupt()
+        started = time.monotonic()
+        imc.end()
+        assert time.monotonic() - started < 5
+    alice.answer = lambda _: 200
+    before = len(alice.arrivals)
+    with running("up", *ANYWHERE, cwd=tmp_path) as imc:
+        await asyncio.to_thread(port_of, imc)
+        await asyncio.to_thread(wait_until, lambda: len(alice.arrivals) > before, "the delivery", 15)
+    assert len({call for call, _ in alice.arrivals}) == 1, "a repeat is recognisable by its Call-ID"
+
+
+async def test_a_process_that_dies_is_started_again(tmp_path: Path, alice: SipUser) -> None:
+    """Killing the worker, then the edge, costs seconds, not the service."""
+    with running("up", *ANYWHERE, "--lease-ttl", "1", cwd=tmp_path) as imc:
+        port = port_of(imc)
+        alice.edge = ("127.0.0.1", port)
+        for module in ("imc_worker", "imc_edge"):
+            (child,) = (pid for pid in children(imc.process.pid) if module in command_of(pid))
+            os.kill(child, signal.SIGKILL)
+            imc.wait_for(rf"{module.removeprefix('imc_')} 1 ended \(SIGKILL\); starting it again")
+        wait_until(lambda: options(port) == 200, "the edge is back")
+        await alice.say("sip:a-room@example.org", "#create")
+        await alice.expect(notice("You have made"), within=15)
+
+
+def test_several_edges_and_workers(tmp_path: Path, imc_url: str) -> None:
+    """Each edge listens 10 ports above the one before; an own server is started only without db_url."""
+    port = free_port(socket.SOCK_DGRAM, 65000)
+    more = ["--edges", "2", "--workers", "2", "--listen", f"udp:127.0.0.1:{port}", "--db-url", imc_url]
+    with running("up", *more, cwd=tmp_path) as imc:
+        imc.wait_for(SERVING)
+        assert [options(port), options(port + 10)] == [200, 200]
+        assert len(children(imc.process.pid)) == 4
+        imc.interrupt()
+        assert imc.end() == 0, imc.output
+    assert not (tmp_path / "var").exists()
+
+
+def test_settings_from_a_file_reach_every_process(tmp_path: Path) -> None:
+    """`--config` is read by edge and worker, too."""
+    (tmp_path / "imc.toml").write_text('listen = ["udp:127.0.0.1:0"]\nmanager = "helpdesk"\n')
+    with running("up", "--config", "imc.toml", cwd=tmp_path) as imc:
+        done = run(
+            *("chat", "sip:alice@127.0.0.1:0", "--room", "sip:helpdesk@example.org"),
+            *("--via", f"127.0.0.1:{port_of(imc)}", "--script", "/dev/stdin"),
+        )
+        assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        (["--hash-size", "99"], 2, "hash_size"),
+        (["--config", "no-such-file.toml"], 2, "no-such-file.toml"),
+        (["--db-url", "redis://127.0.0.1:1/0"], 1, "at its start"),
+    ],
+)
+def test_what_cannot_start_says_why(tmp_path: Path, args: list[str], status: int, words: str) -> None:
+    """A wrong setting never starts a process."""
+    done = run("up", *ANYWHERE, *args, cwd=tmp_path)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert words in done.stderr
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """The edge's own words say which, and nothing is left running."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        done = run("up", "--listen", f"udp:127.0.0.1:{port}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"{port}" in done.stderr
+    assert "edge 1 ended at its start" in done.stderr
+
+
+def test_a_second_one_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    """Two servers on one append-only file would ruin it."""
+    with running("up", *ANYWHERE, cwd=tmp_path) as imc:
+        imc.wait_for(SERVING)
+        done = run("up", *ANYWHERE, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "already in use" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["edge", "worker"])
+def test_one_process_each(tmp_path: Path, imc_url: str, command: str) -> None:
+    """`imc edge` and `imc worker` become the process: SIGTERM ends it with status 0."""
+    args = [command, "--db-url", imc_url, *(ANYWHERE if command == "edge" else [])]
+    with running(*args, cwd=tmp_path) as imc:
+        wait_until(lambda: f"imc_{command}" in command_of(imc.process.pid), "exec")
+        time.sleep(2)
+        assert imc.process.poll() is None, imc.output
+        imc.process.send_signal(signal.SIGTERM)
+        assert imc.end() == 0, imc.output
+
+
+def test_demo_against_a_running_service(imc: Service) -> None:
+    """Exit status 0 if every user got what was due."""
+    done = run("demo", "--via", f"127.0.0.1:{imc.ports[0]}", "--domain", "demo.example")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The conversation went as it should." in done.stdout
+
+
+@pytest.mark.parametrize("via", ["127.0.0.1:9", "no-such-host.invalid", "nonsense:x"])
+def test_demo_against_nobody(via: str) -> None:
+    """Exit status not 0, and a word on why."""
+    done = run("demo", "--via", via)
+    assert done.returncode != 0
+    assert via.partition(":")[0] in done.stderr
