@@ -17,6 +17,7 @@
 local seen, requests = unpack(KEYS)
 local seen_ttl_ms, max_backlog = unpack(ARGV)
 local fields = { unpack(ARGV, 3) }
+seen_ttl_ms = math.max(1, tonumber(seen_ttl_ms))
 
 local backlog = redis.call("XLEN", requests)
 if redis.call("GET", seen) then
@@ -25,6 +26,6 @@ if redis.call("GET", seen) then
 elseif tonumber(max_backlog) > 0 and backlog >= tonumber(max_backlog) then
     return "overloaded"
 end
-redis.call("SET", seen, "1", "PX", seen_ttl_ms)
 redis.call("XADD", requests, "*", unpack(fields))
+redis.call("SET", seen, "1", "PX", seen_ttl_ms)
 return "accepted"

@@ -24,6 +24,7 @@ local delivery_chunk = 1
 --- @include "head"
 --- @include "emit"
 
+assert(event and #further % 2 == 0, "an event has a name, a field has a value")
 for _, field in ipairs({ "reason", "command", "detail" }) do
     if request[field] then
         further[#further + 1] = field

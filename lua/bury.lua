@@ -14,6 +14,7 @@
 --   gone  it is not in the stream: nothing changed
 local stream, dead = unpack(KEYS)
 local entry_id, reason, at_ms = unpack(ARGV)
+assert(reason and at_ms, "a dead letter says why and when")
 redis.call("XLEN", dead) -- is a stream
 local entry = redis.call("XRANGE", stream, entry_id, entry_id)[1]
 if not entry then

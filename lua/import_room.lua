@@ -13,7 +13,7 @@
 --   created_at            ms since the epoch
 --   private_rooms_prefix  imc:{S}:private_rooms:
 --   owned_rooms_prefix    imc:{S}:owned_rooms:
---   member, role, …       every member and its role, invited ones too
+--   ...                   member, role of everybody in it, the invited too
 --
 -- Returns:
 --   made       the room is new
@@ -22,8 +22,9 @@
 --   differs    it is there, but private here and public there: nothing changed
 local rooms, room, members = unpack(KEYS)
 local address, private, owner, created_at, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
-local FIRST_MEMBER = 7
+local arguments, first_member = ARGV, 7
 
+assert(owned_rooms_prefix and #arguments % 2 == 0, "every member has a role")
 redis.call("ZCARD", rooms) -- is a sorted set
 local there = redis.call("HGET", room, "private")
 if there and there ~= private then
@@ -31,8 +32,8 @@ if there and there ~= private then
 end
 
 local added, owned_by, hidden_from = {}, {}, {}
-for i = FIRST_MEMBER, #ARGV, 2 do
-    local member, role = ARGV[i], ARGV[i + 1]
+for i = first_member, #arguments, 2 do
+    local member, role = arguments[i], arguments[i + 1]
     if redis.call("HEXISTS", members, member) == 0 then
         added[#added + 1] = { member, role }
         if role == "owner" then

@@ -33,6 +33,6 @@ if stands then
     redis.call("HDEL", members, request.from)
     redis.call("HDEL", room, "invitation:" .. request.from)
     local reason = request.status == "408" and "no_answer" or "delivery_failed"
-    emit("invitation_failed", { request.user }, "user", request.from, "reason", reason, "detail", request.status)
+    emit("invitation_failed", { request.user }, "user", request.from, "reason", reason, "detail", request.status or "")
 end
 return "done"

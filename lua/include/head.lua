@@ -13,8 +13,8 @@ local request = {}
 for i = 1, #head[2], 2 do
     request[head[2][i]] = head[2][i + 1]
 end
-if not request.from or not request.room then
-    return redis.error_reply("IMC entry " .. entry_id .. " has no from or no room")
+if not (request.type and request.from and request.room) then
+    return redis.error_reply("IMC entry " .. entry_id .. " lacks type, from or room")
 end
 
 -- The first writes of every script. They free memory, so Redis takes them even when it is full, and after a

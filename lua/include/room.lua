@@ -33,7 +33,7 @@ local function refusal(least)
 end
 
 local function refuse(reason)
-    local about = { "reason", reason, "command", request.type or "" }
+    local about = { "reason", reason, "command", request.type }
     for _, field in ipairs({ "user", "role" }) do
         if request[field] then
             about[#about + 1] = field

@@ -1,0 +1,147 @@
+"""Every script in a situation where it does all of its work, for the tests that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from imc_common import keys
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SHARD, Shard, decoded
+
+EVE = "eve@example.org"
+NEW_ROOM = "chat-001@example.org"
+INVITATION = "1700000000000-0"
+
+
+class Case(NamedTuple):
+    """A prepared run: the script, a function that prepares a shard and gives KEYS and ARGV, and the positions
+    of KEYS the script does not come to in this situation."""
+
+    script: str
+    prepare: Callable[[Shard], tuple[list[str], list[Any]]]
+    untouched: frozenset[int] = frozenset()
+
+
+def settled_room(shard: Shard) -> None:
+    """Alice owns a private room, Bob is admin, Carol member, Dave invited; written by no script."""
+    roles = {ALICE: "owner", BOB: "admin", CAROL: "member", DAVE: "invited"}
+    about = {"private": "1", "owner": ALICE, "created_at": "1700000000000", f"invitation:{DAVE}": INVITATION}
+    pipeline = shard.redis.pipeline()
+    pipeline.hset(shard.keys.members(SHARD, ROOM), mapping=roles)
+    pipeline.hset(shard.keys.room(SHARD, ROOM), mapping=about)
+    pipeline.zadd(shard.keys.rooms(SHARD), {ROOM: 1})
+    pipeline.sadd(keys.owned_rooms(SHARD, ALICE), ROOM)
+    for member in (ALICE, BOB, CAROL):
+        pipeline.sadd(keys.private_rooms(SHARD, member), ROOM)
+    pipeline.execute()
+
+
+def _asks(
+    script: str, kind: str, sender: str, room: str = ROOM, untouched: tuple[int, ...] = (), **fields: str
+) -> Case:
+    def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
+        settled_room(shard)
+        shard.settings["evict_after"] = 1
+        entry_id = shard.put(kind, sender, room, **fields)
+        shard.redis.xreadgroup(keys.GROUP, keys.CONSUMER, {IN: ">"})
+        return shard.keys_for(script, sender, room, fields.get("user", "")), shard.args_for(script, entry_id)
+
+    return Case(script, prepare, frozenset(untouched))
+
+
+def _answers(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [IN, OUT], [shard.put("rooms", ALICE), "rooms", "list", f"public:{ROOM}"]
+
+
+def _discards(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [IN], [shard.put("receipt", ALICE)]
+
+
+def _accepts(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [keys.seen(SHARD, "digest"), IN], [32000, 10, "type", "message"]
+
+
+def _buries(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [IN, keys.dead(SHARD)], [shard.put("message", ALICE), "why", 1]
+
+
+def _settles(complete: int) -> Callable[[Shard], tuple[list[str], list[Any]]]:
+    def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
+        event = decoded(shard.redis.xadd(OUT, {"event": "invited", "room": ROOM, "from": ALICE, "to": BOB}))
+        where = [OUT, IN, keys.settled(SHARD, event), keys.undelivered(SHARD)]
+        return where, [event, complete, 60000, 1000, BOB, "404", 1]
+
+    return prepare
+
+
+def _settles_delivered(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [OUT], [decoded(shard.redis.xadd(OUT, {"event": "message"}))]
+
+
+def _beats(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [keys.WORKERS], ["w1", 3000]
+
+
+def _takes(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [keys.lease(SHARD, "worker")], ["w1", 3000]
+
+
+def _releases(shard: Shard) -> tuple[list[str], list[Any]]:
+    shard.run("take_lease", *_takes(shard))
+    return [keys.lease(SHARD, "worker")], ["w1"]
+
+
+def _starts(shard: Shard) -> tuple[list[str], list[Any]]:
+    shard.redis.delete(IN, OUT)
+    return [IN, OUT], []
+
+
+def _imports(shard: Shard) -> tuple[list[str], list[Any]]:
+    where = [shard.keys.rooms(SHARD), shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)]
+    prefixes = [keys.private_rooms(SHARD, ""), keys.owned_rooms(SHARD, "")]
+    return where, [ROOM, "1", ALICE, "1700000000000", *prefixes, ALICE, "owner", BOB, "member"]
+
+
+ROOM_CASES = {
+    "create": _asks("create_room", "create", ALICE, NEW_ROOM, private="1"),
+    "create, room there": _asks("create_room", "create", EVE),
+    "join makes a room": _asks("join_room", "join", ALICE, NEW_ROOM),
+    "join of the invited": _asks("join_room", "join", DAVE),
+    "join of a stranger": _asks("join_room", "join", EVE),
+    "join of a member": _asks("join_room", "join", CAROL),
+    "invite": _asks("invite_member", "invite", ALICE, user=EVE),
+    "invite refused": _asks("invite_member", "invite", CAROL, user=EVE),
+    "accept": _asks("accept_invitation", "accept", DAVE),
+    "deny": _asks("deny_invitation", "deny", DAVE),
+    "remove": _asks("remove_member", "remove", ALICE, user=CAROL),
+    "add": _asks("add_member", "add", ALICE, user=EVE),
+    "modify to owner": _asks("modify_member", "modify", ALICE, user=CAROL, role="owner"),
+    "modify to admin": _asks("modify_member", "modify", ALICE, user=CAROL, role="admin"),
+    "exit": _asks("exit_room", "exit", CAROL),
+    "exit of the invited": _asks("exit_room", "exit", DAVE),
+    "exit of the last owner": _asks("exit_room", "exit", ALICE),
+    "destroy": _asks("destroy_room", "destroy", ALICE),
+    "list": _asks("list_members", "list", CAROL),
+    # of the room itself a member's message reads the members only
+    "message": _asks("broadcast_message", "message", CAROL, untouched=(2, 3)),
+    "message refused": _asks("broadcast_message", "message", EVE),
+    "invitation failed": _asks(
+        "withdraw_invitation", "receipt", DAVE, status="404", user=ALICE, of=INVITATION
+    ),
+    "member unreachable": _asks("drop_unreachable", "receipt", CAROL, status="404"),
+    "answer": Case("answer_sender", _answers),
+    "discard": Case("discard_receipt", _discards),
+}
+
+CASES = ROOM_CASES | {
+    "accept of a request": Case("accept", _accepts),
+    "bury": Case("bury", _buries),
+    "settle one of many": Case("settle", _settles(0)),
+    "settle the last": Case("settle", _settles(1)),
+    "settle delivered": Case("settle_delivered", _settles_delivered),
+    "heartbeat": Case("heartbeat", _beats),
+    "take lease": Case("take_lease", _takes),
+    "release lease": Case("release_lease", _releases),
+    "import": Case("import_room", _imports),
+    "start shard": Case("start_shard", _starts),
+}

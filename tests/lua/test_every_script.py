@@ -1,0 +1,162 @@
+"""What holds for every script: its effect comes once, in order, and whole or not at all."""
+
+import re
+
+import pytest
+import redis
+
+from imc_common import keys
+from tests.lua.cases import CASES, ROOM_CASES, Case
+from tests.lua.shard import ALICE, BOB, CAROL, IN, SCRIPTS, SHARD, Shard
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+room_cases = pytest.mark.parametrize("case", ROOM_CASES.values(), ids=ROOM_CASES.keys())
+
+
+def plant(shard: Shard, key: str) -> None:
+    """Puts something of a wrong type where the script wants its own: a string, or a list for a string."""
+    is_string = key.startswith((keys.seen(SHARD, ""), keys.lease(SHARD, "")))
+    shard.redis.delete(key)
+    if is_string:
+        shard.redis.rpush(key, "planted")
+    else:
+        shard.redis.set(key, "planted")
+
+
+def without_times(shard: Shard) -> str:
+    """All the server holds, with entry ids and times of the server's clock blotted out."""
+    return re.sub(r"\d{13}(-\d+|\.0)", "TIME", repr(shard.dump()))
+
+
+def test_no_script_is_left_out() -> None:
+    """The cases cover every file of lua/."""
+    assert {case.script for case in CASES.values()} == set(SCRIPTS.sources)
+
+
+@every_case
+def test_wrong_type_changes_nothing(shard: Shard, case: Case) -> None:
+    """A key of a wrong type stops the script before its first write (failure case 15)."""
+    count = len(case.prepare(shard)[0])
+    for position in range(count):
+        shard.redis.flushall()
+        shard.run("start_shard", [keys.requests(SHARD), keys.events(SHARD)], [])
+        script_keys, args = case.prepare(shard)
+        plant(shard, script_keys[position])
+        before = shard.dump()
+        if position in case.untouched:
+            assert shard.run(case.script, script_keys, args) == "done"
+            assert shard.dump()[script_keys[position]] == before[script_keys[position]]
+        else:
+            with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+                shard.run(case.script, script_keys, args)
+            assert shard.dump() == before, script_keys[position]
+
+
+@pytest.mark.parametrize("name", ["destroy", "exit of the last owner"])
+@pytest.mark.parametrize(
+    "index",
+    [keys.private_rooms(SHARD, CAROL), keys.private_rooms(SHARD, BOB), keys.owned_rooms(SHARD, ALICE)],
+)
+def test_wrong_type_in_an_index_changes_nothing(shard: Shard, name: str, index: str) -> None:
+    """The end of a room also looks at the members' index keys first, which are not among its KEYS."""
+    script_keys, args = CASES[name].prepare(shard)
+    plant(shard, index)
+    before = shard.dump()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        shard.run(CASES[name].script, script_keys, args)
+    assert shard.dump() == before
+
+
+@every_case
+def test_out_of_memory(real_shard: Shard, case: Case) -> None:
+    """A full Redis (failure case 14): what comes in is refused, all else is done whole, so that it drains."""
+    script_keys, args = case.prepare(real_shard)
+    real_shard.run(case.script, script_keys, args)
+    wanted = without_times(real_shard)
+
+    real_shard.redis.flushall()
+    real_shard.run("start_shard", [keys.requests(SHARD), keys.events(SHARD)], [])
+    script_keys, args = case.prepare(real_shard)
+    before = real_shard.dump()
+    real_shard.redis.config_set("maxmemory", 1)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        real_shard.redis.set("more", "memory")
+    if case.script in {"accept", "import_room", "start_shard"}:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            real_shard.run(case.script, script_keys, args)
+        assert real_shard.dump() == before
+    else:
+        real_shard.run(case.script, script_keys, args)
+        assert without_times(real_shard) == wanted
+
+
+@room_cases
+def test_effect_comes_once(shard: Shard, case: Case) -> None:
+    """A handled request leaves stream and pending list; a second run finds it gone."""
+    script_keys, args = case.prepare(shard)
+    assert shard.run(case.script, script_keys, args) == "done"
+    assert shard.redis.xlen(IN) == shard.redis.xpending(IN, keys.GROUP)["pending"] == 0
+    for _ in range(2):
+        after = shard.dump()
+        assert shard.run(case.script, script_keys, args) == "gone"
+        assert shard.dump() == after
+        shard.put("message", ALICE)
+
+
+@room_cases
+def test_out_of_turn_changes_nothing(shard: Shard, case: Case) -> None:
+    """A request waits until the older ones are handled, whoever runs it."""
+    script_keys, args = case.prepare(shard)
+    shard.redis.delete(IN)
+    shard.redis.xadd(IN, {"type": "message", "from": ALICE, "room": "x"}, id="5-1")
+    shard.redis.xadd(IN, {"type": "message", "from": ALICE, "room": "x"}, id="5-2")
+    before = shard.dump()
+    args[0] = "5-2"
+    assert shard.run(case.script, script_keys, args) == "early"
+    assert shard.dump() == before
+
+
+@room_cases
+def test_entry_that_is_no_request(shard: Shard, case: Case) -> None:
+    """An entry without type, sender or room is an error before the first write: the dispatcher buries it."""
+    script_keys, args = case.prepare(shard)
+    for missing in ("type", "from", "room"):
+        shard.redis.xtrim(IN, maxlen=0)
+        fields = {"type": "message", "from": ALICE, "room": "x@y"}
+        del fields[missing]
+        args[0] = shard.redis.xadd(IN, fields)  # type: ignore[arg-type]
+        before = shard.dump()
+        with pytest.raises(redis.ResponseError, match="lacks"):
+            shard.run(case.script, script_keys, args)
+        assert shard.dump() == before
+
+
+@room_cases
+def test_bare_entry_is_whole_or_nothing(shard: Shard, case: Case) -> None:
+    """A request that lacks all fields but the three that must be there is done or an error, not halved."""
+    script_keys, args = case.prepare(shard)
+    ((_, fields),) = shard.redis.xrange(IN)
+    shard.redis.xtrim(IN, maxlen=0)
+    args[0] = shard.redis.xadd(IN, {name: fields[name] for name in (b"type", b"from", b"room")})
+    before = shard.dump()
+    try:
+        assert shard.run(case.script, script_keys, args) == "done"
+    except redis.ResponseError:
+        assert shard.dump() == before
+
+
+@every_case
+def test_missing_arguments_change_nothing(shard: Shard, case: Case) -> None:
+    """A caller that passes too few ARGV gets an error before the first write, or the whole effect."""
+    script_keys, args = case.prepare(shard)
+    before = shard.dump()
+    for count in range(1, len(args)):
+        try:
+            shard.run(case.script, script_keys, args[:count])
+        except redis.ResponseError:
+            assert shard.dump() == before
+        else:
+            shard.redis.flushall()
+            shard.run("start_shard", [keys.requests(SHARD), keys.events(SHARD)], [])
+            script_keys, args = case.prepare(shard)
+            before = shard.dump()

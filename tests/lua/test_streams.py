@@ -1,0 +1,189 @@
+"""accept, bury, settle, settle_delivered, start_shard: how entries come into the streams and go."""
+
+from typing import Any
+
+from imc_common import keys
+from tests.lua.shard import ALICE, BOB, CAROL, IN, OUT, ROOM, SHARD, Shard, decoded
+
+SEEN = keys.seen(SHARD, "digest")
+DEAD = keys.dead(SHARD)
+UNDELIVERED = keys.undelivered(SHARD)
+
+
+def accept(shard: Shard, *fields: str, max_backlog: int = 0) -> str:
+    return str(shard.run("accept", [SEEN, IN], [32000, max_backlog, *(fields or ("type", "message"))]))
+
+
+def entries(shard: Shard, stream: str) -> list[dict[str, str]]:
+    return [fields for _, fields in decoded(shard.redis.xrange(stream))]
+
+
+def event(shard: Shard, *to: str, name: str = "invited") -> str:
+    """An event in the out-stream that an edge has read; its id."""
+    fields = {"event": name, "room": ROOM, "from": ALICE, "to": " ".join(to)}
+    entry_id = shard.redis.xadd(OUT, {**fields, "call_id": "c1", "at": "5", "data": "\x81"})
+    shard.redis.xreadgroup(keys.GROUP, keys.CONSUMER, {OUT: ">"})
+    return str(decoded(entry_id))
+
+
+def settle(shard: Shard, entry_id: str, *outcomes: Any, complete: bool = False, kept: int = 1000) -> str:
+    """Runs settle; outcomes are recipient, status, receipt in turn."""
+    args = [entry_id, int(complete), 60000, kept, *outcomes]
+    return str(shard.run("settle", [OUT, IN, keys.settled(SHARD, entry_id), UNDELIVERED], args))
+
+
+def test_accept_appends_the_request(shard: Shard) -> None:
+    """The fields go in as given; the request is remembered for seen_ttl_ms."""
+    assert accept(shard, "type", "message", "from", ALICE, "data", "\x81") == "accepted"
+    assert entries(shard, IN) == [{"type": "message", "from": ALICE, "data": "\x81"}]
+    assert 31000 < shard.redis.pttl(SEEN) <= 32000
+
+
+def test_accept_knows_a_repetition(shard: Shard) -> None:
+    """A second time changes no stream and prolongs the memory of the first: a write for WAIT."""
+    accept(shard)
+    shard.redis.pexpire(SEEN, 1000)
+    assert accept(shard) == "duplicate"
+    assert len(entries(shard, IN)) == 1
+    assert shard.redis.pttl(SEEN) > 31000
+
+
+def test_accept_refuses_over_the_backlog(shard: Shard) -> None:
+    """A full stream takes nothing new and remembers nothing of it; a repetition is still known."""
+    assert accept(shard, max_backlog=1) == "accepted"
+    assert shard.run("accept", [keys.seen(SHARD, "other"), IN], [32000, 1, "type", "message"]) == "overloaded"
+    assert not shard.redis.exists(keys.seen(SHARD, "other"))
+    assert accept(shard, max_backlog=1) == "duplicate"
+    assert len(entries(shard, IN)) == 1
+
+
+def test_bury_moves_the_entry(shard: Shard) -> None:
+    """Where it was, why and when stand before the entry's own fields; the stream is rid of it."""
+    entry_id = shard.put("refused", ALICE, reason="its own")
+    shard.redis.xreadgroup(keys.GROUP, keys.CONSUMER, {IN: ">"})
+    assert shard.run("bury", [IN, DEAD], [entry_id, "WRONGTYPE", 1234]) == "done"
+    (letter,) = entries(shard, DEAD)
+    assert letter["reason"] == "its own"
+    assert {name: letter[name] for name in letter if name.startswith("dead_")} == {
+        "dead_stream": IN, "dead_entry": entry_id, "dead_reason": "WRONGTYPE", "dead_at": "1234",
+    }  # fmt: skip
+    assert entries(shard, IN) == []
+    assert shard.redis.xpending(IN, keys.GROUP)["pending"] == 0
+
+
+def test_bury_once(shard: Shard) -> None:
+    """A second run finds nothing."""
+    entry_id = event(shard, BOB)
+    shard.run("bury", [OUT, DEAD], [entry_id, "why", 1])
+    assert shard.run("bury", [OUT, DEAD], [entry_id, "why", 1]) == "gone"
+    assert len(entries(shard, DEAD)) == 1
+
+
+def test_settle_remembers_who_answered(shard: Shard) -> None:
+    """A half-delivered event stays, with the recipients that are done, for a while."""
+    entry_id = event(shard, BOB, CAROL)
+    assert settle(shard, entry_id, BOB, "200", 0) == "done"
+    assert decoded(shard.redis.smembers(keys.settled(SHARD, entry_id))) == {BOB}
+    assert 59000 < shard.redis.pttl(keys.settled(SHARD, entry_id)) <= 60000
+    assert len(entries(shard, OUT)) == 1
+    assert entries(shard, UNDELIVERED) == entries(shard, IN) == []
+
+
+def test_settle_complete(shard: Shard) -> None:
+    """When all are done, nothing of the event is left."""
+    entry_id = event(shard, BOB, CAROL)
+    settle(shard, entry_id, BOB, "200", 0)
+    assert settle(shard, entry_id, CAROL, "202", 0, complete=True) == "done"
+    assert entries(shard, OUT) == []
+    assert shard.redis.xpending(OUT, keys.GROUP)["pending"] == 0
+    assert not shard.redis.exists(keys.settled(SHARD, entry_id))
+
+
+def test_settle_writes_a_receipt(shard: Shard) -> None:
+    """What the worker must act on: a request of type receipt, and an entry of undelivered without data."""
+    entry_id = event(shard, BOB)
+    settle(shard, entry_id, BOB, "404", 1, complete=True)
+    failure = {
+        "event": "invited", "from": BOB, "room": ROOM, "user": ALICE, "status": "404", "of": entry_id,
+        "call_id": "c1", "at": "5",
+    }  # fmt: skip
+    assert entries(shard, UNDELIVERED) == [failure]
+    assert entries(shard, IN) == [{**failure, "type": "receipt", "data": "\x81"}]
+
+
+def test_settle_counts_a_failure_without_receipt(shard: Shard) -> None:
+    """A failure nobody has to act on is only kept."""
+    settle(shard, event(shard, BOB), BOB, "500", 0, complete=True)
+    assert len(entries(shard, UNDELIVERED)) == 1
+    assert entries(shard, IN) == []
+
+
+def test_settle_counts_each_recipient_once(shard: Shard) -> None:
+    """An edge that reports again, before or with the end, adds nothing."""
+    entry_id = event(shard, BOB, CAROL)
+    settle(shard, entry_id, BOB, "404", 1)
+    settle(shard, entry_id, BOB, "404", 1)
+    settle(shard, entry_id, BOB, "408", 1, CAROL, "200", 0, complete=True)
+    assert len(entries(shard, UNDELIVERED)) == len(entries(shard, IN)) == 1
+
+
+def test_settle_after_the_end(shard: Shard) -> None:
+    """A late report of a complete event changes nothing."""
+    entry_id = event(shard, BOB)
+    settle(shard, entry_id, BOB, "200", 0, complete=True)
+    before = shard.dump()
+    assert settle(shard, entry_id, BOB, "404", 1, complete=True) == "gone"
+    assert settle(shard, entry_id, BOB, "404", 1) == "gone"
+    assert shard.dump() == before
+
+
+def test_undelivered_is_bounded(real_shard: Shard) -> None:
+    """The oldest failures go; Redis trims by whole nodes of 100 entries."""
+    for _ in range(5):
+        outcomes = [word for number in range(100) for word in (f"user{number}@x", "500", 0)]
+        settle(real_shard, event(real_shard, "all@x"), *outcomes, complete=True, kept=100)
+    assert 100 <= real_shard.redis.xlen(UNDELIVERED) <= 200
+
+
+def test_settle_delivered(shard: Shard) -> None:
+    """Many events at once; those that are gone already are no error."""
+    ids = [event(shard, BOB) for _ in range(3)]
+    assert shard.run("settle_delivered", [OUT], [*ids, "1-1"]) == 3
+    assert entries(shard, OUT) == []
+    assert shard.redis.xpending(OUT, keys.GROUP)["pending"] == 0
+    assert shard.run("settle_delivered", [OUT], ids) == 0
+
+
+def test_settle_delivered_of_many(real_shard: Shard) -> None:
+    """More ids than Lua unpacks at once."""
+    pipeline = real_shard.redis.pipeline(transaction=False)
+    for number in range(2500):
+        pipeline.xadd(OUT, {"event": "message"}, id=f"1-{number + 1}")
+    ids = decoded(pipeline.execute())
+    assert real_shard.run("settle_delivered", [OUT], ids) == 2500
+    assert real_shard.redis.xlen(OUT) == 0
+
+
+def test_start_shard_once(shard: Shard) -> None:
+    """Groups are made where there are none, and only there."""
+    assert shard.run("start_shard", [IN, OUT], []) == 0
+    shard.redis.delete(OUT)
+    assert shard.run("start_shard", [IN, OUT], []) == 1
+    assert decoded(shard.redis.xinfo_groups(OUT))[0]["name"] == keys.GROUP
+
+
+def test_start_shard_reads_from_the_beginning(shard: Shard) -> None:
+    """What lies in a stream that lost its group is read all the same."""
+    shard.redis.delete(IN)
+    entry_id = shard.put("message", ALICE)
+    assert shard.run("start_shard", [IN, OUT], []) == 1
+    ((_, found),) = decoded(shard.redis.xreadgroup(keys.GROUP, keys.CONSUMER, {IN: ">"}))
+    assert [name for name, _ in found] == [entry_id]
+
+
+def test_start_shard_beside_another_group(shard: Shard) -> None:
+    """Somebody else's group on the stream is not ours."""
+    shard.redis.delete(IN)
+    shard.redis.xgroup_create(IN, "audit", "0", mkstream=True)
+    assert shard.run("start_shard", [IN, OUT], []) == 1
+    assert {group["name"] for group in decoded(shard.redis.xinfo_groups(IN))} == {"audit", keys.GROUP}
