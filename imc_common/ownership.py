@@ -9,6 +9,9 @@ by the process's own monotonic clock, from before the request that prolonged it 
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol
 
@@ -24,6 +27,11 @@ HASTE_SECONDS = 0.05  # pause while shards are to be given back
 SEARCH_SECONDS = 0.25  # pause while shards are missing
 
 Role = Literal["edge", "worker"]
+
+
+def process_id() -> str:
+    """A name for this process that no other has: for leases and for people who look at them."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 class Scripted(Protocol):

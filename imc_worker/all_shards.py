@@ -1,0 +1,79 @@
+"""Answers that need more than one shard: the list of rooms, and how many rooms a user owns elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from imc_common import keys
+from imc_common.keys import Keys
+from imc_common.store import Command, ReplyError
+
+MOST_ROOMS = 200
+"""Rooms named in one answer, the first by address: about ten MESSAGEs of 1,300 bytes, as many as anybody
+reads. The rest is counted."""
+
+
+class Runner(Protocol):
+    """The part of a store that look-ups need."""
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
+
+
+class AllShards:
+    """Looks at the indexes of every shard. What it tells may be a moment old: no script spans shards."""
+
+    def __init__(self, store: Runner, names: Keys, shards: int) -> None:
+        self._store = store
+        self._names = names
+        self._shards = range(shards)
+
+    async def owned_elsewhere(self, users: Sequence[tuple[int, str]]) -> list[int | ReplyError]:
+        """For each shard and user the number of rooms the user owns in all other shards, or what failed."""
+        others = len(self._shards) - 1
+        if not others:
+            return [0] * len(users)
+        commands: list[Command] = [
+            ("SCARD", keys.owned_rooms(other, user))
+            for shard, user in users
+            for other in self._shards
+            if other != shard
+        ]
+        counts = await self._store.run(commands)
+        return [_sum(counts[at : at + others]) for at in range(0, len(counts), others)]
+
+    async def rooms_for(self, user: str) -> tuple[str, int]:
+        """What `user` may see: ``public:ROOM private:ROOM …`` by address, and how many were left out.
+
+        Public rooms of all shards and the private ones the user is in. Each shard gives one page: the first
+        rooms by address, so that a shard with a million rooms is not gone through. Raises ReplyError.
+        """
+        commands: list[Command] = []
+        for shard in self._shards:
+            rooms, private = self._names.rooms(shard), keys.private_rooms(shard, user)
+            commands.append(("ZCOUNT", rooms, 0, 0))
+            commands.append(("ZRANGE", rooms, 0, 0, "BYSCORE", "LIMIT", 0, MOST_ROOMS))
+            commands.append(("SMEMBERS", private))
+        replies = await self._store.run(commands)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        found = [(room, "public") for page in replies[1::3] for room in page]
+        found += [(room, "private") for members in replies[2::3] for room in members]
+        total = sum(replies[0::3]) + sum(map(len, replies[2::3]))
+        shown = sorted(found)[:MOST_ROOMS]
+        return " ".join(f"{kind}:{room.decode()}" for room, kind in shown), total - len(shown)
+
+    async def exist(self, rooms: Sequence[tuple[int, str]]) -> list[bool]:
+        """Whether each room, given with its shard, is there."""
+        replies = await self._store.run([("EXISTS", self._names.room(shard, room)) for shard, room in rooms])
+        return [reply == 1 for reply in replies]
+
+
+def _sum(counts: list[int | ReplyError]) -> int | ReplyError:
+    total = 0
+    for count in counts:
+        if isinstance(count, ReplyError):
+            return count
+        total += count
+    return total

@@ -1,0 +1,213 @@
+"""Runs the scripts for what was read, and sees to it that an entry that fails holds up its own shard only.
+
+One pipeline is in the air at a time; all that is read meanwhile goes into the next (group commit), so load
+makes the batches and nothing waits for a timer. Entries of one shard keep their order: they go in one
+pipeline or in successive ones, and a script takes effect only on the first entry of its stream.
+
+What goes wrong ends in the same way, whatever it was: the shard's entries in hand are dropped and its pending
+ones read again, after a pause. Entries that come again are counted and tried one by one (`retrial.py`), so
+that one that always fails, or ends the process, is found and buried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import structlog
+
+from imc_common.consumer import Batch
+from imc_common.metrics import Metrics
+from imc_common.store import Command, ReplyError, StoreUnreachable
+from imc_worker.dispatcher import Dispatcher, Handed
+from imc_worker.retrial import Retrial
+
+log = structlog.get_logger()
+
+MOST_IN_PIPELINE = 256
+"""Commands of one pipeline: about 5 ms of Redis's time, and a longer one saves no more CPU."""
+
+MOST_IN_HAND = 2048
+"""Entries read and not yet handled; reading pauses there, the rest waits in Redis."""
+
+PAUSE_SECONDS = (0.2, 0.5)
+"""Range of the pause after a failure that lies with the server."""
+
+DONE, EARLY = b"done", b"early"
+HANDLED = frozenset((DONE, b"gone"))
+
+
+class Runner(Protocol):
+    """The part of a store that the committer needs."""
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
+
+
+class Source(Protocol):
+    """The part of a consumer that the committer needs."""
+
+    def resync(self, shard: int, delay: float = 0.0) -> None: ...
+
+
+class Committer:
+    """Takes batches by `put` and handles them in `run`."""
+
+    def __init__(  # noqa: PLR0917 # the parts it stands between
+        self,
+        store: Runner,
+        dispatcher: Dispatcher,
+        source: Source,
+        retrial: Retrial,
+        owned: Callable[[], frozenset[int]],
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._source = source
+        self._retrial = retrial
+        self._owned = owned
+        self._fresh: list[Handed] = []
+        self._flying: list[Handed] = []
+        self._again: dict[int, deque[Handed]] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._space = asyncio.Event()
+        self._idle.set()
+        self._space.set()
+        self._handled = metrics.counter("imc_worker_entries", "Entries of in-streams that were handled.")
+        self._failures = metrics.counters("imc_worker_failures", "Attempts that failed, by cause.", "cause")
+
+    def put(self, batch: Batch) -> None:
+        """Hand in entries; they are handled after all that was handed in of their shard before."""
+        shard = batch.shard
+        entries = [(shard, entry_id, fields) for entry_id, fields in batch.entries]
+        if batch.again or shard in self._again:
+            self._again.setdefault(shard, deque()).extend(entries)
+        else:
+            self._fresh += entries
+        self._wake.set()
+        self._idle.clear()
+        if len(self._fresh) >= MOST_IN_HAND:
+            self._space.clear()
+
+    async def space(self) -> None:
+        """Returns when there is room for more entries."""
+        await self._space.wait()
+
+    async def idle(self) -> None:
+        """Returns when nothing is in hand."""
+        await self._idle.wait()
+
+    def in_hand(self, shard: int) -> bool:
+        """Whether entries of the shard are waiting or in the air."""
+        return shard in self._again or any(e[0] == shard for e in (*self._flying, *self._fresh))
+
+    async def run(self) -> None:
+        """Handle what is handed in until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._fresh or self._again:
+                if self._again:
+                    await self._try_again()
+                if self._fresh:
+                    await self._commit()
+            self._idle.set()
+
+    async def _commit(self) -> None:
+        """The next entries in one pipeline; whoever owns a lost shard now reads its entries again."""
+        batch, self._fresh = self._fresh[:MOST_IN_PIPELINE], self._fresh[MOST_IN_PIPELINE:]
+        if len(self._fresh) < MOST_IN_HAND:
+            self._space.set()
+        owned = self._owned()
+        self._flying = [entry for entry in batch if entry[0] in owned]
+        results = await self._attempt(self._flying)
+        if results.count(DONE) == len(results):
+            self._handled.value += len(results)
+        else:
+            self._sort_out(results)
+        self._flying = []
+
+    def _sort_out(self, results: list[Any]) -> None:
+        stuck: set[int] = set()
+        for entry, result in zip(self._flying, results, strict=True):
+            if result in HANDLED:
+                self._handled.value += 1
+            elif entry[0] not in stuck:  # those behind it are "early" only because of it
+                stuck.add(entry[0])
+                self._give_up(entry, result)
+
+    async def _try_again(self) -> None:
+        """The first entry of each shard whose entries have come again, counted before it is tried."""
+        for shard in self._again.keys() - self._owned():
+            del self._again[shard]
+        heads = [entries[0] for entries in self._again.values()]
+        try:
+            verdicts = await self._retrial.judge(heads)
+        except StoreUnreachable as error:
+            for head in heads:
+                self._give_up(head, error)
+            return
+        trying = [head for head, verdict in zip(heads, verdicts, strict=True) if verdict == "try"]
+        results = iter(await self._attempt(trying))
+        for head, verdict in zip(heads, verdicts, strict=True):
+            result = next(results) if verdict == "try" else DONE if verdict == "buried" else verdict
+            if result in HANDLED:
+                self._handled.value += 1
+                self._retrial.passed(head)
+                self._advance(head[0])
+                continue
+            if verdict == "try" and (result == EARLY or _is_servers_fault(result)):
+                self._retrial.absolve(head)
+            if result == EARLY:
+                self._retrial.claim_first(head[0])
+            self._give_up(head, result)
+        with suppress(StoreUnreachable):
+            await self._retrial.tidy()
+
+    def _advance(self, shard: int) -> None:
+        entries = self._again[shard]
+        entries.popleft()
+        if not entries:
+            del self._again[shard]
+
+    async def _attempt(self, entries: list[Handed]) -> list[Any]:
+        """What became of each entry: a script's reply, or an exception."""
+        if not entries:
+            return []
+        try:
+            outcomes = await self._dispatcher.commands(entries)
+            commands = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
+            replies = await self._store.run(commands)
+        except StoreUnreachable as error:
+            return [error] * len(entries)
+        if len(replies) == len(outcomes):
+            return replies
+        answers = iter(replies)
+        return [next(answers) if isinstance(outcome, tuple) else outcome for outcome in outcomes]
+
+    def _give_up(self, entry: Handed, result: object) -> None:
+        """Drop what is in hand of the entry's shard and have it read again."""
+        shard, entry_id, _ = entry
+        self._again.pop(shard, None)
+        self._fresh = [other for other in self._fresh if other[0] != shard]
+        if result == EARLY:
+            self._failures["early"] += 1
+            self._source.resync(shard)
+        elif _is_servers_fault(result):
+            self._failures["redis"] += 1
+            log.warning("entries wait for Redis", shard=shard, reason=str(result))
+            self._source.resync(shard, random.uniform(*PAUSE_SECONDS))  # noqa: S311 # jitter
+        else:
+            self._failures["entry"] += 1
+            reason = f"{type(result).__name__}: {result}" if isinstance(result, Exception) else repr(result)
+            log.error("an entry cannot be handled", shard=shard, entry=entry_id, reason=reason)
+            self._source.resync(shard, self._retrial.blame(entry, reason))
+
+
+def _is_servers_fault(result: object) -> bool:
+    return isinstance(result, StoreUnreachable) or (isinstance(result, ReplyError) and result.transient)

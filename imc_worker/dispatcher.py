@@ -1,0 +1,112 @@
+"""From an entry of an in-stream to the one script that handles it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imc_common import keys
+from imc_common.keys import Keys
+from imc_common.request import EntryError
+from imc_common.scripts import Scripts
+from imc_common.settings import Settings
+from imc_common.store import Command, ReplyError
+from imc_worker.actions import OWNED_ELSEWHERE, Action, Fields, room_actions
+from imc_worker.all_shards import AllShards
+from imc_worker.receipts import Receipts
+
+Handed = tuple[int, bytes, list[bytes]]
+"""An entry as it was read: shard, id, flat fields."""
+
+Outcome = Command | Exception
+"""The command for an entry, or why there is none."""
+
+
+class Dispatcher:
+    """Makes the commands for entries. One that needs a look-up in other shards costs a round trip for all."""
+
+    def __init__(self, scripts: Scripts, all_shards: AllShards, settings: Settings) -> None:
+        self._command = scripts.command
+        self._all_shards = all_shards
+        self._actions = room_actions(settings)
+        self._receipts = Receipts(settings)
+        self._create_on_join = settings.create_on_join
+        self._counts_owned = settings.max_rooms_per_owner > 0
+        self._chunk = settings.delivery_chunk
+        names = Keys(settings.rooms_table, settings.members_table)
+        # made once: building five keys from scratch costs more than the rest of a chat message's handling
+        self._prefixes = [
+            (keys.requests(s), keys.events(s), names.rooms(s), names.room(s, ""), names.members(s, ""))
+            for s in range(1 << settings.hash_size)
+        ]
+
+    async def commands(self, entries: Sequence[Handed]) -> list[Outcome]:
+        """The command for each entry, in order, or what went wrong with it. Raises StoreUnreachable."""
+        outcomes: list[Outcome] = []
+        waiting: list[tuple[int, Action, Fields]] = []
+        for at, (shard, entry_id, flat) in enumerate(entries):
+            try:
+                pairs = iter(flat)
+                fields = dict(zip(pairs, pairs, strict=True))
+                action = self._actions.get(fields[b"type"])
+                if action is None:
+                    action = self._receipts.action(fields) if fields[b"type"] == b"receipt" else None
+                if action is None:
+                    outcomes.append(await self._without_room(shard, entry_id, fields))
+                    continue
+                outcomes.append(self._with_room(action, shard, entry_id, fields, 0))
+                if action.owner and self._counts_owned and fields.get(b"role", b"owner") == b"owner":
+                    waiting.append((at, action, fields))
+            except (KeyError, ValueError, EntryError, ReplyError) as error:  # UnicodeDecodeError: ValueError
+                outcomes.append(error)
+        if waiting:
+            await self._count_owned(entries, waiting, outcomes)
+        return outcomes
+
+    def _with_room(
+        self, action: Action, shard: int, entry_id: bytes, fields: Fields, owned_elsewhere: int
+    ) -> Command:
+        room = fields[b"room"].decode()
+        requests, events, rooms, room_prefix, members_prefix = self._prefixes[shard]
+        names = [requests, events, rooms, room_prefix + room, members_prefix + room]
+        args: list[str | bytes | int] = [entry_id, self._chunk]
+        if action.further_keys:
+            names += [key(shard, fields) for key in action.further_keys]
+        if action.args:
+            args += [owned_elsewhere if arg == OWNED_ELSEWHERE else arg for arg in action.args]
+        if action.with_index:
+            args += (keys.private_rooms(shard, ""), keys.owned_rooms(shard, ""))
+        return self._command(action.script, names, args)
+
+    async def _without_room(self, shard: int, entry_id: bytes, fields: Fields) -> Command:
+        requests, events = self._prefixes[shard][:2]
+        match fields[b"type"]:
+            case b"receipt":
+                return self._command("discard_receipt", [requests], [entry_id])
+            case b"help" | b"refused" as event:
+                return self._command("answer_sender", [requests, events], [entry_id, event])
+            case b"rooms":
+                found, more = await self._all_shards.rooms_for(fields[b"from"].decode())
+                args: list[str | bytes | int] = [entry_id, "rooms", "list", found, "more", more]
+                return self._command("answer_sender", [requests, events], args)
+            case unknown:
+                raise EntryError(f"unknown type {unknown!r}")
+
+    async def _count_owned(
+        self, entries: Sequence[Handed], waiting: list[tuple[int, Action, Fields]], outcomes: list[Outcome]
+    ) -> None:
+        """Put in the rooms owned elsewhere where they can matter: not to join a room that is there."""
+        joins = [(entries[at][0], f[b"room"].decode()) for at, a, f in waiting if a.script == "join_room"]
+        there = iter(await self._all_shards.exist(joins) if joins else [])
+        needed = [
+            (at, action, fields)
+            for at, action, fields in waiting
+            if action.script != "join_room" or (not next(there) and self._create_on_join)
+        ]
+        users = [(entries[at][0], fields[action.owner].decode()) for at, action, fields in needed]
+        counts = await self._all_shards.owned_elsewhere(users) if users else []
+        for (at, action, fields), count in zip(needed, counts, strict=True):
+            shard, entry_id, _ = entries[at]
+            if isinstance(count, ReplyError):
+                outcomes[at] = count
+            else:
+                outcomes[at] = self._with_room(action, shard, entry_id, fields, count)

@@ -1,0 +1,131 @@
+"""One worker process, from its start to its end.
+
+Start: settings, Redis, then the parts in the order in which entries pass them: consumer, committer
+(dispatcher, retrial), and beside them ownership and recoverer. End: reading stops, what is in hand is
+handled, leases go back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+
+import structlog
+
+from imc_common import keys
+from imc_common.consumer import Consumer
+from imc_common.keys import Keys
+from imc_common.metrics import Metrics
+from imc_common.ownership import Ownership, process_id
+from imc_common.recoverer import Recoverer
+from imc_common.settings import Settings
+from imc_common.store import Store, StoreUnreachable
+from imc_worker.all_shards import AllShards
+from imc_worker.committer import Committer
+from imc_worker.dispatcher import Dispatcher
+from imc_worker.retrial import Retrial
+
+ENTRIES_PER_READ = 128
+"""Entries of one shard per read."""
+READ_BLOCK_MS = 100
+"""How long a read waits: a shard that is new to this process waits no longer for its first read."""
+RETRY_SECONDS = 1.0
+"""Mean pause between attempts to reach Redis at the start."""
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """Everything a worker process runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. Raises StoreRefused and UrlError."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        store = await self._reach_redis()
+        if store is None:
+            return
+        try:
+            await self._serve(store)
+        finally:
+            await store.close()
+
+    async def _serve(self, store: Store) -> None:
+        settings = self._settings
+        shards = 1 << settings.hash_size
+        ownership = Ownership(store, "worker", process_id(), shards, settings.lease_ttl, time.monotonic)
+        consumer = Consumer(store, ownership, keys.requests, ENTRIES_PER_READ, READ_BLOCK_MS)
+        all_shards = AllShards(store, Keys(settings.rooms_table, settings.members_table), shards)
+        committer = Committer(
+            store,
+            Dispatcher(store.scripts, all_shards, settings),
+            consumer,
+            Retrial(store, settings.max_attempts, time.time),
+            ownership.owned,
+            self._metrics,
+        )
+        ownership.can_release = lambda shard: not committer.in_hand(shard)
+        recoverer = Recoverer(store, consumer, ownership.owned, keys.requests, settings.lease_ttl)
+        _freeze()
+        log.info("worker serves", shards=shards)
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(part.run()) for part in (ownership, committer, recoverer)]
+            reading = tasks.create_task(self._read(consumer, committer))
+            await self._stop.wait()
+            await self._drain(reading, committer)
+            for task in running:
+                task.cancel()
+        with suppress(StoreUnreachable):  # then the leases run out by themselves
+            await ownership.release_all()
+        log.info("worker ends")
+
+    async def _read(self, consumer: Consumer, committer: Committer) -> None:
+        while not self._stop.is_set():
+            await committer.space()
+            for batch in await consumer.read():
+                committer.put(batch)
+
+    async def _drain(self, reading: asyncio.Task[None], committer: Committer) -> None:
+        """Handle what is in hand; what is not handled in time stays pending for the next owner."""
+        log.info("worker drains", seconds=self._settings.drain_timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_timeout):
+                await asyncio.shield(reading)
+                await committer.idle()
+        reading.cancel()
+
+    async def _reach_redis(self) -> Store | None:
+        """A store, however long Redis takes to come; None when we are to stop before that."""
+        while not self._stop.is_set():
+            try:
+                return await Store.connect(self._settings)
+            except StoreUnreachable as error:
+                log.warning("redis is out of reach", reason=str(error))
+            with suppress(TimeoutError):
+                pause = RETRY_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 # jitter
+                await asyncio.wait_for(self._stop.wait(), pause)
+        return None
+
+    def _end(self) -> None:
+        """The first signal drains, the second ends the process at once: what is in hand stays pending."""
+        if self._stop.is_set():
+            log.warning("worker ends at once")
+            os._exit(1)
+        self._stop.set()
+
+
+def _freeze() -> None:
+    """What was made at the start lives as long as the process: keep the collector from looking at it."""
+    gc.collect()
+    gc.freeze()
