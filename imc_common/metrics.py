@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -83,17 +84,25 @@ class Metrics(Collector):
         return counters
 
     def gauge(
-        self, name: str, description: str, read: Callable[[], float | Mapping[str, float]], label: str = ""
+        self,
+        name: str,
+        description: str,
+        read: Callable[[], float | Mapping[Any, float]],
+        label: str | tuple[str, ...] = (),
     ) -> None:
-        """A number that `read` gives when the page is asked for; with a `label`, one for each value of it."""
+        """A number that `read` gives when the page is asked for; with a `label`, one for each value of it.
+
+        With several labels, the keys of what `read` gives are tuples of their values.
+        """
+        labels = (label,) if isinstance(label, str) else label
 
         def family() -> Metric:
             value = read()
             if not isinstance(value, Mapping):
                 return GaugeMetricFamily(name, description, value=value)
-            metric = GaugeMetricFamily(name, description, labels=(label,))
+            metric = GaugeMetricFamily(name, description, labels=labels)
             for key, each in sorted(value.items()):
-                metric.add_metric((key,), each)
+                metric.add_metric((key,) if isinstance(key, str) else key, each)
             return metric
 
         self._add(name, family)

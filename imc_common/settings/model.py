@@ -159,6 +159,13 @@ class Settings(BaseModel):
         3, ge=0, description="A member is dropped after so many 404, 410 or 604 in a row. 0: never."
     )
 
+    # Seeing
+    status_listen: values.HostPort = Field(
+        "",
+        description="Where /metrics, /livez and /readyz are served by HTTP. Empty: nowhere.",
+        json_schema_extra=_allowed("HOST:PORT; port 0 takes a free one"),
+    )
+
     # Processes
     lease_ttl: float = Field(
         3.0, ge=0.3, le=60, description="Seconds after which a silent process loses its shards to others."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from string import Formatter
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
@@ -173,6 +174,28 @@ def _advertise(text: str) -> str:
     return text
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """Host, without brackets, and port of HOST:PORT; `ValueError` if it is none."""
+    match = _ADVERTISE(text)
+    if match is None or match[2] is None or int(match[2]) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    return match[1].strip("[]"), int(match[2])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to listen on."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _host_port(text: str) -> str:
+    if text:
+        host_and_port(text)
+    return text
+
+
 def _pattern(text: str) -> str:
     try:
         re.compile(text)
@@ -226,5 +249,6 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 UserPart = Annotated[str, AfterValidator(_user)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Endpoints = Annotated[tuple[Endpoint, ...], BeforeValidator(_endpoints)]
+HostPort = Annotated[str, AfterValidator(_host_port)]
 Advertise = Annotated[str, AfterValidator(_advertise)]
 MediaRanges = Annotated[tuple[Annotated[str, AfterValidator(_media_range)], ...], BeforeValidator(_words)]

@@ -1,0 +1,155 @@
+"""A small HTTP/1.1 server for what operators ask: metrics, health, MI. Not for the public.
+
+Every connection serves one request and is closed. Head, body and time of a request are bounded, and so is the
+number of connections, so that a stuck or hostile client costs nothing but its own answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+import structlog
+
+from imc_common.errors import ImcError
+
+MAX_HEAD = 8192
+MAX_BODY = 65536
+MAX_CONNECTIONS = 64
+SECONDS = 10.0
+"""For reading a request, and for writing its answer."""
+
+_CONTENT_LENGTH = re.compile(r"[0-9]{1,10}").fullmatch
+
+log = structlog.get_logger()
+
+
+class ListenError(ImcError):
+    """The address cannot be listened on; says which one and why."""
+
+
+class Request(NamedTuple):
+    """A request that was read whole; header names in lower case. `peer` is the client's IP address."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    peer: str = ""
+
+
+class Response(NamedTuple):
+    """What a handler answers."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _Refused(Exception):
+    """A request that gets an answer without the handler."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class HttpServer:
+    """Listens on one address and gives each request to `handler`; what that raises becomes a 500."""
+
+    def __init__(self, handler: Handler, *, seconds: float = SECONDS) -> None:
+        self._handler = handler
+        self._seconds = seconds
+        self._server: asyncio.Server | None = None
+        self._connections = 0
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; gives the address, whose port differs from a given 0. Raises `ListenError`."""
+        try:
+            self._server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD)
+        except OSError as error:
+            raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
+
+    async def close(self) -> None:
+        """Listen no more; what is being answered is cut off with the process."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            await asyncio.sleep(0)  # the sockets close in the loop's next round
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        try:
+            if self._connections <= MAX_CONNECTIONS:
+                await self._serve(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # the client went away, or is too slow to be told anything
+        finally:
+            self._connections -= 1
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        try:
+            async with asyncio.timeout(self._seconds):
+                request = await _read(reader, peer[0] if peer else "")
+        except _Refused as refusal:
+            request, response = None, Response(refusal.status)
+        else:
+            response = await self._handled(request)
+        head_only = request is not None and request.method == "HEAD"
+        async with asyncio.timeout(self._seconds):
+            writer.write(_written(response, head_only=head_only))
+            await writer.drain()
+
+    async def _handled(self, request: Request) -> Response:
+        try:
+            return await self._handler(request)
+        except Exception:
+            log.exception("a request by HTTP could not be handled", path=request.path)
+            return Response(500)
+
+
+async def _read(reader: asyncio.StreamReader, peer: str) -> Request:
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except asyncio.LimitOverrunError:
+        raise _Refused(431) from None
+    start, *lines = head[:-4].split("\r\n")
+    words = start.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        raise _Refused(400)
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or name != name.strip() or name.lower() in headers:
+            raise _Refused(400)
+        headers[name.lower()] = value.strip(" \t")
+    if "transfer-encoding" in headers:
+        raise _Refused(501)
+    length = headers.get("content-length", "0")
+    if _CONTENT_LENGTH(length) is None:
+        raise _Refused(400)
+    if int(length) > MAX_BODY:
+        raise _Refused(413)
+    body = await reader.readexactly(int(length))
+    return Request(words[0], words[1].partition("?")[0], headers, body, peer)
+
+
+def _written(response: Response, *, head_only: bool) -> bytes:
+    phrase = HTTPStatus(response.status).phrase
+    body = response.body or (f"{phrase}\n".encode() if response.status not in {204, 304} else b"")
+    lines = [f"HTTP/1.1 {response.status} {phrase}", f"Content-Length: {len(body)}", "Connection: close"]
+    if body:
+        lines.append(f"Content-Type: {response.content_type}")
+    lines += [f"{name}: {value}" for name, value in response.headers]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head_only else body)

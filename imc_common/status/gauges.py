@@ -1,0 +1,112 @@
+"""Numbers that only Redis knows, read by one duty at an interval: scrapes, however many, ask nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Literal, Protocol
+
+from imc_common import keys
+from imc_common.keys import Keys
+from imc_common.metrics import Metrics
+from imc_common.settings import Settings
+from imc_common.status.members import MemberCount
+from imc_common.store import Command, StoreUnreachable
+
+EVERY = 5.0
+"""Seconds between two readings; longer with many shards, so that Redis is asked little."""
+SHARDS_PER_SECOND = 50
+PIPELINE = 240
+"""Commands of one pipeline: about a millisecond of Redis's time."""
+
+_STREAMS = {"requests": keys.requests, "events": keys.events}
+
+
+class Runner(Protocol):
+    """The part of a store that reading needs."""
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
+
+
+class Gauges:
+    """Backlog, pending and dead letters of the shards this process owns, and the rooms of all shards.
+
+    Workers and edges own each shard once, so that each is told by one process of either kind: as long as one
+    kind lives, nothing goes unseen. Query with ``max by (shard, stream)``, ``max(imc_active_rooms)``.
+    """
+
+    def __init__(
+        self,
+        store: Runner,
+        settings: Settings,
+        role: Literal["edge", "worker"],
+        owned: Callable[[], frozenset[int]],
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._owned = owned
+        self._shards = 1 << settings.hash_size
+        self._names = Keys(settings.rooms_table, settings.members_table)
+        self._backlog: dict[tuple[str, str], float] = {}
+        self._pending: dict[tuple[str, str], float] = {}
+        self._dead: dict[str, float] = {}
+        self._rooms = 0
+        labels = ("shard", "stream")
+        metrics.gauge("imc_leases", "Shards this process owns.", lambda: {role: float(len(owned()))}, "role")
+        metrics.gauge("imc_backlog", "Entries of a shard's stream.", lambda: self._backlog, labels)
+        metrics.gauge("imc_pending", "Entries read and not acknowledged.", lambda: self._pending, labels)
+        metrics.gauge("imc_dead_letters", "Entries that could not be handled.", lambda: self._dead, "shard")
+        metrics.gauge("imc_active_rooms", "Rooms, of all shards.", lambda: self._rooms)
+        self._members = MemberCount(store, self._names, owned) if role == "worker" else None
+        if self._members is not None:
+            metrics.gauge(
+                "imc_members",
+                "Members of rooms, invited ones too, in the shards this worker owns.",
+                self._members.total,
+            )
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read())
+            if self._members is not None:
+                tasks.create_task(self._members.run())
+
+    async def read(self) -> None:
+        """Read all numbers now. Raises StoreUnreachable."""
+        owned = sorted(self._owned())
+        commands: list[Command] = []
+        for shard in owned:
+            commands.append(("XLEN", keys.dead(shard)))
+            for stream in _STREAMS.values():
+                commands += [("XLEN", stream(shard)), ("XPENDING", stream(shard), keys.GROUP)]
+        replies = iter(await self._ask(commands))
+        backlog, pending, dead = {}, {}, {}
+        for name in map(str, owned):
+            dead[name] = _number(next(replies))
+            for stream_name in _STREAMS:
+                backlog[name, stream_name] = _number(next(replies))
+                pending[name, stream_name] = _number(next(replies))
+        self._backlog, self._pending, self._dead = backlog, pending, dead
+        counts = await self._ask([("ZCARD", self._names.rooms(shard)) for shard in range(self._shards)])
+        self._rooms = int(sum(map(_number, counts)))
+
+    async def _read(self) -> None:
+        while True:
+            with suppress(StoreUnreachable):  # readiness says so; the numbers stay what they were last
+                await self.read()
+            await asyncio.sleep(max(EVERY, self._shards / SHARDS_PER_SECOND))
+
+    async def _ask(self, commands: list[Command]) -> list[Any]:
+        replies: list[Any] = []
+        for first in range(0, len(commands), PIPELINE):
+            replies += await self._store.run(commands[first : first + PIPELINE])
+        return replies
+
+
+def _number(reply: Any) -> float:
+    """XLEN and ZCARD give a number, XPENDING's summary starts with one; an error (no group yet) counts 0."""
+    if isinstance(reply, list):
+        reply = reply[0]
+    return float(reply) if isinstance(reply, int) else 0.0

@@ -1,0 +1,52 @@
+"""The status server of a process: what to scrape, and whether it lives and is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from imc_common.http_server import HttpServer, Request, Response
+from imc_common.metrics import Metrics
+from imc_common.settings import Settings
+from imc_common.settings.values import host_and_port
+
+log = structlog.get_logger()
+
+
+class StatusPages:
+    """Answers GET and HEAD on three paths.
+
+    `/livez` is 200 as long as the process' event loop turns. `/readyz` is 503 with the reason while `trouble`
+    gives one. `/metrics` is made anew from numbers in memory: it asks nobody.
+    """
+
+    def __init__(self, metrics: Metrics, trouble: Callable[[], str]) -> None:
+        """``trouble()``: why this process had better not be given work; empty: it is ready."""
+        self._metrics = metrics
+        self._trouble = trouble
+        self._server = HttpServer(self.answer)
+
+    async def start(self, settings: Settings) -> tuple[str, int] | None:
+        """Serve on `status_listen`; gives the address, None without that setting. Raises `ListenError`."""
+        if not settings.status_listen:
+            return None
+        address = await self._server.start(*host_and_port(settings.status_listen))
+        log.info("status is served", host=address[0], port=address[1])
+        return address
+
+    async def close(self) -> None:
+        """Serve no more."""
+        await self._server.close()
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to one request."""
+        if request.path not in {"/metrics", "/livez", "/readyz"}:
+            return Response(404)
+        if request.method not in {"GET", "HEAD"}:
+            return Response(405, headers=(("Allow", "GET, HEAD"),))
+        if request.path == "/metrics":
+            return Response(200, self._metrics.page(), CONTENT_TYPE_LATEST)
+        trouble = self._trouble() if request.path == "/readyz" else ""
+        return Response(503, f"{trouble}\n".encode()) if trouble else Response(200, b"ok\n")

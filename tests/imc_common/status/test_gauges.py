@@ -1,0 +1,122 @@
+"""Numbers from Redis, on a store of fakeredis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from imc_common import keys
+from imc_common.metrics import Metrics
+from imc_common.settings import Settings
+from imc_common.status import Gauges, gauges, members
+from imc_common.status.members import MemberCount
+from tests.fake_store import FakeStore
+
+NAMES = keys.Keys()
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[FakeStore]:
+    """An empty store."""
+    made = FakeStore()
+    yield made
+    await made.close()
+
+
+async def add_room(store: FakeStore, shard: int, room: str, members: int) -> None:
+    """A room as it stands in Redis, with so many members."""
+    await store.run([("ZADD", NAMES.rooms(shard), 0, room)])
+    for number in range(members):
+        await store.run([("HSET", NAMES.members(shard, room), f"u{number}@h", "member")])
+
+
+def shown(metrics: Metrics) -> dict[str, float]:
+    """Every sample by its name and label values."""
+    families = text_string_to_metric_families(metrics.page().decode())
+    return {
+        " ".join((sample.name, *sample.labels.values())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+async def test_streams_of_owned_shards_and_rooms_of_all_are_told(store: FakeStore) -> None:
+    """Backlog, pending and dead letters only where this process owns the shard."""
+    for shard in (1, 2):
+        await store.run([store.script("start_shard", [keys.requests(shard), keys.events(shard)], [])])
+        await store.run([("XADD", keys.requests(shard), "*", "type", "help")] * 3)
+        await store.run([("XADD", keys.dead(shard), "*", "type", "help")])
+        await add_room(store, shard, f"r{shard}@h", 2)
+    group = ("XREADGROUP", "GROUP", keys.GROUP, keys.CONSUMER, "COUNT", 2)
+    await store.run([(*group, "STREAMS", keys.requests(1), ">")])
+    metrics = Metrics()
+    await Gauges(store, Settings(hash_size=2), "edge", lambda: frozenset({1}), metrics).read()
+    assert shown(metrics) == {
+        "imc_leases edge": 1,
+        "imc_backlog 1 events": 0,
+        "imc_backlog 1 requests": 3,
+        "imc_pending 1 events": 0,
+        "imc_pending 1 requests": 2,
+        "imc_dead_letters 1": 1,
+        "imc_active_rooms": 2,
+    }
+
+
+async def test_a_shard_without_groups_counts_nothing_pending(store: FakeStore) -> None:
+    """Redis answers NOGROUP there."""
+    metrics = Metrics()
+    await Gauges(store, Settings(hash_size=0), "edge", lambda: frozenset({0}), metrics).read()
+    assert shown(metrics)["imc_pending 0 requests"] == 0
+
+
+async def test_scrapes_ask_redis_nothing(store: FakeStore) -> None:
+    """However many there are."""
+    metrics = Metrics()
+    gauges = Gauges(store, Settings(), "worker", lambda: frozenset({0}), metrics)
+    await gauges.read()
+    asked = len(store.ran)
+    for _ in range(100):
+        metrics.page()
+    assert len(store.ran) == asked
+
+
+async def test_the_duty_goes_on_when_redis_was_away(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers are kept meanwhile; a worker counts members, too."""
+    monkeypatch.setattr(gauges, "EVERY", 0.01)
+    monkeypatch.setattr(gauges, "SHARDS_PER_SECOND", 10_000)
+    monkeypatch.setattr(members, "PAUSE", 0.0)
+    monkeypatch.setattr(members, "REST", 0.01)
+    await add_room(store, 0, "r@h", 3)
+    metrics = Metrics()
+    store.away = True
+    duty = asyncio.create_task(Gauges(store, Settings(), "worker", lambda: frozenset({0}), metrics).run())
+    await asyncio.sleep(0.05)
+    assert shown(metrics)["imc_active_rooms"] == 0
+    store.away = False
+    async with asyncio.timeout(5):
+        while shown(metrics)["imc_active_rooms"] != 1 or shown(metrics)["imc_members"] != 3:
+            await asyncio.sleep(0.01)
+    duty.cancel()
+
+
+async def test_members_are_counted_page_by_page(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command of it looks at more than a page of rooms."""
+    monkeypatch.setattr(members, "PAUSE", 0.0)
+    for number in range(300):
+        await add_room(store, 0, f"r{number}@h", number % 3)
+    count = MemberCount(store, NAMES, lambda: frozenset({0}))
+    store.ran.clear()
+    assert await count.count(0) == 300
+    assert max(len(commands) for commands in store.ran) <= 2 * members.PAGE
+    assert count.total() == 0  # no round is over yet
+
+
+async def test_what_is_no_set_of_rooms_is_not_counted(store: FakeStore) -> None:
+    """Somebody else's key under our name."""
+    await store.run([("SET", NAMES.rooms(0), "x")])
+    assert await MemberCount(store, NAMES, lambda: frozenset({0})).count(0) == 0

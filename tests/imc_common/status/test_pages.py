@@ -1,0 +1,80 @@
+"""The status pages, asked by `imc health` as well."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
+
+from imc_common.cli import application
+from imc_common.cli.health import ask
+from imc_common.http_server import Request
+from imc_common.metrics import Metrics
+from imc_common.settings import Settings
+from imc_common.status import StatusPages
+
+
+def get(path: str, method: str = "GET") -> Request:
+    """A request for a page."""
+    return Request(method, path, {})
+
+
+async def test_metrics_are_in_prometheus_format() -> None:
+    """As its own parser reads it."""
+    metrics = Metrics()
+    metrics.counter("imc_things", "Things.").value += 3
+    answer = await StatusPages(metrics, lambda: "").answer(get("/metrics"))
+    (family,) = text_string_to_metric_families(answer.body.decode())
+    assert (family.name, family.samples[0].value) == ("imc_things", 3)
+    assert answer.content_type.startswith("text/plain; version=")
+
+
+async def test_a_process_in_trouble_lives_but_is_not_ready() -> None:
+    """So it is not restarted, but gets no work."""
+    pages = StatusPages(Metrics(), lambda: "redis is out of reach")
+    assert (await pages.answer(get("/livez"))).status == 200
+    ready = await pages.answer(get("/readyz"))
+    assert (ready.status, ready.body) == (503, b"redis is out of reach\n")
+
+
+async def test_other_paths_and_methods_are_refused() -> None:
+    """404 and 405 with the methods there are."""
+    pages = StatusPages(Metrics(), lambda: "")
+    assert (await pages.answer(get("/"))).status == 404
+    refused = await pages.answer(get("/metrics", "POST"))
+    assert (refused.status, refused.headers) == (405, (("Allow", "GET, HEAD"),))
+
+
+async def test_without_the_setting_nothing_listens() -> None:
+    """The default."""
+    pages = StatusPages(Metrics(), lambda: "")
+    assert await pages.start(Settings()) is None
+    await pages.close()
+
+
+@pytest.mark.parametrize(("trouble", "live", "status"), [("", False, 0), ("ill", False, 1), ("ill", True, 0)])
+async def test_imc_health_tells_by_its_exit_status(trouble: str, live: bool, status: int) -> None:
+    """0 ready (with --live: living), 1 not."""
+    pages = StatusPages(Metrics(), lambda: trouble)
+    address = await pages.start(Settings(status_listen="0.0.0.0:0"))
+    assert address is not None
+    arguments = ["health", "--status-listen", f"0.0.0.0:{address[1]}", *(["--live"] if live else [])]
+    result = await asyncio.to_thread(CliRunner().invoke, application(), arguments)
+    await pages.close()
+    assert result.exit_code == status, result.output
+    assert (trouble if status else "ok") in result.output
+
+
+def test_imc_health_without_an_address_says_so() -> None:
+    """Exit status 2: that is a mistake in the settings."""
+    result = CliRunner().invoke(application(), ["health"], env={"IMC_STATUS_LISTEN": ""})
+    assert result.exit_code == 2
+
+
+def test_nobody_there_is_not_well() -> None:
+    """Status 0 and why."""
+    status, text = ask("127.0.0.1", 1, "/readyz")
+    assert status == 0
+    assert "127.0.0.1:1" in text

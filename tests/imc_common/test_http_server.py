@@ -1,0 +1,132 @@
+"""The operators' HTTP server, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from imc_common import http_server
+from imc_common.http_server import Handler, HttpServer, ListenError, Request, Response
+
+
+@asynccontextmanager
+async def served(handler: Handler, seconds: float = 5.0) -> AsyncIterator[int]:
+    """A server of this handler; gives its port."""
+    server = HttpServer(handler, seconds=seconds)
+    _, port = await server.start("127.0.0.1", 0)
+    try:
+        yield port
+    finally:
+        await server.close()
+
+
+async def sent(port: int, data: bytes) -> bytes:
+    """All that comes back for these bytes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    try:
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+
+
+async def echo(request: Request) -> Response:
+    """Shows what the server made of a request."""
+    return Response(200, f"{request.method} {request.path} {request.peer} {request.body!r}".encode())
+
+
+async def test_a_request_reaches_the_handler_and_its_answer_the_client() -> None:
+    """With method, path without query, body and the client's address; then the connection is closed."""
+    async with served(echo) as port:
+        answer = await sent(port, b"POST /mi?x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Connection: close\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nPOST /mi 127.0.0.1 b'hi'")
+
+
+async def test_head_gets_the_head_only() -> None:
+    """RFC 9110 §9.3.2, with the length that GET would have."""
+    async with served(echo) as port:
+        answer = await sent(port, b"HEAD / HTTP/1.1\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"Content-Length: 20\r\n" in answer
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /\r\n\r\n", 400),
+        (b"GET / FTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA : b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nA: " + b"x" * 70000 + b"\r\n\r\n", 431),
+    ],
+)
+async def test_what_is_no_proper_request_is_refused(request_bytes: bytes, status: int) -> None:
+    """The handler never sees it."""
+
+    async def never(_request: Request) -> Response:
+        pytest.fail("the handler was called")
+
+    async with served(never) as port:
+        assert (await sent(port, request_bytes)).startswith(b"HTTP/1.1 %d " % status)
+
+
+async def test_a_failing_handler_is_a_500() -> None:
+    """And the server lives on."""
+
+    async def fails(_request: Request) -> Response:
+        raise RuntimeError("broken")
+
+    async with served(fails) as port:
+        for _ in range(2):
+            assert (await sent(port, b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_a_silent_client_is_cut_off() -> None:
+    """After the time allowed, without an answer."""
+    async with served(echo, seconds=0.05) as port:
+        assert await sent(port, b"GET / HT") == b""
+
+
+async def test_a_client_that_leaves_early_does_no_harm() -> None:
+    """Half a body and gone."""
+    async with served(echo) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab")
+        await writer.drain()
+        writer.close()
+        assert (await sent(port, b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more than allowed is closed without an answer."""
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 1)
+    async with served(echo) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET")
+        await asyncio.sleep(0.05)
+        got = b""
+        with suppress(ConnectionError):  # a reset is an end, too
+            got = await sent(port, b"GET / HTTP/1.1\r\n\r\n")
+        writer.close()
+    assert got == b""
+
+
+async def test_a_taken_address_is_told() -> None:
+    """With the address and the reason."""
+    async with served(echo) as port:
+        with pytest.raises(ListenError, match=f"127.0.0.1:{port}"):
+            await HttpServer(echo).start("127.0.0.1", port)
+
+
+async def test_closing_a_server_that_never_started_is_fine() -> None:
+    """Shutdown does not ask how far the start got."""
+    await HttpServer(echo).close()
