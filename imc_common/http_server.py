@@ -99,11 +99,12 @@ class HttpServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
+        request: Request | None = None
         try:
             async with asyncio.timeout(self._seconds):
                 request = await _read(reader, peer[0] if peer else "")
         except _Refused as refusal:
-            request, response = None, Response(refusal.status)
+            response = Response(refusal.status)
         else:
             response = await self._handled(request)
         head_only = request is not None and request.method == "HEAD"
