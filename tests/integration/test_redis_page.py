@@ -1,0 +1,235 @@
+"""Every line of docs/redis.md, exactly as it stands there, against a live system."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from imc_common import keys
+from tests.chaos.plant import Process, wait_until
+from tests.integration.service import Service, service
+from tests.integration.sip_user import SipUser, notice
+from tests.integration.test_commands import add, create, promote
+from tests.tools import require
+
+pytestmark = pytest.mark.integration
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "redis.md"
+ROOM = "chat-000@example.org"  # the room of the page
+HIDDEN = "hidden@example.org"
+SHARD = keys.shard_of(ROOM, 4)
+
+
+def blocks() -> dict[str, list[str]]:
+    """The page's shell lines under each heading."""
+    found: dict[str, list[str]] = {}
+    for section in re.split(r"^#+ ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
+        lines = [
+            line
+            for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+            for line in block.splitlines()
+        ]
+        if lines:
+            found[section.splitlines()[0]] = lines
+    return found
+
+
+BLOCKS = blocks()
+
+
+class Shell:
+    """Runs the page's lines one after the other, so that an `export` holds for the next."""
+
+    def __init__(self, url: str) -> None:
+        self._env = {**os.environ, "REDIS": f"-u {url}"}
+
+    def run(self, heading: str) -> list[str]:
+        """The output of the lines under a heading, one text for each line."""
+        texts = []
+        for line in BLOCKS[heading]:
+            script = ["bash", "-euc", f"{line}\nprintf '\\0'; env -0"]
+            done = subprocess.run(
+                script,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            text, *env = done.stdout.split("\0")
+            self._env = dict(entry.split("=", 1) for entry in env if "=" in entry)
+            assert done.stderr == ""
+            texts.append(text)
+        return texts
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of its own, on Redis."""
+    require("redis-cli")
+    with service(tmp_path_factory.mktemp("page"), "redis") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shell(live: Service) -> Shell:
+    """A shell that knows room and shard, as the page sets them."""
+    shell = Shell(live.url)
+    shell.run("Shards")
+    return shell
+
+
+@pytest.fixture
+async def users(live: Service) -> AsyncIterator[dict[str, SipUser]]:
+    """Users who are gone after the test."""
+    users = {name: await SipUser.open(name, live.edge) for name in ("alice", "bob", "carol")}
+    yield users
+    for user in users.values():
+        user.close()
+
+
+@contextmanager
+def stopped(process: Process) -> Iterator[None]:
+    """The process sleeps inside the block."""
+    process.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send(signal.SIGCONT)
+
+
+def paired(text: str) -> dict[str, str]:
+    """The output of HGETALL: field, value, …"""
+    lines = text.splitlines()
+    return dict(zip(lines[::2], lines[1::2], strict=True))
+
+
+def test_shards(live: Service) -> None:
+    """The configuration, and the shard of the room as imc computes it."""
+    shell = Shell(live.url)
+    assert shell.run("Shards")[0].split() == ["4", live.redis.hget(keys.CONFIG, "layout").decode()]
+    assert shell._env["S"] == str(SHARD)
+
+
+async def test_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> None:
+    """All rooms with their count; one room; its members with their roles."""
+    alice, bob, carol = users.values()
+    await create(alice, f"sip:{ROOM}")
+    await create(alice, f"sip:{HIDDEN}", private=True)
+    await add(alice, bob, f"sip:{ROOM}")
+    await promote(alice, bob, "admin", f"sip:{ROOM}")
+    await alice.say(f"sip:{ROOM}", f"#invite sip:{carol.address}")
+    await carol.expect(notice(alice.address))
+    (rooms,) = shell.run("The rooms of all shards")
+    assert sorted(rooms.split()) == [ROOM, HIDDEN]
+    assert shell.run("How many there are") == ["2\n"]
+    (room,) = map(paired, shell.run("One room"))
+    assert room["private"] == "0"
+    assert room["owner"] == alice.address
+    assert room["created_at"].isdigit()
+    (members,) = map(paired, shell.run("Its members"))
+    assert members == {alice.address: "owner", bob.address: "admin", carol.address: "invited"}
+    await alice.say(f"sip:{ROOM}", "#destroy")
+    await alice.expect(notice("destroyed"))
+
+
+async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -> None:
+    """0 everywhere at rest; what no worker takes is counted, and the oldest is shown."""
+    alice = users["alice"]
+    backlog, oldest = shell.run("Backlog: requests of each shard that no worker has handled")
+    assert backlog.splitlines() == [f"{shard} 0" for shard in range(16)]
+    assert oldest.strip() == ""
+    with stopped(live.workers[0]):
+        await alice.say(f"sip:{ROOM}", "one")
+        await alice.say(f"sip:{ROOM}", "two")
+        backlog, oldest = shell.run("Backlog: requests of each shard that no worker has handled")
+    assert f"{SHARD} 2" in backlog.splitlines()
+    assert alice.address in oldest
+    assert ROOM in oldest
+    for _ in range(2):
+        await alice.expect(notice(ROOM))
+
+
+async def test_pending(shell: Shell, users: dict[str, SipUser]) -> None:
+    """An event whose recipient has not answered is pending at `owner`; nothing is lagging."""
+    alice = users["alice"]
+    heading = "Pending: events taken by an edge whose recipients have not all answered"
+    assert shell.run(heading)[0].split() == ["0"]
+    alice.answer = lambda _: None
+    await alice.say(f"sip:{ROOM}", "#list")
+    await alice.expect(notice(ROOM))
+    count, first, last, consumer, of_consumer = shell.run(heading)[0].split()
+    assert (count, first, consumer, of_consumer) == ("1", last, "owner", "1")
+    (groups,) = map(paired, shell.run("What a stream's reader has not seen yet"))
+    assert (groups["name"], groups["lag"]) == ("imc", "0")
+    alice.answer = lambda _: 200
+    wait_until(lambda: shell.run(heading)[0].split() == ["0"], "the answer", 10)
+
+
+def test_processes(live: Service, shell: Shell) -> None:
+    """The live ones, and both owners of each shard."""
+    workers, edges = (text.split() for text in shell.run("Live processes"))
+    assert [name.split("-")[-2] for name in workers] == [str(process_id(live.workers[0]))]
+    assert [name.split("-")[-2] for name in edges] == [str(process_id(live.edges[0]))]
+    (owners,) = shell.run("Who owns which shard")
+    assert owners.splitlines() == [f"{shard} {workers[0]} {edges[0]}" for shard in range(16)]
+
+
+def process_id(process: Process) -> int:
+    """The process's number."""
+    assert process.child is not None
+    return process.child.pid
+
+
+def test_dead_letters(live: Service, shell: Shell) -> None:
+    """An entry nobody can handle is there with the reason."""
+    assert shell.run("Dead letters")[0].strip() == ""
+    live.redis.xadd(keys.requests(SHARD), {"type": "nonsense", "from": "x@y", "room": ROOM})
+    wait_until(lambda: live.redis.xlen(keys.dead(SHARD)) == 1, "a dead letter", 30)
+    (dead,) = shell.run("Dead letters")
+    words = dead.split()
+    assert "nonsense" in words
+    assert "reason" in words
+
+
+async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> None:
+    """The recipient, the status and the room are there."""
+    alice = users["alice"]
+    alice.answer = lambda _: 486
+    await alice.say(f"sip:{ROOM}", "#list")
+    await alice.expect(notice(ROOM))
+    heading = "Deliveries that failed, the latest first"
+    wait_until(lambda: "486" in shell.run(heading)[0].split(), "the failure", 10)
+    words = shell.run(heading)[0].split()
+    assert alice.address in words
+    assert ROOM in words
+
+
+def test_every_line_of_the_page_is_run_here() -> None:
+    """A line added to the page needs a check in this file; each key of the page is one imc makes."""
+    source = Path(__file__).read_text()
+    assert [heading for heading in BLOCKS if f'"{heading}"' not in source] == []
+    assert sum(map(len, BLOCKS.values())) == len(
+        re.findall(r"^(?:redis-cli|export|for) .*", PAGE.read_text(), re.M)
+    )
+    made = {
+        keys.requests(0), keys.events(0), keys.dead(0), keys.undelivered(0), keys.seen(0, "DIGEST"),
+        keys.settled(0, "ENTRY"), keys.attempts(0, "ENTRY"), keys.unreachable(0, "ROOM"),
+        keys.private_rooms(0, "USER"), keys.owned_rooms(0, "USER"),
+        keys.lease(0, "worker"), keys.lease(0, "edge"), keys.WORKERS, keys.EDGES, keys.CONFIG,
+        keys.Keys().rooms(0), keys.Keys().room(0, "ROOM"), keys.Keys().members(0, "ROOM"),
+    }  # fmt: skip
+    shown = {
+        key
+        for row in re.findall(r"^\| (`imc.*?) \|", PAGE.read_text(), re.M)
+        for key in re.findall(r"`([^`]+)`", row)
+    }
+    assert shown == {key.replace("{0}", "{S}") for key in made}

@@ -1,0 +1,167 @@
+"""Settings other than the defaults, seen from outside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.integration.conftest import OpenUser
+from tests.integration.service import Service, service
+from tests.integration.sip_user import SipUser, notice
+from tests.integration.test_commands import short
+
+pytestmark = pytest.mark.integration
+
+STRICT = {
+    "create_on_join": "false",
+    "check_on_create": "true",
+    "owner_exit": "refuse",
+    "domains": "example.org",
+    "room_pattern": "room-[0-9a-f]+|room-x[0-9]",
+    "imc_cmd_start_char": "!",
+    "manager": "helpdesk",
+    "sender_prefix": "[{user} at {host}] ",
+    "extra_hdrs": "X-Service: chat",
+    "max_body": "200",
+    "max_members": "3",
+    "max_rooms_per_owner": "2",
+    "delivery_chunk": "1",
+    "rooms_table": "my_rooms",
+    "members_table": "my_members",
+    "hash_size": "2",
+    "accept_types": "text/html",
+}
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with everything set otherwise; two edges and two workers."""
+    with service(tmp_path_factory.mktemp("strict"), "valkey", STRICT, edges=2, workers=2) as running:
+        yield running
+
+
+@pytest.fixture
+async def open_user(strict: Service) -> AsyncIterator[OpenUser]:
+    """Makes users of the strict service, at its two edges in turn."""
+    users: list[SipUser] = []
+
+    async def make(name: str) -> SipUser:
+        edge = ("127.0.0.1", strict.ports[len(users) % 2])
+        users.append(await SipUser.open(name, edge))
+        return users[-1]
+
+    yield make
+    for user in users:
+        user.close()
+
+
+async def create(owner: SipUser, room: str) -> None:
+    """The user makes the room and is told so."""
+    await owner.say(room, "!create")
+    await owner.expect(notice("You have made", short(room)))
+
+
+async def test_join_creates_nothing(open_user: OpenUser, room: str) -> None:
+    """create_on_join = false: a room that is not there cannot be joined."""
+    alice = await open_user("alice")
+    await alice.say(room, "!join")
+    await alice.expect(notice("no room", short(room)))
+
+
+async def test_creating_an_existing_room_is_refused(open_user: OpenUser, room: str) -> None:
+    """check_on_create = true: nobody joins by creating; a member is refused, too."""
+    alice, bob = await open_user("alice"), await open_user("bob")
+    await create(alice, room)
+    await bob.say(room, "!create")
+    await bob.expect(notice(short(room), "already"))
+    await alice.expect_nothing()
+
+
+async def test_last_owner_has_to_stay(open_user: OpenUser, room: str) -> None:
+    """owner_exit = refuse: the room is still there afterwards."""
+    alice = await open_user("alice")
+    await create(alice, room)
+    await alice.say(room, "!exit")
+    await alice.expect(notice("owner"))
+    await alice.say(room, "!list")
+    await alice.expect(notice(f"*{alice.address}"))
+
+
+@pytest.mark.parametrize("uri", ["sip:room-1@example.com", "sip:lobby@example.org"])
+async def test_other_domains_and_names_get_404(open_user: OpenUser, uri: str) -> None:
+    """domains and room_pattern: the edge says so at once."""
+    alice = await open_user("alice")
+    assert (await alice.send(uri, "hello")).code == 404
+
+
+@pytest.mark.parametrize("argument", ["room-1@example.com", "lobby"])
+async def test_other_domains_and_names_as_arguments(open_user: OpenUser, argument: str) -> None:
+    """A room named in a command is held to the same; the notice says what is wrong."""
+    alice = await open_user("alice")
+    await alice.say("sip:helpdesk@example.org", f"!create {argument}")
+    await alice.expect(notice(argument))
+
+
+async def test_start_char_prefix_and_headers(open_user: OpenUser, room: str) -> None:
+    """`#help` is a message like any other; deliveries have the prefix and the extra header."""
+    alice, bob = await open_user("alice"), await open_user("bob")
+    await create(alice, room)
+    await bob.say(room, "!join")
+    for one in (alice, bob):
+        await one.expect(notice(bob.address, "has joined"))
+    await bob.say(room, "#help")
+    host = bob.address.partition("@")[2]
+    received = await alice.expect(rf"\[bob at {host}\] #help")
+    assert received.request.headers["X-Service"] == "chat"
+    await bob.say(room, "!help")
+    assert "!create [room] [private]" in (await bob.expect(notice("!help"))).text
+
+
+async def test_limits(open_user: OpenUser, room: str) -> None:
+    """Body, members and rooms per owner."""
+    alice = await open_user("alice")
+    assert (await alice.send(room, "x" * 201)).code == 413
+    await create(alice, room)
+    for number in range(2):
+        await alice.say(room, f"!add u{number}@127.0.0.1:9")
+        await alice.expect(notice(f"u{number}@127.0.0.1:9"))
+    await alice.say(room, "!add u3@127.0.0.1:9")
+    await alice.expect(notice("full"))
+    await create(alice, "sip:room-x1@example.org")
+    await alice.say("sip:room-x2@example.org", "!create")
+    await alice.expect(notice("as many rooms"))
+    for uri in (room, "sip:room-x1@example.org"):
+        await alice.say(uri, "!destroy")
+        await alice.expect(notice("destroyed"))
+
+
+async def test_types_that_are_not_accepted(open_user: OpenUser, room: str) -> None:
+    """415 with Accept, which names those that are (RFC 3261 §21.4.13)."""
+    alice = await open_user("alice")
+    response = await alice.send(room, "x", content_type="image/png")
+    assert response.code == 415
+    assert response.headers["Accept"].replace(" ", "") == "text/plain,text/html"
+
+
+async def test_tables_have_the_names_that_are_set(strict: Service, open_user: OpenUser, room: str) -> None:
+    """rooms_table and members_table."""
+    alice = await open_user("alice")
+    await create(alice, room)
+    assert [key for key in strict.redis.keys("my_rooms:{*}:*") if short(room).encode() in key]
+    assert [key for key in strict.redis.keys("my_members:{*}:*") if short(room).encode() in key]
+    assert strict.redis.keys("imc_rooms*") == []
+
+
+async def test_everything_goes_to_the_outbound_proxy(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """outbound_proxy is the next hop for every recipient; the Request-URI stays the recipient's."""
+    proxy = await SipUser.open("proxy", ("", 0))
+    settings = {"outbound_proxy": f"sip:127.0.0.1:{proxy.port};transport=udp"}
+    with service(tmp_path_factory.mktemp("proxy"), "valkey", settings) as running:
+        proxy.edge = running.edge
+        await proxy.say("sip:a-room@example.org", "#create")
+        await proxy.expect(notice("You have made"))
+        await proxy.say("sip:a-room@example.org", "#add far@away.invalid")
+        both = [(await proxy.expect(notice("far@away.invalid"))).request for _ in range(2)]
+        assert {str(request.uri) for request in both} == {f"sip:{proxy.address}", "sip:far@away.invalid"}
+    proxy.close()

@@ -1,0 +1,82 @@
+"""What the pages point to is there, and the commands they show exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imc_common.cli import application
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(
+    path for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md")) if not path.is_relative_to(ROOT / ".venv")
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    """Every relative link of a page is a file of the repository."""
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def shown_commands() -> list[str]:
+    """Each `imc …` line in a code block of a page."""
+    lines = []
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            lines += re.findall(r"^(?:\.venv/bin/)?(imc [^#\n]*)", block.replace("\\\n", " "), re.MULTILINE)
+    return lines
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_shown_commands_have_the_options_they_are_shown_with(line: str) -> None:
+    """A page never shows a command or an option that is not there."""
+    words = shlex.split(line)[1:]
+    command = [word for word in words[:2] if re.fullmatch(r"[a-z-]+", word)][: 2 if words[0] in GROUPS else 1]
+    help_text = CliRunner().invoke(application(), [*command, "--help"], env={"COLUMNS": "250"})
+    assert help_text.exit_code == 0, line
+    options = {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert [option for option in options if option not in help_text.stdout] == []
+
+
+GROUPS = {"mi", "dead", "user"}
+"""Commands that have commands of their own."""
+
+
+def test_the_makefile_has_the_two_commands() -> None:
+    """`make run` and `make test`, as the README says."""
+    makefile = (ROOT / "Makefile").read_text()
+    readme = (ROOT / "README.md").read_text()
+    for target in ("run", "test"):
+        assert f"make {target}" in readme
+        assert re.search(rf"^{target}: ", makefile, re.MULTILINE)
+
+
+def test_paths_in_the_architecture_page_exist() -> None:
+    """A module that moves takes the page with it."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    paths = re.findall(r"`((?:imc_\w+|lua|tests)/[\w/.]*)`", text)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_edges_and_workers_do_not_know_each_other() -> None:
+    """They share only imc_common, and imc_common knows neither: data goes one way."""
+    foreign = {
+        "imc_edge": ("imc_worker",),
+        "imc_worker": ("imc_edge",),
+        "imc_common": ("imc_edge", "imc_worker"),
+    }
+    wrong = [
+        f"{path}: {name}"
+        for package, others in foreign.items()
+        for path in (ROOT / package).rglob("*.py")
+        for name in others
+        if re.search(rf"^\s*(?:from|import) {name}\b", path.read_text(), re.MULTILINE)
+    ]
+    assert wrong == []
