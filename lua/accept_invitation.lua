@@ -26,6 +26,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 --- @include "admit"
 
 if MEMBERS[sender_role] then

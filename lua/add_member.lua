@@ -26,6 +26,7 @@ local entry_id, delivery_chunk, max_members = unpack(ARGV)
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 --- @include "full"
 --- @include "admit"
 

@@ -39,6 +39,7 @@ end
 
 if not speaks then
     --- @include "room"
+    --- @include "refuse"
     return refuse(refusal("member"))
 end
 

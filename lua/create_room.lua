@@ -32,6 +32,7 @@ local entry_id, delivery_chunk, check_on_create, max_rooms_per_owner, owned_else
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 --- @include "owned"
 --- @include "full"
 --- @include "admit"

@@ -24,6 +24,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 --- @include "uninvite"
 
 if sender_role ~= "invited" then

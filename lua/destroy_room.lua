@@ -27,6 +27,7 @@ local entry_id, delivery_chunk, private_rooms_prefix, owned_rooms_prefix = unpac
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 --- @include "destroy"
 
 local reason = refusal("owner")

@@ -33,6 +33,7 @@ local entry_id, delivery_chunk, owner_exit, private_rooms_prefix, owned_rooms_pr
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 --- @include "uninvite"
 --- @include "destroy"
 

@@ -34,6 +34,7 @@ local entry_id, delivery_chunk, create_on_join, max_rooms_per_owner, owned_elsew
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 --- @include "owned"
 --- @include "full"
 --- @include "admit"

@@ -24,6 +24,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 
 local reason = refusal("member")
 if reason then

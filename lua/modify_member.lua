@@ -29,6 +29,7 @@ local entry_id, delivery_chunk, max_rooms_per_owner, owned_elsewhere = unpack(AR
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 --- @include "owned"
 
 local user_role = redis.call("HGET", members, request.user)

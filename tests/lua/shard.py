@@ -89,14 +89,14 @@ class Shard:
         try:
             reply = self.redis.execute_command(*command)
         except redis.exceptions.NoScriptError:
-            reply = self.redis.eval(SCRIPTS.sources[script], *command[2:])  # type: ignore[arg-type]
+            reply = self.redis.eval(SCRIPTS.sources[script], *command[2:])
         return decoded(reply)
 
     def put(self, kind: str, sender: str, room: str = ROOM, **fields: str) -> str:
         """Appends a request to the in-stream, as an edge does; its id."""
         entry = {"type": kind, "from": sender, "room": room, **fields}
         entry |= {"call_id": "c1@192.0.2.1", "at": "1700000000000", "data": "\x81"}
-        return str(decoded(self.redis.xadd(IN, entry)))  # type: ignore[arg-type]
+        return str(decoded(self.redis.xadd(IN, entry)))
 
     def keys_for(self, script: str, sender: str, room: str = ROOM, user: str = "") -> list[str]:
         """The KEYS of a room script."""
