@@ -103,6 +103,32 @@ class Settings(BaseModel):
         description="Address put into Via instead of the socket's own.",
         json_schema_extra=_allowed("HOST or HOST:PORT; empty: the socket's own"),
     )
+    share_ports: bool = Field(
+        False,
+        description="Whether other edges of this machine listen on the same ports (SO_REUSEPORT). Each then"
+        " sends over UDP from a port of its own.",
+    )
+    tls_certificate: str = Field(
+        "",
+        description="This edge's certificate and those above it; read again on SIGHUP.",
+        json_schema_extra=_allowed("the path of a PEM file; empty: none"),
+    )
+    tls_private_key: str = Field(
+        "",
+        description="The certificate's private key, if not in the same file.",
+        json_schema_extra=_allowed("the path of a PEM file; empty: none"),
+    )
+    tls_ca: str = Field(
+        "",
+        description="The authorities that certificates of next hops must come from.",
+        json_schema_extra=_allowed("the path of a PEM file; empty: the system's authorities"),
+    )
+    max_connections: int = Field(
+        4096, ge=1, description="Most TCP and TLS connections of one process, in both directions."
+    )
+    max_connections_per_peer: int = Field(
+        64, ge=1, description="Most connections that one IP address may have open to one process."
+    )
     max_body: int = Field(
         8192, ge=1, le=65535, description="Longest body of a request, in bytes; longer ones get 413."
     )

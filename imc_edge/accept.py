@@ -1,0 +1,239 @@
+"""The server side: bytes in, one answer out, and a MESSAGE into Redis before its 202.
+
+No state outlives a request (RFC 3261 §8.2.7): a retransmission is recognised by Redis, on whichever edge it
+lands, and gets the same answer. Everything a peer may send ends here in an answer or in silence, never in an
+exception.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import structlog
+
+from imc_common import keys
+from imc_common.commands import CommandParser
+from imc_common.metrics import Metrics
+from imc_common.settings import Settings
+from imc_common.sip.errors import SipError, SipParseError
+from imc_common.sip.limits import Limits
+from imc_common.sip.message import Request, Response
+from imc_common.sip.parse import parse_message
+from imc_common.sip.validate import validate_request
+from imc_common.store import Command, Store
+from imc_edge.answer import Fingerprints, respond
+from imc_edge.check import PLAIN, MessageRules, check_require, is_automatic
+from imc_edge.commit import GroupCommit
+from imc_edge.flow import Flow
+from imc_edge.health import Health
+from imc_edge.identity import sender_of
+from imc_edge.intake import entry_of
+from imc_edge.options import ALLOW, Abilities
+
+SEEN_TTL_MS = 64_000
+"""How long a request is remembered: twice 64·T1, because a balancer may begin its retry at the very end of
+the client's own time."""
+MAX_WAITING = 10_000
+"""Requests that may wait for Redis in this process; more get 503 at once."""
+RETRY_AFTER = 10
+"""Most seconds of Retry-After; each request gets its own number, so that not all come back at once."""
+_SHORTEST = 16
+"""Shorter datagrams are keep-alives (CRLF CRLF, a null byte) and noise."""
+
+_log = structlog.get_logger()
+
+
+class Responses(Protocol):
+    """Takes the responses to our own requests (the client side)."""
+
+    def response(self, data: bytes) -> None:
+        """One response as it came; whatever it is, this does not raise."""
+        ...
+
+
+class Ticket(NamedTuple):
+    """What is needed to answer a request once Redis has spoken."""
+
+    request: Request
+    flow: Flow
+    tag: str
+    since: float
+
+
+class Acceptor:
+    """Answers every request; implements :class:`imc_edge.flow.Receiver`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        health: Health,
+        responses: Responses,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``clock`` is monotonic, ``wall_clock`` counts from the epoch, both in seconds."""
+        self._store = store
+        self._health = health
+        self._responses = responses
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._limits = Limits(body=settings.max_body)
+        self._hash_size = settings.hash_size
+        self._max_backlog = settings.max_backlog
+        self._abilities = Abilities(settings.accept_types)
+        self._rules = MessageRules(settings, self._abilities)
+        self._parser = CommandParser(settings)
+        self._fingerprints = Fingerprints(store.secret)
+        self.commit: GroupCommit[Ticket] = GroupCommit(store, MAX_WAITING, self._settled)
+        """Its ``run()`` has to be kept running."""
+        self._answers = metrics.counters("imc_answers", "Requests answered, by status.", "status")
+        self._ignored = metrics.counters(
+            "imc_ignored", "What came in and got no answer, by reason.", "reason"
+        )
+        self._seconds = metrics.histogram(
+            "imc_accept_seconds", "From a MESSAGE's arrival to its final answer."
+        )
+
+    # --- imc_edge.flow.Receiver
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """Take one datagram."""
+        if data.startswith(b"SIP/2.0 "):
+            self._responses.response(data)
+            return
+        if len(data) < _SHORTEST:
+            self._ignored["keep-alive"] += 1
+            return
+        try:
+            message = parse_message(data, limits=self._limits)
+        except SipParseError as error:
+            self.refuse(error, flow)
+        else:
+            self.take(message, flow)
+
+    def take(self, message: Request | Response, flow: Flow) -> None:
+        """Take one framed message."""
+        if isinstance(message, Response):
+            self._responses.response(message.to_bytes())
+            return
+        try:
+            self._request(message, flow)
+        except SipError as error:
+            self._refuse(message, flow, error)
+        except Exception:
+            _log.exception("a request could not be handled", call_id=message.headers.get("Call-ID"))
+            self._refuse(message, flow, SipError(500, "Server Internal Error"))
+
+    def refuse(self, error: SipParseError, flow: Flow) -> None:
+        """Answer what is no proper request, where enough of it could be read."""
+        if error.request is None:
+            self._ignored["not sip"] += 1
+        else:
+            self._refuse(error.request, flow, error)
+
+    # --- by method
+
+    def _request(self, request: Request, flow: Flow) -> None:
+        method = request.method
+        if method == "ACK":
+            self._ignored["ack"] += 1  # RFC 3261 §8.2.7, §17: nothing answers an ACK
+            return
+        validate_request(request)
+        if method == "MESSAGE":
+            self._message(request, flow)
+        elif method == "OPTIONS":
+            self._options(request, flow)
+        elif method == "CANCEL":
+            self._cancel(request, flow)
+        else:
+            raise SipError(405, "Method Not Allowed", [("Allow", ALLOW)])
+
+    def _message(self, request: Request, flow: Flow) -> None:
+        to = self._rules.check(request)
+        sender = sender_of(request)
+        fingerprint = self._fingerprints.of(request)
+        at = int(self._wall_clock() * 1000)
+        entry = entry_of(
+            request,
+            sender,
+            to,
+            is_plain=self._rules.media_type(request) == PLAIN,
+            parser=self._parser,
+            at=at,
+        )
+        ticket = Ticket(request, flow, fingerprint.tag, self._clock())
+        if is_automatic(request):
+            # Accepted, and that is all: an answer or a fan-out could go round for ever (RFC 3834 §2).
+            self._ignored["automatic"] += 1
+            self._answer(ticket, 202)
+            return
+        if self._health.draining:
+            self._unavailable(ticket)
+            return
+        shard = keys.shard_of(entry.room, self._hash_size)
+        command = self._store.script(
+            "accept",
+            (keys.seen(shard, fingerprint.seen), keys.requests(shard)),
+            (SEEN_TTL_MS, self._max_backlog, *entry.to_fields()),
+        )
+        if not self.commit.submit(command, ticket):
+            self._unavailable(ticket)
+
+    def _options(self, request: Request, flow: Flow) -> None:
+        """RFC 3261 §11: the answer a balancer's probe looks at, whatever the request is addressed to."""
+        check_require(request)
+        ticket = Ticket(request, flow, self._fingerprints.of(request).tag, self._clock())
+        if self._health.is_good:
+            self._answer(ticket, 200, self._abilities.options)
+        else:
+            self._unavailable(ticket)
+
+    def _cancel(self, request: Request, flow: Flow) -> None:
+        """RFC 3261 §9.2: 200 if we know the request it is about, else 481; it changes nothing either way.
+
+        The request is looked for where a message to this To is kept: in the shard of its room.
+        """
+        uri = request.to.uri
+        fingerprint = self._fingerprints.of(request, "MESSAGE")
+        ticket = Ticket(request, flow, fingerprint.tag, self._clock())
+        shard = keys.shard_of(uri.address(), self._hash_size)
+        command: Command = ("EXISTS", keys.seen(shard, fingerprint.seen))
+        if not self.commit.submit(command, ticket):
+            self._unavailable(ticket)
+
+    # --- answers
+
+    def _settled(self, ticket: Ticket, reply: Any) -> None:
+        """Redis has spoken; only now the request may be answered."""
+        if reply in {b"accepted", b"duplicate"}:
+            self._answer(ticket, 202)
+            self._seconds.observe(self._clock() - ticket.since)
+        elif isinstance(reply, int):
+            self._answer(ticket, 200 if reply else 481)
+        else:
+            self._unavailable(ticket)
+
+    def _unavailable(self, ticket: Ticket) -> None:
+        """503, with a time to come back (RFC 3261 §21.5.4) that is the same for a retransmission."""
+        seconds = 1 + int(ticket.tag, 16) % RETRY_AFTER
+        self._answer(ticket, 503, [("Retry-After", str(seconds))])
+
+    def _answer(self, ticket: Ticket, status: int, headers: list[tuple[str, str]] | None = None) -> None:
+        self._answers[str(status)] += 1
+        respond(ticket.request, ticket.flow, status, tag=ticket.tag, headers=headers or ())
+
+    def _refuse(self, request: Request, flow: Flow, error: SipError) -> None:
+        self._answers[str(error.status)] += 1
+        respond(
+            request,
+            flow,
+            error.status,
+            reason=error.reason,
+            tag=self._fingerprints.of(request).tag,
+            headers=error.headers,
+        )

@@ -1,0 +1,109 @@
+"""Responses: what makes them the same on every edge, and where they go.
+
+Nothing is remembered between a request and its retransmission. The To tag is a keyed hash of what the two
+have in common, so any edge that knows the key gives the same answer (RFC 3261 §8.2.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from imc_common.sip.answer import build_response
+from imc_common.sip.errors import SipError
+from imc_common.sip.message import Request
+from imc_common.sip.params import find, has
+from imc_common.sip.via import Via
+from imc_edge.flow import Flow, SocketAddress
+
+SEEN_BYTES = 16
+TAG_BYTES = 8
+_DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
+
+
+class Fingerprint(NamedTuple):
+    """What a request shares with its retransmissions and with a balancer's retries."""
+
+    seen: str
+    """The end of the de-duplication key."""
+    tag: str
+    """Our To tag."""
+
+
+class Fingerprints:
+    """Makes fingerprints with the key that all edges share."""
+
+    def __init__(self, secret: bytes) -> None:
+        """``secret`` has at most 64 bytes."""
+        self._keyed = blake2b(key=secret, digest_size=SEEN_BYTES + TAG_BYTES)
+
+    def of(self, request: Request, method: str = "") -> Fingerprint:
+        """By Call-ID, CSeq and From tag: the branch may differ (a balancer's retry).
+
+        ``method`` stands in for the one in CSeq: a CANCEL finds the request that it is about.
+        """
+        get = request.headers.get
+        cseq = get("CSeq") or ""
+        if method:
+            cseq = f"{cseq.split(None, 1)[0]} {method}"
+        digest = self._keyed.copy()
+        digest.update(f"{get('Call-ID')}\0{cseq}\0{_from_tag(request)}".encode(errors="surrogateescape"))
+        text = digest.hexdigest()
+        return Fingerprint(text[: 2 * SEEN_BYTES], text[2 * SEEN_BYTES :])
+
+
+def respond(
+    request: Request,
+    flow: Flow,
+    status: int,
+    *,
+    tag: str,
+    reason: str | None = None,
+    headers: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Send a response to where RFC 3261 §18.2.2 and RFC 3581 want it.
+
+    A request whose top Via cannot be read gets none: there is nowhere to send it.
+    """
+    try:
+        via = request.via
+    except SipError:
+        return
+    data = build_response(request, status, reason, tag, headers, source=flow.peer)
+    flow.send(data, destination(via, flow))
+
+
+def destination(via: Via, flow: Flow) -> SocketAddress:
+    """Where a response goes on UDP, and on a connection that is gone by then (RFC 3261 §18.2.2)."""
+    host, port = flow.peer
+    if flow.transport == "udp":
+        maddr = find(via.params, "maddr")
+        if maddr is not None and _is_safe_maddr(maddr.strip("[]"), host):
+            host = maddr.strip("[]")
+        elif has(via.params, "rport"):
+            return host, port  # RFC 3581 §4
+    return host, via.port or _DEFAULT_PORT[flow.transport]
+
+
+def _is_safe_maddr(maddr: str, source: str) -> bool:
+    """Whether the sender may have its answer sent elsewhere.
+
+    Only to one other host that it could reach itself: a packet from outside must not make us talk to our own
+    loopback or link, nor to a group. Names are not looked up: that would wait.
+    """
+    try:
+        to, came_from = ip_address(maddr), ip_address(source)
+    except ValueError:
+        return False
+    if to.is_multicast or to.is_unspecified or to.is_reserved or to.version != came_from.version:
+        return False
+    return came_from.is_loopback or not (to.is_loopback or to.is_link_local)
+
+
+def _from_tag(request: Request) -> str:
+    try:
+        return request.from_.tag or ""
+    except SipError:
+        return ""

@@ -1,0 +1,61 @@
+"""Whether this edge may be sent requests: what OPTIONS tells a balancer (RFC 3261 §11)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from imc_common import keys
+from imc_common.store import Store, StoreUnreachable
+
+CHECK_EVERY = 1.0
+"""Seconds between two looks at Redis; an OPTIONS in between costs no round trip."""
+
+_log = structlog.get_logger()
+
+
+class Health:
+    """Redis in reach, backlog within bounds, not draining."""
+
+    def __init__(self, store: Store, shards: int, max_backlog: int) -> None:
+        """``max_backlog``: most entries of one shard's in-stream; 0: any number."""
+        self._store = store
+        self._commands = [("XLEN", keys.requests(shard)) for shard in range(shards)]
+        self._max_backlog = max_backlog
+        self.trouble = "redis was not asked yet"
+        """Why requests had better go elsewhere; empty: they are welcome."""
+        self.draining = False
+
+    @property
+    def is_good(self) -> bool:
+        """Whether requests are welcome."""
+        return not self.trouble and not self.draining
+
+    async def run(self) -> None:
+        """Look once a second, until cancelled; a change of state is one line in the log."""
+        while True:
+            await self.check()
+            await asyncio.sleep(CHECK_EVERY)
+
+    async def check(self) -> None:
+        """Look now."""
+        try:
+            trouble = self._judge(await self._store.run(self._commands))
+        except StoreUnreachable as error:
+            trouble = f"redis is out of reach: {error}"
+        if bool(trouble) != bool(self.trouble):
+            if trouble:
+                _log.warning("requests had better go elsewhere", reason=trouble)
+            else:
+                _log.info("requests are welcome")
+        self.trouble = trouble
+
+    def _judge(self, lengths: list[Any]) -> str:
+        for shard, length in enumerate(lengths):
+            if isinstance(length, Exception):
+                return f"redis: {length}"
+            if self._max_backlog and length >= self._max_backlog:
+                return f"shard {shard} has a backlog of {length} requests"
+        return ""

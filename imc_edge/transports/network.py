@@ -1,0 +1,170 @@
+"""All transports of an edge behind one face: listens on what the settings name, sends to any hop."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+
+from imc_common.errors import ImcError
+from imc_common.settings import Endpoint
+from imc_edge.flow import Hop, Receiver, SocketAddress
+from imc_edge.transports.connection import OnError, Times
+from imc_edge.transports.listener import StreamListener, bind_stream
+from imc_edge.transports.pool import Bounds, Pool
+from imc_edge.transports.tls import Tls
+from imc_edge.transports.udp import UdpSocket, bind_udp
+
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+_DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
+MAX_KNOWN_ROUTES = 4096
+
+
+class ListenError(ImcError):
+    """A ``listen`` entry cannot be used; names it and the reason."""
+
+
+class NoSocketError(ImcError):
+    """No socket of ours speaks this hop's transport and address family."""
+
+
+class Network:
+    """Sockets, connections and the addresses they are known by."""
+
+    def __init__(
+        self,
+        listen: Sequence[Endpoint],
+        *,
+        advertise: str,
+        tls: Tls,
+        clock: Callable[[], float],
+        bounds: Bounds,
+        times: Times,
+        shared: bool = False,
+    ) -> None:
+        """Bind every endpoint, or raise :class:`ListenError`; nothing is read before :meth:`start`.
+
+        ``shared``: other processes bind the same ports, so requests go out on a port of our own; their
+        answers would else reach whichever process the kernel chooses.
+        """
+        self._tls = tls
+        self._advertise = advertise
+        self.pool = Pool(tls, clock=clock, bounds=bounds, times=times)
+        self._udp: list[UdpSocket] = []
+        self._senders: dict[int, UdpSocket] = {}
+        self._streams: list[StreamListener] = []
+        self._sent_by: dict[tuple[str, str], str] = {}
+        try:
+            for endpoint in listen:
+                self._bind(endpoint, shared)
+        except BaseException:
+            self._close_sockets()
+            raise
+
+    def _bind(self, endpoint: Endpoint, shared: bool) -> None:
+        transport, host, port = endpoint
+        if transport == "tls" and self._tls.server is None:
+            raise ListenError(f"listen {endpoint}: tls needs tls_certificate")
+        try:
+            if transport == "udp":
+                udp = UdpSocket(bind_udp(host, port, shared=shared))
+                self._udp.append(udp)
+                if shared and udp.family not in self._senders:
+                    own = UdpSocket(bind_udp(host, 0))
+                    self._udp.append(own)
+                    self._senders[own.family] = own
+                self._senders.setdefault(udp.family, udp)
+                return
+            sock = bind_stream(host, port, shared=shared)
+        except OSError as error:
+            raise ListenError(f"listen {endpoint}: {error.strerror or error}") from error
+        tls = self._tls if transport == "tls" else None
+        self._streams.append(StreamListener(sock, transport, self.pool, tls))
+
+    @property
+    def addresses(self) -> list[Endpoint]:
+        """What is listened on, with the ports the kernel gave where 0 was asked for."""
+        udp = [Endpoint("udp", *s.address) for s in self._udp]
+        return udp + [Endpoint(s.transport, *s.address) for s in self._streams]
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to read and accept, in the running loop; ``receiver`` takes all that comes in."""
+        self.pool.start(receiver)
+        for udp in self._udp:
+            udp.start(receiver)
+        for stream in self._streams:
+            stream.start()
+
+    def stop_accepting(self) -> None:
+        """No new connections; datagrams and open connections go on, so that what is in flight can end."""
+        for listener in self._streams:
+            listener.close()
+
+    async def close(self) -> None:
+        """Close connections, then sockets."""
+        self.stop_accepting()
+        await self.pool.close()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for udp in self._udp:
+            udp.close()
+        for stream in self._streams:
+            stream.close()
+
+    # --- sending: imc_edge.flow.Transports
+
+    def send(self, hop: Hop, data: bytes, on_error: OnError) -> None:
+        """Send one request; what the kernel refuses at once is told at once."""
+        if hop.transport != "udp":
+            self.pool.send(hop, data, on_error)
+            return
+        sender = self._senders.get(socket.AF_INET6 if ":" in hop.host else socket.AF_INET)
+        if sender is None:
+            on_error(NoSocketError(f"no udp socket of the address family of {hop.host}"))
+            return
+        try:
+            sender.send(data, (hop.host, hop.port))
+        except OSError as error:
+            on_error(error)
+
+    def via(self, hop: Hop) -> str:
+        """Protocol and sent-by (RFC 3261 §18.1.1): ``advertise``, or the listening socket's own address."""
+        known = self._sent_by.get((hop.transport, hop.host))
+        if known is None:
+            if len(self._sent_by) >= MAX_KNOWN_ROUTES:
+                self._sent_by.clear()
+            known = f"SIP/2.0/{hop.transport.upper()} {self._sent_by_for(hop)}"
+            self._sent_by[hop.transport, hop.host] = known
+        return known
+
+    def _sent_by_for(self, hop: Hop) -> str:
+        host, port = self._listening(hop)
+        if self._advertise:
+            with_port = self._advertise.rpartition("]")[2].count(":") == 1
+            return self._advertise if with_port else f"{self._advertise}:{port}"
+        if host in _WILDCARDS:
+            host = _source_address(hop)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _listening(self, hop: Hop) -> SocketAddress:
+        """Where answers are taken if this hop opens a new connection for them (RFC 3261 §18.2.2)."""
+        ipv6 = ":" in hop.host
+        if hop.transport == "udp":
+            sender = self._senders.get(socket.AF_INET6 if ipv6 else socket.AF_INET)
+            if sender is not None:
+                return sender.address
+        for stream in self._streams:
+            if stream.transport == hop.transport and (":" in stream.address[0]) == ipv6:
+                return stream.address
+        return _source_address(hop), _DEFAULT_PORT[hop.transport]
+
+
+def _source_address(hop: Hop) -> str:
+    """The address of ours that the kernel's routes use towards the hop; sends nothing."""
+    family = socket.AF_INET6 if ":" in hop.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((hop.host, hop.port or 5060))
+        except OSError:
+            return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        return str(probe.getsockname()[0])

@@ -1,0 +1,224 @@
+"""All connections of a process: reused per destination, bounded in number, swept when idle or slow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from imc_common.errors import ImcError
+from imc_common.sip.framing import Framer
+from imc_common.sip.limits import DEFAULT, Limits
+from imc_edge.flow import Hop, Receiver, SocketAddress
+from imc_edge.transports.connection import WRITE_LIMIT, Connection, OnError, Times
+from imc_edge.transports.listener import HANDSHAKE_TIMEOUT
+from imc_edge.transports.tls import Tls
+
+CONNECT_TIMEOUT = 3.0
+SWEEP_EVERY = 1.0
+
+
+class TooManyConnectionsError(ImcError):
+    """The process has as many connections as it may; names the limit."""
+
+
+class ConnectError(ImcError):
+    """No connection could be made, or not in time; names the hop and the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Most connections, in all and of one incoming IP address, and what may come in on them."""
+
+    total: int = 4096
+    per_peer: int = 64
+    message: Limits = DEFAULT
+
+
+class _Pending:
+    """Requests that wait for their connection."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[bytes, OnError]] = []
+        self.size = 0
+
+
+class Pool:
+    """Opens, finds, counts and sweeps connections."""
+
+    def __init__(
+        self,
+        tls: Tls,
+        *,
+        clock: Callable[[], float],
+        bounds: Bounds,
+        times: Times,
+    ) -> None:
+        """``clock`` is monotonic, in seconds."""
+        self._tls = tls
+        self._receiver: Receiver | None = None
+        self._clock = clock
+        self._bounds = bounds
+        self._times = times
+        self._connections: set[Connection] = set()
+        self._by_hop: dict[Hop, Connection] = {}
+        self._pending: dict[Hop, _Pending] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+        self._all_lost: asyncio.Event | None = None
+        self._count = 0
+        self._per_peer: dict[str, int] = {}
+        self.refused = 0
+        """Incoming connections that were one too many."""
+
+    def start(self, receiver: Receiver) -> None:
+        """From now on ``receiver`` takes what comes in, on connections of either direction."""
+        self._receiver = receiver
+        self._sweeper = asyncio.ensure_future(self._sweep())
+
+    # --- incoming
+
+    def make_connection(self, transport: str) -> Connection:
+        """A connection that reports here."""
+        if self._receiver is None:
+            raise RuntimeError("the pool was not started")
+        framer = Framer(self._bounds.message)
+        return Connection(transport, self, self._receiver, framer, clock=self._clock, times=self._times)
+
+    def admit(self, host: str) -> bool:
+        """Count one more incoming connection of this address; False when that is too many."""
+        of_peer = self._per_peer.get(host, 0)
+        if self._count >= self._bounds.total or of_peer >= self._bounds.per_peer:
+            self.refused += 1
+            return False
+        self._count += 1
+        self._per_peer[host] = of_peer + 1
+        return True
+
+    def release(self, host: str) -> None:
+        """An admitted connection is gone."""
+        self._count -= 1
+        left = self._per_peer[host] - 1
+        if left:
+            self._per_peer[host] = left
+        else:
+            del self._per_peer[host]
+
+    # --- what connections report
+
+    def opened(self, connection: Connection) -> None:
+        """Keep it; one that a TCP peer opened serves requests to that peer's address and port, too.
+
+        Not so on TLS: the peer of an incoming connection has shown no certificate (RFC 5923 §5).
+        """
+        self._connections.add(connection)
+        if connection.hop is None and connection.transport == "tcp":
+            connection.hop = Hop("tcp", *connection.peer)
+        if connection.hop is not None:
+            self._by_hop.setdefault(connection.hop, connection)
+
+    def lost(self, connection: Connection) -> None:
+        """Forget it."""
+        self._connections.discard(connection)
+        if connection.hop is not None and self._by_hop.get(connection.hop) is connection:
+            del self._by_hop[connection.hop]
+        if self._all_lost is not None and not self._connections:
+            self._all_lost.set()
+
+    def answer_elsewhere(self, connection: Connection, data: bytes, to: SocketAddress) -> None:
+        """RFC 3261 §18.2.2: the connection is gone, so open one to the Via's address and port."""
+        self.send(Hop(connection.transport, to[0], to[1], to[0]), data, lambda error: None)
+
+    # --- outgoing
+
+    def send(self, hop: Hop, data: bytes, on_error: OnError) -> None:
+        """Send a request on the hop's connection, made now if there is none."""
+        if hop.transport == "tcp" and hop.server_name:
+            hop = Hop("tcp", hop.host, hop.port)
+        connection = self._by_hop.get(hop)
+        if connection is not None and connection.is_open:
+            connection.send_request(data, on_error)
+            return
+        pending = self._pending.get(hop)
+        if pending is None:
+            if self._count >= self._bounds.total:
+                on_error(TooManyConnectionsError(f"already {self._bounds.total} connections"))
+                return
+            pending = self._pending[hop] = _Pending()
+            self._count += 1
+            task = asyncio.ensure_future(self._connect(hop, pending))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+        if pending.size + len(data) > WRITE_LIMIT:
+            on_error(ConnectError(f"too much waits for a connection to {hop.host}:{hop.port}"))
+            return
+        pending.size += len(data)
+        pending.waiting.append((data, on_error))
+
+    async def _connect(self, hop: Hop, pending: _Pending) -> None:
+        connection = self.make_connection(hop.transport)
+        connection.hop = hop
+        connection.on_closed = self._outgoing_closed
+        try:
+            await self._open(hop, connection)
+        except (OSError, TimeoutError) as error:
+            if not connection.was_made:
+                self._count -= 1
+            cause = ConnectError(f"{hop.transport}:{hop.host}:{hop.port}: {error or type(error).__name__}")
+            for _, on_error in pending.waiting:
+                on_error(cause)
+        else:
+            for data, on_error in pending.waiting:
+                connection.send_request(data, on_error)
+        finally:
+            del self._pending[hop]
+
+    async def _open(self, hop: Hop, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(socket.AF_INET6 if ":" in hop.host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await loop.sock_connect(sock, (hop.host, hop.port))
+            if hop.transport == "tls":
+                await loop.create_connection(
+                    lambda: connection,
+                    sock=sock,
+                    ssl=self._tls.client,
+                    server_hostname=hop.server_name or hop.host,
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                )
+            else:
+                await loop.create_connection(lambda: connection, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _outgoing_closed(self) -> None:
+        self._count -= 1
+
+    # --- duties
+
+    async def _sweep(self) -> None:
+        """Once a second: close idle connections, cut slow ones."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            for connection in list(self._connections):
+                connection.sweep()
+
+    async def close(self) -> None:
+        """Close every connection after what it still has to send; what does not close soon is cut."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for task in self._connecting:
+            task.cancel()
+        for connection in list(self._connections):
+            connection.close()
+        if self._connections:
+            self._all_lost = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_lost.wait(), self._times.linger)
+        for connection in list(self._connections):
+            connection.abort()

@@ -1,0 +1,180 @@
+"""A store, a flow and an edge without sockets or Redis, for tests of the server side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from imc_common.metrics import Metrics
+from imc_common.request import Request, RequestData
+from imc_common.scripts import Scripts
+from imc_common.settings import Settings
+from imc_common.sip import Response, parse_message
+from imc_common.store import Command
+from imc_edge.accept import Acceptor
+from imc_edge.flow import SocketAddress
+from imc_edge.health import Health
+
+
+class FakeStore:
+    """Answers commands as a test says, and remembers them."""
+
+    def __init__(self) -> None:
+        self.secret = b"a secret of all edges"
+        self.scripts = Scripts()
+        self.batches: list[list[Command]] = []
+        self.reply: Callable[[Command], Any] = self.remember
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._seen: set[Any] = set()
+
+    def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
+        return self.scripts.command(name, keys, args)
+
+    async def run(self, commands: Sequence[Command], *, durable: bool = False) -> list[Any]:
+        assert durable or commands[0][0] == "XLEN"
+        self.batches.append(list(commands))
+        await self.gate.wait()
+        return [self.reply(command) for command in commands]
+
+    def remember(self, command: Command) -> Any:
+        """What Redis says when all is well."""
+        if command[0] == "XLEN":
+            return 0
+        if command[0] == "EXISTS":
+            return int(command[1] in self._seen)
+        key = command[3]
+        new = key not in self._seen
+        self._seen.add(key)
+        return b"accepted" if new else b"duplicate"
+
+    @property
+    def entries(self) -> list[Request]:
+        """The requests that were to go into streams, duplicates too."""
+        found = [command for batch in self.batches for command in batch if command[0] == "EVALSHA"]
+        return [entry_of(command) for command in found]
+
+
+def entry_of(command: Command) -> Request:
+    """The request of an accept command: after name, SHA, key count, two keys and two settings."""
+    fields = [field if isinstance(field, bytes) else str(field).encode() for field in command[7:]]
+    return Request.from_fields(fields)
+
+
+def data_of(request: Request) -> RequestData:
+    return RequestData.unpack(request.data)
+
+
+class FakeFlow:
+    """Keeps what is sent back."""
+
+    def __init__(self, transport: str = "udp", peer: SocketAddress = ("192.0.2.1", 5062)) -> None:
+        self.transport = transport
+        self.peer = peer
+        self.sent: list[tuple[bytes, SocketAddress | None]] = []
+
+    def send(self, data: bytes, to: SocketAddress | None = None) -> None:
+        self.sent.append((data, to))
+
+    @property
+    def answers(self) -> list[Response]:
+        """What was sent, parsed."""
+        parsed = [parse_message(data, stream=True) for data, _ in self.sent]
+        assert all(isinstance(message, Response) for message in parsed)
+        return parsed  # type: ignore[return-value]
+
+
+class ResponseInbox:
+    """The client side: keeps the responses it is handed."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    def response(self, data: bytes) -> None:
+        self.got.append(data)
+
+
+class Edge:
+    """An acceptor on doubles."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+        self.store = FakeStore()
+        self.health = Health(self.store, 1 << self.settings.hash_size, self.settings.max_backlog)  # type: ignore[arg-type]
+        self.health.trouble = ""
+        self.responses = ResponseInbox()
+        self.now = 1_700_000_000.0
+        self.metrics = Metrics()
+        self.acceptor = Acceptor(
+            self.settings,
+            self.store,  # type: ignore[arg-type]
+            self.health,
+            self.responses,
+            self.metrics,
+            wall_clock=lambda: self.now,
+        )
+
+    async def ask(self, data: bytes, transport: str = "udp") -> list[Response]:
+        """The answers to one message."""
+        flow = FakeFlow(transport)
+        self.acceptor.receive(data, flow)
+        await self.settle()
+        return flow.answers
+
+    async def ask_one(self, data: bytes, transport: str = "udp") -> Response:
+        """The one answer to a message."""
+        (answer,) = await self.ask(data, transport)
+        return answer
+
+    async def settle(self) -> None:
+        """Let the group commit take its turn."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def edge(**settings: Any) -> AsyncIterator[Edge]:
+    """An edge whose group commit runs."""
+    made = Edge(**settings)
+    running = asyncio.ensure_future(made.acceptor.commit.run())
+    await asyncio.sleep(0)
+    try:
+        yield made
+    finally:
+        running.cancel()
+
+
+BASE = {
+    "Via": "SIP/2.0/UDP 192.0.2.1:5062;branch=z9hG4bK776;rport",
+    "From": '"Alice" <sip:alice@example.org>;tag=1928',
+    "To": "<sip:chat-000@example.org>",
+    "Call-ID": "a84b4c76e66710",
+    "CSeq": "1 MESSAGE",
+    "Max-Forwards": "70",
+    "Content-Type": "text/plain",
+}
+
+
+def message(
+    body: bytes = b"hello",
+    *,
+    method: str = "MESSAGE",
+    uri: str = "sip:chat-000@example.org",
+    without: Sequence[str] = (),
+    lines: Sequence[str] = (),
+    length: bool = True,
+    **headers: str,
+) -> bytes:
+    """A request; keyword ``Call_ID="x"`` replaces a header, ``lines`` are added as they are."""
+    changed = {name.replace("_", "-"): value for name, value in headers.items()}
+    if method != "MESSAGE" and "CSeq" not in changed:
+        changed["CSeq"] = f"1 {method}"
+    values = {name: value for name, value in {**BASE, **changed}.items() if name not in without}
+    if not body:
+        values.pop("Content-Type", None)
+    if length and "Content-Length" not in values:
+        values["Content-Length"] = str(len(body))
+    head = [f"{method} {uri} SIP/2.0", *(f"{name}: {value}" for name, value in values.items()), *lines]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body

@@ -1,0 +1,90 @@
+"""Where responses go (RFC 3261 §18.2.2, RFC 3581)."""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common.sip import Response, parse_message
+from tests.imc_edge.doubles import FakeFlow, edge, message
+
+SOURCE = ("192.0.2.1", 40000)
+
+
+async def answered(
+    via: str, transport: str = "udp", peer: tuple[str, int] = SOURCE
+) -> tuple[Response, object]:
+    """The answer to a refused message with this Via, and where it was sent."""
+    flow = FakeFlow(transport, peer)
+    async with edge() as at:
+        at.acceptor.receive(message(Via=via, Max_Forwards="0"), flow)
+    ((data, to),) = flow.sent
+    response = parse_message(data)
+    assert isinstance(response, Response)
+    return response, to
+
+
+@pytest.mark.parametrize(
+    ("via", "to", "top"),
+    [
+        ("192.0.2.1:5062;branch=z9hG4bK1", ("192.0.2.1", 5062), "192.0.2.1:5062;branch=z9hG4bK1"),
+        ("192.0.2.1;branch=z9hG4bK1", ("192.0.2.1", 5060), "192.0.2.1;branch=z9hG4bK1"),
+        (
+            "10.0.0.1:5062;branch=z9hG4bK1",
+            ("192.0.2.1", 5062),
+            "10.0.0.1:5062;branch=z9hG4bK1;received=192.0.2.1",
+        ),
+        (
+            "host.example:5062;branch=z9hG4bK1",
+            ("192.0.2.1", 5062),
+            "host.example:5062;branch=z9hG4bK1;received=192.0.2.1",
+        ),
+        (
+            "192.0.2.1:5062;rport;branch=z9hG4bK1",
+            SOURCE,
+            "192.0.2.1:5062;branch=z9hG4bK1;received=192.0.2.1;rport=40000",
+        ),
+        (
+            "192.0.2.1:5062;maddr=192.0.2.9;branch=z9hG4bK1",
+            ("192.0.2.9", 5062),
+            "192.0.2.1:5062;maddr=192.0.2.9;branch=z9hG4bK1",
+        ),
+        ("192.0.2.1:5062;maddr=127.0.0.1;branch=z9hG4bK1", ("192.0.2.1", 5062), None),
+        ("192.0.2.1:5062;maddr=224.0.1.75;branch=z9hG4bK1", ("192.0.2.1", 5062), None),
+        ("192.0.2.1:5062;maddr=host.example;branch=z9hG4bK1", ("192.0.2.1", 5062), None),
+    ],
+)
+async def test_a_udp_response_goes_where_the_top_via_and_the_source_say(
+    via: str, to: tuple[str, int], top: str | None
+) -> None:
+    """Section 18.2.2; a source may not point our answers at our own loopback, at groups or at names."""
+    response, sent_to = await answered(f"SIP/2.0/UDP {via}")
+    assert sent_to == to
+    if top is not None:
+        assert response.headers.get("Via") == f"SIP/2.0/UDP {top}"
+
+
+async def test_on_a_connection_the_via_says_where_to_go_when_it_is_lost() -> None:
+    """Section 18.2.2: received and sent-by's port, 5061 for TLS without one."""
+    assert (await answered("SIP/2.0/TCP 10.0.0.1:5062;branch=z9hG4bK1", "tcp"))[1] == ("192.0.2.1", 5062)
+    assert (await answered("SIP/2.0/TLS 10.0.0.1;branch=z9hG4bK1;rport", "tls"))[1] == ("192.0.2.1", 5061)
+
+
+async def test_an_ipv6_source_is_told_without_brackets() -> None:
+    """RFC 5118 §4.5: `received` takes an address with or without them; the grammar of RFC 3261 has none."""
+    response, to = await answered("SIP/2.0/UDP a.example;rport;branch=z9hG4bK1", peer=("2001:db8::1", 40000))
+    assert to == ("2001:db8::1", 40000)
+    assert (
+        response.headers.get("Via")
+        == "SIP/2.0/UDP a.example;branch=z9hG4bK1;received=2001:db8::1;rport=40000"
+    )
+
+
+async def test_the_other_vias_come_back_in_their_order() -> None:
+    """RFC 3261 §8.2.6.2, in one line or in many."""
+    first = "SIP/2.0/UDP 192.0.2.1:5062;branch=z9hG4bK1;rport, SIP/2.0/TCP b.example;branch=z9hG4bK2"
+    flow = FakeFlow()
+    async with edge() as at:
+        data = message(Via=first, lines=["v: SIP/2.0/UDP c.example;branch=z9hG4bK3"], Max_Forwards="0")
+        at.acceptor.receive(data, flow)
+    (answer,) = flow.answers
+    assert [via.host for via in answer.vias] == ["192.0.2.1", "b.example", "c.example"]

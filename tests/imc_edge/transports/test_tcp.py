@@ -1,0 +1,293 @@
+"""TCP connections: framing, reuse, limits (RFC 3261 §18, RFC 5626 §4.4.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from imc_edge.flow import Hop
+from imc_edge.transports.connection import WRITE_LIMIT, Times
+from imc_edge.transports.network import Network
+from imc_edge.transports.pool import SWEEP_EVERY, Bounds
+from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, until
+
+ANSWER = b"SIP/2.0 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+
+
+async def connect(edge: Network) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A client's connection to the first endpoint."""
+    return await asyncio.open_connection(edge.addresses[0].host, edge.addresses[0].port)
+
+
+async def read_end(reader: asyncio.StreamReader, seconds: float = 5.0) -> bytes:
+    """All that still comes until the edge closes, by whatever means."""
+    try:
+        return await asyncio.wait_for(reader.read(), seconds)
+    except ConnectionError:
+        return b""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_messages_are_cut_out_of_the_stream_however_it_is_split(host: str) -> None:
+    """RFC 3261 §18.3: by Content-Length."""
+    inbox = Inbox(answer=ANSWER)
+    async with listening(inbox, f"tcp:{host}:0") as edge:
+        reader, writer = await connect(edge)
+        stream = MESSAGE + b"\r\n" + MESSAGE + MESSAGE
+        for start in range(0, len(stream), 7):
+            writer.write(stream[start : start + 7])
+            await asyncio.sleep(0)
+        assert await reader.readexactly(3 * len(ANSWER)) == ANSWER * 3
+        assert inbox.got == [MESSAGE] * 3
+        assert inbox.flows[0].transport == "tcp"
+        assert inbox.flows[0].peer == writer.get_extra_info("sockname")[:2]
+        writer.close()
+
+
+async def test_a_ping_is_answered_with_a_pong() -> None:
+    """RFC 5626 §4.4.1: double CRLF, single CRLF back."""
+    async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
+        reader, writer = await connect(edge)
+        writer.write(b"\r\n\r\n")
+        assert await asyncio.wait_for(reader.readexactly(2), 2) == b"\r\n"
+        writer.close()
+
+
+async def test_a_storm_of_pings_that_nobody_reads_the_answers_of_ends_the_connection() -> None:
+    """Row 29: constant memory."""
+    async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
+        _, writer = await connect(edge)
+        writer.write(b"\r\n\r\n" * 200_000 + MESSAGE)
+        await writer.drain()
+        (connection,) = edge.pool._connections
+        assert connection._gathered_size <= WRITE_LIMIT
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "length", [b"-1", b"+10", b"1_0", b"\xef\xbc\x91\xef\xbc\x90", b"4000000000", b"9" * 5000, b"2, 2"]
+)
+async def test_a_content_length_in_doubt_is_refused_and_the_connection_closed(length: bytes) -> None:
+    """Row 26, RFC 3261 §18.3: nobody can know where the next message begins."""
+    inbox = Inbox()
+    async with listening(inbox, "tcp:127.0.0.1:0") as edge:
+        reader, writer = await connect(edge)
+        writer.write(MESSAGE.replace(b"Length: 2", b"Length: " + length))
+        assert (await read_end(reader)).startswith(b"SIP/2.0 400")
+        assert inbox.got == []
+        assert len(inbox.refused) == 1
+        writer.close()
+
+
+async def test_no_content_length_at_all_is_refused_and_the_connection_closed() -> None:
+    """Row 26, RFC 3261 §20.14: mandatory on streams."""
+    inbox = Inbox()
+    async with listening(inbox, "tcp:127.0.0.1:0") as edge:
+        reader, writer = await connect(edge)
+        writer.write(b"MESSAGE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP a\r\n\r\n")
+        assert (await read_end(reader)).startswith(b"SIP/2.0 400")
+        writer.close()
+
+
+async def test_noise_closes_the_connection() -> None:
+    """The first byte tells; nothing is kept of it."""
+    async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
+        reader, writer = await connect(edge)
+        writer.write(b"\x16\x03\x01\x02\x00\x01")
+        await read_end(reader)
+        writer.close()
+        await until(lambda: not edge.pool._connections)
+
+
+@pytest.mark.parametrize("sent", [b"MESSAGE sip:a", MESSAGE[:-1]])
+async def test_a_message_that_is_not_finished_in_time_ends_the_connection(sent: bytes) -> None:
+    """Row 28: slow headers and slow bodies."""
+    async with listening(Inbox(), "tcp:127.0.0.1:0", times=Times(message=0.1)) as edge:
+        reader, writer = await connect(edge)
+        writer.write(sent)
+        assert await read_end(reader, SWEEP_EVERY + 2) == b""
+        writer.close()
+
+
+async def test_messages_one_after_the_other_may_take_longer_than_one_may() -> None:
+    """The time limit is each message's own."""
+    inbox = Inbox()
+    async with listening(inbox, "tcp:127.0.0.1:0", times=Times(message=1.0)) as edge:
+        _, writer = await connect(edge)
+        for _ in range(5):
+            writer.write(MESSAGE[10:] + MESSAGE[:10] if inbox.got else MESSAGE + MESSAGE[:10])
+            await asyncio.sleep(0.5)
+        assert len(inbox.got) == 5
+        assert edge.pool._connections
+        writer.close()
+
+
+async def test_an_idle_connection_is_closed() -> None:
+    """120 s by default."""
+    async with listening(Inbox(), "tcp:127.0.0.1:0", times=Times(idle=0.1)) as edge:
+        reader, writer = await connect(edge)
+        assert await read_end(reader, SWEEP_EVERY + 2) == b""
+        writer.close()
+
+
+async def test_a_peer_that_does_not_read_is_cut_and_holds_up_nobody() -> None:
+    """Write limit of 256 KB beyond the kernel's buffers."""
+    big = b"SIP/2.0 200 OK\r\nX: " + b"x" * 60_000 + b"\r\n\r\n"
+    async with listening(Inbox(answer=big), "tcp:127.0.0.1:0") as edge:
+        _, stuck = await connect(edge)
+        stuck.write(MESSAGE * 500)
+        await until(lambda: not edge.pool._connections)
+        reader, writer = await connect(edge)
+        writer.write(MESSAGE)
+        assert len(await reader.readexactly(len(big))) == len(big)
+        for each in (stuck, writer):
+            each.close()
+
+
+async def test_a_peer_that_reads_too_slowly_is_cut_after_a_while() -> None:
+    """Less waits than the write limit, but for too long."""
+    big = b"SIP/2.0 200 OK\r\nX: " + b"x" * 60_000 + b"\r\n\r\n"
+    async with listening(Inbox(answer=big), "tcp:127.0.0.1:0", times=Times(stuck=0.1)) as edge:
+        with socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(peer, edge.addresses[0][1:])
+            await until(lambda: len(edge.pool._connections) == 1)
+            (connection,) = edge.pool._connections
+            wire = connection._wire
+            assert wire is not None
+            while wire.get_write_buffer_size() < 50_000:
+                await asyncio.get_running_loop().sock_sendall(peer, MESSAGE)
+                await asyncio.sleep(0.002)
+            await until(lambda: not edge.pool._connections, SWEEP_EVERY + 2)
+
+
+async def test_connections_of_one_address_are_limited_and_others_served() -> None:
+    """Row 30; ended ones do not count."""
+    async with listening(Inbox(ANSWER), "tcp:127.0.0.1:0", bounds=Bounds(100, 2)) as edge:
+        where = edge.addresses[0]
+        writers = [(await connect(edge))[1] for _ in range(2)]
+        await until(lambda: len(edge.pool._connections) == 2)
+        reader, extra = await connect(edge)
+        assert await read_end(reader) == b""
+        assert edge.pool.refused == 1
+        other_reader, other = await asyncio.open_connection(*where[1:], local_addr=("127.0.0.2", 0))
+        other.write(MESSAGE)
+        assert await other_reader.readexactly(len(ANSWER)) == ANSWER
+        writers[0].close()
+        await until(lambda: len(edge.pool._connections) == 2)
+        again_reader, again = await connect(edge)
+        again.write(MESSAGE)
+        assert await again_reader.readexactly(len(ANSWER)) == ANSWER
+        for writer in (*writers, extra, other, again):
+            writer.close()
+
+
+async def test_the_number_of_all_connections_is_limited() -> None:
+    """Incoming and outgoing together."""
+    async with listening(Inbox(), "tcp:127.0.0.1:0", bounds=Bounds(1, 5)) as edge:
+        _, writer = await connect(edge)
+        await until(lambda: len(edge.pool._connections) == 1)
+        reader, extra = await connect(edge)
+        assert await read_end(reader) == b""
+        errors = Errors()
+        edge.send(Hop("tcp", "127.0.0.1", 9), MESSAGE, errors)
+        assert "already 1 connections" in str(errors.got[0])
+        writer.close()
+        extra.close()
+
+
+async def test_requests_to_one_hop_share_a_connection_whatever_the_domain() -> None:
+    """RFC 3261 §18.1.1: reuse; on TCP the name behind the address does not matter."""
+    inbox = Inbox()
+    async with listening(inbox, "tcp:127.0.0.1:0") as far, listening(Inbox(), "udp:127.0.0.1:0") as near:
+        _, host, port = far.addresses[0]
+        errors = Errors()
+        for number in range(10):
+            near.send(Hop("tcp", host, port, f"{number}.example.org"), MESSAGE, errors)
+        await inbox.wait_for(10)
+        near.send(Hop("tcp", host, port), MESSAGE, errors)
+        await inbox.wait_for(11)
+        assert len({flow.peer for flow in inbox.flows}) == 1
+        assert errors.got == []
+
+
+async def test_a_request_goes_out_on_the_connection_its_target_opened() -> None:
+    """A user behind a NAT can be reached in no other way."""
+    async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
+        reader, writer = await connect(edge)
+        await until(lambda: len(edge.pool._connections) == 1)
+        host, port = writer.get_extra_info("sockname")[:2]
+        edge.send(Hop("tcp", host, port), MESSAGE, Errors())
+        assert await asyncio.wait_for(reader.readexactly(len(MESSAGE)), 2) == MESSAGE
+        writer.close()
+
+
+async def test_a_refused_connection_is_told_to_every_request_that_waited_for_it() -> None:
+    """RFC 3261 §18.4: so that the next target gets its turn."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        async with listening(Inbox(), "udp:127.0.0.1:0") as edge:
+            errors = Errors()
+            for _ in range(3):
+                edge.send(Hop("tcp", *closed.getsockname()), MESSAGE, errors)
+            await until(lambda: len(errors.got) == 3)
+            assert "tcp:127.0.0.1" in str(errors.got[0])
+            assert edge.pool._count == 0
+
+
+async def test_a_broken_connection_is_told_to_the_requests_that_have_no_answer() -> None:
+    """RFC 3261 §18.4; a request after that opens a new one."""
+    inbox = Inbox()
+    async with listening(inbox, "tcp:127.0.0.1:0") as far, listening(Inbox(), "udp:127.0.0.1:0") as near:
+        errors = Errors()
+        hop = Hop("tcp", *far.addresses[0][1:])
+        near.send(hop, MESSAGE, errors)
+        await inbox.wait_for(1)
+        for connection in list(far.pool._connections):
+            connection.abort()
+        await until(lambda: len(errors.got) == 1)
+        near.send(hop, MESSAGE, errors)
+        await inbox.wait_for(2)
+        assert len(errors.got) == 1
+
+
+async def test_a_response_whose_connection_is_gone_goes_to_the_vias_address() -> None:
+    """RFC 3261 §18.2.2: on a new connection."""
+    inbox, far_inbox = Inbox(), Inbox()
+    async with listening(inbox, "tcp:127.0.0.1:0") as edge, listening(far_inbox, "tcp:127.0.0.1:0") as far:
+        _, writer = await connect(edge)
+        writer.write(MESSAGE)
+        await inbox.wait_for(1)
+        writer.close()
+        await until(lambda: not edge.pool._connections)
+        inbox.flows[0].send(ANSWER, far.addresses[0][1:])
+        await far_inbox.wait_for(1)
+        assert far_inbox.got == [ANSWER]
+
+
+async def test_what_is_written_in_one_turn_goes_out_in_one_write() -> None:
+    """Many requests per write."""
+    async with listening(Inbox(ANSWER), "tcp:127.0.0.1:0") as edge:
+        reader, writer = await connect(edge)
+        await until(lambda: len(edge.pool._connections) == 1)
+        (connection,) = edge.pool._connections
+        written: list[bytes] = []
+        wire = connection._wire
+        assert wire is not None
+
+        class Spy:
+            def __getattr__(self, name: str) -> object:
+                return getattr(wire, name)
+
+            def write(self, data: bytes) -> None:
+                written.append(data)
+                wire.write(data)
+
+        connection._wire = Spy()  # type: ignore[assignment]
+        writer.write(MESSAGE * 20)
+        assert await reader.readexactly(20 * len(ANSWER)) == ANSWER * 20
+        assert written == [ANSWER * 20]
+        writer.close()

@@ -1,0 +1,128 @@
+"""UDP sockets (RFC 3261 §18)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+
+from imc_edge.flow import Hop
+from imc_edge.transports.network import ListenError
+from imc_edge.transports.udp import PER_WAKE_UP
+from tests.imc_edge.sockets import Errors, Inbox, network, until
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_a_datagram_comes_in_with_its_source_and_its_answer_goes_back_from_the_same_port(
+    host: str,
+) -> None:
+    """RFC 3581 §4: the response leaves from the address and port the request was received on."""
+    inbox = Inbox(answer=b"SIP/2.0 200 OK\r\n\r\n")
+    edge = network(f"udp:{host}:0")
+    edge.start(inbox)
+    where = edge.addresses[0]
+    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as user:
+        user.bind((where.host, 0))
+        user.sendto(b"hello", (where.host, where.port))
+        await inbox.wait_for(1)
+        user.settimeout(2)
+        answer, source = user.recvfrom(1000)
+        assert answer == b"SIP/2.0 200 OK\r\n\r\n"
+        assert source[:2] == (where.host, where.port)
+        assert inbox.flows[0].peer == user.getsockname()[:2]
+        assert inbox.flows[0].transport == "udp"
+    await edge.close()
+
+
+async def test_more_datagrams_than_one_wake_up_takes_all_come_in_in_order() -> None:
+    """The loop gives other work its turn, and comes back."""
+    inbox = Inbox()
+    edge = network("udp:127.0.0.1:0")
+    edge.start(inbox)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
+        expected = [b"%d" % number for number in range(PER_WAKE_UP * 3)]
+        for data in expected:
+            user.sendto(data, edge.addresses[0][1:])
+        await inbox.wait_for(len(expected))
+    assert inbox.got == expected
+    await edge.close()
+
+
+async def test_a_request_goes_out_from_the_listening_port() -> None:
+    """So that its answer, and a firewall's hole, lead back to us."""
+    edge = network("udp:127.0.0.1:0")
+    edge.start(Inbox())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
+        user.bind(("127.0.0.1", 0))
+        user.settimeout(2)
+        edge.send(Hop("udp", *user.getsockname()), b"MESSAGE", Errors())
+        assert user.recvfrom(100) == (b"MESSAGE", edge.addresses[0][1:])
+    await edge.close()
+
+
+async def test_processes_that_share_a_port_send_requests_from_their_own() -> None:
+    """The kernel would else give the answer to any of them."""
+    first, second = Inbox(), Inbox()
+    one = network("udp:127.0.0.1:0", shared=True)
+    port = one.addresses[0].port
+    other = network(f"udp:127.0.0.1:{port}", shared=True)
+    one.start(first)
+    other.start(second)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
+        user.bind(("127.0.0.1", 0))
+        user.settimeout(2)
+        hop = Hop("udp", *user.getsockname())
+        for edge, inbox in ((one, first), (other, second)):
+            edge.send(hop, b"MESSAGE", Errors())
+            _, source = user.recvfrom(100)
+            assert source[1] != port
+            assert edge.via(hop) == f"SIP/2.0/UDP 127.0.0.1:{source[1]}"
+            user.sendto(b"SIP/2.0 200 OK", source)
+            await inbox.wait_for(1)
+    await one.close()
+    await other.close()
+
+
+async def test_a_hop_of_an_address_family_without_a_socket_is_an_error() -> None:
+    """Said at once, so that RFC 3263's next target gets its turn."""
+    edge = network("udp:127.0.0.1:0")
+    edge.start(Inbox())
+    errors = Errors()
+    edge.send(Hop("udp", "::1", 5060), b"MESSAGE", errors)
+    assert "no udp socket" in str(errors.got[0])
+    await edge.close()
+
+
+async def test_a_port_in_use_names_the_listen_entry() -> None:
+    """A process that cannot listen does not start."""
+    edge = network("udp:127.0.0.1:0")
+    taken = str(edge.addresses[0])
+    with pytest.raises(ListenError, match=taken):
+        network(taken)
+    await edge.close()
+
+
+async def test_a_full_send_buffer_delays_datagrams_and_loses_none() -> None:
+    """The kernel says no for a moment; what waits goes out in order when it has room."""
+    edge = network("udp:127.0.0.1:0")
+    edge.start(Inbox())
+    sender = edge._senders[socket.AF_INET]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
+        user.bind(("127.0.0.1", 0))
+        user.setblocking(False)
+        to = user.getsockname()
+        sender._queue(b"first", to)
+        sender.send(b"second", to)
+        got: list[bytes] = []
+
+        def take() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                got.append(user.recv(100))
+            return len(got) == 2
+
+        await until(take)
+        assert got == [b"first", b"second"]
+        assert sender.unsent == 0
+    await edge.close()
