@@ -73,6 +73,7 @@ class Committer:
         self._fresh: list[Handed] = []
         self._flying: list[Handed] = []
         self._again: dict[int, deque[Handed]] = {}
+        self._behind: dict[int, list[Handed]] = {}  # new entries of the shards in _again
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._space = asyncio.Event()
@@ -85,14 +86,15 @@ class Committer:
         """Hand in entries; they are handled after all that was handed in of their shard before."""
         shard = batch.shard
         entries = [(shard, entry_id, fields) for entry_id, fields in batch.entries]
-        if batch.again or shard in self._again:
+        if batch.again:
             self._again.setdefault(shard, deque()).extend(entries)
+        elif shard in self._again:
+            self._behind.setdefault(shard, []).extend(entries)
         else:
             self._fresh += entries
         self._wake.set()
         self._idle.clear()
-        if len(self._fresh) >= MOST_IN_HAND:
-            self._space.clear()
+        self._note_space()
 
     async def space(self) -> None:
         """Returns when there is room for more entries."""
@@ -116,13 +118,21 @@ class Committer:
                     await self._try_again()
                 if self._fresh:
                     await self._commit()
+                self._note_space()
             self._idle.set()
+
+    def _note_space(self) -> None:
+        count = len(self._fresh)
+        if self._again:
+            count += sum(map(len, self._again.values())) + sum(map(len, self._behind.values()))
+        if count < MOST_IN_HAND:
+            self._space.set()
+        else:
+            self._space.clear()
 
     async def _commit(self) -> None:
         """The next entries in one pipeline; whoever owns a lost shard now reads its entries again."""
         batch, self._fresh = self._fresh[:MOST_IN_PIPELINE], self._fresh[MOST_IN_PIPELINE:]
-        if len(self._fresh) < MOST_IN_HAND:
-            self._space.set()
         owned = self._owned()
         self._flying = [entry for entry in batch if entry[0] in owned]
         results = await self._attempt(self._flying)
@@ -144,7 +154,7 @@ class Committer:
     async def _try_again(self) -> None:
         """The first entry of each shard whose entries have come again, counted before it is tried."""
         for shard in self._again.keys() - self._owned():
-            del self._again[shard]
+            self._drop(shard)
         heads = [entries[0] for entries in self._again.values()]
         try:
             verdicts = await self._retrial.judge(heads)
@@ -155,6 +165,8 @@ class Committer:
         trying = [head for head, verdict in zip(heads, verdicts, strict=True) if verdict == "try"]
         results = iter(await self._attempt(trying))
         for head, verdict in zip(heads, verdicts, strict=True):
+            if verdict == "wait":
+                continue
             result = next(results) if verdict == "try" else DONE if verdict == "buried" else verdict
             if result in HANDLED:
                 self._handled.value += 1
@@ -172,8 +184,9 @@ class Committer:
     def _advance(self, shard: int) -> None:
         entries = self._again[shard]
         entries.popleft()
-        if not entries:
+        if not entries:  # the shard is trusted again
             del self._again[shard]
+            self._fresh += self._behind.pop(shard, ())
 
     async def _attempt(self, entries: list[Handed]) -> list[Any]:
         """What became of each entry: a script's reply, or an exception."""
@@ -190,11 +203,15 @@ class Committer:
         answers = iter(replies)
         return [next(answers) if isinstance(outcome, tuple) else outcome for outcome in outcomes]
 
+    def _drop(self, shard: int) -> None:
+        self._again.pop(shard, None)
+        self._behind.pop(shard, None)
+        self._fresh = [entry for entry in self._fresh if entry[0] != shard]
+
     def _give_up(self, entry: Handed, result: object) -> None:
         """Drop what is in hand of the entry's shard and have it read again."""
         shard, entry_id, _ = entry
-        self._again.pop(shard, None)
-        self._fresh = [other for other in self._fresh if other[0] != shard]
+        self._drop(shard)
         if result == EARLY:
             self._failures["early"] += 1
             self._source.resync(shard)

@@ -1,6 +1,8 @@
 """Entries that come again: each attempt is counted in Redis before it is made, and too many end in `dead`.
 
-The count is made before anything else looks at the entry, so it also finds entries that end the process.
+The count is made before anything else looks at the entry, so it also finds entries that end the process. The
+first such attempt is shared by entries of several shards, which all are suspects if the process ends in it; a
+suspect is tried alone, so that none is buried for what another one did.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ ATTEMPTS_TTL_MS = 3600 * 1000
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts
 
-Verdict = Literal["try", "buried"] | ReplyError
+LEAST_ATTEMPTS = 3  # the first handling, one shared attempt, and one alone, which proves the guilt
+
+Verdict = Literal["try", "wait", "buried"] | ReplyError
 
 
 class Scripted(Protocol):
@@ -37,7 +41,8 @@ class Retrial:
 
     def __init__(self, store: Scripted, max_attempts: int, wall_clock: Callable[[], float]) -> None:
         self._store = store
-        self._max_attempts = max_attempts
+        self._max_attempts = max(max_attempts, LEAST_ATTEMPTS)
+        self._suspects_turn = False
         self._wall_clock = wall_clock
         self._chores: list[Command] = []
         self._lost: list[str] = []
@@ -45,22 +50,38 @@ class Retrial:
         self._pauses: dict[bytes, float] = {}
 
     async def judge(self, entries: Sequence[Handed]) -> list[Verdict]:
-        """Count one more attempt of each entry and bury those that had enough. Raises StoreUnreachable."""
+        """Choose which of the entries may be tried now, count that, and bury those that had enough.
+
+        Raises StoreUnreachable.
+        """
+        counters = [keys.attempts(shard, entry_id.decode()) for shard, entry_id, _ in entries]
+        known = await self._store.run([("GET", counter) for counter in counters])
+        verdicts: list[Verdict] = ["wait"] * len(entries)
+        chosen = self._choose([int(n) if isinstance(n, bytes) and n.isdigit() else 0 for n in known])
         counting: list[Command] = []
-        for shard, entry_id, _ in entries:
-            key = keys.attempts(shard, entry_id.decode())
-            counting += (("INCR", key), ("PEXPIRE", key, ATTEMPTS_TTL_MS))
-        replies = await self._store.run(counting)
-        verdicts: list[Verdict] = [self._verdict(count) for count in replies[::2]]
-        doomed = [at for at, verdict in enumerate(verdicts) if verdict == "buried"]
-        if doomed:
-            buried = await self._store.run([self._bury(entries[at]) for at in doomed])
-            for at, reply in zip(doomed, buried, strict=True):
-                if isinstance(reply, ReplyError):
-                    verdicts[at] = reply
-                else:
-                    self.passed(entries[at])
+        for at in chosen:
+            counting += (("INCR", counters[at]), ("PEXPIRE", counters[at], ATTEMPTS_TTL_MS))
+        counts = (await self._store.run(counting))[::2]
+        for at, count in zip(chosen, counts, strict=True):
+            verdicts[at] = self._verdict(count)
+        await self._bury_doomed(entries, verdicts)
         return verdicts
+
+    def _choose(self, counts: list[int]) -> list[int]:
+        """All that were never tried again yet, or else one suspect; in turns if there are both."""
+        untried = [at for at, count in enumerate(counts) if not count]
+        suspects = [at for at, count in enumerate(counts) if count]
+        self._suspects_turn = not self._suspects_turn
+        if suspects and (self._suspects_turn or not untried):
+            return [min(suspects, key=counts.__getitem__)]
+        return untried
+
+    async def _bury_doomed(self, entries: Sequence[Handed], verdicts: list[Verdict]) -> None:
+        doomed = [at for at, verdict in enumerate(verdicts) if verdict == "buried"]
+        replies = await self._store.run([self._bury(entries[at]) for at in doomed])
+        for at, reply in zip(doomed, replies, strict=True):
+            if isinstance(reply, ReplyError):
+                verdicts[at] = reply
 
     async def tidy(self) -> None:
         """Do now what nobody waits for. Raises StoreUnreachable."""

@@ -202,7 +202,10 @@ class Settings(BaseModel):
         description="Most seconds that a process takes to finish what is in flight when it is stopped.",
     )
     max_attempts: int = Field(
-        5, ge=1, description="A request whose handling fails so many times goes to the dead letters."
+        5,
+        ge=3,
+        description="A request whose handling fails so many times goes to the dead letters. Fewer than 3"
+        " would not tell it from those that were tried beside it.",
     )
     data_dir: Path = Field(Path("var"), description="Folder of the embedded server's data.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -1,0 +1,288 @@
+"""Real worker processes on real servers: killed, stopped, joined by others, poisoned, drained."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imc_common import keys
+from imc_common.keys import Keys, shard_of
+from imc_common.request import Request, RequestData
+from imc_common.settings import Settings
+from imc_common.store import Store, StoreUnreachable
+from tests.servers import KINDS, Server, running
+
+pytestmark = pytest.mark.integration
+
+LEASE = 1.0
+SHARDS = 16
+ROOMS = [f"room-{number}@example.org" for number in range(24)]
+POISON = """
+import os, sys
+from imc_worker import dispatcher
+class Deadly(dispatcher.Dispatcher):
+    def _with_room(self, action, shard, entry_id, fields, owned_elsewhere):
+        if fields.get(b"call_id") == b"poison":
+            os._exit(9)
+        return super()._with_room(action, shard, entry_id, fields, owned_elsewhere)
+from imc_worker import launcher, __main__
+launcher.Dispatcher = Deadly
+sys.exit(__main__.main())
+"""
+
+
+class Plant:
+    """One server, some workers on it, and the streams as an edge sees them."""
+
+    def __init__(self, server: Server, store: Store, folder: Path) -> None:
+        self.server = server
+        self.store = store
+        self.log = folder / "workers.log"
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.sent = 0
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        env = {**os.environ, "IMC_DB_URL": self.server.url, "IMC_LEASE_TTL": str(LEASE)}
+        with self.log.open("ab") as log:
+            command = [sys.executable, *(arguments or ("-m", "imc_worker"))]
+            worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        self.workers.append(worker)
+        return worker
+
+    def end(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGCONT)
+                worker.kill()
+            worker.wait()
+
+    async def make_rooms(self) -> None:
+        """Every room has one owner and one member, without the workers' help."""
+        names = Keys()
+        for room in ROOMS:
+            shard = shard_of(room, 4)
+            roles = ["a@example.org", "owner", "b@example.org", "member"]
+            await self.store.run(
+                [
+                    ("ZADD", names.rooms(shard), 0, room),
+                    ("HSET", names.room(shard, room), "private", "0"),
+                    ("HSET", names.members(shard, room), *roles),
+                ]
+            )
+
+    async def say(self, number: int) -> None:
+        """As many messages, one room after the other, each with its number as Call-ID."""
+        commands = []
+        for _ in range(number):
+            room = ROOMS[self.sent % len(ROOMS)]
+            data = RequestData(body=b"hi").pack()
+            request = Request("message", "a@example.org", room, call_id=str(self.sent), at=1, data=data)
+            commands.append(("XADD", keys.requests(shard_of(room, 4)), "*", *request.to_fields()))
+            self.sent += 1
+        await self.store.run(commands)
+
+    async def until(self, true: Callable[[], object], seconds: float = 15.0) -> float:
+        """Waits until an awaited condition holds; the seconds that took."""
+        started = time.monotonic()
+        while True:
+            try:
+                if await true():  # type: ignore[misc]
+                    return time.monotonic() - started
+            except StoreUnreachable:
+                pass
+            assert time.monotonic() - started < seconds, self.log.read_text()[-3000:]
+            await asyncio.sleep(0.02)
+
+    async def idle(self) -> bool:
+        lengths = await self.store.run([("XLEN", keys.requests(shard)) for shard in range(SHARDS)])
+        return not any(lengths)
+
+    async def spread(self) -> list[int]:
+        """How many shards each holder of leases has, most first."""
+        holders = await self.store.run([("GET", keys.lease(shard, "worker")) for shard in range(SHARDS)])
+        return sorted(Counter(holder for holder in holders if holder).values(), reverse=True)
+
+    async def check_messages(self) -> None:
+        """Each message led to one event, and every room's are in order."""
+        streams = await self.store.run([("XRANGE", keys.events(s), "-", "+") for s in range(SHARDS)])
+        numbers: dict[bytes, list[int]] = {}
+        for stream in streams:
+            for _, flat in stream:
+                fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                numbers.setdefault(fields[b"room"], []).append(int(fields[b"call_id"]))
+        assert sorted(n for room in numbers.values() for n in room) == list(range(self.sent))
+        assert all(room == sorted(room) for room in numbers.values())
+
+
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(request.param, Path(folder), "--appendonly", "yes") as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+async def plant(server: Server, tmp_path: Path) -> AsyncIterator[Plant]:
+    store = await Store.connect(Settings(db_url=server.url))
+    plant = Plant(server, store, tmp_path)
+    await plant.make_rooms()
+    yield plant
+    plant.end()
+    await store.close()
+
+
+async def test_workers_share_the_shards_and_come_and_go_under_load(plant: Plant) -> None:
+    """6, 5, 5 of 16; then one leaves; nothing is lost, doubled or out of order meanwhile."""
+    plant.start()
+    await plant.until(lambda: _is(plant.spread(), [16]))
+    plant.start()
+    plant.start()
+    for _ in range(40):
+        await plant.say(100)
+        await asyncio.sleep(0.02)
+    await plant.until(lambda: _is(plant.spread(), [6, 5, 5]))
+    leaving = plant.workers.pop(0)
+    leaving.terminate()
+    for _ in range(20):
+        await plant.say(100)
+        await asyncio.sleep(0.02)
+    await plant.until(lambda: _is(plant.spread(), [8, 8]))
+    await plant.until(plant.idle)
+    assert leaving.wait(5) == 0
+    await plant.check_messages()
+
+
+async def test_a_killed_worker_is_replaced_within_two_leases(plant: Plant) -> None:
+    """SIGKILL under load: the other one carries on with its shards, each message takes effect once."""
+    first = plant.start()
+    plant.start()
+    await plant.until(lambda: _is(plant.spread(), [8, 8]))
+    await plant.say(2000)
+    first.kill()
+    killed = time.monotonic()
+    await plant.say(2000)
+    await plant.until(plant.idle)
+    assert time.monotonic() - killed < 2 * LEASE + 0.5
+    await plant.check_messages()
+
+
+async def test_a_stopped_worker_does_no_harm_when_it_wakes(plant: Plant) -> None:
+    """SIGSTOP for longer than the lease, then SIGCONT: what it had read or sent has no second effect."""
+    first = plant.start()
+    plant.start()
+    await plant.until(lambda: _is(plant.spread(), [8, 8]))
+    for _ in range(3):
+        await plant.say(1000)
+        first.send_signal(signal.SIGSTOP)
+        await plant.say(1000)
+        await plant.until(plant.idle)
+        await plant.say(1000)
+        first.send_signal(signal.SIGCONT)
+        await plant.say(1000)
+        await plant.until(plant.idle)
+        await plant.until(lambda: _is(plant.spread(), [8, 8]))
+    await plant.check_messages()
+
+
+async def test_a_restarted_server_loses_and_doubles_nothing(plant: Plant) -> None:
+    """The server dies under load and comes back with its append-only file; scripts are loaded anew."""
+    plant.start()
+    plant.start()
+    await plant.say(3000)
+    plant.server.kill()
+    await asyncio.sleep(0.3)
+    plant.server.start()
+    back = await plant.until(lambda: _is(plant.store.run([("PING",)]), [b"PONG"]))
+    assert back < 5
+    await plant.say(1000)
+    await plant.until(plant.idle)
+    await plant.check_messages()
+
+
+async def test_scripts_flushed_again_and_again_are_no_failure(plant: Plant) -> None:
+    """SCRIPT FLUSH under load: sent anew, in order."""
+    plant.start()
+    for _ in range(30):
+        await plant.say(100)
+        await plant.store.run([("SCRIPT", "FLUSH")])
+        await asyncio.sleep(0.02)
+    await plant.until(plant.idle)
+    await plant.check_messages()
+
+
+async def test_an_entry_that_kills_workers_is_buried(plant: Plant) -> None:
+    """After max_attempts deaths it is in dead, and the shard goes on; others never stopped."""
+    room = ROOMS[0]
+    shard = shard_of(room, 4)
+    request = Request("message", "a@example.org", room, call_id="poison", at=1)
+    await plant.store.run([("XADD", keys.requests(shard), "*", *request.to_fields())])
+    await plant.say(200)
+    deaths = 0
+    started = time.monotonic()
+    while not await plant.idle():
+        worker = plant.start("-c", POISON)
+        while worker.poll() is None and not await plant.idle():
+            await asyncio.sleep(0.02)
+            assert time.monotonic() - started < 60
+        deaths += worker.poll() == 9
+    assert deaths == Settings().max_attempts
+    ((_, fields),) = (await plant.store.run([("XRANGE", keys.dead(shard), "-", "+")]))[0]
+    assert b"poison" in fields
+    await plant.check_messages()
+
+
+async def test_sigterm_drains_and_gives_the_leases_back(plant: Plant) -> None:
+    """The process ends by itself with status 0; its leases and its place among the living are free."""
+    worker = plant.start()
+    await plant.until(lambda: _is(plant.spread(), [16]))
+    await plant.say(2000)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    assert await plant.spread() == []
+    assert await plant.store.run([("ZCARD", keys.WORKERS)]) == [0]
+    plant.start()
+    await plant.until(plant.idle)
+    await plant.check_messages()
+
+
+async def test_a_second_sigterm_ends_at_once_without_loss(plant: Plant) -> None:
+    """What was in hand stays pending, the next owner handles it."""
+    worker = plant.start()
+    await plant.until(lambda: _is(plant.spread(), [16]))
+    await plant.say(4000)
+    worker.terminate()
+    await asyncio.sleep(0.005)
+    worker.terminate()
+    assert worker.wait(2) in {0, 1}
+    plant.start()
+    await plant.until(plant.idle)
+    await plant.check_messages()
+
+
+async def test_streams_are_empty_at_rest(plant: Plant) -> None:
+    """Handled entries are deleted: lag and pending are zero, and no attempt is remembered."""
+    plant.start()
+    await plant.say(1000)
+    await plant.until(plant.idle)
+    await asyncio.sleep(0.1)
+    groups = await plant.store.run([("XINFO", "GROUPS", keys.requests(s)) for s in range(SHARDS)])
+    for (group,) in groups:
+        about = dict(zip(group[::2], group[1::2], strict=True))
+        assert (about[b"lag"], about[b"pending"]) == (0, 0)
+    assert await plant.store.run([("KEYS", "imc:*:attempts:*")]) == [[]]
+
+
+async def _is(reply: object, expected: object) -> bool:
+    return bool(await reply == expected)  # type: ignore[misc]
