@@ -90,6 +90,8 @@ class Framer:
             self._searched = 0
             if head.content_length is None:
                 head.fail(400, "Missing Content-Length header", fatal=True)
+            elif head.content_length > limits.body:
+                head.fail(413, "Request Entity Too Large", fatal=True)
         return head
 
     def _read_body(self, head: Head) -> Request | Response | None:

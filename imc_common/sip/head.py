@@ -36,7 +36,7 @@ class Head:
         self.fatal = False
         self.content_length: int | None = None
 
-    def read_content_length(self, limits: Limits) -> None:
+    def read_content_length(self) -> None:
         """Exactly one value of plain digits; what is in doubt cannot frame a stream (section 18.3)."""
         value = self.headers.first.get("Content-Length")
         if value is None:
@@ -44,8 +44,6 @@ class Head:
         number = decimal(value, 9_999_999_999)
         if number is None or "Content-Length" in self.headers.repeated:
             self.fail(400, "Malformed Content-Length header", fatal=True)
-        elif number > limits.body:
-            self.fail(413, "Request Entity Too Large", fatal=True)
         else:
             self.content_length = number
 
@@ -74,7 +72,7 @@ def parse_head(data: bytes, limits: Limits) -> Head:
     if len(headers) > limits.headers:
         fault = fault or (513, "Too Many Header Fields")
     head = Head(start, headers, fault or line_fault)
-    head.read_content_length(limits)
+    head.read_content_length()
     return head
 
 

@@ -14,6 +14,9 @@ HOST = rf"[A-Za-z0-9_.\-]++|\[(?:{HEX}|[:.])++\]"
 # A name's last label starts with a letter; so "127.1", "0x7f000001" and "2130706433", which resolvers take
 # for 127.0.0.1, are no hosts. The underscore is no letter of DNS but one of container networks.
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_\-]*+"
+# The grammar of RFC 3261 took one colon too many before an embedded IPv4 address from RFC 2373; RFC 5118
+# section 4.10 wants both forms understood.
+_EXTRA_COLON = re.compile(rf"(?:{HEX}|:{HEX})*+:::[0-9.]++").fullmatch
 _NAME = re.compile(rf"(?:{_LABEL}\.(?=[A-Za-z0-9_]))*+[A-Za-z_][A-Za-z0-9_\-]*+\.?+").fullmatch
 
 
@@ -21,7 +24,10 @@ _NAME = re.compile(rf"(?:{_LABEL}\.(?=[A-Za-z0-9_]))*+[A-Za-z_][A-Za-z0-9_\-]*+\
 def check_host(text: str) -> str | None:
     """The host in lower case, IPv6 still in its brackets; None if it is neither name nor address."""
     if text[0] == "[":
-        return text.lower() if is_ipv6(text[1:-1]) else None
+        inner = text[1:-1].lower()
+        if _EXTRA_COLON(inner):
+            inner = inner.replace(":::", "::")
+        return f"[{inner}]" if is_ipv6(inner) else None
     if _NAME(text):
         return text.lower()
     return text if is_ipv4(text) else None
@@ -37,7 +43,7 @@ def is_ipv4(text: str) -> bool:
 
 
 def is_ipv6(text: str) -> bool:
-    """Whether the text is an IPv6 address, without brackets and zone."""
+    """Whether the text is an IPv6 address, without brackets; a zone is part of none that others see."""
     if "%" in text:
         return False
     try:

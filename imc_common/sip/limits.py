@@ -21,8 +21,8 @@ class Limits:
     """Via values; as many as Max-Forwards lets a sane request collect: 513."""
     uri: int = 1_024
     """Request-URI: 414. Wide enough for RFC 4475 section 3.1.1.7 (longreq)."""
-    method: int = 32
-    """Method name: 400."""
+    method: int = 64
+    """Method name: 400. RFC 4475 section 3.1.1.2 (intmeth) has one of 43."""
     body: int = 8_192
     """Body: 413."""
 

@@ -39,6 +39,20 @@ class Message:
             raise SipError(400, "Malformed Via header") from None
 
     @lazy
+    def answer_via(self) -> Via:
+        """The topmost Via, or of a malformed one what an answer needs: transport and sent-by.
+
+        Raises SipError where not even that can be read: there is nowhere to send an answer.
+        """
+        try:
+            return self.via
+        except SipError as error:
+            try:
+                return Via.parse_sent_by(self._needed("Via"))
+            except ValueError:
+                raise error from None
+
+    @lazy
     def vias(self) -> list[Via]:
         """All Vias, the topmost first, from however many lines."""
         try:

@@ -37,7 +37,7 @@ def parse_message(data: bytes, *, stream: bool = False, limits: Limits = DEFAULT
         body = body[:length]
     elif stream:
         head.fail(400, "Missing Content-Length header", fatal=True)
-    elif len(body) > limits.body:
+    if len(body) > limits.body:
         head.fail(413, "Request Entity Too Large")
     return finish(head, body)
 

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from imc_common.sip.grammar import TOKEN, WS
-from imc_common.sip.host import HOST, is_ipv6
+from imc_common.sip.host import HOST, check_host
 from imc_common.sip.params import Params, find, has, parse_params, print_params
 
 _VIA = re.compile(
@@ -14,6 +14,10 @@ _VIA = re.compile(
     rf"({HOST})(?:{WS}:{WS}([0-9]{{1,5}}+))?+({WS}(?:;.*+)?+)",
     re.DOTALL,
 ).fullmatch
+
+_SENT_BY = re.compile(
+    rf"[sS][iI][pP]{WS}/{WS}[0-9.]++{WS}/{WS}({TOKEN})[ \t]++((?:{HOST})(?:{WS}:{WS}[0-9]{{1,5}}+)?+)"
+).match
 
 MAGIC_COOKIE = "z9hG4bK"
 
@@ -40,9 +44,20 @@ class Via(NamedTuple):
         number = None if port is None else int(port)
         if number is not None and not 0 < number <= 65_535:
             raise ValueError("Via port out of range")
-        if host[0] == "[" and not is_ipv6(host[1:-1]):
+        if host[0] == "[" and check_host(host) is None:
             raise ValueError("malformed Via host")
         return cls(transport.upper(), host, number, parse_params(params))
+
+    @classmethod
+    def parse_sent_by(cls, text: str) -> Via:
+        """Transport and sent-by alone, whatever follows them: enough to answer a request that is refused.
+
+        Also takes other versions of SIP, which get a 505. Raises ValueError.
+        """
+        match = _SENT_BY(text)
+        if match is None:
+            raise ValueError("malformed Via")
+        return cls.parse(f"SIP/2.0/{match[1]} {match[2]}")
 
     def __str__(self) -> str:
         place = self.host if self.port is None else f"{self.host}:{self.port}"

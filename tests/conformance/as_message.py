@@ -1,0 +1,33 @@
+"""A torture message turned into a MESSAGE, its fault kept.
+
+Works on the bytes and knows no SIP beyond the names of four headers, so that no parser of ours smooths out
+what is meant to be rough.
+"""
+
+from __future__ import annotations
+
+import re
+
+_START = re.compile(rb"\A[^ ]+")
+_CSEQ = re.compile(rb"(?im)^(cseq[ \t]*:(?:[ \t]|\r\n[ \t])*[0-9]+(?:[ \t]|\r\n[ \t])+)([^ \r]+)")
+_CALL_ID = re.compile(rb"(?im)^((?:call-id|i)[ \t]*:[ \t]*)([^\r]*)")
+_BRANCH = re.compile(rb"(branch[ \t]*=(?:[ \t]|\r\n[ \t])*z9hG4bK)([^ ;,\r]+)")
+_TYPE = re.compile(rb"(?im)^((?:content-type|c)[ \t]*:[ \t]*)application/sdp")
+
+
+def as_message(data: bytes, unique: str) -> bytes:
+    """The same request as a MESSAGE of its own: ``unique`` goes into Call-ID and topmost branch.
+
+    A CSeq that named the request's method names MESSAGE, one that named another keeps it. SDP is declared to
+    be text, because its type is not what is on trial; bodies keep their length.
+    """
+    head, gap, body = data.partition(b"\r\n\r\n")
+    start = _START.match(head)
+    assert start is not None
+    method = start[0]
+    head = _START.sub(b"MESSAGE", head)
+    head = _CSEQ.sub(lambda match: match[1] + (b"MESSAGE" if match[2] == method else match[2]), head)
+    head = _CALL_ID.sub(lambda match: match[1] + unique.encode() + b"." + match[2], head)
+    head = _BRANCH.sub(lambda match: match[1] + unique.encode() + match[2], head, count=1)
+    head = _TYPE.sub(lambda match: match[1] + b"text/plain", head)
+    return head + gap + body
