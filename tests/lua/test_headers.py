@@ -1,11 +1,8 @@
-"""Headers, bodies, lua/README.md and the Python callers say the same."""
+"""Headers, bodies and lua/README.md say the same."""
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +11,6 @@ from imc_common.keys import Keys
 from tests.lua.header import FOLDER, header_of
 from tests.lua.shard import SCRIPTS
 
-ROOT = FOLDER.parent
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 every_script = pytest.mark.parametrize("script", sorted(SCRIPTS.sources))
 PATTERNS = {
@@ -151,28 +147,3 @@ def test_readme_lists_every_reason() -> None:
     """The reasons of all headers."""
     listed = {row[0].strip("`") for row in table("Of `refused`:")}
     assert listed == set().union(*(header_of(script).reasons for script in SCRIPTS.sources))
-
-
-def calls() -> Iterator[tuple[str, str, list[ast.expr], list[ast.expr]]]:
-    """Every call in the packages that names a script and gives KEYS and ARGV as lists."""
-    for package in ("imc_common", "imc_edge", "imc_worker"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                match node:
-                    case ast.Call(
-                        func=ast.Attribute(attr="script" | "command"),
-                        args=[ast.Constant(value=str(name)), ast.List(elts=script_keys), ast.List(elts=args)],
-                    ):
-                        yield str(Path(path).relative_to(ROOT)), name, script_keys, args
-
-
-def test_python_callers_give_what_the_headers_ask() -> None:
-    """As many KEYS and ARGV as the header of the script names."""
-    found = list(calls())
-    assert found
-    for where, script, script_keys, args in found:
-        header = header_of(script)
-        named = header.names("ARGV")
-        starred = any(isinstance(arg, ast.Starred) for arg in args)
-        assert len(script_keys) == len(header.names("KEYS")), (where, script)
-        assert starred or "..." in named or len(args) == len(named), (where, script)
