@@ -188,10 +188,10 @@ class Acceptor:
         """RFC 3261 §11: the answer a balancer's probe looks at, whatever the request is addressed to."""
         check_require(request)
         ticket = Ticket(request, flow, self._fingerprints.of(request).tag, self._clock())
-        if self._health.is_good:
-            self._answer(ticket, 200, self._abilities.options)
-        else:
+        if self._health.trouble:
             self._unavailable(ticket)
+        else:
+            self._answer(ticket, 200, self._abilities.options)
 
     def _cancel(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §9.2: 200 if we know the request it is about, else 481; it changes nothing either way.

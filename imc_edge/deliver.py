@@ -145,6 +145,10 @@ class Deliver:
         """Events read and not settled, of one shard or of all; a shard with none may be given back."""
         return self._settlement.count(shard)
 
+    def holds(self, shard: int, entry_id: bytes) -> bool:
+        """Whether this event is among those in flight."""
+        return entry_id.decode() in self._settlement.in_flight.get(shard, ())
+
     async def drain(self, deadline: float) -> None:
         """Read nothing more and finish what is in flight, until a time of the monotonic clock.
 

@@ -24,14 +24,17 @@ class Health:
         self._store = store
         self._commands = [("XLEN", keys.requests(shard)) for shard in range(shards)]
         self._max_backlog = max_backlog
-        self.trouble = "redis was not asked yet"
-        """Why requests had better go elsewhere; empty: they are welcome."""
+        self._of_redis = "redis was not asked yet"
         self.draining = False
 
     @property
-    def is_good(self) -> bool:
-        """Whether requests are welcome."""
-        return not self.trouble and not self.draining
+    def trouble(self) -> str:
+        """Why requests had better go elsewhere; empty: they are welcome."""
+        return "this edge drains" if self.draining else self._of_redis
+
+    def drain(self) -> None:
+        """From now on requests had better go elsewhere, for good."""
+        self.draining = True
 
     async def run(self) -> None:
         """Look once a second, until cancelled; a change of state is one line in the log."""
@@ -45,12 +48,12 @@ class Health:
             trouble = self._judge(await self._store.run(self._commands))
         except StoreUnreachable as error:
             trouble = f"redis is out of reach: {error}"
-        if bool(trouble) != bool(self.trouble):
+        if bool(trouble) != bool(self._of_redis):
             if trouble:
                 _log.warning("requests had better go elsewhere", reason=trouble)
             else:
                 _log.info("requests are welcome")
-        self.trouble = trouble
+        self._of_redis = trouble
 
     def _judge(self, lengths: list[Any]) -> str:
         for shard, length in enumerate(lengths):

@@ -103,7 +103,7 @@ class Edge:
         self.settings = Settings(**settings)
         self.store = FakeStore()
         self.health = Health(self.store, 1 << self.settings.hash_size, self.settings.max_backlog)  # type: ignore[arg-type]
-        self.health.trouble = ""
+        self.health._of_redis = ""
         self.responses = ResponseInbox()
         self.now = 1_700_000_000.0
         self.metrics = Metrics()

@@ -266,7 +266,7 @@ async def test_what_arrives_while_a_pipeline_is_in_the_air_goes_into_the_next() 
 async def test_a_draining_edge_sends_requests_elsewhere() -> None:
     """A balancer's next choice gets them."""
     async with edge() as at:
-        at.health.draining = True
+        at.health.drain()
         answer = await at.ask_one(message())
         assert answer.status == 503
         assert header(answer, "Retry-After")

@@ -27,7 +27,7 @@ async def test_options_tells_what_we_can_whatever_it_is_addressed_to(uri: str) -
 async def test_options_is_503_while_draining() -> None:
     """So that the balancer takes us out before we go."""
     async with edge() as at:
-        at.health.draining = True
+        at.health.drain()
         answer = await at.ask_one(message(b"", method="OPTIONS"))
         assert answer.status == 503
         assert answer.headers.get("Retry-After")

@@ -1,0 +1,165 @@
+"""One edge process, from its start to its end.
+
+Start: settings, sockets, Redis, then the parts below, in the order in which messages pass them. End: OPTIONS
+says 503, what is in flight is finished, leases go back, connections and sockets are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from imc_common import keys
+from imc_common.consumer import Consumer
+from imc_common.metrics import Metrics
+from imc_common.ownership import Ownership, process_id
+from imc_common.recoverer import Recoverer
+from imc_common.settings import Settings
+from imc_common.sip.limits import Limits
+from imc_common.status import Gauges, StatusPages
+from imc_common.store import Store, StoreUnreachable
+from imc_edge.accept import Acceptor
+from imc_edge.deliver import Deliver
+from imc_edge.health import Health
+from imc_edge.resolver import Resolver
+from imc_edge.transports.connection import Times
+from imc_edge.transports.network import Network
+from imc_edge.transports.pool import Bounds
+from imc_edge.transports.tls import Tls, TlsFiles, TlsFilesError
+
+EVENTS_PER_READ = 100
+"""Entries of one shard per read: bounds what a crash makes the next owner send again."""
+READ_BLOCK_MS = 200
+RETRY_SECONDS = 1.0
+"""Mean pause between attempts to reach Redis at the start."""
+
+log = structlog.get_logger()
+
+
+class Edge:
+    """Everything an edge process runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Bind the sockets. Raises ListenError and TlsFilesError."""
+        self._settings = settings
+        files = (settings.tls_certificate, settings.tls_private_key, settings.tls_ca)
+        self._tls = Tls(TlsFiles(*(Path(file) if file else None for file in files)))
+        self._network = Network(
+            settings.listen,
+            advertise=settings.advertise,
+            tls=self._tls,
+            clock=time.monotonic,
+            bounds=Bounds(
+                settings.max_connections, settings.max_connections_per_peer, Limits(body=settings.max_body)
+            ),
+            times=Times(),
+            shared=settings.share_ports,
+        )
+        self._metrics = Metrics()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. Raises StoreRefused and UrlError."""
+        self._handle_signals()
+        store = await self._reach_redis()
+        if store is None:
+            return
+        try:
+            await self._serve(store)
+        finally:
+            await self._network.close()
+            await store.close()
+
+    async def _serve(self, store: Store) -> None:
+        settings, clock = self._settings, time.monotonic
+        shards = 1 << settings.hash_size
+        health = Health(store, shards, settings.max_backlog)
+        ownership = Ownership(store, "edge", process_id(), shards, settings.lease_ttl, clock)
+        consumer = Consumer(store, ownership, keys.events, EVENTS_PER_READ, READ_BLOCK_MS)
+        deliver = Deliver(
+            store=store,
+            consumer=consumer,
+            ownership=ownership,
+            transports=self._network,
+            resolver=Resolver(clock),
+            settings=settings,
+            clock=clock,
+            metrics=self._metrics,
+        )
+        ownership.can_release = lambda shard: not deliver.in_flight(shard)
+        recoverer = Recoverer(
+            store, consumer, ownership.owned, keys.events, settings.lease_ttl, in_hand=deliver.holds
+        )
+        acceptor = Acceptor(settings, store, health, deliver, self._metrics)
+        gauges = Gauges(store, settings, "edge", ownership.owned, self._metrics)
+        pages = StatusPages(self._metrics, lambda: health.trouble)
+        await pages.start(settings)
+        await health.check()
+        self._network.start(acceptor)
+        log.info("edge listens", endpoints=[str(endpoint) for endpoint in self._network.addresses])
+        _freeze()
+        async with asyncio.TaskGroup() as tasks:
+            parts = (acceptor.commit, health, ownership, deliver, recoverer, gauges)
+            running = [tasks.create_task(part.run()) for part in parts]
+            await self._stop.wait()
+            await self._drain(health, acceptor, deliver)
+            for task in running:
+                task.cancel()
+        await pages.close()
+        with suppress(StoreUnreachable):  # then the leases run out by themselves
+            await ownership.release_all()
+        log.info("edge ends")
+
+    async def _drain(self, health: Health, acceptor: Acceptor, deliver: Deliver) -> None:
+        deadline = time.monotonic() + self._settings.drain_timeout
+        log.info("edge drains", events=deliver.in_flight(), seconds=self._settings.drain_timeout)
+        health.drain()
+        await deliver.drain(deadline)
+        await acceptor.commit.drain(deadline)
+
+    async def _reach_redis(self) -> Store | None:
+        """A store, however long Redis takes to come; None when we are to stop before that."""
+        while not self._stop.is_set():
+            try:
+                return await Store.connect(self._settings)
+            except StoreUnreachable as error:
+                log.warning("redis is out of reach", reason=str(error))
+            with suppress(TimeoutError):
+                pause = RETRY_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 # jitter
+                await asyncio.wait_for(self._stop.wait(), pause)
+        return None
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _end(self) -> None:
+        """The first signal drains, the second ends the process at once."""
+        if self._stop.is_set():
+            log.warning("edge ends at once")
+            os._exit(1)
+        self._stop.set()
+
+    def _reload(self) -> None:
+        try:
+            self._tls.reload()
+        except TlsFilesError as error:
+            log.error("certificates stay as they were", reason=str(error))  # noqa: TRY400 # no traceback: it names the file
+        else:
+            log.info("certificates read again")
+
+
+def _freeze() -> None:
+    """What was made at the start lives as long as the process: keep the collector from looking at it."""
+    gc.collect()
+    gc.freeze()
