@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -41,14 +41,14 @@ def free_address() -> str:
         return f"127.0.0.1:{tcp.getsockname()[1]}"
 
 
-def wait_answering(target: str, seconds: float = START_TIMEOUT) -> None:
-    """Returns with the first answer to an OPTIONS; TimeoutError when there is none."""
+def wait_answering(target: str, processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Returns with the first answer to an OPTIONS; an error when there is none, or a process has ended."""
     host, port = target.rsplit(":", 1)
     with socket.socket(type=socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         probe.settimeout(0.05)
         here = "{}:{}".format(*probe.getsockname())
-        for attempt in range(int(seconds / 0.05)):
+        for attempt in range(int(START_TIMEOUT / 0.05)):
             request = (
                 f"OPTIONS sip:{target} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bKprobe{attempt}\r\n"
                 f"From: <sip:probe@{here}>;tag=1\r\nTo: <sip:{target}>\r\nCall-ID: probe-{attempt}\r\n"
@@ -58,6 +58,8 @@ def wait_answering(target: str, seconds: float = START_TIMEOUT) -> None:
                 probe.sendto(request.encode(), (host, int(port)))
                 probe.recv(4096)
                 return
+            if any(process.poll() is not None for process in processes):
+                raise RuntimeError(f"a process of {target} has ended")
             time.sleep(0.02)
     raise TimeoutError(f"nobody answers at {target}")
 
@@ -98,7 +100,7 @@ class Kamailio:
             ],
             stdout=self._log, stderr=self._log,
         )  # fmt: skip
-        wait_answering(self.target)
+        wait_answering(self.target, [self._process])
 
     def stop(self) -> None:
         end(self._process)
@@ -147,7 +149,7 @@ class Imc:
         for role in ("worker", "edge"):
             count = [] if self._processes == 1 else ["--processes", str(self._processes)]
             self._run(role, sys.executable, "-m", f"imc_{role}", *count)
-        wait_answering(self.target)
+        wait_answering(self.target, self._running.values())
 
     def stop_processes(self) -> None:
         for role in ("edge", "worker"):
