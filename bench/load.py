@@ -80,11 +80,13 @@ def run(
     warmup: float = 1.0,
     setup: bool = False,
     senders: int = 4,
+    grace: float = 10.0,
 ) -> Measured:
     """One window of load. The generator itself bounds time and traffic; it sends to loopback only."""
     command = [
         str(program), f"target={system.target}", f"proxy={system.proxy}", f"senders={senders}",
-        f"setup={int(setup)}", f"seconds={seconds}", f"warmup={warmup}", *map(str, groups),
+        f"setup={int(setup)}", f"seconds={seconds}", f"warmup={warmup}", f"grace={grace}",
+        *map(str, groups),
     ]  # fmt: skip
     samples = {}
     result = ""

@@ -102,10 +102,7 @@ class Acceptor:
     # --- imc_edge.flow.Receiver
 
     def receive(self, data: bytes, flow: Flow) -> None:
-        """Take one datagram."""
-        if data.startswith(b"SIP/2.0 "):
-            self._responses.response(data)
-            return
+        """Take one datagram that is no response."""
         if len(data) < _SHORTEST:
             self._ignored["keep-alive"] += 1
             return
@@ -115,6 +112,10 @@ class Acceptor:
             self.refuse(error, flow)
         else:
             self.take(message, flow)
+
+    def response(self, data: bytes) -> None:
+        """Take one response."""
+        self._responses.response(data)
 
     def take(self, message: Request | Response, flow: Flow) -> None:
         """Take one framed message."""

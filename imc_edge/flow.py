@@ -72,7 +72,11 @@ class Receiver(Protocol):
     """What transports hand up to. Neither call raises."""
 
     def receive(self, data: bytes, flow: Flow) -> None:
-        """Take a datagram."""
+        """Take a datagram that is no response."""
+        ...
+
+    def response(self, data: bytes) -> None:
+        """Take a response, whole and as it came; where it came from does not matter (RFC 3261 §17.1.3)."""
         ...
 
     def take(self, message: Request | Response, flow: Flow) -> None:

@@ -114,7 +114,7 @@ class Network:
     # --- sending: imc_edge.flow.Transports
 
     def send(self, hop: Hop, data: bytes, on_error: OnError) -> None:
-        """Send one request; what the kernel refuses at once is told at once."""
+        """Send one request, together with what else goes there in this turn of the event loop."""
         if hop.transport != "udp":
             self.pool.send(hop, data, on_error)
             return
@@ -122,10 +122,7 @@ class Network:
         if sender is None:
             on_error(NoSocketError(f"no udp socket of the address family of {hop.host}"))
             return
-        try:
-            sender.send(data, (hop.host, hop.port))
-        except OSError as error:
-            on_error(error)
+        sender.send(data, (hop.host, hop.port), on_error)
 
     def via(self, hop: Hop) -> str:
         """Protocol and sent-by (RFC 3261 §18.1.1): ``advertise``, or the listening socket's own address."""

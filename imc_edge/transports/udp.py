@@ -1,7 +1,8 @@
 """One UDP socket (RFC 3261 §18): datagrams in, datagrams out.
 
-A bare socket with ``add_reader`` and a loop of ``recvfrom`` costs less per datagram than asyncio's
-DatagramProtocol, because one wake-up of the event loop takes many of them.
+A bare socket with ``add_reader`` costs less per datagram than asyncio's DatagramProtocol: one wake-up of the
+event loop takes many of them, on Linux in one system call, and what is sent in one turn of the loop goes out
+in few (`segmentation`).
 """
 
 from __future__ import annotations
@@ -9,9 +10,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
 from imc_edge.flow import Receiver, SocketAddress
+from imc_edge.transports.connection import OnError
+from imc_edge.transports.recvmmsg import Reader, is_supported
+from imc_edge.transports.segmentation import MOST as MOST_SEGMENTS
+from imc_edge.transports.segmentation import Segmentation
+
+Datagram = tuple[bytes, OnError | None]
+"""What is sent, and who hears of it when the network refuses it."""
 
 PER_WAKE_UP = 64
 """Datagrams taken before other work of the loop gets its turn."""
@@ -41,6 +50,29 @@ def bind_udp(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return sock
 
 
+class PlainReader:
+    """Stands in for `Reader` where the system has no such call."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._sources: list[SocketAddress] = []
+
+    def read(self) -> list[bytes]:
+        """What waits in the socket, at most as much as one wake-up takes. Raises OSError."""
+        datagrams: list[bytes] = []
+        self._sources.clear()
+        with suppress(BlockingIOError):
+            while len(datagrams) < PER_WAKE_UP:
+                data, source = self._socket.recvfrom(MAX_DATAGRAM)
+                datagrams.append(data)
+                self._sources.append(source[:2])
+        return datagrams
+
+    def source(self, index: int) -> SocketAddress:
+        """Where a datagram of the last `read` came from."""
+        return self._sources[index]
+
+
 @dataclass(frozen=True, slots=True)
 class UdpFlow:
     """The source of one datagram."""
@@ -55,10 +87,7 @@ class UdpFlow:
 
     def send(self, data: bytes, to: SocketAddress | None = None) -> None:
         """Answer from the port the request came to (RFC 3581 §4); what the network refuses is lost."""
-        try:
-            self.socket.send(data, to or self.peer)
-        except OSError:
-            self.socket.unsent += 1
+        self.socket.send(data, to or self.peer)
 
 
 class UdpSocket:
@@ -67,13 +96,16 @@ class UdpSocket:
     def __init__(self, sock: socket.socket) -> None:
         """Take a socket of :func:`bind_udp`; nothing is read before :meth:`start`."""
         self._socket = sock
+        self._reader = Reader(sock) if is_supported() else PlainReader(sock)
+        self._segmentation = Segmentation(sock)
         self._receiver: Receiver | None = None
-        self._waiting: deque[tuple[bytes, SocketAddress]] = deque()
+        self._gathered: dict[tuple[SocketAddress, int], list[Datagram]] = {}
+        self._waiting: deque[tuple[Datagram, SocketAddress]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.family = sock.family
         self.address: SocketAddress = sock.getsockname()[:2]
         self.unsent = 0
-        """Responses and queued datagrams that the network did not take."""
+        """Datagrams that the network did not take, apart from those whose sender was told."""
 
     def start(self, receiver: Receiver) -> None:
         """Begin to read, in the running loop."""
@@ -82,54 +114,102 @@ class UdpSocket:
         self._loop.add_reader(self._socket, self._readable)
 
     def close(self) -> None:
-        """Stop reading and close the socket."""
+        """Send what is gathered, stop reading and close the socket."""
         if self._loop is not None:
+            self._flush()
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
         self._socket.close()
 
-    def send(self, data: bytes, to: SocketAddress) -> None:
-        """Send one datagram now, or as soon as the kernel has room. Raises OSError when it is refused."""
+    def send(self, data: bytes, to: SocketAddress, on_error: OnError | None = None) -> None:
+        """Send one datagram at the end of this turn of the event loop, or as soon as the kernel has room.
+
+        What is sent in one turn to one address goes out together, those of one length in one system call;
+        so datagrams to one address may overtake each other within a turn. ``on_error`` hears of a refusal.
+        """
+        place = (to, len(data))
+        gathered = self._gathered.get(place)
+        if gathered is None:
+            if not self._gathered and self._loop is not None:
+                self._loop.call_soon(self._flush)
+            self._gathered[place] = [(data, on_error)]
+        else:
+            gathered.append((data, on_error))
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, {}
+        for (to, _), datagrams in gathered.items():
+            sent = 0
+            if not self._waiting and len(datagrams) > 1:
+                sent = self._send_together([data for data, _ in datagrams], to)
+            for datagram in datagrams[sent:]:
+                self._send_one(datagram, to)
+
+    def _send_together(self, datagrams: list[bytes], to: SocketAddress) -> int:
+        """Send as many as go in few system calls; returns how many that were, from the first on."""
+        sent = 0
+        try:
+            while sent < len(datagrams):
+                count = self._segmentation.send(datagrams[sent : sent + MOST_SEGMENTS], to)
+                if not count:
+                    break
+                sent += count
+        except BlockingIOError:
+            pass  # the next plain send says so again
+        return sent
+
+    def _send_one(self, datagram: Datagram, to: SocketAddress) -> None:
         if self._waiting:
-            self._queue(data, to)
+            self._queue(datagram, to)
             return
         try:
-            self._socket.sendto(data, to)
+            self._socket.sendto(datagram[0], to)
         except BlockingIOError:
-            self._queue(data, to)
+            self._queue(datagram, to)
+        except OSError as error:
+            self._refused(datagram, error)
+
+    def _refused(self, datagram: Datagram, error: OSError) -> None:
+        _, on_error = datagram
+        if on_error is None:
+            self.unsent += 1
+        else:
+            on_error(error)
 
     def _readable(self) -> None:
-        if self._receiver is None:
+        reader, receiver = self._reader, self._receiver
+        if receiver is None:
             return
-        recvfrom, receive = self._socket.recvfrom, self._receiver.receive
-        for _ in range(PER_WAKE_UP):
-            try:
-                data, source = recvfrom(MAX_DATAGRAM)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue  # an ICMP error of an earlier datagram; its transaction's timer will tell
-            receive(data, UdpFlow(source[:2], self))
+        try:
+            datagrams = reader.read()
+        except OSError:
+            return  # an ICMP error of an earlier datagram; its transaction's timer will tell
+        response = receiver.response
+        for index, data in enumerate(datagrams):
+            if data.startswith(b"SIP/2.0 "):
+                response(data)
+            else:
+                receiver.receive(data, UdpFlow(reader.source(index), self))
 
-    def _queue(self, data: bytes, to: SocketAddress) -> None:
+    def _queue(self, datagram: Datagram, to: SocketAddress) -> None:
         if len(self._waiting) >= MAX_WAITING:
             self.unsent += 1
             return
         if not self._waiting and self._loop is not None:
             self._loop.add_writer(self._socket, self._writable)
-        self._waiting.append((data, to))
+        self._waiting.append((datagram, to))
 
     def _writable(self) -> None:
         for _ in range(PER_WAKE_UP):
             if not self._waiting:
                 break
-            data, to = self._waiting[0]
+            datagram, to = self._waiting[0]
             try:
-                self._socket.sendto(data, to)
+                self._socket.sendto(datagram[0], to)
             except BlockingIOError:
                 return
-            except OSError:
-                self.unsent += 1
+            except OSError as error:
+                self._refused(datagram, error)
             self._waiting.popleft()
         if not self._waiting and self._loop is not None:
             self._loop.remove_writer(self._socket)

@@ -37,6 +37,9 @@ class Inbox:
         if self._answer is not None:
             flow.send(self._answer)
 
+    def response(self, data: bytes) -> None:
+        self.got.append(data)
+
     def take(self, message: Request | Response, flow: Flow) -> None:
         self.receive(message.to_bytes(), flow)
 

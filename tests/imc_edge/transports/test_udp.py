@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 
@@ -9,7 +10,7 @@ import pytest
 
 from imc_edge.flow import Hop
 from imc_edge.transports.network import ListenError
-from imc_edge.transports.udp import PER_WAKE_UP
+from imc_edge.transports.udp import PER_WAKE_UP, PlainReader, bind_udp
 from tests.imc_edge.sockets import Errors, Inbox, network, until
 
 
@@ -58,6 +59,7 @@ async def test_a_request_goes_out_from_the_listening_port() -> None:
         user.bind(("127.0.0.1", 0))
         user.settimeout(2)
         edge.send(Hop("udp", *user.getsockname()), b"MESSAGE", Errors())
+        await asyncio.sleep(0)
         assert user.recvfrom(100) == (b"MESSAGE", edge.addresses[0][1:])
     await edge.close()
 
@@ -76,6 +78,7 @@ async def test_processes_that_share_a_port_send_requests_from_their_own() -> Non
         hop = Hop("udp", *user.getsockname())
         for edge, inbox in ((one, first), (other, second)):
             edge.send(hop, b"MESSAGE", Errors())
+            await asyncio.sleep(0)
             _, source = user.recvfrom(100)
             assert source[1] != port
             assert edge.via(hop) == f"SIP/2.0/UDP 127.0.0.1:{source[1]}"
@@ -113,7 +116,7 @@ async def test_a_full_send_buffer_delays_datagrams_and_loses_none() -> None:
         user.bind(("127.0.0.1", 0))
         user.setblocking(False)
         to = user.getsockname()
-        sender._queue(b"first", to)
+        sender._queue((b"first", None), to)
         sender.send(b"second", to)
         got: list[bytes] = []
 
@@ -126,3 +129,49 @@ async def test_a_full_send_buffer_delays_datagrams_and_loses_none() -> None:
         assert got == [b"first", b"second"]
         assert sender.unsent == 0
     await edge.close()
+
+
+async def test_what_is_sent_in_one_turn_all_arrives_whatever_its_length() -> None:
+    """Those of one length go together, more of them than one system call takes."""
+    edge = network("udp:127.0.0.1:0")
+    edge.start(Inbox())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
+        user.bind(("127.0.0.1", 0))
+        user.settimeout(2)
+        user.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        hop = Hop("udp", *user.getsockname())
+        sent = [b"%03d" % number + b"x" * (number % 3) for number in range(300)]
+        for data in sent:
+            edge.send(hop, data, Errors())
+        await asyncio.sleep(0)
+        assert sorted(user.recv(100) for _ in sent) == sorted(sent)
+    await edge.close()
+
+
+async def test_a_refused_datagram_is_told_to_its_sender_and_no_other() -> None:
+    """Longer than any datagram may be: the ones beside it go."""
+    edge = network("udp:127.0.0.1:0")
+    edge.start(Inbox())
+    errors = Errors()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
+        user.bind(("127.0.0.1", 0))
+        user.settimeout(2)
+        hop = Hop("udp", *user.getsockname())
+        edge.send(hop, b"x" * 70_000, errors)
+        edge.send(hop, b"fits", Errors())
+        await asyncio.sleep(0)
+        assert user.recv(100) == b"fits"
+    assert "Message too long" in str(errors.got[0])
+    await edge.close()
+
+
+async def test_without_recvmmsg_datagrams_come_in_one_by_one() -> None:
+    """Systems other than Linux."""
+    with bind_udp("127.0.0.1", 0) as receiver, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
+        user.bind(("127.0.0.1", 0))
+        for data in (b"one", b"two"):
+            user.sendto(data, receiver.getsockname())
+        reader = PlainReader(receiver)
+        assert reader.read() == [b"one", b"two"]
+        assert reader.source(1) == user.getsockname()
+        assert reader.read() == []

@@ -1,0 +1,110 @@
+"""Many datagrams in one system call, by Linux's recvmmsg(2), which the socket module lacks.
+
+Reading a datagram with ``recvfrom`` costs about as much in the interpreter as in the kernel, and makes an
+address that responses, the most of what comes in, have no need of. Here both are left out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+MOST: Final = 64
+"""Datagrams of one call."""
+ROOM: Final = 65536
+"""Bytes for each: no datagram is longer. Pages that none ever reaches take no memory."""
+_ADDRESS: Final = 28  # sockaddr_in6, the longer one
+
+
+class _Vector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("vectors", ctypes.c_void_p),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    _fields_ = (("header", _Header), ("length", ctypes.c_uint))
+
+
+_HEAD: Final = _Message.length.offset
+_LENGTH: Final = struct.Struct(f"{_HEAD}xI{ctypes.sizeof(_Message) - _HEAD - 4}x")
+
+
+def _system_call() -> Callable[..., int] | None:
+    try:
+        call: Any = ctypes.CDLL(None, use_errno=True).recvmmsg
+    except (OSError, AttributeError, TypeError):  # not Linux
+        return None
+    call.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+    call.restype = ctypes.c_int
+    return call  # type: ignore[no-any-return]
+
+
+_recvmmsg = _system_call()
+
+
+def is_supported() -> bool:
+    """Whether this system has the call."""
+    return _recvmmsg is not None
+
+
+class Reader:
+    """Buffers for one non-blocking UDP socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Only where `is_supported`."""
+        self._fd = sock.fileno()
+        self._family = sock.family
+        self._data = memoryview(bytearray(MOST * ROOM))
+        self._names = bytearray(MOST * _ADDRESS)
+        self._vectors = (_Vector * MOST)()
+        self._messages = (_Message * MOST)()
+        data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
+        names = ctypes.addressof(ctypes.c_char.from_buffer(self._names))
+        for i in range(MOST):
+            self._vectors[i].base = data + i * ROOM
+            self._vectors[i].length = ROOM
+            header = self._messages[i].header
+            header.name = names + i * _ADDRESS
+            header.name_length = _ADDRESS
+            header.vectors = ctypes.addressof(self._vectors[i])
+            header.vector_count = 1
+        self._address = ctypes.addressof(self._messages)
+        self._lengths = memoryview(self._messages).cast("B")
+
+    def read(self) -> list[bytes]:
+        """What waits in the socket, at most `MOST` datagrams. Raises OSError, as an ICMP error of old."""
+        assert _recvmmsg is not None  # noqa: S101 # a Reader is made only where it is supported
+        count = _recvmmsg(self._fd, self._address, MOST, socket.MSG_DONTWAIT, None)
+        if count < 0:
+            code = ctypes.get_errno()
+            if code in (errno.EAGAIN, errno.EINTR):
+                return []
+            raise OSError(code, os.strerror(code))
+        data, at, datagrams = self._data, 0, []
+        for (length,) in _LENGTH.iter_unpack(self._lengths[: count * _LENGTH.size]):
+            datagrams.append(data[at : at + length].tobytes())
+            at += ROOM
+        return datagrams
+
+    def source(self, index: int) -> tuple[str, int]:
+        """Where a datagram of the last `read` came from."""
+        at = index * _ADDRESS
+        port = int.from_bytes(self._names[at + 2 : at + 4], "big")
+        start, length = (at + 8, 16) if self._family == socket.AF_INET6 else (at + 4, 4)
+        return socket.inet_ntop(self._family, self._names[start : start + length]), port
