@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 KEPT_RECIPIENTS: Final = 20_000
 """Recipients remembered between deliveries; a new one costs some microseconds more."""
-BREATH: Final = 32
+BREATH: Final = 64
 """Deliveries sent in one go; then answers get their turn."""
 FULL_SECONDS: Final = 0.002
 POISON_SECONDS: Final = 1.0
@@ -132,12 +132,15 @@ class Deliver:
         self.response = self._transactions.receive
         """To be called with every response that comes in."""
         self._reading = True
+        self._drained = asyncio.Event()
+        self._without_breath = 0
 
     async def run(self) -> None:
-        """Deliver until `drain` or cancellation."""
+        """Deliver until `drain` has ended, or cancellation."""
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(self._turn()), tasks.create_task(self._settlement.run())]
             await self._read()
+            await self._drained.wait()
             for task in background:
                 task.cancel()
 
@@ -160,6 +163,7 @@ class Deliver:
         self._settlement.record_all()
         await self._settlement.flush()
         self._next_hops.close()
+        self._drained.set()
 
     def may_send(self, outgoing: Outgoing) -> bool:
         """Whether the event is still ours: an edge whose lease ran out sends nothing more of that shard."""
@@ -213,17 +217,21 @@ class Deliver:
     async def _send(self, outgoing: Outgoing, to: Sequence[str]) -> None:
         meet = self._recipients.meet
         for first in range(0, len(to), BREATH):
-            for address in to[first : first + BREATH]:
+            some = to[first : first + BREATH]
+            for address in some:
                 try:
                     recipient = meet(address)
                 except UnsendableError:
                     self.lost(outgoing, address, UNSENDABLE)
                 else:
                     recipient.offer(outgoing)
-            await self._wait_for_room()
+            self._without_breath += len(some)
+            if self._without_breath >= BREATH:
+                await self._wait_for_room()
 
     async def _wait_for_room(self) -> None:
         """Let answers come in; wait while too much is in flight."""
+        self._without_breath = 0
         await asyncio.sleep(0)
         # an Event would have to be looked after with every single delivery
         while self.load.quick >= self._settings.max_in_flight:  # noqa: ASYNC110

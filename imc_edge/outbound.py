@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -72,40 +73,34 @@ class Identities:
 def make_part(token: bytes, event: Event, text: Text, extra_headers: Iterable[tuple[str, str]]) -> Part:
     """Everything of an event's MESSAGE that no recipient changes. Raises `UnsendableError`."""
     data = event.data
-    notice = event.name != "message"
-    lines = [f"Max-Forwards: {70 if notice else data.max_forwards}"]
-    if _CALL_ID(event.call_id):
-        lines.append(f"In-Reply-To: {event.call_id}")
-    if notice:
+    if event.name == "message":
+        lines = f"Max-Forwards: {data.max_forwards}\r\n"
+        display = sender_display(data.display_name, event.actor)
+    else:
         # RFC 3834 §5 as far as SIP has it: what answers by itself must not answer this
-        lines.append("Auto-Submitted: auto-generated")
+        lines = "Max-Forwards: 70\r\nAuto-Submitted: auto-generated\r\n"
+        display = ""
+    if _CALL_ID(event.call_id):
+        lines += f"In-Reply-To: {event.call_id}\r\n"
     if event.at:
-        lines.append(f"Date: {formatdate(event.at / 1000, usegmt=True)}")
+        lines += f"Date: {_date(event.at // 1000)}\r\n"
         if data.expires_at is not None:
             # RFC 3428 §7: counted from Date, so that a store on the way sees the same end as we do
-            lines.append(f"Expires: {max(0, data.expires_at - event.at) // 1000}")
+            lines += f"Expires: {max(0, data.expires_at - event.at) // 1000}\r\n"
     for name, value in extra_headers:
-        if not _TOKEN(name) or not _VALUE(value):
-            raise UnsendableError(f"the header {name!r} may not be sent")
-        lines.append(f"{name}: {value}")
-    if not _VALUE(text.content_type):
-        raise UnsendableError(f"the type {text.content_type!r} may not be sent")
-    lines.append(f"Content-Type: {text.content_type}")
-    lines.append(f"Content-Length: {len(text.body)}")
-    tail = _encoded("\r\n".join(lines)) + b"\r\n\r\n" + text.body
-    uri = f"sip:{event.room}"
-    if not _URI(uri):
-        raise UnsendableError(f"the room {event.room!r} is no SIP address")
-    display = "" if notice else sender_display(data.display_name, event.actor)
+        lines += _header(name, value)
+    lines += _header("Content-Type", text.content_type)
+    tail = f"{lines}Content-Length: {len(text.body)}\r\n\r\n".encode() + text.body
     return Part(
         token=token,
         first=token + b"00",
-        sender=token + _encoded(f"\r\nFrom: {display}<{uri}>;tag="),
+        sender=token + _from(display, event.room),
         rest=token + b"\r\nCSeq: 1 MESSAGE\r\n" + tail,
         tail=tail,
     )
 
 
+@lru_cache(maxsize=1024)
 def sender_display(name: str, address: str) -> str:
     """The quoted display name that tells who wrote (RFC 3261 §25.1 `quoted-string`), with a space after it.
 
@@ -116,6 +111,27 @@ def sender_display(name: str, address: str) -> str:
     clean = "".join(char if char.isprintable() else " " for char in text)
     escaped = clean.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}" '
+
+
+@lru_cache(maxsize=1024)
+def _from(display: str, room: str) -> bytes:
+    """From the end of the Call-ID to the tag of From."""
+    if not _URI(f"sip:{room}"):
+        raise UnsendableError(f"the room {room!r} is no SIP address")
+    return f"\r\nFrom: {display}<sip:{room}>;tag=".encode()
+
+
+@lru_cache(maxsize=256)
+def _header(name: str, value: str) -> str:
+    """One header line. Raises `UnsendableError` for what would make more of it."""
+    if not _TOKEN(name) or not _VALUE(value):
+        raise UnsendableError(f"the header {name!r}: {value!r} may not be sent")
+    return f"{name}: {value}\r\n"
+
+
+@lru_cache(maxsize=16)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def request_head(uri: str, via: str, share: bytes) -> bytes:
@@ -151,8 +167,3 @@ def later_request(
     lines = f"\r\nCSeq: {cseq} MESSAGE\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers)
     branch = b"%b%02d" % (part.token, attempt)
     return b"".join((head, branch, to, part.sender, share, part.token, lines.encode(), part.tail))
-
-
-def _encoded(text: str) -> bytes:
-    """UTF-8; surrogates stand for bytes that were none, and go out as they came."""
-    return text.encode("utf-8", "surrogateescape")

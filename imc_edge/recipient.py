@@ -149,11 +149,17 @@ class Recipient:
         """The current part was answered with a final response from 300 up."""
         if self.slow:
             self._quicker()
-        self.desk.courier.rejected(self, response)
+        if self.still_wanted():
+            self.desk.courier.rejected(self, response)
 
     def failed(self, error: Exception) -> None:
         """The current part was not answered, or could not be sent."""
-        self.desk.courier.failed(self, error)
+        if self.still_wanted():
+            self.desk.courier.failed(self, error)
+
+    def wanted(self) -> bool:
+        """Whether the current delivery is still ours."""
+        return self.outgoing is not None and self.desk.may_send(self.outgoing)
 
     def unanswered_yet(self) -> None:
         """T1 has passed."""
@@ -185,10 +191,10 @@ class Recipient:
 
     def still_wanted(self) -> bool:
         """Whether the current delivery is still ours to send; if not, the next that is takes its place."""
-        outgoing = self.outgoing
-        if outgoing is None or self.desk.may_send(outgoing):
-            return outgoing is not None
-        self._next()
+        if self.wanted():
+            return True
+        if self.outgoing is not None:
+            self._next()
         return False
 
     def heard_from(self) -> None:

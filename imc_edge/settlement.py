@@ -1,7 +1,7 @@
 """Tells Redis how deliveries ended: whole events by the hundred, half-done ones every 200 ms at the latest.
 
-One flusher for all: what ends while its pipeline is in the air goes into the next one (group commit), so
-the batches grow with the load and nothing waits for a timer. Every command may be repeated without harm.
+One flusher for all: what ends while its pipeline is in the air, and shortly after, goes into the next one
+(group commit). Every command may be repeated without harm.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ SIGHTINGS: Final = 3
 """Turns of the sweep (50 ms each) after which the answers of an event still open are recorded."""
 MOST_IDS: Final = 500
 MOST_COMMANDS: Final = 500
+GATHER_SECONDS: Final = 0.005
+"""Redis answers so fast that a pipeline in the air gathers next to nothing. Nobody waits for settling."""
 RETRY_SECONDS: Final = 0.25
 
 
@@ -137,6 +139,7 @@ class Settlement:
             await self._wake.wait()
             self._wake.clear()
             await self.flush()
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def flush(self) -> None:
         """Send what there is to record now, in one pipeline; what fails is kept for the next one."""

@@ -73,6 +73,10 @@ class TransactionTimeoutError(ImcError):
 class TransactionUser(Protocol):
     """Who started a transaction; exactly one of the last three is called, once."""
 
+    def wanted(self) -> bool:
+        """Whether the request may still be sent again; asked at every retransmission."""
+        ...
+
     def unanswered_yet(self) -> None:
         """T1 has passed without a final response."""
 
@@ -179,6 +183,9 @@ class ClientTransactions:
 
     def retry(self, transaction: Transaction) -> None:
         """Timer E: send again where the transport may lose (§17.1.2.2); either way wait on."""
+        if not transaction.user.wanted():
+            self.step(transaction, "timer F", TransactionTimeoutError("nobody waits for it any more"))
+            return
         if transaction.sends == 1:
             transaction.user.unanswered_yet()
         if transaction.hop.transport == "udp":

@@ -161,7 +161,7 @@ class Settings(BaseModel):
         json_schema_extra=_allowed("a list of USER:PASSWORD@REALM"),
     )
     max_in_flight: int = Field(
-        10_000,
+        5000,
         ge=1,
         description="Most deliveries of one edge that wait for an answer or for their turn; those to"
         " recipients that do not answer count apart.",

@@ -153,10 +153,10 @@ class Stream:
 
     async def read(self) -> list[Batch]:
         """What was put in, after a moment without."""
-        try:
-            return [await asyncio.wait_for(self.batches.get(), 0.01)]
-        except TimeoutError:
+        if self.batches.empty():
+            await asyncio.sleep(0.002)
             return []
+        return [self.batches.get_nowait()]
 
     def resync(self, shard: int, delay: float = 0.0) -> None:
         """Note it."""
@@ -245,6 +245,14 @@ class Sending:
         """Let everything happen that needs no time to pass."""
         for _ in range(6):
             await asyncio.sleep(0.003)
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Let things happen until this is so; fail if it never is."""
+        for _ in range(1000):
+            if reached():
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError("it did not happen")
 
     async def pass_time(self, seconds: float, step: float = 0.05) -> None:
         """Let the clock run and the timers fire."""

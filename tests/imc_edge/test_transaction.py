@@ -25,6 +25,9 @@ class User:
     def __init__(self) -> None:
         self.told: list[object] = []
 
+    def wanted(self) -> bool:
+        return True
+
     def unanswered_yet(self) -> None:
         self.told.append("unanswered yet")
 
