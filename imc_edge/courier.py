@@ -128,8 +128,11 @@ class Courier:
             self._next_target(recipient, detour, TIMEOUT, again=False)
             return
         datagram = detour.shrunk
-        if datagram is not None and isinstance(error, ConnectionRefusedError | ConnectionResetError):
-            # §18.1.1: the one case in which a request that was moved to TCP for its length may go back
+        if datagram is not None and isinstance(
+            error.__cause__, ConnectionRefusedError | ConnectionResetError
+        ):
+            # §18.1.1: a refused connection is the one case in which a request that was moved to TCP for its
+            # length may go back
             detour.shrunk = None
             self._send_to(recipient, detour, datagram, any_length=True)
             return

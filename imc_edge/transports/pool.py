@@ -167,6 +167,7 @@ class Pool:
             if not connection.was_made:
                 self._count -= 1
             cause = ConnectError(f"{hop.transport}:{hop.host}:{hop.port}: {error or type(error).__name__}")
+            cause.__cause__ = error  # a refusal means something else to a sender than a time-out
             for _, on_error in pending.waiting:
                 on_error(cause)
         else:

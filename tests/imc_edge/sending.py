@@ -242,9 +242,18 @@ class Sending:
         await self.settle_down()
 
     async def settle_down(self) -> None:
-        """Let everything happen that needs no time to pass."""
-        for _ in range(6):
-            await asyncio.sleep(0.003)
+        """Let everything happen that needs no time to pass: until nothing has happened for a while."""
+        seen, quiet = None, 0
+        while quiet < 3:
+            await asyncio.sleep(0.006)
+            now = (
+                len(self.wires.sent),
+                len(self.redis.ran),
+                len(self.redis.tried),
+                self.stream.batches.qsize(),
+            )
+            quiet = quiet + 1 if now == seen else 0
+            seen = now
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Let things happen until this is so; fail if it never is."""

@@ -12,6 +12,7 @@ from imc_common.sip.digest import digest, digest_response, parse_digest
 from imc_edge.flow import Hop
 from imc_edge.resolver import Destination, ResolveError, Resolver
 from imc_edge.targets import Targets, Weighted
+from imc_edge.transports.pool import ConnectError
 from tests.imc_edge.sending import Clock, Sending
 
 BOB = "bob@127.0.0.1:5071"
@@ -273,15 +274,18 @@ async def test_18_1_1_a_request_over_1300_bytes_goes_over_tcp() -> None:
 async def test_18_1_1_back_to_udp_only_when_the_peer_has_no_tcp() -> None:
     """A refused connection; not after a time-out."""
     async with Sending() as sending:
-        sending.wires.broken["tcp", "127.0.0.1", 5071] = ConnectionRefusedError()
+        refused = ConnectError("refused")
+        refused.__cause__ = ConnectionRefusedError()
+        sending.wires.broken["tcp", "127.0.0.1", 5071] = refused
         await sending.event(to=(BOB,), data=BIG)
         assert [sent.hop.transport for sent in sending.wires.sent] == ["tcp", "udp"]
         await sending.reply(sending.wires.sent[1])
         assert len(sending.redis.of("settle_delivered")) == 1
-    async with Sending() as sending:
-        sending.wires.broken["tcp", "127.0.0.1", 5071] = TimeoutError()
-        await sending.event(to=(BOB,), data=BIG)
-        assert [sent.hop.transport for sent in sending.wires.sent] == ["tcp"]
+    for error in (TimeoutError(), ConnectionResetError("was open, and broke")):
+        async with Sending() as sending:
+            sending.wires.broken["tcp", "127.0.0.1", 5071] = error
+            await sending.event(to=(BOB,), data=BIG)
+            assert [sent.hop.transport for sent in sending.wires.sent] == ["tcp"]
 
 
 async def test_a_recipient_whose_domain_leads_nowhere_fails() -> None:

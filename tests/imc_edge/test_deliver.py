@@ -287,8 +287,9 @@ async def test_an_event_that_cannot_be_rendered_is_buried_after_max_attempts() -
 
 async def test_a_room_that_is_no_address_is_poison() -> None:
     """It could only make a broken message."""
-    async with Sending(Settings(max_attempts=1)) as sending:
-        await sending.event(to=(BOB,), room="chat\r\nEvil: 1@example.org")
+    async with Sending(Settings(max_attempts=3)) as sending:
+        for attempt in range(3):
+            await sending.feed("7-0", entry(to=(BOB,), room="chat\r\nX: 1@example.org"), again=attempt > 0)
         assert len(sending.redis.of("bury")) == 1
         assert sending.wires.sent == []
 
@@ -308,14 +309,14 @@ async def test_settling_goes_on_when_redis_is_back() -> None:
 
 async def test_a_refused_settling_is_tried_again_and_a_hopeless_one_buried() -> None:
     """Transient refusals for ever; an event's own fault `max_attempts` times."""
-    async with Sending(Settings(max_attempts=2)) as sending:
+    async with Sending(Settings(max_attempts=3)) as sending:
         sending.redis.replies["settle"] = [ReplyError("OOM command not allowed")] * 3 + [
             ReplyError("WRONGTYPE Operation against a key")
-        ] * 2
+        ] * 3
         await sending.event(to=(BOB,))
         await sending.reply(sending.wires.sent[0], 486)
-        await asyncio.sleep(1.7)
-        assert len(sending.redis.of("bury")) == 1
+        await sending.until(lambda: len(sending.redis.of("bury")) == 1)
+        await sending.settle_down()
         assert sending.deliver.in_flight() == 0
 
 
