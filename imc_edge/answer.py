@@ -65,10 +65,10 @@ def respond(
 ) -> None:
     """Send a response to where RFC 3261 §18.2.2 and RFC 3581 want it.
 
-    A request whose top Via cannot be read gets none: there is nowhere to send it.
+    A request whose top Via names no place gets none: there is nowhere to send it.
     """
     try:
-        via = request.via
+        via = request.answer_via
     except SipError:
         return
     data = build_response(request, status, reason, tag, headers, source=flow.peer)

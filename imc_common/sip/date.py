@@ -6,7 +6,6 @@ import re
 from datetime import UTC, datetime
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DATE = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),[ \t]++([0-9]{2})[ \t]++([A-Za-z]{3})[ \t]++([0-9]{4})"
     r"[ \t]++([0-9]{2}):([0-9]{2}):([0-9]{2})[ \t]++GMT",
@@ -26,10 +25,3 @@ def parse_date(text: str) -> datetime | None:
         )
     except ValueError:
         return None
-
-
-def print_date(moment: datetime) -> str:
-    """The moment as Date has it; ``moment`` knows its time zone."""
-    at = moment.astimezone(UTC)
-    month = _MONTHS[at.month - 1].capitalize()
-    return f"{_DAYS[at.weekday()]}, {at.day:02} {month} {at.year:04} {at:%H:%M:%S} GMT"

@@ -1,4 +1,4 @@
-"""Content-Type and the ranges of Accept (RFC 3261 sections 20.1 and 20.15)."""
+"""Content-Type (RFC 3261 section 20.15)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from imc_common.sip.grammar import TOKEN, WS, unquote
-from imc_common.sip.params import Params, find, parse_params, print_params
+from imc_common.sip.grammar import TOKEN, WS
+from imc_common.sip.params import Params, parse_params, print_params
 
 _TYPE = re.compile(rf"({TOKEN}){WS}/{WS}({TOKEN})({WS}(?:;.*+)?+)", re.DOTALL).fullmatch
 
@@ -35,14 +35,3 @@ class MediaType(NamedTuple):
     def essence(self) -> str:
         """``type/subtype`` without parameters."""
         return f"{self.type}/{self.subtype}"
-
-    @property
-    def charset(self) -> str | None:
-        """The ``charset`` parameter in lower case, None if there is none."""
-        value = find(self.params, "charset")
-        return None if value is None else unquote(value).lower()
-
-    def within(self, pattern: str) -> bool:
-        """Whether a range such as ``text/plain``, ``multipart/*`` or ``*/*`` covers this type."""
-        wanted_type, _, wanted_subtype = pattern.lower().partition("/")
-        return wanted_type in {"*", self.type} and wanted_subtype in {"*", self.subtype}

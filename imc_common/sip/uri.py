@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from imc_common.address import canonical
 from imc_common.sip.errors import SipError
 from imc_common.sip.grammar import ESCAPED, UNRESERVED
 from imc_common.sip.host import HOST, check_host
@@ -23,8 +24,6 @@ _SIP = re.compile(
     rf"(?:\?({_HEADER}++={_HEADER}*+(?:&{_HEADER}++={_HEADER}*+)*+))?+"
 ).fullmatch
 _OTHER = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*+):([!#-;=?-\[\]_a-z~]++)").fullmatch
-_ESCAPE = re.compile(ESCAPED)
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
 
 
 class Uri(NamedTuple):
@@ -95,26 +94,13 @@ class Uri(NamedTuple):
     def address(self) -> str:
         """The identity of a user or room: ``user@host[:port]``, or ``host[:port]`` without a user.
 
-        Two spellings that RFC 3261 section 19.1.4 calls equal give one address: escapes of unreserved
-        characters are undone, others stand in upper case, the host is in lower case. Scheme, password
-        and parameters are left out. Raises SipError (416) for a scheme without hosts.
+        One spelling for all that :mod:`imc_common.address` calls the same. Raises SipError (416) for a scheme
+        without hosts.
         """
         if self.opaque:
             raise SipError(416, "Unsupported URI Scheme")
-        place = self.host if self.port is None else f"{self.host}:{self.port}"
-        if self.user is None:
-            return place
-        return f"{canonical_user(self.user)}@{place}"
-
-
-def canonical_user(user: str) -> str:
-    """The one spelling of a user part (RFC 3261 section 19.1.4)."""
-    return _ESCAPE.sub(_canonical_escape, user) if "%" in user else user
-
-
-def _canonical_escape(match: re.Match[str]) -> str:
-    character = chr(int(match[0][1:], 16))
-    return character if character in _PLAIN else match[0].upper()
+        place = canonical(self.user or "", self.host, self.port)
+        return place if self.user else place[1:]
 
 
 def _split_params(text: str) -> Params:

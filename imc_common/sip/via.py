@@ -19,8 +19,6 @@ _SENT_BY = re.compile(
     rf"[sS][iI][pP]{WS}/{WS}[0-9.]++{WS}/{WS}({TOKEN})[ \t]++((?:{HOST})(?:{WS}:{WS}[0-9]{{1,5}}+)?+)"
 ).match
 
-MAGIC_COOKIE = "z9hG4bK"
-
 
 class Via(NamedTuple):
     """One hop: transport in upper case, sent-by host (as written, IPv6 in brackets), port, parameters.
@@ -64,37 +62,9 @@ class Via(NamedTuple):
         return f"SIP/2.0/{self.transport} {place}{print_params(self.params)}"
 
     @property
-    def sent_by(self) -> str:
-        """``host[:port]`` in lower case: with branch and method a server transaction's key (17.2.3)."""
-        host = self.host.lower()
-        return host if self.port is None else f"{host}:{self.port}"
-
-    @property
     def branch(self) -> str | None:
         """The ``branch`` parameter, None if there is none."""
         return find(self.params, "branch")
-
-    @property
-    def has_cookie(self) -> bool:
-        """Whether the branch is one of RFC 3261; a bare cookie is not (RFC 4475 section 3.2.1)."""
-        branch = self.branch
-        return branch is not None and branch.startswith(MAGIC_COOKIE) and len(branch) > len(MAGIC_COOKIE)
-
-    @property
-    def received(self) -> str | None:
-        """The ``received`` parameter, brackets of IPv6 removed."""
-        value = find(self.params, "received")
-        return None if value is None else value.strip("[]")
-
-    @property
-    def rport(self) -> int | None:
-        """The value of ``rport``, None if it is absent, empty or no port."""
-        value = find(self.params, "rport")
-        return (
-            int(value)
-            if value is not None and value.isascii() and value.isdigit() and len(value) < 6
-            else None
-        )
 
     def seen_from(self, host: str, port: int) -> Via:
         """This Via as the server stores it: with ``received`` and ``rport`` for the packet's source.
