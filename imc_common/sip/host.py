@@ -16,7 +16,7 @@ HOST = rf"[A-Za-z0-9_.\-]++|\[(?:{HEX}|[:.])++\]"
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_\-]*+"
 # The grammar of RFC 3261 took one colon too many before an embedded IPv4 address from RFC 2373; RFC 5118
 # section 4.10 wants both forms understood.
-_EXTRA_COLON = re.compile(rf"(?:{HEX}|:{HEX})*+:::[0-9.]++").fullmatch
+_EXTRA_COLON = re.compile(rf"(?:{HEX}|:{HEX})*+:::[0-9]++(?:\.[0-9]++){{3}}").fullmatch
 _NAME = re.compile(rf"(?:{_LABEL}\.(?=[A-Za-z0-9_]))*+[A-Za-z_][A-Za-z0-9_\-]*+\.?+").fullmatch
 
 

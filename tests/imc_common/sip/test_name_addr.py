@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from imc_common.sip import NameAddr
+from tests.imc_common.sip.strategies import name_addrs, unhurried
+
+
+@unhurried
+@given(name_addrs())
+def test_an_address_prints_and_parses_back_the_same(text: str) -> None:
+    """URI, display name and parameters survive, whatever quoting they need."""
+    value = NameAddr.parse(text)
+    assert NameAddr.parse(str(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "uri", "tag"),
+    [
+        ("sip:a@b.example;tag=1", "", "sip:a@b.example", "1"),
+        ("<sip:a@b.example;lr>;TAG=1", "", "sip:a@b.example;lr", "1"),
+        ("Bob  the   builder <sip:a@b.example>", "Bob the builder", "sip:a@b.example", None),
+        ('"Bob \\"B\\\\" <sip:a@b.example>;tag=x', 'Bob "B\\', "sip:a@b.example", "x"),
+        ('"" <sip:a@b.example>', "", "sip:a@b.example", None),
+        ('"<sip:evil@x.example>" <sip:a@b.example>', "<sip:evil@x.example>", "sip:a@b.example", None),
+        ("<sip:a,b;c?d@b.example>", "", "sip:a,b;c?d@b.example", None),
+        ("tel:+1-555;tag=9", "", "tel:+1-555", "9"),
+        ('"J\u00fcrgen" <sip:j@b.example> ; tag = 5', "J\u00fcrgen", "sip:j@b.example", "5"),
+    ],
+)
+def test_forms_of_an_address(text: str, name: str, uri: str, tag: str | None) -> None:
+    """Section 20.10: with brackets and without, quoted and not, parameters of the URI and of the header."""
+    value = NameAddr.parse(text)
+    assert (value.display_name, str(value.uri), value.tag) == (name, uri, tag)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Bob",
+        "<>",
+        "<sip:a@b.example",
+        "sip:a@b.example>",
+        "< sip:a@b.example>",
+        "<sip:a@b.example >",
+        "<sip:a@b.example><sip:c@d.example>",
+        "<sip:a@b.example>, <sip:c@d.example>",
+        '"Bob <sip:a@b.example>',
+        '"Bob" "Alice" <sip:a@b.example>',
+        "Bell, Alexander <sip:a@b.example>",
+        "B\u00f6b <sip:a@b.example>",
+        "sip:a@b.example?x=y",
+        "sip:a@b.example, sip:c@d.example",
+        "<sip:a@b.example>;tag=",
+        "<sip:a@b.example>;tag=1;tag=2",
+        "<sip:a@b.example>;",
+        "<sip:a@b.example>;;tag=1",
+        '<sip:a@b.example>;tag="1',
+        "<sip:a@b.example> tag=1",
+    ],
+)
+def test_malformed_addresses_are_refused(text: str) -> None:
+    """Unbalanced quotes and brackets, blanks inside, names that need quotes, repeated parameters."""
+    with pytest.raises(ValueError, match=r"malformed|repeated"):
+        NameAddr.parse(text)

@@ -1,0 +1,130 @@
+"""No pattern of the codec can run away, and no input takes long."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import time
+from re import _constants, _parser  # type: ignore[attr-defined]
+from typing import Any
+
+import pytest
+
+import imc_common.sip
+from imc_common.sip import Request, SipError, parse_message, validate_request
+from imc_common.sip.framing import Framer
+from imc_common.sip.limits import DEFAULT, Limits
+from tests.imc_common.sip.samples import message
+
+
+def patterns() -> dict[str, re.Pattern[str]]:
+    """Every compiled pattern that a module of the codec holds, also behind ``match`` and ``fullmatch``."""
+    found = {}
+    for info in pkgutil.iter_modules(imc_common.sip.__path__):
+        module = importlib.import_module(f"imc_common.sip.{info.name}")
+        for name, value in vars(module).items():
+            pattern = getattr(value, "__self__", value)
+            if isinstance(pattern, re.Pattern):
+                found[f"{info.name}.{name}"] = pattern
+    return found
+
+
+def backtracking(node: Any) -> list[Any]:
+    """The repeats of a parsed pattern that may give back what they took."""
+    found = []
+    for op, argument in node:
+        if op in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and argument[0] != argument[1]:
+            found.append(argument)
+        for part in argument if isinstance(argument, tuple | list) else [argument]:
+            for inner in part if isinstance(part, list) else [part]:
+                if isinstance(inner, _parser.SubPattern):
+                    found += backtracking(inner)
+    return found
+
+
+def test_the_walk_sees_a_repeat_that_gives_back() -> None:
+    """Wherever it hides: in groups, alternatives, other repeats."""
+    for text in ("a*", "(a+)", "(?:x|(?:y?z))", "(?:(?:a*)b)++", "(?=a*)"):
+        assert backtracking(_parser.parse(text)), text
+    assert not backtracking(_parser.parse("a*+(?:b++|c{2}[d]?+)*+"))
+
+
+@pytest.mark.parametrize("name", patterns())
+def test_every_repeat_is_possessive(name: str) -> None:
+    """So that a match costs time linear in the input, by construction."""
+    assert backtracking(_parser.parse(patterns()[name].pattern)) == []
+
+
+WIDE = Limits(message=10**6, head=10**6, header=10**6, headers=10**5, uri=10**6)
+
+NASTY = {
+    "quotes": '"' * 60_000,
+    "escaped quotes": '"' + '\\"' * 30_000,
+    "backslashes": '"' + "\\" * 60_000,
+    "semicolons": "<sip:a@b.example>" + ";" * 60_000,
+    "parameters": "<sip:a@b.example>" + ";a" * 30_000,
+    "brackets": "<" * 60_000,
+    "commas": "," * 60_000,
+    "percents": "sip:" + "%" * 60_000,
+    "escapes": "sip:" + "%41" * 20_000 + "!",
+    "dots": "sip:a@" + "a." * 30_000 + "-",
+    "colons": "sip:a@[" + ":" * 60_000,
+    "blanks": " " * 60_000 + "x",
+    "tokens": "a " * 30_000 + "<",
+    "users": "sip:" + "a" * 60_000,
+    "folds": "a\r\n " * 15_000,
+    "controls": '"\\\x01' * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("header", ["Via", "From", "To", "CSeq", "Contact", "Content-Type", "Call-ID", "X"])
+def test_no_header_value_takes_long(name: str, header: str) -> None:
+    """64 KB made to hurt: refused within 5 ms, and no value class takes longer when limits are lifted."""
+    data = message(**{header.replace("-", "_").lower(): NASTY[name]})
+    assert best_of_three(lambda: look(data)) < 0.005
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_no_value_takes_more_than_a_moment_per_kilobyte(name: str) -> None:
+    """Beyond the limits the cost still grows with the size only: five times 64 KB in 1.5 s."""
+
+    def read() -> None:
+        for header in ("via", "from", "to", "contact", "content_type"):
+            look(message(**{header: NASTY[name]}), WIDE)
+
+    assert best_of_three(read) < 1.5
+
+
+def look(data: bytes, limits: Limits = DEFAULT) -> None:
+    """Parses and validates; the codec's own error is fine."""
+    try:
+        request = parse_message(data, limits=limits)
+        assert isinstance(request, Request)
+        validate_request(request)
+    except SipError:
+        pass
+
+
+def best_of_three(action: Any) -> float:
+    """Seconds of CPU; the best of three, because the machine has others to serve."""
+    times = []
+    for _ in range(3):
+        before = time.thread_time()
+        action()
+        times.append(time.thread_time() - before)
+    return min(times)
+
+
+def test_a_slow_header_costs_time_linear_in_its_size() -> None:
+    """8 KB, one byte at a time: what was searched is not searched again."""
+    data = b"MESSAGE sip:a@b.example SIP/2.0\r\n" + b"X: y\r\n" * 1300
+
+    def feed() -> None:
+        framer = Framer()
+        for byte in data:
+            framer.receive(bytes((byte,)))
+            assert framer.next() is None
+
+    assert best_of_three(feed) < 0.5

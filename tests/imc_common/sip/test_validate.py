@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import pytest
+
+from imc_common.sip import (
+    Request,
+    Response,
+    SipError,
+    SipParseError,
+    parse_message,
+    validate_request,
+    validate_response,
+)
+from imc_common.sip.errors import SipError as Error
+from tests.imc_common.sip.samples import message
+
+
+def refusal(data: bytes) -> SipError:
+    """The error that parser or validator raises."""
+    try:
+        request = parse_message(data)
+    except SipParseError as error:
+        return error
+    assert isinstance(request, Request)
+    with pytest.raises(SipError) as caught:
+        validate_request(request)
+    return caught.value
+
+
+def accepted(data: bytes) -> Request:
+    """The request, which the validator takes."""
+    request = parse_message(data)
+    assert isinstance(request, Request)
+    validate_request(request)
+    return request
+
+
+@pytest.mark.parametrize("name", ["Via", "From", "To", "Call-ID", "CSeq"])
+def test_a_mandatory_header_that_is_missing_is_named(name: str) -> None:
+    """Section 8.1.1: 400, and the reason phrase says which."""
+    error = refusal(message(without=name))
+    assert (error.status, error.reason) == (400, f"Missing {name} header")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("From", ["<sip:a@b.example>;tag=1", "<sip:a@b.example>;tag=1"]),
+        ("To", ["<sip:a@b.example>", "<sip:a@b.example>"]),
+        ("Call-ID", ["a", "a"]),
+        ("CSeq", ["1 MESSAGE", "1 MESSAGE"]),
+        ("Max-Forwards", ["70", "70"]),
+        ("Content-Type", ["text/plain", "text/plain"]),
+        ("Expires", ["1", "1"]),
+    ],
+)
+def test_what_comes_only_once_must_not_come_twice(name: str, values: list[str]) -> None:
+    """Section 7.3.1, even where both say the same; in compact form as well."""
+    error = refusal(message(**{name.replace("-", "_").lower(): values}))
+    assert (error.status, error.reason) == (400, f"Repeated {name} header")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Via", "SIP/2.0/UDP"),
+        ("Via", "SIP/2.0/UDP a.example;;"),
+        ("Via", 'SIP/2.0/UDP a.example;x="y, SIP/2.0/UDP b.example'),
+        ("From", '"Bob <sip:a@b.example>;tag=1'),
+        ("To", "<sip:a@b.example"),
+        ("To", ""),
+        ("Call-ID", ""),
+        ("Call-ID", "a b"),
+        ("Call-ID", "\u00fc"),
+        ("CSeq", "1"),
+        ("CSeq", "-1 MESSAGE"),
+        ("Max-Forwards", "300"),
+        ("Max-Forwards", "-1"),
+        ("Max-Forwards", "+70"),
+        ("Expires", "soon"),
+        ("Expires", "99999999999"),
+        ("Content-Type", "text"),
+        ("Contact", "sip:a@b.example?x=y"),
+        ("Contact", "<sip:a@b.example>,"),
+    ],
+)
+def test_a_malformed_header_is_named(name: str, value: str) -> None:
+    """400, and the reason phrase says which; nothing of the value is repeated in it."""
+    error = refusal(message(**{name.replace("-", "_").lower(): value}))
+    assert (error.status, error.reason) == (400, f"Malformed {name} header")
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("MESSAGE sip:a@b.example SIP/3.0", 505),
+        ("MESSAGE tel:+15551234 SIP/2.0", 416),
+        ("MESSAGE sip:a@b.example?x=y SIP/2.0", 400),
+        ("MESSAGE <sip:a@b.example> SIP/2.0", 400),
+        ("MESSAGE  sip:a@b.example SIP/2.0", 400),
+        ("MESSAGE sip:a@b.example  SIP/2.0", 400),
+        ("MESSAGE sip:a@b.example SIP/2.0 ", 400),
+        ("MESSAGE sip:a@b.example;lr\tSIP/2.0", 400),
+        ("MESSAGE SIP/2.0", 400),
+        ("OPTIONS sip:a@b.example SIP/2.0", 400),
+        ("message sip:a@b.example SIP/2.0", 400),
+    ],
+)
+def test_a_bad_request_line_is_refused(line: str, status: int) -> None:
+    """Sections 7.1, 8.2.2.1, 21.5.6; methods have one case only, so ``message`` does not fit its CSeq."""
+    assert refusal(message(line=line)).status == status
+
+
+def test_a_body_needs_a_content_type_and_no_body_needs_none() -> None:
+    """Section 20.15."""
+    assert refusal(message(without="Content-Type")).reason == "Missing Content-Type header"
+    assert accepted(message(without="Content-Type", body=b"", content_length="0")).content_type is None
+
+
+def test_more_vias_than_hops_are_possible_are_refused() -> None:
+    """However they are spread over lines."""
+    vias = ["SIP/2.0/UDP a.example;branch=b, SIP/2.0/UDP b.example;branch=b"] * 36
+    error = refusal(message(via=vias))
+    assert (error.status, error.reason) == (513, "Too Many Via Values")
+
+
+def test_a_later_via_is_not_ours_to_judge() -> None:
+    """Only the topmost is ours; reading all of them tells about the rest."""
+    request = accepted(message(via=["SIP/2.0/UDP a.example;branch=b", "nonsense"]))
+    with pytest.raises(SipError, match="Via"):
+        request.vias  # noqa: B018
+
+
+def test_what_elements_of_rfc_2543_leave_out_is_not_missed() -> None:
+    """RFC 4475 section 3.4.1: no Max-Forwards, no tag, no branch."""
+    data = message(without="Max-Forwards", via="SIP/2.0/UDP a.example", **{"from": "sip:a@b.example"})
+    request = accepted(data)
+    assert (request.max_forwards, request.from_.tag, request.via.branch) == (None, None, None)
+
+
+def test_values_are_read_once() -> None:
+    """An accessor's value is kept; the class still knows its own documentation."""
+    request = accepted(message(expires="30", date="Sat, 13 Nov 2010 23:29:00 GMT", require=["a, b", "c,"]))
+    assert request.to is request.to
+    assert (request.expires, request.tokens("Require")) == (30, ["a", "b", "c"])
+    assert request.date is not None
+    assert "To" in str(Request.to.__doc__)
+
+
+def test_several_contacts_and_a_star_are_fine() -> None:
+    """They mean nothing to a MESSAGE."""
+    accepted(message(contact=["*", '"a, b" <sip:a@b.example>, sip:c@d.example']))
+
+
+def test_a_response_needs_what_it_is_matched_by() -> None:
+    """One that lacks it is dropped by the caller."""
+    response = parse_message(message(line="SIP/2.0 200 OK"))
+    assert isinstance(response, Response)
+    validate_response(response)
+    assert parse_message(response.to_bytes()) == response
+    for data in (message(line="SIP/2.0 200 OK", without="CSeq"), message(line="SIP/2.0 200 OK", cseq="x")):
+        bad = parse_message(data)
+        assert isinstance(bad, Response)
+        with pytest.raises(SipError):
+            validate_response(bad)
+
+
+def test_a_request_nobody_can_be_told_about_has_no_via_to_answer_to() -> None:
+    """A Via without a host; a malformed one with a host is enough."""
+    request = parse_message(message(via="nonsense"))
+    assert isinstance(request, Request)
+    with pytest.raises(SipError):
+        request.answer_via  # noqa: B018
+    request = parse_message(message(via="SIP/2.0/UDP a.example:5070;;"))
+    assert isinstance(request, Request)
+    assert (request.answer_via.host, request.answer_via.port) == ("a.example", 5070)
+
+
+def test_an_error_carries_the_headers_of_its_answer() -> None:
+    """``Allow`` to a 405, and so on."""
+    error = Error(405, "Method Not Allowed", [("Allow", "MESSAGE")])
+    assert str(error) == "405 Method Not Allowed"
+    assert error.headers == [("Allow", "MESSAGE")]
