@@ -30,7 +30,7 @@ class Readable(Protocol):
 
     async def read_group(
         self, streams: Sequence[str], start: Sequence[str], count: int, block_ms: int | None
-    ) -> list[tuple[str, list[Entry]]]: ...
+    ) -> list[tuple[str, list[Entry] | None]]: ...
 
 
 class Owner(Protocol):
@@ -117,8 +117,10 @@ class Consumer:
                 continue
             if shard not in owned:
                 self._next.pop(shard, None)  # should the lease come back, what was read now is pending
-            elif stream in found or start != NEW:
-                batches.append(self._batch(shard, start, found.get(stream, [])))
+            elif (entries := found.get(stream, [])) is None:
+                self._start_over_later(shard)
+            elif entries or start != NEW:
+                batches.append(self._batch(shard, start, entries))
         await self._drop_deleted(batches)
         return [batch for batch in batches if batch.entries]
 
@@ -177,6 +179,11 @@ class Consumer:
                     "pending entries were deleted by somebody else", stream=stream, entries=len(deleted)
                 )
                 await self._store.run([("XACK", stream, keys.GROUP, *deleted)])
+
+    def _start_over_later(self, shard: int) -> None:
+        """The shard's node in a cluster is away, and with it, perhaps, an answer that held entries."""
+        self._next[shard] = FROM_THE_START
+        self._held_back[shard] = asyncio.get_running_loop().time() + UNREACHABLE_SECONDS
 
     def _start_over(self) -> None:
         self._next = dict.fromkeys(self._next, FROM_THE_START)

@@ -129,9 +129,9 @@ class Ownership:
         beat = self._store.script("heartbeat", [self._processes], [self._process_id, self._ttl_ms])
         commands = [self._lease_command("take_lease", shard) for shard in held]
         living, *kept = await self._store.run([beat, *commands])
+        self._note(held, kept, started)
         if isinstance(living, ReplyError):
             raise StoreUnreachable(f"heartbeat: {living}")
-        self._note(held, kept, started)
         self._next_beat = started + self._lease_ttl / BEATS_PER_LEASE
         self._work_out_share([process.decode() for process in living])
 

@@ -36,10 +36,10 @@ class FakeStore:
 
     async def read_group(
         self, streams: Sequence[str], start: str | Sequence[str], count: int, block_ms: int | None
-    ) -> list[tuple[str, list[Entry]]]:
+    ) -> list[tuple[str, list[Entry] | None]]:
         starts = [start] * len(streams) if isinstance(start, str) else start
         until = asyncio.get_running_loop().time() + (block_ms or 0) / 1000
-        found: list[tuple[str, list[Entry]]] = []
+        found: list[tuple[str, list[Entry] | None]] = []
         while not found:
             for stream, after in zip(streams, starts, strict=True):
                 head = ("XREADGROUP", "GROUP", keys.GROUP, keys.CONSUMER, "COUNT", count)

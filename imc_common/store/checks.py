@@ -19,6 +19,7 @@ log = structlog.get_logger()
 LAYOUT = "1"
 """Version of the keys' layout; a process of another version would misread them."""
 
+Each = Callable[[Sequence[Command]], Awaitable[list[list[Any]]]]
 Run = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 
 
@@ -29,16 +30,16 @@ def check_version(hello: Hello) -> None:
         raise StoreRefused(f"Redis {version} is too old: 7.0 or later, or Valkey, is needed")
 
 
-async def check_policy(run: Run) -> None:
+async def check_policy(each: Each) -> None:
     """Redis must refuse writes when it is full: any other policy throws rooms away. Raises StoreRefused."""
-    (reply,) = await run([("CONFIG", "GET", "maxmemory-policy")])
-    if isinstance(reply, ReplyError):  # often forbidden to applications, and on managed servers
-        log.warning("cannot see Redis's maxmemory-policy; it has to be noeviction", reason=str(reply))
-    elif reply and (policy := reply[1].decode()) != "noeviction":
-        raise StoreRefused(
-            f"Redis's maxmemory-policy is {policy}: it would throw rooms and messages away when memory runs "
-            "short. Set it: redis-cli CONFIG SET maxmemory-policy noeviction"
-        )
+    for (reply,) in await each([("CONFIG", "GET", "maxmemory-policy")]):
+        if isinstance(reply, ReplyError):  # often forbidden to applications, and on managed servers
+            log.warning("cannot see Redis's maxmemory-policy; it has to be noeviction", reason=str(reply))
+        elif reply and (policy := reply[1].decode()) != "noeviction":
+            raise StoreRefused(
+                f"Redis's maxmemory-policy is {policy}: it would throw rooms and messages away when memory "
+                "runs short. Set it: redis-cli CONFIG SET maxmemory-policy noeviction"
+            )
 
 
 async def check_config(run: Run, hash_size: int) -> bytes:
@@ -65,12 +66,12 @@ async def check_config(run: Run, hash_size: int) -> bytes:
     return bytes.fromhex(secret)
 
 
-async def check_durability(run: Run, settings: Settings) -> None:
+async def check_durability(each: Each, settings: Settings) -> None:
     """Whether the server can give what `durability` asks for. Raises StoreRefused."""
     if settings.durability != "fsync":
         return
-    (reply,) = await run([("WAITAOF", 1, 0, 1)])
-    if isinstance(reply, ReplyError):
-        raise StoreRefused(
-            f"durability = fsync needs Redis 7.2 or Valkey, with appendonly yes; WAITAOF says: {reply}"
-        )
+    for (reply,) in await each([("WAITAOF", 1, 0, 1)]):
+        if isinstance(reply, ReplyError):
+            raise StoreRefused(
+                f"durability = fsync needs Redis 7.2 or Valkey, with appendonly yes; WAITAOF says: {reply}"
+            )

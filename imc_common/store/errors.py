@@ -39,3 +39,10 @@ class ReplyError(ResponseError):
     def transient(self) -> bool:
         """Whether the server is the cause, so that the same command may succeed later."""
         return self.code in TRANSIENT
+
+
+def reached(reply: object) -> int:
+    """How many disks or replicas WAITAOF (first this server's, then replicas') or WAIT speaks of."""
+    if isinstance(reply, list):
+        reply = reply[0]
+    return reply if isinstance(reply, int) else 0

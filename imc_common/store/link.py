@@ -55,6 +55,7 @@ class Link:
         self._pipe: Pipe | None = None
         self._why = "not connected"
         self._mending: asyncio.Task[None] | None = None
+        self._first_try: asyncio.Task[None] | None = None
         self._closed = False
         self._opened_at = 0.0
 
@@ -63,6 +64,13 @@ class Link:
         pipe, hello = await self._open_pipe()
         self._use(pipe)
         return hello
+
+    async def opened_or_mending(self) -> None:
+        """Returns after the first try to connect, which later ones follow in the background if it failed."""
+        if self._first_try is None:
+            self._first_try = asyncio.create_task(self._try_first())
+        if not self._first_try.done():
+            await asyncio.shield(self._first_try)
 
     async def run(
         self, commands: Sequence[Command], patience: float = REPLY_SECONDS, tail: Command | None = None
@@ -89,11 +97,19 @@ class Link:
     async def close(self) -> None:
         """End the connection, and the search for one."""
         self._closed = True
-        if self._mending is not None:
-            self._mending.cancel()
-            await asyncio.gather(self._mending, return_exceptions=True)
+        for task in (self._first_try, self._mending):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._pipe is not None:
             self._pipe.end("closed")
+
+    async def _try_first(self) -> None:
+        try:
+            await self.open()
+        except (StoreUnreachable, StoreRefused) as error:
+            self._why = str(error)
+            self._mending = asyncio.create_task(self._mend())
 
     async def _load(
         self,

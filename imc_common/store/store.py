@@ -11,8 +11,9 @@ from imc_common import keys
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.store import checks
+from imc_common.store.cluster import Cluster
 from imc_common.store.dial import Dialer
-from imc_common.store.errors import NotDurable, ReplyError, StoreUnreachable
+from imc_common.store.errors import NotDurable, ReplyError, StoreUnreachable, reached
 from imc_common.store.link import REPLY_SECONDS, Link, Pace
 from imc_common.store.pipe import Command
 from imc_common.store.url import parse_url
@@ -29,8 +30,10 @@ class Route(Protocol):
 
     async def run(self, commands: Sequence[Command], tail: Command | None = None) -> list[Any]: ...
 
+    async def each(self, commands: Sequence[Command]) -> list[list[Any]]: ...
+
     async def read_group(
-        self, keys: Sequence[str], starts: Sequence[str], count: int, block_ms: int | None
+        self, streams: Sequence[str], starts: Sequence[str], count: int, block_ms: int | None
     ) -> list[Any]: ...
 
     async def close(self) -> None: ...
@@ -54,13 +57,17 @@ class Store:
         target = parse_url(settings.db_url)
         scripts = Scripts()
         dialer = Dialer(target, f"imc-{os.getpid()}")
-        route = _Single(dialer, scripts, durable=settings.durability != "memory")
+        route: _Single | Cluster
+        if target.kind == "cluster":
+            route = Cluster(dialer, target.hosts, scripts, WAIT_MS / 1000)
+        else:
+            route = _Single(dialer, scripts, durable=settings.durability != "memory")
         store = cls(route, scripts, settings.durability)
         try:
             checks.check_version(await route.open())
             if check:
-                await checks.check_policy(store.run)
-                await checks.check_durability(store.run, settings)
+                await checks.check_policy(store.each)
+                await checks.check_durability(store.each, settings)
                 store.secret = await checks.check_config(store.run, settings.hash_size)
         except BaseException:
             await store.close()
@@ -83,29 +90,34 @@ class Store:
             return []
         if not durable or self._wait is None:
             return await self._route.run(commands)
-        replies = await self._route.run(commands, self._wait)
-        reached = replies.pop()
-        if isinstance(reached, list):
-            reached = reached[0]  # WAITAOF: this server's disk, then replicas'
-        if not isinstance(reached, int) or reached < 1:
-            raise NotDurable(f"written, but {self._wait[0]!s} says {reached!r}")
+        *replies, waited = await self._route.run(commands, self._wait)
+        if reached(waited) < 1:
+            raise NotDurable(f"written, but {self._wait[0]!s} says {waited!r}")
         return replies
+
+    async def each(self, commands: Sequence[Command]) -> list[list[Any]]:
+        """Run the commands, which have no keys, on every primary there is. Raises StoreUnreachable."""
+        return await self._route.each(commands)
 
     async def read_group(
         self, streams: Sequence[str], start: str | Sequence[str], count: int, block_ms: int | None
-    ) -> list[tuple[str, list[Entry]]]:
+    ) -> list[tuple[str, list[Entry] | None]]:
         """Read each stream as the consumer, at most `count` entries each, waiting at most `block_ms`.
 
         `start` is one for all or one each: ``>`` for new entries, an id for pending ones after it (these
-        never wait). Streams without entries are left out. Raises StoreUnreachable: then entries may have
-        become pending that nobody saw. Raises ReplyError, as NOGROUP.
+        never wait). Streams without entries are left out. Raises StoreUnreachable, or has None for
+        a stream's entries: then some may have become pending that nobody saw. Raises ReplyError, as NOGROUP.
         """
         if not streams:
             await asyncio.sleep((block_ms or 0) / 1000)
             return []
         starts = [start] * len(streams) if isinstance(start, str) else start
         reply = await self._route.read_group(streams, starts, count, block_ms)
-        return [(key.decode(), [(i, f) for i, f in entries]) for key, entries in reply if entries]
+        return [
+            (key.decode(), None if entries is None else [(i, f) for i, f in entries])
+            for key, entries in reply
+            if entries != []
+        ]
 
     async def close(self) -> None:
         """Close all connections; what is in the air fails with StoreUnreachable."""
@@ -133,6 +145,9 @@ class _Single:
         if tail is None or self._durable is None:
             return await self._main.run(commands)
         return await self._durable.run(commands, REPLY_SECONDS + WAIT_MS / 1000, tail)
+
+    async def each(self, commands: Sequence[Command]) -> list[list[Any]]:
+        return [await self._main.run(commands)]
 
     async def read_group(
         self, streams: Sequence[str], starts: Sequence[str], count: int, block_ms: int | None

@@ -1,0 +1,179 @@
+"""The store on three primaries and three replicas: slots move, a primary dies."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_common import keys
+from imc_common.settings import Settings
+from imc_common.store import ReplyError, Store, StoreUnreachable
+from imc_common.store.slots import slot_of
+from tests.chaos.plant import Cluster, redis_cli, wait_until
+from tests.servers import program
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+SHARDS = range(16)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    program("redis-server")
+    with tempfile.TemporaryDirectory() as folder:
+        cluster = Cluster(Path(folder))
+        cluster.start()
+        yield cluster
+        cluster.stop()
+
+
+@pytest.fixture
+async def store(cluster: Cluster) -> AsyncIterator[Store]:
+    store = await Store.connect(Settings(db_url=cluster.url, durability="replicas"))
+    yield store
+    await store.close()
+
+
+async def accept_all(store: Store, call_id: str) -> list[Any]:
+    """One request into each shard, answered only when a replica has it."""
+    return await store.run(
+        [
+            store.script(
+                "accept",
+                [keys.seen(shard, call_id), keys.requests(shard)],
+                [60_000, 0, "type", "message", "call_id", call_id],
+            )
+            for shard in SHARDS
+        ],
+        durable=True,
+    )
+
+
+async def accept_until_safe(store: Store, call_id: str) -> None:
+    """Repeats as a client does, until every shard has it."""
+    for _ in range(600):
+        try:
+            replies = await accept_all(store, call_id)
+            if all(reply in {b"accepted", b"duplicate"} for reply in replies):
+                return
+        except StoreUnreachable:
+            pass
+        await asyncio.sleep(0.05)
+    pytest.fail(f"{call_id} was never accepted: {replies}")
+
+
+async def call_ids(store: Store) -> dict[int, list[bytes]]:
+    streams = await store.run([("XRANGE", keys.requests(shard), "-", "+") for shard in SHARDS])
+    return {shard: [fields[3] for _, fields in stream] for shard, stream in zip(SHARDS, streams, strict=True)}
+
+
+async def clear(store: Store) -> None:
+    await store.run([("DEL", keys.requests(shard)) for shard in SHARDS])
+
+
+async def test_a_pipeline_over_all_nodes_keeps_its_order(store: Store) -> None:
+    """Replies come in the order of the commands, whichever nodes they ran on."""
+    commands = [("SET", f"{{{n % 16}}}:{n}", n) for n in range(200)]
+    assert await store.run(commands) == [b"OK"] * 200
+    replies = await store.run([("GET", f"{{{n % 16}}}:{n}") for n in range(200)])
+    assert replies == [str(n).encode() for n in range(200)]
+    assert await store.run([("PING",)]) == [b"PONG"]
+    assert len(await store.each([("DBSIZE",)])) == 3
+
+
+async def test_streams_of_several_nodes_are_read_at_once(store: Store) -> None:
+    """New entries of all shards, pending ones of some, within block_ms."""
+    await clear(store)
+    streams = [keys.requests(shard) for shard in SHARDS]
+    await store.run([store.script("start_shard", [s, s.replace(":in", ":out")], []) for s in streams])
+    reading = asyncio.create_task(store.read_group(streams, ">", 10, 2000))
+    await asyncio.sleep(0.05)
+    await store.run([("XADD", streams[3], "1-1", "a", "b")])
+    assert await reading == [(streams[3], [(b"1-1", [b"a", b"b"])])]
+    pending = await store.read_group(streams, ["0"] * 16, 10, 2000)
+    assert pending == [(streams[3], [(b"1-1", [b"a", b"b"])])]
+
+
+async def test_scripts_run_on_every_node_after_a_flush(store: Store, cluster: Cluster) -> None:
+    """NOSCRIPT is mended node by node."""
+    for port in cluster.primaries():
+        redis_cli(port, "SCRIPT", "FLUSH")
+    await clear(store)
+    await store.run([("DEL", keys.seen(shard, "flush")) for shard in SHARDS])
+    assert await accept_all(store, "flush") == [b"accepted"] * 16
+
+
+async def test_slots_move_while_messages_flow(store: Store, cluster: Cluster) -> None:
+    """MOVED, ASK and TRYAGAIN are followed; every request is there once, in order."""
+    await clear(store)
+    done = asyncio.Event()
+    sent: list[str] = []
+
+    async def flow() -> None:
+        while not done.is_set():
+            sent.append(f"move-{len(sent)}")
+            await accept_until_safe(store, sent[-1])
+            await asyncio.sleep(0.01)
+
+    flowing = asyncio.create_task(flow())
+    await asyncio.to_thread(move_slots, cluster)
+    done.set()
+    await flowing
+    assert len(sent) > 20
+    assert set(map(tuple, (await call_ids(store)).values())) == {tuple(name.encode() for name in sent)}
+
+
+def move_slots(cluster: Cluster) -> None:
+    """Each shard's slot goes to the next primary, key by key, with time to meet it half-way."""
+    ports = sorted(cluster.primaries())
+    ids = {port: redis_cli(port, "CLUSTER", "MYID") for port in ports}
+    for shard in SHARDS:
+        slot = str(slot_of(("GET", keys.requests(shard))))
+        owner = next(p for p in ports if not redis_cli(p, "GET", keys.requests(shard)).startswith("MOVED"))
+        target = ports[(ports.index(owner) + 1) % len(ports)]
+        redis_cli(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[owner])
+        redis_cli(owner, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        while names := redis_cli(owner, "CLUSTER", "GETKEYSINSLOT", slot, "20").split():
+            redis_cli(owner, "MIGRATE", "127.0.0.1", str(target), "", "0", "5000", "KEYS", *names)
+        for port in (target, owner, *ports):
+            redis_cli(port, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
+
+async def test_a_primary_dies_and_nothing_accepted_is_lost(store: Store, cluster: Cluster) -> None:
+    """Shards on other nodes go on at once; the dead one's when its replica has taken over."""
+    await clear(store)
+    before = [f"before-{n}" for n in range(20)]
+    for name in before:
+        await accept_until_safe(store, name)
+    victim = cluster.primaries()[0]
+    cluster.servers[victim].end()
+    replies = await accept_some(store, "during")
+    assert {type(reply) for reply in replies} == {bytes, ReplyError}
+    assert all(reply.transient for reply in replies if isinstance(reply, ReplyError))
+    await asyncio.to_thread(wait_until, lambda: len(cluster.primaries()) == 3, "a failover")
+    cluster.servers[victim].start()  # as a replica, without which nothing is safe there
+    await accept_until_safe(store, "after")
+    for name in before:
+        await accept_until_safe(store, name)  # a client's late repetition: known
+    expected = tuple(name.encode() for name in [*before, "after"])
+    found = await call_ids(store)
+    assert {tuple(c for c in ids if c != b"during") for ids in found.values()} == {expected}
+
+
+async def accept_some(store: Store, call_id: str) -> list[Any]:
+    while True:
+        try:
+            return await accept_all(store, call_id)
+        except StoreUnreachable:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_cluster_that_is_away_is_told() -> None:
+    """No seed answers: StoreUnreachable names them."""
+    with pytest.raises(StoreUnreachable, match="no node of the cluster"):
+        await Store.connect(Settings(db_url="redis+cluster://127.0.0.1:1,127.0.0.1:2"))
