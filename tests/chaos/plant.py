@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SENTINEL_NAME = "imc"
+ROOT = Path(__file__).parents[2]
 START_SECONDS = 20.0
 
 
@@ -233,6 +234,7 @@ class Plant:
         self.redis = redis
         self.edge_ports = [free_port(socket.SOCK_DGRAM) for _ in range(edges)]
         self._env = {
+            "PYTHONPATH": str(ROOT),
             "IMC_DB_URL": redis.url,
             "IMC_OUTBOUND_PROXY": f"sip:127.0.0.1:{proxy_port};transport=udp",
             "IMC_DURABILITY": "replicas" if redis.replicas else "memory",
@@ -250,6 +252,14 @@ class Plant:
         self.redis.start()
         for process in self.edges + self.workers:
             process.start()
+        for process in self.edges + self.workers:
+            wait_until(lambda process=process: self._serves(process), f"{process.name} that serves")  # type: ignore[misc]
+
+    @staticmethod
+    def _serves(process: Process) -> bool:
+        if not process.alive:
+            raise RuntimeError(f"{process.name} ended:\n{process.log()}")
+        return "edge listens" in process.log() or "worker serves" in process.log()
 
     def stop(self) -> None:
         for process in self.edges + self.workers:

@@ -55,8 +55,7 @@ class Population(asyncio.DatagramProtocol):
         return population
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport: asyncio.DatagramTransport = transport  # type: ignore[assignment] # a datagram endpoint's
         self._port = transport.get_extra_info("sockname")[1]
 
     def close(self) -> None:
