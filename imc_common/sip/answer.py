@@ -9,6 +9,8 @@ from imc_common.sip.message import Request
 from imc_common.sip.status import reason_of
 from imc_common.sip.tokens import split_commas
 
+_COPIED = ("From", "To", "Call-ID", "CSeq")
+
 
 def build_response(
     request: Request,
@@ -29,15 +31,15 @@ def build_response(
     lines = [f"SIP/2.0 {status} {reason_of(status) if reason is None else reason}"]
     vias = request.headers.get_all("Via")
     if source is not None:
-        vias = [*_mark_source(request, vias[0], source), *vias[1:]]
+        vias[:1] = _mark_source(request, vias[0], source)
     lines += [f"Via: {via}" for via in vias]
-    for name in ("From", "To", "Call-ID", "CSeq"):
-        value = request.headers.get(name)
-        if value is None:
-            continue
-        if name == "To" and to_tag is not None and status != 100 and not _has_tag(request):
-            value = f"{value};tag={to_tag}"
-        lines.append(f"{name}: {value}")
+    found = request.headers.first
+    for name in _COPIED:
+        value = found.get(name)
+        if value is not None:
+            lines.append(f"{name}: {value}")
+            if name == "To" and to_tag is not None and status != 100 and not _has_tag(request):
+                lines[-1] += f";tag={to_tag}"
     if status == 100 and "Timestamp" in request.headers:
         lines.append(f"Timestamp: {request.headers.get('Timestamp')}")
     for name, value in headers:
@@ -49,6 +51,13 @@ def build_response(
 def _mark_source(request: Request, line: str, source: tuple[str, int]) -> list[str]:
     try:
         top = request.via
+        if (
+            ("rport", None) in top.params
+            and line.count("rport") == 1
+            and not ("received" in line or "," in line)
+        ):
+            # The usual case, without taking the value apart and putting it together again.
+            return [f"{line.replace('rport', f'rport={source[1]}')};received={source[0]}"]
         marked = top.seen_from(*source)
         if marked is top:
             return [line]

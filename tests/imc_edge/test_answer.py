@@ -41,7 +41,7 @@ async def answered(
         (
             "192.0.2.1:5062;rport;branch=z9hG4bK1",
             SOURCE,
-            "192.0.2.1:5062;branch=z9hG4bK1;received=192.0.2.1;rport=40000",
+            "192.0.2.1:5062;rport=40000;branch=z9hG4bK1;received=192.0.2.1",
         ),
         (
             "192.0.2.1:5062;maddr=192.0.2.9;branch=z9hG4bK1",
@@ -75,7 +75,7 @@ async def test_an_ipv6_source_is_told_without_brackets() -> None:
     assert to == ("2001:db8::1", 40000)
     assert (
         response.headers.get("Via")
-        == "SIP/2.0/UDP a.example;branch=z9hG4bK1;received=2001:db8::1;rport=40000"
+        == "SIP/2.0/UDP a.example;rport=40000;branch=z9hG4bK1;received=2001:db8::1"
     )
 
 
