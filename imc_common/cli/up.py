@@ -50,8 +50,10 @@ def up(
             url = loaded.settings.db_url
             if loaded.sources["db_url"] == DEFAULT:
                 url = stack.enter_context(embedded_valkey(loaded.settings.data_dir))
-            place = Place(loaded, url, edges, workers)
-            status = asyncio.run(place.run(demo or once, once))
+            demo = demo or once
+            quiet = demo and loaded.sources["log_level"] == DEFAULT  # the conversation is what is to be seen
+            place = Place(loaded, url, edges, workers, "warning" if quiet else loaded.settings.log_level)
+            status = asyncio.run(place.run(demo, once))
         except ImcError as error:
             typer.echo(f"imc up: {error}", err=True)
             status = 1
@@ -61,29 +63,18 @@ def up(
 class Place:
     """All processes of ``imc up`` but the server, from their start to their end."""
 
-    def __init__(self, loaded: Loaded, url: str, edges: int, workers: int) -> None:
+    def __init__(self, loaded: Loaded, url: str, edges: int, workers: int, log_level: str) -> None:
         self._url = url
         self._drain = loaded.settings.drain_timeout + BEYOND_DRAIN
         self._listen = [_moved(loaded.settings.listen, number) for number in range(edges)]
-        self._supervisor = Supervisor(
-            [
-                Child(
-                    f"edge {number}",
-                    argv("imc_edge", loaded),
-                    environment(loaded, os.environ, db_url=url, listen=listen),
-                )
-                for number, listen in enumerate(self._listen, 1)
-            ]
-            + [
-                Child(
-                    f"worker {number}",
-                    argv("imc_worker", loaded),
-                    environment(loaded, os.environ, db_url=url),
-                )
-                for number in range(1, workers + 1)
-            ],
-            lambda line: typer.echo(line, err=True),
-        )
+
+        def child(name: str, module: str, **values: object) -> Child:
+            env = environment(loaded, os.environ, db_url=url, log_level=log_level, **values)
+            return Child(name, argv(module, loaded), env)
+
+        children = [child(f"edge {n}", "imc_edge", listen=listen) for n, listen in enumerate(self._listen, 1)]
+        children += [child(f"worker {n}", "imc_worker") for n in range(1, workers + 1)]
+        self._supervisor = Supervisor(children, lambda line: typer.echo(line, err=True))
         self._stop = asyncio.Event()
 
     async def run(self, demo: bool, once: bool) -> int:

@@ -94,6 +94,7 @@ class Terminal:
     def __init__(self, *args: str) -> None:
         self.master, slave = pty.openpty()
         self.raw = ""
+        self._waited = 0
         self.process = subprocess.Popen(
             [*IMC, *args],
             stdin=slave,
@@ -110,10 +111,14 @@ class Terminal:
     def wait_for(self, pattern: str, seconds: float = 20) -> None:
         """Wait until the pattern is in what was written since the last wait, escape sequences left out."""
         until = time.monotonic() + seconds
-        while (match := re.search(pattern, _ESCAPES.sub("", self.raw), re.DOTALL)) is None:
-            assert time.monotonic() < until, f"{pattern!r} did not come: {self.raw!r}"
+        while True:
+            text = _ESCAPES.sub("", self.raw)
+            match = re.compile(pattern, re.DOTALL).search(text, self._waited)
+            if match is not None:
+                self._waited = match.end()
+                return
+            assert time.monotonic() < until, f"{pattern!r} did not come: {text[self._waited :]!r}"
             self._read()
-        self.raw = self.raw[self.raw.rfind(match[0].split()[-1]) :] if match[0].split() else self.raw
 
     def _read(self) -> None:
         if not select.select([self.master], [], [], 0.1)[0]:

@@ -68,13 +68,18 @@ class Service:
         for process in self.edges + self.workers:
             process.start()
         for port, process in zip(self.ports, self.edges, strict=True):
-            wait_until(lambda port=port: options(port) == 200, f"an edge that serves:\n{process.log()}")  # type: ignore[misc]
+            try:
+                wait_until(lambda port=port: options(port) == 200, "an edge that serves")  # type: ignore[misc]
+            except TimeoutError as error:
+                raise AssertionError(f"{error}; its log:\n{process.log()}") from error
 
     def stop(self) -> None:
         """End everything with SIGTERM; every process must end well."""
         for process in self.edges + self.workers:
             process.send(signal.SIGTERM)
-        statuses = {process.name: process.wait() for process in self.edges + self.workers}
+        statuses = {
+            process.name: process.child.wait(45) for process in self.edges + self.workers if process.child
+        }
         self.redis.close()
         assert set(statuses.values()) <= {0}, statuses
 

@@ -38,7 +38,7 @@ async def test_a_conversation_at_the_terminal(open_user: OpenUser, room: str, ch
     alice = await open_user("alice")
     await alice.say(room, "#create")
     await alice.expect(notice("You have made"))
-    chat.wait_for("bob> ")
+    chat.wait_for("bob>")
     chat.type("#join\r")
     chat.wait_for(r"\*\*\* bob@127\.0\.0\.1:\d+ has joined")
     await alice.expect(notice("has joined"))
@@ -59,7 +59,7 @@ async def test_a_line_that_is_refused_is_told(open_user: OpenUser, imc: Service)
     terminal = Terminal(
         *("chat", "sip:bob@127.0.0.1:0", "--room", "sip:x@example.org", "--via", f"127.0.0.1:{imc.ports[0]}")
     )
-    terminal.wait_for("bob> ")
+    terminal.wait_for("bob>")
     terminal.type("x" * 9000 + "\r")
     terminal.wait_for("not sent: 413 ")
     terminal.type("\x03")
@@ -68,7 +68,7 @@ async def test_a_line_that_is_refused_is_told(open_user: OpenUser, imc: Service)
 
 async def test_notices_are_coloured(chat: Terminal) -> None:
     """A notice stands out from what members write."""
-    chat.wait_for("bob> ")
+    chat.wait_for("bob>")
     chat.type("#dance\r")
     chat.wait_for("#dance is not a command")
     assert "\x1b[0;36m" in chat.raw or "36m*** " in chat.raw

@@ -1,0 +1,35 @@
+"""`make run` as on a machine that has only Python and make: a new environment, from the lock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from imc_common.cli.conversation import CONVERSATION
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_make_run_once_in_a_new_environment(tmp_path: Path) -> None:
+    """Installs what is locked, plays the conversation, ends with status 0."""
+    if os.environ.get("IMC_REQUIRE_TOOLS") != "1":
+        pytest.skip("installs from the package index; run with IMC_REQUIRE_TOOLS=1")
+    args = f"--once --listen udp:127.0.0.1:0 --data-dir {tmp_path / 'var'}"
+    done = subprocess.run(
+        ["make", "run", f"VENV={tmp_path / 'venv'}", f"ARGS={args}"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("COV", "IMC_"))},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.count(" -> chat-000 ") == len(CONVERSATION)
+    assert "The conversation went as it should." in done.stdout
