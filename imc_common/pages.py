@@ -7,7 +7,7 @@ from collections.abc import Sequence
 MAX_MESSAGE = 1300
 """RFC 3428 §8: a MESSAGE outside of a session must not be longer where congestion is not controlled."""
 
-HEADERS = 500
+HEADERS = 520
 """Bytes kept free for the start line and headers of a delivery: with addresses of 60 characters they take
 about 450. Where longer ones take more, the delivery goes over TCP, as for any large message."""
 

@@ -106,9 +106,13 @@ def _message(event: Event, settings: Settings) -> Text:
     charset = _prefix_charset(content_type)
     if charset is None:
         return Text(content_type, body)
-    user, host = split(event.actor)
-    prefix = settings.sender_prefix.format(user=user, host=host).encode(charset, "replace")
-    return Text(content_type, prefix + body)
+    return Text(content_type, _prefix(settings.sender_prefix, event.actor, charset) + body)
+
+
+@lru_cache(maxsize=2048)
+def _prefix(template: str, actor: str, charset: str) -> bytes:
+    user, host = split(actor)
+    return template.format(user=user, host=host).encode(charset, "replace")
 
 
 @lru_cache(maxsize=256)

@@ -21,9 +21,6 @@ MOST_BYTES: Final = 65_000
 _NOT_HERE: Final = {errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 """The network device, or the kernel, cannot do it at all."""
 
-PADDING: Final = 32
-"""Requests are filled up with white space to a multiple of so many bytes, so that many have one length."""
-
 
 class Segmentation:
     """Whether a socket can do it, and how."""
