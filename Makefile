@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format lock clean
+.PHONY: help run test fuzz format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
+
+fuzz: $(VENV)/test.stamp ## bends SIP messages until the codec breaks (ARGS="--seconds 600")
+	$(BIN)/python -m tests.fuzz_codec $(ARGS)
 
 format: $(VENV)/test.stamp ## writes the sources in the one format
 	$(BIN)/ruff format .

@@ -30,7 +30,7 @@ def build_response(
     """
     lines = [f"SIP/2.0 {status} {reason_of(status) if reason is None else reason}"]
     vias = request.headers.get_all("Via")
-    if source is not None:
+    if source is not None and vias:
         vias[:1] = _mark_source(request, vias[0], source)
     lines += [f"Via: {via}" for via in vias]
     found = request.headers.first
@@ -45,7 +45,7 @@ def build_response(
     for name, value in headers:
         lines.append(f"{name}: {value}")
     lines.append("Content-Length: 0\r\n\r\n")
-    return "\r\n".join(lines).encode(errors="surrogateescape")
+    return "\r\n".join(lines).encode()
 
 
 def _mark_source(request: Request, line: str, source: tuple[str, int]) -> list[str]:

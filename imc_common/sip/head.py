@@ -15,7 +15,7 @@ _TOKEN = re.compile(TOKEN).fullmatch
 _CONTROLS = bytes(sorted({*range(32), 127} - {0x09}))
 # What other programs take for the end of a line, though it is none in SIP: a way to smuggle headers.
 _LINE_BREAKERS = re.compile("[\x80-\x9f\u2028\u2029]").search
-_BLANKED = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), " ")
+_BLANKED = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xDC80, 0xDD00)), " ")
 _BLANKS = (" ", "\t")
 
 Fault = tuple[int, str]
@@ -91,7 +91,7 @@ def _longest(headers: Headers) -> int:
 
 
 def _decode(data: bytes) -> tuple[list[str], Fault | None]:
-    """The lines, made harmless where it has a fault: control characters become blanks."""
+    """The lines; where there is a fault, control characters and what is no UTF-8 become blanks."""
     fault: Fault | None = None
     try:
         text = data.decode()
