@@ -65,6 +65,12 @@ def _buries(shard: Shard) -> tuple[list[str], list[Any]]:
     return [IN, keys.dead(SHARD)], [shard.put("message", ALICE), "why", 1]
 
 
+def _retries(shard: Shard) -> tuple[list[str], list[Any]]:
+    shard.run("bury", *_buries(shard))
+    [(letter, _)] = shard.redis.xrange(keys.dead(SHARD))
+    return [keys.dead(SHARD), IN], [decoded(letter)]
+
+
 def _settles(complete: int) -> Callable[[Shard], tuple[list[str], list[Any]]]:
     def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
         event = decoded(shard.redis.xadd(OUT, {"event": "invited", "room": ROOM, "from": ALICE, "to": BOB}))
@@ -136,6 +142,7 @@ ROOM_CASES = {
 CASES = ROOM_CASES | {
     "accept of a request": Case("accept", _accepts),
     "bury": Case("bury", _buries),
+    "retry": Case("retry_dead", _retries),
     "settle one of many": Case("settle", _settles(0)),
     "settle the last": Case("settle", _settles(1)),
     "settle delivered": Case("settle_delivered", _settles_delivered),

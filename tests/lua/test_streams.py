@@ -79,6 +79,18 @@ def test_bury_once(shard: Shard) -> None:
     assert len(entries(shard, DEAD)) == 1
 
 
+def test_retry_puts_the_entry_back_as_it_was(shard: Shard) -> None:
+    """Its own fields, without what was written about its end; a second run finds nothing."""
+    entry_id = shard.put("refused", ALICE, reason="its own")
+    (before,) = entries(shard, IN)
+    shard.run("bury", [IN, DEAD], [entry_id, "why", 1])
+    [(letter, _)] = shard.redis.xrange(DEAD)
+    assert shard.run("retry_dead", [DEAD, IN], [letter]) == "done"
+    assert entries(shard, IN) == [before]
+    assert entries(shard, DEAD) == []
+    assert shard.run("retry_dead", [DEAD, IN], [letter]) == "gone"
+
+
 def test_settle_remembers_who_answered(shard: Shard) -> None:
     """A half-delivered event stays, with the recipients that are done, for a while."""
     entry_id = event(shard, BOB, CAROL)
