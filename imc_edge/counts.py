@@ -14,7 +14,6 @@ class DeliveryCounts:
             "Deliveries that have ended, by outcome: 200 for any 2xx, a SIP status, or a word of ours.",
             "outcome",
         )
-        self.sent = metrics.counter("imc_delivery_requests", "MESSAGE requests sent, first transmissions.")
         self.retransmitted = metrics.counter("imc_delivery_retransmissions", "Retransmissions by Timer E.")
         self.stray = metrics.counter(
             "imc_stray_responses", "Responses that cannot be read or belong to no transaction."

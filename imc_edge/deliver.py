@@ -100,6 +100,7 @@ class Deliver:
         self.load = Load()
         self.queue_limit = settings.recipient_queue
         self.slow_limit = 20 * settings.max_in_flight
+        self._most_transactions = 6 * settings.max_in_flight
         self.unreachable_ttl = settings.unreachable_ttl
         self._store = store
         self._consumer = consumer
@@ -234,9 +235,16 @@ class Deliver:
         self._without_breath = 0
         await asyncio.sleep(0)
         # an Event would have to be looked after with every single delivery
-        while self.load.quick >= self._settings.max_in_flight:  # noqa: ASYNC110
+        while self._is_full():  # noqa: ASYNC110
             await asyncio.sleep(FULL_SECONDS)
         self._wheel.advance()
+
+    def _is_full(self) -> bool:
+        """Enough to do for those that answer, or more silent ones than memory should be spent on."""
+        return (
+            self.load.quick >= self._settings.max_in_flight
+            or len(self._transactions) >= self._most_transactions
+        )
 
     def _parts(self, event: Event) -> list[Part]:
         headers = [*event.data.headers, *self._headers]

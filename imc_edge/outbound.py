@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from imc_common.errors import ImcError
 from imc_common.event import Event
@@ -42,8 +41,7 @@ class UnsendableError(ImcError):
     """A recipient's address, a header or a type that no SIP message may carry; says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """What is the same for every recipient of one MESSAGE of an event.
 
     `token` is the event's share of branch, Call-ID and tag; `sender` runs from after the Call-ID to the

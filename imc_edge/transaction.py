@@ -141,7 +141,6 @@ class ClientTransactions:
         transaction = Transaction(self, key, hop, data, user)
         self._by_key[key] = transaction
         wheel.add(transaction, E_TICKS[0])
-        self._counts.sent.value += 1
         self._send(hop, data, transaction.transport_error)
 
     def receive(self, data: bytes) -> None:
