@@ -1,0 +1,368 @@
+"""A whole edge process on a real Redis: what it accepts, what it survives, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import redis
+
+from imc_common import keys
+from imc_common.settings import Endpoint
+from imc_edge.transports.tls import TlsFiles
+from tests.imc_edge.conftest import make_certificate
+from tests.imc_edge.process import EdgeProcess, User, edge_process, eventually, fresh
+from tests.servers import Server, running
+
+pytestmark = pytest.mark.integration
+
+AOF = ("--maxmemory-policy", "noeviction", "--appendonly", "yes", "--appendfsync", "always")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A Redis of this test's own that keeps its data."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with running("redis-server", folder, *AOF) as started:
+        yield started
+
+
+@pytest.fixture
+def db(server: Server) -> Iterator[redis.Redis]:
+    """A client that looks into it."""
+    client = redis.Redis(unix_socket_path=server.socket)
+    yield client
+    client.close()
+
+
+def entries(db: redis.Redis) -> int:
+    """How many requests wait in all shards."""
+    return sum(int(db.xlen(keys.requests(shard))) for shard in range(16))
+
+
+def ask_on(stream: socket.socket, data: bytes) -> bytes:
+    """The first bytes of the answer on a connection."""
+    stream.settimeout(5)
+    stream.sendall(data)
+    return stream.recv(65536)
+
+
+def test_a_message_over_each_transport_and_family_is_in_redis_when_it_is_answered(
+    server: Server, db: redis.Redis, tmp_path: Path, tls_files: TlsFiles
+) -> None:
+    """The first rule, on real sockets."""
+    listen = "udp:127.0.0.1:0,udp:[::1]:0,tcp:127.0.0.1:0,tcp:[::1]:0,tls:127.0.0.1:0,tls:[::1]:0"
+    tls = {"tls_certificate": tls_files.certificate, "tls_private_key": tls_files.private_key}
+    with edge_process(tmp_path, server.url, listen=listen, **tls) as edge:
+        for number, at in enumerate(edge.endpoints(), 1):
+            data = fresh()
+            if at.transport == "udp":
+                with User(at) as user:
+                    assert user.ask(data).status == 202
+            else:
+                with socket.create_connection((at.host, at.port)) as plain:
+                    if at.transport == "tls":
+                        context = ssl.create_default_context(cafile=str(tls_files.ca))
+                        with context.wrap_socket(plain, server_hostname="localhost") as secure:
+                            assert ask_on(secure, data).startswith(b"SIP/2.0 202")
+                    else:
+                        assert ask_on(plain, data).startswith(b"SIP/2.0 202")
+            assert entries(db) == number
+
+
+def test_row_1_a_retransmission_at_another_edge_after_the_first_was_killed_is_the_same_request(
+    server: Server, db: redis.Redis, tmp_path: Path
+) -> None:
+    """Rule 5: same answer, To tag included, one entry."""
+    data = fresh()
+    with edge_process(tmp_path, server.url) as first:
+        with User(first.endpoints()[0]) as user:
+            to = user.ask(data).headers.get("To")
+        first.end(signal.SIGKILL)
+    with edge_process(tmp_path, server.url) as second, User(second.endpoints()[0]) as user:
+        answer = user.ask(data)
+        assert (answer.status, answer.headers.get("To")) == (202, to)
+        assert entries(db) == 1
+
+
+def test_row_7_while_redis_is_gone_requests_get_503_and_soon_after_its_return_202(
+    server: Server, db: redis.Redis, tmp_path: Path
+) -> None:
+    """Recovery takes at most 5 s, and what was answered 202 is there."""
+    with edge_process(tmp_path, server.url) as edge, User(edge.endpoints()[0]) as user:
+        assert user.ask(fresh()).status == 202
+        server.kill()
+        assert user.ask(fresh()).status == 503
+        eventually(lambda: user.status(fresh("OPTIONS")) == 503)
+        server.start()
+        started = time.monotonic()
+        eventually(lambda: user.status(fresh()) == 202, 5.0)
+        eventually(lambda: user.status(fresh("OPTIONS")) == 200, 5.0)
+        assert time.monotonic() - started < 7
+        assert entries(db) >= 2
+
+
+def test_row_14_a_full_redis_gets_no_request_in_and_says_so(
+    server: Server, db: redis.Redis, tmp_path: Path
+) -> None:
+    """503 while memory is short, 202 when it is not."""
+    with edge_process(tmp_path, server.url) as edge, User(edge.endpoints()[0]) as user:
+        assert user.ask(fresh()).status == 202
+        db.config_set("maxmemory", "1mb")
+        answer = user.ask(fresh())
+        assert answer.status == 503
+        assert answer.headers.get("Retry-After")
+        db.config_set("maxmemory", "0")
+        assert user.ask(fresh()).status == 202
+
+
+def test_past_the_backlog_requests_and_options_get_503(
+    server: Server, db: redis.Redis, tmp_path: Path
+) -> None:
+    """`max_backlog`, per shard."""
+    with edge_process(tmp_path, server.url, max_backlog=2) as edge, User(edge.endpoints()[0]) as user:
+        assert [user.ask(fresh()).status for _ in range(3)] == [202, 202, 503]
+        eventually(lambda: user.status(fresh("OPTIONS")) == 503)
+        for shard in range(16):
+            db.delete(keys.requests(shard))
+        assert user.ask(fresh()).status == 202
+
+
+def in_flight_to_nobody(db: redis.Redis, edge: EdgeProcess) -> socket.socket:
+    """Have the edge deliver something to a socket that never answers; returns the socket when it came."""
+    nobody = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    nobody.bind(("127.0.0.1", 0))
+    nobody.settimeout(10)
+    to = f"bob@127.0.0.1:{nobody.getsockname()[1]}"
+    eventually(lambda: db.exists(keys.lease(0, "edge")) == 1)
+    fields = {"event": "help", "room": "a@b", "to": to, "from": "a@b", "call_id": "x", "at": "0", "data": b""}
+    db.xadd(keys.events(0), fields)  # type: ignore[arg-type]
+    nobody.recv(65536)
+    assert edge.child.poll() is None
+    return nobody
+
+
+def test_sigterm_sends_requests_elsewhere_and_finishes_what_is_in_flight(
+    server: Server, db: redis.Redis, tmp_path: Path
+) -> None:
+    """OPTIONS 503 first; leases given back; exit status 0 within `drain_timeout`."""
+    with edge_process(tmp_path, server.url, drain_timeout=3) as edge, User(edge.endpoints()[0]) as user:
+        with in_flight_to_nobody(db, edge):
+            edge.child.send_signal(signal.SIGTERM)
+            eventually(lambda: user.status(fresh("OPTIONS")) == 503)
+            answer = user.ask(fresh())
+            assert answer.status == 503
+            assert answer.headers.get("Retry-After")
+            started = time.monotonic()
+            assert edge.child.wait(10) == 0
+            assert time.monotonic() - started < 6
+        assert not [shard for shard in range(16) if db.exists(keys.lease(shard, "edge"))]
+        assert db.zcard(keys.EDGES) == 0
+
+
+def test_an_edge_with_nothing_in_flight_ends_at_once(server: Server, tmp_path: Path) -> None:
+    """A deploy waits for nobody."""
+    with edge_process(tmp_path, server.url) as edge:
+        edge.endpoints()
+        started = time.monotonic()
+        assert edge.end() == 0
+        assert time.monotonic() - started < 3
+
+
+def test_a_second_sigterm_ends_the_process_at_once(server: Server, db: redis.Redis, tmp_path: Path) -> None:
+    """Exit status 1: something was left."""
+    with edge_process(tmp_path, server.url) as edge:
+        edge.endpoints()
+        with in_flight_to_nobody(db, edge):
+            edge.child.send_signal(signal.SIGTERM)
+            eventually(lambda: bool(edge.lines("edge drains")))
+            assert edge.end() == 1
+
+
+def test_sighup_reads_certificates_again(server: Server, tmp_path: Path) -> None:
+    """Without a restart, and a bad file changes nothing."""
+    old, new = make_certificate(tmp_path, "old"), make_certificate(tmp_path, "new")
+    assert old.certificate is not None
+    assert old.private_key is not None
+    assert new.certificate is not None
+    assert new.private_key is not None
+    live = tmp_path / "live.pem"
+    live.write_bytes(old.certificate.read_bytes() + old.private_key.read_bytes())
+    with edge_process(tmp_path, server.url, listen="tls:127.0.0.1:0", tls_certificate=live) as edge:
+        at = edge.endpoints()[0][1:]
+        assert ssl.get_server_certificate(at) in old.certificate.read_text()
+        live.write_bytes(new.certificate.read_bytes() + new.private_key.read_bytes())
+        edge.child.send_signal(signal.SIGHUP)
+        eventually(lambda: ssl.get_server_certificate(at) in new.certificate.read_text())  # type: ignore[union-attr]
+        live.write_bytes(b"rubbish")
+        edge.child.send_signal(signal.SIGHUP)
+        eventually(lambda: bool(edge.lines("certificates stay as they were")))
+        assert ssl.get_server_certificate(at) in new.certificate.read_text()
+
+
+def test_processes_may_share_a_port(server: Server, db: redis.Redis, tmp_path: Path) -> None:
+    """`share_ports`: the kernel gives each source to one of them."""
+    with edge_process(tmp_path, server.url, share_ports=True) as one:
+        at = one.endpoints()[0]
+        with edge_process(tmp_path, server.url, share_ports=True, listen=str(at)) as two:
+            two.endpoints()
+            for _ in range(20):
+                with User(at) as user:
+                    assert user.ask(fresh()).status == 202
+    assert entries(db) == 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "said"),
+    [
+        ({"max_backlog": "many"}, 2, "max_backlog"),
+        ({"listen": "tls:127.0.0.1:0"}, 1, "tls_certificate"),
+        ({"listen": "udp:192.0.2.1:5060"}, 1, "udp:192.0.2.1:5060"),
+        ({"tls_ca": "/no/such/file"}, 1, "/no/such/file"),
+    ],
+)
+def test_what_cannot_work_ends_at_once_and_says_why(
+    server: Server, tmp_path: Path, settings: dict[str, str], status: int, said: str
+) -> None:
+    """A wrong setting never starts a process."""
+    with edge_process(tmp_path, server.url, **settings) as edge:
+        assert edge.child.wait(10) == status
+        assert said in edge._log.read_text()
+
+
+def test_an_edge_waits_for_redis_and_can_be_stopped_meanwhile(tmp_path: Path) -> None:
+    """At a cold start nobody comes first."""
+    with edge_process(tmp_path, f"unix://{tmp_path}/none") as edge:
+        eventually(lambda: bool(edge.lines("redis is out of reach")))
+        assert edge.end() == 0
+
+
+def memory_kb(edge: EdgeProcess) -> int:
+    """Resident memory."""
+    status = Path(f"/proc/{edge.child.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def test_row_31_junk_gets_no_reply_and_harms_nobody(server: Server, tmp_path: Path) -> None:
+    """Unparseable datagrams, among them half a SIP message, from a source that might be spoofed."""
+    junk = [
+        b"\xff" * 1000,
+        fresh()[:60],
+        b"OPTIONS\r\n\r\n" * 50,
+        fresh().replace(b"Via", b"X-Via"),
+        b"\0" * 65000,
+    ]
+    with edge_process(tmp_path, server.url) as edge:
+        at = edge.endpoints()[0]
+        with User(at) as attacker, User(at) as user:
+            for _ in range(200):
+                for data in junk:
+                    attacker.send(data)
+            before = memory_kb(edge)
+            for _ in range(600):
+                for data in junk:
+                    attacker.send(data)
+            eventually(lambda: user.status(fresh()) == 202)  # the flood may have filled the kernel's buffer
+            attacker._socket.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                attacker.answer()
+            assert memory_kb(edge) < before + 20_000
+
+
+def occupied(at: Endpoint, count: int, data: bytes) -> list[socket.socket]:
+    """So many connections that sent this and fell silent."""
+    peers = []
+    for _ in range(count):
+        peer = socket.create_connection(at[1:])
+        peer.sendall(data)
+        peers.append(peer)
+    return peers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"MESSAGE sip:a@b SIP/2.0\r\nVia: ", id="slow header"),
+        pytest.param(fresh().replace(b"Length: 5", b"Length: 4000000000"), id="a body of 4 GB"),
+        pytest.param(fresh().replace(b"Length: 5", b"Length: 8000"), id="slow body"),
+    ],
+)
+def test_row_28_slow_peers_are_closed_in_12_seconds_and_hold_up_nobody(
+    server: Server, tmp_path: Path, sent: bytes
+) -> None:
+    """1,000 connections; memory stays flat."""
+    listen = "udp:127.0.0.1:0,tcp:127.0.0.1:0"
+    with edge_process(tmp_path, server.url, listen=listen, max_connections_per_peer=1000) as edge:
+        udp, tcp = edge.endpoints()
+        before = memory_kb(edge)
+        peers = occupied(tcp, 1000, sent)
+        with User(udp) as user:
+            assert user.ask(fresh()).status == 202
+        assert memory_kb(edge) < before + 30_000
+        deadline = time.monotonic() + 12
+        for peer in peers:
+            peer.settimeout(max(0.1, deadline - time.monotonic()))
+            with suppress(ConnectionError):
+                while peer.recv(65536):
+                    pass
+            peer.close()
+        assert time.monotonic() < deadline + 1
+
+
+def test_row_30_connections_of_one_address_are_capped_and_others_served(
+    server: Server, tmp_path: Path
+) -> None:
+    """1,000 connects from one address."""
+    with edge_process(tmp_path, server.url, listen="tcp:127.0.0.1:0") as edge:
+        at = edge.endpoints()[0]
+        peers = occupied(at, 1000, b"")
+        with socket.create_connection(at[1:], source_address=("127.0.0.3", 0)) as other:
+            assert ask_on(other, fresh()).startswith(b"SIP/2.0 202")
+        open_files = len(list(Path(f"/proc/{edge.child.pid}/fd").iterdir()))
+        assert open_files < 64 + 40
+        for peer in peers:
+            peer.close()
+
+
+def test_row_32_plain_text_on_the_tls_port_is_closed_within_5_seconds(
+    server: Server, tmp_path: Path, tls_files: TlsFiles
+) -> None:
+    """And a handshake that stalls."""
+    tls = {"tls_certificate": tls_files.certificate, "tls_private_key": tls_files.private_key}
+    with edge_process(tmp_path, server.url, listen="tls:127.0.0.1:0", **tls) as edge:
+        at = edge.endpoints()[0]
+        started = time.monotonic()
+        for peer in occupied(at, 1, fresh()) + occupied(at, 1, b"\x16\x03\x01"):
+            peer.settimeout(7)
+            with suppress(ConnectionError):
+                peer.recv(65536)
+            peer.close()
+        assert time.monotonic() - started < 6.5
+
+
+def test_a_burst_from_many_users_is_accepted_whole(server: Server, db: redis.Redis, tmp_path: Path) -> None:
+    """Group commit under load loses and doubles nothing."""
+    with edge_process(tmp_path, server.url) as edge:
+        at = edge.endpoints()[0]
+        statuses: list[int | None] = []
+
+        def talk() -> None:
+            with User(at) as user:
+                statuses.extend(user.status(fresh()) for _ in range(50))
+
+        threads = [threading.Thread(target=talk) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert statuses == [202] * 400
+        assert entries(db) == 400
