@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from secrets import token_hex
 
 from imc_common.settings.values import Credential
-from imc_common.sip.digest import ALGORITHMS, Challenge, authorization
+from imc_common.sip.auth import Challenge
+from imc_common.sip.digest import ALGORITHMS, authorization
 from imc_common.sip.message import Response
 
 HEADERS = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}

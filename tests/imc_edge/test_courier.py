@@ -8,7 +8,8 @@ import pytest
 
 from imc_common.request import RequestData
 from imc_common.settings import Settings
-from imc_common.sip.digest import digest, digest_response, parse_digest
+from imc_common.sip.auth import parse_digest
+from imc_common.sip.digest import digest, digest_response
 from imc_edge.flow import Hop
 from imc_edge.resolver import Destination, ResolveError, Resolver
 from imc_edge.targets import Targets, Weighted
