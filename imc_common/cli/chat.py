@@ -18,9 +18,9 @@ from imc_common.cli.endpoint import endpoint
 from imc_common.cli.terminal import shown
 from imc_common.cli.user_agent import Incoming, UserAgent
 from imc_common.errors import ImcError
+from imc_common.sip.uri import Uri
 
 NOTICE = "*** "
-TYPES_SHOWN = ("text/",)
 Say = Callable[[StyleAndTextTuples], None]
 
 
@@ -42,6 +42,7 @@ def chat(
 ) -> None:
     """Be a user of a room: each line is sent as a MESSAGE, what comes is shown. #help lists the commands."""
     try:
+        room = _room(room)
         if script is None and sys.stdin.isatty():
             failures = asyncio.run(_talk(user, room, endpoint(via)))
         else:
@@ -51,6 +52,17 @@ def chat(
         typer.echo(f"imc chat: {error}", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(1 if failures else 0)
+
+
+def _room(text: str) -> str:
+    """The room's URI; the scheme may be left out. Raises ImcError."""
+    uri = text if ":" in text.partition("@")[0] else f"sip:{text}"
+    try:
+        if Uri.parse(uri).user is not None:
+            return uri
+    except ValueError:
+        pass
+    raise ImcError(f"{text!r} is no room: give it as sip:ROOM@DOMAIN")
 
 
 class Conversation:
@@ -65,13 +77,12 @@ class Conversation:
     def receive(self, incoming: Incoming) -> None:
         """Show a MESSAGE that came."""
         self.heard.set()
-        if not incoming.content_type.startswith(TYPES_SHOWN):
-            text = f"[{incoming.content_type}, {len(incoming.text)} characters]"
-            self._say([("class:notice", shown(f"{incoming.name} {text}".strip()))])
-        elif incoming.text.startswith(NOTICE):
-            self._say([("class:notice", shown(incoming.text))])
-        else:
-            self._say([("class:message", shown(incoming.text))])
+        sort = incoming.content_type.partition(";")[0].strip().lower()
+        text = incoming.text
+        if sort != "text/plain":  # which alone has the sender in front of its text
+            text = text if sort.startswith("text/") else f"[{sort}, {len(text)} characters]"
+            text = f"{incoming.name}: {text}"
+        self._say([("class:notice" if text.startswith(NOTICE) else "class:message", shown(text))])
 
     async def send(self, agent: UserAgent, line: str) -> None:
         """Send a line; only a failure is worth a word."""

@@ -19,11 +19,13 @@ _CURSOR_QUESTION = b"\x1b[6n"
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>()][A-Z0-9]?)")
 
 
-def run(*args: str, seconds: float = 60, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `imc` to its end, standard input closed."""
+def run(
+    *args: str, seconds: float = 60, cwd: Path | None = None, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `imc` to its end, with this text on standard input."""
     return subprocess.run(
         [*IMC, *args],
-        stdin=subprocess.DEVNULL,
+        input=text,
         capture_output=True,
         text=True,
         timeout=seconds,

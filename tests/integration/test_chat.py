@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.command import IMC, Terminal, run
+from tests.integration.command import Terminal, run
 from tests.integration.conftest import OpenUser
 from tests.integration.service import Service
 from tests.integration.sip_user import notice
@@ -48,22 +47,21 @@ async def test_a_conversation_at_the_terminal(open_user: OpenUser, room: str, ch
     await alice.expect(r"<bob@127\.0\.0\.1:\d+>: Grüße von Bob!")
     await alice.say(room, "\x1b[2Jhello \x1b]0;owned\x07 Bob")
     chat.wait_for(re.escape("\\x1b[2Jhello \\x1b]0;owned\\x07 Bob"))
-    await alice.say(room, b"<b>hi</b>\x00", content_type="application/im-iscomposing+xml")
-    chat.wait_for(r"\[application/im-iscomposing\+xml, 10 characters\]")
+    await alice.say(room, b"<b>hi</b>", content_type="text/html")
+    chat.wait_for(r"alice.*: <b>hi</b>")
+    await alice.say(room, b"--b\r\n--b--", content_type="multipart/mixed;boundary=b")
+    chat.wait_for(r"alice.*: \[multipart/mixed, 10 characters\].*bob>")
     chat.type("\x04")
     assert chat.end() == 0
 
 
-async def test_a_line_that_is_refused_is_told(open_user: OpenUser, imc: Service) -> None:
-    """A status other than 2xx is shown, and counts for the exit status."""
-    terminal = Terminal(
-        *("chat", "sip:bob@127.0.0.1:0", "--room", "sip:x@example.org", "--via", f"127.0.0.1:{imc.ports[0]}")
-    )
-    terminal.wait_for("bob>")
-    terminal.type("x" * 9000 + "\r")
-    terminal.wait_for("not sent: 413 ")
-    terminal.type("\x03")
-    assert terminal.end() == 1
+def test_a_line_that_is_refused_is_told(imc: Service, room: str) -> None:
+    """A status other than 2xx is shown, the lines after it are sent, and the exit status is 1."""
+    command = ["chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
+    done = run(*command, "--wait", "1", text="x" * 9000 + "\n#create\n")
+    assert done.returncode == 1
+    assert "not sent: 413 " in done.stdout
+    assert "You have made" in done.stdout
 
 
 async def test_notices_are_coloured(chat: Terminal) -> None:
@@ -94,15 +92,18 @@ async def test_a_script_sends_its_lines_and_prints_what_comes(
 
 def test_lines_on_standard_input_are_a_script(imc: Service, room: str) -> None:
     """So it can stand in a pipe."""
-    command = [
-        *("chat", "sip:bob@127.0.0.1:0", "--room", room),
-        *("--via", f"127.0.0.1:{imc.ports[0]}", "--wait", "1"),
-    ]
-    done = subprocess.run(
-        [*IMC, *command], input="#create\n", capture_output=True, text=True, timeout=30, check=False
-    )
+    command = ["chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
+    done = run(*command, "--wait", "1", text="#create\n")
     assert done.returncode == 0, done.stderr
     assert "You have made" in done.stdout
+
+
+@pytest.mark.parametrize("room", ["chat-000", "sip:example.org", "tel:123", "a b@example.org"])
+def test_a_room_that_is_none(room: str) -> None:
+    """Said before anything is sent."""
+    done = run("chat", "sip:bob@127.0.0.1:0", "--room", room)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"imc chat: {room!r} is no room")
 
 
 def test_an_address_that_is_not_ours() -> None:
