@@ -1,0 +1,222 @@
+"""Real edge processes that deliver from a real Redis: killed, stopped, drained in the middle of an event."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from imc_common import keys
+from imc_common.keys import shard_of
+from imc_common.request import RequestData
+from imc_common.sip.message import Request
+from imc_common.sip.parse import parse_message
+from tests.servers import KINDS, Server, running
+
+pytestmark = pytest.mark.integration
+
+LEASE = 1.0
+ROOM = "chat-000@example.org"
+SHARD = shard_of(ROOM, 4)
+SAME = ("Call-ID", "CSeq", "From", "To")
+"""Headers by which a repeat is recognised."""
+
+
+class User:
+    """A SIP user on a UDP port: keeps what comes, answers when told."""
+
+    def __init__(self, name: str) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.address = f"{name}@127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def receive(self, seconds: float = 10.0) -> tuple[Request, tuple[str, int]] | None:
+        """The next request and its source; None if none comes."""
+        self.socket.settimeout(seconds)
+        try:
+            data, source = self.socket.recvfrom(65535)
+        except TimeoutError:
+            return None
+        request = parse_message(data)
+        assert isinstance(request, Request)
+        return request, source
+
+    def answer(self, got: tuple[Request, tuple[str, int]] | None, status: int = 200) -> Request:
+        """Answer what was received; the request."""
+        assert got is not None
+        request, source = got
+        lines = [f"SIP/2.0 {status} Whatever"]
+        lines += [f"{name}: {request.headers.get(name)}" for name in ("Via", "To", "From", "Call-ID", "CSeq")]
+        self.socket.sendto(("\r\n".join([*lines, "Content-Length: 0"]) + "\r\n\r\n").encode(), source)
+        return request
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Plant:
+    """A Redis with events for two users, and edges on it."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.server = server
+        self.redis = redis.Redis(unix_socket_path=server.socket)
+        self.log = folder / "edges.log"
+        self.edges: list[subprocess.Popen[bytes]] = []
+        self.bob, self.carol = User("bob"), User("carol")
+
+    def start(self) -> subprocess.Popen[bytes]:
+        env = {
+            **os.environ,
+            "IMC_DB_URL": self.server.url,
+            "IMC_LEASE_TTL": str(LEASE),
+            "IMC_LISTEN": "udp:127.0.0.1:0",
+        }
+        with self.log.open("ab") as log:
+            edge = subprocess.Popen([sys.executable, "-m", "imc_edge"], env=env, stdout=log, stderr=log)
+        self.edges.append(edge)
+        return edge
+
+    def event(self, *to: User, text: str = "hello") -> str:
+        """A message to these users; the entry's id."""
+        data = RequestData("text/html", text.encode()).pack()
+        fields = {"event": "message", "room": ROOM, "to": " ".join(user.address for user in to)}
+        fields |= {"from": "alice@example.org", "call_id": "abc", "at": int(time.time() * 1000), "data": data}
+        entry_id: bytes = self.redis.xadd(keys.events(SHARD), fields)  # type: ignore[arg-type, assignment]
+        return entry_id.decode()
+
+    def left(self) -> int:
+        """Events that are not settled."""
+        return int(self.redis.xlen(keys.events(SHARD)))  # type: ignore[arg-type]
+
+    def until(self, true: Callable[[], bool], seconds: float = 10.0) -> float:
+        """Wait; the seconds that took."""
+        started = time.monotonic()
+        while not true():
+            assert time.monotonic() - started < seconds, self.log.read_text()[-3000:]
+            time.sleep(0.01)
+        return time.monotonic() - started
+
+    def end(self) -> None:
+        for edge in self.edges:
+            if edge.poll() is None:
+                edge.send_signal(signal.SIGCONT)
+                edge.kill()
+            edge.wait()
+        for user in (self.bob, self.carol):
+            user.close()
+        self.redis.close()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(request.param, Path(folder), "--maxmemory-policy", "noeviction") as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def plant(server: Server, tmp_path: Path) -> Iterator[Plant]:
+    plant = Plant(server, tmp_path)
+    plant.redis.flushall()
+    yield plant
+    plant.end()
+
+
+def same(one: Request, other: Request) -> bool:
+    """Whether both are the same MESSAGE to whoever receives them."""
+    return all(one.headers.get(name) == other.headers.get(name) for name in SAME)
+
+
+def test_an_event_is_delivered_settled_and_gone(plant: Plant) -> None:
+    """Event, MESSAGE, 200, settled: nothing of it is left in Redis."""
+    plant.start()
+    plant.event(plant.bob, plant.carol)
+    plant.bob.answer(plant.bob.receive())
+    plant.carol.answer(plant.carol.receive())
+    plant.until(lambda: plant.left() == 0)
+    assert plant.redis.xpending(keys.events(SHARD), keys.GROUP)["pending"] == 0  # type: ignore[index]
+    assert not plant.redis.keys("imc:*:settled:*")
+
+
+def test_after_a_kill_only_those_get_it_again_that_had_not_answered(plant: Plant) -> None:
+    """Recorded soon (200 ms, on a machine with nothing else to do); the repeat has the Call-ID, CSeq and From
+    tag of the first one."""
+    first = plant.start()
+    entry_id = plant.event(plant.bob, plant.carol)
+    plant.bob.answer(plant.bob.receive())
+    settled = keys.settled(SHARD, entry_id)
+    assert plant.until(lambda: bool(plant.redis.sismember(settled, plant.bob.address))) < 2
+    original = plant.carol.receive()
+    assert original is not None
+    first.kill()
+    plant.start()
+    repeat = plant.carol.receive(15)
+    while repeat is not None and repeat[1] == original[1]:  # a retransmission of the first edge
+        repeat = plant.carol.receive(15)
+    assert same(plant.carol.answer(repeat, 482), original[0])
+    plant.until(lambda: plant.left() == 0)
+    assert plant.bob.receive(0.3) is None
+    assert plant.redis.xlen(keys.undelivered(SHARD)) == 0  # the 482 counts as delivered
+    assert not plant.redis.exists(settled)
+
+
+def test_a_stopped_and_woken_edge_sends_nothing_of_a_shard_it_lost(plant: Plant) -> None:
+    """The queue behind the message in flight is the next owner's."""
+    first = plant.start()
+    plant.event(plant.bob, text="1")
+    plant.event(plant.bob, text="2")
+    got = plant.bob.receive()
+    assert got is not None
+    old = got[1]
+    first.send_signal(signal.SIGSTOP)
+    plant.start()
+    bodies = []
+    for _ in range(2):
+        got = plant.bob.receive(15)
+        while got is not None and got[1] == old:
+            got = plant.bob.receive(15)
+        bodies.append(plant.bob.answer(got).body)
+    assert bodies == [b"1", b"2"]
+    first.send_signal(signal.SIGCONT)
+    got = plant.bob.receive(1.5)
+    assert got is None, got
+    assert plant.left() == 0
+
+
+def test_sigterm_finishes_what_is_in_flight_and_ends(plant: Plant) -> None:
+    """The answer comes a second after the signal; the process ends well, and soon."""
+    edge = plant.start()
+    plant.event(plant.bob)
+    got = plant.bob.receive()
+    edge.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert edge.poll() is None
+    plant.bob.answer(got)
+    assert edge.wait(15) == 0
+    assert plant.left() == 0
+
+
+def test_order_is_kept_when_shards_move(plant: Plant) -> None:
+    """An edge joins while one recipient's messages flow: no gap, no repeat, in order."""
+    plant.start()
+    for number in range(30):
+        plant.event(plant.bob, text=str(number))
+    bodies = []
+    for number in range(30):
+        if number == 5:
+            plant.start()
+        bodies.append(plant.bob.answer(plant.bob.receive()).body)
+        time.sleep(0.1)
+    assert bodies == [str(number).encode() for number in range(30)]
+    plant.until(lambda: plant.left() == 0)
