@@ -16,6 +16,8 @@ CONSUMER = "owner"
 WORKERS = "imc:workers"
 EDGES = "imc:edges"
 CONFIG = "imc:config"
+RESHARD_TO = "reshard_to"
+"""Field of CONFIG: the `hash_size` of a re-sharding that was begun and is not finished."""
 
 
 def shard_of(room: str, hash_size: int) -> int:

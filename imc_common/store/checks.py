@@ -66,6 +66,16 @@ async def check_config(run: Run, hash_size: int) -> bytes:
     return bytes.fromhex(secret)
 
 
+async def check_layout_at_rest(run: Run) -> None:
+    """While rooms are between two layouts, nobody serves them. Raises StoreRefused."""
+    (target,) = await run([("HGET", keys.CONFIG, keys.RESHARD_TO)])
+    if target and not isinstance(target, ReplyError):
+        raise StoreRefused(
+            "re-sharding was begun and not finished: run "
+            f"`imc reshard --hash-size {target.decode()}` to its end first"
+        )
+
+
 async def check_durability(each: Each, settings: Settings) -> None:
     """Whether the server can give what `durability` asks for. Raises StoreRefused."""
     if settings.durability != "fsync":

@@ -68,6 +68,7 @@ class Store:
             if check:
                 await checks.check_policy(store.each)
                 await checks.check_durability(store.each, settings)
+                await checks.check_layout_at_rest(store.run)
                 store.secret = await checks.check_config(store.run, settings.hash_size)
         except BaseException:
             await store.close()

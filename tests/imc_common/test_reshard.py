@@ -1,0 +1,174 @@
+"""``imc reshard`` on a real Redis: nothing is lost, wherever it is killed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_common import keys
+from imc_common.keys import Keys, shard_of
+from imc_common.migration.load import load
+from imc_common.migration.rows import Room
+from imc_common.reshard import Census, ReshardError, Resharding
+from imc_common.settings import Settings
+from imc_common.store import Store, StoreRefused, StoreUnreachable
+from tests.servers import Server
+
+pytestmark = pytest.mark.integration
+
+ROOMS = [
+    Room(
+        f"room{number}@example.org",
+        private=number % 3 == 0,
+        members={
+            f"u{number}@example.org": "owner",
+            "bob@example.org": "member",
+            "eve@example.org": "invited",
+        },
+    )
+    for number in range(60)
+]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A real Redis."""
+    running = Server("redis-server", tmp_path)
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+async def store(server: Server) -> AsyncIterator[Store]:
+    """A store with sixty rooms in 16 shards."""
+    settings = Settings(db_url=server.url)
+    store = await Store.connect(settings)
+    await load(store, settings, ROOMS, 1700000000000)
+    yield store
+    await store.close()
+
+
+async def no_sleep(_seconds: float) -> None:
+    """The wait for retransmissions is over at once."""
+
+
+def resharding(store: Any, target: int) -> Resharding:
+    return Resharding(store, Settings(), target, sleep=no_sleep)
+
+
+async def everything(store: Store, hash_size: int) -> dict[str, Any]:
+    """Rooms with members and index sets, as they are found where ``hash_size`` says they are."""
+    table = Keys()
+    found = {}
+    for room in ROOMS:
+        shard = shard_of(room.address, hash_size)
+        owner, bob = room.owner, "bob@example.org"
+        found[room.address] = await store.run(
+            [
+                ("HGETALL", table.room(shard, room.address)),
+                ("HGETALL", table.members(shard, room.address)),
+                ("ZSCORE", table.rooms(shard), room.address),
+                ("SISMEMBER", keys.owned_rooms(shard, owner), room.address),
+                ("SISMEMBER", keys.private_rooms(shard, bob), room.address),
+                ("SISMEMBER", keys.private_rooms(shard, "eve@example.org"), room.address),
+            ]
+        )
+    return found
+
+
+@pytest.mark.parametrize("target", [0, 2, 6])
+async def test_every_room_is_found_in_its_new_shard(store: Store, target: int) -> None:
+    """With its members, its privacy and the sets it stands in; nothing is left where it was."""
+    before = await everything(store, 4)
+    assert await resharding(store, target).run() == Census(60, 180)
+    assert await everything(store, target) == before
+    found, _ = await store.run([("KEYS", "imc_members:*"), ("HGETALL", keys.CONFIG)])
+    assert len(found) == 60
+
+
+@pytest.mark.parametrize("commands", [2, 90, *range(110, 330, 11)])
+async def test_a_run_that_was_killed_is_started_again(store: Store, commands: int) -> None:
+    """Wherever it ended: the second run leaves the same as one that was never killed."""
+    before = await everything(store, 4)
+    with pytest.raises(StoreUnreachable):
+        await resharding(Killed(store, commands), 6).run()
+    await resharding(store, 6).run()
+    assert await everything(store, 6) == before
+
+
+class Killed:
+    """A store that goes away after so many pipelines, the last one done by half."""
+
+    def __init__(self, store: Store, pipelines: int) -> None:
+        self._store = store
+        self._left = pipelines
+
+    async def run(self, commands: list[Any]) -> list[Any]:
+        self._left -= 1
+        if self._left:
+            return await self._store.run(commands)
+        await self._store.run(commands[: len(commands) // 2])
+        raise StoreUnreachable("killed")
+
+
+async def test_nobody_starts_between_two_layouts(store: Store, server: Server) -> None:
+    """Until the run is finished, a process refuses and says what to do; and no other target is taken."""
+    with pytest.raises(StoreUnreachable):
+        await resharding(Killed(store, 150), 6).run()
+    with pytest.raises(StoreRefused, match="imc reshard --hash-size 6"):
+        await Store.connect(Settings(db_url=server.url))
+    with pytest.raises(ReshardError, match="to hash_size 6 was begun"):
+        await resharding(store, 5).run()
+
+
+async def test_running_processes_are_told_to_stop(store: Store) -> None:
+    """A heartbeat that is fresh by Redis's clock, which alone counts."""
+    await store.run([store.script("heartbeat", [keys.EDGES], ["edge-1", 3000])])
+    with pytest.raises(ReshardError, match="edge-1 is in imc:edges"):
+        await resharding(store, 6).run()
+
+
+@pytest.mark.parametrize("stream", [keys.requests, keys.events, keys.dead])
+async def test_streams_must_be_empty(store: Store, stream: Any) -> None:
+    """What waits in a stream would wait in the wrong shard for ever."""
+    await store.run([("XADD", stream(7), "*", "type", "message")])
+    with pytest.raises(ReshardError, match=r"\{7\}.* holds 1 entries"):
+        await resharding(store, 6).run()
+
+
+async def test_the_same_size_is_refused(store: Store) -> None:
+    """There is nothing to do."""
+    with pytest.raises(ReshardError, match="hash_size is 4 already"):
+        await resharding(store, 4).run()
+
+
+async def test_an_empty_redis_is_refused(server: Server) -> None:
+    """Nothing was ever started on it: it is probably the wrong one."""
+    store = await Store.connect(Settings(db_url=server.url), check=False)
+    with pytest.raises(ReshardError, match="no process of imc ever started"):
+        await resharding(store, 4).run()
+    await store.close()
+
+
+async def test_records_of_failures_go_with_their_rooms(store: Store) -> None:
+    """They are looked for in the room's shard."""
+    room = ROOMS[0].address
+    await store.run([("XADD", keys.undelivered(shard_of(room, 4)), "*", "room", room, "status", "404")])
+    await resharding(store, 6).run()
+    [records] = await store.run([("XRANGE", keys.undelivered(shard_of(room, 6)), "-", "+")])
+    assert [fields for _, fields in records] == [[b"room", room.encode(), b"status", b"404"]]
+
+
+async def test_a_room_that_vanished_is_noticed(store: Store) -> None:
+    """Then the layout is not switched over."""
+    lost = ROOMS[0].address
+    with pytest.raises(StoreUnreachable):
+        await resharding(Killed(store, 150), 6).run()
+    for shard in range(64):
+        await store.run([("ZREM", Keys().rooms(shard), lost)])
+    with pytest.raises(ReshardError, match="nothing was switched over"):
+        await resharding(store, 6).run()
