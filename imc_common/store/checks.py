@@ -11,7 +11,7 @@ import structlog
 from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store.dial import Hello
-from imc_common.store.errors import ReplyError, StoreRefused
+from imc_common.store.errors import ReplyError, StoreRefused, StoreUnreachable
 from imc_common.store.pipe import Command
 
 log = structlog.get_logger()
@@ -45,16 +45,18 @@ async def check_policy(each: Each) -> None:
 async def check_config(run: Run, hash_size: int) -> bytes:
     """The first start writes down `hash_size`, layout and a secret; every later one must agree with it.
 
-    Gives the secret. Raises StoreRefused.
+    Gives the secret. Raises StoreRefused; StoreUnreachable while Redis takes no writes.
     """
     first = {"hash_size": str(hash_size), "layout": LAYOUT, "secret": secrets.token_hex(32)}
-    commands: list[Command] = [("HSETNX", keys.CONFIG, name, value) for name, value in first.items()]
-    commands.append(("HMGET", keys.CONFIG, *first))
-    replies = await run(commands)
-    for reply in replies:
-        if isinstance(reply, ReplyError):
-            raise StoreRefused(f"cannot use {keys.CONFIG}: {reply}")
-    there, layout, secret = (value.decode() for value in replies[-1])
+    reading: Command = ("HMGET", keys.CONFIG, *first)
+    (found,) = await run([reading])  # only read as a rule: a process must start on a full Redis, too
+    if not isinstance(found, ReplyError) and None in found:
+        writing: list[Command] = [("HSETNX", keys.CONFIG, name, value) for name, value in first.items()]
+        *written, found = await run([*writing, reading])
+        found = next((reply for reply in written if isinstance(reply, ReplyError)), found)
+    if isinstance(found, ReplyError):
+        raise (StoreUnreachable if found.transient else StoreRefused)(f"cannot use {keys.CONFIG}: {found}")
+    there, layout, secret = (value.decode() for value in found)
     if layout != LAYOUT:
         raise StoreRefused(f"the data are of layout {layout}, this is imc for layout {LAYOUT}")
     if there != str(hash_size):
