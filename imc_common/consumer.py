@@ -15,6 +15,7 @@ from imc_common.store import Command, Entry, ReplyError, StoreUnreachable
 
 log = structlog.get_logger()
 
+LOST = frozenset(("NOGROUP", "UNBLOCKED"))  # the latter if it happens while a read waits
 NEW = ">"
 FROM_THE_START = "0"
 UNREACHABLE_SECONDS = 0.25
@@ -72,6 +73,7 @@ class Consumer:
         self._held_back: dict[int, float] = {}  # shard -> loop time before which it is not read
         self._in_read: frozenset[int] = frozenset()
         self._void: set[int] = set()  # shards of the read in the air whose entries will come again
+        self._reads = True
         self._groups_tried = 0.0
         ownership.being_read = lambda shard: shard in self._in_read
         ownership.on_taken = self._taken
@@ -94,12 +96,18 @@ class Consumer:
         """
         try:
             await self._follow(self._ownership.taking())
-            return await self._read(self._readable())
-        except StoreUnreachable:
+            batches = await self._read(self._readable())
+        except StoreUnreachable as error:
+            if self._reads:
+                log.warning("streams cannot be read", reason=str(error))
+            self._reads = False
             self._start_over()  # an answer may be lost, and what it held is pending now
             await asyncio.sleep(random.uniform(0.5, 1.5) * UNREACHABLE_SECONDS)  # noqa: S311 # jitter
         except ReplyError as error:
             await self._restore(error)
+        else:
+            self._reads = True
+            return batches
         finally:
             self._in_read = frozenset()
             self._void.clear()
@@ -195,7 +203,7 @@ class Consumer:
         self._groups_tried = asyncio.get_running_loop().time()
         log.critical(
             "Redis has lost the consumer groups: data are missing there; making them anew from the beginning"
-            if error.code == "NOGROUP"
+            if error.code in LOST
             else "the streams cannot be read",
             reason=str(error),
         )

@@ -26,6 +26,7 @@ end
 local made = 0
 for _, stream in ipairs({ requests, events }) do
     if not has_group(stream) then
+        redis.call("PERSIST", stream) -- a write that a full Redis takes, after which it takes the next one, too
         redis.call("XGROUP", "CREATE", stream, "imc", "0", "MKSTREAM")
         made = 1
     end

@@ -62,6 +62,11 @@ class Server:
             self._child.wait()
             self._child = None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, as SIGSTOP for one that hangs."""
+        if self._child is not None:
+            self._child.send_signal(number)
+
     def call(self, *words: str) -> bytes:
         """The first line of the reply to one command, on a connection of its own; empty if there is none."""
         try:

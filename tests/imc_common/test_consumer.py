@@ -35,8 +35,8 @@ async def store() -> AsyncIterator[FakeStore]:
     await store.close()
 
 
-def consumer_of(store: FakeStore, owned: Owned, count: int = 10) -> Consumer:
-    return Consumer(store, owned, keys.requests, count, block_ms=20)
+def consumer_of(store: FakeStore, owned: Owned, count: int = 10, block_ms: int = 20) -> Consumer:
+    return Consumer(store, owned, keys.requests, count, block_ms)
 
 
 async def add(store: FakeStore, shard: int, *values: str) -> None:
@@ -98,7 +98,7 @@ async def test_resync_with_a_delay_leaves_the_shard_alone_meanwhile(store: FakeS
 
 async def test_what_a_read_brings_after_resync_is_left_for_the_next(store: FakeStore) -> None:
     """Entries read while resync was asked for come once, in order, from the pending list."""
-    consumer = consumer_of(store, Owned(1))
+    consumer = consumer_of(store, Owned(1), block_ms=5000)
     await consumer.read()
     reading = asyncio.create_task(consumer.read())
     await asyncio.sleep(0)
@@ -111,7 +111,7 @@ async def test_what_a_read_brings_after_resync_is_left_for_the_next(store: FakeS
 async def test_what_was_read_of_a_lost_shard_is_not_handed_out(store: FakeStore) -> None:
     """A lease that ended during the read: its entries are another owner's; once back they come as pending."""
     owned = Owned(1)
-    consumer = consumer_of(store, owned)
+    consumer = consumer_of(store, owned, block_ms=5000)
     await consumer.read()
     reading = asyncio.create_task(consumer.read())
     await asyncio.sleep(0)

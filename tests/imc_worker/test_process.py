@@ -243,6 +243,64 @@ async def test_an_entry_that_kills_workers_is_buried(plant: Plant) -> None:
     await plant.check_messages()
 
 
+async def test_a_full_server_still_drains(plant: Plant) -> None:
+    """Past maxmemory new requests are refused, those that are in are handled, also by a new owner."""
+    worker = plant.start()
+    await plant.until(lambda: _is(plant.spread(), [16]))
+    worker.send_signal(signal.SIGSTOP)
+    await plant.say(2000)
+    worker.kill()
+    plant.server.call("CONFIG", "SET", "maxmemory", "1")
+    (refused,) = await plant.store.run([("XADD", keys.requests(0), "*", "a", "b")])
+    assert refused.code == "OOM"
+    plant.start()
+    await plant.until(plant.idle)
+    plant.server.call("CONFIG", "SET", "maxmemory", "0")
+    await plant.check_messages()
+
+
+async def test_a_server_that_hangs_for_a_while_is_waited_for(plant: Plant) -> None:
+    """Longer than leases and time-outs: connections are given up, nothing is lost or doubled."""
+    plant.start()
+    await plant.until(lambda: _is(plant.spread(), [16]))
+    await plant.say(3000)
+    plant.server.signal(signal.SIGSTOP)
+    await asyncio.sleep(4.5)
+    plant.server.signal(signal.SIGCONT)
+    await plant.until(lambda: _is(plant.store.run([("PING",)]), [b"PONG"]), 6)
+    await plant.say(500)
+    await plant.until(plant.idle)
+    await plant.check_messages()
+
+
+async def test_a_server_that_comes_back_empty_is_served_again(plant: Plant) -> None:
+    """All is lost there, but the groups are made anew, and what comes then is handled from the first on."""
+    plant.start()
+    await plant.say(24)
+    await plant.until(plant.idle)
+    await plant.store.run([("FLUSHALL",)])
+    plant.sent = 0
+    await plant.make_rooms()
+    await plant.say(500)
+    await plant.until(plant.idle)
+    await plant.check_messages()
+    assert "Redis has lost the consumer groups" in plant.log.read_text()
+
+
+async def test_a_script_that_runs_for_ever_is_waited_for(plant: Plant) -> None:
+    """Somebody else's script makes the server BUSY: nothing is buried, all goes on after SCRIPT KILL."""
+    plant.server.call("CONFIG", "SET", "busy-reply-threshold", "50")
+    plant.start()
+    await plant.until(lambda: _is(plant.spread(), [16]))
+    await plant.say(1000)
+    blocking = asyncio.create_task(asyncio.to_thread(plant.server.call, "EVAL", "while true do end", "0"))
+    await asyncio.sleep(2.0)
+    await asyncio.to_thread(plant.server.call, "SCRIPT", "KILL")
+    await blocking
+    await plant.until(plant.idle)
+    await plant.check_messages()
+
+
 async def test_sigterm_drains_and_gives_the_leases_back(plant: Plant) -> None:
     """The process ends by itself with status 0; its leases and its place among the living are free."""
     worker = plant.start()
