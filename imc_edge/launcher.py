@@ -163,3 +163,5 @@ def _freeze() -> None:
     """What was made at the start lives as long as the process: keep the collector from looking at it."""
     gc.collect()
     gc.freeze()
+    # next to nothing that a message makes is part of a cycle: looking for cycles seldom is enough
+    gc.set_threshold(50_000, 20, 50)

@@ -116,7 +116,7 @@ def sender_display(name: str, address: str) -> str:
     """
     text = f"{name} ({address})" if name else address
     # what cannot be printed has no business in a name, and some parsers break lines at U+2028 or U+0085
-    clean = "".join(char if char.isprintable() else " " for char in text)
+    clean = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     escaped = clean.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}" '
 
