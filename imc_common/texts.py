@@ -18,6 +18,9 @@ from imc_common.settings import Settings
 
 NOTICE = "*** "
 PLAIN = "text/plain"
+QUIET_TYPES = frozenset({"application/im-iscomposing+xml", "message/imdn+xml"})
+"""Typing notifications (RFC 3994) and receipts (RFC 5438): programs send them, and nobody waits for a word on
+what became of them."""
 
 NOTICES = {
     "created": "You have made the {detail} room {room}.",
@@ -83,12 +86,17 @@ class Text(NamedTuple):
 
 
 def render(event: Event, settings: Settings) -> list[Text]:
-    """The MESSAGEs that tell of an event, in order; several only for lists. `EntryError` if it is unknown."""
+    """The MESSAGEs that tell of an event, in order; several only for lists. `EntryError` if it is unknown.
+
+    None for the refusal of what no person has written: a typing notification or a receipt.
+    """
     if event.name == "message":
         return [_message(event, settings)]
     if event.name in NOTICES:
         return [_notice(_sentence(event, settings))]
     if event.name == "refused":
+        if event.data.content_type.partition(";")[0].strip().lower() in QUIET_TYPES:
+            return []
         return [_notice(_refusal(event, settings))]
     if event.name in _LISTS:
         return [_notice(page) for page in _LISTS[event.name](event, settings)]

@@ -208,6 +208,8 @@ class Deliver:
             return
         had_it = settled.get(entry_id)
         to = [address for address in event.to if address not in had_it] if had_it else event.to
+        if not parts:
+            to = ()  # there is nothing to tell
         actor = self._recipients.get(event.actor)
         if actor is not None and actor.held_until:
             actor.heard_from()

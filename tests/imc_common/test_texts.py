@@ -43,6 +43,15 @@ def message(content_type: str, body: bytes, **settings: object) -> Text:
 
 
 @pytest.mark.parametrize(
+    "content_type", ["message/imdn+xml", "Application/im-isComposing+xml; charset=utf-8"]
+)
+def test_rule_7_receipts_and_typing_notifications_get_no_notice(content_type: str) -> None:
+    """A program sent them, and would answer, or show them to a person who wrote nothing."""
+    data = RequestData(content_type, b"<x/>")
+    assert render(event("refused", reason="not_member", command="message", data=data), Settings()) == []
+
+
+@pytest.mark.parametrize(
     ("name", "fields", "expected"),
     [
         ("created", {"detail": "private"}, f"You have made the private room {ROOM}."),

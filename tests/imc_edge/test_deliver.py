@@ -68,6 +68,16 @@ async def test_rfc_3428_8_one_message_in_flight_per_recipient_in_order() -> None
         assert bodies(sending.wires.sent, BOB) == [b"1", b"2", b"3"]
 
 
+async def test_rule_7_the_refusal_of_a_typing_notification_is_told_to_nobody() -> None:
+    """The event ends without a MESSAGE."""
+    async with Sending() as sending:
+        data = RequestData("application/im-iscomposing+xml", b"<isComposing/>", 69)
+        entry_id = await sending.event("refused", (BOB,), reason="not_member", command="message", data=data)
+        await sending.settle_down()
+        assert sending.wires.sent == []
+        assert sending.redis.of("settle_delivered") == [(entry_id,)]
+
+
 async def test_a_long_list_is_sent_page_after_page() -> None:
     """The second MESSAGE of an event waits for the answer to the first; the event ends with the last."""
     members = " ".join(f"member:user{n:04}@a-long-enough-domain.example.org" for n in range(40))
