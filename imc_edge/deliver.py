@@ -27,6 +27,7 @@ from imc_edge.courier import Courier
 from imc_edge.credentials import Credentials
 from imc_edge.flow import Transports
 from imc_edge.next_hop import NextHops
+from imc_edge.notice_limit import NoticeLimit
 from imc_edge.outbound import Identities, Part, UnsendableError, make_part, request_to
 from imc_edge.outcome import UNSENDABLE
 from imc_edge.outgoing import Outgoing
@@ -132,6 +133,10 @@ class Deliver:
         self.lost = self._settlement.lost
         self.response = self._transactions.receive
         """To be called with every response that comes in."""
+        self._notices = NoticeLimit(clock)
+        self._notices_left_out = metrics.counter(
+            "imc_notices_left_out", "Refusals that senders were not told of: it was too many."
+        )
         self._reading = True
         self._drained = asyncio.Event()
         self._without_breath = 0
@@ -208,6 +213,9 @@ class Deliver:
             return
         had_it = settled.get(entry_id)
         to = [address for address in event.to if address not in had_it] if had_it else event.to
+        if event.name == "refused" and not self._notices.allows(event.actor):
+            self._notices_left_out.value += 1
+            parts = []
         if not parts:
             to = ()  # there is nothing to tell
         actor = self._recipients.get(event.actor)

@@ -9,6 +9,7 @@ import pytest
 from imc_common.request import RequestData
 from imc_common.settings import Settings
 from imc_common.store import ReplyError
+from imc_edge.notice_limit import BURST
 from tests.imc_edge.sending import ROOM, Sending, Sent, entry
 
 BOB = "bob@127.0.0.1:5071"
@@ -76,6 +77,16 @@ async def test_rule_7_the_refusal_of_a_typing_notification_is_told_to_nobody() -
         await sending.settle_down()
         assert sending.wires.sent == []
         assert sending.redis.of("settle_delivered") == [(entry_id,)]
+
+
+async def test_rule_13_refusals_to_one_sender_are_limited_in_rate() -> None:
+    """What is over goes untold; the events end all the same."""
+    async with Sending() as sending:
+        for _ in range(BURST + 5):
+            await sending.event("refused", (BOB,), reason="not_member", command="message")
+        while sending.deliver.in_flight():
+            await sending.reply(sending.wires.sent[-1])
+        assert len(sending.wires.sent) == BURST
 
 
 async def test_a_long_list_is_sent_page_after_page() -> None:

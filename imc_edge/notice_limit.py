@@ -1,0 +1,33 @@
+"""How many refusals one sender is told of: a program that answers each notice must not keep us both busy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+BURST: Final = 20
+"""Refusals told at once."""
+SECONDS_EACH: Final = 1.0
+"""After the burst, one in so many seconds; what is over goes untold."""
+MOST_SENDERS: Final = 10_000
+"""Senders remembered; with more the memory starts anew, which only lets some more notices pass."""
+
+
+class NoticeLimit:
+    """A bucket of tokens per sender, kept as the time at which it will be full again."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock`` is monotonic, in seconds."""
+        self._clock = clock
+        self._full_at: dict[str, float] = {}
+
+    def allows(self, sender: str) -> bool:
+        """Whether this sender may get one more notice now; if so, it is counted."""
+        now = self._clock()
+        full_at = max(self._full_at.get(sender, now), now)
+        if full_at - now > (BURST - 1) * SECONDS_EACH:
+            return False
+        if len(self._full_at) >= MOST_SENDERS:
+            self._full_at.clear()
+        self._full_at[sender] = full_at + SECONDS_EACH
+        return True
