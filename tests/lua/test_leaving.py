@@ -129,6 +129,7 @@ def test_failures_are_forgotten(room: Shard) -> None:
     room.settings["ttl_ms"] = 5000
     room.report("drop_unreachable", "message", CAROL, "404")
     key = keys.unreachable(SHARD, ROOM)
+    assert 4000 < room.redis.pttl(key) <= 5000
     room.redis.pexpire(key, 1000)
     room.report("drop_unreachable", "message", CAROL, "410")
     assert 0 < room.redis.pttl(key) <= 1000
