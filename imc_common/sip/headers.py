@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from imc_common.sip.header_names import key, long_name
+from imc_common.sip.header_names import SPELLINGS, key, long_name
 
 
 class Headers:
@@ -45,6 +45,8 @@ class Headers:
         """All values of that name, in order; a list in one line counts as one."""
         folded = key(name)
         if folded in self.repeated:
+            if folded in SPELLINGS:  # then all fields of that name have the long one
+                return [value for other, value in self.items if other == folded]
             return [value for other, value in self.items if key(other) == folded]
         value = self.first.get(folded)
         return [] if value is None else [value]

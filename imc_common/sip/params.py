@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from imc_common.sip.grammar import PARAM
 
 Params = tuple[tuple[str, str | None], ...]
 """Names in lower case, values as written (quotes kept), None for a parameter without ``=``."""
 
 _match = PARAM.match
+# Nearly all parameters are tokens without blanks around them: one look at all of them, then plain cutting.
+_plain = re.compile(r"(?:;[A-Za-z0-9\-.!%*_+`'~]++(?:=[A-Za-z0-9\-.!%*_+`'~\[\]:]++)?+)++").fullmatch
 
 
 def parse_params(text: str) -> Params:
@@ -15,6 +19,15 @@ def parse_params(text: str) -> Params:
     if not text or text.isspace():
         return ()
     found: dict[str, str | None] = {}
+    if _plain(text):
+        parts = text.split(";")
+        del parts[0]
+        for part in parts:
+            name, equals, value = part.partition("=")
+            found[name.lower()] = value if equals else None
+        if len(found) != len(parts):
+            raise ValueError("repeated parameter")
+        return tuple(found.items())
     position, end = 0, len(text)
     while position < end:
         match = _match(text, position)

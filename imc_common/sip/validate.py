@@ -24,7 +24,9 @@ def validate_request(request: Request, *, limits: Limits = DEFAULT) -> None:
     # The accessors raise by themselves.
     request.via  # noqa: B018
     _check_vias(request, limits)
-    request.from_, request.to, request.call_id, request.max_forwards, request.expires  # noqa: B018
+    request.from_, request.to, request.call_id, request.max_forwards  # noqa: B018
+    if "Expires" in request.headers.first:
+        request.expires  # noqa: B018
     if request.cseq.method != request.method:
         raise SipError(400, "CSeq Method Does Not Match Request Method")
     target = request.target
@@ -56,10 +58,9 @@ def _check_presence(message: Request | Response) -> None:
 
 
 def _check_vias(request: Request, limits: Limits) -> None:
-    lines = request.headers.get_all("Via")
-    count = len(lines)
-    for line in lines:
-        count += line.count(",")
+    count = 1 + request.headers.repeated.count("Via")
+    if count > 1 or "," in request.headers.first["Via"]:
+        count += sum([line.count(",") for line in request.headers.get_all("Via")])
     if count > limits.vias:
         raise SipError(513, "Too Many Via Values")
 
