@@ -213,7 +213,7 @@ class Courier:
             self._lose(recipient, TRANSPORT)
             return
         part = outgoing.parts[recipient.part]
-        for towards in (hop, Hop("tcp", hop.host, hop.port, hop.server_name)):
+        for towards in (hop, Hop("tcp", hop.host, hop.port)):
             try:
                 head = request_head(detour.uri, self._transports.via(towards), recipient.share)
             except UnsendableError:

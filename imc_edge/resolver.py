@@ -62,7 +62,7 @@ class Destination(NamedTuple):
             address = str(ipaddress.ip_address(self.host.strip("[]")))
         except ValueError:
             return None
-        return Hop(self.usual_transport, address, self.usual_port, address)
+        return _hop(self.usual_transport, address, self.usual_port, address)
 
     @property
     def usual_transport(self) -> str:
@@ -159,7 +159,7 @@ class _Search:
     async def _addresses(self, host: str, transport: str, port: int, server_name: str) -> tuple[Hop, ...]:
         """A before AAAA: who has both is reached by IPv4 first."""
         records = [*await self._ask(host, "A"), *await self._ask(host, "AAAA")]
-        return tuple([Hop(transport, record.address, port, server_name) for record in records])
+        return tuple([_hop(transport, record.address, port, server_name) for record in records])
 
     async def _ask(self, name: str, kind: str) -> Sequence[Any]:
         """The records of one name and type, maybe none. Raises `ResolveError` if nobody answers."""
@@ -175,3 +175,8 @@ class _Search:
             return ()
         self.ttl = min(self.ttl, answer.rrset.ttl)
         return list(answer.rrset)[:MAX_RECORDS]
+
+
+def _hop(transport: str, address: str, port: int, server_name: str) -> Hop:
+    """A hop; the name stays with TLS only, so that one place is one hop whatever names lead to it."""
+    return Hop(transport, address, port, server_name if transport == "tls" else "")

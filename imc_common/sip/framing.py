@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 
 from imc_common.sip.errors import SipParseError
@@ -14,6 +15,7 @@ PING: Final = "ping"
 """A keep-alive (two CRLF between messages), to be answered with one CRLF."""
 
 _PAIR = b"\r\n\r\n"
+_lengths = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*+:[ \t]*+([^\r\n]*+)", re.IGNORECASE).findall
 _TOKEN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~\r")
 
 
@@ -55,6 +57,25 @@ class Framer:
             if self._head is None:
                 return None
         return self._read_body(self._head)
+
+    def plain_answer(self) -> bytes | None:
+        """The next message as it came, if it is a whole 2xx that says it has no body; else ask ``next``.
+
+        Most of what comes on a connection that requests go out on is of this kind, and whoever sent them
+        finds the one it belongs to without having it parsed.
+        """
+        buffer = self._buffer
+        if self._head is not None or not buffer.startswith(b"SIP/2.0 2"):
+            return None
+        end = buffer.find(_PAIR, 0, self._limits.head + 4)
+        if end < 0:
+            return None
+        answer = bytes(buffer[: end + 4])
+        if _lengths(answer) != [b"0"]:
+            return None
+        del buffer[: end + 4]
+        self._searched = 0
+        return answer
 
     def _skip_empty_lines(self) -> bool:
         """Removes CRLFs between messages; whether there was a keep-alive among them."""

@@ -122,6 +122,10 @@ class Connection(asyncio.Protocol):
 
     def _hand_up_next(self) -> bool:
         """Hand up one message, or its fault; False when there is no whole one left."""
+        answer = self._framer.plain_answer()
+        if answer is not None:
+            self._receiver.response(answer)
+            return True
         try:
             message = self._framer.next()
         except SipParseError as error:

@@ -133,3 +133,37 @@ def test_what_is_not_sip_ends_the_stream_without_an_answer(data: bytes) -> None:
     error = error_of(Framer(), data)
     assert error.fatal
     assert error.request is None
+
+
+ANSWER = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP a;branch=z9hG4bKx\r\nContent-Length: 0\r\n\r\n"
+
+
+def test_a_2xx_without_body_comes_out_as_it_came() -> None:
+    """However it is cut up on the way; what follows is the next message."""
+    framer = Framer()
+    for byte in ANSWER[:-1]:
+        framer.receive(bytes((byte,)))
+        assert framer.plain_answer() is None
+        assert framer.next() is None
+    framer.receive(ANSWER[-1:] + ANSWER + b"SIP/2.0 404 No\r\nContent-Length: 0\r\n\r\n")
+    assert framer.plain_answer() == ANSWER
+    assert framer.plain_answer() == ANSWER
+    assert framer.plain_answer() is None
+    assert isinstance(framer.next(), Response)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: 5",
+        b"Content-Length: 0\r\nl: 5",
+        b"",
+        b"Content-Length: 0\r\nCONTENT-LENGTH :0",
+        b"l: 00",
+    ],
+)
+def test_an_answer_whose_length_is_not_plainly_zero_is_left_to_the_parser(lines: bytes) -> None:
+    """It finds the end of the message, or the fault."""
+    framer = Framer()
+    framer.receive(b"SIP/2.0 200 OK\r\n" + lines + b"\r\n\r\nhello" if lines else b"SIP/2.0 200 OK\r\n\r\n")
+    assert framer.plain_answer() is None
