@@ -91,6 +91,11 @@ class Ownership:
             self._refresh()
         return self._taking
 
+    @property
+    def reached(self) -> bool:
+        """Whether Redis was there for the last round."""
+        return self._reached
+
     async def run(self) -> None:
         """Beat, prolong, take and give back until cancelled."""
         while True:

@@ -92,6 +92,8 @@ def render(event: Event, settings: Settings) -> list[Text]:
     """
     if event.name == "message":
         return [_message(event, settings)]
+    if event.name == "notice":
+        return [Text(PLAIN, NOTICE.encode() + event.data.body)]
     if event.name in NOTICES:
         return [_notice(_sentence(event, settings))]
     if event.name == "refused":
@@ -208,7 +210,7 @@ def _help(_event: Event, settings: Settings) -> list[str]:
 
 
 _LISTS = {"members": _members, "rooms": _rooms, "help": _help}
-EVENTS = frozenset({"message", "refused", *NOTICES, *_LISTS})
+EVENTS = frozenset({"message", "notice", "refused", *NOTICES, *_LISTS})
 """Every event there is a text for."""
 REFUSALS = frozenset({"unknown_command", "usage", "no_room", *REASONS})
 """Every reason of a refusal there is a text for."""

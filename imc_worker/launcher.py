@@ -1,8 +1,8 @@
 """One worker process, from its start to its end.
 
 Start: settings, Redis, then the parts in the order in which entries pass them: consumer, committer
-(dispatcher, retrial), and beside them ownership and recoverer. End: reading stops, what is in hand is
-handled, leases go back.
+(dispatcher, retrial), and beside them ownership, recoverer, gauges and MI. End: reading stops, what is in
+hand is handled, leases go back.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from imc_common.metrics import Metrics
 from imc_common.ownership import Ownership, process_id
 from imc_common.recoverer import Recoverer
 from imc_common.settings import Settings
+from imc_common.status import Gauges, StatusPages
 from imc_common.store import Store, StoreUnreachable
 from imc_worker.all_shards import AllShards
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
+from imc_worker.mi import MiServer
 from imc_worker.retrial import Retrial
 
 ENTRIES_PER_READ = 128
@@ -47,24 +49,35 @@ class Worker:
         self._settings = settings
         self._metrics = Metrics()
         self._stop = asyncio.Event()
+        self._ownership: Ownership | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises StoreRefused and UrlError."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
+        pages = StatusPages(self._metrics, self._trouble)
+        await pages.start(self._settings)
         store = await self._reach_redis()
         if store is None:
             return
         try:
             await self._serve(store)
         finally:
+            await pages.close()
             await store.close()
+
+    def _trouble(self) -> str:
+        """Why this worker is not ready; empty if it is."""
+        if self._stop.is_set():
+            return "it drains"
+        return "" if self._ownership is not None and self._ownership.reached else "redis is out of reach"
 
     async def _serve(self, store: Store) -> None:
         settings = self._settings
         shards = 1 << settings.hash_size
         ownership = Ownership(store, "worker", process_id(), shards, settings.lease_ttl, time.monotonic)
+        self._ownership = ownership
         consumer = Consumer(store, ownership, keys.requests, ENTRIES_PER_READ, READ_BLOCK_MS)
         all_shards = AllShards(store, Keys(settings.rooms_table, settings.members_table), shards)
         committer = Committer(
@@ -77,10 +90,13 @@ class Worker:
         )
         ownership.can_release = lambda shard: not committer.in_hand(shard)
         recoverer = Recoverer(store, consumer, ownership.owned, keys.requests, settings.lease_ttl)
+        gauges = Gauges(store, settings, "worker", ownership.owned, self._metrics)
+        mi = MiServer(store, settings)
         _freeze()
         log.info("worker serves", shards=shards)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(part.run()) for part in (ownership, committer, recoverer)]
+            parts = (ownership, committer, recoverer, gauges, mi)
+            running = [tasks.create_task(part.run()) for part in parts]
             reading = tasks.create_task(self._read(consumer, committer))
             await self._stop.wait()
             await self._drain(reading, committer)

@@ -1,5 +1,5 @@
--- A plain message goes to every member but its sender, never to the invited. Only members may speak. The hot
--- path: it reads the room itself only for a refusal.
+-- A plain message goes to every member but its sender, never to the invited. Only members may speak, and
+-- operators, whose words are a notice. The hot path: it reads the room itself only for a refusal.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -19,6 +19,7 @@
 --
 -- Events:
 --   message  to all members but the sender
+--   notice   the same, an operator's
 --   refused  to the sender: unknown_room, not_member
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
@@ -37,12 +38,16 @@ for i = 1, #all, 2 do
     end
 end
 
-if not speaks then
+if not speaks and not (request.operator == "1" and n > 0) then
     --- @include "room"
     --- @include "refuse"
     return refuse(refusal("member"))
 end
 
 commit()
-emit("message", others)
+if request.operator then
+    emit("notice", others)
+else
+    emit("message", others)
+end
 return "done"

@@ -33,7 +33,7 @@ local user_role = redis.call("HGET", members, request.user)
 local reason = refusal("admin")
     or (not user_role and "not_in_room")
     or (user_role == "owner" and "is_owner")
-    or (user_role == "admin" and sender_role ~= "owner" and "owner_only")
+    or (user_role == "admin" and sender_role ~= "owner" and not operator and "owner_only")
 if reason then
     return refuse(reason)
 end

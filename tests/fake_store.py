@@ -24,6 +24,7 @@ class FakeStore:
         self.ran: list[list[Command]] = []
         self._client = fakeredis.FakeAsyncRedis(server=server or fakeredis.FakeServer(), protocol=2)
         self._connection: Any = None
+        self._in_turn = asyncio.Lock()  # one connection: replies come in the order of the commands
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         return self.scripts.command(name, keys, args)
@@ -32,7 +33,8 @@ class FakeStore:
         if self.away:
             raise StoreUnreachable("away")
         self.ran.append(list(commands))
-        return [await self._reply(command) for command in commands]
+        async with self._in_turn:
+            return [await self._reply(command) for command in commands]
 
     async def read_group(
         self, streams: Sequence[str], start: str | Sequence[str], count: int, block_ms: int | None

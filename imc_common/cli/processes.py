@@ -1,4 +1,4 @@
-"""``imc edge`` and ``imc worker``: one process each; and how settings get from here into such a process."""
+"""``imc edge``, ``imc worker``, ``imc mi-server``: one process each, and how it gets its settings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from imc_common.settings.load import COMMAND_LINE, ENV_PREFIX
 
 
 def register(app: typer.Typer) -> None:
-    """Add both commands."""
+    """Add the commands."""
     app.command()(with_settings(edge))
     app.command()(with_settings(worker))
+    app.command("mi-server")(with_settings(mi_server))
 
 
 def edge(loaded: Loaded) -> None:
@@ -27,6 +28,11 @@ def edge(loaded: Loaded) -> None:
 def worker(loaded: Loaded) -> None:
     """Run one worker: carries out what edges took. Same as python -m imc_worker."""
     _become("imc_worker", loaded)
+
+
+def mi_server(loaded: Loaded) -> None:
+    """Serve MI at `mi_fifo` and `mi_listen`, beside the workers. Same as python -m imc_worker.mi."""
+    _become("imc_worker.mi", loaded)
 
 
 def _become(module: str, loaded: Loaded) -> None:

@@ -192,6 +192,29 @@ class Settings(BaseModel):
         json_schema_extra=_allowed("HOST:PORT; port 0 takes a free one"),
     )
 
+    # Management interface
+    mi_fifo: str = Field(
+        "",
+        description="FIFO at which a worker or `imc mi-server` takes MI commands. Empty: none.",
+        json_schema_extra=_allowed("a path"),
+    )
+    mi_reply_dir: Path = Field(
+        Path("/tmp"),  # noqa: S108 # where OpenSIPS and its clients have them; opened with care
+        description="Folder of the FIFOs that MI clients want their replies in.",
+    )
+    mi_listen: values.HostPort = Field(
+        "",
+        description="Where a worker or `imc mi-server` takes MI by HTTP, POST to /mi. Empty: nowhere.",
+        json_schema_extra=_allowed("HOST:PORT; port 0 takes a free one"),
+    )
+    mi_token: str = Field(
+        "",
+        validate_default=True,
+        description="What HTTP clients of MI have to send as `Authorization: Bearer TOKEN`."
+        " Needed where `mi_listen` is not a loopback address.",
+        json_schema_extra=_allowed("printable ASCII without spaces; empty only on loopback"),
+    )
+
     # Processes
     lease_ttl: float = Field(
         3.0, ge=0.3, le=60, description="Seconds after which a silent process loses its shards to others."
@@ -223,7 +246,18 @@ class Settings(BaseModel):
             raise ValueError("it is a boolean")
         return value
 
+    @field_validator("mi_token")
+    @classmethod
+    def _token_where_others_reach_mi(cls, token: str, info: ValidationInfo) -> str:
+        """MI changes everything: whoever reaches it from elsewhere has to prove who they are."""
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise ValueError("it has other characters")
+        listen = info.data.get("mi_listen", "")
+        if listen and not token and not values.is_loopback(values.host_and_port(listen)[0]):
+            raise ValueError(f"it must be set, because mi_listen {listen} is no loopback address")
+        return token
+
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Keep passwords out of tracebacks and logs."""
         for name, value in super().__repr_args__():
-            yield name, values.masked(value) if name == "db_url" else value
+            yield name, values.shown(name, value)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imc_common.settings.load import Loaded
 from imc_common.settings.model import Settings
-from imc_common.settings.values import masked
+from imc_common.settings.values import shown
 
 
 def effective(loaded: Loaded) -> str:
@@ -29,7 +29,7 @@ def written(name: str, value: object) -> str:
     if isinstance(value, Path):
         return _text(str(value))
     if isinstance(value, str):
-        return _text(masked(value) if name == "db_url" else value)
+        return _text(str(shown(name, value)))
     assert isinstance(value, tuple)  # noqa: S101 # every other setting is a list
     return "[" + ", ".join(_text(str(item)) for item in value) + "]"
 

@@ -98,6 +98,13 @@ def masked(url: str) -> str:
     return f"{scheme}{sep}{user}:***@{tail}" if colon else f"{scheme}{sep}***@{tail}"
 
 
+def shown(name: str | None, value: object) -> object:
+    """A setting's value as anybody may see it: without passwords."""
+    if name == "db_url" and isinstance(value, str):
+        return masked(value)
+    return "***" if name == "mi_token" and value else value
+
+
 def _db_url(url: str) -> str:
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in DB_SCHEMES:

@@ -1,9 +1,14 @@
 -- Refusals. Needs request, private, sender_role, MEMBERS, commit, emit.
 
+-- An operator (MI) needs no role, and is told of a refusal by MI. Edges never write this field.
+local operator = request.operator == "1"
+
 -- Why the sender may not do what takes the role `least`; nil if it may. A private room answers a stranger like
 -- one that is not there.
 local function refusal(least)
-    if not private or (private == "1" and not sender_role) then
+    if operator then
+        return not private and "unknown_room" or nil
+    elseif not private or (private == "1" and not sender_role) then
         return "unknown_room"
     elseif not MEMBERS[sender_role] then
         return "not_member"
@@ -23,6 +28,8 @@ local function refuse(reason)
         end
     end
     commit()
-    emit("refused", { request.from }, unpack(about))
+    if not operator then
+        emit("refused", { request.from }, unpack(about))
+    end
     return "done"
 end

@@ -153,3 +153,10 @@ def test_what_libraries_log_comes_the_same_way() -> None:
 def test_printable_text_is_ascii_of_bounded_length(text: str, shown: str) -> None:
     """What is printable stays, the rest is escaped, the end is cut."""
     assert printable(text, 20) == shown
+
+
+def test_audit_lines_are_never_left_out() -> None:
+    """However many there are: who did what has to be known."""
+    limit = logs.RateLimit(lambda: 0.0)
+    for _ in range(10 * logs.BURST):
+        limit(None, "info", {"event": "operator command", "audit": True})

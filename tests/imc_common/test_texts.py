@@ -266,3 +266,9 @@ def test_however_many_extra_headers_a_list_still_moves_on() -> None:
     settings = Settings(extra_hdrs=("X: " + "y" * 900,))
     long = [f"{'x' * 240}{number}@h" for number in range(3)]
     assert len(render(event("members", list=" ".join(f"member:{each}" for each in long)), settings)) == 3
+
+
+def test_an_operators_notice_is_the_operators_words() -> None:
+    """After the mark of a notice."""
+    [text] = render(event("notice", data=RequestData("text/plain", "Grüße".encode())), Settings())
+    assert text == Text("text/plain", "*** Grüße".encode())

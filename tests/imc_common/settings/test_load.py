@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from imc_common.settings import Endpoint, Loaded, Mistake, Settings, SettingsError, load, masked
+from imc_common.settings.toml import effective
 
 
 def loaded(toml: str, folder: Path, env: dict[str, str] | None = None, **cli: object) -> Loaded:
@@ -177,3 +178,27 @@ def test_an_endpoint_prints_as_it_is_written() -> None:
     """With brackets around IPv6."""
     for text in ("udp:127.0.0.1:5060", "tls:[::1]:5061"):
         assert str(Endpoint.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("listen", "token", "right"),
+    [
+        ("127.0.0.1:8888", "", True),
+        ("[::1]:8888", "", True),
+        ("localhost:8888", "", True),
+        ("0.0.0.0:8888", "", False),
+        ("mi.example.org:8888", "", False),
+        ("0.0.0.0:8888", "secret", True),
+        ("127.0.0.1:8888", "two words", False),
+        ("127.0.0.1", "", False),
+        ("127.0.0.1:99999", "", False),
+    ],
+)
+def test_mi_that_others_reach_needs_a_token(listen: str, token: str, right: bool) -> None:
+    """Only loopback is trusted; the token is shown nowhere."""
+    if not right:
+        with pytest.raises(SettingsError):
+            load(None, {}, {"mi_listen": listen, "mi_token": token})
+        return
+    loaded = load(None, {}, {"mi_listen": listen, "mi_token": token})
+    assert "secret" not in repr(loaded.settings) + effective(loaded)

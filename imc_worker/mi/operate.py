@@ -1,0 +1,178 @@
+"""What an operator changes: requests put into the in-streams like anybody's, handled by the same scripts.
+
+A request carries the field `operator`, which spares it the question for a role. It is answered here by
+looking at the room afterwards, because a request's only other answer is what members get to hear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from imc_common import keys
+from imc_common.address import domain
+from imc_common.request import Request, RequestData
+from imc_common.settings import Settings
+from imc_common.store import Command, ReplyError
+from imc_worker.mi.jsonrpc import MiError
+from imc_worker.mi.rooms import Room, Rooms
+
+ROLES = ("owner", "admin", "member")
+MAX_NOTICE = 1000
+"""Bytes of a notice: with its headers it fits a datagram (RFC 3428 §8)."""
+WAIT_SECONDS = 5.0
+"""How long a worker is waited for; the request stays in the stream after that."""
+FIRST_LOOK = 0.005
+LAST_LOOK = 0.1
+_PER_ROUND = 100
+_ROUND_SECONDS = 0.05  # between two rounds of a notice to all rooms: deliveries take longer anyway
+
+
+class Runner(Protocol):
+    """The part of a store that operating needs."""
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
+
+
+class Operator:
+    """Changes rooms in an operator's name, `manager` at the room's host. Errors are `MiError`s."""
+
+    def __init__(self, store: Runner, rooms: Rooms, settings: Settings, wall: Callable[[], float]) -> None:
+        """``wall()``: seconds since the epoch."""
+        self._store = store
+        self._rooms = rooms
+        self._settings = settings
+        self._wall = wall
+
+    async def create(self, address: str, owner: str, *, private: bool) -> None:
+        """Make a room of this owner, who is told."""
+        if await self._rooms.get(address) is not None:
+            raise MiError(409, "room exists")
+        await self._send([Request("create", owner, address, private=private)])
+        room = await self._rooms.get(address)
+        if room is None or room.members.get(owner) != "owner":
+            raise MiError(403, "refused", "the owner has as many rooms as one user may, perhaps")
+
+    async def destroy(self, address: str) -> None:
+        """End a room; its members are told."""
+        await self.room(address)
+        await self._send([self._request("destroy", address)])
+        if await self._rooms.get(address) is not None:
+            raise MiError(403, "refused")
+
+    async def add(self, address: str, user: str) -> None:
+        """Make somebody a member at once; all members are told."""
+        room = await self.room(address)
+        if room.members.get(user) in ROLES:
+            raise MiError(409, "member already")
+        await self._send([self._request("add", address, user)])
+        if (await self.room(address)).members.get(user) not in ROLES:
+            raise MiError(403, "refused", "the room is full, perhaps")
+
+    async def remove(self, address: str, user: str) -> None:
+        """Take somebody out; that one and the members are told. Owners have to lose that role first."""
+        room = await self.room(address)
+        if user not in room.members:
+            raise MiError(404, "no such member")
+        if room.members[user] == "owner":
+            raise MiError(409, "is an owner", "give another role first")
+        await self._send([self._request("remove", address, user)])
+        if user in (await self.room(address)).members:
+            raise MiError(403, "refused")
+
+    async def set_role(self, address: str, user: str, role: str) -> None:
+        """Give a member another role; all members are told. The last owner stays one."""
+        room = await self.room(address)
+        if role not in ROLES:
+            raise MiError(400, "bad param", f"role is one of {', '.join(ROLES)}")
+        if room.members.get(user) not in ROLES:
+            raise MiError(404, "no such member")
+        if room.members[user] == role:
+            return
+        if _is_last_owner(room, user):
+            raise MiError(409, "is the last owner")
+        await self._send([self._request("modify", address, user, role)])
+        if (await self.room(address)).members.get(user) != role:
+            raise MiError(403, "refused", "an owner of as many rooms as one user may be, perhaps")
+
+    async def kick(self, user: str) -> tuple[list[str], list[str]]:
+        """Take somebody out of every room; the rooms left, and those kept as their last owner."""
+        left, kept = [], []
+        async for page in self._rooms.pages():
+            requests = []
+            for room in page:
+                if user not in room.members:
+                    continue
+                if _is_last_owner(room, user):
+                    kept.append(room.address)
+                    continue
+                if room.members[user] == "owner":
+                    requests.append(self._request("modify", room.address, user, "member"))
+                requests.append(self._request("remove", room.address, user))
+                left.append(room.address)
+            await self._send(requests)
+        return sorted(left), sorted(kept)
+
+    async def notice(self, text: str, address: str = "") -> int:
+        """Tell all members of a room, or of all rooms; how many rooms."""
+        if not text or len(text.encode()) > MAX_NOTICE or any(ord(char) < 32 for char in text):
+            raise MiError(400, "bad param", f"text of 1 to {MAX_NOTICE} bytes, without control characters")
+        if address:
+            await self.room(address)
+            await self._send([self._request("message", address, text=text)])
+            return 1
+        count = 0
+        async for page in self._rooms.pages():
+            for first in range(0, len(page), _PER_ROUND):
+                some = page[first : first + _PER_ROUND]
+                await self._put([self._request("message", room.address, text=text) for room in some])
+                count += len(some)
+                await asyncio.sleep(_ROUND_SECONDS)
+        return count
+
+    async def room(self, address: str) -> Room:
+        """The room of this address; 404 without one."""
+        room = await self._rooms.get(address)
+        if room is None:
+            raise MiError(404, "no such room")
+        return room
+
+    def _request(self, kind: str, address: str, user: str = "", role: str = "", text: str = "") -> Request:
+        sender = f"{self._settings.manager or 'operator'}@{domain(address)}"
+        data = RequestData("text/plain", text.encode()).pack()
+        return Request(kind, sender, address, user, role, data=data)
+
+    async def _send(self, requests: Sequence[Request]) -> None:
+        """Put requests in and wait until workers have handled all of them."""
+        waiting = await self._put(requests)
+        look, until = FIRST_LOOK, asyncio.get_running_loop().time() + WAIT_SECONDS
+        while waiting:
+            await asyncio.sleep(look)
+            look = min(2 * look, LAST_LOOK)
+            replies = await self._run([("XRANGE", stream, entry, entry) for stream, entry in waiting])
+            waiting = [one for one, found in zip(waiting, replies, strict=True) if found]
+            if waiting and asyncio.get_running_loop().time() > until:
+                raise MiError(504, "no worker has taken it yet", "it will be handled when one does")
+
+    async def _put(self, requests: Sequence[Request]) -> list[tuple[str, Any]]:
+        """Append requests to their streams; stream and entry id of each."""
+        streams = [keys.requests(keys.shard_of(one.room, self._settings.hash_size)) for one in requests]
+        at = int(self._wall() * 1000)
+        commands: list[Command] = []
+        for stream, request in zip(streams, requests, strict=True):
+            fields = request._replace(call_id=f"mi-{secrets.token_hex(8)}", at=at).to_fields()
+            commands.append(("XADD", stream, "*", *fields, "operator", "1"))
+        return list(zip(streams, await self._run(commands), strict=True))
+
+    async def _run(self, commands: list[Command]) -> list[Any]:
+        replies = await self._store.run(commands)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        return replies
+
+
+def _is_last_owner(room: Room, user: str) -> bool:
+    return [one for one, role in room.members.items() if role == "owner"] == [user]

@@ -1,0 +1,133 @@
+"""Reading rooms for operators, in pages: no list, however long, holds Redis up for more than a moment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from imc_common.keys import Keys, shard_of
+from imc_common.settings import Settings
+from imc_common.store import Command, ReplyError
+
+PAGE = 200
+"""Rooms looked at per round trip."""
+FIELDS = 4000
+"""Members read per pipeline: Redis runs one without a break, and this takes it about a millisecond."""
+
+RANKS = {"owner": 0, "admin": 1, "member": 2, "invited": 3}
+
+
+class Runner(Protocol):
+    """The part of a store that reading needs."""
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
+
+
+class Room(NamedTuple):
+    """A room; `members` maps addresses to roles, invited ones too."""
+
+    address: str
+    private: bool
+    owner: str
+    created_at: int
+    members: dict[str, str]
+
+    def present(self) -> list[str]:
+        """The members, without those invited only, in a fixed order: role, then address."""
+        there = [(RANKS.get(role, 9), one) for one, role in self.members.items() if role != "invited"]
+        return [one for _, one in sorted(there)]
+
+
+class Rooms:
+    """The rooms of all shards. Every method may raise StoreUnreachable, and ReplyError for foreign keys."""
+
+    def __init__(self, store: Runner, settings: Settings) -> None:
+        self._store = store
+        self._hash_size = settings.hash_size
+        self._names = Keys(settings.rooms_table, settings.members_table)
+
+    async def count(self) -> int:
+        """How many rooms there are."""
+        shards = range(1 << self._hash_size)
+        replies = await self._run([("ZCARD", self._names.rooms(shard)) for shard in shards])
+        return int(sum(replies))
+
+    async def get(self, address: str) -> Room | None:
+        """One room, if it is there."""
+        shard = shard_of(address, self._hash_size)
+        found = await self._rooms(shard, [address])
+        return found[0] if found else None
+
+    async def pages(self) -> AsyncIterator[list[Room]]:
+        """All rooms, a page at a time, each once. One that comes or goes meanwhile may be there or not."""
+        for shard in range(1 << self._hash_size):
+            cursor, seen = b"0", set[str]()
+            while True:
+                scan: Command = ("ZSCAN", self._names.rooms(shard), cursor, "COUNT", PAGE)
+                ((cursor, found),) = await self._run([scan])
+                fresh = [room for room in map(bytes.decode, found[::2]) if room not in seen]
+                seen.update(fresh)
+                for first in range(0, len(fresh), PAGE):
+                    yield await self._rooms(shard, fresh[first : first + PAGE])
+                if cursor == b"0":
+                    break
+
+    async def _rooms(self, shard: int, addresses: list[str]) -> list[Room]:
+        commands: list[Command] = []
+        for address in addresses:
+            fields = ("private", "owner", "created_at")
+            commands.append(("HMGET", self._names.room(shard, address), *fields))
+            commands.append(("HLEN", self._names.members(shard, address)))
+        replies = await self._run(commands)
+        heads, sizes = replies[::2], replies[1::2]
+        members = await self._members([self._names.members(shard, one) for one in addresses], sizes)
+        return [
+            _room(address, head, of_room)
+            for address, head, of_room in zip(addresses, heads, members, strict=True)
+            if head[0] is not None
+        ]
+
+    async def _members(self, names: list[str], sizes: list[int]) -> list[dict[str, str]]:
+        """The members of each of these keys, in pipelines that are over soon."""
+        found: list[dict[str, str]] = []
+        batch: list[Command] = []
+        fields = 0
+        for name, size in zip(names, sizes, strict=True):
+            if batch and fields + size > FIELDS:
+                found += map(_mapping, await self._run(batch))
+                batch, fields = [], 0
+            if size > FIELDS:
+                found.append(await self._scanned(name))
+            else:
+                batch.append(("HGETALL", name))
+                fields += size
+        return found + list(map(_mapping, await self._run(batch)))
+
+    async def _scanned(self, name: str) -> dict[str, str]:
+        members: dict[str, str] = {}
+        cursor = b"0"
+        while True:
+            ((cursor, flat),) = await self._run([("HSCAN", name, cursor, "COUNT", FIELDS // 4)])
+            members |= _mapping(flat)
+            if cursor == b"0":
+                return members
+
+    async def _run(self, commands: Sequence[Command]) -> list[Any]:
+        replies = await self._store.run(commands)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        return replies
+
+
+def _mapping(flat: list[bytes]) -> dict[str, str]:
+    return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+
+
+def _room(address: str, head: list[bytes | None], members: dict[str, str]) -> Room:
+    """The room's owner is who made it, or if that one owns it no more, the first of those who do."""
+    maker = (head[1] or b"").decode()
+    owners = sorted(one for one, role in members.items() if role == "owner")
+    owner = maker if maker in owners or not owners else owners[0]
+    made = head[2] or b"0"
+    return Room(address, head[0] == b"1", owner, int(made) if made.isdigit() else 0, members)

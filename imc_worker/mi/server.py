@@ -1,0 +1,134 @@
+"""MI on this process: the FIFO, HTTP, or both, as the settings say."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from imc_common.http_server import HttpServer, ListenError, Request, Response
+from imc_common.settings import Settings
+from imc_common.settings.values import host_and_port, is_loopback
+from imc_common.store import Command
+from imc_worker.mi import jsonrpc
+from imc_worker.mi.commands import Commands
+from imc_worker.mi.fifo import Fifo
+from imc_worker.mi.fifo_protocol import FifoRequest, tree_of, written_tree
+from imc_worker.mi.jsonrpc import MiError
+from imc_worker.mi.operate import Operator
+from imc_worker.mi.rooms import Rooms
+
+PATH = "/mi"
+RETRY_SECONDS = 5.0
+"""Between attempts to listen, while another process of this machine serves MI."""
+
+log = structlog.get_logger()
+
+
+class Runner(Protocol):
+    """The part of a store that MI needs."""
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
+
+
+class MiServer:
+    """Serves `mi_fifo` and `mi_listen`. Where a neighbour has them, it waits for its turn."""
+
+    def __init__(self, store: Runner, settings: Settings) -> None:
+        self._settings = settings
+        self._token = settings.mi_token
+        rooms = Rooms(store, settings)
+        self._commands = Commands(rooms, Operator(store, rooms, settings, time.time), settings)
+        self._http = HttpServer(self.answer_http)
+        self.address: tuple[str, int] | None = None
+        """Where HTTP is served, once it is."""
+
+    async def run(self) -> None:
+        """Serve until cancelled; without either setting this does nothing."""
+        async with asyncio.TaskGroup() as tasks:
+            if self._settings.mi_fifo:
+                fifo = Fifo(Path(self._settings.mi_fifo), self._settings.mi_reply_dir, self.answer_fifo)
+                tasks.create_task(fifo.run())
+            if self._settings.mi_listen:
+                tasks.create_task(self._run_http())
+
+    async def answer_fifo(self, request: FifoRequest) -> str | None:
+        """The reply to a request by FIFO, in the protocol it came in."""
+        by = f"fifo {request.reply}".rstrip()
+        if request.kind == "json":
+            reply = await jsonrpc.answer(
+                request.text, lambda name, params: self._commands.call(name, params, by)
+            )
+            return None if reply is None else reply + "\n"
+        command, args = request.command, request.args
+        if command not in self._commands.table:
+            return f"500 command '{command}' not available\n"
+        if args is None:
+            return f"400 parse error in command '{command}'\n"
+        table = self._commands.table[command]
+        takes_list = table.params == ("statistics",)
+        params = [list(args)] if takes_list and args else list(args) if table.params else []
+        try:
+            result = await self._commands.call(command, params, by)
+        except MiError as error:
+            if error.code < 0:
+                return f"500 command '{command}' failed\n"
+            return written_tree(error.code, error.message)
+        except Exception:
+            log.exception("an MI command could not be handled", command=command)
+            return f"500 command '{command}' failed\n"
+        return written_tree(200, "OK", () if result == "OK" else tree_of(result))
+
+    async def answer_http(self, request: Request) -> Response:
+        """The answer to a request by HTTP: JSON-RPC in a POST to /mi."""
+        refused = self._refused(request)
+        if refused is not None:
+            return refused
+        by = f"http {request.peer}"
+        reply = await jsonrpc.answer(request.body, lambda name, params: self._commands.call(name, params, by))
+        return Response(204) if reply is None else Response(200, reply.encode(), "application/json")
+
+    def _refused(self, request: Request) -> Response | None:
+        if request.path != PATH:
+            return Response(404)
+        if request.method != "POST":
+            return Response(405, headers=(("Allow", "POST"),))
+        if self._token:
+            given = request.headers.get("authorization", "").encode("latin-1")
+            if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+                log.warning("an MI request had no valid token", peer=request.peer)
+                return Response(401, headers=(("WWW-Authenticate", "Bearer"),))
+        elif not _named_by_address(request.headers.get("host", "")):
+            # a web page whose name was made to point here (DNS rebinding) would send its own name
+            return Response(403)
+        # what a web page may send without asking first is never of this type
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return Response(415)
+        return None
+
+    async def _run_http(self) -> None:
+        host, port = host_and_port(self._settings.mi_listen)
+        waiting = False
+        try:
+            while self.address is None:
+                try:
+                    self.address = await self._http.start(host, port)
+                except ListenError as error:
+                    if not waiting:
+                        log.warning("MI is not served by HTTP here", reason=str(error))
+                    waiting = True
+                    await asyncio.sleep(RETRY_SECONDS)
+            log.info("MI is served by HTTP", host=self.address[0], port=self.address[1], path=PATH)
+            await asyncio.Event().wait()
+        finally:
+            await self._http.close()
+
+
+def _named_by_address(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition("]")[2].count(":") else host
+    return not host or is_loopback(name.strip("[]"))

@@ -1,0 +1,248 @@
+"""MI as its clients use it: by hand, with OpenSIPS's own tools, with `imc mi`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_common.mi_client import MiFailure, MiUnreachable, ask
+from imc_common.settings import Settings
+from tests.chaos.plant import wait_until
+from tests.integration.mi.conftest import ALICE, BOB, ROOM, MiService
+
+pytestmark = pytest.mark.integration
+
+LISTED = {"ROOMS": [{"URI": ROOM, "MEMBERS": 2, "OWNER": ALICE}]}
+MEMBERS = {"ROOM": ROOM, "MEMBERS": [ALICE, BOB], "NO_MEMBERS": 2}
+
+
+def by_fifo(mi: MiService, request: str, name: str = "reply_fifo") -> str:
+    """What a shell script does: make the reply FIFO, write the request, read the reply."""
+    reply = mi.replies / name
+    os.mkfifo(reply)
+    try:
+        with mi.fifo.open("w") as fifo:
+            fifo.write(request)
+        return reply.read_text()
+    finally:
+        reply.unlink()
+
+
+def by_http(mi: MiService, body: Any, **headers: str) -> tuple[int, str]:
+    """Status and text of the answer to a POST."""
+    connection = http.client.HTTPConnection("127.0.0.1", mi.port, timeout=10)
+    given = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
+    connection.request("POST", "/mi", json.dumps(body), given)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+def test_the_old_fifo_protocol(mi: MiService) -> None:
+    """To the letter of OpenSIPS 1.x."""
+    assert by_fifo(mi, ":imc_list_rooms:reply_fifo\n\n") == (
+        f"200 OK\nROOM::  URI={ROOM} MEMBERS=2 OWNER={ALICE}\n\n"
+    )
+    assert by_fifo(mi, f":imc_list_members:reply_fifo\n{ROOM}\n\n") == (
+        f"200 OK\nROOM:: {ROOM} NR_OF_MEMBERS=2\n\tMEMBER:: {ALICE}\n\tMEMBER:: {BOB}\n\n"
+    )
+    assert by_fifo(mi, ":get_statistics:reply_fifo\nimc:active_rooms\n\n") == (
+        "200 OK\nimc:active_rooms = 1\n\n"
+    )
+    missing = ":imc_list_members:reply_fifo\nsip:nowhere@example.org\n\n"
+    assert by_fifo(mi, missing) == "404 no such room\n\n"
+    assert by_fifo(mi, ":reboot:reply_fifo\n\n") == "500 command 'reboot' not available\n"
+    assert by_fifo(mi, ":imc_list_members:reply_fifo\n\n") == "500 command 'imc_list_members' failed\n"
+    assert by_fifo(mi, ':imc_list_members:reply_fifo\na"b\n\n') == (
+        "400 parse error in command 'imc_list_members'\n"
+    )
+
+
+def test_json_rpc_by_fifo(mi: MiService) -> None:
+    """As OpenSIPS 3 takes it, with pretty or terse JSON."""
+    request = {"jsonrpc": "2.0", "id": 7, "method": "imc_list_rooms"}
+    for text in (json.dumps(request), json.dumps(request, indent=2)):
+        reply = json.loads(by_fifo(mi, f":reply_fifo:{text}"))
+        assert reply == {"jsonrpc": "2.0", "id": 7, "result": LISTED}
+
+
+def test_replies_go_nowhere_else(mi: MiService, tmp_path: Path) -> None:
+    """No path in the name, no symbolic or second link, no plain file."""
+    outside = tmp_path / "outside"
+    outside.write_text("")
+    plain, link = mi.replies / "plain", mi.replies / "link"
+    plain.write_text("")
+    link.symlink_to(outside)
+    twice = mi.replies / "twice"
+    os.mkfifo(twice)
+    os.link(twice, mi.replies / "other_name")
+    reader = os.open(twice, os.O_RDONLY | os.O_NONBLOCK)
+    request = '{"jsonrpc":"2.0","id":1,"method":"imc_list_rooms"}'
+    with mi.fifo.open("w") as fifo:
+        for name in (f"..{outside}", f"../{tmp_path.name}/outside", str(outside), "plain", "link", "twice"):
+            fifo.write(f":{name}:{request}")
+    assert json.loads(by_fifo(mi, f":reply_fifo:{request}"))["result"] == LISTED
+    assert os.read(reader, 10) == b""
+    os.close(reader)
+    assert (outside.read_text(), plain.read_text()) == ("", "")
+
+
+def test_the_fifo_is_for_user_and_group(mi: MiService) -> None:
+    """0660, as mi_fifo makes it, whatever the umask."""
+    assert stat.S_IMODE(mi.fifo.stat().st_mode) == 0o660
+
+
+def test_json_rpc_by_http(mi: MiService) -> None:
+    """POST to /mi; a notification has no body."""
+    status, text = by_http(mi, {"jsonrpc": "2.0", "id": 1, "method": "imc:list_members", "params": [ROOM]})
+    assert (status, json.loads(text)["result"]) == (200, MEMBERS)
+    assert by_http(mi, {"jsonrpc": "2.0", "method": "imc_list_rooms"}) == (204, "")
+
+
+def test_a_web_page_cannot_use_the_operators_browser(mi: MiService) -> None:
+    """Neither by a form's content type nor by a name that points to this machine."""
+    assert by_http(mi, {}, Content_Type="text/plain")[0] == 415
+    assert by_http(mi, {}, Host="attacker.example")[0] == 403
+
+
+def test_a_room_that_is_changed_by_mi_is_changed_for_its_members(mi: MiService) -> None:
+    """Through the same scripts: in Redis the room is gone, and its streams are empty again."""
+    room = "sip:chat-001@example.org"
+    ask(mi.settings, "imc_create_room", {"room": room, "owner": ALICE, "private": "1"})
+    ask(mi.settings, "imc_add_member", [room, BOB])
+    ask(mi.settings, "imc_set_role", [room, BOB, "owner"])
+    assert ask(mi.settings, "imc_kick", [BOB]) == {"USER": BOB, "LEFT": [ROOM, room], "KEPT": []}
+    ask(mi.settings, "imc_destroy_room", [room])
+    ask(mi.settings, "imc_add_member", [ROOM, BOB])
+    with pytest.raises(MiFailure, match="404 no such room"):
+        ask(mi.settings, "imc_show_room", [room])
+    audit = [line for line in mi.service.workers[0].log().splitlines() if "operator command" in line]
+    assert any("imc_kick" in line and '"audit": true' in line for line in audit)
+
+
+def test_the_opensips_python_package(mi: MiService) -> None:
+    """A real client, by FIFO and by HTTP."""
+    client = pytest.importorskip("opensips.mi")
+    fifo = client.OpenSIPSMI(
+        "fifo", fifo_file=str(mi.fifo), fifo_file_fallback=str(mi.fifo), fifo_reply_dir=str(mi.replies)
+    )
+    for connection in (fifo, client.OpenSIPSMI("http", url=f"http://127.0.0.1:{mi.port}/mi")):
+        assert connection.execute("imc_list_rooms") == LISTED
+        assert connection.execute("imc:list_members", [ROOM]) == MEMBERS
+        assert connection.execute("get_statistics", {"statistics": ["imc:active_rooms"]}) == {
+            "imc:active_rooms": 1
+        }
+        with pytest.raises(client.OpenSIPSMIException, match="404: no such room"):
+            connection.execute("imc_list_members", ["sip:nowhere@example.org"])
+
+
+@pytest.mark.parametrize("way", ["fifo", "http"])
+def test_opensips_cli(mi: MiService, way: str) -> None:
+    """The command line tool of OpenSIPS, unchanged."""
+    pytest.importorskip("opensipscli")
+    where = (
+        ["-o", f"fifo_file={mi.fifo}", "-o", f"fifo_reply_dir={mi.replies}"]
+        if way == "fifo"
+        else ["-o", f"url=http://127.0.0.1:{mi.port}/mi"]
+    )
+    head = [str(Path(sys.executable).with_name("opensips-cli")), "-o", f"communication_type={way}", *where]
+    for command, result in (
+        (["imc:list_rooms"], LISTED),
+        (["imc_list_members", ROOM], MEMBERS),
+        (["get_statistics", "imc:active_rooms"], {"imc:active_rooms": 1}),
+    ):
+        words = [*head, "-x", "mi", *command]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == result
+
+
+@pytest.mark.parametrize("way", ["fifo", "http"])
+def test_imc_mi(mi: MiService, way: str) -> None:
+    """Our own client: a table for people, JSON for programs, a failure by its exit status."""
+    where = (
+        ["--mi-fifo", str(mi.fifo), "--mi-reply-dir", str(mi.replies)]
+        if way == "fifo"
+        else ["--mi-listen", f"127.0.0.1:{mi.port}"]
+    )
+
+    def imc(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "imc_common.cli", "mi", *where, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    table = imc("imc_list_rooms").stdout
+    assert "1 rooms" in table
+    assert ROOM in table
+    assert json.loads(imc("--json", "imc_list_rooms").stdout) == LISTED
+    assert "owner" in imc("imc_show_room", f"room={ROOM}").stdout
+    assert BOB in imc("imc_list_members", ROOM).stdout
+    assert "imc:active_rooms" in imc("get_statistics", "imc:active_rooms").stdout
+    assert "imc_kick" in imc("which").stdout
+    failed = imc("imc_list_members", "nowhere@example.org")
+    assert (failed.returncode, failed.stderr) == (1, "404 no such room\n")
+
+
+def test_a_server_of_its_own_takes_over_where_the_workers_ends(mi: MiService) -> None:
+    """It waits while the FIFO is served, and tells so; without settings it does not start."""
+    env = {**os.environ, "IMC_DB_URL": mi.service.url, "IMC_MI_REPLY_DIR": str(mi.replies)}
+    other = mi.replies / "second_fifo"
+    command = [sys.executable, "-m", "imc_common.cli", "mi-server"]
+    none = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (none.returncode, "nothing to serve" in none.stderr) == (2, True)
+    with (mi.replies / "log").open("w") as log:
+        env |= {"IMC_MI_FIFO": str(other), "IMC_MI_LISTEN": f"127.0.0.1:{mi.port}"}
+        server = subprocess.Popen(command, env=env, stderr=log)
+    wait_until(other.exists, "a second FIFO")
+    settings = Settings(mi_fifo=str(other), mi_reply_dir=mi.replies)
+    assert ask(settings, "imc_list_rooms", []) == LISTED
+    server.terminate()
+    assert server.wait(20) == 0
+    assert "cannot listen" in (mi.replies / "log").read_text()
+    assert not other.exists()
+
+
+def test_imc_mi_without_a_server(tmp_path: Path) -> None:
+    """It says where nobody answers."""
+    for settings in (
+        Settings(),
+        Settings(mi_listen="127.0.0.1:1"),
+        Settings(mi_fifo=str(tmp_path / "none"), mi_reply_dir=tmp_path),
+        Settings(mi_fifo="x", mi_reply_dir=tmp_path / "none"),
+    ):
+        with pytest.raises(MiUnreachable):
+            ask(settings, "which", [])
+
+
+def test_long_lists_do_not_hold_up_redis(mi: MiService) -> None:
+    """Ten thousand rooms, one with twenty thousand members: no command takes Redis 5 ms."""
+    redis = mi.service.redis
+    added = redis.pipeline(transaction=False)
+    for number in range(10_000):
+        room = f"many-{number}@example.org"
+        added.zadd("imc_rooms:{0}", {room: 0})
+        added.hset(f"imc_rooms:{{0}}:{room}", mapping={"private": "0", "owner": "x@h", "created_at": "1"})
+        added.hset(f"imc_members:{{0}}:{room}", "x@h", "owner")
+    big = {f"user-{number}@example.org": "member" for number in range(20_000)}
+    added.hset("imc_members:{0}:many-7@example.org", mapping=big)
+    added.execute()
+    redis.config_set("slowlog-log-slower-than", 5000)
+    redis.slowlog_reset()
+    try:
+        rooms = ask(mi.settings, "imc_list_rooms", [])["ROOMS"]
+        slow = [entry["command"][:60] for entry in redis.slowlog_get(10)]
+    finally:
+        for keys in ("imc_rooms:{0}*", "imc_members:{0}*"):
+            for key in list(redis.scan_iter(keys, count=5000)):
+                redis.unlink(key)
+    assert len(rooms) >= 10_000
+    assert max(room["MEMBERS"] for room in rooms) == 20_001
+    assert slow == []
