@@ -14,7 +14,6 @@ from typing import NamedTuple
 from imc_common.sip.answer import build_response
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
-from imc_common.sip.params import find, has
 from imc_common.sip.via import Via
 from imc_edge.flow import Flow, SocketAddress
 
@@ -77,13 +76,17 @@ def respond(
 
 def destination(via: Via, flow: Flow) -> SocketAddress:
     """Where a response goes on UDP, and on a connection that is gone by then (RFC 3261 §18.2.2)."""
-    host, port = flow.peer
+    source = flow.peer
+    host = source[0]
     if flow.transport == "udp":
-        maddr = find(via.params, "maddr")
-        if maddr is not None and _is_safe_maddr(maddr.strip("[]"), host):
-            host = maddr.strip("[]")
-        elif has(via.params, "rport"):
-            return host, port  # RFC 3581 §4
+        wants_source = False
+        for name, value in via.params:
+            if name == "rport":
+                wants_source = True  # RFC 3581 §4
+            elif name == "maddr" and value is not None and _is_safe_maddr(value.strip("[]"), source[0]):
+                host = value.strip("[]")
+        if wants_source and host == source[0]:
+            return source
     return host, via.port or _DEFAULT_PORT[flow.transport]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from imc_common import address
 from imc_common.room_rules import RoomRules
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
+from imc_edge.identity import canonical
 from imc_edge.options import ACCEPT_ENCODING, Abilities
 
-_MAX_KNOWN_TYPES = 1024
+_MOST_KNOWN_TYPES = 1024
+_MOST_KNOWN_ROOMS = 8192
 PLAIN = "text/plain"
 
 
@@ -22,6 +23,7 @@ class MessageRules:
         self._abilities = abilities
         self._ranges = frozenset(settings.accept_types)
         self._known_types: dict[str, str] = {}
+        self._known_rooms: set[str] = set()
 
     def check(self, request: Request) -> str:
         """The canonical address that To names. Raises SipError with the status that answers the request."""
@@ -40,7 +42,7 @@ class MessageRules:
         if known is None:
             content_type = request.content_type
             known = content_type.essence if content_type else PLAIN
-            if len(self._known_types) >= _MAX_KNOWN_TYPES:
+            if len(self._known_types) >= _MOST_KNOWN_TYPES:
                 self._known_types.clear()
             self._known_types[raw] = known
         return known
@@ -68,9 +70,13 @@ class MessageRules:
             raise SipError(400, "To Is Not A SIP URI")
         if uri.user is None:
             raise SipError(404, "To Names No Room")
-        to = address.canonical(uri.user, uri.host, uri.port)
-        if not self._rooms.takes(to):
-            raise SipError(404, "Not Found")
+        to = canonical(uri.user, uri.host, uri.port)
+        if to not in self._known_rooms:
+            if not self._rooms.takes(to):
+                raise SipError(404, "Not Found")
+            if len(self._known_rooms) >= _MOST_KNOWN_ROOMS:
+                self._known_rooms.clear()
+            self._known_rooms.add(to)
         return to
 
 

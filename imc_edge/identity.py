@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from imc_common import address
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 
+# the same users and rooms come again and again
+canonical = lru_cache(maxsize=8192)(address.canonical)
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+
+class Sender(NamedTuple):
     """The address rooms know the sender by, and the name shown to people (empty if none)."""
 
     address: str
@@ -25,4 +28,4 @@ def sender_of(request: Request) -> Sender:
         raise SipError(400, "From Is Not A SIP URI")
     if uri.user is None:
         raise SipError(400, "From Has No User")
-    return Sender(address.canonical(uri.user, uri.host, uri.port), who.display_name)
+    return Sender(canonical(uri.user, uri.host, uri.port), who.display_name)

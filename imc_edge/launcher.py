@@ -105,7 +105,7 @@ class Edge:
         await health.check()
         self._network.start(acceptor)
         log.info("edge listens", endpoints=[str(endpoint) for endpoint in self._network.addresses])
-        _freeze()
+        _calm_collector()
         async with asyncio.TaskGroup() as tasks:
             parts = (acceptor.commit, health, ownership, deliver, recoverer, gauges)
             running = [tasks.create_task(part.run()) for part in parts]
@@ -159,9 +159,12 @@ class Edge:
             log.info("certificates read again")
 
 
-def _freeze() -> None:
-    """What was made at the start lives as long as the process: keep the collector from looking at it."""
+def _calm_collector() -> None:
+    """Keep Python's cycle collector from looking again and again at what lives long.
+
+    What was made at the start lives as long as the process; and a batch of requests that waits for Redis is no
+    garbage either, but makes enough objects for a collection each time.
+    """
     gc.collect()
     gc.freeze()
-    # next to nothing that a message makes is part of a cycle: looking for cycles seldom is enough
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(50_000, 20, 100)
