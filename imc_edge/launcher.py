@@ -162,8 +162,8 @@ class Edge:
 def _calm_collector() -> None:
     """Keep Python's cycle collector from looking again and again at what lives long.
 
-    What was made at the start lives as long as the process; and a batch of requests that waits for Redis is no
-    garbage either, but makes enough objects for a collection each time.
+    What was made at the start lives as long as the process; and a batch of requests that waits for Redis is
+    no garbage either, but makes enough objects for a collection each time.
     """
     gc.collect()
     gc.freeze()
