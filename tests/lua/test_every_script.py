@@ -117,46 +117,46 @@ def test_out_of_turn_changes_nothing(shard: Shard, case: Case) -> None:
 
 
 @room_cases
-def test_entry_that_is_no_request(shard: Shard, case: Case) -> None:
+def test_entry_that_is_no_request(real_shard: Shard, case: Case) -> None:
     """An entry without type, sender or room is an error before the first write: the dispatcher buries it."""
-    script_keys, args = case.prepare(shard)
+    script_keys, args = case.prepare(real_shard)
     for missing in ("type", "from", "room"):
-        shard.redis.xtrim(IN, maxlen=0)
+        real_shard.redis.xtrim(IN, maxlen=0)
         fields = {"type": "message", "from": ALICE, "room": "x@y"}
         del fields[missing]
-        args[0] = shard.redis.xadd(IN, fields)
-        before = shard.dump()
+        args[0] = real_shard.redis.xadd(IN, fields)
+        before = real_shard.dump()
         with pytest.raises(redis.ResponseError, match="lacks"):
-            shard.run(case.script, script_keys, args)
-        assert shard.dump() == before
+            real_shard.run(case.script, script_keys, args)
+        assert real_shard.dump() == before
 
 
 @room_cases
-def test_bare_entry_is_whole_or_nothing(shard: Shard, case: Case) -> None:
+def test_bare_entry_is_whole_or_nothing(real_shard: Shard, case: Case) -> None:
     """A request that lacks all fields but the three that must be there is done or an error, not halved."""
-    script_keys, args = case.prepare(shard)
-    ((_, fields),) = shard.redis.xrange(IN)
-    shard.redis.xtrim(IN, maxlen=0)
-    args[0] = shard.redis.xadd(IN, {name: fields[name] for name in (b"type", b"from", b"room")})
-    before = shard.dump()
+    script_keys, args = case.prepare(real_shard)
+    ((_, fields),) = real_shard.redis.xrange(IN)
+    real_shard.redis.xtrim(IN, maxlen=0)
+    args[0] = real_shard.redis.xadd(IN, {name: fields[name] for name in (b"type", b"from", b"room")})
+    before = real_shard.dump()
     try:
-        assert shard.run(case.script, script_keys, args) == "done"
+        assert real_shard.run(case.script, script_keys, args) == "done"
     except redis.ResponseError:
-        assert shard.dump() == before
+        assert real_shard.dump() == before
 
 
 @every_case
-def test_missing_arguments_change_nothing(shard: Shard, case: Case) -> None:
+def test_missing_arguments_change_nothing(real_shard: Shard, case: Case) -> None:
     """A caller that passes too few ARGV gets an error before the first write, or the whole effect."""
-    script_keys, args = case.prepare(shard)
-    before = shard.dump()
+    script_keys, args = case.prepare(real_shard)
+    before = real_shard.dump()
     for count in range(1, len(args)):
         try:
-            shard.run(case.script, script_keys, args[:count])
+            real_shard.run(case.script, script_keys, args[:count])
         except redis.ResponseError:
-            assert shard.dump() == before
+            assert real_shard.dump() == before
         else:
-            shard.redis.flushall()
-            shard.run("start_shard", [keys.requests(SHARD), keys.events(SHARD)], [])
-            script_keys, args = case.prepare(shard)
-            before = shard.dump()
+            real_shard.redis.flushall()
+            real_shard.run("start_shard", [keys.requests(SHARD), keys.events(SHARD)], [])
+            script_keys, args = case.prepare(real_shard)
+            before = real_shard.dump()

@@ -119,8 +119,10 @@ def test_reasons_are_named(script: str) -> None:
 def test_readme_lists_every_script() -> None:
     """With the KEYS and ARGV of its header, in order, and its results."""
     room_keys = ["requests", "events", "rooms", "room", "members"]
-    rows = {row[0].strip("`"): row[1:] for row in table("## Scripts")}
+    listed = table("## Scripts")
+    rows = {row[0].strip("`"): row[1:] for row in listed}
     assert set(rows) == set(SCRIPTS.sources)
+    assert len(rows) == len(listed)
     for script, (script_keys, args, results) in rows.items():
         header = header_of(script)
         stated = [
