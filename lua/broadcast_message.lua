@@ -45,7 +45,7 @@ if not speaks and not (request.operator == "1" and n > 0) then
 end
 
 commit()
-if request.operator then
+if request.operator == "1" then
     emit("notice", others)
 else
     emit("message", others)
