@@ -12,8 +12,9 @@ class Abilities:
     """The capability headers, from the settings."""
 
     def __init__(self, accept_types: Sequence[str]) -> None:
-        """``accept_types`` without ``text/plain``, which is always taken (RFC 3428 §9)."""
-        self.accept = ", ".join(dict.fromkeys(("text/plain", *accept_types)))
+        """``accept_types`` need not have ``text/plain``, which is always taken (RFC 3428 §9)."""
+        plain_is_told = {"text/plain", "text/*", "*/*"} & set(accept_types)
+        self.accept = ", ".join(accept_types if plain_is_told else ("text/plain", *accept_types))
         self.options = [
             ("Allow", ALLOW),
             ("Accept", self.accept),

@@ -118,3 +118,9 @@ def fresh(method: str = "MESSAGE", **headers: str) -> bytes:
     token = secrets.token_hex(8)
     headers = {"Via": f"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{token};rport", "Call_ID": token, **headers}
     return message(b"hello" if method == "MESSAGE" else b"", method=method, **headers)
+
+
+def memory_kb(edge: EdgeProcess) -> int:
+    """Its resident memory, in kilobytes."""
+    status = Path(f"/proc/{edge.child.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])

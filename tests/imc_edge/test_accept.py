@@ -93,7 +93,7 @@ async def test_a_body_that_is_no_utf8_goes_through_unchanged() -> None:
             message(Content_Type="image/png"),
             415,
             "Unsupported Media Type",
-            ("Accept", "text/plain, text/*, "),
+            ("Accept", "text/*, message/cpim, "),
         ),
         (message(b"x" * 8193), 413, "Request Entity Too Large", None),
         (message(Max_Forwards="0"), 483, "Too Many Hops", None),

@@ -17,11 +17,19 @@ async def test_options_tells_what_we_can_whatever_it_is_addressed_to(uri: str) -
         answer = await at.ask_one(message(b"", method="OPTIONS", uri=uri, To=f"<{uri}>", Max_Forwards="0"))
         assert answer.status == 200
         assert answer.headers.get("Allow") == "MESSAGE, OPTIONS, CANCEL"
-        assert (answer.headers.get("Accept") or "").startswith("text/plain, ")
+        assert (answer.headers.get("Accept") or "").startswith("text/*, ")
         assert answer.headers.get("Accept-Encoding") == "identity"
         assert answer.headers.get("Accept-Language") == "en"
         assert answer.headers.get("Supported") == ""
         assert at.store.entries == []
+
+
+async def test_text_plain_is_always_told() -> None:
+    """RFC 3428 §9: it must be taken."""
+    async with edge(accept_types=["message/cpim"]) as at:
+        answer = await at.ask_one(message(b"", method="OPTIONS"))
+        assert answer.headers.get("Accept") == "text/plain, message/cpim"
+        assert (await at.ask_one(message())).status == 202
 
 
 async def test_options_is_503_while_draining() -> None:

@@ -18,7 +18,7 @@ from imc_common import keys
 from imc_common.settings import Endpoint
 from imc_edge.transports.tls import TlsFiles
 from tests.imc_edge.conftest import make_certificate
-from tests.imc_edge.process import EdgeProcess, User, edge_process, eventually, fresh
+from tests.imc_edge.process import EdgeProcess, User, edge_process, eventually, fresh, memory_kb
 from tests.servers import Server, running
 
 pytestmark = pytest.mark.integration
@@ -243,12 +243,6 @@ def test_an_edge_waits_for_redis_and_can_be_stopped_meanwhile(tmp_path: Path) ->
     with edge_process(tmp_path, f"unix://{tmp_path}/none") as edge:
         eventually(lambda: bool(edge.lines("redis is out of reach")))
         assert edge.end() == 0
-
-
-def memory_kb(edge: EdgeProcess) -> int:
-    """Resident memory."""
-    status = Path(f"/proc/{edge.child.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])
 
 
 def test_row_31_junk_gets_no_reply_and_harms_nobody(server: Server, tmp_path: Path) -> None:
