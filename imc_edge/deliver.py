@@ -15,12 +15,11 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from imc_common import keys
 from imc_common.event import Event
 from imc_common.metrics import Metrics
 from imc_common.scripts import Command
 from imc_common.settings import Settings
-from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.store import StoreUnreachable
 from imc_common.texts import render
 from imc_edge.counts import DeliveryCounts
 from imc_edge.courier import Courier
@@ -31,9 +30,11 @@ from imc_edge.notice_limit import NoticeLimit
 from imc_edge.outbound import Identities, Part, UnsendableError, make_part, request_to
 from imc_edge.outcome import UNSENDABLE
 from imc_edge.outgoing import Outgoing
-from imc_edge.recipient import Load, Recipient, Recipients
+from imc_edge.recipient import Load, Recipient
+from imc_edge.recipients import Recipients
 from imc_edge.resolver import Resolver
-from imc_edge.settlement import Settlement, bury
+from imc_edge.settlement import Settlement
+from imc_edge.takeover import AGAIN_SECONDS, Takeover
 from imc_edge.timer_wheel import TICK, TimerWheel
 from imc_edge.transaction import ClientTransactions
 
@@ -44,9 +45,6 @@ KEPT_RECIPIENTS: Final = 20_000
 BREATH: Final = 64
 """Deliveries sent in one go; then answers get their turn."""
 FULL_SECONDS: Final = 0.002
-POISON_SECONDS: Final = 1.0
-"""Pause before an event that cannot be rendered is tried again."""
-ATTEMPTS_TTL_MS: Final = 24 * 3600 * 1000
 
 
 class Batch(Protocol):
@@ -117,6 +115,9 @@ class Deliver:
         self._recipients = Recipients(self._make_recipient, KEPT_RECIPIENTS)
         self._settlement = Settlement(
             store, self._counts, wall, settings.undelivered_max, settings.max_attempts
+        )
+        self._takeover = Takeover(
+            store, consumer, self._counts, max_attempts=settings.max_attempts, wall=wall
         )
         credentials = Credentials(settings.credentials)
         self.courier = Courier(
@@ -189,30 +190,54 @@ class Deliver:
     async def _read(self) -> None:
         while self._reading:
             for batch in await self._consumer.read():
-                try:
-                    settled = await self._settled_before(batch) if batch.again else {}
-                except StoreUnreachable:
-                    self._consumer.resync(batch.shard, POISON_SECONDS)
+                entries = [(entry_id.decode(), fields) for entry_id, fields in batch.entries]
+                if batch.again:
+                    await self._take_over(batch.shard, entries)
                     continue
-                for entry_id, fields in batch.entries:
-                    await self._take(batch, entry_id.decode(), fields, settled)
+                for entry_id, fields in entries:
+                    await self._take(batch.shard, entry_id, fields)
             await self._wait_for_room()
 
-    async def _take(
-        self, batch: Batch, entry_id: str, fields: list[bytes], settled: dict[str, set[str]]
-    ) -> None:
-        """Send one event to all its recipients, or to those that have not had it."""
-        shard = batch.shard
-        if entry_id in self._settlement.in_flight.get(shard, ()) or shard not in self._ownership.owned():
+    async def _take(self, shard: int, entry_id: str, fields: list[bytes]) -> None:
+        """An event that nobody has had before."""
+        if not self._is_due(shard, entry_id):
             return
         try:
-            event = Event.from_fields(entry_id, shard, fields)
-            parts = self._parts(event)
+            event, parts = self._make(entry_id, shard, fields)
         except Exception as error:  # whatever it is, it must not stop the shard
-            await self._poison(shard, entry_id, error)
+            await self._takeover.failed(shard, entry_id, error)
+        else:
+            await self._start(event, parts, event.to, repeat=False)
+
+    async def _take_over(self, shard: int, entries: list[tuple[str, list[bytes]]]) -> None:
+        """Events that come again; those that are in flight here are not meant."""
+        due = [entry for entry in entries if self._is_due(shard, entry[0])]
+        try:
+            taken = await self._takeover.prepare(shard, due, self._make)
+        except StoreUnreachable:
+            self._consumer.resync(shard, AGAIN_SECONDS)
             return
-        had_it = settled.get(entry_id)
-        to = [address for address in event.to if address not in had_it] if had_it else event.to
+        for event, parts, settled in taken:
+            if self._is_due(shard, event.entry_id):
+                to = [address for address in event.to if address not in settled]
+                await self._start(event, parts, to, repeat=True)
+
+    def _is_due(self, shard: int, entry_id: str) -> bool:
+        return entry_id not in self._settlement.in_flight.get(shard, ()) and (
+            shard in self._ownership.owned()
+        )
+
+    def _make(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[Part]]:
+        """An entry as the event and its MESSAGEs; raises all sorts of things if it is broken."""
+        event = Event.from_fields(entry_id, shard, fields)
+        headers = [*event.data.headers, *self._headers]
+        return event, [
+            make_part(self._identities.part(shard, entry_id, number), event, text, headers)
+            for number, text in enumerate(render(event, self._settings))
+        ]
+
+    async def _start(self, event: Event, parts: list[Part], to: Sequence[str], *, repeat: bool) -> None:
+        """Send an event to these recipients."""
         if event.name == "refused" and not self._notices.allows(event.actor):
             self._notices_left_out.value += 1
             parts = []
@@ -221,7 +246,7 @@ class Deliver:
         actor = self._recipients.get(event.actor)
         if actor is not None and actor.held_until:
             actor.heard_from()
-        outgoing = Outgoing(event, parts, len(to), repeat=batch.again)
+        outgoing = Outgoing(event, parts, len(to), repeat=repeat)
         self._settlement.add(outgoing)
         await self._send(outgoing, to)
 
@@ -256,41 +281,6 @@ class Deliver:
             or len(self._transactions) >= self._most_transactions
         )
 
-    def _parts(self, event: Event) -> list[Part]:
-        headers = [*event.data.headers, *self._headers]
-        return [
-            make_part(self._identities.part(event.shard, event.entry_id, number), event, text, headers)
-            for number, text in enumerate(render(event, self._settings))
-        ]
-
     def _make_recipient(self, address: str) -> Recipient:
         share = self._identities.recipient(address)
         return Recipient(address, share, request_to(address, share), self)
-
-    async def _settled_before(self, batch: Batch) -> dict[str, set[str]]:
-        """Who has answered already, by event, of those that were taken over half done."""
-        ids = [entry_id.decode() for entry_id, _ in batch.entries]
-        commands: list[Command] = [("SMEMBERS", keys.settled(batch.shard, entry_id)) for entry_id in ids]
-        replies = await self._store.run(commands)
-        return {
-            entry_id: {member.decode() for member in reply}
-            for entry_id, reply in zip(ids, replies, strict=True)
-            if reply and not isinstance(reply, ReplyError)
-        }
-
-    async def _poison(self, shard: int, entry_id: str, error: Exception) -> None:
-        """An event that cannot be made a message: again a few times, then to the dead letters."""
-        reason = f"{type(error).__name__}: {error}"
-        log.error("an event cannot be rendered", shard=shard, entry=entry_id, reason=reason)
-        counter = keys.attempts(shard, entry_id)
-        try:
-            tried, _ = await self._store.run([("INCR", counter), ("PEXPIRE", counter, ATTEMPTS_TTL_MS)])
-            if isinstance(tried, int) and tried < self._settings.max_attempts:
-                self._consumer.resync(shard, POISON_SECONDS)
-                return
-            self._counts.poisoned.value += 1
-            await self._store.run(
-                [bury(self._store, shard, entry_id, reason, self._wall()), ("DEL", counter)]
-            )
-        except StoreUnreachable:
-            self._consumer.resync(shard, POISON_SECONDS)

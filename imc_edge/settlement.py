@@ -20,6 +20,7 @@ from imc_common.store import ReplyError, StoreUnreachable
 from imc_edge.counts import DeliveryCounts
 from imc_edge.outcome import receipt_due
 from imc_edge.outgoing import Outgoing
+from imc_edge.takeover import bury
 
 log = structlog.get_logger()
 
@@ -260,8 +261,3 @@ class Settlement:
     async def _pause(self) -> None:
         await asyncio.sleep(RETRY_SECONDS)
         self._wake.set()
-
-
-def bury(store: Scripted, shard: int, entry_id: str, reason: str, now: float) -> Command:
-    """The command that moves an event to the shard's dead letters."""
-    return store.script("bury", [keys.events(shard), keys.dead(shard)], [entry_id, reason, int(now * 1000)])

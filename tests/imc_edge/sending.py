@@ -121,6 +121,11 @@ class Redis:
             key = str(command[1])
             self.tried[key] = self.tried.get(key, 0) + 1
             return self.tried[key]
+        if command[0] == "GET":
+            count = self.tried.get(str(command[1]))
+            return None if count is None else str(count).encode()
+        if command[0] == "DEL":
+            self.tried.pop(str(command[1]), None)
         if command[0] != "SCRIPT":
             return 1
         name, count = str(command[1]), int(command[2])

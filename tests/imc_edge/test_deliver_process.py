@@ -27,6 +27,15 @@ pytestmark = pytest.mark.integration
 LEASE = 1.0
 ROOM = "chat-000@example.org"
 SHARD = shard_of(ROOM, 4)
+DEADLY = """
+import os, sys
+os.environ["IMC_MAX_ATTEMPTS"] = "3"
+from imc_edge import __main__, deliver
+render = deliver.render
+deliver.render = lambda event, settings: os._exit(9) if event.call_id == "deadly" else render(event, settings)
+sys.exit(__main__.main())
+"""
+"""An edge that ends when it meets an event of the Call-ID ``deadly``."""
 SAME = ("Call-ID", "CSeq", "From", "To")
 """Headers by which a repeat is recognised."""
 
@@ -73,7 +82,7 @@ class Plant:
         self.edges: list[subprocess.Popen[bytes]] = []
         self.bob, self.carol = User("bob"), User("carol")
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         env = {
             **os.environ,
             "IMC_DB_URL": self.server.url,
@@ -81,15 +90,21 @@ class Plant:
             "IMC_LISTEN": "udp:127.0.0.1:0",
         }
         with self.log.open("ab") as log:
-            edge = subprocess.Popen([sys.executable, "-m", "imc_edge"], env=env, stdout=log, stderr=log)
+            command = [sys.executable, *(arguments or ("-m", "imc_edge"))]
+            edge = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         self.edges.append(edge)
         return edge
 
-    def event(self, *to: User, text: str = "hello") -> str:
+    def event(self, *to: User, text: str = "hello", call_id: str = "abc") -> str:
         """A message to these users; the entry's id."""
         data = RequestData("text/html", text.encode()).pack()
         fields = {"event": "message", "room": ROOM, "to": " ".join(user.address for user in to)}
-        fields |= {"from": "alice@example.org", "call_id": "abc", "at": int(time.time() * 1000), "data": data}
+        fields |= {
+            "from": "alice@example.org",
+            "call_id": call_id,
+            "at": int(time.time() * 1000),
+            "data": data,
+        }
         entry_id: bytes = self.redis.xadd(keys.events(SHARD), fields)  # type: ignore[arg-type, assignment]
         return entry_id.decode()
 
@@ -220,3 +235,27 @@ def test_order_is_kept_when_shards_move(plant: Plant) -> None:
         time.sleep(0.1)
     assert bodies == [str(number).encode() for number in range(30)]
     plant.until(lambda: plant.left() == 0)
+
+
+def test_an_event_that_ends_edges_is_buried(plant: Plant) -> None:
+    """Case 5: the room's other messages are delivered, before it and after it."""
+    plant.event(plant.bob, text="1")
+    plant.event(plant.bob, text="2", call_id="deadly")
+    plant.event(plant.bob, text="3")
+    bodies: list[bytes] = []
+
+    def all_there() -> bool:
+        if not plant.edges or plant.edges[-1].poll() is not None:
+            assert len(plant.edges) < 9, plant.log.read_text()[-3000:]
+            plant.start("-c", DEADLY)
+        got = plant.bob.receive(0.1)
+        if got is not None:
+            plant.bob.answer(got)
+            bodies.append(got[0].body)
+        return plant.left() == 0
+
+    plant.until(all_there, 90)
+    assert list(dict.fromkeys(bodies)) == [b"1", b"3"]
+    ((_, letter),) = plant.redis.xrange(keys.dead(SHARD))  # type: ignore[union-attr, str-unpack]
+    assert letter[b"call_id"] == b"deadly"
+    assert b"ended" in letter[b"dead_reason"]
