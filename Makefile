@@ -21,7 +21,7 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report= --durations=25 --durations-min=5 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report= --durations=25 --durations-min=5 $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
 fuzz: $(VENV)/test.stamp ## bends SIP messages until the codec breaks (ARGS="--seconds 600")

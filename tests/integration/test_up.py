@@ -196,8 +196,7 @@ def test_one_process_each(tmp_path: Path, imc_url: str, command: str) -> None:
     args = [command, "--db-url", imc_url, *(ANYWHERE if command == "edge" else [])]
     with running(*args, cwd=tmp_path) as imc:
         wait_until(lambda: f"imc_{command}" in command_of(imc.process.pid), "exec")
-        time.sleep(2)
-        assert imc.process.poll() is None, imc.output
+        imc.wait_for("edge listens|worker serves")
         imc.process.send_signal(signal.SIGTERM)
         assert imc.end() == 0, imc.output
 
