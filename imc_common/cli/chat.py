@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from prompt_toolkit import PromptSession, print_formatted_text
-from prompt_toolkit.formatted_text import FormattedText, StyleAndTextTuples
-from prompt_toolkit.patch_stdout import patch_stdout
-from prompt_toolkit.styles import Style
 
 from imc_common.cli.endpoint import endpoint
 from imc_common.cli.terminal import shown
@@ -20,8 +17,13 @@ from imc_common.cli.user_agent import Incoming, UserAgent
 from imc_common.errors import ImcError
 from imc_common.sip.uri import Uri
 
+if TYPE_CHECKING:
+    from prompt_toolkit import PromptSession
+
 NOTICE = "*** "
-Say = Callable[[StyleAndTextTuples], None]
+LEAVE_SECONDS = 3.0  # for the last lines, when the user goes
+Say = Callable[[str, str], None]
+"""Show a text in a style: notice, message or failure."""
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +68,7 @@ def _room(text: str) -> str:
 
 
 class Conversation:
-    """What one user says and gets, told by ``say`` in styled pieces."""
+    """What one user says and gets, told by ``say``."""
 
     def __init__(self, room: str, say: Say) -> None:
         self.failures = 0
@@ -82,19 +84,19 @@ class Conversation:
         if sort != "text/plain":  # which alone has the sender in front of its text
             text = text if sort.startswith("text/") else f"[{sort}, {len(text)} characters]"
             text = f"{incoming.name}: {text}"
-        self._say([("class:notice" if text.startswith(NOTICE) else "class:message", shown(text))])
+        self._say("notice" if text.startswith(NOTICE) else "message", shown(text))
 
     async def send(self, agent: UserAgent, line: str) -> None:
         """Send a line; only a failure is worth a word."""
         answer = await agent.send(self._room, line)
         if not answer.ok:
             self.failures += 1
-            self._say([("class:failure", shown(f"not sent: {answer.status} {answer.reason}"))])
+            self._say("failure", shown(f"not sent: {answer.status} {answer.reason}"))
 
 
 async def _follow(lines: list[str], wait: float, user: str, room: str, via: tuple[str, int]) -> int:
     """Send the lines, each when the one before is answered; ends after ``wait`` seconds without news."""
-    talk = Conversation(room, lambda pieces: typer.echo("".join(piece[1] for piece in pieces)))
+    talk = Conversation(room, lambda _, text: typer.echo(text))
     agent = await UserAgent.open(user, via, talk.receive)
     try:
         for line in filter(str.strip, lines):
@@ -112,33 +114,42 @@ async def _follow(lines: list[str], wait: float, user: str, room: str, via: tupl
 
 async def _talk(user: str, room: str, via: tuple[str, int]) -> int:
     """Prompt for lines until end of input or Ctrl-C; sending goes on behind the prompt."""
+    # half a second of imports that no other command needs
+    from prompt_toolkit import PromptSession, print_formatted_text  # noqa: PLC0415
+    from prompt_toolkit.formatted_text import FormattedText  # noqa: PLC0415
+    from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
+    from prompt_toolkit.styles import Style  # noqa: PLC0415
+
+    def say(kind: str, text: str) -> None:
+        print_formatted_text(FormattedText([(f"class:{kind}", text)]), style=style)
+
     style = Style.from_dict(
         {"prompt": "bold", "notice": "ansicyan", "message": "", "failure": "ansired bold"}
     )
-    talk = Conversation(room, lambda pieces: print_formatted_text(FormattedText(pieces), style=style))
+    talk = Conversation(room, say)
     agent = await UserAgent.open(user, via, talk.receive)
-    session: PromptSession[str] = PromptSession(
-        style=style
-    )  # its history ends with it: chats stay off the disk
     prompt = FormattedText([("class:prompt", f"{agent.address.partition('@')[0]}> ")])
+    # the history is the session's own, in memory: what is said stays off the disk
+    session: PromptSession[str] = PromptSession(prompt, style=style)
     queue: asyncio.Queue[str] = asyncio.Queue()
     sender = asyncio.create_task(_send_in_order(queue, talk, agent))
     try:
         with patch_stdout():
-            async for line in _lines(session, prompt):
+            async for line in _lines(session):
                 queue.put_nowait(line)
-            await queue.join()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(queue.join(), LEAVE_SECONDS)
     finally:
         sender.cancel()
         await agent.close()
     return talk.failures
 
 
-async def _lines(session: PromptSession[str], prompt: FormattedText) -> AsyncIterator[str]:
+async def _lines(session: PromptSession[str]) -> AsyncIterator[str]:
     """What the user types, line by line, until end of input or Ctrl-C."""
     while True:
         try:
-            line = await session.prompt_async(prompt)
+            line = await session.prompt_async()
         except (EOFError, KeyboardInterrupt):
             return
         if line.strip():
