@@ -76,15 +76,16 @@ class SipUser(asyncio.DatagramProtocol):
         content_type: str = "text/plain",
         headers: str = "",
         method: str = "MESSAGE",
+        sender: str = "",
     ) -> bytes:
-        """The bytes of a request with a branch, a Call-ID and a tag of its own."""
+        """A request with a branch, a Call-ID and a tag of its own; ``sender`` is another From."""
         data = body.encode() if isinstance(body, str) else body
         token = secrets.token_hex(8)
         return (
             f"{method} {to} SIP/2.0\r\n"
             f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch=z9hG4bK{token};rport\r\n"
             "Max-Forwards: 70\r\n"
-            f'From: "{self.name}" <sip:{self.address}>;tag=t{token}\r\n'
+            f'From: "{self.name}" <sip:{sender or self.address}>;tag=t{token}\r\n'
             f"To: <{to}>\r\n"
             f"Call-ID: {token}@test\r\n"
             f"CSeq: {next(NUMBERS)} {method}\r\n"

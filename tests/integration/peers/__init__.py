@@ -1,0 +1,1 @@
+"""imc beside real SIP elements: Kamailio, sipsak, sipp, baresip."""

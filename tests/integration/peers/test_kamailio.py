@@ -1,0 +1,114 @@
+"""Kamailio as the balancer in front of two edges, as registrar, and as next hop of every delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.peers.kamailio import Site, site
+from tests.integration.sip_user import SipUser
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def balanced(tmp_path: Path) -> Iterator[Site]:
+    """A balancer with two edges in service."""
+    with site(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def users(balanced: Site) -> AsyncIterator[list[SipUser]]:
+    """alice and bob, who know the balancer only."""
+    opened = [await SipUser.open(name, balanced.address) for name in ("alice", "bob")]
+    yield opened
+    for user in opened:
+        user.close()
+
+
+async def meet(users: list[SipUser]) -> str:
+    """Both in one room, with nothing unread."""
+    room = f"sip:room-{secrets.token_hex(4)}@example.org"
+    alice, bob = users
+    await alice.say(room, "#create")
+    await alice.expect(".*You have made.*")
+    await bob.say(room, "#join")
+    for user in users:
+        await user.expect(".*has joined.*")
+    return room
+
+
+async def talk(users: list[SipUser], room: str, count: int, prefix: str) -> None:
+    """alice says ``count`` lines; each must be accepted and reach bob, once and in order."""
+    alice, bob = users
+    for number in range(count):
+        await alice.say(room, f"{prefix} {number}")
+    for number in range(count):
+        await bob.expect(f".*{prefix} {number}")
+    await bob.expect_nothing()
+
+
+async def test_conversation_through_the_balancer(users: list[SipUser], balanced: Site) -> None:
+    """Both edges take their part: Call-IDs are spread over them."""
+    room = await meet(users)
+    await talk(users, room, 20, "line")
+
+
+async def test_an_edge_that_drains_is_taken_out_and_nothing_is_lost(
+    users: list[SipUser], balanced: Site
+) -> None:
+    """SIGTERM: OPTIONS says 503, the balancer sends elsewhere, what was accepted is delivered."""
+    room = await meet(users)
+    talking = asyncio.create_task(talk(users, room, 40, "while it goes"))
+    await asyncio.sleep(0.1)
+    edge = balanced.edges["127.0.0.2"]
+    edge.send(signal.SIGTERM)
+    await talking
+    assert edge.child is not None
+    assert await asyncio.to_thread(edge.child.wait, 40) == 0
+    await asyncio.to_thread(balanced.wait_for_edges, 1)
+    await talk(users, room, 10, "with one edge")
+
+
+async def test_an_edge_that_dies_is_taken_out_and_nothing_is_lost(
+    users: list[SipUser], balanced: Site
+) -> None:
+    """SIGKILL: the balancer tries the other edge with a new branch, which does no second work."""
+    room = await meet(users)
+    edge = balanced.edges["127.0.0.3"]
+    edge.end(signal.SIGKILL)
+    await talk(users, room, 10, "after a death")
+    await asyncio.to_thread(balanced.wait_for_edges, 1)
+    edge.start()
+    await asyncio.to_thread(balanced.wait_for_edges, 2)
+    await talk(users, room, 10, "together again")
+
+
+async def test_registered_users_are_reached_at_their_contact(users: list[SipUser], balanced: Site) -> None:
+    """Addresses without any port in them: the registrar knows where they are."""
+    room = f"sip:room-{secrets.token_hex(4)}@example.org"
+    alice, bob = users
+    for user in users:
+        await register(user)
+    await alice.say(room, "#create", headers="", sender="alice@example.org")
+    await alice.expect(".*You have made.*")
+    await bob.say(room, "#join", sender="bob@example.org")
+    await alice.expect(".*bob@example.org has joined.*")
+    await bob.expect(".*bob@example.org has joined.*")
+    await alice.say(room, "hello", sender="alice@example.org")
+    received = await bob.expect("<alice@example.org>: hello")
+    assert received.request.uri.port == bob.port, "the registrar put the contact into the Request-URI"
+
+
+async def register(user: SipUser) -> None:
+    """REGISTER ``NAME@example.org`` at this user's socket."""
+    contact = f"Contact: <sip:{user.name}@127.0.0.1:{user.port}>\r\n"
+    where = f"sip:{user.name}@example.org"
+    response = await user.send(where, b"", method="REGISTER", headers=contact, sender=where[4:])
+    assert response.code == 200
