@@ -72,6 +72,7 @@ class Courier:
         if outgoing.expires_at is not None and self._wall() * 1000 >= outgoing.expires_at:
             self._lose(recipient, EXPIRED)
             return
+        recipient.started = self._wheel.tick
         targets = recipient.targets
         if targets is None or (targets.until is not inf and targets.until <= self._clock()):
             targets = recipient.targets = self._next_hops.known(f"sip:{recipient.address}")

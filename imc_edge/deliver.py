@@ -172,6 +172,10 @@ class Deliver:
         self._next_hops.close()
         self._drained.set()
 
+    def turns(self) -> int:
+        """Turns of the timer wheel so far."""
+        return self._wheel.tick
+
     def may_send(self, outgoing: Outgoing) -> bool:
         """Whether the event is still ours: an edge whose lease ran out sends nothing more of that shard."""
         return not outgoing.abandoned and outgoing.event.shard in self._ownership.owned()

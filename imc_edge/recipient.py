@@ -18,7 +18,9 @@ from imc_edge.outgoing import Outgoing
 from imc_edge.targets import Targets
 
 LAG: Final = 100
-"""A recipient with so many deliveries waiting is slow, and no longer slows down the reading for all."""
+"""With so many deliveries waiting, a recipient has to answer soon to go on being counted as quick."""
+SOON: Final = 2
+"""Turns of the timer wheel: 50 to 100 ms."""
 
 
 class Courier(Protocol):
@@ -58,6 +60,9 @@ class Desk(Protocol):
         """Sends for all."""
         ...
 
+    def turns(self) -> int:
+        """Turns of the timer wheel so far."""
+
     def clock(self) -> float:
         """Monotonic seconds."""
 
@@ -86,6 +91,7 @@ class Recipient:
         "queue",
         "share",
         "slow",
+        "started",
         "targets",
         "to",
     )
@@ -102,8 +108,10 @@ class Recipient:
         self.outgoing: Outgoing | None = None
         self.part = 0
         self.queue: deque[Outgoing] | None = None
+        self.started = 0
+        """Turn of the timer wheel at which the current delivery was begun."""
         self.slow = False
-        """It has let T1 pass or has many waiting; until it answers, its deliveries count apart."""
+        """It has let T1 pass, or has many waiting and takes its time; its deliveries count apart."""
         self.held_until = 0.0
         """Monotonic time until which it is held off after a time-out; 0 if it is not."""
         self.detour: Detour | None = None
@@ -220,17 +228,18 @@ class Recipient:
         queue = self.queue
         if queue is None:
             queue = self.queue = deque()
-        load = self.desk.load
-        if len(queue) >= self.desk.queue_limit or (self.slow and load.slow >= self.desk.slow_limit):
-            self.desk.lost(outgoing, self.address, SURPLUS)
-            return
-        queue.append(outgoing)
-        if self.slow:
+        desk, load = self.desk, self.desk.load
+        if not self.slow:
+            # one that answers at once is never refused anything: reading is held back for it instead
+            queue.append(outgoing)
+            load.quick += 1
+            if len(queue) >= LAG and desk.turns() - self.started >= SOON:
+                self.slower()
+        elif len(queue) < desk.queue_limit and load.slow < desk.slow_limit:
+            queue.append(outgoing)
             load.slow += 1
         else:
-            load.quick += 1
-            if len(queue) >= LAG:
-                self.slower()
+            desk.lost(outgoing, self.address, SURPLUS)
 
     def _next(self) -> None:
         """The current delivery has ended: start the first that waits and is still ours."""

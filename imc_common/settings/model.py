@@ -161,7 +161,7 @@ class Settings(BaseModel):
         json_schema_extra=_allowed("a list of USER:PASSWORD@REALM"),
     )
     max_in_flight: int = Field(
-        5000,
+        2000,
         ge=1,
         description="Most deliveries of one edge that wait for an answer or for their turn; those to"
         " recipients that do not answer count apart.",
@@ -169,7 +169,8 @@ class Settings(BaseModel):
     recipient_queue: int = Field(
         1000,
         ge=1,
-        description="Most deliveries that wait for one recipient; what comes on top is given up.",
+        description="Most deliveries that wait for one recipient that is slow to answer; what comes on top is"
+        " given up.",
     )
     undelivered_max: int = Field(
         10_000,

@@ -10,7 +10,7 @@ from imc_common.request import RequestData
 from imc_common.settings import Settings
 from imc_common.store import ReplyError
 from imc_edge.notice_limit import BURST
-from tests.imc_edge.sending import ROOM, Sending, Sent, entry
+from tests.imc_edge.sending import ROOM, Batch, Sending, Sent, entry
 
 BOB = "bob@127.0.0.1:5071"
 CAROL = "carol@127.0.0.1:5072"
@@ -164,16 +164,44 @@ async def test_who_says_something_is_not_held_off_any_longer() -> None:
         assert len(bodies(sending.wires.sent, BOB)) == before + 1
 
 
-async def test_a_recipients_queue_is_bounded() -> None:
+async def test_a_slow_recipients_queue_is_bounded() -> None:
     """What is past the bound ends as a counted, recorded failure; the rest is delivered in order."""
     async with Sending(Settings(recipient_queue=3)) as sending:
-        for number in range(6):
+        await sending.event(to=(BOB,), data=text("0"))
+        await sending.pass_time(0.7)
+        for number in range(1, 6):
             await sending.event(to=(BOB,), data=text(str(number)))
         assert [args[4:] for args in sending.redis.of("settle")] == [(BOB, "surplus", "0")] * 2
-        for number in range(4):
-            await sending.reply(sending.wires.sent[number])
-        assert bodies(sending.wires.sent, BOB) == [b"0", b"1", b"2", b"3"]
+        for _ in range(4):
+            await sending.reply(sending.wires.sent[-1])
+        assert bodies(sending.wires.sent, BOB) == [b"0", b"0", b"1", b"2", b"3"]
         assert 'imc_deliveries_total{outcome="surplus"} 2.0' in sending.metrics.page().decode()
+
+
+async def test_who_answers_at_once_is_never_refused_anything() -> None:
+    """Reading is held back instead: what was accepted is delivered, in order."""
+    async with Sending(Settings(recipient_queue=1, max_in_flight=4)) as sending:
+        for number in range(12):
+            await sending.event(to=(BOB,), data=text(str(number)))
+        assert not sending.stream.batches.empty()
+        for number in range(12):
+            await sending.reply(sending.wires.sent[number])
+        assert bodies(sending.wires.sent, BOB) == [str(number).encode() for number in range(12)]
+        assert sending.redis.of("settle") == []
+
+
+async def test_a_recipient_that_answers_late_holds_up_nobody_else() -> None:
+    """With 100 waiting and 100 ms for an answer, its deliveries count apart."""
+    async with Sending(Settings(max_in_flight=110)) as sending:
+        await sending.event(to=(BOB,))
+        for number in range(100):
+            sending.stream.batches.put_nowait(Batch(3, [(f"900-{number}".encode(), entry(to=(BOB,)))]))
+        await sending.until(sending.stream.batches.empty)
+        sending.clock.now += 0.11
+        sending.turn()
+        for number in range(20):
+            await sending.event(to=(BOB, f"user{number}@127.0.0.1"))
+        assert len(sending.wires.sent) == 21
 
 
 async def test_too_much_in_flight_holds_back_reading_but_silent_recipients_do_not() -> None:
