@@ -21,6 +21,7 @@ from imc_common import keys
 from imc_common.consumer import Consumer
 from imc_common.keys import Keys
 from imc_common.metrics import Metrics
+from imc_common.notify import notify
 from imc_common.ownership import Ownership, process_id
 from imc_common.recoverer import Recoverer
 from imc_common.settings import Settings
@@ -56,6 +57,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
+        # not the default, which ends the process: a reload of all services is sent to workers, too
+        loop.add_signal_handler(signal.SIGHUP, log.info, "a worker has nothing to reload")
         pages = StatusPages(self._metrics, self._trouble)
         await pages.start(self._settings)
         store = await self._reach_redis()
@@ -94,6 +97,7 @@ class Worker:
         mi = MiServer(store, settings)
         _freeze()
         log.info("worker serves", shards=shards)
+        notify("READY=1")
         async with asyncio.TaskGroup() as tasks:
             parts = (ownership, committer, recoverer, gauges, mi)
             running = [tasks.create_task(part.run()) for part in parts]
@@ -115,6 +119,7 @@ class Worker:
     async def _drain(self, reading: asyncio.Task[None], committer: Committer) -> None:
         """Handle what is in hand; what is not handled in time stays pending for the next owner."""
         log.info("worker drains", seconds=self._settings.drain_timeout)
+        notify("STOPPING=1")
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout):
                 await asyncio.shield(reading)

@@ -53,6 +53,13 @@ class Settings(BaseModel):
         description="What a request has reached before it is answered 202: Redis's memory, its disk (WAITAOF)"
         " or its replicas (WAIT).",
     )
+    wait_replicas: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Replicas that must have a request before its 202, with `durability = replicas`. With all"
+        " of them, none that lacks it can be promoted, but one that is away stops the service.",
+    )
 
     # Rooms and commands
     imc_cmd_start_char: values.StartChar = Field(

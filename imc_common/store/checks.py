@@ -79,11 +79,22 @@ async def check_layout_at_rest(run: Run) -> None:
 
 
 async def check_durability(each: Each, settings: Settings) -> None:
-    """Whether the server can give what `durability` asks for. Raises StoreRefused."""
+    """Whether the server can give what `durability` asks for. Raises StoreRefused.
+
+    WAITAOF alone is not enough: with ``appendfsync everysec`` it takes up to a second, and Redis 7.4.0 to
+    7.4.2 and Valkey up to 9.1 at least answer it before the disk has the data (redis/redis#13793).
+    """
     if settings.durability != "fsync":
         return
-    for (reply,) in await each([("WAITAOF", 1, 0, 1)]):
-        if isinstance(reply, ReplyError):
+    for waited, policy in await each([("WAITAOF", 1, 0, 1), ("CONFIG", "GET", "appendfsync")]):
+        if isinstance(waited, ReplyError):
             raise StoreRefused(
-                f"durability = fsync needs Redis 7.2 or Valkey, with appendonly yes; WAITAOF says: {reply}"
+                f"durability = fsync needs Redis 7.2 or Valkey, with appendonly yes; WAITAOF says: {waited}"
+            )
+        if isinstance(policy, ReplyError):
+            log.warning("cannot see Redis's appendfsync; it has to be always", reason=str(policy))
+        elif policy[1] != b"always":
+            raise StoreRefused(
+                f"durability = fsync needs appendfsync always, it is {policy[1].decode()}. Set it: "
+                "redis-cli CONFIG SET appendfsync always"
             )

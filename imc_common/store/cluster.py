@@ -146,7 +146,7 @@ class Cluster:
         if tail is not None:
             *answers, waited = answers
             trip.tails.append(waited)
-            if reached(waited) < 1:
+            if reached(waited) < int(tail[1]):
                 answers = [ReplyError(f"NOREPLICAS written, but {tail[0]!s} says {waited}")] * len(batch)
         for at, answer in zip(places, answers[1::2] if only_asked else answers, strict=True):
             trip.replies[at] = answer

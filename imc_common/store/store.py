@@ -42,11 +42,11 @@ class Route(Protocol):
 class Store:
     """Pipelines and stream reads on the Redis of `db_url`, over connections that mend themselves."""
 
-    def __init__(self, route: Route, scripts: Scripts, durability: str) -> None:
+    def __init__(self, route: Route, scripts: Scripts, settings: Settings) -> None:
         self.scripts = scripts
         self.secret = b""
         self._route = route
-        self._wait = _wait_command(durability)
+        self._wait = _wait_command(settings)
 
     @classmethod
     async def connect(cls, settings: Settings, *, check: bool = True) -> Store:
@@ -62,7 +62,7 @@ class Store:
             route = Cluster(dialer, target.hosts, scripts, WAIT_MS / 1000)
         else:
             route = _Single(dialer, scripts, durable=settings.durability != "memory")
-        store = cls(route, scripts, settings.durability)
+        store = cls(route, scripts, settings)
         try:
             checks.check_version(await route.open())
             if check:
@@ -92,7 +92,7 @@ class Store:
         if not durable or self._wait is None:
             return await self._route.run(commands)
         *replies, waited = await self._route.run(commands, self._wait)
-        if reached(waited) < 1:
+        if reached(waited) < int(self._wait[1]):
             raise NotDurable(f"written, but {self._wait[0]!s} says {waited!r}")
         return replies
 
@@ -171,9 +171,9 @@ class _Single:
                 await link.close()
 
 
-def _wait_command(durability: str) -> Command | None:
-    if durability == "fsync":
+def _wait_command(settings: Settings) -> Command | None:
+    if settings.durability == "fsync":
         return ("WAITAOF", 1, 0, WAIT_MS)
-    if durability == "replicas":
-        return ("WAIT", 1, WAIT_MS)
+    if settings.durability == "replicas":
+        return ("WAIT", settings.wait_replicas, WAIT_MS)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from imc_common.keys import Keys, shard_of
 from imc_common.request import Request, RequestData
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable
-from tests.servers import KINDS, Server, running
+from tests.servers import KINDS, Server, free_port, running
 
 pytestmark = pytest.mark.integration
 
@@ -51,8 +52,9 @@ class Plant:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.sent = 0
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, status: str = "") -> subprocess.Popen[bytes]:
         env = {**os.environ, "IMC_DB_URL": self.server.url, "IMC_LEASE_TTL": str(LEASE)}
+        env["IMC_STATUS_LISTEN"] = status
         with self.log.open("ab") as log:
             command = [sys.executable, *(arguments or ("-m", "imc_worker"))]
             worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
@@ -340,6 +342,38 @@ async def test_streams_are_empty_at_rest(plant: Plant) -> None:
         about = dict(zip(group[::2], group[1::2], strict=True))
         assert (about[b"lag"], about[b"pending"]) == (0, 0)
     assert await plant.store.run([("KEYS", "imc:*:attempts:*")]) == [[]]
+
+
+async def test_the_status_page_tells_of_the_work(plant: Plant) -> None:
+    """Ready while it serves, 503 while Redis is away; the numbers of handled entries and owned shards."""
+    port = free_port()
+    worker = plant.start(status=f"127.0.0.1:{port}")
+    await plant.until(lambda: _is(plant.spread(), [16]))
+    await plant.say(100)
+    await plant.until(plant.idle)
+    assert await asyncio.to_thread(fetch, port, "/readyz") == (200, "ok\n")
+    status, page = await asyncio.to_thread(fetch, port, "/metrics")
+    assert status == 200
+    assert "imc_worker_entries_total 100.0" in page
+    assert 'imc_leases{role="worker"} 16.0' in page
+    plant.server.kill()
+    await asyncio.sleep(LEASE)
+    assert (await asyncio.to_thread(fetch, port, "/readyz"))[0] == 503
+    plant.server.start()
+    await plant.until(lambda: _is(asyncio.to_thread(fetch, port, "/readyz"), (200, "ok\n")))
+    worker.terminate()
+    assert worker.wait(10) == 0
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    """Status and body of a GET."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
 
 
 async def _is(reply: object, expected: object) -> bool:

@@ -218,11 +218,14 @@ async def test_replicas_that_are_not_there_make_a_durable_run_fail(server: Serve
 
 
 async def test_fsync_waits_for_the_disk(server: Server) -> None:
-    """With WAITAOF a durable run comes back when the append-only file has it; without, the start fails."""
+    """With WAITAOF and appendfsync always a durable run comes back when the disk has it; else no start."""
     if b"redis_version:7.0" in server.call("INFO", "server") or "redis-server" in str(server._command[0]):
         with pytest.raises(StoreRefused, match="WAITAOF"):
             await Store.connect(Settings(db_url=server.url, durability="fsync"))
         return
+    with pytest.raises(StoreRefused, match="CONFIG SET appendfsync always"):
+        await Store.connect(Settings(db_url=server.url, durability="fsync"))
+    server.call("CONFIG", "SET", "appendfsync", "always")
     async with connected(server.url, durability="fsync") as store:
         await store.run([("SCRIPT", "FLUSH")])
         lease = store.script("take_lease", ["lease"], ["a", 1000])

@@ -1,0 +1,85 @@
+"""What each `durability` costs: requests accepted a second, and how long that takes.
+
+``python -m bench.durability``. The wheel's Valkey (WAITAOF needs more than Debian's Redis 7.0) with an AOF
+and one replica on the same machine, so `replicas` shows the round trip and no network. One connection, as an
+edge has it; `batch` requests go in one pipeline, which is what group commit makes of so many at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import quantiles
+
+import uvloop
+
+from imc_common import keys
+from imc_common.request import Request, RequestData
+from imc_common.settings import Settings
+from imc_common.store import Command, NotDurable, Store
+from tests.servers import free_port, running
+
+SECONDS = 3.0
+BATCHES = (1, 8, 64)
+
+
+async def measure(store: Store, batch: int, tag: str) -> tuple[float, float, float]:
+    """Requests a second, and median and 99th percentile of a pipeline's milliseconds."""
+    data = RequestData(body=b"x" * 60).pack()
+    fields = Request("message", "a@example.org", "room@example.org", call_id="c", at=1, data=data).to_fields()
+    times: list[float] = []
+    started = time.perf_counter()
+    while time.perf_counter() - started < SECONDS:
+        commands: list[Command] = [
+            store.script(
+                "accept", [keys.seen(0, f"{tag}.{len(times)}.{n}"), keys.requests(0)], [32_000, 0, *fields]
+            )
+            for n in range(batch)
+        ]
+        sent = time.perf_counter()
+        await store.run(commands, durable=True)
+        times.append((time.perf_counter() - sent) * 1000)
+    rate = len(times) * batch / (time.perf_counter() - started)
+    cuts = quantiles(times, n=100)
+    return rate, cuts[49], cuts[98]
+
+
+async def main() -> None:
+    """Print a Markdown table."""
+    with ExitStack() as stack:
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)]
+        port = free_port()
+        server = stack.enter_context(running("valkey", folders[0], "--appendonly", "yes", port=port))
+        stack.enter_context(running("valkey", folders[1], "--replicaof", "127.0.0.1", str(port)))
+        print("| durability | requests in one pipeline | accepted per second | median | 99 % |")
+        print("|---|---|---|---|---|")
+        for durability in ("memory", "fsync", "replicas"):
+            server.call("CONFIG", "SET", "appendfsync", "always" if durability == "fsync" else "everysec")
+            settings = {"db_url": server.url, "durability": durability}
+            store = await Store.connect(Settings.model_validate(settings))
+            await settled(store)
+            for batch in BATCHES:
+                rate, median, p99 = await measure(store, batch, f"{durability}.{batch}")
+                print(
+                    f"| {durability} | {batch} | {rate:,.0f} | {median:.2f} ms | {p99:.2f} ms |", flush=True
+                )
+            await store.close()
+
+
+async def settled(store: Store) -> None:
+    """Returns when the replica is in step."""
+    while True:
+        try:
+            await store.run([("SET", "ready", "1")], durable=True)
+        except NotDurable:
+            await asyncio.sleep(0.2)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(uvloop.run(main()))
