@@ -24,8 +24,9 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report= --durations=25 --durations-min=5 $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
-fuzz: $(VENV)/test.stamp ## bends SIP messages until the codec breaks (ARGS="--seconds 600")
+fuzz: $(VENV)/test.stamp ## bends SIP messages until the codec or a live edge breaks (ARGS="--seconds 600")
 	$(BIN)/python -m tests.fuzz_codec $(ARGS)
+	$(BIN)/python -m tests.fuzz_edge $(ARGS)
 
 format: $(VENV)/test.stamp ## writes the sources in the one format
 	$(BIN)/ruff format .

@@ -12,6 +12,20 @@ _START = re.compile(rb"\A[^ ]+")
 _CSEQ = re.compile(rb"(?im)^(cseq[ \t]*:(?:[ \t]|\r\n[ \t])*[0-9]+(?:[ \t]|\r\n[ \t])+)([^ \r]+)")
 _CALL_ID = re.compile(rb"(?im)^((?:call-id|i)[ \t]*:[ \t]*)([^\r]*)")
 _BRANCH = re.compile(rb"(branch[ \t]*=(?:[ \t]|\r\n[ \t])*z9hG4bK)([^ ;,\r]+)")
+_BLANK = rb"(?:[ \t]|\r\n[ \t])*"
+_SENT_BY = re.compile(
+    rb"(?im)^((?:via|v)[ \t]*:"
+    + _BLANK
+    + rb"SIP"
+    + _BLANK
+    + rb"/"
+    + _BLANK
+    + rb"[0-9.]+"
+    + _BLANK
+    + rb"/"
+    + _BLANK
+    + rb"[a-z]+(?:[ \t]|\r\n[ \t])+)(\[[^\]]*\]|[a-z0-9.\-]+)(:[0-9]+)?"
+)
 _TYPE = re.compile(rb"(?im)^((?:content-type|c)[ \t]*:[ \t]*)application/sdp")
 
 
@@ -31,3 +45,8 @@ def as_message(data: bytes, unique: str) -> bytes:
     head = _BRANCH.sub(lambda match: match[1] + unique.encode() + match[2], head, count=1)
     head = _TYPE.sub(lambda match: match[1] + b"text/plain", head)
     return head + gap + body
+
+
+def answered_at(data: bytes, port: int) -> bytes:
+    """The same with the topmost Via's sent-by on this machine, so that an answer over UDP can be received."""
+    return _SENT_BY.sub(lambda match: match[1] + b"127.0.0.1:%d" % port, data, count=1)

@@ -1,0 +1,131 @@
+"""Throws bent SIP messages at a live edge: ``python -m tests.fuzz_edge --seconds 60``.
+
+They go over UDP and over TCP, in pieces. Every second a good OPTIONS has to be answered with 200: whatever
+came before, the edge still serves. It must log no exception and must not grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.conformance.as_message import as_message
+from tests.conformance.cases import CASES
+from tests.integration.service import Service, service
+from tests.mutator import Mutator
+
+OPTIONS = (
+    "OPTIONS sip:{host}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{here};rport;branch=z9hG4bK{token}\r\n"
+    "From: <sip:probe@127.0.0.1>;tag={token}\r\nTo: <sip:{host}:{port}>\r\nCall-ID: {token}\r\n"
+    "CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+)
+GROWTH = 32 * 1024
+"""Kilobytes the edge may grow between a third of the storm and its end."""
+
+
+class Storm:
+    """Bent messages for one edge, the same ones for the same seed."""
+
+    def __init__(self, host: str, port: int, seed: int) -> None:
+        self.place = (host, port)
+        self.sent = 0
+        self.random = random.Random(seed)
+        self.mutator = Mutator(self.random)
+        self.corpus = [as_message(case.data, "storm") for case in CASES if case.message is not None]
+        self.corpus += [case.data for case in CASES]
+
+    def blow(self, seconds: float, pause: float = 0.001) -> None:
+        """Sends for so long. Raises TimeoutError if the edge stops to answer OPTIONS."""
+        end = time.monotonic() + seconds
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            while time.monotonic() < end:
+                second = time.monotonic() + 1
+                while time.monotonic() < second:
+                    self._send(udp)
+                    time.sleep(pause)
+                self.check()
+
+    def check(self) -> None:
+        """One OPTIONS, sent up to ten times. Raises TimeoutError, AssertionError."""
+        token = f"{self.random.getrandbits(64):x}"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.connect(self.place)
+            udp.settimeout(1)
+            here = udp.getsockname()[1]
+            request = OPTIONS.format(host=self.place[0], port=self.place[1], here=here, token=token).encode()
+            for _ in range(10):
+                with suppress(TimeoutError):
+                    udp.send(request)
+                    answer = udp.recv(65_535)
+                    assert answer.startswith(b"SIP/2.0 200 "), answer
+                    return
+        raise TimeoutError("the edge does not answer OPTIONS any more")
+
+    def _send(self, udp: socket.socket) -> None:
+        data = self.mutator.bend(self.corpus)
+        self.sent += 1
+        if self.random.random() < 0.9:
+            udp.sendto(data[:65_000], self.place)
+            return
+        with suppress(OSError), socket.create_connection(self.place, timeout=1) as tcp:
+            cut = self.random.randint(0, len(data))
+            tcp.sendall(data[:cut])
+            tcp.sendall(data[cut:])
+
+
+@contextmanager
+def lonely_service(folder: Path) -> Iterator[Service]:
+    """One edge and one worker on a Valkey; what they send ends in a socket that nobody reads."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+        sink.bind(("127.0.0.1", 0))
+        settings = {"outbound_proxy": f"sip:127.0.0.1:{sink.getsockname()[1]}", "drain_timeout": "1"}
+        with service(folder, "valkey", settings) as running:
+            yield running
+
+
+def weather(running: Service, seconds: float, seed: int) -> Storm:
+    """A storm over a service's first edge. Raises AssertionError if it logs an exception or grows."""
+    edge = running.edges[0]
+    storm = Storm(*running.edge, seed)
+    storm.blow(seconds / 3)
+    before = memory_of(edge.child.pid) if edge.child else 0
+    storm.blow(seconds * 2 / 3)
+    growth = (memory_of(edge.child.pid) if edge.child else 0) - before
+    assert growth < GROWTH, f"the edge grew by {growth} kB"
+    log = edge.log()
+    assert "Traceback" not in log, log
+    assert "could not be handled" not in log, log
+    return storm
+
+
+def memory_of(pid: int) -> int:
+    """Kilobytes that a process has in memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (size,) = [line for line in lines if line.startswith("VmRSS:")]
+    return int(size.split()[1])
+
+
+def main() -> int:
+    """The command: 0 if the edge served to the end."""
+    parser = argparse.ArgumentParser(description="Fuzz a live edge, started here.")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    with tempfile.TemporaryDirectory() as folder, lonely_service(Path(folder)) as running:
+        storm = weather(running, options.seconds, options.seed)
+    print(f"{storm.sent} messages, and the edge still answers")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
