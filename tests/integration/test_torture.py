@@ -60,5 +60,5 @@ def test_as_a_message(case: Case, tortured: Service, udp: socket.socket) -> None
 
 
 def test_an_edge_survives_bent_messages(tortured: Service) -> None:
-    """It serves all the time, logs no exception and does not grow; ``make fuzz`` does this for longer."""
-    assert weather(tortured, seconds=5, seed=5118).sent > 300
+    """What ``make fuzz`` does for as long as wanted: it serves, logs no exception and does not grow."""
+    assert weather(tortured, seconds=3, seed=5118).sent > 100
