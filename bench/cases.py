@@ -151,6 +151,7 @@ def scaling(plan: Plan) -> Iterator[Record]:
         with running(system):
             group = Group(100, 20, DEPTH["imc"][20])
             preload(system.redis_socket, group)
+            plan.measure(system, [group], senders=16)  # till the processes have shared out the shards
             for number in range(plan.runs):
                 measured = plan.measure(system, [group], senders=16)
                 yield record("scaling", measured, processes=processes, number=number)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -127,7 +128,9 @@ class Imc:
             "outbound_proxy": f"sip:{self.proxy}" + (";transport=tcp" if transport == "tcp" else ""),
             **(settings or {}),
         }
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        if processes > 1:
+            self._settings["share_ports"] = "true"
+        self._running: dict[str, list[subprocess.Popen[bytes]]] = {"redis": [], "worker": [], "edge": []}
 
     def start(self) -> None:
         self.start_redis()
@@ -147,23 +150,24 @@ class Imc:
 
     def start_processes(self) -> None:
         for role in ("worker", "edge"):
-            count = [] if self._processes == 1 else ["--processes", str(self._processes)]
-            self._run(role, sys.executable, "-m", f"imc_{role}", *count)
-        wait_answering(self.target, self._running.values())
+            for _ in range(self._processes):
+                self._run(role, sys.executable, "-m", f"imc_{role}")
+        wait_answering(self.target, [*chain.from_iterable(self._running.values())])
 
     def stop_processes(self) -> None:
         for role in ("edge", "worker"):
-            if role in self._running:
-                end(self._running.pop(role))
+            while self._running[role]:
+                end(self._running[role].pop())
 
     def stop(self) -> None:
         self.stop_processes()
-        end(self._running.pop("redis"))
+        while self._running["redis"]:
+            end(self._running["redis"].pop())
         self._log.close()
         shutil.rmtree(self.folder)
 
     def components(self) -> Mapping[str, list[int]]:
-        return {name: [process.pid] for name, process in self._running.items()}
+        return {name: [process.pid for process in running] for name, running in self._running.items()}
 
     def redis(self, *command: str) -> str:
         """What redis-cli prints for a command."""
@@ -177,8 +181,8 @@ class Imc:
     def _run(self, name: str, *command: str) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("IMC_")}
         environment |= {f"IMC_{key.upper()}": value for key, value in self._settings.items()}
-        self._running[name] = subprocess.Popen(
-            command, env=environment, stdout=self._log, stderr=self._log, cwd=HERE.parent
+        self._running[name].append(
+            subprocess.Popen(command, env=environment, stdout=self._log, stderr=self._log, cwd=HERE.parent)
         )
 
 
