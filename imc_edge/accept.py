@@ -21,6 +21,7 @@ from imc_common.sip.errors import SipError, SipParseError
 from imc_common.sip.limits import Limits
 from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
+from imc_common.sip.usual import usual_message
 from imc_common.sip.validate import validate_request
 from imc_common.store import Command, Store
 from imc_edge.answer import Fingerprints, respond
@@ -106,6 +107,10 @@ class Acceptor:
         if len(data) < _SHORTEST:
             self._ignored["keep-alive"] += 1
             return
+        usual = usual_message(data, self._limits)
+        if usual is not None:
+            self._act(self._message, usual, flow)
+            return
         try:
             message = parse_message(data, limits=self._limits)
         except SipParseError as error:
@@ -122,13 +127,16 @@ class Acceptor:
         if isinstance(message, Response):
             self._responses.response(message.to_bytes())
             return
+        self._act(self._request, message, flow)
+
+    def _act(self, handle: Callable[[Request, Flow], None], request: Request, flow: Flow) -> None:
         try:
-            self._request(message, flow)
+            handle(request, flow)
         except SipError as error:
-            self._refuse(message, flow, error)
+            self._refuse(request, flow, error)
         except Exception:
-            _log.exception("a request could not be handled", call_id=message.headers.get("Call-ID"))
-            self._refuse(message, flow, SipError(500, "Server Internal Error"))
+            _log.exception("a request could not be handled", call_id=request.headers.get("Call-ID"))
+            self._refuse(request, flow, SipError(500, "Server Internal Error"))
 
     def refuse(self, error: SipParseError, flow: Flow) -> None:
         """Answer what is no proper request, where enough of it could be read."""
