@@ -1,0 +1,49 @@
+"""baresip, a softphone, driven over its control socket (netstrings of JSON)."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from pathlib import Path
+
+from tests.chaos.plant import Process, free_port, wait_until
+from tests.tools import require
+
+CONFIG = """\
+sip_listen 127.0.0.1:{sip_port}
+module_path {modules}
+module account.so
+module contact.so
+module menu.so
+module ctrl_tcp.so
+ctrl_tcp_listen 127.0.0.1:{control_port}
+"""
+
+
+class Baresip:
+    """A softphone at ``NAME@127.0.0.1:PORT`` whose only contact is a room."""
+
+    def __init__(self, folder: Path, name: str, room: str) -> None:
+        program = require("baresip")
+        self.port, self._control = free_port(socket.SOCK_DGRAM), free_port()
+        modules = next(Path("/usr/lib").glob("**/baresip/modules"))
+        config = CONFIG.format(sip_port=self.port, modules=modules, control_port=self._control)
+        (folder / "config").write_text(config)
+        (folder / "accounts").write_text(f"<sip:{name}@127.0.0.1:{self.port}>;regint=0\n")
+        (folder / "contacts").write_text(f'"room" <sip:{room}>;access=allow\n')
+        self.address = f"{name}@127.0.0.1:{self.port}"
+        self.process = Process("baresip", [program, "-f", str(folder)], folder, {"HOME": str(folder)})
+
+    def start(self) -> None:
+        self.process.start()
+        wait_until(lambda: "baresip is ready" in self.process.log(), "baresip")
+
+    def message(self, text: str) -> None:
+        """Sends a text to the room."""
+        command = json.dumps({"command": "message", "params": text}).encode()
+        with socket.create_connection(("127.0.0.1", self._control), timeout=5) as control:
+            control.sendall(b"%d:%s," % (len(command), command))
+            reply = json.loads(control.recv(4096).partition(b":")[2].rstrip(b","))
+        assert reply["ok"], reply
+        time.sleep(0.2)  # it takes one command at a time
