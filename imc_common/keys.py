@@ -16,6 +16,13 @@ CONSUMER = "owner"
 WORKERS = "imc:workers"
 EDGES = "imc:edges"
 CONFIG = "imc:config"
+
+WATCHED = "imc:watched"
+"""Set of the addresses that `imc trace` follows now; ``*rooms`` is asked for by `imc top`."""
+TRACE = "imc:trace"
+"""Stream of the watched addresses' steps, capped, gone a minute after the last one."""
+BUSIEST = "imc:busiest"
+"""Sorted set of rooms by requests, while `imc top` runs."""
 RESHARD_TO = "reshard_to"
 """Field of CONFIG: the `hash_size` of a re-sharding that was begun and is not finished."""
 

@@ -23,6 +23,7 @@ from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
 from imc_common.sip.usual import usual_message
 from imc_common.sip.validate import validate_request
+from imc_common.steps import Steps
 from imc_common.store import Command, Store
 from imc_edge.answer import Fingerprints, respond
 from imc_edge.check import PLAIN, MessageRules, check_require, is_automatic
@@ -74,6 +75,7 @@ class Acceptor:
         responses: Responses,
         metrics: Metrics,
         *,
+        steps: Steps,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -81,6 +83,7 @@ class Acceptor:
         self._store = store
         self._health = health
         self._responses = responses
+        self._steps = steps
         self._clock = clock
         self._wall_clock = wall_clock
         self._limits = Limits(body=settings.max_body)
@@ -176,6 +179,9 @@ class Acceptor:
             at=at,
         )
         ticket = Ticket(request, flow, fingerprint.tag, self._clock())
+        if self._steps.on:
+            people, size = (sender.address,), len(request.body)
+            self._steps.note("received", entry.room, people, entry.call_id, type=entry.type, size=size)
         if is_automatic(request):
             # Accepted, and that is all: an answer or a fan-out could go round for ever (RFC 3834 §2).
             self._ignored["automatic"] += 1
@@ -234,7 +240,13 @@ class Acceptor:
 
     def _answer(self, ticket: Ticket, status: int, headers: list[tuple[str, str]] | None = None) -> None:
         self._answers[str(status)] += 1
+        if self._steps.on and ticket.request.method == "MESSAGE":
+            self._note_answer(ticket.request, status)
         respond(ticket.request, ticket.flow, status, tag=ticket.tag, headers=headers or ())
+
+    def _note_answer(self, request: Request, status: int) -> None:
+        room, sender = request.to.uri.address(), request.from_.uri.address()
+        self._steps.note("answered", room, (sender,), request.call_id, status=status)
 
     def _refuse(self, request: Request, flow: Flow, error: SipError) -> None:
         self._answers[str(error.status)] += 1

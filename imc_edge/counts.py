@@ -21,6 +21,9 @@ class DeliveryCounts:
         self.events = metrics.counter(
             "imc_events", "Events of which every delivery has ended and is recorded."
         )
+        self.receipts = metrics.counter(
+            "imc_receipts", "Failed deliveries told to workers, for them to act on."
+        )
         self.poisoned = metrics.counter("imc_poisoned_events", "Events that went to the dead letters.")
         self.latency = metrics.histogram(
             "imc_delivery_seconds",

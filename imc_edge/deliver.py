@@ -19,6 +19,7 @@ from imc_common.event import Event
 from imc_common.metrics import Metrics
 from imc_common.scripts import Command
 from imc_common.settings import Settings
+from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
 from imc_common.texts import render
 from imc_edge.counts import DeliveryCounts
@@ -93,6 +94,7 @@ class Deliver:
         settings: Settings,
         clock: Callable[[], float],
         metrics: Metrics,
+        steps: Steps,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.clock = clock
@@ -106,6 +108,7 @@ class Deliver:
         self._ownership = ownership
         self._settings = settings
         self._wall = wall
+        self._steps = steps
         self._headers = [(line.partition(": ")[0], line.partition(": ")[2]) for line in settings.extra_hdrs]
         self._identities = Identities(store.secret)
         self._counts = DeliveryCounts(metrics)
@@ -114,7 +117,7 @@ class Deliver:
         self._next_hops = NextHops(resolver, settings.outbound_proxy, clock)
         self._recipients = Recipients(self._make_recipient, KEPT_RECIPIENTS)
         self._settlement = Settlement(
-            store, self._counts, wall, settings.undelivered_max, settings.max_attempts
+            store, self._counts, wall, settings.undelivered_max, settings.max_attempts, steps=steps
         )
         self._takeover = Takeover(
             store, consumer, self._counts, max_attempts=settings.max_attempts, wall=wall
@@ -251,6 +254,8 @@ class Deliver:
         if actor is not None and actor.held_until:
             actor.heard_from()
         outgoing = Outgoing(event, parts, len(to), repeat=repeat)
+        if self._steps.on:
+            self._steps.note("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
         self._settlement.add(outgoing)
         await self._send(outgoing, to)
 

@@ -25,6 +25,7 @@ from imc_common.recoverer import Recoverer
 from imc_common.settings import Settings
 from imc_common.sip.limits import Limits
 from imc_common.status import Gauges, StatusPages
+from imc_common.steps import Steps
 from imc_common.store import Store, StoreUnreachable
 from imc_edge.accept import Acceptor
 from imc_edge.deliver import Deliver
@@ -82,7 +83,9 @@ class Edge:
         settings, clock = self._settings, time.monotonic
         shards = 1 << settings.hash_size
         health = Health(store, shards, settings.max_backlog)
-        ownership = Ownership(store, "edge", process_id(), shards, settings.lease_ttl, clock)
+        process = process_id()
+        steps = Steps(store, f"edge {process}", verbose=settings.log_level == "debug", wall=time.time)
+        ownership = Ownership(store, "edge", process, shards, settings.lease_ttl, clock)
         consumer = Consumer(store, ownership, keys.events, EVENTS_PER_READ, READ_BLOCK_MS)
         deliver = Deliver(
             store=store,
@@ -93,12 +96,13 @@ class Edge:
             settings=settings,
             clock=clock,
             metrics=self._metrics,
+            steps=steps,
         )
         ownership.can_release = lambda shard: not deliver.in_flight(shard)
         recoverer = Recoverer(
             store, consumer, ownership.owned, keys.events, settings.lease_ttl, in_hand=deliver.holds
         )
-        acceptor = Acceptor(settings, store, health, deliver, self._metrics)
+        acceptor = Acceptor(settings, store, health, deliver, self._metrics, steps=steps)
         gauges = Gauges(store, settings, "edge", ownership.owned, self._metrics)
         pages = StatusPages(self._metrics, lambda: health.trouble)
         await pages.start(settings)
@@ -107,7 +111,7 @@ class Edge:
         log.info("edge listens", endpoints=[str(endpoint) for endpoint in self._network.addresses])
         _calm_collector()
         async with asyncio.TaskGroup() as tasks:
-            parts = (acceptor.commit, health, ownership, deliver, recoverer, gauges)
+            parts = (acceptor.commit, health, ownership, deliver, recoverer, gauges, steps)
             running = [tasks.create_task(part.run()) for part in parts]
             await self._stop.wait()
             await self._drain(health, acceptor, deliver)

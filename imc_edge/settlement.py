@@ -16,6 +16,7 @@ import structlog
 
 from imc_common import keys
 from imc_common.scripts import Command
+from imc_common.steps import Steps
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_edge.counts import DeliveryCounts
 from imc_edge.outcome import receipt_due
@@ -62,10 +63,13 @@ class Settlement:
         wall: Callable[[], float],
         undelivered_max: int,
         max_attempts: int,
+        *,
+        steps: Steps,
     ) -> None:
         self._store = store
         self._counts = counts
         self._wall = wall
+        self._steps = steps
         self._undelivered_max = undelivered_max
         self._max_attempts = max_attempts
         self.in_flight: dict[int, dict[str, Outgoing]] = {}
@@ -183,6 +187,8 @@ class Settlement:
         work, self._again = self._again[:MOST_COMMANDS], self._again[MOST_COMMANDS:]
         finished, self._finished = self._finished, []
         half_done, self._half_done = self._half_done, []
+        if self._steps.on:
+            self._note(finished + half_done)
         clean: dict[int, list[Outgoing]] = {}
         for outgoing in finished:
             if outgoing.recorded or outgoing.failed:
@@ -203,6 +209,16 @@ class Settlement:
             self._wake.set()
         return work
 
+    def _note(self, ended: list[Outgoing]) -> None:
+        for outgoing in ended:
+            event = outgoing.event
+            about: dict[str, str | int] = {"type": event.name, "open": outgoing.open}
+            if outgoing.answered:
+                self._steps.note("delivered", event.room, outgoing.answered, event.call_id, **about)
+            for address, outcome in outgoing.failed:
+                about["outcome"] = outcome
+                self._steps.note("not delivered", event.room, (address,), event.call_id, **about)
+
     def _settle(self, outgoing: Outgoing, *, complete: bool) -> _Work:
         """The command that records what is known of one event by recipient."""
         event = outgoing.event
@@ -210,7 +226,9 @@ class Settlement:
         for address in outgoing.answered:
             outcomes += (address, "200", "0")
         for address, outcome in outgoing.failed:
-            outcomes += (address, outcome, "1" if receipt_due(event.name, outcome) else "0")
+            due = receipt_due(event.name, outcome)
+            outcomes += (address, outcome, "1" if due else "0")
+            self._counts.receipts.value += due
             self._counts.deliveries[outcome] += 1
         self._counts.deliveries["200"] += len(outgoing.answered)
         outgoing.answered, outgoing.failed = [], []

@@ -22,6 +22,7 @@ import structlog
 
 from imc_common.consumer import Batch
 from imc_common.metrics import Metrics
+from imc_common.steps import Steps
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_worker.dispatcher import Dispatcher, Handed
 from imc_worker.retrial import Retrial
@@ -64,12 +65,14 @@ class Committer:
         retrial: Retrial,
         owned: Callable[[], frozenset[int]],
         metrics: Metrics,
+        steps: Steps,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._source = source
         self._retrial = retrial
         self._owned = owned
+        self._steps = steps
         self._fresh: list[Handed] = []
         self._flying: list[Handed] = []
         self._again: dict[int, deque[Handed]] = {}
@@ -136,11 +139,17 @@ class Committer:
         owned = self._owned()
         self._flying = [entry for entry in batch if entry[0] in owned]
         results = await self._attempt(self._flying)
+        if self._steps.on:
+            self._note(self._flying, results)
         if results.count(DONE) == len(results):
             self._handled.value += len(results)
         else:
             self._sort_out(results)
         self._flying = []
+
+    def _note(self, entries: list[Handed], results: list[Any]) -> None:
+        for (_, _, fields), result in zip(entries, results, strict=True):
+            self._steps.handled(fields, result)
 
     def _sort_out(self, results: list[Any]) -> None:
         stuck: set[int] = set()
@@ -163,7 +172,10 @@ class Committer:
                 self._give_up(head, error)
             return
         trying = [head for head, verdict in zip(heads, verdicts, strict=True) if verdict == "try"]
-        results = iter(await self._attempt(trying))
+        attempted = await self._attempt(trying)
+        if self._steps.on:
+            self._note(trying, attempted)
+        results = iter(attempted)
         for head, verdict in zip(heads, verdicts, strict=True):
             if verdict == "wait":
                 continue

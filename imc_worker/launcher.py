@@ -26,6 +26,7 @@ from imc_common.ownership import Ownership, process_id
 from imc_common.recoverer import Recoverer
 from imc_common.settings import Settings
 from imc_common.status import Gauges, StatusPages
+from imc_common.steps import Steps
 from imc_common.store import Store, StoreUnreachable
 from imc_worker.all_shards import AllShards
 from imc_worker.committer import Committer
@@ -79,8 +80,11 @@ class Worker:
     async def _serve(self, store: Store) -> None:
         settings = self._settings
         shards = 1 << settings.hash_size
-        ownership = Ownership(store, "worker", process_id(), shards, settings.lease_ttl, time.monotonic)
+        process = process_id()
+        ownership = Ownership(store, "worker", process, shards, settings.lease_ttl, time.monotonic)
         self._ownership = ownership
+        verbose = settings.log_level == "debug"
+        steps = Steps(store, f"worker {process}", verbose=verbose, wall=time.time)
         consumer = Consumer(store, ownership, keys.requests, ENTRIES_PER_READ, READ_BLOCK_MS)
         all_shards = AllShards(store, Keys(settings.rooms_table, settings.members_table), shards)
         committer = Committer(
@@ -90,6 +94,7 @@ class Worker:
             Retrial(store, settings.max_attempts, time.time),
             ownership.owned,
             self._metrics,
+            steps,
         )
         ownership.can_release = lambda shard: not committer.in_hand(shard)
         recoverer = Recoverer(store, consumer, ownership.owned, keys.requests, settings.lease_ttl)
@@ -99,7 +104,7 @@ class Worker:
         log.info("worker serves", shards=shards)
         notify("READY=1")
         async with asyncio.TaskGroup() as tasks:
-            parts = (ownership, committer, recoverer, gauges, mi)
+            parts = (ownership, committer, recoverer, gauges, mi, steps)
             running = [tasks.create_task(part.run()) for part in parts]
             reading = tasks.create_task(self._read(consumer, committer))
             await self._stop.wait()

@@ -12,6 +12,7 @@ from imc_common.request import Request, RequestData
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.sip import Response, parse_message
+from imc_common.steps import Steps
 from imc_common.store import Command
 from imc_edge.accept import Acceptor
 from imc_edge.flow import SocketAddress
@@ -107,12 +108,14 @@ class Edge:
         self.responses = ResponseInbox()
         self.now = 1_700_000_000.0
         self.metrics = Metrics()
+        self.steps = Steps(self.store, "edge", verbose=False, wall=lambda: self.now)  # type: ignore[arg-type]
         self.acceptor = Acceptor(
             self.settings,
             self.store,  # type: ignore[arg-type]
             self.health,
             self.responses,
             self.metrics,
+            steps=self.steps,
             wall_clock=lambda: self.now,
         )
 

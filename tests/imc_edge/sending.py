@@ -13,6 +13,7 @@ from imc_common.scripts import Command, Scripts
 from imc_common.settings import Settings
 from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
+from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
 from imc_edge.deliver import Deliver
 from imc_edge.flow import Hop
@@ -220,6 +221,7 @@ class Sending:
             settings=self.settings,
             clock=self.clock,
             metrics=self.metrics,
+            steps=Steps(self.redis, "edge", verbose=False, wall=self.clock.wall),
             wall=self.clock.wall,
         )
         self._next_id = 0

@@ -14,6 +14,7 @@ from imc_common.metrics import Metrics
 from imc_common.ownership import Ownership
 from imc_common.request import Request, RequestData
 from imc_common.settings import Settings
+from imc_common.steps import Steps
 from imc_worker.all_shards import AllShards
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
@@ -43,6 +44,7 @@ class Bench:
             Retrial(self.store, self.settings.max_attempts, lambda: 1.7e9),
             self.ownership.owned,
             Metrics(),
+            Steps(self.store, "worker", verbose=False, wall=lambda: 1.7e9),
         )
 
     async def ask(self, type: str, sender: str, room: str = ROOM, **fields: Any) -> bytes:  # noqa: A002

@@ -1,0 +1,178 @@
+"""What operators see of a running service: pages, a message's way, the whole on one screen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.chaos.plant import free_port, wait_until
+from tests.integration.conftest import OpenUser
+from tests.integration.service import Service, service
+from tests.integration.sip_user import SipUser
+from tests.integration.test_commands import create, join, short
+from tests.tools import require
+
+pytestmark = pytest.mark.integration
+
+PORTS: dict[str, int] = {}
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that logs every step; each process serves its status on a port of its own."""
+    with service(tmp_path_factory.mktemp("seen"), "redis", {"log_level": "debug"}) as running:
+        yield running
+
+
+@pytest.fixture
+async def users(seen: Service) -> AsyncIterator[OpenUser]:
+    """Makes users of this service."""
+    made: list[SipUser] = []
+
+    async def make(name: str, edge: tuple[str, int] = seen.edge) -> SipUser:
+        made.append(await SipUser.open(name, edge))
+        return made[-1]
+
+    yield make
+    for user in made:
+        user.close()
+
+
+def imc(seen: Service, *words: str) -> list[str]:
+    """A command of ours on this service's Redis."""
+    return [sys.executable, "-m", "imc_common.cli", *words, "--db-url", seen.url]
+
+
+async def test_one_grep_follows_a_message(seen: Service, users: OpenUser, room: str) -> None:
+    """Its Call-ID is in the lines of edge and worker."""
+    alice, bob = await users("alice"), await users("bob")
+    await create(alice, room)
+    await join(bob, room, alice)
+    await alice.say(room, "follow me")
+    received = await bob.expect(f"<{alice.address}>: follow me")
+    assert received
+    await asyncio.sleep(0.3)
+    lines = [json.loads(line) for log in (*seen.edges, *seen.workers) for line in log.log().splitlines()]
+    spoken = [line for line in lines if line["event"] == "received" and line.get("type") == "message"]
+    call_id = spoken[-1]["call_id"]
+    steps = [line["event"] for line in lines if line.get("call_id") == call_id]
+    assert set(steps) >= {"received", "answered", "handled", "sending", "delivered"}
+
+
+async def test_imc_trace_follows_live_what_passes(seen: Service, users: OpenUser, room: str) -> None:
+    """Of a room, and of a user; other rooms' messages are not shown, nor anybody's words."""
+    alice, bob = await users("alice"), await users("bob")
+    await create(alice, room)
+    traces = [
+        await asyncio.create_subprocess_exec(
+            *imc(seen, "trace", address, "--seconds", "6", *form),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for address, form in ((room, ["--json"]), (f"sip:{bob.address}", []))
+    ]
+    wait_until(lambda: seen.redis.scard("imc:watched") == 2, "both traces")
+    await asyncio.sleep(1.5)
+    other = f"{room}".replace("room-", "elsewhere-")
+    await create(alice, other)
+    await join(bob, room, alice)
+    await alice.say(room, "words of mine")
+    await bob.expect(f"<{alice.address}>: words of mine")
+    outputs = [(await trace.communicate())[0].decode() for trace in traces]
+    of_room = [json.loads(line) for line in outputs[0].splitlines()]
+    assert {step["room"] for step in of_room} == {short(room)}
+    steps = [(step["step"], step.get("type")) for step in of_room]
+    for expected in (
+        *(("received", "join"), ("handled", "join"), ("sending", "joined"), ("delivered", "joined")),
+        *(("received", "message"), ("handled", "message"), ("sending", "message"), ("delivered", "message")),
+    ):
+        assert expected in steps
+    assert "delivered" in outputs[1]
+    assert bob.address in outputs[1]
+    assert "words of mine" not in "".join(outputs)
+    wait_until(lambda: seen.redis.scard("imc:watched") == 0, "the end of watching")
+
+
+async def test_imc_top_fills_the_screen(seen: Service, users: OpenUser, room: str) -> None:
+    """In a real terminal: owners, rates, the busiest room; q ends it and gives the screen back."""
+    program = require("tmux")
+    alice, bob = await users("alice"), await users("bob")
+    await create(alice, room)
+    await join(bob, room, alice)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def tmux(*words: str) -> str:
+            command = [program, "-S", str(Path(folder) / "s"), "-f", "/dev/null", *words]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        def pane() -> str:
+            return tmux("capture-pane", "-p")
+
+        command = " ".join(imc(seen, "top", "--every", "0.5"))
+        tmux("new-session", "-d", "-x", "170", "-y", "40", f"{command}; echo ENDED; sleep 60")
+        try:
+            until = time.monotonic() + 20
+            while short(room) not in pane():
+                assert time.monotonic() < until, pane()
+                await alice.say(room, "busy")
+                await bob.expect(f"<{alice.address}>: busy")
+                await asyncio.sleep(0.1)
+            shown = pane()
+            for words in ("requests/s", "shard", "worker", "edge", "busiest rooms", "backlog"):
+                assert words in shown
+            assert "nobody" not in shown
+            tmux("send-keys", "q")
+            wait_until(lambda: "ENDED" in pane(), "the end of imc top")
+            assert "busiest rooms" not in pane()
+        finally:
+            tmux("kill-server")
+
+
+def test_status_of_edge_and_worker(tmp_path: Path) -> None:
+    """Ready while Redis is there, alive even when it is not; every metric has a good name."""
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(service(tmp_path, "redis"))
+        pages = {}
+        for process in (*running.edges, *running.workers):
+            port = free_port()
+            process.end(15)
+            process.env["IMC_STATUS_LISTEN"] = f"127.0.0.1:{port}"
+            process.start()
+            pages[process.name] = f"http://127.0.0.1:{port}"
+        for url in pages.values():
+            wait_until(lambda url=url: status(f"{url}/readyz") == 200, "readiness")  # type: ignore[misc]
+            assert status(f"{url}/livez") == 200
+        edge, worker = (metrics(f"{url}/metrics") for url in pages.values())
+        both = {"imc_leases", "imc_backlog", "imc_pending", "imc_dead_letters", "imc_active_rooms"}
+        assert both <= edge & worker
+        assert {"imc_members", "imc_worker_entries"} <= worker
+        assert {"imc_answers", "imc_accept_seconds", "imc_deliveries", "imc_delivery_seconds"} <= edge
+        assert {"imc_delivery_retransmissions", "imc_receipts"} <= edge
+
+
+def status(url: str) -> int:
+    """The status of a GET; 0 without an answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 # our own address
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+    except OSError:
+        return 0
+
+
+def metrics(url: str) -> set[str]:
+    """The names of all metrics of a page."""
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 # our own address
+        return {family.name for family in text_string_to_metric_families(answer.read().decode())}
