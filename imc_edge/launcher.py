@@ -30,6 +30,7 @@ from imc_common.store import Store, StoreUnreachable
 from imc_edge.accept import Acceptor
 from imc_edge.deliver import Deliver
 from imc_edge.health import Health
+from imc_edge.hep_tap import HepTap, TappedReceiver, TappedTransports
 from imc_edge.resolver import Resolver
 from imc_edge.transports.connection import Times
 from imc_edge.transports.network import Network
@@ -49,7 +50,7 @@ class Edge:
     """Everything an edge process runs."""
 
     def __init__(self, settings: Settings) -> None:
-        """Bind the sockets. Raises ListenError and TlsFilesError."""
+        """Bind the sockets. Raises ListenError, TlsFilesError and HepError."""
         self._settings = settings
         files = (settings.tls_certificate, settings.tls_private_key, settings.tls_ca)
         self._tls = Tls(TlsFiles(*(Path(file) if file else None for file in files)))
@@ -65,6 +66,9 @@ class Edge:
             shared=settings.share_ports,
         )
         self._metrics = Metrics()
+        self._tap: HepTap | None = None
+        if settings.hep_address:
+            self._tap = HepTap(settings, self._network.local_address, time.time, self._metrics)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -77,6 +81,8 @@ class Edge:
             await self._serve(store)
         finally:
             await self._network.close()
+            if self._tap is not None:
+                self._tap.close()
             await store.close()
 
     async def _serve(self, store: Store) -> None:
@@ -87,11 +93,12 @@ class Edge:
         steps = Steps(store, f"edge {process}", verbose=settings.log_level == "debug", wall=time.time)
         ownership = Ownership(store, "edge", process, shards, settings.lease_ttl, clock)
         consumer = Consumer(store, ownership, keys.events, EVENTS_PER_READ, READ_BLOCK_MS)
+        tap = self._tap
         deliver = Deliver(
             store=store,
             consumer=consumer,
             ownership=ownership,
-            transports=self._network,
+            transports=TappedTransports(self._network, tap) if tap else self._network,
             resolver=Resolver(clock),
             settings=settings,
             clock=clock,
@@ -107,7 +114,7 @@ class Edge:
         pages = StatusPages(self._metrics, lambda: health.trouble)
         await pages.start(settings)
         await health.check()
-        self._network.start(acceptor)
+        self._network.start(TappedReceiver(acceptor, tap) if tap else acceptor)
         log.info("edge listens", endpoints=[str(endpoint) for endpoint in self._network.addresses])
         _calm_collector()
         async with asyncio.TaskGroup() as tasks:

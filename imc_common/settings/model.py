@@ -200,6 +200,20 @@ class Settings(BaseModel):
         json_schema_extra=_allowed("HOST:PORT; port 0 takes a free one"),
     )
 
+    hep_address: values.HostPort = Field(
+        "",
+        description="Homer that gets a copy of every SIP message, as HEP3 over UDP. Empty: none.",
+        json_schema_extra=_allowed("HOST:PORT"),
+    )
+    hep_capture_id: int = Field(
+        2001, ge=0, le=4294967295, description="Capture agent id in what goes to `hep_address`."
+    )
+    hep_auth_key: str = Field(
+        "",
+        description="Authentication key in what goes to `hep_address`.",
+        json_schema_extra=_allowed("text; empty: none"),
+    )
+
     # Management interface
     mi_fifo: str = Field(
         "",

@@ -102,7 +102,7 @@ def shown(name: str | None, value: object) -> object:
     """A setting's value as anybody may see it: without passwords."""
     if name == "db_url" and isinstance(value, str):
         return masked(value)
-    return "***" if name == "mi_token" and value else value
+    return "***" if name in {"mi_token", "hep_auth_key"} and value else value
 
 
 def _db_url(url: str) -> str:

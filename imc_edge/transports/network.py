@@ -53,6 +53,7 @@ class Network:
         self._senders: dict[int, UdpSocket] = {}
         self._streams: list[StreamListener] = []
         self._sent_by: dict[tuple[str, str], str] = {}
+        self._local: dict[tuple[str, str], SocketAddress] = {}
         try:
             for endpoint in listen:
                 self._bind(endpoint, shared)
@@ -132,6 +133,17 @@ class Network:
                 self._sent_by.clear()
             known = f"SIP/2.0/{hop.transport.upper()} {self._sent_by_for(hop)}"
             self._sent_by[hop.transport, hop.host] = known
+        return known
+
+    def local_address(self, hop: Hop) -> SocketAddress:
+        """Our own IP address and port in exchanges with this hop."""
+        known = self._local.get((hop.transport, hop.host))
+        if known is None:
+            if len(self._local) >= MAX_KNOWN_ROUTES:
+                self._local.clear()
+            host, port = self._listening(hop)
+            known = (_source_address(hop) if host in _WILDCARDS else host, port)
+            self._local[hop.transport, hop.host] = known
         return known
 
     def _sent_by_for(self, hop: Hop) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.chaos.plant import free_port, wait_until
+from tests.hep import decode
 from tests.integration.conftest import OpenUser
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser
@@ -176,3 +178,32 @@ def metrics(url: str) -> set[str]:
     """The names of all metrics of a page."""
     with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 # our own address
         return {family.name for family in text_string_to_metric_families(answer.read().decode())}
+
+
+async def test_homer_gets_a_copy_of_every_sip_message(tmp_path: Path, room: str) -> None:
+    """The command, its 202, the notice, and its 200, between the ends they really had."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as homer:
+        homer.bind(("127.0.0.1", 0))
+        homer.settimeout(5)
+        hep = {"hep_address": f"127.0.0.1:{homer.getsockname()[1]}"}
+        with service(tmp_path, "redis", hep) as running:
+            alice = await SipUser.open("alice", running.edge)
+            await create(alice, room)
+            ends = ("127.0.0.1", alice.port), running.edge
+            alice.close()
+            seen: set[tuple[str, tuple[str, int], tuple[str, int]]] = set()
+            while len(seen) < 4:
+                packet = decode(homer.recv(65536))
+                first = packet["payload"].split(b"\r\n")[0].decode()
+                if "OPTIONS" in packet["payload"].decode():
+                    continue  # the start-up probe of the test
+                source = packet["source"], packet["source_port"]
+                target = packet["target"], packet["target_port"]
+                seen.add((first.split(" sip:")[0], source, target))
+    user, edge = ends
+    assert seen == {
+        ("MESSAGE", user, edge),
+        ("SIP/2.0 202 Accepted", edge, user),
+        ("MESSAGE", edge, user),
+        ("SIP/2.0 200 OK", user, edge),
+    }
