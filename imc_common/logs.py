@@ -50,7 +50,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(out),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a reload may change the level; lines are few
     )
     logging.basicConfig(handlers=[_ToStructlog()], level=max(level, logging.INFO), force=True)
 

@@ -17,6 +17,7 @@ import structlog
 
 from imc_common import keys
 from imc_common.request import as_mapping
+from imc_common.settings import Settings
 from imc_common.store import Command, StoreUnreachable
 
 LOOK_SECONDS = 1.0
@@ -83,6 +84,11 @@ class Steps:
         people = [text[name] for name in ("from", "user") if name in text]
         shown = result.decode() if isinstance(result, bytes) else str(result)
         self.note("handled", room, people, text.get("call_id", ""), type=text.get("type", ""), result=shown)
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._verbose = settings.log_level == "debug"
+        self.on = self._verbose or bool(self._watched)
 
     async def run(self) -> None:
         """Look who is watched and write what was noted, until cancelled."""

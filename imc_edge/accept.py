@@ -88,10 +88,7 @@ class Acceptor:
         self._wall_clock = wall_clock
         self._limits = Limits(body=settings.max_body)
         self._hash_size = settings.hash_size
-        self._max_backlog = settings.max_backlog
-        self._abilities = Abilities(settings.accept_types)
-        self._rules = MessageRules(settings, self._abilities)
-        self._parser = CommandParser(settings)
+        self.reload(settings)
         self._fingerprints = Fingerprints(store.secret)
         self.commit: GroupCommit[Ticket] = GroupCommit(store, MAX_WAITING, self._settled)
         """Its ``run()`` has to be kept running."""
@@ -102,6 +99,13 @@ class Acceptor:
         self._seconds = metrics.histogram(
             "imc_accept_seconds", "From a MESSAGE's arrival to its final answer."
         )
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._max_backlog = settings.max_backlog
+        self._abilities = Abilities(settings.accept_types)
+        self._rules = MessageRules(settings, self._abilities)
+        self._parser = CommandParser(settings)
 
     # --- imc_edge.flow.Receiver
 

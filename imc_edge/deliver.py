@@ -99,17 +99,12 @@ class Deliver:
     ) -> None:
         self.clock = clock
         self.load = Load()
-        self.queue_limit = settings.recipient_queue
-        self.slow_limit = 20 * settings.max_in_flight
-        self._most_transactions = 6 * settings.max_in_flight
-        self.unreachable_ttl = settings.unreachable_ttl
+        self.reload(settings)
         self._store = store
         self._consumer = consumer
         self._ownership = ownership
-        self._settings = settings
         self._wall = wall
         self._steps = steps
-        self._headers = [(line.partition(": ")[0], line.partition(": ")[2]) for line in settings.extra_hdrs]
         self._identities = Identities(store.secret)
         self._counts = DeliveryCounts(metrics)
         self._wheel = TimerWheel(clock)
@@ -153,6 +148,15 @@ class Deliver:
             await self._drained.wait()
             for task in background:
                 task.cancel()
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self.queue_limit = settings.recipient_queue
+        self.slow_limit = 20 * settings.max_in_flight
+        self.unreachable_ttl = settings.unreachable_ttl
+        self._most_transactions = 6 * settings.max_in_flight
+        self._settings = settings
+        self._headers = [(line.partition(": ")[0], line.partition(": ")[2]) for line in settings.extra_hdrs]
 
     def in_flight(self, shard: int | None = None) -> int:
         """Events read and not settled, of one shard or of all; a shard with none may be given back."""

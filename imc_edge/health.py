@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from imc_common import keys
+from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable
 
 CHECK_EVERY = 1.0
@@ -35,6 +36,10 @@ class Health:
     def drain(self) -> None:
         """From now on requests had better go elsewhere, for good."""
         self.draining = True
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._max_backlog = settings.max_backlog
 
     async def run(self) -> None:
         """Look once a second, until cancelled; a change of state is one line in the log."""

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from imc_common.metrics import Metrics
 from imc_common.ownership import Ownership, process_id
 from imc_common.recoverer import Recoverer
 from imc_common.settings import Settings
+from imc_common.settings.reload import Part, reload
 from imc_common.sip.limits import Limits
 from imc_common.status import Gauges, StatusPages
 from imc_common.steps import Steps
@@ -49,9 +51,14 @@ log = structlog.get_logger()
 class Edge:
     """Everything an edge process runs."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Bind the sockets. Raises ListenError, TlsFilesError and HepError."""
+    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+        """Bind the sockets. `reread` gives the settings anew at SIGHUP.
+
+        Raises ListenError, TlsFilesError and HepError.
+        """
         self._settings = settings
+        self._reread = reread
+        self._reloadable: list[Part] = []
         files = (settings.tls_certificate, settings.tls_private_key, settings.tls_ca)
         self._tls = Tls(TlsFiles(*(Path(file) if file else None for file in files)))
         self._network = Network(
@@ -110,6 +117,7 @@ class Edge:
             store, consumer, ownership.owned, keys.events, settings.lease_ttl, in_hand=deliver.holds
         )
         acceptor = Acceptor(settings, store, health, deliver, self._metrics, steps=steps)
+        self._reloadable = [acceptor, deliver, health, steps]
         gauges = Gauges(store, settings, "edge", ownership.owned, self._metrics)
         pages = StatusPages(self._metrics, lambda: health.trouble)
         await pages.start(settings)
@@ -168,6 +176,8 @@ class Edge:
             log.error("certificates stay as they were", reason=str(error))  # noqa: TRY400 # no traceback: it names the file
         else:
             log.info("certificates read again")
+        if self._reread is not None:
+            self._settings = reload(self._settings, self._reread, "edge", self._reloadable)
 
 
 def _calm_collector() -> None:

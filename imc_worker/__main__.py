@@ -20,21 +20,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m imc_worker", description=__doc__)
     parser.add_argument("--config", type=Path, help="TOML file with settings")
     try:
-        settings = load(parser.parse_args().config, os.environ, {}).settings
+        config = parser.parse_args().config
+        settings = load(config, os.environ, {}).settings
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
     logs.configure(settings)
     try:
-        uvloop.run(_run(settings))
+        uvloop.run(_run(settings, config))
     except ImcError as error:
         print(f"imc worker: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _run(settings: Settings) -> None:
-    await Worker(settings).run()
+async def _run(settings: Settings, config: Path | None) -> None:
+    await Worker(settings, lambda: load(config, os.environ, {}).settings).run()
 
 
 if __name__ == "__main__":

@@ -27,17 +27,21 @@ class Dispatcher:
     def __init__(self, scripts: Scripts, all_shards: AllShards, settings: Settings) -> None:
         self._command = scripts.command
         self._all_shards = all_shards
-        self._actions = room_actions(settings)
-        self._receipts = Receipts(settings)
-        self._create_on_join = settings.create_on_join
-        self._counts_owned = settings.max_rooms_per_owner > 0
-        self._chunk = settings.delivery_chunk
+        self.reload(settings)
         names = Keys(settings.rooms_table, settings.members_table)
         # made once: building five keys from scratch costs more than the rest of a chat message's handling
         self._prefixes = [
             (keys.requests(s), keys.events(s), names.rooms(s), names.room(s, ""), names.members(s, ""))
             for s in range(1 << settings.hash_size)
         ]
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._actions = room_actions(settings)
+        self._receipts = Receipts(settings)
+        self._create_on_join = settings.create_on_join
+        self._counts_owned = settings.max_rooms_per_owner > 0
+        self._chunk = settings.delivery_chunk
 
     async def commands(self, entries: Sequence[Handed]) -> list[Outcome]:
         """The command for each entry, in order, or what went wrong with it. Raises StoreUnreachable."""

@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -25,6 +26,7 @@ from imc_common.notify import notify
 from imc_common.ownership import Ownership, process_id
 from imc_common.recoverer import Recoverer
 from imc_common.settings import Settings
+from imc_common.settings.reload import Part, reload
 from imc_common.status import Gauges, StatusPages
 from imc_common.steps import Steps
 from imc_common.store import Store, StoreUnreachable
@@ -47,8 +49,11 @@ log = structlog.get_logger()
 class Worker:
     """Everything a worker process runs."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+        """`reread` gives the settings anew at SIGHUP."""
         self._settings = settings
+        self._reread = reread
+        self._reloadable: list[Part] = []
         self._metrics = Metrics()
         self._stop = asyncio.Event()
         self._ownership: Ownership | None = None
@@ -58,8 +63,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
-        # not the default, which ends the process: a reload of all services is sent to workers, too
-        loop.add_signal_handler(signal.SIGHUP, log.info, "a worker has nothing to reload")
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         pages = StatusPages(self._metrics, self._trouble)
         await pages.start(self._settings)
         store = await self._reach_redis()
@@ -70,6 +74,10 @@ class Worker:
         finally:
             await pages.close()
             await store.close()
+
+    def _reload(self) -> None:
+        if self._reread is not None:
+            self._settings = reload(self._settings, self._reread, "worker", self._reloadable)
 
     def _trouble(self) -> str:
         """Why this worker is not ready; empty if it is."""
@@ -87,9 +95,10 @@ class Worker:
         steps = Steps(store, f"worker {process}", verbose=verbose, wall=time.time)
         consumer = Consumer(store, ownership, keys.requests, ENTRIES_PER_READ, READ_BLOCK_MS)
         all_shards = AllShards(store, Keys(settings.rooms_table, settings.members_table), shards)
+        dispatcher = Dispatcher(store.scripts, all_shards, settings)
         committer = Committer(
             store,
-            Dispatcher(store.scripts, all_shards, settings),
+            dispatcher,
             consumer,
             Retrial(store, settings.max_attempts, time.time),
             ownership.owned,
@@ -99,6 +108,7 @@ class Worker:
         ownership.can_release = lambda shard: not committer.in_hand(shard)
         recoverer = Recoverer(store, consumer, ownership.owned, keys.requests, settings.lease_ttl)
         gauges = Gauges(store, settings, "worker", ownership.owned, self._metrics)
+        self._reloadable = [dispatcher, steps]
         mi = MiServer(store, settings)
         _freeze()
         log.info("worker serves", shards=shards)
