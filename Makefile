@@ -7,9 +7,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
+REDIS ?= all
+SECONDS ?= 60
+SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz format lock clean
+.PHONY: help run test chaos fuzz format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +26,9 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report= --durations=25 --durations-min=5 $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
+
+chaos: $(VENV)/test.stamp ## random faults under load, then the verdict (REDIS=single|sentinel|cluster SECONDS=60 SEED=7)
+	$(BIN)/python -m tests.chaos --redis $(REDIS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz: $(VENV)/test.stamp ## bends SIP messages until the codec or a live edge breaks (ARGS="--seconds 600")
 	$(BIN)/python -m tests.fuzz_codec $(ARGS)

@@ -43,9 +43,7 @@ def _report(name: str, seed: int, outcome: Outcome) -> None:
     print(f"{name}, seed {seed}: {outcome}")
     for fault, times in sorted(outcome.faults.items()):
         print(f"  {times:4} x {fault}")
-    verdict = outcome.verdict
-    found = verdict.lost + verdict.doubled + verdict.misdirected + verdict.reordered + outcome.problems
-    for finding in found[:20]:
+    for finding in outcome.findings[:20]:
         print(f"  {finding}")
 
 

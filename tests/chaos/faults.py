@@ -14,21 +14,29 @@ from tests.chaos.plant import Plant, Process, Single, answers, redis_cli, wait_u
 LEASE_SECONDS = 3.0
 TAKE_OVER_SECONDS = 40.0
 Fault = Callable[["Saboteur"], Awaitable[None]]
+Lanes = dict[str, dict[str, Fault]]
+PROCESSES = ("edges", "workers")
 
 
 @dataclass
 class Saboteur:
-    """Carries out one fault after the other until told to stop; every fault mends itself."""
+    """Carries out one fault after the other until told to stop; every fault mends itself.
+
+    There is one for each lane of faults, and lanes overlap: an edge dies while a primary is being replaced.
+    Each draws from the seed by itself, so that its schedule does not depend on how long another's took.
+    """
 
     plant: Plant
     seed: int
+    lane: str
     done: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.random = random.Random(self.seed)
+        self.random = random.Random(f"{self.seed} {self.lane}")
 
     async def run(self, faults: dict[str, Fault], until: asyncio.Event, pause: float) -> None:
-        """Faults with random pauses of up to ``pause`` seconds between them."""
+        """Faults with random pauses of up to ``pause`` seconds between them, longer where they stop all."""
+        pause *= 1 if self.lane in PROCESSES else 5
         names = sorted(faults)
         while not until.is_set():
             name = self.random.choice(names)
@@ -148,20 +156,16 @@ def _move(slot: str, source: int, target: int, ids: dict[int, str]) -> None:
         redis_cli(port, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
 
 
-PROCESS_FAULTS: dict[str, Fault] = {
-    "kill edge": kill_edge,
-    "kill worker": kill_worker,
-    "restart edge": restart_edge,
-    "restart worker": restart_worker,
-    "freeze edge": freeze_edge,
-    "freeze worker": freeze_worker,
-    "flush scripts": flush_scripts,
-    "cut connections": cut_connections,
-    "freeze redis": freeze_redis,
-    "kill redis": kill_redis,
+LANES: Lanes = {
+    "edges": {"kill edge": kill_edge, "restart edge": restart_edge, "freeze edge": freeze_edge},
+    "workers": {"kill worker": kill_worker, "restart worker": restart_worker, "freeze worker": freeze_worker},
+    "redis": {"kill redis": kill_redis, "freeze redis": freeze_redis},
+    "connections": {"flush scripts": flush_scripts, "cut connections": cut_connections},
 }
 
 
-def faults_for(kind: str) -> dict[str, Fault]:
-    """The faults that make sense for a Redis of this kind."""
-    return PROCESS_FAULTS | ({"move slot": move_slot} if kind == "cluster" else {})
+def faults_for(kind: str) -> Lanes:
+    """The faults that make sense for a Redis of this kind; those of different lanes overlap."""
+    if kind != "cluster":
+        return LANES
+    return LANES | {"redis": LANES["redis"] | {"move slot": move_slot}}

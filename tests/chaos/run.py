@@ -6,10 +6,11 @@ import asyncio
 import random
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.faults import Fault, Saboteur
+from tests.chaos.faults import Lanes, Saboteur
 from tests.chaos.history import Verdict
 from tests.chaos.plant import Plant, Single, free_port, redis_cli
 from tests.chaos.users import Population
@@ -43,6 +44,13 @@ class Outcome:
     def ok(self) -> bool:
         return self.verdict.ok and not self.problems and not self.left_over
 
+    @property
+    def findings(self) -> list[str]:
+        """Each thing that was wrong, in words."""
+        verdict = self.verdict
+        found = verdict.lost + verdict.doubled + verdict.misdirected + verdict.reordered
+        return found + self.problems
+
     def __str__(self) -> str:
         return f"{self.verdict}, faults {sum(self.faults.values())}, entries left in streams {self.left_over}"
 
@@ -56,19 +64,21 @@ class Run:
         self._proxy_port = free_port()
         self._redis = kind(folder)
         self.plant = Plant(self._redis, folder, scale.edges, scale.workers, self._proxy_port)
-        self._saboteur = Saboteur(self.plant, seed)
+        self._seed = seed
+        self._done: Counter[str] = Counter()
         self._stop = asyncio.Event()
 
-    async def play(self, seconds: float, faults: dict[str, Fault]) -> Outcome:
+    async def play(self, seconds: float, lanes: Lanes) -> Outcome:
         """Plays for ``seconds``, lets everything come to rest, and judges."""
-        await asyncio.to_thread(self.plant.start)
         users = await Population.open(self.plant.edge_ports, self._proxy_port)
         try:
+            await asyncio.to_thread(self.plant.start)
             anchors = await self._open_rooms(users)
             async with asyncio.TaskGroup() as group:
                 self._start_users(group, users)
-                if faults:
-                    group.create_task(self._saboteur.run(faults, self._stop, self._scale.fault_pause))
+                for lane, faults in lanes.items():
+                    saboteur = Saboteur(self.plant, self._seed, lane, self._done)
+                    group.create_task(saboteur.run(faults, self._stop, self._scale.fault_pause))
                 await asyncio.sleep(seconds)
                 self._stop.set()
             left_over = await self._come_to_rest()
@@ -76,7 +86,7 @@ class Run:
             users.close()
             await asyncio.to_thread(self.plant.stop)
         verdict = users.history.judge(anchors)
-        return Outcome(verdict, dict(self._saboteur.done), users.problems, left_over)
+        return Outcome(verdict, dict(self._done), users.problems, left_over)
 
     async def _open_rooms(self, users: Population) -> dict[str, str]:
         anchors = {f"room{number}": f"anchor{number}" for number in range(self._scale.rooms)}
@@ -130,16 +140,11 @@ class Run:
 
 
 async def play(
-    kind: type[Single], seconds: float, seed: int, faults: dict[str, Fault], scale: Scale | None = None
+    kind: type[Single], seconds: float, seed: int, lanes: Lanes, scale: Scale | None = None
 ) -> Outcome:
     """A whole run in a folder of its own; the folder is kept when something was wrong."""
     folder = Path(tempfile.mkdtemp(prefix="imc-chaos-"))
-    outcome = await Run(kind, seed, scale or Scale(), folder).play(seconds, faults)
+    outcome = await Run(kind, seed, scale or Scale(), folder).play(seconds, lanes)
     if not outcome.ok:
-        (folder / "verdict").write_text("\n".join([str(outcome), *_findings(outcome)]))
+        (folder / "verdict").write_text("\n".join([str(outcome), *outcome.findings]))
     return outcome
-
-
-def _findings(outcome: Outcome) -> list[str]:
-    verdict = outcome.verdict
-    return [*verdict.lost, *verdict.doubled, *verdict.misdirected, *verdict.reordered, *outcome.problems]
