@@ -110,7 +110,8 @@ async def _handshake(pipe: Pipe, credentials: tuple[str, str] | None, name: str,
 
 
 def _refuse(pipe: Pipe, error: ReplyError) -> None:
-    if error.transient or error.code == "MASTERDOWN" or "max number of clients" in str(error):
+    denied = error.code in {"NOAUTH", "NOPERM", "WRONGPASS"}  # does not pass by waiting
+    if (error.transient and not denied) or "max number of clients" in str(error):
         raise StoreUnreachable(f"{pipe.name}: {error}")
     if "unknown command" in str(error):
         raise StoreRefused(f"{pipe.name}: too old, Redis 7 or Valkey is needed: {error}")

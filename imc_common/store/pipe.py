@@ -21,6 +21,7 @@ Command = tuple[str | bytes | int, ...]
 # its type information knows tuples of one item only
 _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
 
+STILL_SECONDS = 1.0  # a late pipeline may go on while its replies keep coming: a long one is not a lost one
 WATCH_SECONDS = 0.25  # how late a time-out may be noticed
 
 
@@ -44,6 +45,7 @@ class Pipe(asyncio.Protocol):
         self.name = name
         self.on_end: Callable[[Pipe], None] = lambda pipe: None
         self.ended = ""
+        self._heard_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._flights: deque[Flight] = deque()
         self._landing: Flight | None = None
@@ -86,6 +88,7 @@ class Pipe(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         flights = self._flights
+        self._heard_at = self._loop.time()
         try:
             self._reader.feed(data)
             gets = self._reader.gets
@@ -114,5 +117,7 @@ class Pipe(asyncio.Protocol):
 
     def _check_deadline(self) -> None:
         self._watch = self._loop.call_later(WATCH_SECONDS, self._check_deadline)
-        if self._flights and self._loop.time() > self._flights[0].deadline:
+        if self._flights and self._loop.time() > max(
+            self._flights[0].deadline, self._heard_at + STILL_SECONDS
+        ):
             self.end("no answer in time")

@@ -200,6 +200,13 @@ async def test_wrong_credentials_are_refused(server: Server) -> None:
         await Store.connect(Settings(db_url=server.url.replace("unix://", "unix://imc:wrong@")))
 
 
+async def test_missing_credentials_are_refused(server: Server) -> None:
+    """NOAUTH does not pass by waiting."""
+    server.call("CONFIG", "SET", "requirepass", "secret")
+    with pytest.raises(StoreRefused, match="NOAUTH"):
+        await Store.connect(Settings(db_url=server.url))
+
+
 async def test_every_process_must_agree_on_hash_size(server: Server) -> None:
     """The first start writes it down; another value is refused and told how to re-shard."""
     async with connected(server.url, hash_size=4) as first, connected(server.url, hash_size=4) as second:

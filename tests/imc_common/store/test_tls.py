@@ -1,0 +1,73 @@
+"""TLS to Redis: certificates are checked, and a client's own is shown."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imc_common.settings import Settings
+from imc_common.store import Store, StoreUnreachable, UrlError
+from tests.servers import Server, free_port, program, running
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """An authority, and a certificate for 127.0.0.1 that serves both sides."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+        for command in (
+            "req -newkey rsa:2048 -nodes -keyout ca.key -x509 -out ca.crt -days 2 -subj /CN=authority",
+            "req -newkey rsa:2048 -nodes -keyout redis.key -out redis.csr -subj /CN=redis",
+            "x509 -req -in redis.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names"
+            " -out redis.crt",
+        ):
+            subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+        yield folder
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    """Takes TLS only, from clients with a certificate of the authority."""
+    program("redis-server")
+    port = free_port()
+    tls = ["--tls-port", str(port), "--tls-ca-cert-file", str(folder / "ca.crt")]
+    tls += ["--tls-cert-file", str(folder / "redis.crt"), "--tls-key-file", str(folder / "redis.key")]
+    with tempfile.TemporaryDirectory() as data, running("redis-server", Path(data), *tls) as server:
+        server.url = f"rediss://127.0.0.1:{port}"
+        yield server
+
+
+def own(folder: Path) -> str:
+    return f"ssl_certfile={folder / 'redis.crt'}&ssl_keyfile={folder / 'redis.key'}"
+
+
+async def test_certificates_of_both_sides_are_checked(server: Server, folder: Path) -> None:
+    """With authority and own certificate it works; without either it does not."""
+    store = await Store.connect(
+        Settings(db_url=f"{server.url}?ssl_ca_certs={folder / 'ca.crt'}&{own(folder)}")
+    )
+    assert await store.run([("SET", "a", "1"), ("GET", "a")]) == [b"OK", b"1"]
+    await store.close()
+    for options in (own(folder), f"ssl_ca_certs={folder / 'ca.crt'}"):
+        with pytest.raises(StoreUnreachable):
+            await Store.connect(Settings(db_url=f"{server.url}?{options}"))
+
+
+async def test_checking_can_be_turned_off(server: Server, folder: Path) -> None:
+    """For a server with a certificate of nobody's, inside a trusted network."""
+    store = await Store.connect(Settings(db_url=f"{server.url}?ssl_cert_reqs=none&{own(folder)}"))
+    assert await store.run([("PING",)]) == [b"PONG"]
+    await store.close()
+
+
+async def test_files_that_do_not_load_are_told() -> None:
+    """At the start, as a mistake in db_url."""
+    with pytest.raises(UrlError, match="TLS files"):
+        await Store.connect(Settings(db_url="rediss://h?ssl_ca_certs=/no/such/file"))
