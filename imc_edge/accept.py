@@ -25,7 +25,7 @@ from imc_common.sip.usual import usual_message
 from imc_common.sip.validate import validate_request
 from imc_common.steps import Steps
 from imc_common.store import Command, Store
-from imc_edge.answer import Fingerprints, respond
+from imc_edge.answer import Answer, Fingerprints
 from imc_edge.check import PLAIN, MessageRules, check_require, is_automatic
 from imc_edge.commit import GroupCommit
 from imc_edge.flow import Flow
@@ -58,10 +58,10 @@ class Responses(Protocol):
 class Ticket(NamedTuple):
     """What is needed to answer a request once Redis has spoken."""
 
-    request: Request
-    flow: Flow
-    tag: str
+    answer: Answer
     since: float
+    traced: Request | None
+    """The request itself is kept only for somebody who follows it."""
 
 
 class Acceptor:
@@ -182,7 +182,7 @@ class Acceptor:
             parser=self._parser,
             at=at,
         )
-        ticket = Ticket(request, flow, fingerprint.tag, self._clock())
+        ticket = self._ticket(request, flow, fingerprint.tag)
         if self._steps.on:
             people, size = (sender.address,), len(request.body)
             self._steps.note("received", entry.room, people, entry.call_id, type=entry.type, size=size)
@@ -206,7 +206,7 @@ class Acceptor:
     def _options(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §11: the answer a balancer's probe looks at, whatever the request is addressed to."""
         check_require(request)
-        ticket = Ticket(request, flow, self._fingerprints.of(request).tag, self._clock())
+        ticket = self._ticket(request, flow, self._fingerprints.of(request).tag)
         if self._health.trouble:
             self._unavailable(ticket)
         else:
@@ -219,13 +219,16 @@ class Acceptor:
         """
         uri = request.to.uri
         fingerprint = self._fingerprints.of(request, "MESSAGE")
-        ticket = Ticket(request, flow, fingerprint.tag, self._clock())
+        ticket = self._ticket(request, flow, fingerprint.tag)
         shard = keys.shard_of(uri.address(), self._hash_size)
         command: Command = ("EXISTS", keys.seen(shard, fingerprint.seen))
         if not self.commit.submit(command, ticket):
             self._unavailable(ticket)
 
     # --- answers
+
+    def _ticket(self, request: Request, flow: Flow, tag: str) -> Ticket:
+        return Ticket(Answer(request, flow, tag), self._clock(), request if self._steps.on else None)
 
     def _settled(self, ticket: Ticket, reply: Any) -> None:
         """Redis has spoken; only now the request may be answered."""
@@ -239,14 +242,14 @@ class Acceptor:
 
     def _unavailable(self, ticket: Ticket) -> None:
         """503, with a time to come back (RFC 3261 §21.5.4) that is the same for a retransmission."""
-        seconds = 1 + int(ticket.tag, 16) % RETRY_AFTER
+        seconds = 1 + int(ticket.answer.tag, 16) % RETRY_AFTER
         self._answer(ticket, 503, [("Retry-After", str(seconds))])
 
     def _answer(self, ticket: Ticket, status: int, headers: list[tuple[str, str]] | None = None) -> None:
         self._answers[str(status)] += 1
-        if self._steps.on and ticket.request.method == "MESSAGE":
-            self._note_answer(ticket.request, status)
-        respond(ticket.request, ticket.flow, status, tag=ticket.tag, headers=headers or ())
+        if ticket.traced is not None and ticket.traced.method == "MESSAGE":
+            self._note_answer(ticket.traced, status)
+        ticket.answer.send(status, headers=headers or ())
 
     def _note_answer(self, request: Request, status: int) -> None:
         room, sender = request.to.uri.address(), request.from_.uri.address()
@@ -254,11 +257,5 @@ class Acceptor:
 
     def _refuse(self, request: Request, flow: Flow, error: SipError) -> None:
         self._answers[str(error.status)] += 1
-        respond(
-            request,
-            flow,
-            error.status,
-            reason=error.reason,
-            tag=self._fingerprints.of(request).tag,
-            headers=error.headers,
-        )
+        answer = Answer(request, flow, self._fingerprints.of(request).tag)
+        answer.send(error.status, error.reason, error.headers)

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from imc_common.sip.answer import build_response
+from imc_common.sip.answer import copied_headers, finish_response
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.sip.via import Via
@@ -53,25 +53,27 @@ class Fingerprints:
         return Fingerprint(text[: 2 * SEEN_BYTES], text[2 * SEEN_BYTES :])
 
 
-def respond(
-    request: Request,
-    flow: Flow,
-    status: int,
-    *,
-    tag: str,
-    reason: str | None = None,
-    headers: Sequence[tuple[str, str]] = (),
-) -> None:
-    """Send a response to where RFC 3261 §18.2.2 and RFC 3581 want it.
+class Answer:
+    """The answer to one request, but for its status: all of the request that has to be kept until then."""
 
-    A request whose top Via names no place gets none: there is nowhere to send it.
-    """
-    try:
-        via = request.answer_via
-    except SipError:
-        return
-    data = build_response(request, status, reason, tag, headers, source=flow.peer)
-    flow.send(data, destination(via, flow))
+    __slots__ = ("_copied", "_flow", "_to", "tag")
+
+    def __init__(self, request: Request, flow: Flow, tag: str) -> None:
+        """Made of a request whose top Via cannot be read, it is never sent: there is nowhere to send it."""
+        self.tag = tag
+        self._flow = flow
+        self._copied = copied_headers(request, tag, flow.peer)
+        try:
+            self._to: SocketAddress | None = destination(request.answer_via, flow)
+        except SipError:
+            self._to = None
+
+    def send(self, status: int, reason: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Send it to where RFC 3261 §18.2.2 and RFC 3581 want it, without a body (RFC 3261 §8.2.6)."""
+        if self._to is None:
+            return
+        extra = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        self._flow.send(finish_response(self._copied, status, reason, extra), self._to)
 
 
 def destination(via: Via, flow: Flow) -> SocketAddress:

@@ -28,36 +28,45 @@ def build_response(
     where the request came from, goes into the topmost Via as ``received`` and ``rport`` (section 18.2.1,
     RFC 3581). ``headers`` come last; their values must hold no CR or LF.
     """
-    lines = [f"SIP/2.0 {status} {reason_of(status) if reason is None else reason}"]
+    extra = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if status == 100:
+        to_tag = None
+        if "Timestamp" in request.headers:
+            extra = f"Timestamp: {request.headers.get('Timestamp')}\r\n{extra}"
+    return finish_response(copied_headers(request, to_tag, source), status, reason, extra)
+
+
+def copied_headers(request: Request, to_tag: str | None = None, source: tuple[str, int] | None = None) -> str:
+    """What all responses to a request have in common, a line each: see `build_response`."""
     vias = request.headers.get_all("Via")
     if source is not None and vias:
         vias[:1] = _mark_source(request, vias[0], source)
-    lines += [f"Via: {via}" for via in vias]
+    lines = [f"Via: {via}\r\n" for via in vias]
     found = request.headers.first
     for name in _COPIED:
         value = found.get(name)
-        if value is not None:
-            lines.append(f"{name}: {value}")
-            if name == "To" and to_tag is not None and status != 100 and not _has_tag(request):
-                lines[-1] += f";tag={to_tag}"
-    if status == 100 and "Timestamp" in request.headers:
-        lines.append(f"Timestamp: {request.headers.get('Timestamp')}")
-    for name, value in headers:
-        lines.append(f"{name}: {value}")
-    lines.append("Content-Length: 0\r\n\r\n")
-    return "\r\n".join(lines).encode()
+        if value is None:
+            continue
+        if name == "To" and to_tag is not None and not _has_tag(request):
+            value = f"{value};tag={to_tag}"
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines)
+
+
+def finish_response(copied: str, status: int, reason: str | None = None, extra: str = "") -> bytes:
+    """The response of these copied headers; ``extra`` are more header lines, each with its CRLF."""
+    if reason is None:
+        reason = reason_of(status)
+    return f"SIP/2.0 {status} {reason}\r\n{copied}{extra}Content-Length: 0\r\n\r\n".encode()
 
 
 def _mark_source(request: Request, line: str, source: tuple[str, int]) -> list[str]:
     try:
-        top = request.via
-        if (
-            ("rport", None) in top.params
-            and line.count("rport") == 1
-            and not ("received" in line or "," in line)
-        ):
+        plain = f"{line};"
+        if plain.count(";rport;") == 1 and not ("received" in line or "," in line or '"' in line):
             # The usual case, without taking the value apart and putting it together again.
-            return [f"{line.replace('rport', f'rport={source[1]}')};received={source[0]}"]
+            return [f"{plain.replace(';rport;', f';rport={source[1]};')}received={source[0]}"]
+        top = request.via
         marked = top.seen_from(*source)
         if marked is top:
             return [line]

@@ -44,6 +44,26 @@ async def answered(
             "192.0.2.1:5062;rport=40000;branch=z9hG4bK1;received=192.0.2.1",
         ),
         (
+            "airport.example:5062;branch=z9hG4bK1;RPORT",
+            SOURCE,
+            "airport.example:5062;branch=z9hG4bK1;received=192.0.2.1;rport=40000",
+        ),
+        (
+            "host.example;branch=z9hG4bK1;rport;x=rport",
+            SOURCE,
+            "host.example;branch=z9hG4bK1;rport=40000;x=rport;received=192.0.2.1",
+        ),
+        (
+            'host.example;branch=z9hG4bK1;x=";rport;";RPort',
+            SOURCE,
+            'host.example;branch=z9hG4bK1;x=";rport;";received=192.0.2.1;rport=40000',
+        ),
+        (
+            "host.example ; rport ; branch=z9hG4bK1",
+            SOURCE,
+            "host.example;branch=z9hG4bK1;received=192.0.2.1;rport=40000",
+        ),
+        (
             "192.0.2.1:5062;maddr=192.0.2.9;branch=z9hG4bK1",
             ("192.0.2.9", 5062),
             "192.0.2.1:5062;maddr=192.0.2.9;branch=z9hG4bK1",
