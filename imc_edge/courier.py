@@ -169,6 +169,7 @@ class Courier:
 
         targets = self._next_hops.known(detour.uri)
         if targets is None:
+            recipient.slower()  # name servers take their time, and nobody else is to wait for them
             self._next_hops.find(detour.uri, found)
         else:
             found(targets)

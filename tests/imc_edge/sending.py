@@ -233,6 +233,10 @@ class Sending:
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        load, recipients = self.deliver.load, self.deliver._recipients._by_address.values()
+        waiting = [(r.slow, (r.outgoing is not None) + len(r.queue or ())) for r in recipients]
+        assert load.slow == sum(count for slow, count in waiting if slow)
+        assert load.quick == sum(count for slow, count in waiting if not slow)
 
     async def event(
         self, name: str = "message", to: Sequence[str] = (), *, shard: int = 3, **fields: Any
