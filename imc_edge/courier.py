@@ -21,7 +21,7 @@ from imc_edge.flow import Hop, Transports
 from imc_edge.hold_off import HoldOff, retry_after
 from imc_edge.next_hop import NextHops
 from imc_edge.outbound import MAX_DATAGRAM, UnsendableError, first_request, later_request, request_head
-from imc_edge.outcome import EXPIRED, NO_TARGET, TIMEOUT, TRANSPORT, UNSENDABLE
+from imc_edge.outcome import EXPIRED, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT, UNSENDABLE
 from imc_edge.recipient import Recipient
 from imc_edge.targets import Targets
 from imc_edge.timer_wheel import TimerWheel, ticks
@@ -162,6 +162,8 @@ class Courier:
                 return
             if targets is None:
                 self._next_contact(recipient, detour, NO_TARGET)
+            elif not targets.groups:
+                self._next_contact(recipient, detour, FORBIDDEN)
             else:
                 detour.hops = deque(targets.draw(self._random))
                 detour.all_hops = tuple(detour.hops)

@@ -25,6 +25,7 @@ from imc_common.texts import render
 from imc_edge.counts import DeliveryCounts
 from imc_edge.courier import Courier
 from imc_edge.credentials import Credentials
+from imc_edge.destinations import Destinations
 from imc_edge.flow import Transports
 from imc_edge.next_hop import NextHops
 from imc_edge.notice_limit import NoticeLimit
@@ -109,7 +110,12 @@ class Deliver:
         self._counts = DeliveryCounts(metrics)
         self._wheel = TimerWheel(clock)
         self._transactions = ClientTransactions(transports, self._wheel, self._counts)
-        self._next_hops = NextHops(resolver, settings.outbound_proxy, clock)
+        destinations = Destinations(
+            settings.destination_networks,
+            settings.destination_networks_denied,
+            settings.destination_domains,
+        )
+        self._next_hops = NextHops(resolver, settings.outbound_proxy, destinations, clock)
         self._recipients = Recipients(self._make_recipient, KEPT_RECIPIENTS)
         self._settlement = Settlement(
             store, self._counts, wall, settings.undelivered_max, settings.max_attempts, steps=steps

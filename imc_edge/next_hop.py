@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from imc_common.sip.uri import Uri
+from imc_edge.destinations import Destinations
 from imc_edge.resolver import Destination, ResolveError, Resolver
 from imc_edge.targets import Targets, Weighted
 
@@ -21,8 +22,15 @@ Found = Callable[[Targets | None], None]
 class NextHops:
     """Finds and keeps the targets of destinations for their time to live."""
 
-    def __init__(self, resolver: Resolver, outbound_proxy: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        outbound_proxy: str,
+        destinations: Destinations,
+        clock: Callable[[], float],
+    ) -> None:
         self._resolver = resolver
+        self._destinations = destinations
         self._clock = clock
         self._proxy = Destination.of(Uri.parse(outbound_proxy)) if outbound_proxy else None
         self._proxy_targets = _literal(self._proxy) if self._proxy else None
@@ -41,7 +49,8 @@ class NextHops:
         cached = self._cache.get(destination)
         if cached is not None and self._clock() < cached[0]:
             return cached[1]
-        return _literal(destination)
+        literal = _literal(destination)
+        return None if literal is None else self._allowed(destination, literal)
 
     def find(self, uri: str, found: Found) -> None:
         """Call ``found``, later, with the targets, or with None if there are none.
@@ -74,11 +83,19 @@ class NextHops:
     def _destination(self, uri: str) -> Destination:
         return self._proxy or Destination.of(Uri.parse(uri))
 
+    def _allowed(self, destination: Destination, targets: Targets) -> Targets:
+        """The targets that deliveries may go to; all of them, if they are the proxy's."""
+        if destination is self._proxy:
+            return targets
+        if not self._destinations.allows_domain(destination.host):
+            return Targets(())
+        return targets.only(self._destinations.allows_address)
+
     async def _ask(self, destination: Destination) -> None:
         targets: Targets | None = None
         until = self._clock() + FAILURE_SECONDS
         try:
-            targets = await self._resolver.resolve(destination)
+            targets = self._allowed(destination, await self._resolver.resolve(destination))
             until = targets.until
         except ResolveError:
             pass  # kept as leading nowhere for a while

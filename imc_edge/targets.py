@@ -19,7 +19,10 @@ class Weighted:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Groups by SRV priority, best first, valid until a monotonic time."""
+    """Groups by SRV priority, best first, valid until a monotonic time.
+
+    None at all means that there were some, but that nothing may be sent there.
+    """
 
     groups: tuple[tuple[Weighted, ...], ...]
     until: float = inf
@@ -31,6 +34,15 @@ class Targets:
         """Targets of these groups."""
         hops = [hop for group in groups for weighted in group for hop in weighted.hops]
         return cls(tuple(map(tuple, groups)), until, hops[0] if len(hops) == 1 else None)
+
+    def only(self, allows: Callable[[str], bool]) -> Targets:
+        """Those whose address is allowed."""
+        groups = [
+            [Weighted(each.weight, tuple([hop for hop in each.hops if allows(hop.host)])) for each in group]
+            for group in self.groups
+        ]
+        left = [[each for each in group if each.hops] for group in groups]
+        return Targets.of([group for group in left if group], self.until)
 
     def draw(self, random: Callable[[], float]) -> list[Hop]:
         """All hops in the order to try them; within a priority drawn by weight (RFC 2782)."""

@@ -167,6 +167,24 @@ class Settings(BaseModel):
         description="Users and passwords to answer digest challenges with, one for each realm.",
         json_schema_extra=_allowed("a list of USER:PASSWORD@REALM"),
     )
+    destination_networks: values.Networks = Field(
+        ("127.0.0.0/8", "::1/128"),
+        validate_default=True,
+        description="Networks, besides the public internet, that deliveries may go to if there is no"
+        " outbound_proxy. The default is for a first try on one machine.",
+        json_schema_extra=_allowed("a list of IP networks, as 10.0.0.0/8"),
+    )
+    destination_networks_denied: values.Networks = Field(
+        (),
+        description="Networks that no delivery goes to if there is no outbound_proxy.",
+        json_schema_extra=_allowed("a list of IP networks, as 203.0.113.0/24"),
+    )
+    destination_domains: values.Domains = Field(
+        (),
+        description="Domains, with all below them, that deliveries may go to if there is no outbound_proxy."
+        " Empty: any.",
+        json_schema_extra=_allowed("a list of host names, without ports"),
+    )
     max_in_flight: int = Field(
         2000,
         ge=1,

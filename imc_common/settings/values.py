@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from string import Formatter
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
@@ -132,6 +132,13 @@ def _lines(value: object) -> object:
     return value
 
 
+def _networks(value: object) -> object:
+    words = _words(value)
+    if not isinstance(words, list | tuple):
+        return words
+    return [ip_network(word) if isinstance(word, str) else word for word in words]
+
+
 def _endpoints(value: object) -> object:
     words = _words(value)
     if not isinstance(words, list | tuple):
@@ -244,6 +251,7 @@ def _user(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 DbUrl = Annotated[str, AfterValidator(_db_url)]
 KeyName = Annotated[str, AfterValidator(_key_name)]

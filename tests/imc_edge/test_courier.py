@@ -18,7 +18,7 @@ from tests.imc_edge.sending import Clock, Sending
 
 BOB = "bob@127.0.0.1:5071"
 ELSEWHERE = "bob@example.org"
-ONE, TWO = Hop("udp", "192.0.2.11", 5060, "example.org"), Hop("udp", "192.0.2.12", 5060, "example.org")
+ONE, TWO = Hop("udp", "127.0.0.11", 5060, "example.org"), Hop("udp", "127.0.0.12", 5060, "example.org")
 BIG = RequestData("text/html", b"x" * 1300, 69)
 
 

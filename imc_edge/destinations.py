@@ -1,0 +1,60 @@
+"""Where deliveries may go: a member can be any URI, but nobody is to reach inside networks by a room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Network = IPv4Network | IPv6Network
+
+_UNICAST = IPv6Network("2000::/3")
+"""All that IANA gives out for the public IPv6 internet."""
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are the IPv4 address that packets end up at."""
+
+
+class Destinations:
+    """The settings `destination_networks`, `destination_networks_denied` and `destination_domains`.
+
+    Addresses are looked at after they were resolved, and requests go to just the address that was looked at.
+    """
+
+    def __init__(self, allowed: Sequence[Network], denied: Sequence[Network], domains: Sequence[str]) -> None:
+        self._allowed = tuple(allowed)
+        self._denied = tuple(denied)
+        self._domains = frozenset(domains)
+        self.allows_address = lru_cache(maxsize=4096)(self._allows_address)
+        """Whether a request may go to this IP address."""
+
+    def allows_domain(self, host: str) -> bool:
+        """Whether a request may be for this host: one of the domains, or below one; any if there are none."""
+        if not self._domains:
+            return True
+        labels = host.lower().rstrip(".").split(".")
+        return any(".".join(labels[start:]) in self._domains for start in range(len(labels)))
+
+    def _allows_address(self, text: str) -> bool:
+        address = _reached(ip_address(text))
+        if any(address in network for network in self._denied):
+            return False
+        return is_public(address) or any(address in network for network in self._allowed)
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is one of the public internet.
+
+    Not left to `is_global` alone, which takes multicast addresses for global.
+    """
+    if isinstance(address, IPv6Address) and address not in _UNICAST:
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _reached(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that packets to an IPv6 address end up at, where it has one in it."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
