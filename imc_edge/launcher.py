@@ -39,8 +39,9 @@ from imc_edge.transports.network import Network
 from imc_edge.transports.pool import Bounds
 from imc_edge.transports.tls import Tls, TlsFiles, TlsFilesError
 
-EVENTS_PER_READ = 100
-"""Entries of one shard per read: bounds what a crash makes the next owner send again."""
+EVENTS_PER_READ = 16
+"""Entries of one shard per read: bounds how long other rooms wait behind a large one, and what a crash makes
+the next owner send again."""
 READ_BLOCK_MS = 200
 RETRY_SECONDS = 1.0
 """Mean pause between attempts to reach Redis at the start."""
