@@ -27,14 +27,13 @@ def check_host(text: str) -> str | None:
         inner = text[1:-1].lower()
         if _EXTRA_COLON(inner):
             inner = inner.replace(":::", "::")
-        return f"[{inner}]" if is_ipv6(inner) else None
+        return f"[{inner}]" if _is_ipv6(inner) else None
     if _NAME(text):
         return text.lower()
-    return text if is_ipv4(text) else None
+    return text if _is_ipv4(text) else None
 
 
-def is_ipv4(text: str) -> bool:
-    """Whether the text is an IPv4 address of four decimal octets."""
+def _is_ipv4(text: str) -> bool:
     try:
         IPv4Address(text)
     except ValueError:
@@ -42,10 +41,7 @@ def is_ipv4(text: str) -> bool:
     return True
 
 
-def is_ipv6(text: str) -> bool:
-    """Whether the text is an IPv6 address, without brackets; a zone is part of none that others see."""
-    if "%" in text:
-        return False
+def _is_ipv6(text: str) -> bool:
     try:
         IPv6Address(text)
     except ValueError:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from imc_common.sip.grammar import QUOTED, TOKEN, WS, quote, unquote
 from imc_common.sip.params import Params, find, parse_params, print_params
 from imc_common.sip.uri import Uri
 
-_WITH_BRACKETS = re.compile(
-    rf"(?:({QUOTED})|((?:{TOKEN}[ \t]*+)*+)){WS}<([^<>\"]++)>({WS}(?:;.*+)?+)", re.DOTALL
-).fullmatch
+_NAMED = re.compile(rf"(?:({QUOTED})|((?:{TOKEN}[ \t]*+)*+)){WS}<([^<>\"]++)>").fullmatch
+_WITH_BRACKETS = re.compile(rf"((?:{QUOTED})?+[^<>\"]*+<[^<>\"]++>)({WS}(?:;.*+)?+)", re.DOTALL).fullmatch
 # Without brackets a semicolon starts the header's parameters; comma and question mark must not be there.
 _BARE = re.compile(r"([^;,?<>\" \t]++)([ \t]*+(?:;.*+)?+)", re.DOTALL).fullmatch
 _WORDS = re.compile(rf"(?:{TOKEN}(?: (?=[^ ]))?+)++").fullmatch
@@ -27,11 +27,15 @@ class NameAddr(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         """The value that ``text`` wholly is. Raises ValueError."""
-        match = _WITH_BRACKETS(text)
+        end = text.rfind(">") + 1
+        named = _parse_named(text[:end]) if end else None
+        if named is not None:
+            return cls(named[0], named[1], parse_params(text[end:]))
+        match = _WITH_BRACKETS(text)  # a bracket in a quoted parameter
         if match is not None:
-            quoted, words, uri, params = match.groups()
-            name = unquote(quoted) if quoted else " ".join(words.split())
-            return cls(Uri.parse(uri), name, parse_params(params))
+            named = _parse_named(match[1])
+            if named is not None:
+                return cls(named[0], named[1], parse_params(match[2]))
         match = _BARE(text)
         if match is None:
             raise ValueError("malformed address")
@@ -51,3 +55,12 @@ class NameAddr(NamedTuple):
     def tag(self) -> str | None:
         """The ``tag`` parameter (RFC 3261 section 19.3)."""
         return find(self.params, "tag")
+
+
+@lru_cache(maxsize=4096)  # the same people come again and again, with other tags
+def _parse_named(text: str) -> tuple[Uri, str] | None:
+    match = _NAMED(text)
+    if match is None:
+        return None
+    quoted, words, uri = match.groups()
+    return Uri.parse(uri), unquote(quoted) if quoted else " ".join(words.split())
