@@ -20,7 +20,7 @@ class Limits:
     vias: int = 70
     """Via values; as many as Max-Forwards lets a sane request collect: 513."""
     uri: int = 1_024
-    """Request-URI: 414. Wide enough for RFC 4475 section 3.1.1.7 (longreq)."""
+    """Request-URI: 414. Other servers take 256, which a GRUU (RFC 5627) with parameters can pass."""
     method: int = 64
     """Method name: 400. RFC 4475 section 3.1.1.2 (intmeth) has one of 43."""
     body: int = 8_192

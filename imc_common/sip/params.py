@@ -16,7 +16,7 @@ _plain = re.compile(r"(?:;[A-Za-z0-9\-.!%*_+`'~]++(?:=[A-Za-z0-9\-.!%*_+`'~\[\]:
 
 def parse_params(text: str) -> Params:
     """Parameters that fill ``text`` wholly. Raises ValueError for anything else and for a repeated name."""
-    if not text or text.isspace():
+    if not text.strip(" \t"):
         return ()
     found: dict[str, str | None] = {}
     if _plain(text):

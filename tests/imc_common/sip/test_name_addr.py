@@ -26,6 +26,8 @@ def test_an_address_prints_and_parses_back_the_same(text: str) -> None:
         ('"<sip:evil@x.example>" <sip:a@b.example>', "<sip:evil@x.example>", "sip:a@b.example", None),
         ("<sip:a,b;c?d@b.example>", "", "sip:a,b;c?d@b.example", None),
         ("tel:+1-555;tag=9", "", "tel:+1-555", "9"),
+        ('"B" <sip:a@b.example>;x="<>>";tag=7', "B", "sip:a@b.example", "7"),
+        ('sip:a@b.example;x="<sip:c@d.example>";tag=8', "", "sip:a@b.example", "8"),
         ('"J\u00fcrgen" <sip:j@b.example> ; tag = 5', "J\u00fcrgen", "sip:j@b.example", "5"),
     ],
 )
@@ -59,6 +61,10 @@ def test_forms_of_an_address(text: str, name: str, uri: str, tag: str | None) ->
         "<sip:a@b.example>;;tag=1",
         '<sip:a@b.example>;tag="1',
         "<sip:a@b.example> tag=1",
+        "<sip:a@b.example>\u00a0",
+        "<sip:a@b.example>\u2003;tag=1",
+        "\u00a0<sip:a@b.example>",
+        '<sip:a@b.example>;x=">',
     ],
 )
 def test_malformed_addresses_are_refused(text: str) -> None:
