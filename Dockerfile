@@ -21,6 +21,9 @@ ENV PATH=/opt/imc/bin:$PATH PYTHONUNBUFFERED=1
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin imc
 USER 10001
 WORKDIR /tmp
-EXPOSE 5060/udp 5060/tcp
+EXPOSE 5060/udp 5060/tcp 9090/tcp
+# /metrics, /livez and /readyz of an edge or worker; its own health check asks there.
+ENV IMC_STATUS_LISTEN=0.0.0.0:9090
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["imc", "health"]
 ENTRYPOINT ["imc"]
 CMD ["edge"]

@@ -60,6 +60,7 @@ class Edge:
         self._settings = settings
         self._reread = reread
         self._reloadable: list[Part] = []
+        self._health: Health | None = None
         files = (settings.tls_certificate, settings.tls_private_key, settings.tls_ca)
         self._tls = Tls(TlsFiles(*(Path(file) if file else None for file in files)))
         self._network = Network(
@@ -82,6 +83,8 @@ class Edge:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises StoreRefused and UrlError."""
         self._handle_signals()
+        pages = StatusPages(self._metrics, self._trouble)
+        await pages.start(self._settings)
         store = await self._reach_redis()
         if store is None:
             return
@@ -89,9 +92,14 @@ class Edge:
             await self._serve(store)
         finally:
             await self._network.close()
+            await pages.close()
             if self._tap is not None:
                 self._tap.close()
             await store.close()
+
+    def _trouble(self) -> str:
+        """Why this edge is not ready; empty if it is."""
+        return "redis is out of reach" if self._health is None else self._health.trouble
 
     async def _serve(self, store: Store) -> None:
         settings, clock = self._settings, time.monotonic
@@ -120,8 +128,7 @@ class Edge:
         acceptor = Acceptor(settings, store, health, deliver, self._metrics, steps=steps)
         self._reloadable = [acceptor, deliver, health, steps]
         gauges = Gauges(store, settings, "edge", ownership.owned, self._metrics)
-        pages = StatusPages(self._metrics, lambda: health.trouble)
-        await pages.start(settings)
+        self._health = health
         await health.check()
         self._network.start(TappedReceiver(acceptor, tap) if tap else acceptor)
         log.info("edge listens", endpoints=[str(endpoint) for endpoint in self._network.addresses])
@@ -133,7 +140,6 @@ class Edge:
             await self._drain(health, acceptor, deliver)
             for task in running:
                 task.cancel()
-        await pages.close()
         with suppress(StoreUnreachable):  # then the leases run out by themselves
             await ownership.release_all()
         log.info("edge ends")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from imc_common.http_server import HttpServer, Request, Response
+from imc_common.http_server import HttpServer, ListenError, Request, Response
 from imc_common.metrics import Metrics
 from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port
@@ -29,10 +29,17 @@ class StatusPages:
         self._server = HttpServer(self.answer)
 
     async def start(self, settings: Settings) -> tuple[str, int] | None:
-        """Serve on `status_listen`; gives the address, None without that setting. Raises `ListenError`."""
+        """Serve on `status_listen`; gives the address, None without one.
+
+        A process whose neighbour has the address goes on without status, because messages matter more.
+        """
         if not settings.status_listen:
             return None
-        address = await self._server.start(*host_and_port(settings.status_listen))
+        try:
+            address = await self._server.start(*host_and_port(settings.status_listen))
+        except ListenError as error:
+            log.error("status is not served", reason=str(error))  # noqa: TRY400 # the reason says it all
+            return None
         log.info("status is served", host=address[0], port=address[1])
         return address
 

@@ -54,6 +54,15 @@ async def test_without_the_setting_nothing_listens() -> None:
     await pages.close()
 
 
+async def test_a_taken_address_leaves_the_process_running() -> None:
+    """Messages matter more than pages about them."""
+    first, second = (StatusPages(Metrics(), lambda: "") for _ in range(2))
+    address = await first.start(Settings(status_listen="127.0.0.1:0"))
+    assert address is not None
+    assert await second.start(Settings(status_listen=f"127.0.0.1:{address[1]}")) is None
+    await first.close()
+
+
 @pytest.mark.parametrize(("trouble", "live", "status"), [("", False, 0), ("ill", False, 1), ("ill", True, 0)])
 async def test_imc_health_tells_by_its_exit_status(trouble: str, live: bool, status: int) -> None:
     """0 ready (with --live: living), 1 not."""

@@ -1,0 +1,96 @@
+"""Dashboard, alerts and scrape configuration name metrics and services that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from imc_common.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+DASHBOARD = json.loads((ROOT / "deploy/grafana/imc.json").read_text())
+ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def defined() -> set[str]:
+    """Every metric that the sources define, as Prometheus shows it."""
+    kinds = {"counter": ("_total",), "counters": ("_total",), "gauge": ("",), "histogram": ("_bucket",)}
+    names = set()
+    for package in ("imc_common", "imc_edge", "imc_worker"):
+        for path in (ROOT / package).rglob("*.py"):
+            found = re.findall(r'\.(counters?|gauge|histogram)\(\s*"(imc_\w+)"', path.read_text())
+            names |= {name + ending for kind, name in found for ending in kinds[kind]}
+    return names
+
+
+def expressions() -> list[str]:
+    """Every query of the dashboard and of the alerts."""
+    targets = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    return targets + [rule["expr"] for group in ALERTS["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_queries_ask_for_metrics_that_exist(expression: str) -> None:
+    """A renamed metric would leave an empty panel, or an alert that never fires."""
+    asked = set(re.findall(r"\bimc_\w+", expression))
+    assert asked
+    assert asked <= defined()
+    assert expression.count("(") == expression.count(")")
+
+
+def test_every_number_that_operators_look_for_has_a_panel() -> None:
+    """Requests, latencies, deliveries, backlog, pending, leases, retransmissions, receipts, rooms."""
+    shown = set(re.findall(r"\bimc_\w+", " ".join(expressions())))
+    assert shown >= {
+        *("imc_answers_total", "imc_accept_seconds_bucket", "imc_delivery_seconds_bucket"),
+        *("imc_deliveries_total", "imc_backlog", "imc_pending", "imc_leases", "imc_receipts_total"),
+        *("imc_delivery_retransmissions_total", "imc_active_rooms", "imc_members", "imc_dead_letters"),
+    }
+
+
+def test_no_metric_has_a_label_per_room_or_user() -> None:
+    """Their number has no bound."""
+    sources = "".join(path.read_text() for path in ROOT.glob("imc_*/**/*.py"))
+    labels = set(re.findall(r"by \(([\w, ]+)\)", " ".join(expressions())))
+    assert not {"room", "user", "address"} & {name for each in labels for name in each.split(", ")}
+    assert not re.search(r'counters\(\s*"[^"]+",\s*"[^"]+",\s*"(room|user|address)"', sources)
+
+
+def test_panels_do_not_overlap() -> None:
+    """Within the 24 columns of a dashboard."""
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < 24
+        assert not cells & taken
+        taken |= cells
+
+
+def test_prometheus_scrapes_the_services_of_compose_where_they_serve_status() -> None:
+    """By name, on the port of `status_listen`; the profile is off unless asked for."""
+    scrape = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    found: list[dict[str, Any]] = [job["dns_sd_configs"][0] for job in scrape]
+    assert {job["names"][0] for job in found} == {"edge", "worker"} <= set(COMPOSE["services"])
+    (port,) = {job["port"] for job in found}
+    for role in ("edge", "worker"):
+        environment = COMPOSE["services"][role]["environment"]
+        settings = Settings(status_listen=environment["IMC_STATUS_LISTEN"])
+        assert settings.status_listen.endswith(f":{port}")
+        assert COMPOSE["services"][role]["healthcheck"]["test"] == ["CMD", "imc", "health"]
+    for extra in ("prometheus", "grafana"):
+        service = COMPOSE["services"][extra]
+        assert service["profiles"] == ["metrics"]
+        for volume in service["volumes"]:
+            source = volume.partition(":")[0]
+            assert not source.startswith("./") or (ROOT / source).exists()
