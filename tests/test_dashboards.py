@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from imc_common.settings import Settings
+from imc_common.settings.reload import LIVE
+from imc_worker.mi.commands import Commands
 
 ROOT = Path(__file__).parents[1]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/imc.json").read_text())
@@ -94,3 +96,31 @@ def test_prometheus_scrapes_the_services_of_compose_where_they_serve_status() ->
         for volume in service["volumes"]:
             source = volume.partition(":")[0]
             assert not source.startswith("./") or (ROOT / source).exists()
+
+
+def test_the_table_of_metrics_is_complete_and_true() -> None:
+    """`docs/operating.md` names every metric, and none that is not there."""
+    section = (ROOT / "docs/operating.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]
+    told = set(re.findall(r"^\| `(imc_\w+)` \|", section, re.MULTILINE))
+    assert told == {name.removesuffix("_bucket") for name in defined()}
+
+
+def test_the_lists_of_what_a_reload_changes_are_true() -> None:
+    """`docs/operating.md` has the same names as the code."""
+    section = (ROOT / "docs/operating.md").read_text().split("\n## Changing settings\n")[1]
+    edges, workers, both = (set(re.findall(r"`(\w+)`", part)) for part in re.split(r"\n- ", section)[1:])
+    assert edges | both == LIVE["edge"]
+    assert workers | both == LIVE["worker"]
+
+
+def test_the_table_of_mi_commands_is_complete_and_true() -> None:
+    """Names and parameters."""
+    section = (ROOT / "docs/operating.md").read_text().split("\n## Management interface\n")[1]
+    told = {}
+    for names, params in re.findall(r"^\| (`[^|]+) \|([^|]*)\|", section, re.MULTILINE):
+        for name in re.findall(r"`([^`]+)`", names):
+            told[name] = re.findall(r"`(\w+)`", params)
+    there = Commands(None, None, Settings()).table  # type: ignore[arg-type] # none of them is run
+    assert told == {
+        name: list(command.params) for name, command in there.items() if not name.startswith(("imc:", "imc."))
+    }

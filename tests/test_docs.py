@@ -44,7 +44,7 @@ def test_shown_commands_have_the_options_they_are_shown_with(line: str) -> None:
     assert [option for option in options if option not in help_text.stdout] == []
 
 
-GROUPS = {"mi", "dead", "user"}
+GROUPS = {"dead", "user"}
 """Commands that have commands of their own."""
 
 
