@@ -6,15 +6,12 @@ The usual case is short: one known target, one request, a 2xx. All else takes a 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable
 from math import inf
 from typing import Final
 
 from imc_common.sip.message import Response
-from imc_common.sip.name_addr import NameAddr
-from imc_common.sip.tokens import split_commas
 from imc_edge.credentials import Credentials
 from imc_edge.detour import Detour
 from imc_edge.flow import Hop, Transports
@@ -23,6 +20,7 @@ from imc_edge.next_hop import NextHops
 from imc_edge.outbound import MAX_DATAGRAM, UnsendableError, first_request, later_request, request_head
 from imc_edge.outcome import EXPIRED, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT, UNSENDABLE
 from imc_edge.recipient import Recipient
+from imc_edge.redirection import contacts
 from imc_edge.targets import Targets
 from imc_edge.timer_wheel import TimerWheel, ticks
 from imc_edge.transaction import T1, ClientTransactions, TransactionTimeoutError
@@ -35,8 +33,6 @@ MAX_ATTEMPTS: Final = 99
 """Requests of one delivery: the two digits that the branch has for them."""
 MAX_CONTACTS: Final = 8
 """Contacts of redirections that one delivery follows."""
-
-_QVALUE = re.compile(r"(0(\.[0-9]{0,3})?|1(\.0{0,3})?)").fullmatch
 
 
 class Courier:
@@ -106,7 +102,7 @@ class Courier:
             # RFC 3261 §8.2.2.2: it has had this very request by another way
             recipient.accepted()
         elif status < 400:
-            self._redirect(detour, response)
+            self._note(detour, contacts(response))
             self._next_contact(recipient, detour, str(status))
         elif status in {401, 407}:
             self._authenticate(recipient, detour, response)
@@ -134,8 +130,8 @@ class Courier:
         ):
             # §18.1.1: a refused connection is the one case in which a request that was moved to TCP for its
             # length may go back
-            detour.shrunk = None
-            self._send_to(recipient, detour, datagram, any_length=True)
+            detour.without_tcp.add(datagram)
+            self._send_to(recipient, detour, datagram)
             return
         if detour.hop is not None:
             self._hold_off.hold(detour.hop, PAUSE)
@@ -209,7 +205,7 @@ class Courier:
         else:
             self._lose(recipient, outcome)
 
-    def _send_to(self, recipient: Recipient, detour: Detour, hop: Hop, *, any_length: bool = False) -> None:
+    def _send_to(self, recipient: Recipient, detour: Detour, hop: Hop) -> None:
         outgoing = recipient.outgoing
         if outgoing is None:
             return
@@ -232,31 +228,20 @@ class Courier:
                 cseq=detour.cseq,
                 headers=detour.headers,
             )
-            if towards.transport != "udp" or len(request) <= MAX_DATAGRAM or any_length:
+            if towards.transport != "udp" or len(request) <= MAX_DATAGRAM or hop in detour.without_tcp:
+                detour.shrunk = hop if towards is not hop else None
                 break
-            detour.shrunk = hop
         key = recipient.share + part.token + b"%02d" % detour.attempt
         detour.hop = towards
         detour.attempt += 1
         self._transactions.start(key, towards, request, recipient)
 
-    def _redirect(self, detour: Detour, response: Response) -> None:
-        """Note the contacts of a 3xx, best first, each once (RFC 3261 §8.1.3.4)."""
-        found = []
-        for value in response.headers.get_all("Contact"):
-            try:
-                contacts = [NameAddr.parse(text) for text in split_commas(value)]
-            except ValueError:
-                continue
-            for contact in contacts:
-                quality = dict(contact.params).get("q") or "1"
-                found.append((-float(quality) if _QVALUE(quality) else 0.0, contact.uri))
-        for _, uri in sorted(found, key=lambda pair: pair[0]):
-            # headers in a URI would become headers of the request (§19.1.1): not from somebody else's answer
-            text = str(uri).partition("?")[0]
-            if uri.is_sip and text not in detour.followed and len(detour.followed) <= MAX_CONTACTS:
-                detour.followed.add(text)
-                detour.contacts.append(text)
+    def _note(self, detour: Detour, uris: list[str]) -> None:
+        """Contacts to be followed, each once (RFC 3261 §8.1.3.4)."""
+        for uri in uris:
+            if uri not in detour.followed and len(detour.followed) <= MAX_CONTACTS:
+                detour.followed.add(uri)
+                detour.contacts.append(uri)
 
     def _authenticate(self, recipient: Recipient, detour: Detour, response: Response) -> None:
         """RFC 3261 §22.2: once more, with the credentials that are asked for and the next CSeq."""
@@ -266,7 +251,7 @@ class Courier:
             return
         detour.headers += answers
         detour.cseq += 1
-        self._send_to(recipient, detour, detour.hop, any_length=detour.shrunk is None)
+        self._send_to(recipient, detour, detour.hop)
 
     def _lose(self, recipient: Recipient, outcome: str) -> None:
         """End the delivery, but not now: whoever called may be in the middle of the recipient's queue."""

@@ -11,13 +11,12 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from random import random
-from typing import Any, Final, Protocol
+from typing import Final
 
 import structlog
 
 from imc_common.event import Event
 from imc_common.metrics import Metrics
-from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
@@ -35,6 +34,7 @@ from imc_edge.outgoing import Outgoing
 from imc_edge.recipient import Load, Recipient
 from imc_edge.recipients import Recipients
 from imc_edge.resolver import Resolver
+from imc_edge.seams import Consumer, Ownership, Store
 from imc_edge.settlement import Settlement
 from imc_edge.takeover import AGAIN_SECONDS, Takeover
 from imc_edge.timer_wheel import TICK, TimerWheel
@@ -49,47 +49,15 @@ BREATH: Final = 64
 FULL_SECONDS: Final = 0.002
 
 
-class Batch(Protocol):
-    """What a consumer reads at once: entries of one shard."""
-
-    shard: int
-    entries: list[tuple[bytes, list[bytes]]]
-    again: bool
-
-
-class Reader(Protocol):
-    """The consumer of the out-streams."""
-
-    async def read(self) -> Sequence[Batch]: ...
-
-    def resync(self, shard: int, delay: float = 0.0) -> None: ...
-
-
-class Owner(Protocol):
-    """Which shards are this edge's."""
-
-    def owned(self) -> frozenset[int]: ...
-
-
-class Scripted(Protocol):
-    """The part of a store that delivering needs."""
-
-    secret: bytes
-
-    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
-
-    async def run(self, commands: list[Command]) -> list[Any]: ...
-
-
 class Deliver:
     """The sending side of an edge. Run `run`, feed `response`, end with `drain`."""
 
     def __init__(
         self,
         *,
-        store: Scripted,
-        consumer: Reader,
-        ownership: Owner,
+        store: Store,
+        consumer: Consumer,
+        ownership: Ownership,
         transports: Transports,
         resolver: Resolver,
         settings: Settings,

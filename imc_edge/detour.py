@@ -25,6 +25,7 @@ class Detour:
         "shrunk",
         "uri",
         "waiting",
+        "without_tcp",
     )
 
     def __init__(self, uri: str, patient_until: float) -> None:
@@ -42,7 +43,9 @@ class Detour:
         self.all_hops: tuple[Hop, ...] = ()
         """All targets of `uri`."""
         self.shrunk: Hop | None = None
-        """The UDP hop that was left for TCP because the request is too long for a datagram."""
+        """The UDP hop that the last request left for TCP because it is too long for a datagram."""
+        self.without_tcp: set[Hop] = set()
+        """UDP hops that refused a TCP connection."""
         self.contacts: deque[str] = deque()
         """Contacts of a 3xx that were not followed yet."""
         self.followed: set[str] = {uri}

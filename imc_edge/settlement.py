@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -21,6 +21,7 @@ from imc_common.store import ReplyError, StoreUnreachable
 from imc_edge.counts import DeliveryCounts
 from imc_edge.outcome import receipt_due
 from imc_edge.outgoing import Outgoing
+from imc_edge.seams import Store
 from imc_edge.takeover import bury
 
 log = structlog.get_logger()
@@ -34,14 +35,6 @@ MOST_COMMANDS: Final = 500
 GATHER_SECONDS: Final = 0.005
 """Redis answers so fast that a pipeline in the air gathers next to nothing. Nobody waits for settling."""
 RETRY_SECONDS: Final = 0.25
-
-
-class Scripted(Protocol):
-    """The part of a store that settling needs."""
-
-    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
-
-    async def run(self, commands: list[Command]) -> list[Any]: ...
 
 
 @dataclass(slots=True)
@@ -58,7 +51,7 @@ class Settlement:
 
     def __init__(
         self,
-        store: Scripted,
+        store: Store,
         counts: DeliveryCounts,
         wall: Callable[[], float],
         undelivered_max: int,

@@ -9,7 +9,7 @@ which a process ended are suspects, and are tried alone, so that none is buried 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -19,6 +19,7 @@ from imc_common.scripts import Command
 from imc_common.store import StoreUnreachable
 from imc_edge.counts import DeliveryCounts
 from imc_edge.outbound import Part
+from imc_edge.seams import Consumer, Store
 
 log = structlog.get_logger()
 
@@ -28,20 +29,6 @@ AGAIN_SECONDS: Final = 1.0
 
 Make = Callable[[str, int, list[bytes]], tuple[Event, list[Part]]]
 """Makes an event's entry (id, shard, fields) into the event and its MESSAGEs; may raise anything."""
-
-
-class Scripted(Protocol):
-    """The part of a store that is needed here."""
-
-    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
-
-    async def run(self, commands: list[Command]) -> list[Any]: ...
-
-
-class Source(Protocol):
-    """The part of a consumer that is needed here."""
-
-    def resync(self, shard: int, delay: float = 0.0) -> None: ...
 
 
 class Taken(NamedTuple):
@@ -57,8 +44,8 @@ class Takeover:
 
     def __init__(
         self,
-        store: Scripted,
-        source: Source,
+        store: Store,
+        source: Consumer,
         counts: DeliveryCounts,
         *,
         max_attempts: int,
@@ -135,6 +122,6 @@ class Takeover:
         await self._store.run([("DEL", keys.attempts(shard, entry_id)) for entry_id in ids])
 
 
-def bury(store: Scripted, shard: int, entry_id: str, reason: str, now: float) -> Command:
+def bury(store: Store, shard: int, entry_id: str, reason: str, now: float) -> Command:
     """The command that moves an event to the shard's dead letters."""
     return store.script("bury", [keys.events(shard), keys.dead(shard)], [entry_id, reason, int(now * 1000)])

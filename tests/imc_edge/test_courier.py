@@ -151,14 +151,15 @@ async def test_8_1_3_4_contacts_of_a_3xx_are_followed_once_each_best_first() -> 
     """New Request-URI, same To; loops of redirections end."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
-        contacts = '<sip:bob@127.0.0.1:6001>;q=0.2, "B, C" <sip:bob@127.0.0.1:6002;x=y?Evil=1>;q=0.9'
+        best = '"B, C" <sip:b?b@127.0.0.1:6002;x=y;method=INVITE?Evil=1>;q=0.9'
+        contacts = f"<sip:bob@127.0.0.1:6001>;q=0.2, {best}"
         await sending.reply(sending.wires.sent[0], 302, f"Contact: {contacts}")
         second = sending.wires.sent[1]
-        assert second.request.uri == "sip:bob@127.0.0.1:6002;x=y"
+        assert second.request.uri == "sip:b?b@127.0.0.1:6002;x=y"
         assert second.hop.port == 6002
         assert second.recipient == BOB
         assert "Evil" not in second.request.headers
-        await sending.reply(second, 302, f"Contact: <sip:{BOB}>, <sip:bob@127.0.0.1:6002;x=y>")
+        await sending.reply(second, 302, f"Contact: <sip:{BOB}>, <sip:b?b@127.0.0.1:6002;x=y>")
         third = sending.wires.sent[2]
         assert third.hop.port == 6001
         await sending.reply(third, 486)
@@ -327,3 +328,15 @@ async def test_a_thousand_refusals_in_a_queue_do_not_go_deep() -> None:
     async with Sending(resolver=zone()) as sending:
         await asyncio.gather(*(sending.event(to=("bob@nowhere.example",)) for _ in range(300)))
         await sending.until(lambda: len(outcomes(sending)) == 300)
+
+
+async def test_credentials_that_make_a_request_too_long_for_a_datagram_move_it_to_tcp() -> None:
+    """The length counts as finally built."""
+    settings = Settings(credentials=("imc:secret@example.org",))
+    async with Sending(settings) as sending:
+        await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 780, 69))
+        assert sending.wires.sent[0].hop.transport == "udp"
+        challenge = f'WWW-Authenticate: Digest realm="example.org", nonce="{"n" * 400}"'
+        await sending.reply(sending.wires.sent[0], 401, challenge)
+        assert sending.wires.sent[1].hop.transport == "tcp"
+        assert len(sending.wires.sent[1].data) > 1300

@@ -111,6 +111,15 @@ async def test_4_1_without_naptr_the_transports_srv_records_are_asked_for() -> N
     assert (await resolve("sip:bob@tcponly.example.org"))[0] == ["tcp:192.0.2.20:5460"]
 
 
+async def test_rfc_5922_4_a_certificate_has_to_be_for_the_domain_of_the_uri() -> None:
+    """Not for the host that the SRV record names; other transports carry no name."""
+    async with NameServer(ZONE) as server:
+        resolver = Resolver(Clock(), server.resolver())
+        for uri, name in (("sips:bob@example.org", "example.org"), ("sip:bob@srvonly.example.org", "")):
+            targets = await resolver.resolve(Destination.of(Uri.parse(uri)))
+            assert {hop.server_name for hop in targets.draw(lambda: 0.0)} == {name}
+
+
 async def test_4_2_without_srv_the_host_itself() -> None:
     """A before AAAA, default port, UDP."""
     found, _ = await resolve("sip:bob@plain.example.org")
