@@ -15,7 +15,7 @@ from imc_common.cli.terminal import shown
 from imc_common.cli.user_agent import Incoming, UserAgent
 from imc_common.errors import ImcError
 
-PATIENCE = 5.0  # seconds within which what a step must bring has come
+PATIENCE = 10.0  # seconds within which what a step must bring has come
 SILENCE = 0.3  # seconds after the last step in which nothing more may come
 ROOMS = 100  # names to try: chat-000 … chat-099
 

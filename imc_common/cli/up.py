@@ -23,7 +23,7 @@ from imc_common.errors import ImcError
 from imc_common.settings import Endpoint, Loaded, masked
 from imc_common.settings.load import DEFAULT
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 BEYOND_DRAIN = 5.0  # seconds a process may take to end after its drain_timeout
 PORT_STEP = 10  # between the listening ports of one edge and the next
 

@@ -20,7 +20,7 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>()][A-Z0-9]?)
 
 
 def run(
-    *args: str, seconds: float = 60, cwd: Path | None = None, text: str = ""
+    *args: str, seconds: float = 110, cwd: Path | None = None, text: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run `imc` to its end, with this text on standard input."""
     return subprocess.run(
@@ -45,7 +45,7 @@ class Running:
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
 
-    def wait_for(self, pattern: str, seconds: float = 40) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = 90) -> re.Match[str]:
         """Wait until the output so far has the pattern."""
         until = time.monotonic() + seconds
         while (match := re.search(pattern, self.output)) is None:
@@ -110,7 +110,7 @@ class Terminal:
         """Press keys."""
         os.write(self.master, keys.encode())
 
-    def wait_for(self, pattern: str, seconds: float = 20) -> None:
+    def wait_for(self, pattern: str, seconds: float = 60) -> None:
         """Wait until the pattern is in what was written since the last wait, escape sequences left out."""
         until = time.monotonic() + seconds
         while True:
@@ -133,7 +133,7 @@ class Terminal:
             os.write(self.master, b"\x1b[1;1R")
         self.raw += data.decode(errors="replace")
 
-    def end(self, seconds: float = 20) -> int:
+    def end(self, seconds: float = 60) -> int:
         """The exit status, once it has ended."""
         until = time.monotonic() + seconds
         while self.process.poll() is None:

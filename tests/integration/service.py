@@ -69,7 +69,7 @@ class Service:
             process.start()
         for port, process in zip(self.ports, self.edges, strict=True):
             try:
-                wait_until(lambda port=port: options(port) == 200, "an edge that serves")  # type: ignore[misc]
+                wait_until(lambda port=port: options(port) == 200, "an edge that serves", 90)  # type: ignore[misc]
             except TimeoutError as error:
                 raise AssertionError(f"{error}; its log:\n{process.log()}") from error
 

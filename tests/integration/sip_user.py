@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import sipmessage
 
-PATIENCE = 5.0  # seconds within which what must come has come
+PATIENCE = 20.0  # seconds within which what must come has come, on a busy machine too
 NUMBERS = itertools.count(1)
 
 
@@ -109,7 +109,7 @@ class SipUser(asyncio.DatagramProtocol):
     async def send(self, to: str, body: str | bytes, **kwargs: str) -> sipmessage.Response:
         """Send a MESSAGE, repeating it as UDP asks; gives the final answer."""
         request = self.request(to, body, **kwargs)
-        for pause in (0.5, 1.0, 2.0, 4.0):
+        for pause in (0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0):
             future = self.transmit(request)
             done, _ = await asyncio.wait([future], timeout=pause)
             if done:

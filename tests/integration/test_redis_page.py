@@ -164,7 +164,7 @@ async def test_pending(shell: Shell, users: dict[str, SipUser]) -> None:
     """An event whose recipient has not answered is pending at `owner`; nothing is lagging."""
     alice = users["alice"]
     heading = "Pending: events taken by an edge whose recipients have not all answered"
-    wait_until(lambda: shell.run(heading)[0].split() == ["0"], "rest", 10)
+    wait_until(lambda: shell.run(heading)[0].split() == ["0"], "rest", 40)
     alice.answer = lambda _: None
     await alice.say(f"sip:{ROOM}", "#list")
     await alice.expect(notice(ROOM))
@@ -173,7 +173,7 @@ async def test_pending(shell: Shell, users: dict[str, SipUser]) -> None:
     (groups,) = map(paired, shell.run("What a stream's reader has not seen yet"))
     assert (groups["name"], groups["lag"]) == ("imc", "0")
     alice.answer = lambda _: 200
-    await asyncio.to_thread(wait_until, lambda: shell.run(heading)[0].split() == ["0"], "the answer", 10)
+    await asyncio.to_thread(wait_until, lambda: shell.run(heading)[0].split() == ["0"], "the answer", 40)
 
 
 def test_processes(live: Service, shell: Shell) -> None:
@@ -195,7 +195,7 @@ def test_dead_letters(live: Service, shell: Shell) -> None:
     """An entry nobody can handle is there with the reason."""
     assert shell.run("Dead letters")[0].strip() == ""
     live.redis.xadd(keys.requests(SHARD), {"type": "nonsense", "from": "x@y", "room": ROOM})
-    wait_until(lambda: live.redis.xlen(keys.dead(SHARD)) == 1, "a dead letter", 30)
+    wait_until(lambda: live.redis.xlen(keys.dead(SHARD)) == 1, "a dead letter", 60)
     (dead,) = shell.run("Dead letters")
     words = dead.split()
     assert "nonsense" in words
@@ -209,7 +209,7 @@ async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> Non
     await alice.say(f"sip:{ROOM}", "#list")
     await alice.expect(notice(ROOM))
     heading = "Deliveries that failed, the latest first"
-    wait_until(lambda: "486" in shell.run(heading)[0].split(), "the failure", 10)
+    wait_until(lambda: "486" in shell.run(heading)[0].split(), "the failure", 40)
     words = shell.run(heading)[0].split()
     assert alice.address in words
     assert ROOM in words

@@ -92,7 +92,7 @@ async def test_ctrl_c_finishes_what_is_in_flight_first(tmp_path: Path, alice: Si
         assert imc.process.poll() is None
         alice.answer = lambda _: 200
         before = len(alice.arrivals)
-        assert await asyncio.to_thread(imc.end, 20) == 0, imc.output
+        assert await asyncio.to_thread(imc.end) == 0, imc.output
         assert len(alice.arrivals) > before
 
 
@@ -108,12 +108,12 @@ async def test_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, alic
         imc.interrupt()
         started = time.monotonic()
         imc.end()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20, "it did not wait for the drain, 32 s"
     alice.answer = lambda _: 200
     before = len(alice.arrivals)
     with running("up", *ANYWHERE, cwd=tmp_path) as imc:
         await asyncio.to_thread(port_of, imc)
-        await asyncio.to_thread(wait_until, lambda: len(alice.arrivals) > before, "the delivery", 15)
+        await asyncio.to_thread(wait_until, lambda: len(alice.arrivals) > before, "the delivery", 60)
     assert len({call for call, _ in alice.arrivals}) == 1, "a repeat is recognisable by its Call-ID"
 
 
@@ -128,7 +128,7 @@ async def test_a_process_that_dies_is_started_again(tmp_path: Path, alice: SipUs
             imc.wait_for(rf"{module.removeprefix('imc_')} 1 ended \(SIGKILL\); starting it again")
         wait_until(lambda: options(port) == 200, "the edge is back")
         await alice.say("sip:a-room@example.org", "#create")
-        await alice.expect(notice("You have made"), within=15)
+        await alice.expect(notice("You have made"), within=40)
 
 
 def test_several_edges_and_workers(tmp_path: Path, imc_url: str) -> None:
