@@ -176,7 +176,7 @@ async def test_a_killed_worker_is_replaced_within_two_leases(plant: Plant) -> No
     killed = time.monotonic()
     await plant.say(2000)
     await plant.until(plant.idle)
-    assert time.monotonic() - killed < 2 * LEASE + 0.5
+    assert time.monotonic() - killed < 2 * LEASE + 1.0  # and the handling itself
     await plant.check_messages()
 
 
@@ -351,6 +351,7 @@ async def test_the_status_page_tells_of_the_work(plant: Plant) -> None:
     await plant.until(lambda: _is(plant.spread(), [16]))
     await plant.say(100)
     await plant.until(plant.idle)
+    worker.send_signal(signal.SIGHUP)  # sent to all services for a reload: not the end of a worker
     assert await asyncio.to_thread(fetch, port, "/readyz") == (200, "ok\n")
     status, page = await asyncio.to_thread(fetch, port, "/metrics")
     assert status == 200

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from imc_common import keys
 from imc_common.settings import Settings
-from imc_common.store import NotDurable, ReplyError, Store, StoreRefused, StoreUnreachable
+from imc_common.store import Command, NotDurable, ReplyError, Store, StoreRefused, StoreUnreachable
 from tests.servers import Server, free_port, running
 
 pytestmark = pytest.mark.integration
@@ -240,22 +241,78 @@ async def test_fsync_waits_for_the_disk(server: Server) -> None:
         assert await store.run([lease, ("GET", "lease")], durable=True) == [1, b"a"]
 
 
-async def test_replica_that_is_there_is_waited_for(server: Server) -> None:
-    """With a replica a durable run succeeds; with the replica stopped it does not."""
+async def test_a_paused_replica_makes_it_short_and_the_repetition_whole(server: Server) -> None:
+    """With the replica stopped a request is not safe; repeated after, it is known, and waited for again."""
     port = free_port()
     kind = Path(server._command[0]).name.replace("valkey-server", "valkey")
     with (
         tempfile.TemporaryDirectory() as one,
         tempfile.TemporaryDirectory() as two,
         running(kind, Path(one), port=port) as primary,
-        running(kind, Path(two), "--replicaof", "127.0.0.1", str(port)),
+        running(kind, Path(two), "--replicaof", "127.0.0.1", str(port)) as replica,
     ):
         async with connected(primary.url, durability="replicas") as store:
-            for _ in range(50):
-                try:
-                    await store.run([("SET", "a", "1")], durable=True)
-                    break
-                except NotDurable:
-                    await asyncio.sleep(0.1)
-            else:
-                pytest.fail("the replica was never waited for")
+            await until_safe(store, ("SET", "a", "1"))
+            replica.signal(signal.SIGSTOP)
+            with pytest.raises(NotDurable):
+                await store.run([accept(store)], durable=True)
+            replica.signal(signal.SIGCONT)
+            assert await until_safe(store, accept(store)) == b"duplicate"
+            assert await store.run([("XLEN", keys.requests(0))]) == [1]
+
+
+async def test_a_lost_answer_leads_to_one_entry(server: Server) -> None:
+    """The request got there, the reply did not: the repetition is a duplicate (failure case 12)."""
+    relay = Relay(server.socket)
+    path = server.socket + ".relay"
+    listener = await asyncio.start_unix_server(relay.serve, path)
+    async with connected(f"unix://{path}") as store:
+        await store.run([accept(store, "other")])  # now the server has the script
+        relay.swallows = True
+        with pytest.raises(StoreUnreachable, match="no answer in time"):
+            await store.run([accept(store)])
+        relay.swallows = False
+        await back(store)
+        repeated = await store.run([accept(store), ("XLEN", keys.requests(0))])
+    listener.close()
+    await asyncio.gather(*relay.serving)
+    assert repeated == [b"duplicate", 2]
+
+
+class Relay:
+    """Passes everything on to the server, and its answers back unless it swallows."""
+
+    def __init__(self, path: str) -> None:
+        self.swallows = False
+        self.serving: list[asyncio.Task[None]] = []
+        self._path = path
+
+    async def serve(self, near: asyncio.StreamReader, back_to: asyncio.StreamWriter) -> None:
+        """One connection, until the client ends it."""
+        far, out = await asyncio.open_unix_connection(self._path)
+        self.serving.append(asyncio.create_task(self._answers(far, back_to)))
+        while data := await near.read(65536):
+            out.write(data)
+        out.close()
+
+    async def _answers(self, far: asyncio.StreamReader, back_to: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await far.read(65536):
+                if not self.swallows:
+                    back_to.write(data)
+        back_to.close()
+
+
+def accept(store: Store, call_id: str = "c") -> Command:
+    fields = ["type", "message", "call_id", call_id]
+    return store.script("accept", [keys.seen(0, call_id), keys.requests(0)], [60_000, 0, *fields])
+
+
+async def until_safe(store: Store, command: Command) -> Any:
+    """Repeats the command until a replica has it; its last reply."""
+    for _ in range(100):
+        try:
+            return (await store.run([command], durable=True))[0]
+        except NotDurable:
+            await asyncio.sleep(0.1)
+    pytest.fail("no replica ever had it")
