@@ -34,6 +34,7 @@ def main() -> int:
         return 2
     names = options.only or (QUICK if options.quick else (*CASES, "latency"))
     records: list[Record] = []
+    described = machine.describe()
     with tempfile.TemporaryDirectory(prefix="imc-bench-") as folder:
         plan = Plan(
             program=load.build(Path(folder)),
@@ -50,7 +51,7 @@ def main() -> int:
     results = {
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "quick": options.quick,
-        "machine": machine.describe(),
+        "machine": described,
         "records": records,
     }
     options.out.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ def describe() -> dict[str, object]:
         "cores": os.cpu_count(),
         "cpu": _first("/proc/cpuinfo", "model name"),
         "memory_gib": round(int(_first("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
+        "load_average": Path("/proc/loadavg").read_text().split()[0],
         "kernel": platform.release(),
         "python": platform.python_version(),
         "kamailio": _version("kamailio", "-v"),

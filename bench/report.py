@@ -70,7 +70,9 @@ def _head(results: dict[str, Any]) -> str:
         f"{machine['cores']} cores, {machine['cpu']}, {machine['memory_gib']} GiB, "
         f"Linux {machine['kernel']}, "
         f"Python {machine['python']}; {machine['kamailio']}; {machine['redis']}.\n"
-        "All processes, the load generator too, share these cores. Medians of all windows.\n"
+        "All processes, the load generator too, share these cores. Medians of all windows. "
+        f"Load average when it began: {machine['load_average']}; "
+        "other work on the machine makes all figures worse, those of both systems.\n"
     )
 
 
@@ -154,7 +156,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "many_rooms": _plain_table(
         "Rooms of 5 members",
         ("rooms",),
-        ("redis_bytes_per_room", "redis_bytes_per_member", "startup_seconds"),
+        ("redis_bytes_per_room", "redis_bytes_per_further_member", "startup_seconds"),
     ),
     "scaling": _plain_table("Edges and workers", ("processes",)),
 }
