@@ -48,17 +48,25 @@ def main() -> int:
             for record in case(plan):
                 records.append(record)
                 print(report.line(record), flush=True)
+    kept = _kept(options.out / "results.json", {record["case"] for record in records})
     results = {
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "quick": options.quick,
         "machine": described,
-        "records": records,
+        "records": kept + records,
     }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     report.write(results, options.out)
     print(f"written to {options.out}/")
     return report.judge(records)
+
+
+def _kept(path: Path, measured: set[str]) -> list[Record]:
+    """Records of earlier runs, of cases that were not measured now."""
+    if not path.exists():
+        return []
+    return [record for record in json.loads(path.read_text())["records"] if record["case"] not in measured]
 
 
 def _options() -> argparse.Namespace:
