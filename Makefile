@@ -60,3 +60,5 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "imc needs Python 3.11 or newer; none found (make PYTHON=/path/to/python)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+
+include bench/Makefile
