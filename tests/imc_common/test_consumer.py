@@ -88,11 +88,11 @@ async def test_resync_with_a_delay_leaves_the_shard_alone_meanwhile(store: FakeS
     await consumer.read()
     await add(store, 1, "a")
     await consumer.read()
-    consumer.resync(1, delay=0.1)
+    consumer.resync(1, delay=1.0)
     await add(store, 2, "x")
     assert values(await consumer.read()) == [(2, False, ["x"])]
     assert await consumer.read() == []
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(1.0)
     assert values(await consumer.read()) == [(1, True, ["a"])]
 
 
