@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opensips import mi as client
 
 from imc_common.mi_client import MiFailure, MiUnreachable, ask
 from imc_common.settings import Settings
@@ -131,7 +132,6 @@ def test_a_room_that_is_changed_by_mi_is_changed_for_its_members(mi: MiService) 
 
 def test_the_opensips_python_package(mi: MiService) -> None:
     """A real client, by FIFO and by HTTP."""
-    client = pytest.importorskip("opensips.mi")
     fifo = client.OpenSIPSMI(
         "fifo", fifo_file=str(mi.fifo), fifo_file_fallback=str(mi.fifo), fifo_reply_dir=str(mi.replies)
     )
@@ -148,7 +148,6 @@ def test_the_opensips_python_package(mi: MiService) -> None:
 @pytest.mark.parametrize("way", ["fifo", "http"])
 def test_opensips_cli(mi: MiService, way: str) -> None:
     """The command line tool of OpenSIPS, unchanged."""
-    pytest.importorskip("opensipscli")
     where = (
         ["-o", f"fifo_file={mi.fifo}", "-o", f"fifo_reply_dir={mi.replies}"]
         if way == "fifo"
