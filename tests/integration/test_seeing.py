@@ -18,17 +18,15 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.chaos.plant import free_port, wait_until
+from tests.chaos.plant import wait_until
 from tests.hep import decode
 from tests.integration.conftest import OpenUser
-from tests.integration.service import Service, options, service
+from tests.integration.service import Service, redis_server, service
 from tests.integration.sip_user import SipUser, notice
 from tests.integration.test_commands import create, join, short
 from tests.tools import require
 
 pytestmark = pytest.mark.integration
-
-PORTS: dict[str, int] = {}
 
 
 @pytest.fixture(scope="module")
@@ -143,25 +141,22 @@ async def test_imc_top_fills_the_screen(seen: Service, users: OpenUser, room: st
 
 
 def test_status_of_edge_and_worker(tmp_path: Path) -> None:
-    """Ready while Redis is there, alive even when it is not; every metric has a good name."""
-    with contextlib.ExitStack() as stack:
-        running = stack.enter_context(service(tmp_path, "redis"))
-        pages = {}
+    """Alive, and ready once Redis is there; every metric that operators look for is on the page."""
+    with service(tmp_path, "redis", {"status_listen": "127.0.0.1:0"}) as running:
+        pages = []
         for process in (*running.edges, *running.workers):
-            port = free_port()
-            process.end(15)
-            process.env["IMC_STATUS_LISTEN"] = f"127.0.0.1:{port}"
-            process.start()
-            pages[process.name] = f"http://127.0.0.1:{port}"
-        for url in pages.values():
+            wait_until(lambda process=process: "status is served" in process.log(), "pages")  # type: ignore[misc]
+            lines = [json.loads(line) for line in process.log().splitlines() if "status is served" in line]
+            pages.append(f"http://127.0.0.1:{lines[0]['port']}")
+        for url in pages:
             wait_until(lambda url=url: status(f"{url}/readyz") == 200, "readiness")  # type: ignore[misc]
             assert status(f"{url}/livez") == 200
-        edge, worker = (metrics(f"{url}/metrics") for url in pages.values())
-        both = {"imc_leases", "imc_backlog", "imc_pending", "imc_dead_letters", "imc_active_rooms"}
-        assert both <= edge & worker
-        assert {"imc_members", "imc_worker_entries"} <= worker
-        assert {"imc_answers", "imc_accept_seconds", "imc_deliveries", "imc_delivery_seconds"} <= edge
-        assert {"imc_delivery_retransmissions", "imc_receipts"} <= edge
+        edge, worker = (metrics(f"{url}/metrics") for url in pages)
+    both = {"imc_leases", "imc_backlog", "imc_pending", "imc_dead_letters", "imc_active_rooms"}
+    assert both <= edge & worker
+    assert {"imc_members", "imc_worker_entries"} <= worker
+    assert {"imc_answers", "imc_accept_seconds", "imc_deliveries", "imc_delivery_seconds"} <= edge
+    assert {"imc_delivery_retransmissions", "imc_receipts"} <= edge
 
 
 def status(url: str) -> int:
@@ -214,12 +209,13 @@ async def test_sighup_changes_what_can_change(tmp_path: Path, room: str) -> None
     """A new prefix and a new limit are used at once; another number of shards needs a restart."""
     config = tmp_path / "imc.toml"
     config.write_text("")
-    with service(tmp_path, "redis") as running:
+    with contextlib.ExitStack() as stack:
+        (tmp_path / "server").mkdir()
+        running = Service(tmp_path, stack.enter_context(redis_server(tmp_path / "server")), {})
         for process in (*running.edges, *running.workers):
-            process.end(signal.SIGTERM)
             process.command += ["--config", str(config)]
-            process.start()
-        wait_until(lambda: options(running.ports[0]) == 200, "an edge that serves")
+        stack.callback(running.stop)
+        running.start()
         alice, bob = [await SipUser.open(name, running.edge) for name in ("alice", "bob")]
         await create(alice, room)
         await join(bob, room, alice)
