@@ -238,12 +238,12 @@ class Deliver:
         await self._send(outgoing, to)
 
     async def _send(self, outgoing: Outgoing, to: Sequence[str]) -> None:
-        meet = self._recipients.meet
+        recipients = self._recipients
         for first in range(0, len(to), BREATH):
             some = to[first : first + BREATH]
             for address in some:
                 try:
-                    recipient = meet(address)
+                    recipient = recipients[address]
                 except UnsendableError:
                     self.lost(outgoing, address, UNSENDABLE)
                 else:

@@ -44,16 +44,16 @@ class UnsendableError(ImcError):
 class Part(NamedTuple):
     """What is the same for every recipient of one MESSAGE of an event.
 
-    `token` is the event's share of branch, Call-ID and tag; `sender` runs from after the Call-ID to the
-    recipient's share of the From tag, `rest` from there to the end.
+    `token` is the event's share of branch, Call-ID and tag, `first` the same with the number of the first
+    request. `sender` runs from after the recipient's share of the Call-ID to its share of the From tag,
+    `cseq` from there to the end of CSeq, `tail` from there to the end.
     """
 
     token: bytes
     first: bytes
     sender: bytes
-    rest: bytes
+    cseq: bytes
     tail: bytes
-    """`rest` without its CSeq, for a request that is sent anew with another one."""
 
 
 class Identities:
@@ -103,7 +103,7 @@ def make_part(token: bytes, event: Event, text: Text, extra_headers: Iterable[tu
         token=token,
         first=token + b"00",
         sender=sender,
-        rest=token + b"\r\nCSeq: 1 MESSAGE\r\n" + tail,
+        cseq=token + b"\r\nCSeq: 1 MESSAGE\r\n",
         tail=tail,
     )
 
@@ -164,7 +164,7 @@ def _padding(size: int) -> int:
 
 def first_request(head: bytes, to: bytes, share: bytes, part: Part) -> bytes:
     """The first request of a delivery."""
-    return b"".join((head, part.first, to, part.sender, share, part.rest))
+    return b"".join((head, part.first, to, part.sender, share, part.cseq, part.tail))
 
 
 def later_request(

@@ -7,36 +7,31 @@ from collections.abc import Callable
 from imc_edge.recipient import Recipient
 
 
-class Recipients:
-    """All recipients seen lately, by address."""
+class Recipients(dict[str, Recipient]):
+    """All recipients seen lately, by address: ``recipients[address]`` makes one that is not known.
+
+    That may raise `UnsendableError`.
+    """
 
     def __init__(self, make: Callable[[str], Recipient], limit: int) -> None:
+        super().__init__()
         self._make = make
         self._limit = limit
         self._full = limit
-        self._by_address: dict[str, Recipient] = {}
 
-    def __len__(self) -> int:
-        return len(self._by_address)
-
-    def get(self, address: str) -> Recipient | None:
-        """The recipient, if it is known already."""
-        return self._by_address.get(address)
-
-    def meet(self, address: str) -> Recipient:
-        """The recipient, made anew if need be. Raises `UnsendableError`."""
-        found = self._by_address.get(address)
-        if found is None:
-            if len(self._by_address) >= self._full:
-                self._forget()
-            found = self._by_address[address] = self._make(address)
-        return found
+    def __missing__(self, address: str) -> Recipient:
+        made = self._make(address)
+        if len(self) >= self._full:
+            self._forget()
+        self[address] = made
+        return made
 
     def _forget(self) -> None:
         """Drop the idle ones, they are made anew when needed; held ones, too, if that is not enough."""
-        keep = {a: r for a, r in self._by_address.items() if not r.idle}
+        keep = {address: each for address, each in self.items() if not each.idle}
         if len(keep) > self._limit // 2:
-            keep = {a: r for a, r in keep.items() if r.outgoing is not None}
-        self._by_address = keep
+            keep = {address: each for address, each in keep.items() if each.outgoing is not None}
+        self.clear()
+        self.update(keep)
         # those with a delivery in flight are bounded elsewhere; not to be gone through for each newcomer
         self._full = max(self._limit, 2 * len(keep))

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from imc_common import keys
+from imc_common.request import RequestData
 from imc_common.scripts import Command
 from imc_common.steps import Steps
 from imc_common.store import ReplyError, StoreUnreachable
@@ -30,6 +31,7 @@ SETTLED_TTL_MS: Final = 24 * 3600 * 1000
 """For so long a half-delivered event remembers who answered, should all edges be gone."""
 SIGHTINGS: Final = 3
 """Turns of the sweep (50 ms each) after which the answers of an event still open are recorded."""
+NOTHING: Final = RequestData()
 MOST_IDS: Final = 500
 MOST_COMMANDS: Final = 500
 GATHER_SECONDS: Final = 0.005
@@ -111,6 +113,8 @@ class Settlement:
                 young.append(outgoing)
                 continue
             outgoing.quiet = True
+            # it may wait for long now, and the parts hold all that is still to be sent
+            outgoing.event = outgoing.event._replace(to=(), data=NOTHING)
             if outgoing.answered or outgoing.failed:
                 self._half_done.append(outgoing)
                 self._wake.set()

@@ -62,6 +62,7 @@ F_TICKS: Final = ticks(64 * T1)
 K_TICKS: Final = ticks(T4)
 
 COOKIE: Final = b"branch=z9hG4bK"
+COOKIE_LENGTH: Final = len(COOKIE)
 KEY_LENGTH: Final = 34
 """Length of our branches after the magic cookie: always the same, so a response's is cut out blindly."""
 
@@ -150,7 +151,7 @@ class ClientTransactions:
         side know, all of our requests are MESSAGE, and nothing else in a 2xx matters to us.
         """
         if data.startswith(b"SIP/2.0 2"):
-            start = data.find(COOKIE) + len(COOKIE)
+            start = data.find(COOKIE) + COOKIE_LENGTH
             transaction = self._by_key.get(data[start : start + KEY_LENGTH])
             # a second Via means it was not for us (§8.1.3.3): left to the parser
             if transaction is not None and data.find(b"branch=", start) < 0:
