@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,11 +12,9 @@ import pytest
 
 from bench import load
 from bench.systems import free_address
+from tests.tools import require
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed"),
-]
+pytestmark = pytest.mark.integration
 
 Deliveries = list[bytes]
 
@@ -85,6 +82,7 @@ class Chat:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The load generator, compiled."""
+    require("gcc")
     return load.build(tmp_path_factory.mktemp("loadgen"))
 
 
