@@ -95,10 +95,10 @@ def make_part(token: bytes, event: Event, text: Text, extra_headers: Iterable[tu
         lines += _header(name, value)
     lines += _header("Content-Type", text.content_type)
     sender = token + _from(display, event.room)
-    lines += f"Content-Length: {len(text.body)}"
-    size = len(sender) + len(lines) + len(text.body)
+    length = str(len(text.body))
+    size = len(sender) + len(lines) + len(length) + len(text.body)
     blanks = " " * _padding(size) if size < MOST_PADDED else ""
-    tail = f"{lines}{blanks}\r\n\r\n".encode() + text.body
+    tail = f"{lines}Content-Length: {blanks}{length}\r\n\r\n".encode() + text.body
     return Part(
         token=token,
         first=token + b"00",
@@ -158,7 +158,7 @@ def request_to(address: str, share: bytes) -> bytes:
 
 
 def _padding(size: int) -> int:
-    """How many blanks around a value, where §25.1 allows any number of them, fill up to whole `PADDING`s."""
+    """How many more blanks behind a colon, where §25.1 allows any number (HCOLON), make whole `PADDING`s."""
     return -size % PADDING
 
 
