@@ -100,6 +100,7 @@ class Single:
 
     kind = "single"
     replicas = False
+    durability = "memory"
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -125,6 +126,7 @@ class Sentinel(Single):
 
     kind = "sentinel"
     replicas = True
+    durability = "replicas"
 
     def __init__(self, folder: Path) -> None:
         ports = [free_port() for _ in range(3)]
@@ -190,6 +192,7 @@ class Cluster(Single):
 
     kind = "cluster"
     replicas = True
+    durability = "replicas"
 
     def __init__(self, folder: Path) -> None:
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
@@ -227,6 +230,16 @@ class Cluster(Single):
         ]
 
 
+def backlog(redis: Single) -> int:
+    """Entries in all in-, out- and dead streams, and failed deliveries."""
+    total = 0
+    for port in redis.primaries():
+        for key in redis_cli(port, "--scan", "--pattern", "imc:{*").split():
+            if key.endswith((":in", ":out", ":dead", ":undelivered")):
+                total += int(redis_cli(port, "XLEN", key) or 0)
+    return total
+
+
 class Plant:
     """A Redis of some kind with edges and workers on it."""
 
@@ -237,7 +250,7 @@ class Plant:
             "PYTHONPATH": str(ROOT),
             "IMC_DB_URL": redis.url,
             "IMC_OUTBOUND_PROXY": f"sip:127.0.0.1:{proxy_port};transport=udp",
-            "IMC_DURABILITY": "replicas" if redis.replicas else "memory",
+            "IMC_DURABILITY": redis.durability,
         }
         self.edges = [self._edge(folder, port) for port in self.edge_ports]
         self.workers = [self._process(folder, f"worker-{number}", "imc_worker") for number in range(workers)]

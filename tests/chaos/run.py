@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.chaos.faults import Lanes, Saboteur
 from tests.chaos.history import Verdict
-from tests.chaos.plant import Plant, Single, free_port, redis_cli
+from tests.chaos.plant import Plant, Single, backlog, free_port
 from tests.chaos.users import Population
 
 QUIET_SECONDS = 90.0
@@ -122,21 +122,12 @@ class Run:
     async def _come_to_rest(self) -> int:
         """Waits until every stream is empty; the number of entries still there after QUIET_SECONDS."""
         until = time.monotonic() + QUIET_SECONDS
-        while left := await asyncio.to_thread(self._backlog):
+        while left := await asyncio.to_thread(backlog, self._redis):
             if time.monotonic() > until:
                 break
             await asyncio.sleep(0.2)
         await asyncio.sleep(0.5)
         return left
-
-    def _backlog(self) -> int:
-        """Entries in all in-, out- and dead streams."""
-        total = 0
-        for port in self._redis.primaries():
-            for key in redis_cli(port, "--scan", "--pattern", "imc:{*").split():
-                if key.endswith((":in", ":out", ":dead", ":undelivered")):
-                    total += int(redis_cli(port, "XLEN", key) or 0)
-        return total
 
 
 async def play(
