@@ -39,7 +39,7 @@ class Scripted(Protocol):
 
     def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
 
-    async def run(self, commands: list[Command]) -> list[Any]: ...
+    async def run(self, commands: list[Command], *, durable: bool = False) -> list[Any]: ...
 
 
 class Ownership:
@@ -117,6 +117,19 @@ class Ownership:
         await self._give_back()
         if len(self._held) < self._share:
             await self._take()
+
+    async def hold_durably(self, shards: Iterable[int]) -> frozenset[int]:
+        """Prolong these leases, and wait until that is as safe as the setting `durability` asks for.
+
+        Then so is all that was written in these shards before. Gives those of which this is true.
+        Raises StoreUnreachable.
+        """
+        held = sorted(self.owned().intersection(shards))
+        started = self._clock()
+        commands = [self._lease_command("take_lease", shard) for shard in held]
+        replies = await self._store.run(commands, durable=True)
+        self._note(held, replies, started)
+        return frozenset(shard for shard, reply in zip(held, replies, strict=True) if reply == 1)
 
     async def release_all(self) -> None:
         """Give back every lease and leave the list of the living. Raises StoreUnreachable."""

@@ -174,7 +174,7 @@ class Deliver:
 
     async def _read(self) -> None:
         while self._reading:
-            for batch in await self._consumer.read():
+            for batch in await self._safe_ones(await self._consumer.read()):
                 entries = [(entry_id.decode(), fields) for entry_id, fields in batch.entries]
                 if batch.again:
                     await self._take_over(batch.shard, entries)
@@ -182,6 +182,23 @@ class Deliver:
                 for entry_id, fields in entries:
                     await self._take(batch.shard, entry_id, fields)
             await self._wait_for_room()
+
+    async def _safe_ones(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """With `durability = replicas`: those that a replica has, the others are read again.
+
+        An event that was sent out before any replica had it would be made anew after a failover, under
+        another id, perhaps for others: a second copy that no recipient could tell from a new message.
+        """
+        if not batches or self._settings.durability != "replicas":
+            return batches
+        shards = {batch.shard for batch in batches}
+        try:
+            safe = await self._ownership.hold_durably(shards)
+        except StoreUnreachable:
+            safe = frozenset()
+        for shard in shards - safe:
+            self._consumer.resync(shard, AGAIN_SECONDS)
+        return [batch for batch in batches if batch.shard in safe]
 
     async def _take(self, shard: int, entry_id: str, fields: list[bytes]) -> None:
         """An event that nobody has had before."""

@@ -147,6 +147,7 @@ async def test_with_replicas_a_failover_loses_nothing_that_was_accepted(
 async def test_row_12_a_reply_that_is_lost_leads_to_one_entry(tmp_path: Path) -> None:
     """The request is in Redis, its reply never comes: 503, and the client's repetition finds it known."""
     async with service(tmp_path, "memory") as running:
+        await running.come_to_rest()
         running.freeze_workers()
         asking = asyncio.create_task(running.users.request("u1", "room0", "#join"))
         await settle_down(running)
@@ -172,6 +173,7 @@ async def test_row_13_a_replica_that_is_paused_means_503_and_the_repetition_is_o
 ) -> None:
     """WAIT comes back short: never a 202; when the replica is back, the same request is accepted once."""
     async with service(tmp_path, "replicas") as running:
+        await running.come_to_rest()
         running.freeze_workers()
         replica = running.redis.servers[running.redis.replica]
         replica.send(signal.SIGSTOP)
