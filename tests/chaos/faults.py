@@ -148,12 +148,24 @@ def _holds(port: int, slot: int) -> bool:
 
 
 def _move(slot: str, source: int, target: int, ids: dict[int, str]) -> None:
-    redis_cli(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
-    redis_cli(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
-    while keys := redis_cli(source, "CLUSTER", "GETKEYSINSLOT", slot, "5").split():
-        redis_cli(source, "MIGRATE", "127.0.0.1", str(target), "", "0", "5000", "KEYS", *keys)
+    """As a careful operator: other faults cut these connections too, and a step that is left out loses keys."""
+    _insist(target, "SETSLOT", slot, "IMPORTING", ids[source])
+    _insist(source, "SETSLOT", slot, "MIGRATING", ids[target])
+    while True:
+        counted = redis_cli(source, "CLUSTER", "COUNTKEYSINSLOT", slot)
+        if counted == "0":
+            break
+        keys = redis_cli(source, "CLUSTER", "GETKEYSINSLOT", slot, "5").split()
+        # REPLACE: an earlier try may have got there without its answer coming back; the source's is the one
+        # that counts, for it is served there until it goes
+        redis_cli(source, "MIGRATE", "127.0.0.1", str(target), "", "0", "5000", "REPLACE", "KEYS", *keys)
     for port in (target, *(port for port in ids if port != target)):
-        redis_cli(port, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+        _insist(port, "SETSLOT", slot, "NODE", ids[target])
+
+
+def _insist(port: int, *words: str) -> None:
+    """The cluster command, until the server says that it is done."""
+    wait_until(lambda: redis_cli(port, "CLUSTER", *words) == "OK", f"CLUSTER {' '.join(words)} on {port}")
 
 
 LANES: Lanes = {
