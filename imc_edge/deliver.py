@@ -34,7 +34,7 @@ from imc_edge.outgoing import Outgoing
 from imc_edge.recipient import Load, Recipient
 from imc_edge.recipients import Recipients
 from imc_edge.resolver import Resolver
-from imc_edge.seams import Consumer, Ownership, Store
+from imc_edge.seams import Batch, Consumer, Ownership, Store
 from imc_edge.settlement import Settlement
 from imc_edge.takeover import AGAIN_SECONDS, Takeover
 from imc_edge.timer_wheel import TICK, TimerWheel

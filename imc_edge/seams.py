@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from imc_common.scripts import Command
@@ -38,3 +38,5 @@ class Ownership(Protocol):
     """Which shards are this edge's."""
 
     def owned(self) -> frozenset[int]: ...
+
+    async def hold_durably(self, shards: Iterable[int]) -> frozenset[int]: ...

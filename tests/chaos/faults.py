@@ -148,7 +148,7 @@ def _holds(port: int, slot: int) -> bool:
 
 
 def _move(slot: str, source: int, target: int, ids: dict[int, str]) -> None:
-    """As a careful operator: other faults cut these connections too, and a step that is left out loses keys."""
+    """As a careful operator: other faults cut its connections too, and a step left out loses keys."""
     _insist(target, "SETSLOT", slot, "IMPORTING", ids[source])
     _insist(source, "SETSLOT", slot, "MIGRATING", ids[target])
     while True:
