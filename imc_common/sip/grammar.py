@@ -1,9 +1,10 @@
 """Pieces of RFC 3261 section 25.1 as regular expressions that cannot run away.
 
-Every repeat is possessive (``++``, ``*+``, ``?+``): the matcher never goes back into one, so a match costs
-time linear in its input, whatever the peer sends. A test walks all patterns of the codec and holds them to
-it. Classes are spelled out in ASCII: ``\\d``, ``\\w`` and ``\\s`` also take what is no digit, letter or blank
-in SIP.
+The matcher never goes back into a repeat, so a match costs time linear in its input, whatever the peer
+sends: a repeated character is possessive (``++``, ``*+``, ``?+``), a repeated group stands in an atomic group
+(``(?>(?:…)*)``), because Python before 3.11.5 matches possessive repeats of groups wrongly. A test walks all
+patterns of the codec and holds them to it. Classes are spelled out in ASCII: ``\\d``, ``\\w`` and ``\\s``
+also take what is no digit, letter or blank in SIP.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105  the grammar's token, no secret
 WS = r"[ \t]*+"
-QUOTED = r'"(?:[^"\\]++|\\[^\r\n])*+"'
+QUOTED = r'"(?>(?:[^"\\]++|\\[^\r\n])*)"'
 HEX = r"[0-9A-Fa-f]"
 ESCAPED = rf"%{HEX}{{2}}+"
 UNRESERVED = r"A-Za-z0-9\-_.!~*'()"
@@ -20,7 +21,7 @@ UNRESERVED = r"A-Za-z0-9\-_.!~*'()"
 GEN_VALUE = rf"(?:[A-Za-z0-9\-.!%*_+`'~\[\]:]++|{QUOTED})"
 """``gen-value``: token, host (IPv6 in brackets or, as in ``received``, without), or quoted string."""
 
-PARAM = re.compile(rf"{WS};{WS}({TOKEN})(?:{WS}={WS}({GEN_VALUE}))?+{WS}")
+PARAM = re.compile(rf"{WS};{WS}({TOKEN})(?>(?:{WS}={WS}({GEN_VALUE}))?){WS}")
 
 token = re.compile(TOKEN).fullmatch
 quoted = re.compile(QUOTED).fullmatch

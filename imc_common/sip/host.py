@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from imc_common.sip.grammar import HEX
 
-HOST = rf"[A-Za-z0-9_.\-]++|\[(?:{HEX}|[:.])++\]"
+HOST = rf"[A-Za-z0-9_.\-]++|\[(?>(?:{HEX}|[:.])+)\]"
 """What a host looks like; ``check_host`` says whether it is one."""
 
 # A name's last label starts with a letter; so "127.1", "0x7f000001" and "2130706433", which resolvers take
@@ -16,8 +16,8 @@ HOST = rf"[A-Za-z0-9_.\-]++|\[(?:{HEX}|[:.])++\]"
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_\-]*+"
 # The grammar of RFC 3261 took one colon too many before an embedded IPv4 address from RFC 2373; RFC 5118
 # section 4.10 wants both forms understood.
-_EXTRA_COLON = re.compile(rf"(?:{HEX}|:{HEX})*+:::[0-9]++(?:\.[0-9]++){{3}}").fullmatch
-_NAME = re.compile(rf"(?:{_LABEL}\.(?=[A-Za-z0-9_]))*+[A-Za-z_][A-Za-z0-9_\-]*+\.?+").fullmatch
+_EXTRA_COLON = re.compile(rf"(?>(?:{HEX}|:{HEX})*):::[0-9]++(?:\.[0-9]++){{3}}").fullmatch
+_NAME = re.compile(rf"(?>(?:{_LABEL}\.(?=[A-Za-z0-9_]))*)[A-Za-z_][A-Za-z0-9_\-]*+\.?+").fullmatch
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from imc_common.sip.grammar import TOKEN, WS
 from imc_common.sip.params import Params, parse_params, print_params
 
-_TYPE = re.compile(rf"({TOKEN}){WS}/{WS}({TOKEN})({WS}(?:;.*+)?+)", re.DOTALL).fullmatch
+_TYPE = re.compile(rf"({TOKEN}){WS}/{WS}({TOKEN})({WS}(?>(?:;.*+)?))", re.DOTALL).fullmatch
 
 
 class MediaType(NamedTuple):

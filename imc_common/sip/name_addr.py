@@ -10,11 +10,13 @@ from imc_common.sip.grammar import QUOTED, TOKEN, WS, quote, unquote
 from imc_common.sip.params import Params, find, parse_params, print_params
 from imc_common.sip.uri import Uri
 
-_NAMED = re.compile(rf"(?:({QUOTED})|((?:{TOKEN}[ \t]*+)*+)){WS}<([^<>\"]++)>").fullmatch
-_WITH_BRACKETS = re.compile(rf"((?:{QUOTED})?+[^<>\"]*+<[^<>\"]++>)({WS}(?:;.*+)?+)", re.DOTALL).fullmatch
+_NAMED = re.compile(rf"(?:({QUOTED})|((?>(?:{TOKEN}[ \t]*+)*))){WS}<([^<>\"]++)>").fullmatch
+_WITH_BRACKETS = re.compile(
+    rf"((?>(?:{QUOTED})?)[^<>\"]*+<[^<>\"]++>)({WS}(?>(?:;.*+)?))", re.DOTALL
+).fullmatch
 # Without brackets a semicolon starts the header's parameters; comma and question mark must not be there.
-_BARE = re.compile(r"([^;,?<>\" \t]++)([ \t]*+(?:;.*+)?+)", re.DOTALL).fullmatch
-_WORDS = re.compile(rf"(?:{TOKEN}(?: (?=[^ ]))?+)++").fullmatch
+_BARE = re.compile(r"([^;,?<>\" \t]++)([ \t]*+(?>(?:;.*+)?))", re.DOTALL).fullmatch
+_WORDS = re.compile(rf"(?>(?:{TOKEN}(?>(?: (?=[^ ]))?))+)").fullmatch
 
 
 class NameAddr(NamedTuple):

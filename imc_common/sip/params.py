@@ -11,7 +11,7 @@ Params = tuple[tuple[str, str | None], ...]
 
 _match = PARAM.match
 # Nearly all parameters are tokens without blanks around them: one look at all of them, then plain cutting.
-_plain = re.compile(r"(?:;[A-Za-z0-9\-.!%*_+`'~]++(?:=[A-Za-z0-9\-.!%*_+`'~\[\]:]++)?+)++").fullmatch
+_plain = re.compile(r"(?>(?:;[A-Za-z0-9\-.!%*_+`'~]++(?>(?:=[A-Za-z0-9\-.!%*_+`'~\[\]:]++)?))+)").fullmatch
 
 
 def parse_params(text: str) -> Params:

@@ -6,7 +6,7 @@ import re
 
 from imc_common.sip.grammar import QUOTED
 
-_ITEM = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^<>]*+>)*+').match
+_ITEM = re.compile(rf'(?>(?:[^,"<]++|{QUOTED}|<[^<>]*+>)*)').match
 
 
 def split_commas(text: str) -> list[str]:

@@ -12,16 +12,17 @@ from imc_common.sip.grammar import ESCAPED, UNRESERVED
 from imc_common.sip.host import HOST, check_host
 from imc_common.sip.params import Params, print_params
 
-_USER = rf"(?:[{UNRESERVED}&=+$,;?/]++|{ESCAPED})++"
-_PASSWORD = rf"(?:[{UNRESERVED}&=+$,]++|{ESCAPED})*+"
-_PART = rf"(?:[{UNRESERVED}\[\]/:&+$]++|{ESCAPED})++"
-_HEADER = rf"(?:[{UNRESERVED}\[\]/?:+$]++|{ESCAPED})"
+_USER = rf"(?>(?:[{UNRESERVED}&=+$,;?/]++|{ESCAPED})+)"
+_PASSWORD = rf"(?>(?:[{UNRESERVED}&=+$,]++|{ESCAPED})*)"
+_PART = rf"(?>(?:[{UNRESERVED}\[\]/:&+$]++|{ESCAPED})+)"
+_HEADER_CHAR = rf"(?:[{UNRESERVED}\[\]/?:+$]++|{ESCAPED})"
+_HEADER = rf"(?>{_HEADER_CHAR}+)=(?>{_HEADER_CHAR}*)"
 _SIP = re.compile(
     rf"[sS][iI][pP]([sS]?+):"
-    rf"(?:({_USER})(?::({_PASSWORD}))?+@)?+"
-    rf"({HOST})(?::([0-9]{{1,5}}+))?+"
-    rf"((?:;{_PART}(?:={_PART})?+)*+)"
-    rf"(?:\?({_HEADER}++={_HEADER}*+(?:&{_HEADER}++={_HEADER}*+)*+))?+"
+    rf"(?>(?:({_USER})(?>(?::({_PASSWORD}))?)@)?)"
+    rf"({HOST})(?>(?::([0-9]{{1,5}}+))?)"
+    rf"((?>(?:;{_PART}(?>(?:={_PART})?))*))"
+    rf"(?>(?:\?({_HEADER}(?>(?:&{_HEADER})*)))?)"
 ).fullmatch
 _OTHER = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*+):([!#-;=?-\[\]_a-z~]++)").fullmatch
 

@@ -24,13 +24,13 @@ from imc_common.sip.via import Via
 LONGEST = 2048
 """Bytes; longer ones are not usual, and might touch a limit of one part."""
 
-_ADDRESS = r'(?:"[A-Za-z0-9 ._\-]*+" ?+|[A-Za-z0-9]++ )?+<[!#-;=?-~]++>'
-_PARAMS = rf"(?:;{TOKEN}(?:=[A-Za-z0-9_.\-]++)?+)++"
+_ADDRESS = r'(?>(?:"[A-Za-z0-9 ._\-]*+" ?+|[A-Za-z0-9]++ )?)<[!#-;=?-~]++>'
+_PARAMS = rf"(?>(?:;{TOKEN}(?>(?:=[A-Za-z0-9_.\-]++)?))+)"
 _SHAPE = (
-    r"MESSAGE [!-~]++ SIP/2\.0\r\n(?:"
+    r"MESSAGE [!-~]++ SIP/2\.0\r\n(?>(?:"
     + "|".join(
         (
-            rf"Via: SIP/2\.0/UDP [A-Za-z0-9_.\-]++(?::[0-9]{{1,5}}+)?+{_PARAMS}\r\n",
+            rf"Via: SIP/2\.0/UDP [A-Za-z0-9_.\-]++(?>(?::[0-9]{{1,5}}+)?){_PARAMS}\r\n",
             rf"From: {_ADDRESS};tag={TOKEN}\r\n",
             rf"To: {_ADDRESS}\r\n",
             r"Call-ID: [!-~]++\r\n",
@@ -41,7 +41,7 @@ _SHAPE = (
             r"(?:User-Agent|Allow|Supported): [!-~](?:[ !-~]*+(?<! ))\r\n",
         )
     )
-    + r")++\r\n"
+    + r")+)\r\n"
 )
 _MATCH = re.compile(_SHAPE.encode()).match
 _name_addr = lru_cache(maxsize=2048)(NameAddr.parse)  # To: rooms, without tags

@@ -11,12 +11,12 @@ from imc_common.sip.params import Params, find, has, parse_params, print_params
 
 _VIA = re.compile(
     rf"[sS][iI][pP]{WS}/{WS}2\.0{WS}/{WS}({TOKEN})[ \t]++"
-    rf"({HOST})(?:{WS}:{WS}([0-9]{{1,5}}+))?+({WS}(?:;.*+)?+)",
+    rf"({HOST})(?>(?:{WS}:{WS}([0-9]{{1,5}}+))?)({WS}(?>(?:;.*+)?))",
     re.DOTALL,
 ).fullmatch
 
 _SENT_BY = re.compile(
-    rf"[sS][iI][pP]{WS}/{WS}[0-9.]++{WS}/{WS}({TOKEN})[ \t]++((?:{HOST})(?:{WS}:{WS}[0-9]{{1,5}}+)?+)"
+    rf"[sS][iI][pP]{WS}/{WS}[0-9.]++{WS}/{WS}({TOKEN})[ \t]++((?:{HOST})(?>(?:{WS}:{WS}[0-9]{{1,5}}+)?))"
 ).match
 
 

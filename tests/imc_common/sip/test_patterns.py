@@ -34,6 +34,9 @@ def backtracking(node: Any) -> list[Any]:
     """The repeats of a parsed pattern that may give back what they took."""
     found = []
     for op, argument in node:
+        if op is _constants.ATOMIC_GROUP and len(argument) == 1 and argument[0][0] is _constants.MAX_REPEAT:
+            found += backtracking(argument[0][1][2])  # the group keeps what its repeat took
+            continue
         if op in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and argument[0] != argument[1]:
             found.append(argument)
         for part in argument if isinstance(argument, tuple | list) else [argument]:
@@ -45,9 +48,33 @@ def backtracking(node: Any) -> list[Any]:
 
 def test_the_walk_sees_a_repeat_that_gives_back() -> None:
     """Wherever it hides: in groups, alternatives, other repeats."""
-    for text in ("a*", "(a+)", "(?:x|(?:y?z))", "(?:(?:a*)b)++", "(?=a*)"):
+    for text in ("a*", "(a+)", "(?:x|(?:y?z))", "(?>(?:(?:a*)b)+)", "(?=a*)"):
         assert backtracking(_parser.parse(text)), text
-    assert not backtracking(_parser.parse("a*+(?:b++|c{2}[d]?+)*+"))
+    assert not backtracking(_parser.parse("a*+(?>(?:b++|c{2}[d]?+)*)"))
+
+
+@pytest.mark.parametrize("name", patterns())
+def test_no_group_is_repeated_possessively(name: str) -> None:
+    """Python before 3.11.5 (Debian 12 has 3.11.2) matches those wrongly, and atomic groups rightly."""
+    parsed = _parser.parse(patterns()[name].pattern)
+    assert [repeat for repeat in possessive(parsed) if not is_plain(repeat[2])] == []
+
+
+def possessive(node: Any) -> list[Any]:
+    """The possessive repeats of a parsed pattern."""
+    found = [argument for op, argument in node if op is _constants.POSSESSIVE_REPEAT]
+    for _, argument in node:
+        for part in argument if isinstance(argument, tuple | list) else [argument]:
+            for inner in part if isinstance(part, list) else [part]:
+                if isinstance(inner, _parser.SubPattern):
+                    found += possessive(inner)
+    return found
+
+
+def is_plain(repeated: Any) -> bool:
+    """Whether one character is repeated, not a group."""
+    plain = {_constants.IN, _constants.LITERAL, _constants.NOT_LITERAL, _constants.ANY}
+    return len(repeated) == 1 and repeated[0][0] in plain
 
 
 @pytest.mark.parametrize("name", patterns())

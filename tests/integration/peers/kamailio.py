@@ -47,7 +47,7 @@ class Site:
         lines = "".join(f"1 sip:{host}:{self.edge_port};transport=udp\n" for host in hosts)
         (folder / "edges.list").write_text(lines)
         config = CONFIG.read_text().replace("/run/kamailio", str(folder))
-        config = config.replace("0.0.0.0:5060", f"127.0.0.1:{self.port}").replace("mhomed=1", "mhomed=0")
+        config = config.replace("0.0.0.0:5060", f"127.0.0.1:{self.port}")
         (folder / "kamailio.cfg").write_text(config)
         words = ["-f", str(folder / "kamailio.cfg"), "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(folder)]
         self.balancer = Process("kamailio", ["kamailio", *words], folder)
