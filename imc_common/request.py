@@ -140,3 +140,11 @@ def as_mapping(fields: Sequence[bytes] | Mapping[bytes, bytes]) -> Mapping[bytes
         pairs = iter(fields)
         return dict(zip(pairs, pairs, strict=True))
     return fields  # type: ignore[return-value] # mypy cannot tell other sequences away
+
+
+def call_id_of(fields: Sequence[bytes]) -> str:
+    """The Call-ID in an entry's flat fields, for log lines; empty where there is none, whatever they are."""
+    for at in range(0, len(fields) - 1, 2):
+        if fields[at] == b"call_id":
+            return fields[at + 1].decode("utf-8", "replace")
+    return ""

@@ -16,7 +16,9 @@ from typing import Final
 import structlog
 
 from imc_common.event import Event
+from imc_common.logs import about
 from imc_common.metrics import Metrics
+from imc_common.request import call_id_of
 from imc_common.settings import Settings
 from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
@@ -207,7 +209,8 @@ class Deliver:
         try:
             event, parts = self._make(entry_id, shard, fields)
         except Exception as error:  # whatever it is, it must not stop the shard
-            await self._takeover.failed(shard, entry_id, error)
+            with about(call_id_of(fields)):
+                await self._takeover.failed(shard, entry_id, error)
         else:
             await self._start(event, parts, event.to, repeat=False)
 

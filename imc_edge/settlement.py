@@ -266,7 +266,11 @@ class Settlement:
             self._attempts[name] += 1
             if self._attempts[name] == self._max_attempts:
                 log.error(
-                    "an event cannot be settled", shard=event.shard, entry=event.entry_id, reason=str(error)
+                    "an event cannot be settled",
+                    shard=event.shard,
+                    entry=event.entry_id,
+                    reason=str(error),
+                    call_id=event.call_id,
                 )
                 work.command = bury(self._store, event.shard, event.entry_id, str(error), self._wall())
                 work.complete = True

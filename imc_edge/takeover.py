@@ -15,6 +15,8 @@ import structlog
 
 from imc_common import keys
 from imc_common.event import Event
+from imc_common.logs import about
+from imc_common.request import call_id_of
 from imc_common.scripts import Command
 from imc_common.store import StoreUnreachable
 from imc_edge.counts import DeliveryCounts
@@ -79,7 +81,8 @@ class Takeover:
             except Exception as error:  # whatever it is, it must not stop the shard
                 if entry_id in shared:
                     shared.remove(entry_id)
-                await self._failed(shard, entry_id, error, count + 1)
+                with about(call_id_of(fields)):
+                    await self._failed(shard, entry_id, error, count + 1)
                 continue
             if count:
                 await self._uncount(shard, [entry_id])

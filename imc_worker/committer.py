@@ -22,6 +22,7 @@ import structlog
 
 from imc_common.consumer import Batch
 from imc_common.metrics import Metrics
+from imc_common.request import call_id_of
 from imc_common.steps import Steps
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_worker.dispatcher import Dispatcher, Handed
@@ -222,7 +223,7 @@ class Committer:
 
     def _give_up(self, entry: Handed, result: object) -> None:
         """Drop what is in hand of the entry's shard and have it read again."""
-        shard, entry_id, _ = entry
+        shard, entry_id, fields = entry
         self._drop(shard)
         if result == EARLY:
             self._failures["early"] += 1
@@ -234,7 +235,10 @@ class Committer:
         else:
             self._failures["entry"] += 1
             reason = f"{type(result).__name__}: {result}" if isinstance(result, Exception) else repr(result)
-            log.error("an entry cannot be handled", shard=shard, entry=entry_id, reason=reason)
+            call_id = call_id_of(fields)
+            log.error(
+                "an entry cannot be handled", shard=shard, entry=entry_id, reason=reason, call_id=call_id
+            )
             self._source.resync(shard, self._retrial.blame(entry, reason))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import structlog
 
 from imc_common import keys
+from imc_common.request import call_id_of
 from imc_common.store import Command, ReplyError
 from imc_worker.dispatcher import Handed
 
@@ -134,8 +135,9 @@ class Retrial:
         return count if count.transient and count.code != "OOM" else "try"
 
     def _bury(self, entry: Handed) -> Command:
-        shard, entry_id, _ = entry
+        shard, entry_id, fields = entry
         reason = self._reasons.get(entry_id, f"handed out {self._max_attempts} times, and never an end of it")
-        log.error("entry buried", stream=keys.requests(shard), entry=entry_id, reason=reason)
+        stream, call_id = keys.requests(shard), call_id_of(fields)
+        log.error("entry buried", stream=stream, entry=entry_id, reason=reason, call_id=call_id)
         at = int(self._wall_clock() * 1000)
-        return self._store.script("bury", [keys.requests(shard), keys.dead(shard)], [entry_id, reason, at])
+        return self._store.script("bury", [stream, keys.dead(shard)], [entry_id, reason, at])

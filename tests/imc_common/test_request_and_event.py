@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imc_common.event import Event
-from imc_common.request import EntryError, Request, RequestData
+from imc_common.request import EntryError, Request, RequestData, call_id_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 DATA = st.builds(
@@ -98,3 +98,11 @@ def test_an_event_reads_every_field() -> None:
 def test_an_event_without_data_has_the_defaults() -> None:
     """Some events answer nobody's request; they are delivered all the same."""
     assert Event.from_fields(b"1-0", 0, [b"event", b"dropped"]).data == RequestData()
+
+
+def test_the_call_id_of_an_entry_is_found_whatever_else_it_holds() -> None:
+    """Log lines about entries that cannot be read name it, too."""
+    assert call_id_of([b"type", b"help", b"call_id", b"c1@h"]) == "c1@h"
+    assert call_id_of([b"call_id", b"\xff"]) == "\ufffd"
+    assert call_id_of([b"type", b"help", b"call_id"]) == ""
+    assert call_id_of([]) == ""
