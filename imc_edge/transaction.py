@@ -221,9 +221,15 @@ class ClientTransactions:
             self._counts.retransmitted.value += 1
             self._send(transaction.hop, transaction.data, transaction.transport_error)
         elif transaction.state == "terminated":
-            self._by_key.pop(transaction.key, None)
+            self._forget(transaction)
             if action == "give up":
                 transaction.user.failed(error or ImcError("the transport failed"))
+
+    def _forget(self, transaction: Transaction) -> None:
+        """Free its branch, unless a later one has it: a shard that was lost and came back has its events
+        sent again, and the first transaction may still be in Timer K."""
+        if self._by_key.get(transaction.key) is transaction:
+            del self._by_key[transaction.key]
 
     def _complete(self, transaction: Transaction) -> None:
         """Set Timer K, or end at once where its time would be spent for nothing.
@@ -235,6 +241,6 @@ class ClientTransactions:
         transaction.data = b""
         if transaction.sends == 1:
             transaction.state = "terminated"
-            del self._by_key[transaction.key]
+            self._forget(transaction)
         else:
             self.wheel.add(transaction, K_TICKS)

@@ -220,3 +220,15 @@ def test_the_table_knows_every_state() -> None:
     for row in TRANSITIONS.values():
         assert all(state in TRANSITIONS for state, _ in row.values())
     assert TRANSITIONS["terminated"] == {}
+
+
+def test_a_transaction_that_ends_leaves_a_later_one_of_the_same_branch_alone() -> None:
+    """A shard was lost and came back: the same event goes out again while Timer K of the first runs."""
+    layer = Layer()
+    layer.run_until(0.7)
+    layer.answer(200)
+    again = User()
+    layer.transactions.start(KEY, UDP, layer.wires.sent[0].data, again)
+    layer.run_until(6.5)
+    layer.answer(200)
+    assert again.told[-1] == "accepted"
