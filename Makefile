@@ -59,6 +59,6 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "imc needs Python 3.11 or newer; none found (make PYTHON=/path/to/python)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no venv could be made (Debian: apt install python3-venv)"; exit 1; }
 
 include bench/Makefile

@@ -33,6 +33,7 @@ from imc_edge.health import Health
 from imc_edge.identity import sender_of
 from imc_edge.intake import entry_of
 from imc_edge.options import ALLOW, Abilities
+from imc_edge.outbound import OWN_TAG_LENGTH, Identities
 
 SEEN_TTL_MS = 64_000
 """How long a request is remembered: twice 64·T1, because a balancer may begin its retry at the very end of
@@ -90,6 +91,7 @@ class Acceptor:
         self._hash_size = settings.hash_size
         self.reload(settings)
         self._fingerprints = Fingerprints(store.secret)
+        self._identities = Identities(store.secret)
         self.commit: GroupCommit[Ticket] = GroupCommit(store, MAX_WAITING, self._settled)
         """Its ``run()`` has to be kept running."""
         self._answers = metrics.counters("imc_answers", "Requests answered, by status.", "status")
@@ -186,9 +188,10 @@ class Acceptor:
         if self._steps.on:
             people, size = (sender.address,), len(request.body)
             self._steps.note("received", entry.room, people, entry.call_id, type=entry.type, size=size)
-        if is_automatic(request):
+        looped = self._is_own_delivery(request, to)
+        if looped or is_automatic(request):
             # Accepted, and that is all: an answer or a fan-out could go round for ever (RFC 3834 §2).
-            self._ignored["automatic"] += 1
+            self._ignored["loop" if looped else "automatic"] += 1
             self._answer(ticket, 202)
             return
         if self._health.draining:
@@ -202,6 +205,14 @@ class Acceptor:
         )
         if not self.commit.submit(command, ticket):
             self._unavailable(ticket)
+
+    def _is_own_delivery(self, request: Request, to: str) -> bool:
+        """Whether a delivery comes back as a request: its recipient was a room, by way of a member's address.
+
+        Rooms that are members of each other would fill the network; Max-Forwards alone ends that too late.
+        """
+        tag = request.from_.tag or ""
+        return len(tag) == OWN_TAG_LENGTH and tag.encode().startswith(self._identities.recipient(to))
 
     def _options(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §11: the answer a balancer's probe looks at, whatever the request is addressed to."""

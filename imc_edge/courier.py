@@ -19,6 +19,7 @@ from imc_edge.hold_off import HoldOff, retry_after
 from imc_edge.next_hop import NextHops
 from imc_edge.outbound import MAX_DATAGRAM, UnsendableError, first_request, later_request, request_head
 from imc_edge.outcome import EXPIRED, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT, UNSENDABLE
+from imc_edge.outgoing import Outgoing
 from imc_edge.recipient import Recipient
 from imc_edge.redirection import contacts
 from imc_edge.targets import Targets
@@ -65,7 +66,7 @@ class Courier:
         outgoing = recipient.outgoing
         if outgoing is None:
             return
-        if outgoing.expires_at is not None and self._wall() * 1000 >= outgoing.expires_at:
+        if self._has_expired(outgoing):
             self._lose(recipient, EXPIRED)
             return
         recipient.started = self._wheel.tick
@@ -136,6 +137,10 @@ class Courier:
         if detour.hop is not None:
             self._hold_off.hold(detour.hop, PAUSE)
         self._next_target(recipient, detour, TRANSPORT, again=True)
+
+    def _has_expired(self, outgoing: Outgoing) -> bool:
+        """RFC 3428 §7: nothing is sent after its time."""
+        return outgoing.expires_at is not None and self._wall() * 1000 >= outgoing.expires_at
 
     def _detour(self, recipient: Recipient) -> Detour:
         return Detour(f"sip:{recipient.address}", self._clock() + PATIENCE)
@@ -208,6 +213,9 @@ class Courier:
     def _send_to(self, recipient: Recipient, detour: Detour, hop: Hop) -> None:
         outgoing = recipient.outgoing
         if outgoing is None:
+            return
+        if self._has_expired(outgoing):
+            self._lose(recipient, EXPIRED)
             return
         if detour.attempt > MAX_ATTEMPTS:
             self._lose(recipient, TRANSPORT)

@@ -56,6 +56,10 @@ class Part(NamedTuple):
     tail: bytes
 
 
+OWN_TAG_LENGTH: Final = 32
+"""Characters of a delivery's From tag: the recipient's share and the event's."""
+
+
 class Identities:
     """The keyed hashes that identify events and recipients, 64 bits each, as hexadecimal digits."""
 

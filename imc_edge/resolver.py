@@ -112,6 +112,7 @@ class _Search:
         self._clock = clock
         self._dns = resolver
         self.ttl = MAX_TTL
+        self.had_srv = False
 
     async def groups(self, to: Destination) -> list[list[Weighted]]:
         """NAPTR, SRV, A and AAAA, each only where the URI leaves it open."""
@@ -128,6 +129,8 @@ class _Search:
             groups = await self._srv(name, transport, to.host)
             if groups:
                 return groups
+        if self.had_srv:
+            return []  # §4.2: the host's own addresses count only where there are no SRV records
         return await self._hosts(to.host, to.usual_transport, to.usual_port)
 
     async def _naptr(self, to: Destination) -> list[tuple[str, str]]:
@@ -145,6 +148,7 @@ class _Search:
         """SRV records by priority, with the addresses of their targets (§4.2, RFC 2782)."""
         by_priority: dict[int, list[Weighted]] = {}
         for record in await self._ask(name, "SRV"):
+            self.had_srv = True
             if record.target == dns.name.root:
                 continue  # RFC 2782: "the service is decidedly not available at this domain"
             hops = await self._addresses(record.target.to_text(), transport, record.port, server_name)
@@ -173,7 +177,7 @@ class _Search:
             raise ResolveError(f"{name} {kind}: {error}") from error
         if answer.rrset is None:
             return ()
-        self.ttl = min(self.ttl, answer.rrset.ttl)
+        self.ttl = min(self.ttl, int(answer.chaining_result.minimum_ttl))  # of aliases on the way, too
         return list(answer.rrset)[:MAX_RECORDS]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from imc_common.sip import Response
 from imc_common.store import NotDurable, ReplyError, StoreUnreachable
+from imc_edge.outbound import Identities
 from tests.imc_edge.doubles import FakeFlow, data_of, edge, message
 
 
@@ -279,6 +280,17 @@ async def test_an_automatic_message_is_accepted_and_goes_no_further(value: str, 
     """Rule 13, RFC 3834 §2: no fan-out, no notice, so no loop."""
     async with edge() as at:
         assert (await at.ask_one(message(Auto_Submitted=value))).status == 202
+        assert bool(at.store.entries) is taken
+
+
+@pytest.mark.parametrize(("recipient", "taken"), [("chat-000@example.org", False), ("b@example.org", True)])
+async def test_a_delivery_that_comes_back_to_a_room_goes_no_further(recipient: str, taken: bool) -> None:
+    """Rule 13: rooms that are members of each other would speak for ever; the From tag tells whose it was."""
+    async with edge() as at:
+        identities = Identities(at.store.secret)
+        tag = (identities.recipient(recipient) + identities.part(3, "1-1", 0)).decode()
+        answer = await at.ask_one(message(From=f"<sip:room-a@example.org>;tag={tag}"))
+        assert answer.status == 202
         assert bool(at.store.entries) is taken
 
 

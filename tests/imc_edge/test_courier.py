@@ -340,3 +340,15 @@ async def test_credentials_that_make_a_request_too_long_for_a_datagram_move_it_t
         await sending.reply(sending.wires.sent[0], 401, challenge)
         assert sending.wires.sent[1].hop.transport == "tcp"
         assert len(sending.wires.sent[1].data) > 1300
+
+
+async def test_rfc_3428_7_nothing_is_sent_again_after_its_time() -> None:
+    """Rule 6: a pause that a 503 asks for ends after the message has expired."""
+    async with Sending() as sending:
+        expires = int(sending.clock.wall() * 1000) + 2_000
+        await sending.event(to=(BOB,), data=RequestData("text/plain", b"soon", 69, "", expires))
+        await sending.reply(sending.wires.sent[0], 503, "Retry-After: 5")
+        sending.clock.wall_now += 6
+        await sending.pass_time(6)
+        assert len(sending.wires.sent) == 1
+        assert sending.redis.of("settle")[-1][4:] == (BOB, "expired", "0")

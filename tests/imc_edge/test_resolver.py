@@ -35,6 +35,7 @@ _sip._udp.srvonly   SRV 1 1 5360 a
 _sip._tcp.tcponly   SRV 1 1 5460 b
 _sips._tcp.tcponly  SRV 1 1 5461 b
 _sip._udp.nothere   SRV 0 0 0 .
+nothere  A 192.0.2.66
 _sip._udp.dangling  SRV 1 1 5060 missing
 mixed        NAPTR 1 1 "u" "E2U+sip" "!^.*$!sip:x@y!" .
 mixed        NAPTR 2 1 "s" "SIP+D2U" "" _sip._udp.srvonly
