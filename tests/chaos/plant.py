@@ -240,6 +240,22 @@ def backlog(redis: Single) -> int:
     return total
 
 
+def unrest(redis: Single) -> list[str]:
+    """What is not as it should be at rest: entries pending or behind, more than the one consumer."""
+    found = []
+    for port in redis.primaries():
+        for key in redis_cli(port, "--scan", "--pattern", "imc:{*").split():
+            if key.endswith((":in", ":out")):
+                words = redis_cli(port, "XINFO", "GROUPS", key).splitlines()
+                about = dict(zip(words[::2], words[1::2], strict=False))
+                wrong = {
+                    name: about.get(name) for name in ("pending", "lag") if about.get(name) not in {"0", ""}
+                }
+                if wrong or about.get("consumers") not in {"0", "1"}:
+                    found.append(f"{key} at rest: {about}")
+    return found
+
+
 class Plant:
     """A Redis of some kind with edges and workers on it."""
 

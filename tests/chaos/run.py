@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.chaos.faults import Lanes, Saboteur
 from tests.chaos.history import Verdict
-from tests.chaos.plant import Plant, Single, backlog, free_port
+from tests.chaos.plant import Plant, Single, backlog, free_port, unrest
 from tests.chaos.users import Population
 
 QUIET_SECONDS = 90.0
@@ -82,6 +82,7 @@ class Run:
                 await asyncio.sleep(seconds)
                 self._stop.set()
             left_over = await self._come_to_rest()
+            users.problems += await asyncio.to_thread(unrest, self._redis)
         finally:
             users.close()
             await asyncio.to_thread(self.plant.stop)
