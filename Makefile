@@ -12,7 +12,7 @@ SECONDS ?= 60
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos fuzz format lock clean
+.PHONY: help run test chaos chaos-test fuzz format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,11 +24,14 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report= --durations=25 --durations-min=5 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos" $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
 chaos: $(VENV)/test.stamp ## random faults under load, then the verdict (REDIS=single|sentinel|cluster SECONDS=60 SEED=7)
 	$(BIN)/python -m tests.chaos --redis $(REDIS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-test: $(VENV)/test.stamp ## the tests that kill Redis, edges and workers: minutes long, not part of `make test`
+	$(BIN)/python -m pytest -m chaos $(ARGS)
 
 fuzz: $(VENV)/test.stamp ## bends SIP messages until the codec or a live edge breaks (ARGS="--seconds 600")
 	$(BIN)/python -m tests.fuzz_codec $(ARGS)

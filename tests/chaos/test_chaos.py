@@ -9,7 +9,7 @@ from tests.chaos.plant import redis_kinds
 from tests.chaos.run import Scale, play
 from tests.servers import program
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(400)]
 
 SECONDS = 18.0
 SEED = 4

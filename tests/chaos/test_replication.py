@@ -16,7 +16,7 @@ from tests.chaos.replicated import Replicated, replicated
 from tests.chaos.users import Population
 from tests.servers import program
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 LINE_SECONDS = 0.05
 TALKERS = 24

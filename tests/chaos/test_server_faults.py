@@ -17,7 +17,7 @@ from tests.chaos.plant import Plant, Single, answers, backlog, free_port, redis_
 from tests.chaos.users import Population
 from tests.servers import Server, program, running
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 ROOMS = {"room0": "anchor0", "room1": "anchor1"}
 TALKERS = 8
