@@ -227,7 +227,8 @@ def test_the_page_has_every_key_and_no_other() -> None:
     """As `imc_common/keys.py` makes them, with S for the shard and capitals for what varies."""
     makers = [made for _, made in inspect.getmembers(keys, inspect.isfunction)]
     makers += [getattr(keys.Keys(), name) for name in ("rooms", "room", "members")]
-    made = {keys.WORKERS, keys.EDGES, keys.CONFIG, keys.lease(0, "worker"), keys.lease(0, "edge")}
+    made = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("imc:")}
+    made |= {keys.lease(0, "worker"), keys.lease(0, "edge")}
     for make in makers:
         shard, *names = inspect.signature(make).parameters
         if shard == "shard" and names != ["role"]:
