@@ -56,6 +56,10 @@ class Responses(Protocol):
         ...
 
 
+SEEN = b"1"
+"""What the key of a request that was taken holds (`accept.lua`)."""
+
+
 class Ticket(NamedTuple):
     """What is needed to answer a request once Redis has spoken."""
 
@@ -194,15 +198,15 @@ class Acceptor:
             self._ignored["loop" if looped else "automatic"] += 1
             self._answer(ticket, 202)
             return
-        if self._health.draining:
-            self._unavailable(ticket)
-            return
         shard = keys.shard_of(entry.room, self._hash_size)
-        command = self._store.script(
-            "accept",
-            (keys.seen(shard, fingerprint.seen), keys.requests(shard)),
-            (SEEN_TTL_MS, self._max_backlog, *entry.to_fields()),
-        )
+        seen = keys.seen(shard, fingerprint.seen)
+        if self._health.draining:
+            # Nothing new is taken, but what was taken before keeps its answer.
+            command: Command = ("GET", seen)
+        else:
+            command = self._store.script(
+                "accept", (seen, keys.requests(shard)), (SEEN_TTL_MS, self._max_backlog, *entry.to_fields())
+            )
         if not self.commit.submit(command, ticket):
             self._unavailable(ticket)
 
@@ -243,7 +247,7 @@ class Acceptor:
 
     def _settled(self, ticket: Ticket, reply: Any) -> None:
         """Redis has spoken; only now the request may be answered."""
-        if reply in {b"accepted", b"duplicate"}:
+        if reply in {b"accepted", b"duplicate", SEEN}:
             self._answer(ticket, 202)
             self._seconds.observe(self._clock() - ticket.since)
         elif isinstance(reply, int):

@@ -46,6 +46,8 @@ class FakeStore:
             return 0
         if command[0] == "EXISTS":
             return int(command[1] in self._seen)
+        if command[0] == "GET":
+            return b"1" if command[1] in self._seen else None
         key = command[3]
         new = key not in self._seen
         self._seen.add(key)

@@ -15,7 +15,7 @@ def header(answer: Response, name: str) -> str | None:
 
 
 async def test_a_message_is_answered_202_only_after_redis_has_it() -> None:
-    """RFC 3428 §7: 202 says that we are responsible now."""
+    """Until then there is silence; rule 4, RFC 4320: no 100 at any time, and no 408."""
     async with edge() as at:
         at.store.gate.clear()
         flow = FakeFlow()
@@ -175,6 +175,8 @@ async def test_a_retransmission_gets_the_same_answer_and_does_no_second_work(bra
         assert header(first, "To") == header(second, "To")
         keys = {command[3] for batch in one.store.batches for command in batch}
         assert len(keys) == 1
+        lifetimes = {command[5] for batch in one.store.batches for command in batch}
+        assert lifetimes == {64_000}, "64*T1 from the last transmission, which itself may come 64*T1 late"
 
 
 async def test_two_edges_answer_with_the_same_to_tag() -> None:
@@ -265,10 +267,12 @@ async def test_what_arrives_while_a_pipeline_is_in_the_air_goes_into_the_next() 
 
 
 async def test_a_draining_edge_sends_requests_elsewhere() -> None:
-    """A balancer's next choice gets them."""
+    """A balancer's next choice gets them; rule 5: what it took before keeps its answer."""
     async with edge() as at:
+        assert (await at.ask_one(message())).status == 202
         at.health.drain()
-        answer = await at.ask_one(message())
+        assert (await at.ask_one(message())).status == 202
+        answer = await at.ask_one(message(Call_ID="another"))
         assert answer.status == 503
         assert header(answer, "Retry-After")
 
