@@ -1,4 +1,4 @@
-"""What becomes of a request (issue rules 2 to 7 and 13; RFC 3261 §8.2, RFC 3428 §8)."""
+"""What becomes of a request (rules 2 to 7 and 13; RFC 3261 §8.2, RFC 3428 §8)."""
 
 from __future__ import annotations
 

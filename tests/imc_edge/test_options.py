@@ -1,4 +1,4 @@
-"""OPTIONS (RFC 3261 §11, issue rule 3)."""
+"""OPTIONS (RFC 3261 §11, rule 3)."""
 
 from __future__ import annotations
 
