@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -69,6 +70,16 @@ class Ticket(NamedTuple):
     """The request itself is kept only for somebody who follows it."""
 
 
+@dataclass(slots=True)
+class Search:
+    """A CANCEL that waits for every shard's word on the request it is about."""
+
+    ticket: Ticket
+    left: int
+    found: bool = False
+    failed: bool = False
+
+
 class Acceptor:
     """Answers every request; implements :class:`imc_edge.flow.Receiver`."""
 
@@ -96,7 +107,7 @@ class Acceptor:
         self.reload(settings)
         self._fingerprints = Fingerprints(store.secret)
         self._identities = Identities(store.secret)
-        self.commit: GroupCommit[Ticket] = GroupCommit(store, MAX_WAITING, self._settled)
+        self.commit: GroupCommit[Ticket | Search] = GroupCommit(store, MAX_WAITING, self._settled)
         """Its ``run()`` has to be kept running."""
         self._answers = metrics.counters("imc_answers", "Requests answered, by status.", "status")
         self._ignored = metrics.counters(
@@ -230,30 +241,41 @@ class Acceptor:
     def _cancel(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §9.2: 200 if we know the request it is about, else 481; it changes nothing either way.
 
-        The request is looked for where a message to this To is kept: in the shard of its room.
+        It is looked for in every shard: a command may have named another room than To.
         """
-        uri = request.to.uri
         fingerprint = self._fingerprints.of(request, "MESSAGE")
-        ticket = self._ticket(request, flow, fingerprint.tag)
-        shard = keys.shard_of(uri.address(), self._hash_size)
-        command: Command = ("EXISTS", keys.seen(shard, fingerprint.seen))
-        if not self.commit.submit(command, ticket):
-            self._unavailable(ticket)
+        search = Search(self._ticket(request, flow, fingerprint.tag), 1 << self._hash_size)
+        for shard in range(1 << self._hash_size):
+            command: Command = ("EXISTS", keys.seen(shard, fingerprint.seen))
+            if not self.commit.submit(command, search):
+                self._unavailable(search.ticket)
+                return
 
     # --- answers
 
     def _ticket(self, request: Request, flow: Flow, tag: str) -> Ticket:
         return Ticket(Answer(request, flow, tag), self._clock(), request if self._steps.on else None)
 
-    def _settled(self, ticket: Ticket, reply: Any) -> None:
+    def _settled(self, ticket: Ticket | Search, reply: Any) -> None:
         """Redis has spoken; only now the request may be answered."""
-        if reply in {b"accepted", b"duplicate", SEEN}:
+        if isinstance(ticket, Search):
+            self._searched(ticket, reply)
+        elif reply in {b"accepted", b"duplicate", SEEN}:
             self._answer(ticket, 202)
             self._seconds.observe(self._clock() - ticket.since)
-        elif isinstance(reply, int):
-            self._answer(ticket, 200 if reply else 481)
         else:
             self._unavailable(ticket)
+
+    def _searched(self, search: Search, reply: Any) -> None:
+        """One shard has said whether it knows the request that a CANCEL is about; the last one answers."""
+        search.left -= 1
+        search.found = search.found or reply == 1
+        search.failed = search.failed or not isinstance(reply, int)
+        if search.left == 0:
+            if search.failed and not search.found:
+                self._unavailable(search.ticket)
+            else:
+                self._answer(search.ticket, 200 if search.found else 481)
 
     def _unavailable(self, ticket: Ticket) -> None:
         """503, with a time to come back (RFC 3261 §21.5.4) that is the same for a retransmission."""

@@ -245,18 +245,23 @@ def test_help_lists_every_command_with_its_arguments() -> None:
     ]
 
 
-@given(st.integers(0, 300), st.integers(1, 60), st.integers(0, 10))
-def test_long_lists_are_cut_to_fit(count: int, length: int, extra: int) -> None:
-    """No body passes what 1,300 bytes leave for it, no member is lost or doubled, and parts are numbered."""
+@pytest.mark.parametrize(
+    ("name", "kind", "title"), [("members", "member", f"Members of {ROOM}"), ("rooms", "public", "Rooms")]
+)
+@given(count=st.integers(1, 300), length=st.integers(1, 60), extra=st.integers(0, 10))
+def test_long_lists_are_cut_to_fit(
+    name: str, kind: str, *, title: str, count: int, length: int, extra: int
+) -> None:
+    """No body passes what 1,300 bytes leave for it, no line is lost or doubled, and parts are numbered."""
     members = [f"{'x' * length}{number:03d}@h" for number in range(count)]
     settings = Settings(extra_hdrs=tuple(f"X-{number}: y" for number in range(extra)))
-    found = render(event("members", list=" ".join(f"member:{member}" for member in members)), settings)
+    found = render(event(name, list=" ".join(f"{kind}:{member}" for member in members)), settings)
     shown = []
     for number, text in enumerate(found, 1):
         assert len(text.body) <= MAX_MESSAGE - HEADERS - extra * 6
-        title, *lines = text.body.decode().split("\n")
+        head, *lines = text.body.decode().split("\n")
         part = f", part {number} of {len(found)}" if len(found) > 1 else ""
-        assert title == f"*** Members of {ROOM}{part}:"
+        assert head == f"*** {title}{part}:"
         shown += lines
     assert shown == members
 

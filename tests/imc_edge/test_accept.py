@@ -334,6 +334,13 @@ async def test_cancel_of_a_known_request_is_200_and_of_an_unknown_one_481() -> N
         assert header(answer, "To") == header(accepted, "To")
 
 
+async def test_cancel_finds_a_command_that_named_another_room() -> None:
+    """RFC 3261 §9.2: its shard is not that of To, so all are asked."""
+    async with edge() as at:
+        await at.ask_one(message(b"#join sip:attic@example.org"))
+        assert (await at.ask_one(message(b"", method="CANCEL"))).status == 200
+
+
 async def test_a_bug_is_one_500_and_no_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 25: whatever comes in, the process goes on."""
     async with edge() as at:

@@ -24,6 +24,7 @@ class Received:
     content_type: str
     body: bytes
     request: sipmessage.Request
+    size: int  # bytes of the whole datagram
 
     @property
     def text(self) -> str:
@@ -170,9 +171,9 @@ class SipUser(asyncio.DatagramProtocol):
         key = (message.call_id, str(message.cseq))
         if key not in self._done:
             self._done.add(key)
-            self._take(message)
+            self._take(message, len(data))
 
-    def _take(self, message: sipmessage.Request) -> None:
+    def _take(self, message: sipmessage.Request, size: int) -> None:
         sender = message.from_address
         place = f"{sender.uri.host}:{sender.uri.port}" if sender.uri.port else sender.uri.host
         received = Received(
@@ -181,6 +182,7 @@ class SipUser(asyncio.DatagramProtocol):
             content_type=str(message.content_type),
             body=message.body,
             request=message,
+            size=size,
         )
         self.seen.append(received)
         self.inbox.put_nowait(received)
