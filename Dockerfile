@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 RUN python3 -m venv /opt/imc
 COPY requirements/run.txt requirements/
-RUN /opt/imc/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+RUN /opt/imc/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/run.txt
 COPY pyproject.toml README.md ./
 COPY lua lua
 COPY imc_common imc_common
