@@ -15,6 +15,8 @@ CONSUMER = "owner"
 
 WORKERS = "imc:workers"
 EDGES = "imc:edges"
+EDGE_ADDRESSES = "imc:edge_addresses"
+"""Sorted set of where edges listen, ``HOST|PORT`` by heartbeat: no delivery goes there."""
 CONFIG = "imc:config"
 
 WATCHED = "imc:watched"

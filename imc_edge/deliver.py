@@ -33,6 +33,7 @@ from imc_edge.notice_limit import NoticeLimit
 from imc_edge.outbound import Identities, Part, UnsendableError, make_part, request_to
 from imc_edge.outcome import UNSENDABLE
 from imc_edge.outgoing import Outgoing
+from imc_edge.own_addresses import OwnAddresses
 from imc_edge.recipient import Load, Recipient
 from imc_edge.recipients import Recipients
 from imc_edge.resolver import Resolver
@@ -62,6 +63,7 @@ class Deliver:
         ownership: Ownership,
         transports: Transports,
         resolver: Resolver,
+        own: OwnAddresses,
         settings: Settings,
         clock: Callable[[], float],
         metrics: Metrics,
@@ -85,7 +87,7 @@ class Deliver:
             settings.destination_networks_denied,
             settings.destination_domains,
         )
-        self._next_hops = NextHops(resolver, settings.outbound_proxy, destinations, clock)
+        self._next_hops = NextHops(resolver, settings.outbound_proxy, destinations, own, clock)
         self._recipients = Recipients(self._make_recipient, KEPT_RECIPIENTS)
         self._settlement = Settlement(
             store, self._counts, wall, settings.undelivered_max, settings.max_attempts, steps=steps

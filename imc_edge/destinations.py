@@ -27,7 +27,7 @@ class Destinations:
         self.allows_address = lru_cache(maxsize=4096)(self._allows_address)
         """Whether a request may go to this IP address."""
 
-    def allows_domain(self, host: str) -> bool:
+    def allows_host(self, host: str) -> bool:
         """Whether a request may be for this host: one of the domains, or below one; any if there are none."""
         if not self._domains:
             return True
@@ -35,7 +35,7 @@ class Destinations:
         return any(".".join(labels[start:]) in self._domains for start in range(len(labels)))
 
     def _allows_address(self, text: str) -> bool:
-        address = _reached(ip_address(text))
+        address = reached(ip_address(text))
         if any(address in network for network in self._denied):
             return False
         return is_public(address) or any(address in network for network in self._allowed)
@@ -51,7 +51,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def _reached(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+def reached(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """The IPv4 address that packets to an IPv6 address end up at, where it has one in it."""
     if isinstance(address, IPv4Address):
         return address

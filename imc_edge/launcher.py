@@ -33,6 +33,7 @@ from imc_edge.accept import Acceptor
 from imc_edge.deliver import Deliver
 from imc_edge.health import Health
 from imc_edge.hep_tap import HepTap, TappedReceiver, TappedTransports
+from imc_edge.own_addresses import OwnAddresses
 from imc_edge.resolver import Resolver
 from imc_edge.transports.connection import Times
 from imc_edge.transports.network import Network
@@ -109,6 +110,8 @@ class Edge:
         steps = Steps(store, f"edge {process}", verbose=settings.log_level == "debug", wall=time.time)
         ownership = Ownership(store, "edge", process, shards, settings.lease_ttl, clock)
         consumer = Consumer(store, ownership, keys.events, EVENTS_PER_READ, READ_BLOCK_MS)
+        listening = [(endpoint.host, endpoint.port) for endpoint in self._network.addresses]
+        own = OwnAddresses(store, listening, settings.advertise)
         tap = self._tap
         deliver = Deliver(
             store=store,
@@ -116,6 +119,7 @@ class Edge:
             ownership=ownership,
             transports=TappedTransports(self._network, tap) if tap else self._network,
             resolver=Resolver(clock),
+            own=own,
             settings=settings,
             clock=clock,
             metrics=self._metrics,
@@ -134,7 +138,7 @@ class Edge:
         log.info("edge listens", endpoints=[str(endpoint) for endpoint in self._network.addresses])
         _calm_collector()
         async with asyncio.TaskGroup() as tasks:
-            parts = (acceptor.commit, health, ownership, deliver, recoverer, gauges, steps)
+            parts = (acceptor.commit, health, ownership, own, deliver, recoverer, gauges, steps)
             running = [tasks.create_task(part.run()) for part in parts]
             await self._stop.wait()
             await self._drain(health, acceptor, deliver)
@@ -142,6 +146,7 @@ class Edge:
                 task.cancel()
         with suppress(StoreUnreachable):  # then the leases run out by themselves
             await ownership.release_all()
+            await own.forget()
         log.info("edge ends")
 
     async def _drain(self, health: Health, acceptor: Acceptor, deliver: Deliver) -> None:

@@ -8,8 +8,10 @@ from typing import Final
 
 from imc_common.sip.uri import Uri
 from imc_edge.destinations import Destinations
-from imc_edge.resolver import Destination, ResolveError, Resolver
-from imc_edge.targets import Targets, Weighted
+from imc_edge.flow import Hop
+from imc_edge.own_addresses import OwnAddresses
+from imc_edge.resolver import Destination, RefusedError, ResolveError, Resolver
+from imc_edge.targets import NOWHERE, Targets, Weighted
 
 MAX_CACHED: Final = 10_000
 """Destinations kept; past it the oldest go."""
@@ -27,10 +29,15 @@ class NextHops:
         resolver: Resolver,
         outbound_proxy: str,
         destinations: Destinations,
+        own: OwnAddresses,
         clock: Callable[[], float],
     ) -> None:
+        """Nothing but what comes of ``outbound_proxy`` leads elsewhere than ``destinations`` allow, or to an
+        edge of ours.
+        """
         self._resolver = resolver
         self._destinations = destinations
+        self._own = own
         self._clock = clock
         self._proxy = Destination.of(Uri.parse(outbound_proxy)) if outbound_proxy else None
         self._proxy_targets = _literal(self._proxy) if self._proxy else None
@@ -39,13 +46,17 @@ class NextHops:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def known(self, uri: str) -> Targets | None:
-        """The targets of this Request-URI, if nobody has to be asked for them now."""
+        """The targets of this Request-URI, if nobody has to be asked now; `find` gives the others."""
         if self._proxy_targets is not None:
             return self._proxy_targets
         try:
             destination = self._destination(uri)
+        except RefusedError:
+            return NOWHERE
         except (ValueError, ResolveError):
             return None
+        if destination is not self._proxy and not self._destinations.allows_host(destination.host):
+            return NOWHERE
         cached = self._cache.get(destination)
         if cached is not None and self._clock() < cached[0]:
             return cached[1]
@@ -85,11 +96,10 @@ class NextHops:
 
     def _allowed(self, destination: Destination, targets: Targets) -> Targets:
         """The targets that deliveries may go to; all of them, if they are the proxy's."""
-        if destination is self._proxy:
-            return targets
-        if not self._destinations.allows_domain(destination.host):
-            return Targets(())
-        return targets.only(self._destinations.allows_address)
+        return targets if destination is self._proxy else targets.only(self._allows)
+
+    def _allows(self, hop: Hop) -> bool:
+        return self._destinations.allows_address(hop.host) and hop not in self._own
 
     async def _ask(self, destination: Destination) -> None:
         targets: Targets | None = None

@@ -30,6 +30,10 @@ class ResolveError(ImcError):
     """A destination that leads nowhere; says why."""
 
 
+class RefusedError(ResolveError):
+    """A URI that no request goes to, wherever it may lead."""
+
+
 class Destination(NamedTuple):
     """What of a URI decides where a request goes; `transport` empty if the URI leaves it open."""
 
@@ -46,7 +50,7 @@ class Destination(NamedTuple):
         """
         params = dict(uri.params)
         if not uri.is_sip or "maddr" in params:
-            raise ResolveError(f"no request goes to {uri}")
+            raise RefusedError(f"no request goes to {uri}")
         transport = (params.get("transport") or "").lower()
         secure = uri.scheme == "sips"
         if transport not in {"", *_PORTS} or (secure and transport == "udp"):

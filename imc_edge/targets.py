@@ -35,10 +35,10 @@ class Targets:
         hops = [hop for group in groups for weighted in group for hop in weighted.hops]
         return cls(tuple(map(tuple, groups)), until, hops[0] if len(hops) == 1 else None)
 
-    def only(self, allows: Callable[[str], bool]) -> Targets:
-        """Those whose address is allowed."""
+    def only(self, allows: Callable[[Hop], bool]) -> Targets:
+        """Those that are allowed."""
         groups = [
-            [Weighted(each.weight, tuple([hop for hop in each.hops if allows(hop.host)])) for each in group]
+            [Weighted(each.weight, tuple([hop for hop in each.hops if allows(hop)])) for each in group]
             for group in self.groups
         ]
         left = [[each for each in group if each.hops] for group in groups]
@@ -58,3 +58,7 @@ class Targets:
                 order += weighted.hops
                 del left[index]
         return order
+
+
+NOWHERE = Targets(())
+"""Of what nothing may be sent to."""

@@ -1,8 +1,8 @@
--- A process says that it lives and learns who else does. Times are the server's own. A score that lies ahead
+-- A process says that it lives, or where it listens, and learns who else does. Times are the server's own. A score that lies ahead
 -- comes from before the server's clock was put back: its process beats again or is gone.
 --
 -- KEYS:
---   processes  imc:workers or imc:edges  sorted set
+--   processes  imc:workers, imc:edges or imc:edge_addresses  sorted set
 --
 -- ARGV:
 --   process_id  who beats

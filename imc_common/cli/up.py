@@ -22,9 +22,11 @@ from imc_common.embedded import embedded_valkey
 from imc_common.errors import ImcError
 from imc_common.settings import Endpoint, Loaded, masked
 from imc_common.settings.load import DEFAULT
+from imc_common.settings.values import is_loopback
 
 START_SECONDS = 60.0
 BEYOND_DRAIN = 5.0  # seconds a process may take to end after its drain_timeout
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 PORT_STEP = 10  # between the listening ports of one edge and the next
 
 Count = Annotated[int, typer.Option(min=1)]
@@ -68,8 +70,10 @@ class Place:
         self._drain = loaded.settings.drain_timeout + BEYOND_DRAIN
         self._listen = [_moved(loaded.settings.listen, number) for number in range(edges)]
 
+        destinations = _destinations(loaded)
+
         def child(name: str, module: str, **values: object) -> Child:
-            env = environment(loaded, os.environ, db_url=url, log_level=log_level, **values)
+            env = environment(loaded, os.environ, db_url=url, log_level=log_level, **(values | destinations))
             return Child(name, argv(module, loaded), env)
 
         children = [child(f"edge {n}", "imc_edge", listen=listen) for n, listen in enumerate(self._listen, 1)]
@@ -151,6 +155,13 @@ async def _until_200(edge: tuple[str, int]) -> None:
         raise ChildError(f"{edge[0]}:{edge[1]} does not serve within {START_SECONDS:g} s: {seen}") from None
     finally:
         await probe.close()
+
+
+def _destinations(loaded: Loaded) -> dict[str, object]:
+    """Where users of a first try on one machine are, which no service with an address of its own goes to."""
+    here = all(is_loopback(endpoint.host) for endpoint in loaded.settings.listen)
+    unset = loaded.sources["destination_networks"] == DEFAULT
+    return {"destination_networks": LOOPBACK} if here and unset else {}
 
 
 def _moved(listen: tuple[Endpoint, ...], number: int) -> tuple[Endpoint, ...]:

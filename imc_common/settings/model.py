@@ -168,10 +168,9 @@ class Settings(BaseModel):
         json_schema_extra=_allowed("a list of USER:PASSWORD@REALM"),
     )
     destination_networks: values.Networks = Field(
-        ("127.0.0.0/8", "::1/128"),
-        validate_default=True,
+        (),
         description="Networks, besides the public internet, that deliveries may go to if there is no"
-        " outbound_proxy. The default is for a first try on one machine.",
+        " outbound_proxy. `imc up` on loopback addresses lists those itself.",
         json_schema_extra=_allowed("a list of IP networks, as 10.0.0.0/8"),
     )
     destination_networks_denied: values.Networks = Field(

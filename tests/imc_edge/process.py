@@ -25,7 +25,8 @@ class EdgeProcess:
     """``python -m imc_edge`` with settings of its own; its lines of log are kept in a file."""
 
     def __init__(self, log: Path, url: str, settings: Mapping[str, object]) -> None:
-        given = {"db_url": url, "listen": "udp:127.0.0.1:0", "log_format": "json", "lease_ttl": 1, **settings}
+        given = {"db_url": url, "listen": "udp:127.0.0.1:0", "log_format": "json", "lease_ttl": 1}
+        given |= {"destination_networks": "127.0.0.0/8,::1/128", **settings}
         environment = {f"IMC_{name.upper()}": str(value) for name, value in given.items()}
         self._log = log
         with log.open("ab") as file:

@@ -17,10 +17,20 @@ from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
 from imc_edge.deliver import Deliver
 from imc_edge.flow import Hop
+from imc_edge.own_addresses import OwnAddresses
 from imc_edge.resolver import Resolver
 
 ROOM = "chat-000@example.org"
 SECRET = b"not so secret"
+
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+"""Where the users of these tests are: nothing is sent there unless it is listed."""
+
+
+def on_loopback(**values: Any) -> Settings:
+    """Settings with which users on loopback can be reached."""
+    return Settings(**{"destination_networks": LOOPBACK, **values})
 
 
 class Clock:
@@ -202,8 +212,9 @@ def entry(name: str = "message", to: Sequence[str] = (), **fields: Any) -> list[
 class Sending:
     """A running sending side, and all that it touches."""
 
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = field(default_factory=on_loopback)
     resolver: Resolver | None = None
+    own: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -218,6 +229,7 @@ class Sending:
             ownership=self.owner,
             transports=self.wires,
             resolver=self.resolver or Resolver(self.clock),
+            own=OwnAddresses(self.redis, self.own),
             settings=self.settings,
             clock=self.clock,
             metrics=self.metrics,

@@ -7,10 +7,9 @@ import asyncio
 import pytest
 
 from imc_common.request import RequestData
-from imc_common.settings import Settings
 from imc_common.store import ReplyError
 from imc_edge.notice_limit import BURST
-from tests.imc_edge.sending import ROOM, Batch, Sending, Sent, entry
+from tests.imc_edge.sending import ROOM, Batch, Sending, Sent, entry, on_loopback
 
 BOB = "bob@127.0.0.1:5071"
 CAROL = "carol@127.0.0.1:5072"
@@ -135,7 +134,7 @@ async def test_the_worker_hears_of_what_it_must_act_on(event: str, status: int, 
 
 async def test_silence_fails_all_that_waits_and_holds_the_recipient_off() -> None:
     """Case 24: after Timer F the queue fails at once; what comes while held off fails without being sent."""
-    settings = Settings(unreachable_ttl=30)
+    settings = on_loopback(unreachable_ttl=30)
     async with Sending(settings) as sending:
         for _ in range(3):
             await sending.event("invited", (BOB,))
@@ -166,7 +165,7 @@ async def test_who_says_something_is_not_held_off_any_longer() -> None:
 
 async def test_a_slow_recipients_queue_is_bounded() -> None:
     """What is past the bound ends as a counted, recorded failure; the rest is delivered in order."""
-    async with Sending(Settings(recipient_queue=3)) as sending:
+    async with Sending(on_loopback(recipient_queue=3)) as sending:
         await sending.event(to=(BOB,), data=text("0"))
         await sending.pass_time(0.7)
         for number in range(1, 6):
@@ -180,7 +179,7 @@ async def test_a_slow_recipients_queue_is_bounded() -> None:
 
 async def test_who_answers_at_once_is_never_refused_anything() -> None:
     """Reading is held back instead: what was accepted is delivered, in order."""
-    async with Sending(Settings(recipient_queue=1, max_in_flight=4)) as sending:
+    async with Sending(on_loopback(recipient_queue=1, max_in_flight=4)) as sending:
         for number in range(12):
             await sending.event(to=(BOB,), data=text(str(number)))
         assert not sending.stream.batches.empty()
@@ -192,7 +191,7 @@ async def test_who_answers_at_once_is_never_refused_anything() -> None:
 
 async def test_a_recipient_that_answers_late_holds_up_nobody_else() -> None:
     """With 100 waiting and 100 ms for an answer, its deliveries count apart."""
-    async with Sending(Settings(max_in_flight=110)) as sending:
+    async with Sending(on_loopback(max_in_flight=110)) as sending:
         await sending.event(to=(BOB,))
         for number in range(100):
             sending.stream.batches.put_nowait(Batch(3, [(f"900-{number}".encode(), entry(to=(BOB,)))]))
@@ -206,7 +205,7 @@ async def test_a_recipient_that_answers_late_holds_up_nobody_else() -> None:
 
 async def test_too_much_in_flight_holds_back_reading_but_silent_recipients_do_not() -> None:
     """Deliveries to those that let T1 pass count apart: a room of them slows nobody down."""
-    async with Sending(Settings(max_in_flight=4)) as sending:
+    async with Sending(on_loopback(max_in_flight=4)) as sending:
         await sending.event(to=[f"dead{n}@127.0.0.1" for n in range(6)])
         await sending.event(to=(CAROL,))
         assert bodies(sending.wires.sent, CAROL) == []
@@ -322,7 +321,7 @@ async def test_a_recipient_that_is_no_address_fails_alone() -> None:
 
 async def test_an_event_that_cannot_be_rendered_is_buried_after_max_attempts() -> None:
     """The shard goes on meanwhile."""
-    async with Sending(Settings(max_attempts=3)) as sending:
+    async with Sending(on_loopback(max_attempts=3)) as sending:
         for attempt in range(3):
             await sending.feed("7-0", entry("no such event", to=(BOB,)), again=attempt > 0)
             await sending.event(to=(f"user{attempt}@127.0.0.1",))
@@ -336,7 +335,7 @@ async def test_an_event_that_cannot_be_rendered_is_buried_after_max_attempts() -
 
 async def test_a_room_that_is_no_address_is_poison() -> None:
     """It could only make a broken message."""
-    async with Sending(Settings(max_attempts=3)) as sending:
+    async with Sending(on_loopback(max_attempts=3)) as sending:
         for attempt in range(3):
             await sending.feed("7-0", entry(to=(BOB,), room="chat\r\nX: 1@example.org"), again=attempt > 0)
         assert len(sending.redis.of("bury")) == 1
@@ -358,7 +357,7 @@ async def test_settling_goes_on_when_redis_is_back() -> None:
 
 async def test_a_refused_settling_is_tried_again_and_a_hopeless_one_buried() -> None:
     """Transient refusals for ever; an event's own fault `max_attempts` times."""
-    async with Sending(Settings(max_attempts=3)) as sending:
+    async with Sending(on_loopback(max_attempts=3)) as sending:
         sending.redis.replies["settle"] = [ReplyError("OOM command not allowed")] * 3 + [
             ReplyError("WRONGTYPE Operation against a key")
         ] * 3

@@ -88,6 +88,7 @@ class Plant:
             "IMC_DB_URL": self.server.url,
             "IMC_LEASE_TTL": str(LEASE),
             "IMC_LISTEN": "udp:127.0.0.1:0",
+            "IMC_DESTINATION_NETWORKS": "127.0.0.0/8",
         }
         with self.log.open("ab") as log:
             command = [sys.executable, *(arguments or ("-m", "imc_edge"))]

@@ -50,7 +50,8 @@ class Service:
     ) -> None:
         self.url = url
         self.redis = redis.Redis.from_url(url)
-        env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in settings.items()}
+        given = {"destination_networks": "127.0.0.0/8"} | settings
+        env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in given.items()}
         self.ports = [free_port(socket.SOCK_DGRAM) for _ in range(edges)]
         self.edges = [
             python(folder, f"edge-{port}", "imc_edge", env | {"IMC_LISTEN": f"udp:127.0.0.1:{port}"})

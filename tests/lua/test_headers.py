@@ -28,7 +28,7 @@ PATTERNS = {
     *(keys.private_rooms("S", who) for who in ("SENDER", "USER", "FROM")),
     *(keys.owned_rooms("S", who) for who in ("SENDER", "USER", "FROM")),
     f"{keys.requests('S')} or {keys.events('S')}",
-    f"{keys.WORKERS} or {keys.EDGES}",
+    f"{keys.WORKERS}, {keys.EDGES} or {keys.EDGE_ADDRESSES}",
 }
 TYPES = {"string", "hash", "set", "sorted set", "stream"}
 

@@ -38,6 +38,7 @@ class Everywhere:
         env = {
             "IMC_DB_URL": self.redis.url,
             "IMC_LISTEN": ",".join(listen),
+            "IMC_DESTINATION_NETWORKS": "127.0.0.0/8,::1/128",
             "IMC_TLS_CERTIFICATE": str(certificate.certificate),
             "IMC_TLS_PRIVATE_KEY": str(certificate.private_key),
             "PYTHONPATH": str(ROOT),
