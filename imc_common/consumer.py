@@ -1,4 +1,9 @@
-"""Reading the streams of the owned shards: what is pending first, then what is new, in each shard's order."""
+"""Reading the streams of the owned shards: what was handed out before first, then what is new.
+
+Handled entries are deleted, so whatever is still there has not been handled. What a predecessor was handed
+and did not finish is therefore the part of the stream up to the group's last-delivered-id; Redis keeps no
+list of pending entries for us (`imc_common.store.read`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -16,8 +21,7 @@ from imc_common.store import Command, Entry, ReplyError, StoreUnreachable
 log = structlog.get_logger()
 
 LOST = frozenset(("NOGROUP", "UNBLOCKED"))  # the latter if it happens while a read waits
-NEW = ">"
-FROM_THE_START = "0"
+NONE = b"0-0"
 UNREACHABLE_SECONDS = 0.25
 GROUP_SECONDS = 1.0  # between two attempts to make missing groups
 
@@ -29,8 +33,8 @@ class Readable(Protocol):
 
     async def run(self, commands: list[Command]) -> list[Any]: ...
 
-    async def read_group(
-        self, streams: Sequence[str], start: Sequence[str], count: int, block_ms: int | None
+    async def read_new(
+        self, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[tuple[str, list[Entry] | None]]: ...
 
 
@@ -54,11 +58,21 @@ class Batch:
     again: bool
 
 
+class Page(NamedTuple):
+    """The part of a stream that was handed out before, as far as it is still to be read: two ids.
+
+    `after` as XRANGE takes it (``-``, ``(ID``), `last` included.
+    """
+
+    after: str
+    last: str
+
+
 class Consumer:
     """Reads one stream of each owned shard.
 
-    A shard that is new to this process, or given to `resync`, is read from its first pending entry on, in
-    pages, before anything new of it. `block_ms` bounds how long a newly owned shard waits for its first read.
+    A shard that is new to this process, or given to `resync`, is read from its first entry on, in pages,
+    before anything new of it. `block_ms` bounds how long a newly owned shard waits for its first read.
     """
 
     def __init__(
@@ -69,7 +83,7 @@ class Consumer:
         self._stream = stream
         self._count = count
         self._block_ms = block_ms
-        self._next: dict[int, str] = {}  # shard -> id to read after, or NEW
+        self._pages: dict[int, Page | None] = {}  # shard -> what to read again; None: only new entries
         self._held_back: dict[int, float] = {}  # shard -> loop time before which it is not read
         self._in_read: frozenset[int] = frozenset()
         self._void: set[int] = set()  # shards of the read in the air whose entries will come again
@@ -79,13 +93,12 @@ class Consumer:
         ownership.on_taken = self._taken
 
     def resync(self, shard: int, delay: float = 0.0) -> None:
-        """Read the shard's pending entries again, in `delay` seconds at the earliest, before new ones.
+        """Read the shard from its first entry on, in `delay` seconds at the earliest, before anything new.
 
         What a read in the air brings of the shard is left out: it comes again.
         """
-        if shard in self._next:
-            self._next[shard] = FROM_THE_START
-            self._void |= self._in_read & {shard}
+        if shard in self._pages:
+            self._taken(shard)
             if delay:
                 self._held_back[shard] = asyncio.get_running_loop().time() + delay
 
@@ -101,7 +114,7 @@ class Consumer:
             if self._reads:
                 log.warning("streams cannot be read", reason=str(error))
             self._reads = False
-            self._start_over()  # an answer may be lost, and what it held is pending now
+            self._pages.clear()  # an answer may be lost that held entries: start again from the first
             await asyncio.sleep(random.uniform(0.5, 1.5) * UNREACHABLE_SECONDS)  # noqa: S311 # jitter
         except ReplyError as error:
             await self._restore(error)
@@ -115,86 +128,92 @@ class Consumer:
 
     async def _read(self, shards: list[int]) -> list[Batch]:
         self._in_read = frozenset(shards)
-        starts = [self._next[shard] for shard in shards]
-        streams = [self._stream(shard) for shard in shards]
-        found = dict(await self._store.read_group(streams, starts, self._count, self._block_ms))
+        paged = {shard: page for shard in shards if (page := self._pages[shard]) is not None}
+        batches = await self._read_pages(paged) if paged else []
+        fresh = [shard for shard in shards if shard in self._pages and self._pages[shard] is None]
+        if fresh or not batches:
+            batches += await self._read_new(fresh, None if batches else self._block_ms)
         owned = self._ownership.owned()
+        for batch in batches:
+            if batch.shard not in owned:
+                self._pages.pop(batch.shard, None)  # should the lease come back, it was handed out already
+        return [batch for batch in batches if batch.shard in self._pages and batch.shard not in self._void]
+
+    async def _read_pages(self, pages: dict[int, Page]) -> list[Batch]:
+        """A page of each of these shards; the last one of a shard is followed by what is new."""
+        replies = await self._store.run(
+            [("XRANGE", self._stream(shard), *page, "COUNT", self._count) for shard, page in pages.items()]
+        )
         batches = []
-        for shard, start, stream in zip(shards, starts, streams, strict=True):
-            if shard in self._void:
+        for (shard, page), entries in zip(pages.items(), replies, strict=True):
+            if shard in self._void or shard not in self._pages:
                 continue
-            if shard not in owned:
-                self._next.pop(shard, None)  # should the lease come back, what was read now is pending
-            elif (entries := found.get(stream, [])) is None:
+            if isinstance(entries, ReplyError):
+                if not entries.transient:
+                    raise entries
                 self._start_over_later(shard)
-            elif entries or start != NEW:
-                batches.append(self._batch(shard, start, entries))
-        await self._drop_deleted(batches)
-        return [batch for batch in batches if batch.entries]
+                continue
+            more = len(entries) >= self._count
+            self._pages[shard] = Page(f"({entries[-1][0].decode()}", page.last) if more else None
+            if entries:
+                batches.append(Batch(shard, [(i, f) for i, f in entries], again=True))
+        return batches
+
+    async def _read_new(self, shards: list[int], block_ms: int | None) -> list[Batch]:
+        streams = [self._stream(shard) for shard in shards]
+        found = dict(await self._store.read_new(streams, self._count, block_ms))
+        batches = []
+        for shard, stream in zip(shards, streams, strict=True):
+            entries = found.get(stream, [])
+            if entries is None:
+                self._start_over_later(shard)
+            elif entries:
+                batches.append(Batch(shard, entries, again=False))
+        return batches
 
     def _taken(self, shard: int) -> None:
-        """The lease of a shard was taken, perhaps after others had it unnoticed: start from its pending."""
-        self._next.pop(shard, None)
+        """The lease of a shard was taken, perhaps after others had it unnoticed: start over."""
+        self._pages.pop(shard, None)
         self._void |= self._in_read & {shard}
 
     async def _follow(self, taking: frozenset[int]) -> None:
-        """Forget shards that are gone; make sure of the groups of new ones, and start them from pending."""
-        if taking == self._next.keys():
+        """Forget shards that are gone; make the groups of new ones, and learn how far they were read."""
+        if taking == self._pages.keys():
             return
-        for shard in self._next.keys() - taking:
-            del self._next[shard]
+        for shard in self._pages.keys() - taking:
+            del self._pages[shard]
         now = asyncio.get_running_loop().time()
-        fresh = sorted(s for s in taking - self._next.keys() if self._held_back.get(s, 0.0) <= now)
-        await self._start(fresh)
+        await self._start(
+            sorted(s for s in taking - self._pages.keys() if self._held_back.get(s, 0.0) <= now)
+        )
 
     async def _start(self, shards: list[int]) -> None:
         """Make the groups of these shards where they are missing; those that cannot be used are left out."""
+        if not shards:
+            return
         both = [[keys.requests(shard), keys.events(shard)] for shard in shards]
         replies = await self._store.run([self._store.script("start_shard", pair, []) for pair in both])
-        for shard, reply in zip(shards, replies, strict=True):
+        for shard, pair, reply in zip(shards, both, replies, strict=True):
             if not isinstance(reply, ReplyError):
-                self._next[shard] = FROM_THE_START
+                last = reply[pair.index(self._stream(shard))]
+                self._pages[shard] = None if last == NONE else Page("-", last.decode())
             elif reply.transient:
                 raise StoreUnreachable(str(reply))
             else:
                 log.critical("a shard's streams cannot be used", shard=shard, reason=str(reply))
-                self._next.pop(shard, None)
+                self._pages.pop(shard, None)
                 self._held_back[shard] = asyncio.get_running_loop().time() + GROUP_SECONDS
 
     def _readable(self) -> list[int]:
-        if not self._held_back:
-            return list(self._next)
-        now = asyncio.get_running_loop().time()
-        self._held_back = {shard: until for shard, until in self._held_back.items() if until > now}
-        return [shard for shard in self._next if shard not in self._held_back]
-
-    def _batch(self, shard: int, start: str, entries: list[Entry]) -> Batch:
-        if start != NEW:
-            more = len(entries) >= self._count
-            self._next[shard] = entries[-1][0].decode() if more else NEW
-        return Batch(shard, entries, start != NEW)  # type: ignore[arg-type] # the deleted are dropped below
-
-    async def _drop_deleted(self, batches: list[Batch]) -> None:
-        """Acknowledge entries that somebody deleted while they were pending: nothing is left to handle."""
-        for batch in batches:
-            if not batch.again:
-                continue
-            deleted = [entry_id for entry_id, fields in batch.entries if fields is None]
-            if deleted:
-                batch.entries = [entry for entry in batch.entries if entry[1] is not None]
-                stream = self._stream(batch.shard)
-                log.error(
-                    "pending entries were deleted by somebody else", stream=stream, entries=len(deleted)
-                )
-                await self._store.run([("XACK", stream, keys.GROUP, *deleted)])
+        if self._held_back:
+            now = asyncio.get_running_loop().time()
+            self._held_back = {shard: until for shard, until in self._held_back.items() if until > now}
+        return list(self._pages)
 
     def _start_over_later(self, shard: int) -> None:
         """The shard's node in a cluster is away, and with it, perhaps, an answer that held entries."""
-        self._next[shard] = FROM_THE_START
+        self._pages.pop(shard, None)
         self._held_back[shard] = asyncio.get_running_loop().time() + UNREACHABLE_SECONDS
-
-    def _start_over(self) -> None:
-        self._next = dict.fromkeys(self._next, FROM_THE_START)
 
     async def _restore(self, error: ReplyError) -> None:
         """Redis came back without the groups: make them anew, from the first entry, once a second at most."""
@@ -208,7 +227,7 @@ class Consumer:
             reason=str(error),
         )
         try:
-            await self._start(sorted(self._next))
+            await self._start(sorted(self._pages))
         except StoreUnreachable as away:
-            self._start_over()
+            self._pages.clear()
             log.warning("the consumer groups cannot be made now", reason=str(away))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from imc_common import keys
+from imc_common.group import in_hand
 from imc_common.keys import Keys
 from imc_common.settings import Settings
 from imc_common.steps import ROOMS, watch
@@ -91,10 +92,10 @@ def _commands(shard: int, names: Keys) -> list[Command]:
         ("GET", keys.lease(shard, "worker")),
         ("GET", keys.lease(shard, "edge")),
         ("XLEN", requests),
-        ("XPENDING", requests, keys.GROUP),
+        ("XINFO", "GROUPS", requests),
         ("XINFO", "STREAM", requests),
         ("XLEN", events),
-        ("XPENDING", events, keys.GROUP),
+        ("XINFO", "GROUPS", events),
         ("XINFO", "STREAM", events),
         ("ZCARD", names.rooms(shard)),
         ("XLEN", keys.dead(shard)),
@@ -102,8 +103,20 @@ def _commands(shard: int, names: Keys) -> list[Command]:
 
 
 def _shard(number: int, row: list[Any]) -> Shard:
-    worker, edge, *rest = row
-    return Shard(number, _text(worker), _text(edge), *map(_number, rest))
+    worker, edge, requests, requests_group, requests_about, events, events_group, events_about, *rest = row
+    lengths = (_number(requests), _number(events))
+    return Shard(
+        number,
+        _text(worker),
+        _text(edge),
+        lengths[0],
+        in_hand(lengths[0], requests_group),
+        _number(requests_about),
+        lengths[1],
+        in_hand(lengths[1], events_group),
+        _number(events_about),
+        *map(_number, rest),
+    )
 
 
 def _text(reply: Any) -> str:
@@ -111,14 +124,11 @@ def _text(reply: Any) -> str:
 
 
 def _number(reply: Any) -> int:
-    """A length; of a pending summary its count; of a stream's description what was ever added."""
+    """A length; of a stream's description what was ever added."""
     if isinstance(reply, dict):  # RESP3 has the description as a map
         reply = [part for item in reply.items() for part in item]
-    if isinstance(reply, list):
-        if b"entries-added" in reply:
-            reply = reply[reply.index(b"entries-added") + 1]
-        else:
-            reply = reply[0] if reply else 0
+    if isinstance(reply, list) and b"entries-added" in reply:
+        reply = reply[reply.index(b"entries-added") + 1]
     return reply if isinstance(reply, int) else 0
 
 

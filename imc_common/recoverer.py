@@ -1,7 +1,7 @@
-"""Looks now and then for pending entries that nobody has in hand, and has them read again.
+"""Looks now and then for entries that were handed out and that nobody has in hand, and has them read again.
 
 They come about when a process that lost a shard unnoticed (stopped at the wrong moment, say) still got an
-answer to a read that it had sent: Redis noted the entries as handed out, but that process may not handle them
+answer to a read that it had sent: for Redis the entries are handed out, but that process may not handle them
 any more.
 """
 
@@ -13,16 +13,17 @@ from typing import Any, Protocol
 
 import structlog
 
-from imc_common import keys
 from imc_common.store import Command, ReplyError, StoreUnreachable
 
 log = structlog.get_logger()
 
-MOST_LOOKED_AT = 1000  # pending entries of one shard; more than a process has in hand of it
+PAGE = 1000  # entries of one shard looked at in one go: about a millisecond of Redis's time
 
 
-class Runner(Protocol):
+class Scripted(Protocol):
     """The part of a store that the recoverer needs."""
+
+    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
 
     async def run(self, commands: Sequence[Command]) -> list[Any]: ...
 
@@ -34,19 +35,19 @@ class Source(Protocol):
 
 
 class Recoverer:
-    """Every two leases: entries of owned shards that are pending for two leases and not in hand.
+    """Every two leases: entries of owned shards that were handed out and nobody has in hand, twice in a row.
 
     `in_hand` tells whether this process still works on an entry.
     """
 
     def __init__(  # noqa: PLR0917 # the parts it stands between
         self,
-        store: Runner,
+        store: Scripted,
         source: Source,
         owned: Callable[[], frozenset[int]],
         stream: Callable[[int], str],
         lease_ttl: float,
-        in_hand: Callable[[int, bytes], bool] = lambda shard, entry_id: False,
+        in_hand: Callable[[int, bytes], bool],
     ) -> None:
         self._store = store
         self._source = source
@@ -54,6 +55,7 @@ class Recoverer:
         self._stream = stream
         self._period = 2 * lease_ttl
         self._in_hand = in_hand
+        self._noticed: dict[int, frozenset[bytes]] = {}
 
     async def run(self) -> None:
         """Look, and look again, until cancelled."""
@@ -62,20 +64,31 @@ class Recoverer:
             try:
                 await self.look()
             except StoreUnreachable:
-                continue  # the consumer starts from the pending entries when Redis is back
+                continue  # the consumer starts from the first entries when Redis is back
 
     async def look(self) -> None:
         """One look at every owned shard. Raises StoreUnreachable."""
         shards = sorted(self._owned())
-        idle_ms = int(self._period * 1000)
-        commands: list[Command] = [
-            ("XPENDING", self._stream(shard), keys.GROUP, "IDLE", idle_ms, "-", "+", MOST_LOOKED_AT)
-            for shard in shards
-        ]
-        for shard, pending in zip(shards, await self._store.run(commands), strict=True):
-            if isinstance(pending, ReplyError):  # the consumer meets the same, and deals with it
+        noticed = {}
+        for shard, first in zip(shards, await self._store.run([self._page(s) for s in shards]), strict=True):
+            if isinstance(first, ReplyError):  # the consumer meets the same, and deals with it
                 continue
-            forgotten = [entry[0] for entry in pending if not self._in_hand(shard, entry[0])]
-            if forgotten:
-                log.warning("pending entries in nobody's hand", shard=shard, entries=len(forgotten))
+            ids = await self._all(shard, first)
+            noticed[shard] = frozenset(each for each in ids if not self._in_hand(shard, each))
+            if forgotten := noticed[shard] & self._noticed.get(shard, frozenset()):
+                log.warning("entries in nobody's hand", shard=shard, entries=len(forgotten))
                 self._source.resync(shard)
+        self._noticed = noticed
+
+    async def _all(self, shard: int, first: list[bytes]) -> list[bytes]:
+        """What was handed out, of which this is the first page."""
+        ids = list(first)
+        page: Any = first
+        while isinstance(page, list) and len(page) == PAGE:
+            (page,) = await self._store.run([self._page(shard, f"({ids[-1].decode()}")])
+            if isinstance(page, list):
+                ids += page
+        return ids
+
+    def _page(self, shard: int, after: str = "-") -> Command:
+        return self._store.script("list_handed_out", [self._stream(shard)], [after, PAGE])

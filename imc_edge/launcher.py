@@ -127,7 +127,7 @@ class Edge:
         )
         ownership.can_release = lambda shard: not deliver.in_flight(shard)
         recoverer = Recoverer(
-            store, consumer, ownership.owned, keys.events, settings.lease_ttl, in_hand=deliver.holds
+            store, consumer, ownership.owned, keys.events, settings.lease_ttl, deliver.holds
         )
         acceptor = Acceptor(settings, store, health, deliver, self._metrics, steps=steps)
         self._reloadable = [acceptor, deliver, health, steps]

@@ -4,8 +4,8 @@ One pipeline is in the air at a time; all that is read meanwhile goes into the n
 makes the batches and nothing waits for a timer. Entries of one shard keep their order: they go in one
 pipeline or in successive ones, and a script takes effect only on the first entry of its stream.
 
-What goes wrong ends in the same way, whatever it was: the shard's entries in hand are dropped and its pending
-ones read again, after a pause. Entries that come again are counted and tried one by one (`retrial.py`), so
+What goes wrong ends in the same way, whatever it was: the shard's entries in hand are dropped and read
+again, after a pause. Entries that come again are counted and tried one by one (`retrial.py`), so
 that one that always fails, or ends the process, is found and buried.
 """
 
@@ -188,8 +188,6 @@ class Committer:
                 continue
             if verdict == "try" and (result == EARLY or _is_servers_fault(result)):
                 self._retrial.absolve(head)
-            if result == EARLY:
-                self._retrial.claim_first(head[0])
             self._give_up(head, result)
         with suppress(StoreUnreachable):
             await self._retrial.tidy()

@@ -106,7 +106,14 @@ class Worker:
             steps,
         )
         ownership.can_release = lambda shard: not committer.in_hand(shard)
-        recoverer = Recoverer(store, consumer, ownership.owned, keys.requests, settings.lease_ttl)
+        recoverer = Recoverer(
+            store,
+            consumer,
+            ownership.owned,
+            keys.requests,
+            settings.lease_ttl,
+            lambda shard, _: committer.in_hand(shard),
+        )
         gauges = Gauges(store, settings, "worker", ownership.owned, self._metrics)
         self._reloadable = [dispatcher, steps]
         mi = MiServer(store, settings)
@@ -132,7 +139,7 @@ class Worker:
                 committer.put(batch)
 
     async def _drain(self, reading: asyncio.Task[None], committer: Committer) -> None:
-        """Handle what is in hand; what is not handled in time stays pending for the next owner."""
+        """Handle what is in hand; what is not handled in time stays for the next owner."""
         log.info("worker drains", seconds=self._settings.drain_timeout)
         notify("STOPPING=1")
         with suppress(TimeoutError):
@@ -154,7 +161,7 @@ class Worker:
         return None
 
     def _end(self) -> None:
-        """The first signal drains, the second ends the process at once: what is in hand stays pending."""
+        """The first signal drains, the second ends the process at once: what is in hand stays in Redis."""
         if self._stop.is_set():
             log.warning("worker ends at once")
             os._exit(1)

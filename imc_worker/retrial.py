@@ -46,7 +46,6 @@ class Retrial:
         self._suspects_turn = False
         self._wall_clock = wall_clock
         self._chores: list[Command] = []
-        self._lost: list[str] = []
         self._reasons: dict[bytes, str] = {}
         self._pauses: dict[bytes, float] = {}
 
@@ -86,14 +85,6 @@ class Retrial:
 
     async def tidy(self) -> None:
         """Do now what nobody waits for. Raises StoreUnreachable."""
-        lost, self._lost = self._lost, []
-        if lost:
-            firsts = await self._store.run([("XRANGE", stream, "-", "+", "COUNT", 1) for stream in lost])
-            self._chores += [
-                ("XCLAIM", stream, keys.GROUP, keys.CONSUMER, 0, first[0][0], "FORCE", "JUSTID")
-                for stream, first in zip(lost, firsts, strict=True)
-                if isinstance(first, list) and first
-            ]
         chores, self._chores = self._chores, []
         if chores:
             await self._store.run(chores)
@@ -109,15 +100,6 @@ class Retrial:
         """The attempt failed through no fault of the entry: it does not count."""
         shard, entry_id, _ = entry
         self._chores.append(("DECR", keys.attempts(shard, entry_id.decode())))
-
-    def claim_first(self, shard: int) -> None:
-        """The shard's first entry is not pending though later ones are: somebody acknowledged it by hand.
-
-        Make it pending, or nothing of the shard would ever be handled again.
-        """
-        stream = keys.requests(shard)
-        log.critical("a stream's first entry was acknowledged but not handled: taking it back", stream=stream)
-        self._lost.append(stream)
 
     def blame(self, entry: Handed, reason: str) -> float:
         """Note why the entry failed; gives the seconds to wait before it is tried again."""

@@ -21,7 +21,6 @@ if not entry then
     return "gone"
 end
 
-redis.call("XACK", stream, "imc", entry_id)
 redis.call("XDEL", stream, entry_id)
 local about = { "dead_stream", stream, "dead_entry", entry_id, "dead_reason", reason, "dead_at", at_ms }
 for _, part in ipairs(entry[2]) do

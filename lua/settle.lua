@@ -37,7 +37,6 @@ end
 
 -- The first write: one that Redis takes even when it is full, and after it all the others.
 if complete == "1" then
-    redis.call("XACK", events, "imc", entry_id)
     redis.call("XDEL", events, entry_id)
 else
     redis.call("PEXPIRE", settled, settled_ttl_ms)

@@ -13,7 +13,6 @@ local entries = ARGV
 local deleted = 0
 for first = 1, #entries, 1000 do -- unpack has a limit
     local last = math.min(first + 999, #entries)
-    redis.call("XACK", events, "imc", unpack(entries, first, last))
     deleted = deleted + redis.call("XDEL", events, unpack(entries, first, last))
 end
 return deleted

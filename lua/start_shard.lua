@@ -1,34 +1,24 @@
 -- Both streams of a shard get their consumer group, if they have none: from the beginning, so that what is
--- there already is read.
+-- there already is read. Tells how far each was read before.
 --
 -- KEYS:
 --   requests  imc:{S}:in   stream
 --   events    imc:{S}:out  stream
 --
 -- Returns:
---   1  a group was made
---   0  both were there
+--   (ids)  the last entry that was handed out of requests, and of events; 0-0 if none was
 local requests, events = unpack(KEYS)
 redis.call("XLEN", requests) -- is a stream
 redis.call("XLEN", events)
-local function has_group(stream)
-    if redis.call("EXISTS", stream) == 0 then
-        return false
-    end
-    for _, group in ipairs(redis.call("XINFO", "GROUPS", stream)) do
-        if group[2] == "imc" then
-            return true
-        end
-    end
-    return false
-end
+--- @include "last_read"
 
-local made = 0
-for _, stream in ipairs({ requests, events }) do
-    if not has_group(stream) then
+local read = {}
+for i, stream in ipairs({ requests, events }) do
+    read[i] = last_read(stream)
+    if not read[i] then
         redis.call("PERSIST", stream) -- a write that a full Redis takes, after which it takes the next one, too
         redis.call("XGROUP", "CREATE", stream, "imc", "0", "MKSTREAM")
-        made = 1
+        read[i] = "0-0"
     end
 end
-return made
+return read

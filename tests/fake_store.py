@@ -9,9 +9,9 @@ from typing import Any
 import fakeredis
 from redis.exceptions import ResponseError
 
-from imc_common import keys
 from imc_common.scripts import Scripts
 from imc_common.store import Command, Entry, ReplyError, StoreUnreachable
+from imc_common.store.read import read_command
 
 
 class FakeStore:
@@ -36,23 +36,19 @@ class FakeStore:
         async with self._in_turn:
             return [await self._reply(command) for command in commands]
 
-    async def read_group(
-        self, streams: Sequence[str], start: str | Sequence[str], count: int, block_ms: int | None
+    async def read_new(
+        self, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[tuple[str, list[Entry] | None]]:
-        starts = [start] * len(streams) if isinstance(start, str) else start
         until = asyncio.get_running_loop().time() + (block_ms or 0) / 1000
         found: list[tuple[str, list[Entry] | None]] = []
         while not found:
-            for stream, after in zip(streams, starts, strict=True):
-                head = ("XREADGROUP", "GROUP", keys.GROUP, keys.CONSUMER, "COUNT", count)
-                (reply,) = await self.run([(*head, "STREAMS", stream, after)])
+            for stream in streams:
+                (reply,) = await self.run([read_command((stream,), count, None)])
                 if isinstance(reply, ReplyError):
                     raise reply
                 if reply and reply[0][1]:
                     found.append((stream, [(i, fields) for i, fields in reply[0][1]]))
-            if found or any(after != ">" for after in starts):
-                break
-            if asyncio.get_running_loop().time() >= until:
+            if found or asyncio.get_running_loop().time() >= until:
                 break
             await asyncio.sleep(0.005)
         return found

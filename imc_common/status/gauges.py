@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 from imc_common import keys
+from imc_common.group import in_hand
 from imc_common.keys import Keys
 from imc_common.metrics import Metrics
 from imc_common.settings import Settings
@@ -48,14 +49,16 @@ class Gauges:
         self._owned = owned
         self._shards = 1 << settings.hash_size
         self._names = Keys(settings.rooms_table, settings.members_table)
-        self._backlog: dict[tuple[str, str], float] = {}
-        self._pending: dict[tuple[str, str], float] = {}
-        self._dead: dict[str, float] = {}
+        self._backlog: dict[tuple[str, str], int] = {}
+        self._pending: dict[tuple[str, str], int] = {}
+        self._dead: dict[str, int] = {}
         self._rooms = 0
         labels = ("shard", "stream")
         metrics.gauge("imc_leases", "Shards this process owns.", lambda: {role: float(len(owned()))}, "role")
         metrics.gauge("imc_backlog", "Entries of a shard's stream.", lambda: self._backlog, labels)
-        metrics.gauge("imc_pending", "Entries read and not acknowledged.", lambda: self._pending, labels)
+        metrics.gauge(
+            "imc_pending", "Entries of them that were read and are not done.", lambda: self._pending, labels
+        )
         metrics.gauge("imc_dead_letters", "Entries that could not be handled.", lambda: self._dead, "shard")
         metrics.gauge("imc_active_rooms", "Rooms, of all shards.", lambda: self._rooms)
         self._members = MemberCount(store, self._names, owned) if role == "worker" else None
@@ -80,14 +83,15 @@ class Gauges:
         for shard in owned:
             commands.append(("XLEN", keys.dead(shard)))
             for stream in _STREAMS.values():
-                commands += [("XLEN", stream(shard)), ("XPENDING", stream(shard), keys.GROUP)]
+                commands += [("XLEN", stream(shard)), ("XINFO", "GROUPS", stream(shard))]
         replies = iter(await self._ask(commands))
         backlog, pending, dead = {}, {}, {}
         for name in map(str, owned):
             dead[name] = _number(next(replies))
             for stream_name in _STREAMS:
-                backlog[name, stream_name] = _number(next(replies))
-                pending[name, stream_name] = _number(next(replies))
+                length = _number(next(replies))
+                backlog[name, stream_name] = length
+                pending[name, stream_name] = in_hand(length, next(replies))
         self._backlog, self._pending, self._dead = backlog, pending, dead
         counts = await self._ask([("ZCARD", self._names.rooms(shard)) for shard in range(self._shards)])
         self._rooms = int(sum(map(_number, counts)))
@@ -105,8 +109,6 @@ class Gauges:
         return replies
 
 
-def _number(reply: Any) -> float:
-    """XLEN and ZCARD give a number, XPENDING's summary starts with one; an error (no group yet) counts 0."""
-    if isinstance(reply, list):
-        reply = reply[0]
-    return float(reply) if isinstance(reply, int) else 0.0
+def _number(reply: Any) -> int:
+    """XLEN and ZCARD give a number; an error counts 0."""
+    return reply if isinstance(reply, int) else 0

@@ -15,12 +15,12 @@ from typing import Any
 
 import structlog
 
-from imc_common import keys
 from imc_common.scripts import Scripts
 from imc_common.store.dial import Dialer, Hello
 from imc_common.store.errors import ReplyError, StoreUnreachable, reached
 from imc_common.store.link import REPLY_SECONDS, Link, Pace
 from imc_common.store.pipe import Command
+from imc_common.store.read import read_command
 from imc_common.store.slots import SLOTS, redirected_to, slot_of, slot_table
 from imc_common.store.url import Host
 
@@ -93,19 +93,16 @@ class Cluster:
         links = [await self._link(host, False) for host in self._primaries()]
         return list(await asyncio.gather(*(link.run(commands) for link in links)))
 
-    async def read_group(
-        self, streams: Sequence[str], starts: Sequence[str], count: int, block_ms: int | None
-    ) -> list[Any]:
-        """See `Store.read_group`: polls, at first often. A stream whose node is away has None for entries."""
-        head = ("XREADGROUP", "GROUP", keys.GROUP, keys.CONSUMER, "COUNT", count, "STREAMS")
-        commands: list[Command] = [(*head, *pair) for pair in zip(streams, starts, strict=True)]
+    async def read_new(self, streams: Sequence[str], count: int, block_ms: int | None) -> list[Any]:
+        """See `Store.read_new`: polls, at first often. A stream whose node is away has None for entries."""
+        commands = [read_command((stream,), count, None) for stream in streams]
         loop = asyncio.get_running_loop()
         until = loop.time() + (block_ms or 0) / 1000
         pause, longest = FIRST_POLL, max(LONGEST_POLL, POLL_PER_STREAM * len(streams))
         while True:
             replies = await self.run(commands)
             found = [_entries(stream, reply) for stream, reply in zip(streams, replies, strict=True) if reply]
-            if found or loop.time() >= until or any(start != ">" for start in starts):
+            if found or loop.time() >= until:
                 return found
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)

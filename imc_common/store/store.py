@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from imc_common import keys
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.store import checks
@@ -16,10 +15,11 @@ from imc_common.store.dial import Dialer
 from imc_common.store.errors import NotDurable, ReplyError, StoreUnreachable, reached
 from imc_common.store.link import REPLY_SECONDS, Link, Pace
 from imc_common.store.pipe import Command
+from imc_common.store.read import read_command
 from imc_common.store.url import parse_url
 
-Entry = tuple[bytes, list[bytes] | None]
-"""An entry's id and its fields, flat; None if it is pending but deleted."""
+Entry = tuple[bytes, list[bytes]]
+"""An entry's id and its fields, flat."""
 
 WAIT_MS = 1000
 """How long a request may wait for disks or replicas: a client's first retransmissions pass meanwhile."""
@@ -32,9 +32,7 @@ class Route(Protocol):
 
     async def each(self, commands: Sequence[Command]) -> list[list[Any]]: ...
 
-    async def read_group(
-        self, streams: Sequence[str], starts: Sequence[str], count: int, block_ms: int | None
-    ) -> list[Any]: ...
+    async def read_new(self, streams: Sequence[str], count: int, block_ms: int | None) -> list[Any]: ...
 
     async def close(self) -> None: ...
 
@@ -100,24 +98,21 @@ class Store:
         """Run the commands, which have no keys, on every primary there is. Raises StoreUnreachable."""
         return await self._route.each(commands)
 
-    async def read_group(
-        self, streams: Sequence[str], start: str | Sequence[str], count: int, block_ms: int | None
+    async def read_new(
+        self, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[tuple[str, list[Entry] | None]]:
-        """Read each stream as the consumer, at most `count` entries each, waiting at most `block_ms`.
+        """What nobody was handed yet of each stream, at most `count` entries, waiting at most `block_ms`.
 
-        `start` is one for all or one each: ``>`` for new entries, an id for pending ones after it (these
-        never wait). Streams without entries are left out. Raises StoreUnreachable, or has None for
-        a stream's entries: then some may have become pending that nobody saw. Raises ReplyError, as NOGROUP.
+        Streams without such entries are left out. Raises StoreUnreachable, or has None for a stream's
+        entries: then some may have been handed out that nobody saw. Raises ReplyError, as NOGROUP.
         """
         if not streams:
             await asyncio.sleep((block_ms or 0) / 1000)
             return []
-        starts = [start] * len(streams) if isinstance(start, str) else start
-        reply = await self._route.read_group(streams, starts, count, block_ms)
+        reply = await self._route.read_new(streams, count, block_ms)
         return [
             (key.decode(), None if entries is None else [(i, f) for i, f in entries])
             for key, entries in reply
-            if entries != []
         ]
 
     async def close(self) -> None:
@@ -150,12 +145,8 @@ class _Single:
     async def each(self, commands: Sequence[Command]) -> list[list[Any]]:
         return [await self._main.run(commands)]
 
-    async def read_group(
-        self, streams: Sequence[str], starts: Sequence[str], count: int, block_ms: int | None
-    ) -> list[Any]:
-        block = () if block_ms is None else ("BLOCK", block_ms)
-        head = ("XREADGROUP", "GROUP", keys.GROUP, keys.CONSUMER, "COUNT", count)
-        command: Command = (*head, *block, "STREAMS", *streams, *starts)
+    async def read_new(self, streams: Sequence[str], count: int, block_ms: int | None) -> list[Any]:
+        command = read_command(streams, count, block_ms)
         if not self._reader.opened:  # not before: tools never read
             await self._reader.open()
         (reply,) = await self._reader.run([command], REPLY_SECONDS + (block_ms or 0) / 1000)

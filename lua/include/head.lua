@@ -20,7 +20,6 @@ end
 -- The first writes of every script. They free memory, so Redis takes them even when it is full, and after a
 -- script's first write it refuses none of the others.
 local function commit()
-    redis.call("XACK", requests, "imc", entry_id)
     redis.call("XDEL", requests, entry_id)
 end
 

@@ -52,7 +52,6 @@ async def test_new_entries_come_in_order_by_shard(store: FakeStore) -> None:
     consumer = consumer_of(store, Owned(1, 2))
     for shard in (1, 2, 3):
         await add(store, shard, "a", "b")
-    assert await consumer.read() == []  # nothing was pending
     assert values(await consumer.read()) == [(1, False, ["a", "b"]), (2, False, ["a", "b"])]
     assert await consumer.read() == []
 
@@ -65,12 +64,12 @@ async def test_pending_entries_come_before_new_ones(store: FakeStore) -> None:
     await before.read()
     await add(store, 1, "f")
     after = consumer_of(store, Owned(1), count=2)
-    read = [values(await after.read()) for _ in range(4)]
-    assert read == [[(1, True, ["a", "b"])], [(1, True, ["c", "d"])], [(1, True, ["e"])], [(1, False, ["f"])]]
+    read = [values(await after.read()) for _ in range(3)]
+    assert read == [[(1, True, ["a", "b"])], [(1, True, ["c", "d"])], [(1, True, ["e"]), (1, False, ["f"])]]
 
 
 async def test_resync_reads_the_pending_again(store: FakeStore) -> None:
-    """After resync the shard's unacknowledged entries come again before newer ones; others go on."""
+    """After resync the shard's entries come again, before newer ones; others go on."""
     consumer = consumer_of(store, Owned(1, 2))
     await consumer.read()
     await add(store, 1, "a", "b")
@@ -78,8 +77,7 @@ async def test_resync_reads_the_pending_again(store: FakeStore) -> None:
     await add(store, 1, "c")
     await add(store, 2, "x")
     consumer.resync(1)
-    assert values(await consumer.read()) == [(1, True, ["a", "b"]), (2, False, ["x"])]
-    assert values(await consumer.read()) == [(1, False, ["c"])]
+    assert values(await consumer.read()) == [(1, True, ["a", "b"]), (2, False, ["x"]), (1, False, ["c"])]
 
 
 async def test_resync_with_a_delay_leaves_the_shard_alone_meanwhile(store: FakeStore) -> None:
@@ -128,7 +126,7 @@ async def test_a_shard_taken_again_unnoticed_starts_from_its_pending(store: Fake
     consumer = consumer_of(store, owned)
     await consumer.read()
     await add(store, 1, "a")
-    await store.read_group([keys.requests(1)], ">", 10, None)  # somebody else, meanwhile
+    await store.read_new([keys.requests(1)], 10, None)  # somebody else, meanwhile
     owned.on_taken(1)
     assert values(await consumer.read()) == [(1, True, ["a"])]
 
@@ -145,8 +143,8 @@ async def test_the_shards_of_a_read_in_the_air_are_known(store: FakeStore) -> No
     assert not owned.being_read(1)
 
 
-async def test_deleted_pending_entries_are_acknowledged(store: FakeStore) -> None:
-    """An entry that somebody deleted while it was pending is not handed out and does not stay pending."""
+async def test_entries_that_were_deleted_do_not_come_again(store: FakeStore) -> None:
+    """What is there still is what nobody has handled."""
     consumer = consumer_of(store, Owned(1))
     await consumer.read()
     await add(store, 1, "a", "b")
@@ -154,8 +152,6 @@ async def test_deleted_pending_entries_are_acknowledged(store: FakeStore) -> Non
     await store.run([("XDEL", keys.requests(1), batch.entries[0][0])])
     consumer.resync(1)
     assert values(await consumer.read()) == [(1, True, ["b"])]
-    ((pending, *_),) = await store.run([("XPENDING", keys.requests(1), keys.GROUP)])
-    assert pending == 1
 
 
 async def test_lost_groups_are_made_anew_from_the_beginning(
@@ -170,7 +166,6 @@ async def test_lost_groups_are_made_anew_from_the_beginning(
     with structlog.testing.capture_logs() as lines:
         assert await consumer.read() == []
     assert [line["log_level"] for line in lines] == ["critical"]
-    assert await consumer.read() == []  # nothing pending
     assert values(await consumer.read()) == [(1, False, ["a"])]
 
 
@@ -205,7 +200,7 @@ async def test_redis_away_means_from_the_pending_afterwards(
     consumer = consumer_of(store, Owned(1))
     await consumer.read()
     await add(store, 1, "a")
-    await store.read_group([keys.requests(1)], ">", 10, None)  # the answer that never arrived
+    await store.read_new([keys.requests(1)], 10, None)  # the answer that never arrived
     store.away = True
     assert await consumer.read() == []
     store.away = False

@@ -262,7 +262,6 @@ async def test_entries_of_a_lost_shard_are_left_to_its_new_owner(bench: Bench) -
     """What was read before the lease ended is not handled after."""
     await bench.ask("create", ALICE)
     await bench.ownership.step()
-    await bench.consumer.read()
     for batch in await bench.consumer.read():
         bench.committer.put(batch)
     assert bench.committer.in_hand(SHARD)
@@ -272,18 +271,6 @@ async def test_entries_of_a_lost_shard_are_left_to_its_new_owner(bench: Bench) -
     assert await bench.events() == []
     await bench.work()
     assert await bench.events() == [("created", ALICE)]
-
-
-async def test_an_entry_acknowledged_by_hand_does_not_block_its_shard(bench: Bench) -> None:
-    """Somebody's XACK without XDEL: the worker takes the entry back."""
-    await bench.ask("create", ALICE)
-    await bench.work()
-    entry_id = await bench.ask("join", BOB)
-    await bench.consumer.read()
-    await bench.store.run([("XACK", keys.requests(SHARD), keys.GROUP, entry_id)])
-    await bench.ask("join", CAROL)
-    await bench.work(rounds=6)
-    assert [event for event, _ in await bench.events()] == ["created", "joined", "joined"]
 
 
 def test_workers_know_nothing_of_edges() -> None:

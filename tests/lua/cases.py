@@ -43,7 +43,6 @@ def _asks(
         settled_room(shard)
         shard.settings["evict_after"] = 1
         entry_id = shard.put(kind, sender, room, **fields)
-        shard.redis.xreadgroup(keys.GROUP, keys.CONSUMER, {IN: ">"})
         return shard.keys_for(script, sender, room, fields.get("user", "")), shard.args_for(script, entry_id)
 
     return Case(script, prepare, frozenset(untouched))
@@ -102,6 +101,10 @@ def _starts(shard: Shard) -> tuple[list[str], list[Any]]:
     return [IN, OUT], []
 
 
+def _lists_handed_out(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [IN], ["-", 10]
+
+
 def _imports(shard: Shard) -> tuple[list[str], list[Any]]:
     where = [shard.keys.rooms(SHARD), shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)]
     prefixes = [keys.private_rooms(SHARD, ""), keys.owned_rooms(SHARD, "")]
@@ -151,4 +154,5 @@ CASES = ROOM_CASES | {
     "release lease": Case("release_lease", _releases),
     "import": Case("import_room", _imports),
     "start shard": Case("start_shard", _starts),
+    "list handed out": Case("list_handed_out", _lists_handed_out),
 }

@@ -190,10 +190,7 @@ class Shard:
     def _content(self, key: bytes) -> Any:
         kind = decoded(self.redis.type(key))
         if kind == "stream":
-            pending = (
-                self.redis.xpending_range(key, keys.GROUP, "-", "+", 100) if self._has_group(key) else []
-            )
-            return kind, decoded(self.redis.xrange(key)), [decoded(entry["message_id"]) for entry in pending]
+            return kind, decoded(self.redis.xrange(key)), decoded(self.redis.xinfo_groups(key))
         read = {
             "string": self.redis.get,
             "hash": self.redis.hgetall,
@@ -202,9 +199,6 @@ class Shard:
             "zset": lambda name: self.redis.zrange(name, 0, -1, withscores=True),
         }
         return kind, decoded(read[kind](key)), self.redis.ttl(key) >= 0
-
-    def _has_group(self, key: bytes) -> bool:
-        return len(self.redis.xinfo_groups(key)) > 0
 
 
 def decoded(reply: Any) -> Any:

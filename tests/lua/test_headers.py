@@ -94,8 +94,7 @@ def test_results_are_all_named(script: str) -> None:
         re.findall(r"\breturn (\d)$", source, re.MULTILINE)
     )
     named = {name for name in header_of(script).names("Returns") if not name.startswith("(")}
-    counted = {"start_shard": {"0", "1"}}
-    assert words | counted.get(script, set()) == named
+    assert words == named
 
 
 @every_script

@@ -50,8 +50,7 @@ async def test_streams_of_owned_shards_and_rooms_of_all_are_told(store: FakeStor
         await store.run([("XADD", keys.requests(shard), "*", "type", "help")] * 3)
         await store.run([("XADD", keys.dead(shard), "*", "type", "help")])
         await add_room(store, shard, f"r{shard}@h", 2)
-    group = ("XREADGROUP", "GROUP", keys.GROUP, keys.CONSUMER, "COUNT", 2)
-    await store.run([(*group, "STREAMS", keys.requests(1), ">")])
+    await store.read_new([keys.requests(1)], 2, None)
     metrics = Metrics()
     await Gauges(store, Settings(hash_size=2), "edge", lambda: frozenset({1}), metrics).read()
     assert shown(metrics) == {

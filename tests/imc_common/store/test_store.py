@@ -85,17 +85,22 @@ async def test_scripts_run_whether_the_server_has_them_or_not(server: Server) ->
 
 
 async def test_reading_gives_ids_and_flat_fields(server: Server) -> None:
-    """New entries, then pending ones of all streams asked for in one read; deleted ones without fields."""
+    """Each entry once; Redis notes how far the stream was read, and keeps no list of pending entries."""
     async with connected(server.url) as store:
         streams = [keys.requests(1), keys.requests(2)]
         for shard in (1, 2):
             await store.run([store.script("start_shard", [keys.requests(shard), keys.events(shard)], [])])
         await store.run([("XADD", streams[1], "1-1", "a", "b"), ("XADD", streams[1], "1-2", "c", "d")])
-        new = await store.read_group(streams, ">", 10, 10)
+        new = await store.read_new(streams, 10, 10)
         assert new == [(streams[1], [(b"1-1", [b"a", b"b"]), (b"1-2", [b"c", b"d"])])]
-        await store.run([("XDEL", streams[1], "1-1")])
-        pending = await store.read_group(streams, [">", "0"], 10, 10)
-        assert pending == [(streams[1], [(b"1-1", None), (b"1-2", [b"c", b"d"])])]
+        assert await store.read_new(streams, 10, 10) == []
+        (pending, *_), read = await store.run(
+            [
+                ("XPENDING", streams[1], keys.GROUP),
+                store.script("start_shard", [streams[1], keys.events(2)], []),
+            ]
+        )
+        assert (pending, read) == (0, [b"1-2", b"0-0"])
 
 
 async def test_a_waiting_read_does_not_hold_up_pipelines(server: Server) -> None:
@@ -105,7 +110,7 @@ async def test_a_waiting_read_does_not_hold_up_pipelines(server: Server) -> None
         loop = asyncio.get_running_loop()
         await back(store)
         started = loop.time()
-        reading = asyncio.create_task(store.read_group([keys.requests(1)], ">", 10, 2000))
+        reading = asyncio.create_task(store.read_new([keys.requests(1)], 10, 2000))
         await asyncio.sleep(0.05)
         await store.run([("XADD", keys.requests(1), "1-1", "a", "b")])
         assert await reading == [(keys.requests(1), [(b"1-1", [b"a", b"b"])])]
@@ -117,7 +122,7 @@ async def test_a_missing_group_is_an_error_of_its_own(server: Server) -> None:
     async with connected(server.url) as store:
         await asyncio.sleep(0.2)
         with pytest.raises(ReplyError, match="NOGROUP"):
-            await store.read_group([keys.requests(1)], ">", 10, 10)
+            await store.read_new([keys.requests(1)], 10, 10)
 
 
 async def test_a_restarted_server_is_found_again(server: Server) -> None:
