@@ -31,10 +31,11 @@ from imc_edge.check import PLAIN, MessageRules, check_require, is_automatic
 from imc_edge.commit import GroupCommit
 from imc_edge.flow import Flow
 from imc_edge.health import Health
-from imc_edge.identity import sender_of
+from imc_edge.identity import asserted_sender, sender_of
 from imc_edge.intake import entry_of
 from imc_edge.options import ALLOW, Abilities
 from imc_edge.outbound import OWN_TAG_LENGTH, Identities
+from imc_edge.trusted_peers import TrustedPeers
 
 SEEN_TTL_MS = 64_000
 """How long a request is remembered: twice 64·T1, because a balancer may begin its retry at the very end of
@@ -123,6 +124,8 @@ class Acceptor:
         self._abilities = Abilities(settings.accept_types)
         self._rules = MessageRules(settings, self._abilities)
         self._parser = CommandParser(settings)
+        self._trusted = TrustedPeers(settings.trusted_peers)
+        self._sender_of = asserted_sender if settings.identity == "asserted" else sender_of
 
     # --- imc_edge.flow.Receiver
 
@@ -187,8 +190,9 @@ class Acceptor:
             raise SipError(405, "Method Not Allowed", [("Allow", ALLOW)])
 
     def _message(self, request: Request, flow: Flow) -> None:
+        self._check_peer(flow)
         to = self._rules.check(request)
-        sender = sender_of(request)
+        sender = self._sender_of(request)
         fingerprint = self._fingerprints.of(request)
         at = int(self._wall_clock() * 1000)
         entry = entry_of(
@@ -221,6 +225,11 @@ class Acceptor:
         if not self.commit.submit(command, ticket):
             self._unavailable(ticket)
 
+    def _check_peer(self, flow: Flow) -> None:
+        """Nobody is believed who is not one of the proxies that know their users."""
+        if flow.peer[0] not in self._trusted:
+            raise SipError(403, "Peer Not Trusted")
+
     def _is_own_delivery(self, request: Request, to: str) -> bool:
         """Whether a delivery comes back as a request: its recipient was a room, by way of a member's address.
 
@@ -243,6 +252,7 @@ class Acceptor:
 
         It is looked for in every shard: a command may have named another room than To.
         """
+        self._check_peer(flow)
         fingerprint = self._fingerprints.of(request, "MESSAGE")
         search = Search(self._ticket(request, flow, fingerprint.tag), 1 << self._hash_size)
         for shard in range(1 << self._hash_size):

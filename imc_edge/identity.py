@@ -8,9 +8,15 @@ from typing import NamedTuple
 from imc_common import address
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
+from imc_common.sip.name_addr import NameAddr
+from imc_common.sip.tokens import split_commas
 
 # the same users and rooms come again and again
 canonical = lru_cache(maxsize=8192)(address.canonical)
+
+ASSERTED = "P-Asserted-Identity"
+_HIDING = frozenset(("id", "user", "header"))
+"""Privacy values that ask for a sender's identity to be kept from others (RFC 3323 §4.2, RFC 3325 §9.3)."""
 
 
 class Sender(NamedTuple):
@@ -29,3 +35,39 @@ def sender_of(request: Request) -> Sender:
     if uri.user is None:
         raise SipError(400, "From Has No User")
     return Sender(canonical(uri.user, uri.host, uri.port), who.display_name)
+
+
+def asserted_sender(request: Request) -> Sender:
+    """The user that a trusted proxy vouches for (RFC 3325 §9.1); From counts for nothing but the name shown.
+
+    Raises SipError: 403 where the proxy names nobody that deliveries could reach, or more than one; 433 where
+    the user wants not to be named, because a room shows its members who speaks (RFC 5079).
+    """
+    if _HIDING.intersection(value.strip().lower() for value in _privacy(request)):
+        raise SipError(433, "Anonymity Disallowed")
+    found = {}
+    for identity in _asserted(request):
+        uri = identity.uri
+        if uri.is_sip and uri.user is not None:
+            found[canonical(uri.user, uri.host, uri.port)] = identity.display_name
+    if not found:
+        raise SipError(403, "No Asserted SIP Identity")
+    if len(found) > 1:
+        raise SipError(403, "Asserted Identities Conflict")
+    ((who, name),) = found.items()
+    return Sender(who, name or request.from_.display_name)
+
+
+def _asserted(request: Request) -> list[NameAddr]:
+    try:
+        return [
+            NameAddr.parse(part)
+            for value in request.headers.get_all(ASSERTED)
+            for part in split_commas(value)
+        ]
+    except ValueError:
+        raise SipError(400, f"Malformed {ASSERTED} header") from None
+
+
+def _privacy(request: Request) -> list[str]:
+    return [part for value in request.headers.get_all("Privacy") for part in value.split(";")]

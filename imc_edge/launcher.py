@@ -25,6 +25,7 @@ from imc_common.ownership import Ownership, process_id
 from imc_common.recoverer import Recoverer
 from imc_common.settings import Settings
 from imc_common.settings.reload import Part, reload
+from imc_common.settings.values import is_loopback
 from imc_common.sip.limits import Limits
 from imc_common.status import Gauges, StatusPages
 from imc_common.steps import Steps
@@ -136,6 +137,7 @@ class Edge:
         await health.check()
         self._network.start(TappedReceiver(acceptor, tap) if tap else acceptor)
         log.info("edge listens", endpoints=[str(endpoint) for endpoint in self._network.addresses])
+        self._warn_of_deafness()
         _calm_collector()
         async with asyncio.TaskGroup() as tasks:
             parts = (acceptor.commit, health, ownership, own, deliver, recoverer, gauges, steps)
@@ -148,6 +150,14 @@ class Edge:
             await ownership.release_all()
             await own.forget()
         log.info("edge ends")
+
+    def _warn_of_deafness(self) -> None:
+        """An edge that others can reach and that believes none of them is usually one not set up yet."""
+        settings = self._settings
+        if all(network.is_loopback for network in settings.trusted_peers) and not all(
+            is_loopback(endpoint.host) for endpoint in self._network.addresses
+        ):
+            log.warning("requests from other machines get 403: trusted_peers names none of them")
 
     async def _drain(self, health: Health, acceptor: Acceptor, deliver: Deliver) -> None:
         deadline = time.monotonic() + self._settings.drain_timeout

@@ -150,6 +150,20 @@ class Settings(BaseModel):
         description="Most requests of a shard that wait for a worker; past it senders get 503. 0: no limit.",
     )
 
+    # Who speaks
+    identity: Literal["from", "asserted"] = Field(
+        "from",
+        description="Who a request is from: From, or P-Asserted-Identity, each only believed of"
+        " `trusted_peers`.",
+    )
+    trusted_peers: values.Networks = Field(
+        ("127.0.0.0/8", "::1/128"),
+        validate_default=True,
+        description="Networks of the proxies and balancers that vouch for who a request is from. Others get"
+        " 403.",
+        json_schema_extra=_allowed("a list of IP networks, as 10.0.0.0/8"),
+    )
+
     # SIP, outgoing
     outbound_proxy: values.ProxyUri = Field(
         "",

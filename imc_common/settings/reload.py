@@ -16,8 +16,9 @@ Role = Literal["edge", "worker"]
 LOGS: Final = frozenset({"log_level", "log_format"})
 LIVE: Final[dict[Role, frozenset[str]]] = {
     "edge": LOGS
-    | {"accept_types", "domains", "extra_hdrs", "imc_cmd_start_char", "manager", "max_backlog"}
-    | {"max_in_flight", "recipient_queue", "room_pattern", "sender_prefix", "unreachable_ttl"},
+    | {"accept_types", "domains", "extra_hdrs", "identity", "imc_cmd_start_char", "manager", "max_backlog"}
+    | {"max_in_flight", "recipient_queue", "room_pattern", "sender_prefix", "trusted_peers"}
+    | {"unreachable_ttl"},
     "worker": LOGS
     | {"check_on_create", "create_on_join", "delivery_chunk", "evict_after", "max_members"}
     | {"max_rooms_per_owner", "owner_exit", "unreachable_ttl"},
@@ -25,8 +26,8 @@ LIVE: Final[dict[Role, frozenset[str]]] = {
 """What a process of each role can change while it runs."""
 FOREIGN: Final[dict[Role, frozenset[str]]] = {
     "edge": LIVE["worker"] - LIVE["edge"],
-    "worker": frozenset({"accept_types", "extra_hdrs", "imc_cmd_start_char", "max_backlog"})
-    | {"max_in_flight", "recipient_queue", "sender_prefix"},
+    "worker": frozenset({"accept_types", "extra_hdrs", "identity", "imc_cmd_start_char", "max_backlog"})
+    | {"max_in_flight", "recipient_queue", "sender_prefix", "trusted_peers"},
 }
 """What a process of each role has no use for: a change of it needs nothing there."""
 

@@ -103,7 +103,7 @@ class Edge:
     """An acceptor on doubles."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = Settings(**settings)
+        self.settings = Settings(**({"trusted_peers": "192.0.2.0/24"} | settings))
         self.store = FakeStore()
         self.health = Health(self.store, 1 << self.settings.hash_size, self.settings.max_backlog)  # type: ignore[arg-type]
         self.health._of_redis = ""
@@ -121,16 +121,16 @@ class Edge:
             wall_clock=lambda: self.now,
         )
 
-    async def ask(self, data: bytes, transport: str = "udp") -> list[Response]:
+    async def ask(self, data: bytes, transport: str = "udp", peer: str = "192.0.2.1") -> list[Response]:
         """The answers to one message."""
-        flow = FakeFlow(transport)
+        flow = FakeFlow(transport, (peer, 5062))
         self.acceptor.receive(data, flow)
         await self.settle()
         return flow.answers
 
-    async def ask_one(self, data: bytes, transport: str = "udp") -> Response:
+    async def ask_one(self, data: bytes, transport: str = "udp", peer: str = "192.0.2.1") -> Response:
         """The one answer to a message."""
-        (answer,) = await self.ask(data, transport)
+        (answer,) = await self.ask(data, transport, peer)
         return answer
 
     async def settle(self) -> None:
