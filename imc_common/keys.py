@@ -8,6 +8,7 @@ key, because Redis hashes only what stands between the first pair of braces.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 from zlib import crc32
 
 GROUP = "imc"
@@ -84,9 +85,9 @@ def settled(shard: int, entry: str) -> str:
     return f"imc:{{{shard}}}:settled:{entry}"
 
 
-def attempts(shard: int, entry: str) -> str:
-    """Counter of how often a failing entry was tried."""
-    return f"imc:{{{shard}}}:attempts:{entry}"
+def attempts(shard: int, stream: Literal["in", "out"], entry: str) -> str:
+    """Counter of how often a failing entry of the stream was tried; ids are unique within a stream only."""
+    return f"imc:{{{shard}}}:attempts:{stream}:{entry}"
 
 
 def unreachable(shard: int, room: str) -> str:

@@ -65,7 +65,7 @@ class Takeover:
         """Those of a shard's entries that can be sent, in order. Raises `StoreUnreachable`."""
         ids = [entry_id for entry_id, _ in entries]
         settled = await self._store.run([("SMEMBERS", keys.settled(shard, entry_id)) for entry_id in ids])
-        tries = await self._store.run([("GET", keys.attempts(shard, entry_id)) for entry_id in ids])
+        tries = await self._store.run([("GET", keys.attempts(shard, "out", entry_id)) for entry_id in ids])
         counts = [int(count) if isinstance(count, bytes) and count.isdigit() else 0 for count in tries]
         shared = [entry_id for entry_id, count in zip(ids, counts, strict=True) if not count]
         await self._count(shard, shared)
@@ -112,17 +112,17 @@ class Takeover:
         await self._store.run(
             [
                 bury(self._store, shard, entry_id, reason, self._wall()),
-                ("DEL", keys.attempts(shard, entry_id)),
+                ("DEL", keys.attempts(shard, "out", entry_id)),
             ]
         )
 
     async def _count(self, shard: int, ids: Sequence[str]) -> None:
-        counters = [keys.attempts(shard, entry_id) for entry_id in ids]
+        counters = [keys.attempts(shard, "out", entry_id) for entry_id in ids]
         increments: list[Command] = [("INCR", counter) for counter in counters]
         await self._store.run(increments + [("PEXPIRE", counter, ATTEMPTS_TTL_MS) for counter in counters])
 
     async def _uncount(self, shard: int, ids: Sequence[str]) -> None:
-        await self._store.run([("DEL", keys.attempts(shard, entry_id)) for entry_id in ids])
+        await self._store.run([("DEL", keys.attempts(shard, "out", entry_id)) for entry_id in ids])
 
 
 def bury(store: Store, shard: int, entry_id: str, reason: str, now: float) -> Command:

@@ -54,7 +54,7 @@ class Retrial:
 
         Raises StoreUnreachable.
         """
-        counters = [keys.attempts(shard, entry_id.decode()) for shard, entry_id, _ in entries]
+        counters = [keys.attempts(shard, "in", entry_id.decode()) for shard, entry_id, _ in entries]
         known = await self._store.run([("GET", counter) for counter in counters])
         verdicts: list[Verdict] = ["wait"] * len(entries)
         chosen = self._choose([int(n) if isinstance(n, bytes) and n.isdigit() else 0 for n in known])
@@ -92,14 +92,14 @@ class Retrial:
     def passed(self, entry: Handed) -> None:
         """The entry is handled: forget its attempts."""
         shard, entry_id, _ = entry
-        self._chores.append(("DEL", keys.attempts(shard, entry_id.decode())))
+        self._chores.append(("DEL", keys.attempts(shard, "in", entry_id.decode())))
         self._reasons.pop(entry_id, None)
         self._pauses.pop(entry_id, None)
 
     def absolve(self, entry: Handed) -> None:
         """The attempt failed through no fault of the entry: it does not count."""
         shard, entry_id, _ = entry
-        self._chores.append(("DECR", keys.attempts(shard, entry_id.decode())))
+        self._chores.append(("DECR", keys.attempts(shard, "in", entry_id.decode())))
 
     def blame(self, entry: Handed, reason: str) -> float:
         """Note why the entry failed; gives the seconds to wait before it is tried again."""

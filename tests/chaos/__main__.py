@@ -45,6 +45,8 @@ def _report(name: str, seed: int, outcome: Outcome) -> None:
         print(f"  {times:4} x {fault}")
     for finding in outcome.findings[:20]:
         print(f"  {finding}")
+    if outcome.folder is not None:
+        print(f"  history, logs and the servers' data: {outcome.folder}")
 
 
 if __name__ == "__main__":

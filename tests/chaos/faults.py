@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Saboteur:
     seed: int
     lane: str
     done: Counter[str] = field(default_factory=Counter)
+    schedule: list[str] = field(default_factory=list)
+    """What was begun and ended when, by the clock that the users' history goes by."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"{self.seed} {self.lane}")
@@ -40,7 +43,9 @@ class Saboteur:
         names = sorted(faults)
         while not until.is_set():
             name = self.random.choice(names)
+            begun = time.monotonic()
             await faults[name](self)
+            self.schedule.append(f"{begun:.3f} {name}, mended {time.monotonic():.3f}")
             self.done[name] += 1
             await asyncio.sleep(self.random.uniform(0.1, pause))
 

@@ -97,6 +97,22 @@ class History:
         verdict.longest_gap = _longest_gap(self.received)
         return verdict
 
+    def as_text(self) -> str:
+        """A line for each thing sent or got, by time: to follow a loss through the processes' logs."""
+        lines = [
+            (
+                sent.at,
+                f"{sent.sender} says {sent.mark} in {sent.room}: {'' if sent.accepted else 'not '}accepted",
+            )
+            for sent in self.sent
+        ]
+        for user, log in self.received.items():
+            lines += [
+                (got.at, f"{user} gets {got.kind.value} {got.what} of {got.room}, {got.call_id}")
+                for got in log
+            ]
+        return "".join(f"{at:.3f} {what}\n" for at, what in sorted(lines))
+
     def _senders(self, room: str) -> dict[str, str]:
         return {sent.mark: sent.sender for sent in self.sent if sent.room == room}
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 SENTINEL_NAME = "imc"
 ROOT = Path(__file__).parents[2]
+EVERY_SECOND = ("--appendfsync", "everysec")
+ALWAYS = ("--appendfsync", "always")
 START_SECONDS = 60.0  # of a machine that has much else to do
 
 
@@ -91,12 +93,16 @@ def redis_server(folder: Path, name: str, port: int, *options: str) -> Process:
     data = folder / name
     data.mkdir()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data), "--save", ""]
-    command += ["--appendonly", "yes", "--appendfsync", "everysec", *options]
+    command += [
+        "--appendonly",
+        "yes",
+        *(options if "--appendfsync" in options else (*EVERY_SECOND, *options)),
+    ]
     return Process(name, command, data)
 
 
 class Single:
-    """One Redis with an AOF."""
+    """One Redis with an AOF that is written before each answer: nothing else outlasts any SIGKILL."""
 
     kind = "single"
     replicas = False
@@ -104,7 +110,7 @@ class Single:
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        self.servers = {self.port: redis_server(folder, "redis", self.port)}
+        self.servers = {self.port: redis_server(folder, "redis", self.port, *ALWAYS)}
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:

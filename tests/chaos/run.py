@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.chaos.faults import Lanes, Saboteur
-from tests.chaos.history import Verdict
+from tests.chaos.history import History, Verdict
 from tests.chaos.plant import Plant, Single, backlog, free_port, unrest
 from tests.chaos.users import Population
 
@@ -39,6 +40,8 @@ class Outcome:
     faults: dict[str, int]
     problems: list[str]
     left_over: int
+    folder: Path | None = None
+    """Where history, logs and the servers' data are, if anything was wrong."""
 
     @property
     def ok(self) -> bool:
@@ -65,6 +68,8 @@ class Run:
         self._redis = kind(folder)
         self.plant = Plant(self._redis, folder, scale.edges, scale.workers, self._proxy_port)
         self._seed = seed
+        self._folder = folder
+        self._schedule: list[str] = []
         self._done: Counter[str] = Counter()
         self._stop = asyncio.Event()
 
@@ -77,7 +82,7 @@ class Run:
             async with asyncio.TaskGroup() as group:
                 self._start_users(group, users)
                 for lane, faults in lanes.items():
-                    saboteur = Saboteur(self.plant, self._seed, lane, self._done)
+                    saboteur = Saboteur(self.plant, self._seed, lane, self._done, self._schedule)
                     group.create_task(saboteur.run(faults, self._stop, self._scale.fault_pause))
                 await asyncio.sleep(seconds)
                 self._stop.set()
@@ -87,7 +92,16 @@ class Run:
             users.close()
             await asyncio.to_thread(self.plant.stop)
         verdict = users.history.judge(anchors)
-        return Outcome(verdict, dict(self._done), users.problems, left_over)
+        outcome = Outcome(verdict, dict(self._done), users.problems, left_over)
+        if not outcome.ok:
+            self._keep(users.history, outcome)
+        return outcome
+
+    def _keep(self, history: History, outcome: Outcome) -> None:
+        """Beside the servers' data and every log: the verdict, and what users sent and got, by time."""
+        (self._folder / "verdict").write_text("\n".join([str(outcome), *outcome.findings]) + "\n")
+        (self._folder / "faults").write_text("\n".join(self._schedule) + "\n")
+        (self._folder / "history").write_text(history.as_text())
 
     async def _open_rooms(self, users: Population) -> dict[str, str]:
         anchors = {f"room{number}": f"anchor{number}" for number in range(self._scale.rooms)}
@@ -134,9 +148,10 @@ class Run:
 async def play(
     kind: type[Single], seconds: float, seed: int, lanes: Lanes, scale: Scale | None = None
 ) -> Outcome:
-    """A whole run in a folder of its own; the folder is kept when something was wrong."""
+    """A whole run in a folder of its own, which is kept when something was wrong or broke off."""
     folder = Path(tempfile.mkdtemp(prefix="imc-chaos-"))
     outcome = await Run(kind, seed, scale or Scale(), folder).play(seconds, lanes)
-    if not outcome.ok:
-        (folder / "verdict").write_text("\n".join([str(outcome), *outcome.findings]))
-    return outcome
+    if outcome.ok:
+        shutil.rmtree(folder)
+        return outcome
+    return replace(outcome, folder=folder)

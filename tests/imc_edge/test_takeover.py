@@ -77,6 +77,13 @@ async def test_an_event_that_ends_processes_is_buried_and_no_other() -> None:
     assert last.counts.poisoned.value == 1
 
 
+async def test_a_request_of_the_same_id_does_not_count_for_an_event() -> None:
+    """Both streams of a shard may give an entry the same id; their attempts are counted apart."""
+    redis = Redis()
+    redis.tried[keys.attempts(SHARD, "in", "1-0")] = 1000
+    assert await Handling(redis).run() == ["0-0", "1-0", "2-0", "3-0"]
+
+
 async def test_an_event_that_raises_is_tried_max_attempts_times() -> None:
     """The others go on meanwhile; a pause lies between."""
     redis = Redis()

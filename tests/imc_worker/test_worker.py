@@ -191,7 +191,7 @@ async def test_an_entry_that_cannot_be_read_is_buried(bench: Bench, fields: list
     assert letter["dead_reason"]
     assert letter["dead_at"] == "1700000000000"
     assert await bench.left() == 0
-    assert await bench.store.run([("EXISTS", keys.attempts(SHARD, entry_id.decode()))]) == [0]
+    assert await bench.store.run([("EXISTS", keys.attempts(SHARD, "in", entry_id.decode()))]) == [0]
 
 
 async def test_a_script_that_fails_is_tried_max_attempts_times(bench: Bench) -> None:
@@ -210,6 +210,14 @@ async def test_a_script_that_fails_is_tried_max_attempts_times(bench: Bench) -> 
     sha = bench.store.script("broadcast_message", [], [])[1]
     attempts = sum(command[:2] == ("EVALSHA", sha) for commands in bench.store.ran for command in commands)
     assert attempts == bench.settings.max_attempts
+
+
+async def test_an_event_of_the_same_id_does_not_count_for_a_request(bench: Bench) -> None:
+    """Both streams of a shard may give an entry the same id; their attempts are counted apart."""
+    entry_id = await bench.put("type", "create", "from", ALICE, "room", ROOM)
+    await bench.store.run([("SET", keys.attempts(SHARD, "out", entry_id.decode()), 1000)])
+    retrial = retrial_module.Retrial(bench.store, bench.settings.max_attempts, lambda: 0.0)
+    assert await retrial.judge([(SHARD, entry_id, {})]) == ["try"]
 
 
 async def test_other_shards_go_on_while_one_is_stuck(bench: Bench) -> None:

@@ -1,0 +1,94 @@
+"""What a killed Redis has kept of its append-only file while the disk is busy."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from imc_common import keys
+from imc_common.settings import Settings
+from imc_common.store import Store, StoreUnreachable
+from tests.chaos.plant import (
+    ALWAYS,
+    EVERY_SECOND,
+    Process,
+    answers,
+    free_port,
+    redis_cli,
+    redis_server,
+    wait_until,
+)
+from tests.servers import program
+from tests.tools import require
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+DISK_MS = "1500"
+
+
+@pytest.fixture
+def slow_disk(tmp_path: Path) -> dict[str, str]:
+    """The environment of a server whose disk takes long for each fsync."""
+    library = tmp_path / "slow_disk.so"
+    source = Path(__file__).with_name("slow_disk.c")
+    subprocess.run([require("gcc"), "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    return {"LD_PRELOAD": str(library), "SLOW_DISK_MS": DISK_MS}
+
+
+async def kept(folder: Path, policy: tuple[str, ...], env: dict[str, str]) -> tuple[int, int]:
+    """Requests accepted in some seconds before a SIGKILL, and those that are there after the restart."""
+    program("redis-server")
+    port = free_port()
+    server = redis_server(folder, "redis", port, *policy)
+    server.env |= env
+    server.start()
+    try:
+        await asyncio.to_thread(wait_until, lambda: answers(port), "a server that answers")
+        accepted = await _accept_for(port, seconds=4.3)
+        server.end()
+        await _restart(server, port)
+        return accepted, int(await asyncio.to_thread(redis_cli, port, "XLEN", keys.requests(0)))
+    finally:
+        server.end()
+
+
+async def _accept_for(port: int, seconds: float) -> int:
+    store = await Store.connect(Settings(db_url=f"redis://127.0.0.1:{port}/0"))
+    accepted, until = 0, time.monotonic() + seconds
+    try:
+        while time.monotonic() < until:
+            pair = [keys.seen(0, str(accepted)), keys.requests(0)]
+            try:
+                await store.run([store.script("accept", pair, [3_600_000, 0, "type", "message"])])
+            except StoreUnreachable:
+                break  # this slow a disk outlasts the store's patience: a 503
+            accepted += 1
+    finally:
+        await store.close()
+    return accepted
+
+
+async def _restart(server: Process, port: int) -> None:
+    server.env = {}
+    server.start()
+    await asyncio.to_thread(wait_until, lambda: answers(port), "the server's return")
+
+
+async def test_control_with_everysec_a_kill_while_the_disk_is_busy_loses_what_was_accepted(
+    tmp_path: Path, slow_disk: dict[str, str]
+) -> None:
+    """While an fsync is under way, for up to two seconds, Redis answers and gives the kernel nothing."""
+    accepted, there = await kept(tmp_path, EVERY_SECOND, slow_disk)
+    assert there < accepted
+
+
+async def test_with_always_a_kill_loses_nothing_that_was_accepted(
+    tmp_path: Path, slow_disk: dict[str, str]
+) -> None:
+    """The answer comes after the fsync, however long that takes."""
+    accepted, there = await kept(tmp_path, ALWAYS, slow_disk | {"SLOW_DISK_MS": "200"})
+    assert there >= accepted > 0
