@@ -12,10 +12,10 @@ SECONDS ?= 60
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos chaos-test fuzz format lock clean
+.PHONY: help run test test-compose chaos chaos-test fuzz format lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Valkey, an edge and a worker here; plays the demo, then serves (ARGS=--once: ends after it)
 	@exec $(BIN)/imc up --demo $(ARGS)
@@ -24,8 +24,11 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos and not compose" $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
+
+test-compose: $(VENV)/test.stamp ## compose.yaml on the Docker engine of this machine; needs its base images, and some minutes
+	$(BIN)/python -m pytest -m compose --no-cov tests/integration/compose $(ARGS)
 
 chaos: $(VENV)/test.stamp ## random faults under load, then the verdict (REDIS=single|sentinel|cluster SECONDS=60 SEED=7)
 	$(BIN)/python -m tests.chaos --redis $(REDIS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -11,6 +11,11 @@ resolve() {
     getent ahostsv4 "$name" | awk -v port="$port" '$2 == "STREAM" {print "1 sip:" $1 ":" port ";transport=udp"}' | sort -u
 }
 
+# The edges that Kamailio has, in the form of the list.
+loaded() {
+    kamcmd -s unix:/run/kamailio/kamailio_ctl dispatcher.list | awk '$1 == "URI:" {print "1 " $2}' | sort -u
+}
+
 until resolve > "$list.new" && [ -s "$list.new" ]; do
     echo "waiting for a host named $name" >&2
     sleep 1
@@ -22,13 +27,15 @@ child=$!
 trap 'kill -TERM $child; wait $child; exit 0' TERM INT
 
 while kill -0 $child 2>/dev/null; do
-    sleep 2 &
+    sleep 1 &
     wait $! || true
     # An empty answer is a name server in trouble, not the end of all edges: the old list stays.
-    if resolve > "$list.new" && [ -s "$list.new" ] && ! cmp -s "$list" "$list.new"; then
+    if resolve > "$list.new" && [ -s "$list.new" ]; then
+        cmp -s "$list" "$list.new" || echo "edges: $(tr '\n' ' ' < "$list.new")" >&2
         mv "$list.new" "$list"
-        kamcmd -s unix:/run/kamailio/kamailio_ctl dispatcher.reload >/dev/null
-        echo "edges: $(tr '\n' ' ' < "$list")" >&2
+        # Kamailio refuses to reload twice in quick succession: what counts is what it has.
+        loaded > "$list.loaded" || continue
+        cmp -s "$list" "$list.loaded" || kamcmd -s unix:/run/kamailio/kamailio_ctl dispatcher.reload >/dev/null || true
     fi
 done
 wait $child

@@ -99,6 +99,7 @@ async def _follow(lines: list[str], wait: float, user: str, room: str, via: tupl
     talk = Conversation(room, lambda _, text: typer.echo(text))
     agent = await UserAgent.open(user, via, talk.receive)
     try:
+        await agent.register()
         for line in filter(str.strip, lines):
             typer.echo(f"> {shown(line)}")
             await talk.send(agent, line)
@@ -134,6 +135,7 @@ async def _talk(user: str, room: str, via: tuple[str, int]) -> int:
     queue: asyncio.Queue[str] = asyncio.Queue()
     sender = asyncio.create_task(_send_in_order(queue, talk, agent))
     try:
+        await agent.register()
         with patch_stdout():
             async for line in _lines(session):
                 queue.put_nowait(line)

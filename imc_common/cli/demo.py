@@ -104,6 +104,8 @@ class Stage:
         """
         if (await self._agents["alice"].options(within=PATIENCE)).status == 408:
             raise ImcError(f"nobody answers at {self._via[0]}:{self._via[1]}")
+        for agent in self._agents.values():
+            await agent.register(within=PATIENCE)
         for number in range(ROOMS):
             self._room = f"chat-{number:03}"
             step = CONVERSATION[0]

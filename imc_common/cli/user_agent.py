@@ -24,6 +24,8 @@ from imc_common.sip.uri import Uri
 
 T1, T2 = 0.5, 4.0  # seconds, RFC 3261 §17.1.1.1
 TIMER_F = 64 * T1
+EXPIRES = 600  # seconds a registration holds; it is renewed when half of them have passed
+LEAVE_SECONDS = 1.0  # for the registrar's answer, when the user goes
 REMEMBERED = 4096  # requests whose answer is kept for their retransmissions
 ALLOW = [("Allow", "MESSAGE, OPTIONS")]
 
@@ -66,6 +68,8 @@ class UserAgent(asyncio.DatagramProtocol):
         self._cseq = 0
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
         self._answered: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._registration = secrets.token_hex(12)  # RFC 3261 §10.2: all REGISTERs share their Call-ID
+        self._renewing: asyncio.Task[None] | None = None
         self._udp: asyncio.DatagramTransport
         self._tcp: StreamServer
 
@@ -89,7 +93,10 @@ class UserAgent(asyncio.DatagramProtocol):
         return agent
 
     async def close(self) -> None:
-        """Give the address back; sends that wait end as cancelled."""
+        """Take the registration back, give the address back; sends that wait end as cancelled."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await self._register(0, LEAVE_SECONDS)
         for waiting in self._waiting.values():
             waiting.cancel()
         self._udp.close()
@@ -104,10 +111,35 @@ class UserAgent(asyncio.DatagramProtocol):
         host = f"[{self._via[0]}]" if ":" in self._via[0] else self._via[0]
         return await self._ask("OPTIONS", f"sip:{host}:{self._via[1]}", b"", within)
 
-    async def _ask(self, method: str, to: str, body: bytes, within: float) -> Answer:
+    async def register(self, within: float = 2) -> bool:
+        """Tell the next hop where we are, so that a balancer finds us behind a NAT; kept up until ``close``.
+
+        False if it is no registrar: an edge sends to the address itself.
+        """
+        if self._renewing is None and (await self._register(EXPIRES, within)).ok:
+            self._renewing = asyncio.create_task(self._renew())
+        return self._renewing is not None
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRES / 2)
+            await self._register(EXPIRES, TIMER_F)
+
+    async def _register(self, expires: int, within: float) -> Answer:
+        host = self.address.rpartition("@")[2].rpartition(":")[0]
+        whose = f"To: <sip:{self.address}>"
+        contact = f"Contact: <sip:{self.address}>;expires={expires}"
+        call_id = f"Call-ID: {self._registration}"
+        return await self._ask("REGISTER", f"sip:{host}", b"", within, (whose, call_id, contact))
+
+    async def _ask(
+        self, method: str, uri: str, body: bytes, within: float, headers: tuple[str, ...] = ()
+    ) -> Answer:
+        """Send a request; ``headers``: To, Call-ID and what more it needs, if they are not the usual ones."""
         self._cseq += 1
         branch = "z9hG4bK" + secrets.token_hex(8)
-        request = self._request(method, to, branch, body)
+        headers = headers or (f"To: <{uri}>", f"Call-ID: {secrets.token_hex(12)}")
+        request = self._request(method, uri, branch, body, headers)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[branch] = answered
         retransmissions = asyncio.create_task(self._retransmit(request))
@@ -127,15 +159,14 @@ class UserAgent(asyncio.DatagramProtocol):
             await asyncio.sleep(pause)
             pause = min(pause * 2, T2)
 
-    def _request(self, method: str, to: str, branch: str, body: bytes) -> bytes:
+    def _request(self, method: str, uri: str, branch: str, body: bytes, headers: tuple[str, ...]) -> bytes:
         place = self.address.rpartition("@")[2]
         lines = [
-            f"{method} {to} SIP/2.0",
+            f"{method} {uri} SIP/2.0",
             f"Via: SIP/2.0/UDP {place};branch={branch};rport",
             "Max-Forwards: 70",
             f"From: <sip:{self.address}>;tag={self._tag}",
-            f"To: <{to}>",
-            f"Call-ID: {secrets.token_hex(12)}",
+            *headers,
             f"CSeq: {self._cseq} {method}",
             *(["Content-Type: text/plain;charset=UTF-8"] if body else []),
             f"Content-Length: {len(body)}",

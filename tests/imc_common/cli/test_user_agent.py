@@ -136,6 +136,41 @@ async def test_options_ask_the_next_hop(peer: Peer, open_agent: Open) -> None:
     assert "Content-Type" not in request
 
 
+async def test_a_registration_is_renewed_and_taken_back(
+    peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 3261 §10.2: one Call-ID, rising CSeq; what is sent last makes an end of it."""
+    monkeypatch.setattr(user_agent, "EXPIRES", 0.2)
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    registering = asyncio.create_task(agent.register())
+    requests = [await peer.got.get()]
+    peer.answer(requests[0], "200 OK")
+    assert await registering
+    requests.append(await peer.got.get())
+    peer.answer(requests[1], "200 OK")
+    closing = asyncio.create_task(agent.close())
+    while "expires=0\r\n" not in requests[-1]:
+        requests.append(await peer.got.get())
+        peer.answer(requests[-1], "200 OK")
+    await closing
+    assert {request.partition("\r\n")[0] for request in requests} == {"REGISTER sip:127.0.0.1 SIP/2.0"}
+    assert len({re.findall("Call-ID: .*", request)[0] for request in requests}) == 1
+    numbers = [int(re.findall(r"CSeq: (\d+) REGISTER", request)[0]) for request in requests]
+    assert numbers == sorted(numbers)
+    assert f"\r\nTo: <sip:{agent.address}>\r\n" in requests[0]
+    assert f"\r\nContact: <sip:{agent.address}>;expires=0.2\r\n" in requests[0]
+
+
+async def test_who_is_no_registrar_is_not_told_again(peer: Peer, open_agent: Open) -> None:
+    """An edge answers 405; nothing is renewed or taken back."""
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    registering = asyncio.create_task(agent.register())
+    peer.answer(await peer.got.get(), "405 Method Not Allowed")
+    assert not await registering
+    await agent.close()
+    assert peer.got.empty()
+
+
 async def test_a_message_that_comes_is_answered_and_given_on_once(peer: Peer, open_agent: Open) -> None:
     """A retransmission gets the same answer again, and nobody sees it twice."""
     agent, inbox = await open_agent("sip:alice@127.0.0.1:0")

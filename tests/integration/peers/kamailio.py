@@ -47,9 +47,21 @@ class Site:
         lines = "".join(f"1 sip:{host}:{self.edge_port};transport=udp\n" for host in hosts)
         (folder / "edges.list").write_text(lines)
         config = CONFIG.read_text().replace("/run/kamailio", str(folder))
-        config = config.replace("0.0.0.0:5060", f"127.0.0.1:{self.port}")
         (folder / "kamailio.cfg").write_text(config)
-        words = ["-f", str(folder / "kamailio.cfg"), "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(folder)]
+        here = [word for kind in ("udp", "tcp") for word in ("-l", f"{kind}:127.0.0.1:{self.port}")]
+        words = [
+            "-f",
+            str(folder / "kamailio.cfg"),
+            *here,
+            "-DD",
+            "-E",
+            "-m",
+            "64",
+            "-M",
+            "8",
+            "-Y",
+            str(folder),
+        ]
         self.balancer = Process("kamailio", ["kamailio", *words], folder)
 
     @property

@@ -1,0 +1,96 @@
+"""The set-up of ``compose.yaml`` on this machine's Docker engine, as a project and on a port of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.plant import free_port, wait_until
+from tests.tools import require
+
+ROOT = Path(__file__).parents[3]
+PATIENCE = 180  # seconds within which containers have come up or gone, on a busy machine too
+
+
+def compose_command() -> list[str]:
+    """Plugin or program, or what ``COMPOSE`` names; without an engine the test is skipped."""
+    docker = require("docker")
+    if "COMPOSE" in os.environ:
+        words = shlex.split(os.environ["COMPOSE"])
+    elif subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
+        words = [docker, "compose"]
+    elif shutil.which("docker-compose"):
+        words = ["docker-compose"]
+    else:
+        pytest.skip("neither `docker compose` nor `docker-compose` is installed")
+    if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
+        pytest.skip("no Docker engine is running")
+    return words
+
+
+class Stack:
+    """One running set-up; services are named as in ``compose.yaml``."""
+
+    def __init__(self) -> None:
+        self.port = free_port(socket.SOCK_DGRAM)
+        self._command = [*compose_command(), "--project-name", f"imc-test-{secrets.token_hex(4)}"]
+        self._env = os.environ | {"SIP_PORT": str(self.port)}
+
+    def compose(self, *words: str) -> str:
+        """Run a compose command to its end; gives its output."""
+        done = subprocess.run(
+            [*self._command, *words],
+            cwd=ROOT,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    def up(self, *words: str) -> None:
+        """``up`` in the background; returns when all are healthy and the balancer has every edge."""
+        self.compose("up", "--detach", *words)
+        wait_until(self.healthy, "every container healthy", PATIENCE)
+        edges = len(self.containers("edge"))
+        wait_until(lambda: self.edges_in_service() == edges, f"{edges} edges in service", PATIENCE)
+
+    def containers(self, *services: str) -> list[str]:
+        """Ids of the services' running containers."""
+        found = self.compose("ps", "--quiet", *services).split()
+        states = json.loads(docker("inspect", *found)) if found else []
+        return [state["Id"] for state in states if state["State"]["Running"]]
+
+    def healthy(self) -> bool:
+        """Whether all containers there are say that they are well."""
+        states = json.loads(docker("inspect", *self.compose("ps", "--quiet").split()))
+        return all(state["State"].get("Health", {}).get("Status") == "healthy" for state in states)
+
+    def edges_in_service(self) -> int:
+        """How many edges the balancer sends to now."""
+        return self.run_in("lb", "kamcmd", "-s", "unix:/run/kamailio/kamailio_ctl", "dispatcher.list").count(
+            "FLAGS: AP"
+        )
+
+    def redis(self, *words: str) -> str:
+        """What ``redis-cli`` answers."""
+        return self.run_in("redis", "redis-cli", *words).strip()
+
+    def run_in(self, service: str, *words: str) -> str:
+        """Run a command in a service's first container; gives its output."""
+        return self.compose("exec", "-T", service, *words)
+
+
+def docker(*words: str) -> str:
+    """Run a docker command to its end; gives its output."""
+    return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True).stdout

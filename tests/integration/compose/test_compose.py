@@ -1,0 +1,158 @@
+"""`compose.yaml` on a real Docker engine: run by `make test-compose`, skipped where there is none.
+
+The images are built from this checkout, on the base images that the engine has or can get.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Iterator
+
+import pytest
+
+from tests.chaos.plant import wait_until
+from tests.integration.command import run
+from tests.integration.compose.stack import PATIENCE, Stack, docker
+from tests.integration.sip_user import SipUser
+
+pytestmark = [pytest.mark.integration, pytest.mark.compose, pytest.mark.timeout(1200)]
+
+LINES = 20
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Two edges and two workers behind the balancer; gone with all they wrote afterwards."""
+    stack = Stack()
+    try:
+        stack.up("--build")
+        yield stack
+    finally:
+        stack.compose("down", "--volumes", "--remove-orphans")
+
+
+class Pair:
+    """alice and bob in a room of their own, registered at the balancer: Docker's NAT is in between."""
+
+    def __init__(self, alice: SipUser, bob: SipUser) -> None:
+        self.alice = alice
+        self.bob = bob
+        self.room = f"sip:room-{secrets.token_hex(4)}@example.org"
+
+    async def register(self) -> None:
+        """Both are where the balancer finds them."""
+        for user in (self.alice, self.bob):
+            where = f"sip:{user.address}"
+            headers = f"Contact: <{where}>;expires=600\r\n"
+            answer = await user.send(where, b"", method="REGISTER", headers=headers)
+            assert answer.code == 200
+
+    async def meet(self) -> None:
+        """Register, make the room, join it; nothing is left unread."""
+        await self.register()
+        await self.alice.say(self.room, "#create")
+        await self.alice.expect(".*You have made.*", PATIENCE)
+        await self.bob.say(self.room, "#join")
+        for user in (self.alice, self.bob):
+            await user.expect(".*has joined.*", PATIENCE)
+
+    async def talk(self, word: str, work: Awaitable[object] | None = None) -> None:
+        """alice says some lines, and goes on until the work is done; all are taken and reach bob in order."""
+        working = asyncio.ensure_future(work or asyncio.sleep(0))
+        said = 0
+        while said < LINES or not working.done():
+            await self.alice.say(self.room, f"{word} {said}")
+            said += 1
+            await asyncio.sleep(0.05)
+        await working
+        for number in range(said):
+            await self.bob.expect(f".*: {word} {number}", PATIENCE)
+        await self.bob.expect_nothing()
+
+
+@pytest.fixture
+async def pair(stack: Stack) -> AsyncIterator[Pair]:
+    """alice and bob, in the middle of a conversation."""
+    token = secrets.token_hex(4)  # the registrar remembers who was there before
+    users = [await SipUser.open(f"{name}-{token}", ("127.0.0.1", stack.port)) for name in ("alice", "bob")]
+    pair = Pair(*users)
+    await pair.meet()
+    yield pair
+    for user in users:
+        user.close()
+
+
+def test_the_demo_conversation_through_the_balancer(stack: Stack) -> None:
+    """From outside, through the published port, with every check the demo has."""
+    ended = run("demo", "--via", f"127.0.0.1:{stack.port}")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_balancer_answers_over_tcp_too(stack: Stack) -> None:
+    """An OPTIONS on the same port."""
+    request = (
+        f"OPTIONS sip:127.0.0.1:{stack.port} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bK1\r\n"
+        "Max-Forwards: 70\r\nFrom: <sip:probe@127.0.0.1>;tag=1\r\nTo: <sip:127.0.0.1>\r\nCall-ID: 1\r\n"
+        "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as connection:
+        connection.sendall(request.encode())
+        assert connection.recv(65536).startswith(b"SIP/2.0 200 ")
+
+
+def test_nothing_in_the_containers_can_be_written_or_gained(stack: Stack) -> None:
+    """No root, no capabilities, no file system to write to; no port but the balancer's outside."""
+    for service in ("edge", "worker", "lb"):
+        for state in json.loads(docker("inspect", *stack.containers(service))):
+            assert state["HostConfig"]["ReadonlyRootfs"]
+            assert state["HostConfig"]["CapDrop"] == ["ALL"]
+            assert state["Config"]["User"] not in {"", "root", "0"}
+            assert bool(state["HostConfig"]["PortBindings"]) == (service == "lb")
+
+
+def test_redis_keeps_what_a_202_promised(stack: Stack) -> None:
+    """Append-only file on, nothing is evicted."""
+    assert stack.redis("config", "get", "appendonly").split() == ["appendonly", "yes"]
+    assert stack.redis("config", "get", "maxmemory-policy").split()[1] == "noeviction"
+
+
+@pytest.mark.parametrize("service", ["edge", "worker"])
+async def test_a_killed_process_takes_nothing_with_it(stack: Stack, pair: Pair, service: str) -> None:
+    """What was accepted reaches its recipients, the talk goes on, the next `up` replaces the process."""
+    victim = stack.containers(service)[0]
+    await pair.talk("while it dies", asyncio.to_thread(docker, "kill", victim))
+    assert victim not in stack.containers(service)
+    await pair.talk("while another comes", asyncio.to_thread(stack.up))
+    assert len(stack.containers(service)) == 2
+    await pair.talk("together again")
+
+
+async def test_more_of_everything_and_fewer_again_while_people_talk(stack: Stack, pair: Pair) -> None:
+    """`--scale`, nothing edited: the balancer finds the new edges; those that go finish what they have."""
+    more = asyncio.to_thread(stack.up, "--scale", "edge=4", "--scale", "worker=4")
+    await pair.talk("while it grows", more)
+    assert stack.redis("zcard", "imc:edges") == "4"
+    assert stack.redis("zcard", "imc:workers") == "4"
+    await pair.talk("with four")
+    fewer = asyncio.to_thread(stack.up, "--scale", "edge=1", "--scale", "worker=1")
+    await pair.talk("while it shrinks", fewer)
+    await pair.talk("with one")
+
+
+async def test_rooms_outlive_the_containers(stack: Stack, pair: Pair) -> None:
+    """`down` leaves the volume: with the next `up` everybody is still in the room."""
+    await asyncio.to_thread(stack.compose, "down")
+    await asyncio.to_thread(stack.up)
+    await pair.register()
+    await pair.talk("as before")
+
+
+def test_what_stops_has_drained(stack: Stack) -> None:
+    """SIGTERM ends every process by itself, well within the grace period."""
+    doomed = stack.containers("edge", "worker")
+    stack.compose("stop", "edge", "worker")
+    wait_until(lambda: not stack.containers("edge", "worker"), "all stopped", PATIENCE)
+    assert {state["State"]["ExitCode"] for state in json.loads(docker("inspect", *doomed))} == {0}
