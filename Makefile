@@ -12,7 +12,7 @@ SECONDS ?= 60
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose chaos chaos-test fuzz format lock clean
+.PHONY: help run test test-compose docs chaos chaos-test fuzz format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 
 test-compose: $(VENV)/test.stamp ## compose.yaml on the Docker engine of this machine; needs its base images, and some minutes
 	$(BIN)/python -m pytest -m compose --no-cov tests/integration/compose $(ARGS)
+
+docs: $(VENV)/test.stamp ## the pages as a site, in site/; a link that leads nowhere is a failure
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 chaos: $(VENV)/test.stamp ## random faults under load, then the verdict (REDIS=single|sentinel|cluster SECONDS=60 SEED=7)
 	$(BIN)/python -m tests.chaos --redis $(REDIS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -1,7 +1,6 @@
 """What MkDocs has to know to make the site of pages that are written to be read in the repository, too.
 
-Pages outside of docs/ come with the same paths as there, those of docs/ without that folder, and relative links
-are turned to match.
+Pages outside of docs/ keep their paths, those of docs/ lose that folder; relative links are turned to match.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos.plant import Process, Single, free_port, wait_until
+from tests.chaos.plant import Process, Single, free_port, free_sip_port, wait_until
 from tests.integration.service import options
 from tests.tools import require
 
@@ -26,7 +26,7 @@ class Site:
     """A balancer with two edges and a worker behind it."""
 
     def __init__(self, folder: Path, redis: Single) -> None:
-        self.port = free_port(socket.SOCK_DGRAM)
+        self.port = free_sip_port()
         self.edge_port = free_port(socket.SOCK_DGRAM)
         env = {
             "IMC_DB_URL": redis.url,
