@@ -22,6 +22,15 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 40.0
 
 
+RAISED_LIMITS = {
+    "max_messages_per_second": "100000",
+    "max_message_burst": "1000",
+    "max_deliveries_per_second": "1000000",
+    "max_commands_per_minute": "1000000",
+}
+"""What one user may do: counted as always, but a few users make the load of thousands here."""
+
+
 class System(Protocol):
     """One that takes MESSAGEs at `target` and sends its deliveries to `proxy` (both HOST:PORT)."""
 
@@ -126,6 +135,7 @@ class Imc:
             "db_url": f"unix://{self.redis_socket}",
             "listen": f"udp:{self.target}",
             "outbound_proxy": f"sip:{self.proxy}" + (";transport=tcp" if transport == "tcp" else ""),
+            **RAISED_LIMITS,
             **(settings or {}),
         }
         if processes > 1:

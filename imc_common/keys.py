@@ -31,7 +31,7 @@ RESHARD_TO = "reshard_to"
 
 
 def shard_of(room: str, hash_size: int) -> int:
-    """The shard of a room address: CRC-32 of it, cut to ``2**hash_size`` shards."""
+    """The shard of a room (or a user) by its address: CRC-32 of it, cut to ``2**hash_size`` shards."""
     return crc32(room.encode()) & ((1 << hash_size) - 1)
 
 
@@ -103,6 +103,19 @@ def private_rooms(shard: int, user: str) -> str:
 def owned_rooms(shard: int, user: str) -> str:
     """Set of the shard's rooms this user owns."""
     return f"imc:{{{shard}}}:owned_rooms:{user}"
+
+
+def caused(shard: int, user: str) -> str:
+    """String with a time-to-live: deliveries that this user's messages in the shard have caused lately."""
+    return f"imc:{{{shard}}}:caused:{user}"
+
+
+def budget(shard: int, kind: str, user: str) -> str:
+    """Hash with a time-to-live: what is left of how often this user may do things of one kind.
+
+    The shard is the user's own, whatever rooms it speaks to: all edges count in one place.
+    """
+    return f"imc:{{{shard}}}:budget:{kind}:{user}"
 
 
 def lease(shard: int, role: str) -> str:

@@ -54,6 +54,7 @@ REASONS = {
     "owner_only": "only an owner of {room} may do this.",
     "not_invited": "you are not invited to {room}.",
     "user_is_member": "{user} is a member of {room} already.",
+    "user_is_invited": "{user} is invited to {room} already and has not answered yet.",
     "not_in_room": "{user} is not in {room}.",
     "is_owner": "{user} is an owner of {room} and cannot be removed.",
     "last_owner": "{room} would have no owner left. Make somebody else owner first, or destroy the room.",
@@ -63,12 +64,21 @@ REASONS = {
     "room_full": "{room} is full.",
     "too_many_rooms": "{whose} as many rooms as one user may.",
     "is_room": "the room {room} cannot be a user of itself.",
+    "too_many_deliveries": "you have written to as many people as one user may. This goes to nobody, nor does"
+    " what you write in the next seconds.",
     "bad_argument": "{detail} is no address. Usage: {usage}",
     "foreign_domain": "rooms of another domain are not served here: {detail}",
     "bad_room": "a room here cannot have this name: {detail}",
     "not_a_user": "this is no user's address: {detail}",
 }
 """Why a command or message was refused; `unknown_command`, `usage` and `no_room` have a form of their own."""
+
+OVER_LIMIT = {
+    "too_many_messages": "you write more than one user may. What you send in the next {detail} s is refused.",
+    "too_many_commands": "you send more commands than one user may. In the next {detail} s they are refused.",
+    "too_many_invitations": "you invite more people than one user may. Try again in {detail} s.",
+}
+"""What a sender is told, once, when an edge takes no more of it for so many seconds."""
 
 WHY_FAILED = {
     "no_answer": "there was no answer",
@@ -170,9 +180,10 @@ def _refusal(event: Event, settings: Settings) -> str:
                 f"This address has no room, it takes commands only. Send {start}help for a list of commands."
             )
         return f"{start}{word}: name a room. Usage: {usage}"
-    if event.reason not in REASONS:
+    template = REASONS.get(event.reason) or OVER_LIMIT.get(event.reason)
+    if template is None:
         raise EntryError(f"there is no text for reason {event.reason!r}")
-    sentence = REASONS[event.reason].format(
+    sentence = template.format(
         room=event.room,
         user=event.user,
         detail=event.detail,
@@ -212,5 +223,5 @@ def _help(_event: Event, settings: Settings) -> list[str]:
 _LISTS = {"members": _members, "rooms": _rooms, "help": _help}
 EVENTS = frozenset({"message", "notice", "refused", *NOTICES, *_LISTS})
 """Every event there is a text for."""
-REFUSALS = frozenset({"unknown_command", "usage", "no_room", *REASONS})
+REFUSALS = frozenset({"unknown_command", "usage", "no_room", *REASONS, *OVER_LIMIT})
 """Every reason of a refusal there is a text for."""

@@ -17,6 +17,7 @@ import structlog
 from imc_common import keys
 from imc_common.commands import CommandParser
 from imc_common.metrics import Metrics
+from imc_common.request import Request as Entry
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError, SipParseError
 from imc_common.sip.limits import Limits
@@ -27,6 +28,7 @@ from imc_common.sip.validate import validate_request
 from imc_common.steps import Steps
 from imc_common.store import Command, Store
 from imc_edge.answer import Answer, Fingerprints
+from imc_edge.budgets import Budgets, Excess, Report, invitation_excess
 from imc_edge.check import PLAIN, MessageRules, check_require, is_automatic
 from imc_edge.commit import GroupCommit
 from imc_edge.flow import Flow
@@ -35,6 +37,7 @@ from imc_edge.identity import asserted_sender, sender_of
 from imc_edge.intake import entry_of
 from imc_edge.options import ALLOW, Abilities
 from imc_edge.outbound import OWN_TAG_LENGTH, Identities
+from imc_edge.source_limit import SourceLimit
 from imc_edge.trusted_peers import TrustedPeers
 
 SEEN_TTL_MS = 64_000
@@ -60,6 +63,7 @@ class Responses(Protocol):
 
 SEEN = b"1"
 """What the key of a request that was taken holds (`accept.lua`)."""
+TAKEN = frozenset({b"accepted", b"duplicate", SEEN})
 
 
 class Ticket(NamedTuple):
@@ -71,6 +75,26 @@ class Ticket(NamedTuple):
     """The request itself is kept only for somebody who follows it."""
 
 
+class Asked(NamedTuple):
+    """An invitation that may be taken with this command once Redis has said so."""
+
+    ticket: Ticket
+    entry: Entry
+    seen: str
+    accept: Command
+
+
+class Exceeding(NamedTuple):
+    """A request over a limit. It is refused, unless it was taken before: then it keeps its answer."""
+
+    ticket: Ticket
+    excess: Excess
+
+
+class Unawaited(NamedTuple):
+    """What goes to Redis without anybody waiting for it."""
+
+
 @dataclass(slots=True)
 class Search:
     """A CANCEL that waits for every shard's word on the request it is about."""
@@ -79,6 +103,9 @@ class Search:
     left: int
     found: bool = False
     failed: bool = False
+
+
+Pending = Ticket | Asked | Exceeding | Report | Search | Unawaited
 
 
 class Acceptor:
@@ -105,11 +132,12 @@ class Acceptor:
         self._wall_clock = wall_clock
         self._limits = Limits(body=settings.max_body)
         self._hash_size = settings.hash_size
-        self.reload(settings)
         self._fingerprints = Fingerprints(store.secret)
         self._identities = Identities(store.secret)
-        self.commit: GroupCommit[Ticket | Search] = GroupCommit(store, MAX_WAITING, self._settled)
+        self.commit: GroupCommit[Pending] = GroupCommit(store, MAX_WAITING, self._settled)
         """Its ``run()`` has to be kept running."""
+        self._budgets = Budgets(settings, store, self.commit.submit, clock)
+        self._over = metrics.counters("imc_over_limit", "Requests refused, by what was too much.", "limit")
         self._answers = metrics.counters("imc_answers", "Requests answered, by status.", "status")
         self._ignored = metrics.counters(
             "imc_ignored", "What came in and got no answer, by reason.", "reason"
@@ -117,6 +145,7 @@ class Acceptor:
         self._seconds = metrics.histogram(
             "imc_accept_seconds", "From a MESSAGE's arrival to its final answer."
         )
+        self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
@@ -124,6 +153,8 @@ class Acceptor:
         self._abilities = Abilities(settings.accept_types)
         self._rules = MessageRules(settings, self._abilities)
         self._parser = CommandParser(settings)
+        self._budgets.reload(settings)
+        self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
         self._trusted = TrustedPeers(settings.trusted_peers)
         self._sender_of = asserted_sender if settings.identity == "asserted" else sender_of
 
@@ -133,6 +164,8 @@ class Acceptor:
         """Take one datagram that is no response."""
         if len(data) < _SHORTEST:
             self._ignored["keep-alive"] += 1
+            return
+        if self._floods(flow):
             return
         usual = usual_message(data, self._limits)
         if usual is not None:
@@ -153,8 +186,16 @@ class Acceptor:
         """Take one framed message."""
         if isinstance(message, Response):
             self._responses.response(message.to_bytes())
-            return
-        self._act(self._request, message, flow)
+        elif not self._floods(flow):
+            self._act(self._request, message, flow)
+
+    def _floods(self, flow: Flow) -> bool:
+        """Whether the source has sent too much to be looked at; trusted peers speak for many."""
+        host = flow.peer[0]
+        if host in self._trusted or self._sources.allows(host):
+            return False
+        self._ignored["flood"] += 1
+        return True
 
     def _act(self, handle: Callable[[Request, Flow], None], request: Request, flow: Flow) -> None:
         try:
@@ -167,6 +208,8 @@ class Acceptor:
 
     def refuse(self, error: SipParseError, flow: Flow) -> None:
         """Answer what is no proper request, where enough of it could be read."""
+        if flow.transport != "udp" and self._floods(flow):
+            return
         if error.request is None:
             self._ignored["not sip"] += 1
         else:
@@ -217,13 +260,41 @@ class Acceptor:
         seen = keys.seen(shard, fingerprint.seen)
         if self._health.draining:
             # Nothing new is taken, but what was taken before keeps its answer.
-            command: Command = ("GET", seen)
+            self._submit(("GET", seen), ticket, ticket)
+            return
+        excess = self._budgets.excess(entry)
+        if excess is not None:
+            self._exceeds(Asked(ticket, entry, seen, ()), excess)
+            return
+        accept = self._store.script(
+            "accept", (seen, keys.requests(shard)), (SEEN_TTL_MS, self._max_backlog, *entry.to_fields())
+        )
+        ask = self._budgets.invitation(entry, fingerprint.seen) if entry.user else None
+        if ask is None:
+            self._submit(accept, ticket, ticket)
         else:
-            command = self._store.script(
-                "accept", (seen, keys.requests(shard)), (SEEN_TTL_MS, self._max_backlog, *entry.to_fields())
-            )
-        if not self.commit.submit(command, ticket):
+            self._submit(ask, Asked(ticket, entry, seen, accept), ticket)
+
+    def _submit(self, command: Command, pending: Pending, ticket: Ticket) -> None:
+        if not self.commit.submit(command, pending):
             self._unavailable(ticket)
+
+    def _exceeds(self, asked: Asked, excess: Excess) -> None:
+        """Refuse it, and tell the sender why if nobody has yet."""
+        ticket, entry, seen, _ = asked
+        self._over[excess.limit] += 1
+        self._submit(("GET", seen), Exceeding(ticket, excess), ticket)
+        if excess.is_untold:
+            shard = keys.shard_of(entry.room, self._hash_size)
+            notice = entry._replace(
+                type="refused",
+                reason=excess.reason,
+                command=entry.command or entry.type,
+                detail=str(excess.seconds),
+            )
+            args = (SEEN_TTL_MS, self._max_backlog, *notice.to_fields())
+            command = self._store.script("accept", (f"{seen}-told", keys.requests(shard)), args)
+            self.commit.submit(command, Unawaited())
 
     def _check_peer(self, flow: Flow) -> None:
         """Nobody is believed who is not one of the proxies that know their users."""
@@ -266,15 +337,33 @@ class Acceptor:
     def _ticket(self, request: Request, flow: Flow, tag: str) -> Ticket:
         return Ticket(Answer(request, flow, tag), self._clock(), request if self._steps.on else None)
 
-    def _settled(self, ticket: Ticket | Search, reply: Any) -> None:
+    def _settled(self, pending: Pending, reply: Any) -> None:
         """Redis has spoken; only now the request may be answered."""
-        if isinstance(ticket, Search):
-            self._searched(ticket, reply)
-        elif reply in {b"accepted", b"duplicate", SEEN}:
+        if isinstance(pending, Ticket):
+            if isinstance(reply, bytes) and reply in TAKEN:
+                self._answer(pending, 202)
+                self._seconds.observe(self._clock() - pending.since)
+            else:
+                self._unavailable(pending)
+        elif isinstance(pending, Report):
+            pending.meter.heard(pending, reply)
+        elif isinstance(pending, Exceeding):
+            self._refuse_excess(pending, reply)
+        elif isinstance(pending, Asked):
+            excess = invitation_excess(reply)
+            if excess is None:
+                self._submit(pending.accept, pending.ticket, pending.ticket)
+            else:
+                self._exceeds(pending, excess)
+        elif isinstance(pending, Search):
+            self._searched(pending, reply)
+
+    def _refuse_excess(self, pending: Exceeding, reply: Any) -> None:
+        ticket, excess = pending
+        if reply == SEEN:
             self._answer(ticket, 202)
-            self._seconds.observe(self._clock() - ticket.since)
         else:
-            self._unavailable(ticket)
+            self._answer(ticket, excess.status, [("Retry-After", str(excess.seconds))])
 
     def _searched(self, search: Search, reply: Any) -> None:
         """One shard has said whether it knows the request that a CANCEL is about; the last one answers."""

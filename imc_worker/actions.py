@@ -6,6 +6,7 @@ order of keys and arguments is that of ``lua/README.md``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from imc_common.settings import Settings
 Fields = Mapping[bytes, bytes]
 FurtherKey = Callable[[int, Fields], str]
 
+CAUSED_MS = 10_000
+"""For how long the deliveries that a sender has caused are counted together."""
 OWNED_ELSEWHERE = "owned_elsewhere"
 """Stands in an action's arguments for a number that has to be looked up first."""
 
@@ -49,15 +52,21 @@ def unreachable(shard: int, fields: Fields) -> str:
     return keys.unreachable(shard, fields[b"room"].decode())
 
 
+def caused(shard: int, fields: Fields) -> str:
+    """The key of the deliveries that the sender has caused lately."""
+    return keys.caused(shard, fields[b"from"].decode())
+
+
 def room_actions(settings: Settings) -> dict[bytes, Action]:
     """The action of every request that concerns one room."""
     owned, private = owned_rooms_of(b"from"), private_rooms_of(b"from")
     owned_by_user, private_of_user = owned_rooms_of(b"user"), private_rooms_of(b"user")
     most_rooms, most_members = settings.max_rooms_per_owner, settings.max_members
     check_on_create, create_on_join = int(settings.check_on_create), int(settings.create_on_join)
+    most_caused = math.ceil(settings.max_deliveries_per_second * CAUSED_MS / 1000)
     may_own = (most_rooms, OWNED_ELSEWHERE)
     return {
-        b"message": Action("broadcast_message"),
+        b"message": Action("broadcast_message", (caused,), (most_caused, CAUSED_MS)),
         b"create": Action(
             "create_room", (owned, private), (check_on_create, *may_own, most_members), owner=b"from"
         ),

@@ -7,10 +7,13 @@
 --   rooms     imc_rooms:{S}         sorted set
 --   room      imc_rooms:{S}:ROOM    hash
 --   members   imc_members:{S}:ROOM  hash
+--   caused    imc:{S}:caused:SENDER  string
 --
 -- ARGV:
 --   entry_id        the request's id in requests
 --   delivery_chunk  recipients per event entry, at most
+--   max_caused      deliveries after which a sender's next message has to wait, 0 none
+--   window_ms       for how long they count
 --
 -- Returns:
 --   done   the request had its effect, which may be a refusal
@@ -20,9 +23,9 @@
 -- Events:
 --   message  to all members but the sender
 --   notice   the same, an operator's
---   refused  to the sender: unknown_room, not_member
-local requests, events, rooms, room, members = unpack(KEYS)
-local entry_id, delivery_chunk = unpack(ARGV)
+--   refused  to the sender: unknown_room, not_member, too_many_deliveries (once until they count no more)
+local requests, events, rooms, room, members, caused = unpack(KEYS)
+local entry_id, delivery_chunk, max_caused, window_ms = unpack(ARGV)
 --- @include "head"
 --- @include "emit"
 
@@ -38,13 +41,29 @@ for i = 1, #all, 2 do
     end
 end
 
-if not speaks and not (request.operator == "1" and n > 0) then
+max_caused, window_ms = tonumber(max_caused), math.max(1, tonumber(window_ms))
+local so_far = max_caused > 0 and speaks and tonumber(redis.call("GET", caused) or 0) or 0
+local told = so_far < 0 -- that it was too much
+local over = told or (max_caused > 0 and so_far >= max_caused)
+
+if over or not speaks and not (request.operator == "1" and n > 0) then
     --- @include "room"
     --- @include "refuse"
-    return refuse(refusal("member"))
+    if not over then
+        return refuse(refusal("member"))
+    elseif told then
+        commit()
+        return "done"
+    end
+    local done = refuse("too_many_deliveries")
+    redis.call("SET", caused, -1, "KEEPTTL")
+    return done
 end
 
 commit()
+if max_caused > 0 and speaks and n > 0 and redis.call("INCRBY", caused, n) == n then
+    redis.call("PEXPIRE", caused, window_ms)
+end
 if request.operator == "1" then
     emit("notice", others)
 else

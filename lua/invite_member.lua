@@ -1,5 +1,5 @@
--- The user becomes invited and is told so. Again for one who is invited: the newest invitation is the one that
--- counts. The room remembers its event's id, so that the failure of an older one does not withdraw it.
+-- The user becomes invited and is told so, once until the user has answered. The room remembers the event's id,
+-- so that the failure of an invitation that was withdrawn before does not withdraw this one.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -20,7 +20,8 @@
 --
 -- Events:
 --   invited  to the user
---   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member, room_full
+--   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member,
+--            user_is_invited, room_full
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk, max_members = unpack(ARGV)
 --- @include "head"
@@ -33,7 +34,8 @@ local user_role = redis.call("HGET", members, request.user)
 local reason = refusal("admin")
     or (request.user == request.room and "is_room")
     or (MEMBERS[user_role] and "user_is_member")
-    or (full and not user_role and "room_full")
+    or (user_role == "invited" and "user_is_invited")
+    or (full and "room_full")
 if reason then
     return refuse(reason)
 end

@@ -98,6 +98,31 @@ class Settings(BaseModel):
     max_members: int = Field(500, ge=0, description="Most members of a room, invited ones too. 0: no limit.")
     max_rooms_per_owner: int = Field(50, ge=0, description="Most rooms one user may own. 0: no limit.")
 
+    # What one user may do, at all edges together; 0: no limit
+    max_messages_per_second: float = Field(
+        10.0, ge=0, le=100_000, description="Messages of one user per second, in the long run. 0: no limit."
+    )
+    max_message_burst: int = Field(100, ge=1, description="Messages that one user may send at once.")
+    max_commands_per_minute: int = Field(
+        120, ge=0, description="Commands of one user per minute, and at once. 0: no limit."
+    )
+    max_invitations_per_hour: int = Field(
+        30, ge=0, description="Invites and adds of one user per hour, and at once. 0: no limit."
+    )
+    max_invitations_per_target: int = Field(
+        3, ge=0, description="Invites and adds of one user that concern one other, per hour. 0: no limit."
+    )
+    max_deliveries_per_second: float = Field(
+        200.0,
+        ge=0,
+        le=1_000_000,
+        description="Deliveries that one user's messages may cause per second, over 10 s and in the rooms of"
+        " one shard. 0: no limit.",
+    )
+    max_total_messages_per_second: float = Field(
+        0.0, ge=0, le=1_000_000, description="Messages and commands of all users per second. 0: no limit."
+    )
+
     # SIP, incoming
     listen: values.Endpoints = Field(
         (values.Endpoint("udp", "127.0.0.1", 5060),),
@@ -135,6 +160,13 @@ class Settings(BaseModel):
     )
     max_connections_per_peer: int = Field(
         64, ge=1, description="Most connections that one IP address may have open to one process."
+    )
+    max_requests_per_source: float = Field(
+        15.0,
+        ge=0,
+        le=1_000_000,
+        description="Requests of one source address per second, over 2 s, that are looked at; those of"
+        " trusted_peers always are. 0: no limit.",
     )
     max_body: int = Field(
         8192, ge=1, le=65535, description="Longest body of a request, in bytes; longer ones get 413."

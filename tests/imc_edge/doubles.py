@@ -56,7 +56,8 @@ class FakeStore:
     @property
     def entries(self) -> list[Request]:
         """The requests that were to go into streams, duplicates too."""
-        found = [command for batch in self.batches for command in batch if command[0] == "EVALSHA"]
+        accept = self.script("accept", (), ())[1]
+        found = [command for batch in self.batches for command in batch if command[1] == accept]
         return [entry_of(command) for command in found]
 
 

@@ -345,7 +345,7 @@ def test_row_32_plain_text_on_the_tls_port_is_closed_within_5_seconds(
 
 def test_a_burst_from_many_users_is_accepted_whole(server: Server, db: redis.Redis, tmp_path: Path) -> None:
     """Group commit under load loses and doubles nothing."""
-    with edge_process(tmp_path, server.url) as edge:
+    with edge_process(tmp_path, server.url, max_messages_per_second=0) as edge:
         at = edge.endpoints()[0]
         statuses: list[int | None] = []
 

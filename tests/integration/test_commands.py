@@ -186,13 +186,18 @@ class TestInvitations:
         await bob.expect(notice())
         await alice.expect_nothing()
 
-    async def test_invited_again_gets_another_invitation(self, open_user: OpenUser, room: str) -> None:
-        """A second invite is a second invitation."""
+    async def test_nobody_is_invited_twice_before_the_answer(self, open_user: OpenUser, room: str) -> None:
+        """The inviter is told; after a refusal another invitation may come."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
-        for _ in range(2):
-            await alice.say(room, f"#invite sip:{bob.address}")
-            await bob.expect(notice(alice.address, "#accept"))
+        await alice.say(room, f"#invite sip:{bob.address}")
+        await bob.expect(notice(alice.address, "#accept"))
+        await alice.say(room, f"#invite sip:{bob.address}")
+        await alice.expect(notice(bob.address, "has not answered yet"))
+        await bob.say(room, "#deny")
+        await alice.expect(notice(bob.address, "declined"))
+        await alice.say(room, f"#invite sip:{bob.address}")
+        await bob.expect(notice(alice.address, "#accept"))
 
     async def test_invited_only_gets_no_messages_and_may_send_none(
         self, open_user: OpenUser, room: str

@@ -56,6 +56,15 @@ def _discards(shard: Shard) -> tuple[list[str], list[Any]]:
     return [IN], [shard.put("receipt", ALICE)]
 
 
+def _spends(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [keys.budget(SHARD, "message", ALICE)], [5, 3600, 10]
+
+
+def _takes_invitation(shard: Shard) -> tuple[list[str], list[Any]]:
+    targets = (ALICE, f"{ALICE} {BOB}")
+    return [keys.budget(SHARD, "invitation", who) for who in targets], ["digest", 30, 3]
+
+
 def _accepts(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.seen(SHARD, "digest"), IN], [32000, 10, "type", "message"]
 
@@ -133,7 +142,7 @@ ROOM_CASES = {
     "list": _asks("list_members", "list", CAROL),
     # of the room itself a member's message reads the members only
     "message": _asks("broadcast_message", "message", CAROL, untouched=(2, 3)),
-    "message refused": _asks("broadcast_message", "message", EVE),
+    "message refused": _asks("broadcast_message", "message", EVE, untouched=(5,)),
     "invitation failed": _asks(
         "withdraw_invitation", "receipt", DAVE, status="404", user=ALICE, of=INVITATION
     ),
@@ -144,6 +153,8 @@ ROOM_CASES = {
 
 CASES = ROOM_CASES | {
     "accept of a request": Case("accept", _accepts),
+    "spend": Case("spend", _spends),
+    "take invitation": Case("take_invitation", _takes_invitation),
     "bury": Case("bury", _buries),
     "retry": Case("retry_dead", _retries),
     "settle one of many": Case("settle", _settles(0)),

@@ -25,6 +25,8 @@ PATTERNS = {
     keys.settled("S", "ENTRY"),
     keys.unreachable("S", "ROOM"),
     keys.lease("S", "ROLE"),
+    keys.caused("S", "SENDER"),
+    keys.budget("S", "KIND", "USER"),
     *(keys.private_rooms("S", who) for who in ("SENDER", "USER", "FROM")),
     *(keys.owned_rooms("S", who) for who in ("SENDER", "USER", "FROM")),
     f"{keys.requests('S')} or {keys.events('S')}",

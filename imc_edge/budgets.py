@@ -1,0 +1,197 @@
+"""What one user may do how often: counted here, and for all edges together in Redis.
+
+A user's messages cost a look into a dictionary each. An edge tells Redis of them in chunks of an eighth of
+what the user may send at once (`lua/spend.lua`); there, in the user's own shard, the chunks of all edges come
+off one budget. If it is overdrawn, each edge hears so with its next chunk, and until the debt is paid off
+refuses what comes without asking. So a user may exceed the limit by a chunk for each edge, once, but not in
+the long run. Invitations are few and a nuisance each: they are asked for before they are taken
+(`lua/take_invitation.lua`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, Literal, NamedTuple
+
+from imc_common import keys
+from imc_common.request import Request
+from imc_common.settings import Settings
+from imc_common.store import Command, Store
+
+CHUNKS: Final = 8
+"""Parts of a burst in which an edge tells Redis."""
+MOST_KNOWN: Final = 100_000
+"""Users remembered per kind; past it all start anew, which lets some more through."""
+WHOLE_SERVICE: Final = "*"
+"""Stands for everybody: no address is like it."""
+INVITATIONS: Final = frozenset({"invite", "add"})
+
+
+class Excess(NamedTuple):
+    """Why a request is refused: which limit, how long to wait, in seconds, and whether the sender is told."""
+
+    limit: Literal["messages", "commands", "invitations", "total"]
+    seconds: int
+    is_untold: bool = False
+
+    @property
+    def status(self) -> int:
+        """403 for one user's limits: a 503 would have a balancer take the edge for failing."""
+        return 503 if self.limit == "total" else 403
+
+    @property
+    def reason(self) -> str:
+        """What the notice says (`imc_common/texts.py`)."""
+        return f"too_many_{self.limit}"
+
+
+class Report(NamedTuple):
+    """A chunk on its way to Redis; to be handed to `Meter.heard` with the reply."""
+
+    meter: Meter
+    who: str
+    cost: int
+
+
+Tell = Callable[[Command, Report], bool]
+
+
+class Meter:
+    """How often each of many may do one thing."""
+
+    def __init__(
+        self,
+        burst: int,
+        command: Callable[[str, int], Command],
+        tell: Tell,
+        clock: Callable[[], float],
+    ) -> None:
+        """``command(who, cost)`` makes what `tell` sends, unless that says it cannot."""
+        self._burst = burst
+        self._command = command
+        self._tell = tell
+        self._clock = clock
+        self._chunk = max(1, burst // CHUNKS)
+        self._spent: dict[str, int] = {}
+        self._in_air: dict[str, int] = {}
+        self._held_until: dict[str, float] = {}
+        self._untold: set[str] = set()
+
+    def wait(self, who: str) -> float:
+        """Seconds to wait before ``who`` may do this again; 0: now, and it is counted."""
+        spent = self._spent.get(who, 0) + 1
+        if spent < self._chunk:
+            self._spent[who] = spent
+            return 0.0
+        return self._at_chunk(who, spent)
+
+    def is_untold(self, who: str) -> bool:
+        """Whether ``who`` has to be told of the wait: true once."""
+        if who in self._untold:
+            self._untold.remove(who)
+            return True
+        return False
+
+    def heard(self, report: Report, reply: Any) -> None:
+        """What Redis says to a report; an error says nothing."""
+        who = report.who
+        left = self._in_air.get(who, 0) - report.cost
+        if left > 0:
+            self._in_air[who] = left
+        else:
+            self._in_air.pop(who, None)
+        if isinstance(reply, list) and reply[0] > 0:
+            self._held_until[who] = self._clock() + reply[0] / 1000
+            self._spent[who] = self._chunk
+            if reply[1]:
+                self._untold.add(who)
+
+    def _at_chunk(self, who: str, spent: int) -> float:
+        """Held back, or a chunk is full and Redis must hear of it."""
+        until = self._held_until.get(who)
+        if until is not None:
+            left = until - self._clock()
+            if left > 0:
+                return left
+            del self._held_until[who]
+            self._untold.discard(who)
+            spent = 1
+        if self._in_air.get(who, 0) >= self._burst:
+            return 1.0  # as much again as the budget holds, and Redis has not said anything yet
+        if spent >= self._chunk and self._tell(self._command(who, spent), Report(self, who, spent)):
+            self._in_air[who] = self._in_air.get(who, 0) + spent
+            spent = 0
+        if len(self._spent) >= MOST_KNOWN:
+            self._forget()
+        self._spent[who] = spent
+        return 0.0
+
+    def _forget(self) -> None:
+        self._spent.clear()
+        self._held_until.clear()
+        self._untold.clear()
+
+
+class Budgets:
+    """The limits of users, and of all users together."""
+
+    def __init__(self, settings: Settings, store: Store, tell: Tell, clock: Callable[[], float]) -> None:
+        """``tell`` sends a command to Redis and hands the reply with its report to the meter named there."""
+        self._store = store
+        self._tell = tell
+        self._clock = clock
+        self._hash_size = settings.hash_size
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings; what Redis knows of users stays."""
+        commands = settings.max_commands_per_minute
+        total = settings.max_total_messages_per_second
+        self._messages = self._meter("message", settings.max_messages_per_second, settings.max_message_burst)
+        self._commands = self._meter("command", commands / 60, commands)
+        self._total = self._meter("total", total, math.ceil(total))
+        self._per_hour = settings.max_invitations_per_hour
+        self._per_target = settings.max_invitations_per_target
+
+    def excess(self, entry: Request) -> Excess | None:
+        """Count what a sender wants; why it may not be, or None if it may."""
+        is_message = entry.type == "message"
+        meter = self._messages if is_message else self._commands
+        if meter is not None and (seconds := meter.wait(entry.sender)):
+            limit: Literal["messages", "commands"] = "messages" if is_message else "commands"
+            return Excess(limit, math.ceil(seconds), meter.is_untold(entry.sender))
+        if self._total is not None and (seconds := self._total.wait(WHOLE_SERVICE)):
+            return Excess("total", math.ceil(seconds))
+        return None
+
+    def invitation(self, entry: Request, digest: str) -> Command | None:
+        """What to ask Redis before an invitation is taken, if there is something to ask."""
+        if entry.type not in INVITATIONS or not (self._per_hour or self._per_target):
+            return None
+        shard = keys.shard_of(entry.sender, self._hash_size)
+        budgets = (
+            keys.budget(shard, "invitation", entry.sender),
+            keys.budget(shard, "invitation", f"{entry.sender} {entry.user}"),
+        )
+        return self._store.script("take_invitation", budgets, (digest, self._per_hour, self._per_target))
+
+    def _meter(self, kind: str, per_second: float, burst: int) -> Meter | None:
+        if not per_second:
+            return None
+
+        def spend(who: str, cost: int) -> Command:
+            key = keys.budget(keys.shard_of(who, self._hash_size), kind, who)
+            return self._store.script("spend", (key,), (cost, math.ceil(per_second * 3600), burst))
+
+        return Meter(burst, spend, self._tell, self._clock)
+
+
+def invitation_excess(reply: Any) -> Excess | None:
+    """What Redis says to `Budgets.invitation`: why it may not be, or None if it may.
+
+    An error says nothing: then the request itself will not get into Redis either.
+    """
+    if not isinstance(reply, list) or reply[0] <= 0:
+        return None
+    return Excess("invitations", math.ceil(reply[0] / 1000), bool(reply[1]))
