@@ -21,6 +21,7 @@ import structlog
 from imc_common import keys
 from imc_common.consumer import Consumer
 from imc_common.metrics import Metrics
+from imc_common.notify import notify
 from imc_common.ownership import Ownership, process_id
 from imc_common.recoverer import Recoverer
 from imc_common.settings import Settings
@@ -138,6 +139,7 @@ class Edge:
         self._network.start(TappedReceiver(acceptor, tap) if tap else acceptor)
         log.info("edge listens", endpoints=[str(endpoint) for endpoint in self._network.addresses])
         self._warn_of_deafness()
+        notify("READY=1")
         _calm_collector()
         async with asyncio.TaskGroup() as tasks:
             parts = (acceptor.commit, health, ownership, own, deliver, recoverer, gauges, steps)
@@ -162,6 +164,7 @@ class Edge:
     async def _drain(self, health: Health, acceptor: Acceptor, deliver: Deliver) -> None:
         deadline = time.monotonic() + self._settings.drain_timeout
         log.info("edge drains", events=deliver.in_flight(), seconds=self._settings.drain_timeout)
+        notify("STOPPING=1")
         health.drain()
         await deliver.drain(deadline)
         await acceptor.commit.drain(deadline)

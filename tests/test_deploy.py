@@ -1,11 +1,14 @@
 """Files for service managers are well formed and name what exists."""
 
+import subprocess
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
 from imc_common.settings import Settings
+from tests.tools import require
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +26,26 @@ def test_kubernetes_manifests_have_the_parts_that_belong_together() -> None:
     assert ("Service", "imc") in kinds
 
 
+@pytest.mark.parametrize("version", ["1.25", "1.37"])
+def test_kubernetes_manifests_follow_the_schema(version: str) -> None:
+    """Of an old and of a new cluster; strict: a field that does not exist is an error."""
+    for document in documents():
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_pods_are_asked_and_told_in_time() -> None:
+    """Probes on both pages; an edge is taken out of the endpoints before it drains, and has time for that."""
+    for deployment in (d for d in documents() if d["kind"] == "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]  # type: ignore[index]
+        (container,) = pod["containers"]
+        assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        hook = (
+            container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
+        )
+        assert pod["terminationGracePeriodSeconds"] > Settings().drain_timeout + int(hook[1])
+
+
 @pytest.mark.parametrize("file", ["compose.yaml", "deploy/kubernetes/imc.yaml"])
 def test_every_setting_that_is_given_exists(file: str) -> None:
     """A variable that no process reads would be a promise nobody keeps."""
@@ -38,3 +61,17 @@ def test_units_give_more_time_than_a_drain_takes(role: str) -> None:
     unit = (ROOT / "deploy" / "systemd" / f"imc-{role}@.service").read_text()
     seconds = next(line for line in unit.splitlines() if line.startswith("TimeoutStopSec=")).partition("=")[2]
     assert int(seconds) > Settings().drain_timeout
+
+
+@pytest.mark.parametrize("role", ["edge", "worker"])
+def test_units_are_what_systemd_reads_and_expose_little(role: str, tmp_path: Path) -> None:
+    """`systemd-analyze`: no unknown word; an exposure of at most 2.0 of 10."""
+    analyze = require("systemd-analyze")
+    unit = tmp_path / f"imc-{role}@1.service"
+    text = (ROOT / "deploy" / "systemd" / f"imc-{role}@.service").read_text()
+    unit.write_text(text.replace("/opt/imc/bin/imc", "/bin/true"))
+    verified = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    words = [analyze, "security", "--offline=true", "--threshold=20", unit]
+    exposed = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert exposed.returncode == 0, exposed.stdout

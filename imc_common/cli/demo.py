@@ -115,7 +115,8 @@ class Stage:
                 return
             if text is None or self.faults:
                 break
-        raise ImcError(f"{self._names['room']} could not be made")
+        why = "; ".join(self.faults) or "no notice came, the log and `imc trace` say more"
+        raise ImcError(f"{self._names['room']} could not be made: {why}")
 
     async def play(self, step: Step) -> None:
         """One step: send, and look at what each user gets."""
