@@ -20,6 +20,9 @@ EDGE_ADDRESSES = "imc:edge_addresses"
 """Sorted set of where edges listen, ``HOST|PORT`` by heartbeat: no delivery goes there."""
 CONFIG = "imc:config"
 
+DIGEST_KEYS = "imc:digest_keys"
+"""Hash of the keys that nonces are signed with: ms since the epoch of the first use, to the key."""
+
 WATCHED = "imc:watched"
 """Set of the addresses that `imc trace` follows now; ``*rooms`` is asked for by `imc top`."""
 TRACE = "imc:trace"
@@ -121,3 +124,27 @@ def budget(shard: int, kind: str, user: str) -> str:
 def lease(shard: int, role: str) -> str:
     """String with a time-to-live: the process (by role) that owns the shard's stream."""
     return f"imc:{{{shard}}}:lease:{role}"
+
+
+USER_SHARDS = 16
+"""Users are spread by their own address, whatever `hash_size` is: they stay when rooms move."""
+
+
+def user_shard(address: str) -> str:
+    """The hash tag of what is kept of a user who proves who they are by a password."""
+    return f"u{crc32(address.encode()) % USER_SHARDS}"
+
+
+def users(tag: str) -> str:
+    """Hash of users: address to the hashes of its password (`imc_common.users`)."""
+    return f"imc:{{{tag}}}:users"
+
+
+def failures(tag: str, digest: str) -> str:
+    """Counter with a time-to-live: wrong passwords for a user from one source address."""
+    return f"imc:{{{tag}}}:failures:{digest}"
+
+
+def nonce_use(tag: str, digest: str) -> str:
+    """String with a time-to-live: the request that has used up a user's nonce and nonce count."""
+    return f"imc:{{{tag}}}:nonce:{digest}"

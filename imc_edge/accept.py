@@ -27,7 +27,8 @@ from imc_common.sip.usual import usual_message
 from imc_common.sip.validate import validate_request
 from imc_common.steps import Steps
 from imc_common.store import Command, Store
-from imc_edge.answer import Answer, Fingerprints
+from imc_edge.answer import Answer, Fingerprint, Fingerprints
+from imc_edge.authenticator import Authenticator, Login
 from imc_edge.budgets import Budgets, Excess, Report, invitation_excess
 from imc_edge.check import PLAIN, MessageRules, check_require, is_automatic
 from imc_edge.commit import GroupCommit
@@ -35,6 +36,7 @@ from imc_edge.flow import Flow
 from imc_edge.health import Health
 from imc_edge.identity import asserted_sender, sender_of
 from imc_edge.intake import entry_of
+from imc_edge.nonces import NonceKeys
 from imc_edge.options import ALLOW, Abilities
 from imc_edge.outbound import OWN_TAG_LENGTH, Identities
 from imc_edge.source_limit import SourceLimit
@@ -91,6 +93,13 @@ class Exceeding(NamedTuple):
     excess: Excess
 
 
+class Repeated(NamedTuple):
+    """A request that is taken only if it was before; ``error`` is its answer if not."""
+
+    ticket: Ticket
+    error: SipError
+
+
 class Unawaited(NamedTuple):
     """What goes to Redis without anybody waiting for it."""
 
@@ -105,7 +114,7 @@ class Search:
     failed: bool = False
 
 
-Pending = Ticket | Asked | Exceeding | Report | Search | Unawaited
+Pending = Ticket | Asked | Exceeding | Repeated | Report | Search | Unawaited
 
 
 class Acceptor:
@@ -120,6 +129,7 @@ class Acceptor:
         metrics: Metrics,
         *,
         steps: Steps,
+        nonce_keys: NonceKeys,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -132,6 +142,7 @@ class Acceptor:
         self._wall_clock = wall_clock
         self._limits = Limits(body=settings.max_body)
         self._hash_size = settings.hash_size
+        self.authenticator = Authenticator(store, settings, nonce_keys, self, wall_clock)
         self._fingerprints = Fingerprints(store.secret)
         self._identities = Identities(store.secret)
         self.commit: GroupCommit[Pending] = GroupCommit(store, MAX_WAITING, self._settled)
@@ -145,10 +156,14 @@ class Acceptor:
         self._seconds = metrics.histogram(
             "imc_accept_seconds", "From a MESSAGE's arrival to its final answer."
         )
-        self.reload(settings)
+        self._use(settings)
 
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
+        self.authenticator.reload(settings)
+        self._use(settings)
+
+    def _use(self, settings: Settings) -> None:
         self._max_backlog = settings.max_backlog
         self._abilities = Abilities(settings.accept_types)
         self._rules = MessageRules(settings, self._abilities)
@@ -157,6 +172,7 @@ class Acceptor:
         self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
         self._trusted = TrustedPeers(settings.trusted_peers)
         self._sender_of = asserted_sender if settings.identity == "asserted" else sender_of
+        self._asks_for_passwords = settings.identity == "digest"
 
     # --- imc_edge.flow.Receiver
 
@@ -233,10 +249,19 @@ class Acceptor:
             raise SipError(405, "Method Not Allowed", [("Allow", ALLOW)])
 
     def _message(self, request: Request, flow: Flow) -> None:
-        self._check_peer(flow)
+        fingerprint = self._fingerprints.of(request)
+        if self._asks_for_passwords:
+            self.authenticator.check(request, flow, fingerprint)
+        else:
+            self._check_peer(flow)
+            self._take(request, flow, fingerprint)
+
+    def _take(
+        self, request: Request, flow: Flow, fingerprint: Fingerprint, unseen: SipError | None = None
+    ) -> None:
+        """Put it into the stream, unless it is there; with ``unseen``, only see whether it was there."""
         to = self._rules.check(request)
         sender = self._sender_of(request)
-        fingerprint = self._fingerprints.of(request)
         at = int(self._wall_clock() * 1000)
         entry = entry_of(
             request,
@@ -258,9 +283,9 @@ class Acceptor:
             return
         shard = keys.shard_of(entry.room, self._hash_size)
         seen = keys.seen(shard, fingerprint.seen)
-        if self._health.draining:
+        if self._health.draining or unseen is not None:
             # Nothing new is taken, but what was taken before keeps its answer.
-            self._submit(("GET", seen), ticket, ticket)
+            self._submit(("GET", seen), Repeated(ticket, unseen) if unseen else ticket, ticket)
             return
         excess = self._budgets.excess(entry)
         if excess is not None:
@@ -332,6 +357,26 @@ class Acceptor:
                 self._unavailable(search.ticket)
                 return
 
+    # --- imc_edge.authenticator.Outcome
+
+    def proved(self, login: Login, *, is_first: bool) -> None:
+        """Take a request whose sender has shown the password."""
+
+        def take(request: Request, flow: Flow) -> None:
+            self._take(
+                request, flow, login.fingerprint, None if is_first else self.authenticator.stale(login)
+            )
+
+        self._act(take, login.request, login.flow)
+
+    def refused(self, login: Login, error: SipError) -> None:
+        """Answer a request whose sender has not."""
+        self._refuse(login.request, login.flow, error)
+
+    def unknown(self, login: Login) -> None:
+        """Answer a request while Redis does not say who has which password."""
+        self._unavailable(self._ticket(login.request, login.flow, login.fingerprint.tag))
+
     # --- answers
 
     def _ticket(self, request: Request, flow: Flow, tag: str) -> Ticket:
@@ -349,6 +394,8 @@ class Acceptor:
             pending.meter.heard(pending, reply)
         elif isinstance(pending, Exceeding):
             self._refuse_excess(pending, reply)
+        elif isinstance(pending, Repeated):
+            self._answer_repeated(pending, reply)
         elif isinstance(pending, Asked):
             excess = invitation_excess(reply)
             if excess is None:
@@ -357,6 +404,14 @@ class Acceptor:
                 self._exceeds(pending, excess)
         elif isinstance(pending, Search):
             self._searched(pending, reply)
+
+    def _answer_repeated(self, pending: Repeated, reply: Any) -> None:
+        if reply == SEEN:
+            self._answer(pending.ticket, 202)
+        elif reply is None and not self._health.draining:
+            self._answer(pending.ticket, pending.error.status, pending.error.headers)
+        else:
+            self._unavailable(pending.ticket)
 
     def _refuse_excess(self, pending: Exceeding, reply: Any) -> None:
         ticket, excess = pending
@@ -388,7 +443,7 @@ class Acceptor:
         ticket.answer.send(status, headers=headers or ())
 
     def _note_answer(self, request: Request, status: int) -> None:
-        room, sender = request.to.uri.address(), request.from_.uri.address()
+        room, sender = request.to.uri.address(), self._sender_of(request).address
         self._steps.note("answered", room, (sender,), request.call_id, status=status)
 
     def _refuse(self, request: Request, flow: Flow, error: SipError) -> None:

@@ -26,9 +26,17 @@ Ticket = TypeVar("Ticket")
 class GroupCommit(Generic[Ticket]):
     """Commands with a ticket each; the tickets come back with the commands' replies, in order."""
 
-    def __init__(self, store: Store, max_waiting: int, settle: Callable[[Ticket, Any], None]) -> None:
-        """``settle(ticket, reply)`` must not raise; an error may be the reply."""
+    def __init__(
+        self,
+        store: Store,
+        max_waiting: int,
+        settle: Callable[[Ticket, Any], None],
+        *,
+        durable: bool = True,
+    ) -> None:
+        """``settle(ticket, reply)`` must not raise; it may be an error. ``durable``: see `Store.run`."""
         self._store = store
+        self._durable = durable
         self._max_waiting = max_waiting
         self._settle = settle
         self._waiting: list[tuple[Command, Ticket]] = []
@@ -60,7 +68,7 @@ class GroupCommit(Generic[Ticket]):
             del self._waiting[:MAX_BATCH]
             self._in_air = len(batch)
             try:
-                replies = await self._store.run([command for command, _ in batch], durable=True)
+                replies = await self._store.run([command for command, _ in batch], durable=self._durable)
             except StoreUnreachable as error:
                 replies = [error] * len(batch)
             self._in_air = 0

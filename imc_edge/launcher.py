@@ -35,6 +35,7 @@ from imc_edge.accept import Acceptor
 from imc_edge.deliver import Deliver
 from imc_edge.health import Health
 from imc_edge.hep_tap import HepTap, TappedReceiver, TappedTransports
+from imc_edge.nonces import KeyFileError, NonceKeys
 from imc_edge.own_addresses import OwnAddresses
 from imc_edge.resolver import Resolver
 from imc_edge.transports.connection import Times
@@ -64,6 +65,7 @@ class Edge:
         self._reread = reread
         self._reloadable: list[Part] = []
         self._health: Health | None = None
+        self._nonce_keys: NonceKeys | None = None
         files = (settings.tls_certificate, settings.tls_private_key, settings.tls_ca)
         self._tls = Tls(TlsFiles(*(Path(file) if file else None for file in files)))
         self._network = Network(
@@ -131,7 +133,11 @@ class Edge:
         recoverer = Recoverer(
             store, consumer, ownership.owned, keys.events, settings.lease_ttl, deliver.holds
         )
-        acceptor = Acceptor(settings, store, health, deliver, self._metrics, steps=steps)
+        nonce_keys = self._nonce_keys = NonceKeys(store, settings.digest_key_file, time.time)
+        await nonce_keys.read()
+        acceptor = Acceptor(
+            settings, store, health, deliver, self._metrics, steps=steps, nonce_keys=nonce_keys
+        )
         self._reloadable = [acceptor, deliver, health, steps]
         gauges = Gauges(store, settings, "edge", ownership.owned, self._metrics)
         self._health = health
@@ -142,7 +148,19 @@ class Edge:
         notify("READY=1")
         _calm_collector()
         async with asyncio.TaskGroup() as tasks:
-            parts = (acceptor.commit, health, ownership, own, deliver, recoverer, gauges, steps)
+            lookups = acceptor.authenticator.lookups
+            parts = (
+                acceptor.commit,
+                lookups,
+                nonce_keys,
+                health,
+                ownership,
+                own,
+                deliver,
+                recoverer,
+                gauges,
+                steps,
+            )
             running = [tasks.create_task(part.run()) for part in parts]
             await self._stop.wait()
             await self._drain(health, acceptor, deliver)
@@ -156,8 +174,10 @@ class Edge:
     def _warn_of_deafness(self) -> None:
         """An edge that others can reach and that believes none of them is usually one not set up yet."""
         settings = self._settings
-        if all(network.is_loopback for network in settings.trusted_peers) and not all(
-            is_loopback(endpoint.host) for endpoint in self._network.addresses
+        if (
+            settings.identity != "digest"
+            and all(network.is_loopback for network in settings.trusted_peers)
+            and not all(is_loopback(endpoint.host) for endpoint in self._network.addresses)
         ):
             log.warning("requests from other machines get 403: trusted_peers names none of them")
 
@@ -167,6 +187,7 @@ class Edge:
         notify("STOPPING=1")
         health.drain()
         await deliver.drain(deadline)
+        await acceptor.authenticator.lookups.drain(deadline)
         await acceptor.commit.drain(deadline)
 
     async def _reach_redis(self) -> Store | None:
@@ -201,6 +222,11 @@ class Edge:
             log.error("certificates stay as they were", reason=str(error))  # noqa: TRY400 # no traceback: it names the file
         else:
             log.info("certificates read again")
+        try:
+            if self._nonce_keys is not None:
+                self._nonce_keys.reread()
+        except KeyFileError as error:
+            log.error("digest keys stay as they were", reason=str(error))  # noqa: TRY400 # no traceback: it names the file
         if self._reread is not None:
             self._settings = reload(self._settings, self._reread, "edge", self._reloadable)
 

@@ -7,11 +7,12 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from imc_common.cli.endpoint import endpoint
+from imc_common.cli.password import read_password
 from imc_common.cli.terminal import shown
 from imc_common.cli.user_agent import Incoming, UserAgent
 from imc_common.errors import ImcError
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def chat(
     user: Annotated[str, typer.Argument(help="Who you are and where you listen: sip:USER@HOST:PORT.")],
+    *,
     room: Annotated[str, typer.Option(help="The room's URI, or the manager's.")],
     via: Annotated[str, typer.Option(help="HOST:PORT of an edge or balancer, UDP.")] = "127.0.0.1:5060",
     script: Annotated[
@@ -41,15 +43,18 @@ def chat(
     wait: Annotated[
         float, typer.Option(min=0, help="With a script: seconds of silence after which it ends.")
     ] = 2,
+    login: Annotated[
+        bool, typer.Option("--login", help="Ask for a password (or read a line), for edges that want one.")
+    ] = False,
 ) -> None:
     """Be a user of a room: each line is sent as a MESSAGE, what comes is shown. #help lists the commands."""
     try:
-        room = _room(room)
+        who = Who(user, _room(room), endpoint(via), read_password() if login else None)
         if script is None and sys.stdin.isatty():
-            failures = asyncio.run(_talk(user, room, endpoint(via)))
+            failures = asyncio.run(_talk(who))
         else:
             lines = (script.read_text("utf-8") if script else sys.stdin.read()).splitlines()
-            failures = asyncio.run(_follow(lines, wait, user, room, endpoint(via)))
+            failures = asyncio.run(_follow(lines, wait, who))
     except ImcError as error:
         typer.echo(f"imc chat: {error}", err=True)
         raise typer.Exit(2) from None
@@ -65,6 +70,19 @@ def _room(text: str) -> str:
     except ValueError:
         pass
     raise ImcError(f"{text!r} is no room: give it as sip:ROOM@DOMAIN")
+
+
+class Who(NamedTuple):
+    """Who talks where, and the password, if it is to be used."""
+
+    user: str
+    room: str
+    via: tuple[str, int]
+    password: str | None
+
+    async def open(self, receive: Callable[[Incoming], None]) -> UserAgent:
+        """The user, ready to send and receive. Raises UserAgentError."""
+        return await UserAgent.open(self.user, self.via, receive, self.password)
 
 
 class Conversation:
@@ -94,10 +112,10 @@ class Conversation:
             self._say("failure", shown(f"not sent: {answer.status} {answer.reason}"))
 
 
-async def _follow(lines: list[str], wait: float, user: str, room: str, via: tuple[str, int]) -> int:
+async def _follow(lines: list[str], wait: float, who: Who) -> int:
     """Send the lines, each when the one before is answered; ends after ``wait`` seconds without news."""
-    talk = Conversation(room, lambda _, text: typer.echo(text))
-    agent = await UserAgent.open(user, via, talk.receive)
+    talk = Conversation(who.room, lambda _, text: typer.echo(text))
+    agent = await who.open(talk.receive)
     try:
         await agent.register()
         for line in filter(str.strip, lines):
@@ -113,7 +131,7 @@ async def _follow(lines: list[str], wait: float, user: str, room: str, via: tupl
         await agent.close()
 
 
-async def _talk(user: str, room: str, via: tuple[str, int]) -> int:
+async def _talk(who: Who) -> int:
     """Prompt for lines until end of input or Ctrl-C; sending goes on behind the prompt."""
     # half a second of imports that no other command needs
     from prompt_toolkit import PromptSession, print_formatted_text  # noqa: PLC0415
@@ -127,8 +145,8 @@ async def _talk(user: str, room: str, via: tuple[str, int]) -> int:
     style = Style.from_dict(
         {"prompt": "bold", "notice": "ansicyan", "message": "", "failure": "ansired bold"}
     )
-    talk = Conversation(room, say)
-    agent = await UserAgent.open(user, via, talk.receive)
+    talk = Conversation(who.room, say)
+    agent = await who.open(talk.receive)
     prompt = FormattedText([("class:prompt", f"{agent.address.partition('@')[0]}> ")])
     # the history is the session's own, in memory: what is said stays off the disk
     session: PromptSession[str] = PromptSession(prompt, style=style)

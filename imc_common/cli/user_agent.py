@@ -13,7 +13,9 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
+from imc_common.cli.login import Login
 from imc_common.cli.stream_server import StreamServer
 from imc_common.errors import ImcError
 from imc_common.sip.answer import build_response
@@ -46,10 +48,11 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The final answer to a MESSAGE of ours; status 408 stands for silence, as RFC 3261 §8.1.3.1 has it."""
+    """The final answer to a request of ours; status 408 stands for silence, as RFC 3261 §8.1.3.1 has it."""
 
     status: int
     reason: str
+    challenges: tuple[str, ...] = ()  # of a 401
 
     @property
     def ok(self) -> bool:
@@ -60,8 +63,15 @@ class Answer:
 class UserAgent(asyncio.DatagramProtocol):
     """One user at one address. Make it with :meth:`open`, and :meth:`close` it."""
 
-    def __init__(self, uri: Uri, via: tuple[str, int], on_message: Callable[[Incoming], None]) -> None:
+    def __init__(
+        self,
+        uri: Uri,
+        via: tuple[str, int],
+        on_message: Callable[[Incoming], None],
+        login: Login | None = None,
+    ) -> None:
         self.address = uri.address()
+        self._login = login
         self._via = via
         self._on_message = on_message
         self._tag = secrets.token_hex(4)
@@ -74,10 +84,17 @@ class UserAgent(asyncio.DatagramProtocol):
         self._tcp: StreamServer
 
     @classmethod
-    async def open(cls, uri: str, via: tuple[str, int], on_message: Callable[[Incoming], None]) -> UserAgent:
+    async def open(
+        cls,
+        uri: str,
+        via: tuple[str, int],
+        on_message: Callable[[Incoming], None],
+        password: str | None = None,
+    ) -> UserAgent:
         """Bind the host and port of ``uri`` (port 0: any free one); ``via`` is where requests are sent.
 
-        Raises UserAgentError if ``uri`` is no user's, or its address is not ours to bind.
+        ``password``: what challenges are answered with. Raises UserAgentError if ``uri`` is no user's, or
+        its address is not ours to bind.
         """
         try:
             wanted = Uri.parse(uri)
@@ -87,7 +104,8 @@ class UserAgent(asyncio.DatagramProtocol):
             raise UserAgentError(f"{uri!r} is not sip:USER@HOST:PORT")
         via = await _resolve(via)
         udp, tcp = _bind(wanted.host.strip("[]"), 5060 if wanted.port is None else wanted.port)
-        agent = cls(wanted._replace(port=udp.getsockname()[1]), via, on_message)
+        login = None if password is None else Login(unquote(wanted.user), password)
+        agent = cls(wanted._replace(port=udp.getsockname()[1]), via, on_message, login)
         agent._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: agent, sock=udp)
         agent._tcp = await StreamServer.open(tcp, agent._receive)
         return agent
@@ -104,7 +122,10 @@ class UserAgent(asyncio.DatagramProtocol):
 
     async def send(self, to: str, text: str) -> Answer:
         """Send a text to the URI ``to``; waits for the final answer, at most 32 s (timer F)."""
-        return await self._ask("MESSAGE", to, text.encode(), TIMER_F)
+        answer = await self._ask("MESSAGE", to, text.encode(), TIMER_F)
+        if answer.status == 401 and self._login is not None and self._login.challenged(answer.challenges):
+            answer = await self._ask("MESSAGE", to, text.encode(), TIMER_F)
+        return answer
 
     async def options(self, within: float) -> Answer:
         """Ask the next hop itself whether it serves (RFC 3261 §11), waiting so many seconds."""
@@ -168,6 +189,7 @@ class UserAgent(asyncio.DatagramProtocol):
             f"From: <sip:{self.address}>;tag={self._tag}",
             *headers,
             f"CSeq: {self._cseq} {method}",
+            *(self._login.headers(method, uri) if self._login and method == "MESSAGE" else ()),
             *(["Content-Type: text/plain;charset=UTF-8"] if body else []),
             f"Content-Length: {len(body)}",
         ]
@@ -190,7 +212,13 @@ class UserAgent(asyncio.DatagramProtocol):
         if isinstance(message, Response):
             waiting = self._waiting.get(message.via.branch or "")
             if waiting is not None and not waiting.done() and message.status >= 200:
-                waiting.set_result(Answer(message.status, message.reason))
+                waiting.set_result(
+                    Answer(
+                        message.status,
+                        message.reason,
+                        tuple(message.headers.get_all("WWW-Authenticate")),
+                    )
+                )
             return None
         if message.method == "ACK":
             return None  # RFC 3261 §17.1.1.3: an ACK is never answered

@@ -183,17 +183,39 @@ class Settings(BaseModel):
     )
 
     # Who speaks
-    identity: Literal["from", "asserted"] = Field(
+    identity: Literal["from", "asserted", "digest"] = Field(
         "from",
         description="Who a request is from: From, or P-Asserted-Identity, each only believed of"
-        " `trusted_peers`.",
+        " `trusted_peers`; or From, proved by a password (digest).",
     )
     trusted_peers: values.Networks = Field(
         ("127.0.0.0/8", "::1/128"),
         validate_default=True,
         description="Networks of the proxies and balancers that vouch for who a request is from. Others get"
-        " 403.",
+        " 403, unless `identity = digest`.",
         json_schema_extra=_allowed("a list of IP networks, as 10.0.0.0/8"),
+    )
+    digest_algorithms: values.DigestAlgorithms = Field(
+        ("SHA-512-256", "SHA-256"),
+        min_length=1,
+        description="Algorithms of digest challenges, offered with the strongest first. MD5 is for clients"
+        " that have no other.",
+        json_schema_extra=_allowed("a list of " + ", ".join(values.DIGEST_ALGORITHMS)),
+    )
+    digest_nonce_ttl: float = Field(
+        300.0, ge=1, le=86400, description="Seconds for which the nonce of a digest challenge can be used."
+    )
+    digest_key_file: str = Field(
+        "",
+        description="File of keys that nonces are signed with: the first line signs, all are good for"
+        " checking; read again on SIGHUP. Empty: keys kept in Redis.",
+        json_schema_extra=_allowed("a path, of lines of at least 32 characters; empty: none"),
+    )
+    digest_max_failures: int = Field(
+        10,
+        ge=0,
+        description="Wrong passwords for a user from an address within five minutes; then both together get"
+        " 403. 0: any number.",
     )
 
     # SIP, outgoing

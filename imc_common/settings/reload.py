@@ -23,7 +23,7 @@ LIVE: Final[dict[Role, frozenset[str]]] = {
     | USER_LIMITS
     | {"accept_types", "domains", "extra_hdrs", "identity", "imc_cmd_start_char", "manager", "max_backlog"}
     | {"max_in_flight", "recipient_queue", "room_pattern", "sender_prefix", "trusted_peers"}
-    | {"unreachable_ttl"},
+    | {"digest_algorithms", "digest_max_failures", "digest_nonce_ttl", "unreachable_ttl"},
     "worker": LOGS
     | {"check_on_create", "create_on_join", "delivery_chunk", "evict_after", "max_members"}
     | {"max_deliveries_per_second", "max_rooms_per_owner", "owner_exit", "unreachable_ttl"},
@@ -33,7 +33,8 @@ FOREIGN: Final[dict[Role, frozenset[str]]] = {
     "edge": LIVE["worker"] - LIVE["edge"],
     "worker": USER_LIMITS
     | frozenset({"accept_types", "extra_hdrs", "identity", "imc_cmd_start_char", "max_backlog"})
-    | {"max_in_flight", "recipient_queue", "sender_prefix", "trusted_peers"},
+    | {"max_in_flight", "recipient_queue", "sender_prefix", "trusted_peers"}
+    | {"digest_algorithms", "digest_max_failures", "digest_nonce_ttl", "digest_key_file"},
 }
 """What a process of each role has no use for: a change of it needs nothing there."""
 

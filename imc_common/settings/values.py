@@ -38,6 +38,10 @@ _MEDIA_RANGE = re.compile(r"(\*/\*|[a-z0-9!#$&^_.+-]+/(\*|[a-z0-9!#$&^_.+-]+))")
 _QUERY_PASSWORD = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
 
 
+DIGEST_ALGORITHMS = ("SHA-512-256", "SHA-256", "MD5")
+"""The strongest first (RFC 8760 §2.1)."""
+
+
 class Endpoint(NamedTuple):
     """A socket to listen on; port 0 takes a free one. `host` has no brackets."""
 
@@ -153,6 +157,16 @@ def _credentials(value: object) -> object:
     return [Credential.parse(line) if isinstance(line, str) else line for line in lines]
 
 
+def _digest_algorithms(value: object) -> object:
+    words = _words(value)
+    if not isinstance(words, list | tuple):
+        return words
+    wanted = {str(word).upper() for word in words}
+    if unknown := wanted.difference(DIGEST_ALGORITHMS):
+        raise ValueError(f"there is no digest algorithm {min(unknown)}")
+    return tuple(algorithm for algorithm in DIGEST_ALGORITHMS if algorithm in wanted)
+
+
 def _header(line: str) -> str:
     match = _HEADER(line)
     if match is None:
@@ -252,6 +266,7 @@ def _user(text: str) -> str:
 
 
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
+DigestAlgorithms = Annotated[tuple[str, ...], BeforeValidator(_digest_algorithms)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 DbUrl = Annotated[str, AfterValidator(_db_url)]
 KeyName = Annotated[str, AfterValidator(_key_name)]

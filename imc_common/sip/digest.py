@@ -16,7 +16,9 @@ _NAMES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 
 def digest(algorithm: str, text: str) -> str:
     """Hexadecimal hash of a text; ``digest(a, "user:realm:password")`` is HA1."""
-    return hashlib.new(_NAMES[algorithm], text.encode(), usedforsecurity=False).hexdigest()
+    # surrogates stand for bytes that were no UTF-8 in the message: it is bytes that are hashed
+    data = text.encode(errors="surrogateescape")
+    return hashlib.new(_NAMES[algorithm], data, usedforsecurity=False).hexdigest()
 
 
 def digest_response(
@@ -29,20 +31,20 @@ def digest_response(
 
 
 def authorization(
-    challenge: Challenge, user: str, password: str, *, method: str, uri: str, cnonce: str
+    challenge: Challenge, user: str, password: str, *, method: str, uri: str, cnonce: str, count: int = 1
 ) -> str:
-    """The value of Authorization or Proxy-Authorization that answers a challenge for the first time.
+    """The value of Authorization or Proxy-Authorization that answers a challenge, ``count`` times by now.
 
     Raises ValueError for an algorithm not in ``ALGORITHMS``, and for values that no header can carry.
     """
     algorithm = challenge.algorithm
     if algorithm not in ALGORITHMS:
         raise ValueError(f"no digest algorithm {algorithm}")
-    cnonce, count = (cnonce, "00000001") if challenge.qop else ("", "")
+    cnonce, nc = (cnonce, f"{count:08x}") if challenge.qop else ("", "")
     ha1 = digest(algorithm, f"{user}:{challenge.realm}:{password}")
-    response = digest_response(algorithm, ha1, method, uri, challenge.nonce, cnonce=cnonce, count=count)
+    response = digest_response(algorithm, ha1, method, uri, challenge.nonce, cnonce=cnonce, count=nc)
     answer = Authorization(
-        user, challenge.realm, challenge.nonce, uri, response, algorithm, cnonce, count, challenge.opaque
+        user, challenge.realm, challenge.nonce, uri, response, algorithm, cnonce, nc, challenge.opaque
     )
     return str(answer)
 
@@ -58,4 +60,4 @@ def is_right(given: Authorization, ha1: str, method: str) -> bool:
     expected = digest_response(
         given.algorithm, ha1, method, given.uri, given.nonce, cnonce=given.cnonce, count=given.count
     )
-    return hmac.compare_digest(expected.encode(), given.response.encode())
+    return hmac.compare_digest(expected.encode(), given.response.encode(errors="surrogateescape"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from imc_common.metrics import Metrics
@@ -17,6 +17,7 @@ from imc_common.store import Command
 from imc_edge.accept import Acceptor
 from imc_edge.flow import SocketAddress
 from imc_edge.health import Health
+from imc_edge.nonces import NonceKeys
 
 
 class FakeStore:
@@ -103,9 +104,9 @@ class ResponseInbox:
 class Edge:
     """An acceptor on doubles."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, store: Any = None, **settings: Any) -> None:
         self.settings = Settings(**({"trusted_peers": "192.0.2.0/24"} | settings))
-        self.store = FakeStore()
+        self.store = store or FakeStore()
         self.health = Health(self.store, 1 << self.settings.hash_size, self.settings.max_backlog)  # type: ignore[arg-type]
         self.health._of_redis = ""
         self.responses = ResponseInbox()
@@ -119,6 +120,7 @@ class Edge:
             self.responses,
             self.metrics,
             steps=self.steps,
+            nonce_keys=NonceKeys(self.store, self.settings.digest_key_file, lambda: self.now),
             wall_clock=lambda: self.now,
         )
 
@@ -141,15 +143,18 @@ class Edge:
 
 
 @asynccontextmanager
-async def edge(**settings: Any) -> AsyncIterator[Edge]:
-    """An edge whose group commit runs."""
-    made = Edge(**settings)
-    running = asyncio.ensure_future(made.acceptor.commit.run())
+async def edge(store: Any = None, **settings: Any) -> AsyncIterator[Edge]:
+    """An edge whose group commits run; ``store``: another than the double."""
+    made = Edge(store, **settings)
+    commits = (made.acceptor.commit, made.acceptor.authenticator.lookups)
+    running = asyncio.gather(*(commit.run() for commit in commits))
     await asyncio.sleep(0)
     try:
         yield made
     finally:
         running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 BASE = {

@@ -215,6 +215,13 @@ async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> Non
     assert ROOM in words
 
 
+def test_how_many_users_there_are(live: Service, shell: Shell) -> None:
+    """Of all their shards."""
+    for user in ("alice@example.org", "bob@example.org"):
+        live.redis.hset(keys.users(keys.user_shard(user)), user, "SHA-256=")
+    assert shell.run("How many users there are") == ["2\n"]
+
+
 def test_every_line_of_the_page_is_run_here() -> None:
     """A line added to the page needs a check in this file."""
     source = Path(__file__).read_text()
@@ -233,6 +240,8 @@ def test_the_page_has_every_key_and_no_other() -> None:
         shard, *names = inspect.signature(make).parameters
         if shard == "shard" and names != ["role"]:
             made.add(make(0, *(name.upper() for name in names)))
+        if shard == "tag":
+            made.add(make("uN", *(name.upper() for name in names)))
     rows = re.findall(r"^\| (`imc.*?) \|", PAGE.read_text(), re.MULTILINE)
     assert {key for row in rows for key in re.findall(r"`([^`]+)`", row)} == {
         key.replace("{0}", "{S}") for key in made

@@ -24,13 +24,14 @@ ctrl_tcp_listen 127.0.0.1:{control_port}
 class Baresip:
     """A softphone at ``NAME@127.0.0.1:PORT`` whose only contact is a room."""
 
-    def __init__(self, folder: Path, name: str, room: str) -> None:
+    def __init__(self, folder: Path, name: str, room: str, password: str = "") -> None:
         program = require("baresip")
         self.port, self._control = free_port(socket.SOCK_DGRAM), free_port()
         modules = next(Path("/usr/lib").glob("**/baresip/modules"))
         config = CONFIG.format(sip_port=self.port, modules=modules, control_port=self._control)
         (folder / "config").write_text(config)
-        (folder / "accounts").write_text(f"<sip:{name}@127.0.0.1:{self.port}>;regint=0\n")
+        login = f";auth_user={name};auth_pass={password}" if password else ""
+        (folder / "accounts").write_text(f"<sip:{name}@127.0.0.1:{self.port}>;regint=0{login}\n")
         (folder / "contacts").write_text(f'"room" <sip:{room}>;access=allow\n')
         self.address = f"{name}@127.0.0.1:{self.port}"
         self.process = Process("baresip", [program, "-f", str(folder)], folder, {"HOME": str(folder)})

@@ -1,0 +1,146 @@
+"""Nonces that any edge can check: signed with a key all share, so nothing is kept of those given out."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from imc_common import keys
+from imc_common.errors import ImcError
+from imc_common.store import Store, StoreUnreachable
+
+GRACE = 32.0
+"""Seconds for which what was taken with a nonce is still recognised after it ran out: a client may repeat its
+request for 64·T1."""
+AHEAD = 30.0
+"""Seconds by which the clock of the edge that made a nonce may be ahead of ours."""
+READ_EVERY = 15.0
+SHORTEST_KEY = 32
+
+_TIME_BYTES, SALT_BYTES, _MAC_BYTES = 5, 8, 16
+
+_log = structlog.get_logger()
+
+
+class KeyFileError(ImcError):
+    """`digest_key_file` cannot be used; says why."""
+
+
+def read_keys(path: Path) -> list[bytes]:
+    """The keys of a file, a line each. Raises KeyFileError."""
+    try:
+        lines = [line.strip() for line in path.read_bytes().splitlines()]
+    except OSError as error:
+        raise KeyFileError(f"digest_key_file {path}: {error.strerror}") from error
+    found = [line for line in lines if line]
+    if not found or min(map(len, found)) < SHORTEST_KEY:
+        raise KeyFileError(f"digest_key_file {path}: needs lines of at least {SHORTEST_KEY} characters")
+    return found
+
+
+class NonceKeys:
+    """The keys that nonces are signed with: of `digest_key_file`, or of Redis."""
+
+    def __init__(self, store: Store, path: str, wall_clock: Callable[[], float]) -> None:
+        """``path`` empty: keys of Redis, of which the first follows from the secret all edges share.
+
+        Raises KeyFileError.
+        """
+        self._store = store
+        self._path = Path(path) if path else None
+        self._wall_clock = wall_clock
+        self._first = (0.0, hmac.digest(store.secret, b"digest nonces", "sha256"))
+        self._keys: list[tuple[float, bytes]] = [self._first]
+        self._of_file: list[bytes] = []
+        self.reread()
+
+    def reread(self) -> None:
+        """Read the file again, if there is one. Raises KeyFileError; then the keys stay as they were."""
+        if self._path is not None:
+            self._of_file = read_keys(self._path)
+
+    async def run(self) -> None:
+        """Look for new keys in Redis now and then, until cancelled."""
+        while True:
+            await self.read()
+            await asyncio.sleep(READ_EVERY)
+
+    async def read(self) -> None:
+        """Look for new keys in Redis now; when it is away, those known stay."""
+        if self._path is not None:
+            return
+        try:
+            (reply,) = await self._store.run([("HGETALL", keys.DIGEST_KEYS)])
+        except StoreUnreachable:
+            return
+        if isinstance(reply, list):
+            self._keys = [self._first, *sorted(_keys_of(reply))]
+
+    def signing(self) -> bytes:
+        """The key to sign with now."""
+        if self._of_file:
+            return self._of_file[0]
+        now = self._wall_clock()
+        return [key for first_use, key in self._keys if first_use <= now][-1]
+
+    def checking(self, ttl: float) -> list[bytes]:
+        """The keys that a nonce no older than so many seconds may be signed with."""
+        if self._of_file:
+            return self._of_file
+        now = self._wall_clock()
+        ends = [first_use + ttl for first_use, _ in self._keys[1:]]
+        live = [key for (_, key), end in zip(self._keys, ends, strict=False) if end >= now]
+        return [*live, self._keys[-1][1]]
+
+
+class Nonces:
+    """Makes nonces and tells their age."""
+
+    def __init__(self, signing: NonceKeys, ttl: float, wall_clock: Callable[[], float]) -> None:
+        """``ttl``: seconds for which a nonce can be used."""
+        self.ttl = ttl
+        self._keys = signing
+        self._wall_clock = wall_clock
+
+    def make(self, realm: str, salt: bytes) -> str:
+        """A nonce for a realm; the same within a second for the same ``salt``, so for a retransmission."""
+        head = int(self._wall_clock()).to_bytes(_TIME_BYTES, "big") + salt
+        return urlsafe_b64encode(head + _mac(self._keys.signing(), realm, head)).decode().rstrip("=")
+
+    def age(self, nonce: str, realm: str) -> float | None:
+        """Seconds since it was made; None for one that no edge made, or too long ago to matter."""
+        try:
+            data = urlsafe_b64decode(nonce.encode("ascii") + b"==")
+        except ValueError:
+            return None
+        head, mac = data[:-_MAC_BYTES], data[-_MAC_BYTES:]
+        if len(head) != _TIME_BYTES + SALT_BYTES:
+            return None
+        age = self._wall_clock() - int.from_bytes(head[:_TIME_BYTES], "big")
+        if not -AHEAD <= age <= self.ttl + GRACE:
+            return None
+        for key in self._keys.checking(self.ttl + GRACE):
+            if hmac.compare_digest(mac, _mac(key, realm, head)):
+                return age
+        return None
+
+
+def _mac(key: bytes, realm: str, head: bytes) -> bytes:
+    data = head + realm.encode(errors="surrogateescape")
+    return hmac.digest(key, data, "sha256")[:_MAC_BYTES]
+
+
+def _keys_of(reply: list[Any]) -> list[tuple[float, bytes]]:
+    found = []
+    for first_use, key in zip(reply[::2], reply[1::2], strict=True):
+        try:
+            found.append((int(first_use) / 1000, bytes.fromhex(key.decode())))
+        except ValueError:
+            _log.warning("a digest key in redis makes no sense", first_use=repr(first_use))
+    return found

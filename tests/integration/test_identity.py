@@ -1,0 +1,219 @@
+"""Passwords, as somebody else's SIP clients answer for them: two edges, users made by `imc user`."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sipmessage
+
+from imc_common import keys
+from imc_common.sip.auth import Challenge
+from imc_common.sip.digest import authorization
+from tests.chaos.plant import wait_until
+from tests.integration.command import Terminal, run
+from tests.integration.peers.baresip import Baresip
+from tests.integration.service import Service, service
+from tests.integration.sip_user import SipUser, notice
+from tests.integration.sipp_runs import SCENARIOS
+from tests.tools import require
+
+pytestmark = pytest.mark.integration
+
+PASSWORD = "wonder-land"  # a test's
+ROOM = "tea@127.0.0.1"
+
+
+USERS = ("alice", "bob", "carol", "dave")
+
+
+def make_users(running: Service, *options: str) -> None:
+    """By the command line, the password by standard input."""
+    for name in USERS:
+        done = run(
+            "user", "add", f"{name}@127.0.0.1", "--db-url", running.url, *options, text=f"{PASSWORD}\n"
+        )
+        assert (done.returncode, done.stdout) == (0, f"{name}@127.0.0.1 is added\n"), done.stderr
+
+
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two edges that ask for passwords."""
+    with service(tmp_path_factory.mktemp("digest"), "redis", {"identity": "digest"}, edges=2) as running:
+        make_users(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def asking_old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """An edge for clients that know MD5 only, as those of Debian 12 do."""
+    settings = {"identity": "digest", "digest_algorithms": "MD5"}
+    with service(tmp_path_factory.mktemp("md5"), "redis", settings) as running:
+        make_users(running, "--digest-algorithms", "MD5")
+        yield running
+
+
+def answered(response: sipmessage.Response, user: str, uri: str, algorithm: str, **other: str) -> str:
+    """The header that answers a 401, of imc's own client side; the challenge as sipmessage reads it."""
+    told = [sipmessage.AuthChallenge.parse(value) for value in response.headers.getlist("WWW-Authenticate")]
+    params = next(each.parameters for each in told if each.parameters["algorithm"] == algorithm)
+    assert params["qop"] == "auth"
+    challenge = Challenge(params["realm"], params["nonce"], algorithm, qop=True)
+    password = other.get("password", PASSWORD)
+    value = authorization(challenge, user, password, method="MESSAGE", uri=uri, cnonce="c")
+    return f"Authorization: {value}\r\n"
+
+
+async def say(
+    user: SipUser, asking: Service, text: str, algorithm: str = "SHA-256", **other: str
+) -> sipmessage.Response:
+    """One edge asks, the other one is answered; gives its answer."""
+    room = f"sip:{ROOM}"
+    user.edge = ("127.0.0.1", asking.ports[0])
+    challenged = await user.send(room, text)
+    assert challenged.code == 401
+    user.edge = ("127.0.0.1", asking.ports[1])
+    return await user.send(room, text, headers=answered(challenged, user.name, room, algorithm, **other))
+
+
+async def test_a_conversation_of_users_with_passwords(asking: Service) -> None:
+    """Alice makes a room, Bob comes in; a stranger and a wrong password get no further than 401."""
+    alice = await SipUser.open("alice", asking.edge)
+    bob = await SipUser.open("bob", asking.edge)
+    stranger = await SipUser.open("stranger", asking.edge)
+    try:
+        assert (await say(alice, asking, "#create", "SHA-512-256")).code == 202
+        await alice.expect(notice("You have made"))
+        assert (await say(bob, asking, "#join")).code == 202
+        await alice.expect(notice("has joined"))
+        assert (await say(bob, asking, "hi", password="guess")).code == 401
+        assert (await say(bob, asking, "hello")).code == 202
+        assert (await alice.expect(".*hello")).name.startswith("bob")
+        assert (await say(stranger, asking, "hi")).code == 401
+        stranger.name = "bob"
+        refused = await say(stranger, asking, "hi")
+        assert refused.code == 202, "the port is another, the user the same"
+        await alice.expect_nothing()
+    finally:
+        for user in (alice, bob, stranger):
+            user.close()
+
+
+async def test_a_removed_user_and_an_old_password_are_refused_at_once(asking: Service) -> None:
+    """`imc user passwd` and `remove` hold from the next request on, at every edge."""
+    carol = await SipUser.open("carol", asking.edge)
+    where = ("--db-url", asking.url)
+    try:
+        assert (await say(carol, asking, "#create")).code == 202
+        done = await asyncio.to_thread(run, "user", "passwd", "carol@127.0.0.1", *where, text="another\n")
+        assert done.returncode == 0, done.stderr
+        assert (await say(carol, asking, "hi")).code == 401
+        assert (await say(carol, asking, "hi", password="another")).code == 202
+        done = await asyncio.to_thread(run, "user", "remove", "carol@127.0.0.1", *where)
+        assert done.returncode == 0, done.stderr
+        assert (await say(carol, asking, "hi", password="another")).code == 401
+    finally:
+        carol.close()
+
+
+async def test_nonces_go_on_when_their_key_is_rotated(asking: Service) -> None:
+    """The old key signs for another minute and checks for longer: nobody notices."""
+    dave = await SipUser.open("dave", asking.edge)
+    try:
+        done = await asyncio.to_thread(run, "user", "rotate", "--db-url", asking.url)
+        assert done.returncode == 0, done.stderr
+        assert asking.redis.hlen(keys.DIGEST_KEYS) == 1
+        assert (await say(dave, asking, "#list")).code == 202
+    finally:
+        dave.close()
+
+
+def test_redis_holds_no_password(asking: Service) -> None:
+    """HA1 only; and the nonce counts that were used, with a time-to-live."""
+    users = [key for tag in range(16) for key in asking.redis.hgetall(keys.users(f"u{tag}")).items()]
+    assert {name.decode() for name, _ in users} >= {"alice@127.0.0.1", "bob@127.0.0.1"}
+    assert all(PASSWORD.encode() not in value for _, value in users)
+    assert all(asking.redis.pttl(key) > 0 for key in asking.redis.scan_iter("imc:*:nonce:*"))
+    done = run("user", "list", "--db-url", asking.url)
+    assert "alice@127.0.0.1  SHA-512-256, SHA-256\n" in done.stdout
+
+
+def test_chat_logs_in(asking: Service, tmp_path: Path) -> None:
+    """`imc chat --login`: the password is the first line of standard input, or is asked for at a terminal."""
+    where = ["--room", f"sip:{ROOM}", "--via", f"127.0.0.1:{asking.ports[0]}"]
+    lines = tmp_path / "lines"
+    lines.write_text("#join\nhello\nhello again\n")
+    command = ["chat", "sip:dave@127.0.0.1:0", *where, "--script", str(lines)]
+    assert run(*command, "--login", text=f"{PASSWORD}\n").returncode == 0
+    done = run(*command)
+    assert (done.returncode, done.stdout.count("not sent: 401 Unauthorized")) == (1, 3), done.stdout
+    assert run(*command, "--login", text="\n").returncode == 2
+    terminal = Terminal("chat", "sip:dave@127.0.0.1:0", *where, "--login")
+    try:
+        terminal.wait_for("Password: ")
+        terminal.type(f"{PASSWORD}\r")
+        terminal.wait_for("dave>")
+        terminal.type("#join\r")
+        terminal.wait_for("dave@127.*has joined.*dave>")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+        assert PASSWORD not in terminal.raw
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+
+
+def test_sipp_logs_in(asking_old: Service, tmp_path: Path) -> None:
+    """Its own implementation of RFC 2617; a wrong password is asked for again."""
+    for password, status in ((PASSWORD, 0), ("guess", 1)):
+        csv = tmp_path / "lines.csv"
+        csv.write_text(
+            f"SEQUENTIAL\nalice@127.0.0.1;{ROOM};#list;[authentication username=alice password={password}]\n"
+        )
+        command = [
+            require("sipp"), f"127.0.0.1:{asking_old.ports[0]}", "-sf", str(SCENARIOS / "login.xml"),
+            "-inf", str(csv), "-auth_uri", ROOM, "-i", "127.0.0.1", "-m", "1", "-nostdin",
+            "-timeout", "20", "-timeout_error",
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert min(done.returncode, 1) == status, done.stdout[-3000:] + done.stderr
+
+
+def test_sipsak_logs_in(asking_old: Service, tmp_path: Path) -> None:
+    """`sipsak -a`, with a request from a file: its own message mode (`-M`) crashes on any 401."""
+    room = f"sip:sak@127.0.0.1:{asking_old.ports[0]}"
+    for number, (password, status) in enumerate(((PASSWORD, b"202 Accepted"), ("guess", b"authorization"))):
+        token = f"sipsak{number}"
+        (tmp_path / token).write_bytes(
+            (
+                f"MESSAGE {room} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bK{token};rport\r\n"
+                f"Max-Forwards: 70\r\nFrom: <sip:bob@127.0.0.1>;tag={token}\r\nTo: <{room}>\r\n"
+                f"Call-ID: {token}\r\nCSeq: 1 MESSAGE\r\n"
+                "Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+            ).encode()
+        )
+        command = [require("sipsak"), "-f", str(tmp_path / token), "-i", "-s", room, "-vvv"]
+        done = subprocess.run(
+            [*command, "-u", "bob", "-a", password], capture_output=True, timeout=30, check=False
+        )
+        assert status in done.stdout + done.stderr, done.stdout + done.stderr
+        assert (done.returncode == 0) == (password == PASSWORD)
+
+
+async def test_baresip_logs_in(asking_old: Service, tmp_path: Path) -> None:
+    """A real softphone answers the challenge by itself."""
+    room = f"phone@127.0.0.1:{asking_old.ports[0]}"
+    phone = Baresip(tmp_path, "carol", room, PASSWORD)
+    phone.start()
+    try:
+        phone.message("#create")
+        shard = keys.shard_of(room, 4)
+        made = keys.Keys().members(shard, room)
+        wait_until(lambda: asking_old.redis.hget(made, phone.address) == b"owner", "the phone's room", 30)
+    finally:
+        phone.process.end()
