@@ -21,7 +21,7 @@ from imc_common.store import Command, Entry, ReplyError, StoreUnreachable
 log = structlog.get_logger()
 
 LOST = frozenset(("NOGROUP", "UNBLOCKED"))  # the latter if it happens while a read waits
-NONE = b"0-0"
+NONE, ANOTHERS = b"0-0", b"lost"
 UNREACHABLE_SECONDS = 0.25
 GROUP_SECONDS = 1.0  # between two attempts to make missing groups
 
@@ -34,19 +34,22 @@ class Readable(Protocol):
     async def run(self, commands: list[Command]) -> list[Any]: ...
 
     async def read_new(
-        self, streams: Sequence[str], count: int, block_ms: int | None
+        self, group: str, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[tuple[str, list[Entry] | None]]: ...
 
 
 class Owner(Protocol):
     """The part of an ownership that a consumer needs."""
 
+    process_id: str
     being_read: Callable[[int], bool]
     on_taken: Callable[[int], None]
 
     def owned(self) -> frozenset[int]: ...
 
     def taking(self) -> frozenset[int]: ...
+
+    def lease(self, shard: int) -> str: ...
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class Consumer:
         self._store = store
         self._ownership = ownership
         self._stream = stream
+        self._group = keys.group(ownership.process_id)
         self._count = count
         self._block_ms = block_ms
         self._pages: dict[int, Page | None] = {}  # shard -> what to read again; None: only new entries
@@ -161,7 +165,7 @@ class Consumer:
 
     async def _read_new(self, shards: list[int], block_ms: int | None) -> list[Batch]:
         streams = [self._stream(shard) for shard in shards]
-        found = dict(await self._store.read_new(streams, self._count, block_ms))
+        found = dict(await self._store.read_new(self._group, streams, self._count, block_ms))
         batches = []
         for shard, stream in zip(shards, streams, strict=True):
             entries = found.get(stream, [])
@@ -188,21 +192,28 @@ class Consumer:
         )
 
     async def _start(self, shards: list[int]) -> None:
-        """Make the groups of these shards where they are missing; those that cannot be used are left out."""
+        """Make our group of these shards, which ends their former owners'; some may not be usable now."""
         if not shards:
             return
-        both = [[keys.requests(shard), keys.events(shard)] for shard in shards]
-        replies = await self._store.run([self._store.script("start_shard", pair, []) for pair in both])
-        for shard, pair, reply in zip(shards, both, replies, strict=True):
-            if not isinstance(reply, ReplyError):
-                last = reply[pair.index(self._stream(shard))]
-                self._pages[shard] = None if last == NONE else Page("-", last.decode())
+        lease, process_id = self._ownership.lease, self._ownership.process_id
+        replies = await self._store.run(
+            [self._store.script("start_shard", [self._stream(s), lease(s)], [process_id]) for s in shards]
+        )
+        for shard, reply in zip(shards, replies, strict=True):
+            if reply == ANOTHERS:
+                log.warning("a shard's stream has another owner", shard=shard)
+                self._leave_alone(shard)
+            elif not isinstance(reply, ReplyError):
+                self._pages[shard] = None if reply == NONE else Page("-", reply.decode())
             elif reply.transient:
                 raise StoreUnreachable(str(reply))
             else:
                 log.critical("a shard's streams cannot be used", shard=shard, reason=str(reply))
-                self._pages.pop(shard, None)
-                self._held_back[shard] = asyncio.get_running_loop().time() + GROUP_SECONDS
+                self._leave_alone(shard)
+
+    def _leave_alone(self, shard: int) -> None:
+        self._pages.pop(shard, None)
+        self._held_back[shard] = asyncio.get_running_loop().time() + GROUP_SECONDS
 
     def _readable(self) -> list[int]:
         if self._held_back:
@@ -216,18 +227,23 @@ class Consumer:
         self._held_back[shard] = asyncio.get_running_loop().time() + UNREACHABLE_SECONDS
 
     async def _restore(self, error: ReplyError) -> None:
-        """Redis came back without the groups: make them anew, from the first entry, once a second at most."""
+        """Our groups are gone: another process has taken shards over, or Redis came back without them.
+
+        Then they are made anew, from the first entry, once a second at most.
+        """
         now = asyncio.get_running_loop().time()
         await asyncio.sleep(max(0.0, self._groups_tried + GROUP_SECONDS - now))
         self._groups_tried = asyncio.get_running_loop().time()
-        log.critical(
-            "Redis has lost the consumer groups: data are missing there; making them anew from the beginning"
-            if error.code in LOST
-            else "the streams cannot be read",
-            reason=str(error),
-        )
+        shards = sorted(self._pages)
         try:
-            await self._start(sorted(self._pages))
+            await self._start(shards)
+            if self._pages.keys() >= set(shards):
+                log.critical(
+                    "Redis has lost the consumer groups: data are missing there; made anew from the beginning"
+                    if error.code in LOST
+                    else "the streams cannot be read",
+                    reason=str(error),
+                )
         except StoreUnreachable as away:
             self._pages.clear()
             log.warning("the consumer groups cannot be made now", reason=str(away))

@@ -20,6 +20,6 @@ def in_hand(length: int, groups: Any) -> int:
         pairs = iter(group.items() if isinstance(group, dict) else zip(group[::2], group[1::2], strict=True))
         about = dict(pairs)
         lag = about.get(b"lag")
-        if about.get(b"name") == keys.GROUP.encode() and isinstance(lag, int):
+        if about.get(b"name", b"").startswith(keys.GROUPS.encode()) and isinstance(lag, int):
             return max(0, length - lag)
     return 0

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 from zlib import crc32
 
-GROUP = "imc"
+GROUPS = "imc@"
+"""What the names of our consumer groups begin with."""
 CONSUMER = "owner"
 
 WORKERS = "imc:workers"
@@ -56,6 +57,15 @@ class Keys:
     def members(self, shard: int, room: str) -> str:
         """Hash of one room's members: address to role."""
         return f"{self.members_table}:{{{shard}}}:{room}"
+
+
+def group(process_id: str) -> str:
+    """The consumer group of the streams that this process owns.
+
+    Whoever takes a stream over ends its former owner's group: a read which that one has still in the air, or
+    sends late, takes nothing away from its successor.
+    """
+    return f"{GROUPS}{process_id}"
 
 
 def requests(shard: int) -> str:

@@ -61,9 +61,9 @@ class Ownership:
         self.can_release: Callable[[int], bool] = lambda shard: True
         self.being_read: Callable[[int], bool] = lambda shard: False
         self.on_taken: Callable[[int], None] = lambda shard: None
+        self.process_id = process_id
         self._store = store
         self._role = role
-        self._process_id = process_id
         self._processes = keys.WORKERS if role == "worker" else keys.EDGES
         self._shards = shards
         self._lease_ttl = lease_ttl
@@ -90,6 +90,10 @@ class Ownership:
         if self._clock() >= self._fresh_until:
             self._refresh()
         return self._taking
+
+    def lease(self, shard: int) -> str:
+        """The key of the shard's lease."""
+        return keys.lease(shard, self._role)
 
     @property
     def reached(self) -> bool:
@@ -127,9 +131,10 @@ class Ownership:
         held = sorted(self.owned().intersection(shards))
         started = self._clock()
         commands = [self._lease_command("take_lease", shard) for shard in held]
-        replies = await self._store.run(commands, durable=True)
-        self._note(held, replies, started)
-        return frozenset(shard for shard, reply in zip(held, replies, strict=True) if reply == 1)
+        replies = dict(zip(held, await self._store.run(commands, durable=True), strict=True))
+        still = [shard for shard in held if shard in self._held]  # not given back meanwhile
+        self._note(still, [replies[shard] for shard in still], started)
+        return frozenset(shard for shard in still if replies[shard] == 1)
 
     async def release_all(self) -> None:
         """Give back every lease and leave the list of the living. Raises StoreUnreachable."""
@@ -138,13 +143,13 @@ class Ownership:
         self._share = 0
         self._refresh()
         commands = [self._lease_command("release_lease", shard) for shard in held]
-        await self._store.run([*commands, ("ZREM", self._processes, self._process_id)])
+        await self._store.run([*commands, ("ZREM", self._processes, self.process_id)])
 
     async def _beat(self) -> None:
         self._refresh()
         started = self._clock()
         held = sorted(self._held)
-        beat = self._store.script("heartbeat", [self._processes], [self._process_id, self._ttl_ms])
+        beat = self._store.script("heartbeat", [self._processes], [self.process_id, self._ttl_ms])
         commands = [self._lease_command("take_lease", shard) for shard in held]
         living, *kept = await self._store.run([beat, *commands])
         self._note(held, kept, started)
@@ -155,7 +160,7 @@ class Ownership:
 
     def _work_out_share(self, living: list[str]) -> None:
         """The share of this process: shards over the living, the remainder to the first of them."""
-        rank = living.index(self._process_id)
+        rank = living.index(self.process_id)
         each, over = divmod(self._shards, len(living))
         self._share = each + (rank < over)
         self._first_choice = rank * each + min(rank, over)
@@ -181,8 +186,8 @@ class Ownership:
 
     async def _take(self) -> None:
         others = sorted((s for s in range(self._shards) if s not in self._held), key=self._distance)
-        holders = await self._store.run([("GET", keys.lease(shard, self._role)) for shard in others])
-        mine = self._process_id.encode()
+        holders = await self._store.run([("GET", self.lease(shard)) for shard in others])
+        mine = self.process_id.encode()
         free = [s for s, holder in zip(others, holders, strict=True) if holder is None or holder == mine]
         wanted = free[: self._share - len(self._held)]
         if not wanted:
@@ -230,8 +235,8 @@ class Ownership:
         return (shard - self._first_choice) % self._shards
 
     def _lease_command(self, script: str, shard: int) -> Command:
-        key = keys.lease(shard, self._role)
-        args: list[str | bytes | int] = [self._process_id]
+        key = self.lease(shard)
+        args: list[str | bytes | int] = [self.process_id]
         if script == "take_lease":
             args.append(self._ttl_ms)
         return self._store.script(script, [key], args)

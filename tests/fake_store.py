@@ -37,13 +37,13 @@ class FakeStore:
             return [await self._reply(command) for command in commands]
 
     async def read_new(
-        self, streams: Sequence[str], count: int, block_ms: int | None
+        self, group: str, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[tuple[str, list[Entry] | None]]:
         until = asyncio.get_running_loop().time() + (block_ms or 0) / 1000
         found: list[tuple[str, list[Entry] | None]] = []
         while not found:
             for stream in streams:
-                (reply,) = await self.run([read_command((stream,), count, None)])
+                (reply,) = await self.run([read_command(group, (stream,), count, None)])
                 if isinstance(reply, ReplyError):
                     raise reply
                 if reply and reply[0][1]:

@@ -93,9 +93,11 @@ class Cluster:
         links = [await self._link(host, False) for host in self._primaries()]
         return list(await asyncio.gather(*(link.run(commands) for link in links)))
 
-    async def read_new(self, streams: Sequence[str], count: int, block_ms: int | None) -> list[Any]:
+    async def read_new(
+        self, group: str, streams: Sequence[str], count: int, block_ms: int | None
+    ) -> list[Any]:
         """See `Store.read_new`: polls, at first often. A stream whose node is away has None for entries."""
-        commands = [read_command((stream,), count, None) for stream in streams]
+        commands = [read_command(group, (stream,), count, None) for stream in streams]
         loop = asyncio.get_running_loop()
         until = loop.time() + (block_ms or 0) / 1000
         pause, longest = FIRST_POLL, max(LONGEST_POLL, POLL_PER_STREAM * len(streams))

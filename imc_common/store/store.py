@@ -32,7 +32,9 @@ class Route(Protocol):
 
     async def each(self, commands: Sequence[Command]) -> list[list[Any]]: ...
 
-    async def read_new(self, streams: Sequence[str], count: int, block_ms: int | None) -> list[Any]: ...
+    async def read_new(
+        self, group: str, streams: Sequence[str], count: int, block_ms: int | None
+    ) -> list[Any]: ...
 
     async def close(self) -> None: ...
 
@@ -99,9 +101,9 @@ class Store:
         return await self._route.each(commands)
 
     async def read_new(
-        self, streams: Sequence[str], count: int, block_ms: int | None
+        self, group: str, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[tuple[str, list[Entry] | None]]:
-        """What nobody was handed yet of each stream, at most `count` entries, waiting at most `block_ms`.
+        """What the group was not handed yet of each stream: `count` entries at most, in `block_ms` at most.
 
         Streams without such entries are left out. Raises StoreUnreachable, or has None for a stream's
         entries: then some may have been handed out that nobody saw. Raises ReplyError, as NOGROUP.
@@ -109,7 +111,7 @@ class Store:
         if not streams:
             await asyncio.sleep((block_ms or 0) / 1000)
             return []
-        reply = await self._route.read_new(streams, count, block_ms)
+        reply = await self._route.read_new(group, streams, count, block_ms)
         return [
             (key.decode(), None if entries is None else [(i, f) for i, f in entries])
             for key, entries in reply
@@ -145,8 +147,10 @@ class _Single:
     async def each(self, commands: Sequence[Command]) -> list[list[Any]]:
         return [await self._main.run(commands)]
 
-    async def read_new(self, streams: Sequence[str], count: int, block_ms: int | None) -> list[Any]:
-        command = read_command(streams, count, block_ms)
+    async def read_new(
+        self, group: str, streams: Sequence[str], count: int, block_ms: int | None
+    ) -> list[Any]:
+        command = read_command(group, streams, count, block_ms)
         if not self._reader.opened:  # not before: tools never read
             await self._reader.open()
         (reply,) = await self._reader.run([command], REPLY_SECONDS + (block_ms or 0) / 1000)

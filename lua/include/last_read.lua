@@ -1,5 +1,6 @@
--- How far a stream was read, by whomever: its group's last-delivered-id; nil if there is no group. What lies
--- before that and is still there has been handed out and not been handled.
+-- How far a stream was read, by whomever: the last-delivered-id of its owner's group; nil if there is no such group.
+-- What lies before that and is still there has been handed out and not been handled. Also the group's name, and
+-- how many entries it has read, if Redis knows.
 local function last_read(stream)
     if redis.call("EXISTS", stream) == 0 then
         return nil
@@ -9,8 +10,8 @@ local function last_read(stream)
         for i = 1, #group, 2 do
             about[group[i]] = group[i + 1]
         end
-        if about.name == "imc" then
-            return about["last-delivered-id"]
+        if about.name:sub(1, 4) == "imc@" then
+            return about["last-delivered-id"], about.name, about["entries-read"]
         end
     end
 end

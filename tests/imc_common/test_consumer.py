@@ -17,7 +17,8 @@ from tests.fake_store import FakeStore
 class Owned:
     """An ownership that owns what the test says."""
 
-    def __init__(self, *shards: int) -> None:
+    def __init__(self, *shards: int, process_id: str = "p1") -> None:
+        self.process_id = process_id
         self.shards = frozenset(shards)
         self.being_read: Callable[[int], bool] = lambda shard: False
         self.on_taken: Callable[[int], None] = lambda shard: None
@@ -26,6 +27,9 @@ class Owned:
         return self.shards
 
     taking = owned
+
+    def lease(self, shard: int) -> str:
+        return keys.lease(shard, "worker")
 
 
 @pytest.fixture
@@ -126,9 +130,24 @@ async def test_a_shard_taken_again_unnoticed_starts_from_its_pending(store: Fake
     consumer = consumer_of(store, owned)
     await consumer.read()
     await add(store, 1, "a")
-    await store.read_new([keys.requests(1)], 10, None)  # somebody else, meanwhile
+    await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # somebody else, meanwhile
     owned.on_taken(1)
     assert values(await consumer.read()) == [(1, True, ["a"])]
+
+
+async def test_a_former_owners_late_read_takes_nothing_away(store: FakeStore) -> None:
+    """It was stopped in the middle of a read and finds out only afterwards: its successor misses nothing."""
+    before = consumer_of(store, Owned(1, process_id="before"), block_ms=300)
+    await before.read()
+    after = consumer_of(store, Owned(1, process_id="after"))
+    reading = asyncio.create_task(before.read())
+    await asyncio.sleep(0.01)
+    await store.run([("SET", keys.lease(1, "worker"), "after")])
+    await after.read()
+    await add(store, 1, "a")
+    assert await reading == []
+    assert values(await after.read()) == [(1, False, ["a"])]
+    assert await before.read() == []
 
 
 async def test_the_shards_of_a_read_in_the_air_are_known(store: FakeStore) -> None:
@@ -200,7 +219,7 @@ async def test_redis_away_means_from_the_pending_afterwards(
     consumer = consumer_of(store, Owned(1))
     await consumer.read()
     await add(store, 1, "a")
-    await store.read_new([keys.requests(1)], 10, None)  # the answer that never arrived
+    await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # the answer that never arrived
     store.away = True
     assert await consumer.read() == []
     store.away = False

@@ -36,9 +36,11 @@ def drawn(now: Overview, before: Overview | None = None, height: int = 40) -> st
 async def test_everything_is_read(store: FakeStore) -> None:
     """Owners, lengths, what is pending, what ever passed, rooms, dead letters, busiest rooms."""
     shard = 3
-    await store.run([store.script("start_shard", [keys.requests(shard), keys.events(shard)], [])])
+    await store.run(
+        [store.script("start_shard", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])]
+    )
     await store.run([("XADD", keys.requests(shard), "*", "type", "help")] * 3)
-    await store.read_new([keys.requests(shard)], 1, None)
+    await store.read_new(keys.group("p1"), [keys.requests(shard)], 1, None)
     await store.run(
         [
             ("XADD", keys.dead(shard), "*", "type", "help"),

@@ -42,9 +42,9 @@ class Desk:
     async def handed_out(self, count: int) -> list[bytes]:
         """So many entries that somebody was handed."""
         stream = keys.events(SHARD)
-        await self.store.run([self.store.script("start_shard", [keys.requests(SHARD), stream], [])])
+        await self.store.run([self.store.script("start_shard", [stream, keys.lease(SHARD, "edge")], ["p1"])])
         await self.store.run([("XADD", stream, "*", "event", "message")] * count)
-        ((_, entries),) = await self.store.read_new([stream], count, None)
+        ((_, entries),) = await self.store.read_new(keys.group("p1"), [stream], count, None)
         return [entry_id for entry_id, _ in entries or []]
 
 

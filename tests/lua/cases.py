@@ -106,8 +106,8 @@ def _releases(shard: Shard) -> tuple[list[str], list[Any]]:
 
 
 def _starts(shard: Shard) -> tuple[list[str], list[Any]]:
-    shard.redis.delete(IN, OUT)
-    return [IN, OUT], []
+    shard.redis.delete(IN)
+    return [IN, keys.lease(SHARD, "worker")], ["next"]
 
 
 def _lists_handed_out(shard: Shard) -> tuple[list[str], list[Any]]:

@@ -13,6 +13,8 @@ from imc_common.scripts import Scripts
 SCRIPTS = Scripts()
 SHARD = 3
 IN, OUT = keys.requests(SHARD), keys.events(SHARD)
+READER = "p1"
+"""The process that reads both streams."""
 ROOM = "chat-000@example.org"
 ALICE, BOB, CAROL, DAVE = (f"{name}@example.org" for name in ("alice", "bob", "carol", "dave"))
 
@@ -84,7 +86,12 @@ class Shard:
             "max_caused": 2000,
             "window_ms": 10000,
         }
-        self.run("start_shard", [IN, OUT], [])
+        self.start()
+
+    def start(self, reader: str = READER) -> list[str]:
+        """This process begins to read both streams; how far each was read before."""
+        roles = ((IN, "worker"), (OUT, "edge"))
+        return [str(self.run("start_shard", [s, keys.lease(SHARD, role)], [reader])) for s, role in roles]
 
     def run(self, script: str, script_keys: list[str], args: list[Any]) -> Any:
         """The reply of a script, decoded. A server that has seen the script gets its digest only."""

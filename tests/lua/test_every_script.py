@@ -39,7 +39,7 @@ def test_wrong_type_changes_nothing(shard: Shard, case: Case) -> None:
     count = len(case.prepare(shard)[0])
     for position in range(count):
         shard.redis.flushall()
-        shard.run("start_shard", [keys.requests(SHARD), keys.events(SHARD)], [])
+        shard.start()
         script_keys, args = case.prepare(shard)
         plant(shard, script_keys[position])
         before = shard.dump()
@@ -75,7 +75,7 @@ def test_out_of_memory(real_shard: Shard, case: Case) -> None:
     wanted = without_times(real_shard)
 
     real_shard.redis.flushall()
-    real_shard.run("start_shard", [keys.requests(SHARD), keys.events(SHARD)], [])
+    real_shard.start()
     script_keys, args = case.prepare(real_shard)
     before = real_shard.dump()
     real_shard.redis.config_set("maxmemory", 1)
@@ -157,6 +157,6 @@ def test_missing_arguments_change_nothing(real_shard: Shard, case: Case) -> None
             assert real_shard.dump() == before
         else:
             real_shard.redis.flushall()
-            real_shard.run("start_shard", [keys.requests(SHARD), keys.events(SHARD)], [])
+            real_shard.start()
             script_keys, args = case.prepare(real_shard)
             before = real_shard.dump()

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+import redis
+
 from imc_common import keys
-from tests.lua.shard import ALICE, BOB, CAROL, IN, OUT, ROOM, SHARD, Shard, decoded
+from tests.lua.shard import ALICE, BOB, CAROL, IN, OUT, READER, ROOM, SHARD, Shard, decoded
 
 SEEN = keys.seen(SHARD, "digest")
 DEAD = keys.dead(SHARD)
@@ -173,10 +176,10 @@ def test_settle_delivered_of_many(real_shard: Shard) -> None:
 
 def test_start_shard_once(shard: Shard) -> None:
     """Groups are made where there are none, and only there."""
-    assert shard.run("start_shard", [IN, OUT], []) == ["0-0", "0-0"]
+    assert shard.start() == ["0-0", "0-0"]
     shard.redis.delete(OUT)
-    assert shard.run("start_shard", [IN, OUT], []) == ["0-0", "0-0"]
-    assert [group["name"] for group in decoded(shard.redis.xinfo_groups(OUT))] == [keys.GROUP]
+    assert shard.start() == ["0-0", "0-0"]
+    assert groups(shard, OUT) == {keys.group(READER)}
 
 
 def test_start_shard_tells_how_far_each_stream_was_read(shard: Shard) -> None:
@@ -184,14 +187,14 @@ def test_start_shard_tells_how_far_each_stream_was_read(shard: Shard) -> None:
     first, second, _ = (shard.put("message", ALICE) for _ in range(3))
     read(shard, IN, 2)
     shard.redis.xdel(IN, first, second)
-    assert shard.run("start_shard", [IN, OUT], []) == [second, "0-0"]
+    assert shard.start() == [second, "0-0"]
 
 
 def test_start_shard_reads_from_the_beginning(shard: Shard) -> None:
     """What lies in a stream that lost its group is read all the same."""
     shard.redis.delete(IN)
     entry_id = shard.put("message", ALICE)
-    shard.run("start_shard", [IN, OUT], [])
+    shard.start()
     assert read(shard, IN) == [entry_id]
 
 
@@ -199,8 +202,29 @@ def test_start_shard_beside_another_group(shard: Shard) -> None:
     """Somebody else's group on the stream is not ours."""
     shard.redis.delete(IN)
     shard.redis.xgroup_create(IN, "audit", "0", mkstream=True)
-    shard.run("start_shard", [IN, OUT], [])
-    assert {group["name"] for group in decoded(shard.redis.xinfo_groups(IN))} == {"audit", keys.GROUP}
+    shard.start()
+    shard.start("next")
+    assert groups(shard, IN) == {"audit", keys.group("next")}
+
+
+def test_start_shard_ends_the_former_owners_reads(shard: Shard) -> None:
+    """A read of its that comes late takes nothing; its successor goes on where it was, with what it knew."""
+    first, second = (shard.put("message", ALICE) for _ in range(2))
+    read(shard, IN, 1)
+    assert shard.start("next") == [first, "0-0"]
+    with pytest.raises(redis.ResponseError, match="NOGROUP"):
+        read(shard, IN)
+    assert read(shard, IN, reader="next") == [second]
+    (about,) = decoded(shard.redis.xinfo_groups(IN))
+    assert (about["entries-read"], about["lag"]) == (2, 0)
+
+
+def test_start_shard_is_for_the_holder_of_the_lease(shard: Shard) -> None:
+    """One that lost it unnoticed does not take the stream back."""
+    shard.redis.set(keys.lease(SHARD, "worker"), "next")
+    shard.start("next")
+    assert shard.start(READER) == ["lost", "0-0"]
+    assert groups(shard, IN) == {keys.group("next")}
 
 
 def test_list_handed_out(shard: Shard) -> None:
@@ -216,7 +240,13 @@ def test_list_handed_out(shard: Shard) -> None:
     assert shard.run("list_handed_out", [OUT], ["-", 10]) == []
 
 
-def read(shard: Shard, stream: str, count: int = 100) -> list[str]:
+def groups(shard: Shard, stream: str) -> set[str]:
+    """The names of the stream's groups."""
+    return {group["name"] for group in decoded(shard.redis.xinfo_groups(stream))}
+
+
+def read(shard: Shard, stream: str, count: int = 100, reader: str = READER) -> list[str]:
     """The ids that a reader is handed."""
-    ((_, found),) = shard.redis.xreadgroup(keys.GROUP, keys.CONSUMER, {stream: ">"}, count=count, noack=True)
+    group = keys.group(reader)
+    ((_, found),) = shard.redis.xreadgroup(group, keys.CONSUMER, {stream: ">"}, count=count, noack=True)
     return [str(decoded(entry_id)) for entry_id, _ in found]

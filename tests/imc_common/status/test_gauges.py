@@ -46,11 +46,13 @@ def shown(metrics: Metrics) -> dict[str, float]:
 async def test_streams_of_owned_shards_and_rooms_of_all_are_told(store: FakeStore) -> None:
     """Backlog, pending and dead letters only where this process owns the shard."""
     for shard in (1, 2):
-        await store.run([store.script("start_shard", [keys.requests(shard), keys.events(shard)], [])])
+        await store.run(
+            [store.script("start_shard", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])]
+        )
         await store.run([("XADD", keys.requests(shard), "*", "type", "help")] * 3)
         await store.run([("XADD", keys.dead(shard), "*", "type", "help")])
         await add_room(store, shard, f"r{shard}@h", 2)
-    await store.read_new([keys.requests(1)], 2, None)
+    await store.read_new(keys.group("p1"), [keys.requests(1)], 2, None)
     metrics = Metrics()
     await Gauges(store, Settings(hash_size=2), "edge", lambda: frozenset({1}), metrics).read()
     assert shown(metrics) == {

@@ -90,8 +90,10 @@ async def test_streams_of_several_nodes_are_read_at_once(store: Store) -> None:
     """New entries of all shards, within block_ms."""
     await clear(store)
     streams = [keys.requests(shard) for shard in SHARDS]
-    await store.run([store.script("start_shard", [s, s.replace(":in", ":out")], []) for s in streams])
-    reading = asyncio.create_task(store.read_new(streams, 10, 2000))
+    await store.run(
+        [store.script("start_shard", [keys.requests(s), keys.lease(s, "worker")], ["p1"]) for s in SHARDS]
+    )
+    reading = asyncio.create_task(store.read_new(keys.group("p1"), streams, 10, 2000))
     await asyncio.sleep(0.05)
     await store.run([("XADD", streams[3], "1-1", "a", "b")])
     assert await reading == [(streams[3], [(b"1-1", [b"a", b"b"])])]
