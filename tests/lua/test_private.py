@@ -1,0 +1,111 @@
+"""What a stranger learns of a private room: what it would learn of none."""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common.commands import COMMANDS
+from imc_common.event import Event
+from imc_common.settings import Settings
+from imc_common.texts import render
+from tests.lua.shard import ALICE, BOB, DAVE, IN, OUT, SCRIPT_OF, SHARD, Shard, decoded, heard
+
+HIDDEN, ABSENT = "hidden@example.org", "absent@example.org"  # of one length
+ABOUT_USERS = ("invite", "remove", "add", "modify")
+ABOUT_NO_ROOM = {"rooms", "help"}
+TELLS_THAT_A_NAME_IS_TAKEN = {"create", "join"}
+ROLES = ("owner", "admin", "member", "nonsense")
+
+
+def told(shard: Shard, kind: str, room: str, **fields: str) -> list[tuple[bytes, ...]]:
+    """Whatever reaches Dave of his request, as bytes, apart from the room's name."""
+    request = {"type": kind, "from": DAVE, "room": room, **fields, "call_id": "c", "at": "1", "data": ""}
+    entry_id = decoded(shard.redis.xadd(IN, request))
+    script = SCRIPT_OF[kind]
+    args = shard.args_for(script, entry_id)
+    assert shard.run(script, shard.keys_for(script, DAVE, room, fields.get("user", "")), args) == "done"
+    events = [entry for _, entry in shard.redis.xrange(OUT)]
+    mine = [entry for entry in events if DAVE.encode() in entry[b"to"].split(b" ")]
+    shard.redis.xtrim(OUT, maxlen=0)
+    found = [tuple(value for pair in sorted(entry.items()) for value in pair) for entry in mine]
+    heard_of = [Event.from_fields("1-1", SHARD, entry) for entry in mine]
+    found += [(part.body,) for event in heard_of for part in render(event, Settings())]
+    return [tuple(value.replace(room.encode(), b"ROOM") for value in each) for each in found]
+
+
+def cases() -> list[tuple[str, dict[str, str]]]:
+    """Every command and a plain message; about members, the stranger itself, strangers and the room."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for kind in SCRIPT_OF:
+        if kind in TELLS_THAT_A_NAME_IS_TAKEN:
+            continue
+        users = (ALICE, BOB, DAVE, "eve@example.org", "room") if kind in ABOUT_USERS else ("",)
+        for user in users:
+            for role in ROLES if kind == "modify" else ("",):
+                about = {"user": user, "role": role}
+                found.append((kind, {name: value for name, value in about.items() if value}))
+    return found
+
+
+def test_no_command_is_left_out() -> None:
+    """A command added later has to be looked at here."""
+    asked = {kind for kind, _ in cases()} | TELLS_THAT_A_NAME_IS_TAKEN
+    assert asked == {command.name for command in COMMANDS} - ABOUT_NO_ROOM | {"message"}
+
+
+@pytest.mark.parametrize(("kind", "fields"), cases(), ids=lambda each: str(each).replace("@example.org", ""))
+@pytest.mark.parametrize("full", [False, True], ids=["", "full"])
+def test_a_private_room_answers_a_stranger_like_no_room(
+    shard: Shard, kind: str, fields: dict[str, str], full: bool
+) -> None:
+    """Byte for byte, apart from the name asked for; nor does it tell that it is full."""
+    shard.ask("create", ALICE, HIDDEN, private="1")
+    shard.ask("add", ALICE, HIDDEN, user=BOB)
+    if full:
+        shard.settings["max_members"] = 2
+    of = {
+        room: told(shard, kind, room, **fields | ({"user": room} if fields.get("user") == "room" else {}))
+        for room in (HIDDEN, ABSENT)
+    }
+    assert of[HIDDEN] == of[ABSENT]
+    assert any(b"there is no room ROOM" in value for each in of[HIDDEN] for value in each)
+
+
+def test_join_tells_nothing_where_it_makes_no_rooms(shard: Shard) -> None:
+    """With `create_on_join = false`, to be asked for a private room's existence it is like the others."""
+    shard.settings["create_on_join"] = 0
+    shard.ask("create", ALICE, HIDDEN, private="1")
+    assert told(shard, "join", HIDDEN) == told(shard, "join", ABSENT) != []
+
+
+def test_somebody_removed_or_gone_is_a_stranger_again(shard: Shard) -> None:
+    """Whichever way they went; and an invitation taken back is as if it never was."""
+    shard.ask("create", ALICE, HIDDEN, private="1")
+    never = told(shard, "list", ABSENT)
+    shard.ask("add", ALICE, HIDDEN, user=DAVE)
+    shard.ask("remove", ALICE, HIDDEN, user=DAVE)
+    assert told(shard, "list", HIDDEN) == never
+    shard.ask("add", ALICE, HIDDEN, user=DAVE)
+    shard.ask("exit", DAVE, HIDDEN)
+    assert told(shard, "list", HIDDEN) == never
+    shard.ask("invite", ALICE, HIDDEN, user=DAVE)
+    shard.ask("remove", ALICE, HIDDEN, user=DAVE)
+    assert told(shard, "list", HIDDEN) == never
+    assert told(shard, "accept", HIDDEN) == told(shard, "accept", ABSENT)
+    shard.ask("invite", ALICE, HIDDEN, user=DAVE)
+    shard.ask("deny", DAVE, HIDDEN)
+    assert told(shard, "list", HIDDEN) == never
+    assert shard.private_rooms(DAVE) == set()
+
+
+def test_what_is_said_after_a_removal_is_not_for_the_removed(shard: Shard) -> None:
+    """Recipients are those the script sees: the turn of the message counts, not the time of its delivery."""
+    shard.ask("create", ALICE, HIDDEN, private="1")
+    shard.ask("add", ALICE, HIDDEN, user=BOB)
+    shard.ask("add", ALICE, HIDDEN, user=DAVE)
+    assert shard.ask("message", ALICE, HIDDEN) == [heard("message", BOB, DAVE, by=ALICE)]
+    shard.ask("modify", ALICE, HIDDEN, user=BOB, role="admin")
+    shard.ask("remove", BOB, HIDDEN, user=DAVE)
+    for kind in ("message", "list", "exit", "destroy"):
+        for event in shard.ask(kind, ALICE, HIDDEN):
+            assert DAVE not in event.to
