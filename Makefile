@@ -36,7 +36,7 @@ docs: $(VENV)/test.stamp ## the pages as a site, in site/; a link that leads now
 chaos: $(VENV)/test.stamp ## random faults under load, then the verdict (REDIS=single|sentinel|cluster SECONDS=60 SEED=7)
 	$(BIN)/python -m tests.chaos --redis $(REDIS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-chaos-test: $(VENV)/test.stamp ## the tests that kill Redis, edges and workers: minutes long, not part of `make test`
+chaos-test: $(VENV)/test.stamp ## the failure tests that take minutes, not part of `make test`
 	$(BIN)/python -m pytest -m chaos $(ARGS)
 
 fuzz: $(VENV)/test.stamp ## bends SIP messages until the codec or a live edge breaks (ARGS="--seconds 600")

@@ -98,6 +98,10 @@ async def freeze_redis(saboteur: Saboteur) -> None:
     """Shorter than any failover: commands time out with an unknown outcome, and were carried out."""
     port = saboteur.random.choice(saboteur.plant.redis.primaries())
     await saboteur.freeze(saboteur.plant.redis.servers[port], 0.8)
+    if saboteur.plant.redis.replicas:  # on a busy machine it may have led to one all the same
+        await asyncio.to_thread(
+            wait_until, lambda: _in_service(saboteur, port), f"{port} in step", TAKE_OVER_SECONDS
+        )
 
 
 async def kill_redis(saboteur: Saboteur) -> None:
@@ -128,9 +132,9 @@ def _in_service(saboteur: Saboteur, port: int) -> bool:
     if not answers(port):
         return False
     replication = redis_cli(port, "INFO", "replication")
-    return ("role:master" in replication and not saboteur.plant.redis.replicas) or (
-        "master_link_status:up" in replication
-    )
+    if "role:master" in replication:
+        return not saboteur.plant.redis.replicas or "state=online" in replication
+    return "master_link_status:up" in replication
 
 
 async def move_slot(saboteur: Saboteur) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -12,84 +13,16 @@ import pytest
 from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import Store
-from tests.chaos.history import Verdict
-from tests.chaos.plant import Plant, Single, answers, backlog, free_port, redis_cli, wait_until
-from tests.chaos.users import Population
+from tests.chaos.case import Case, memory_kb, nothing_gets_in, open_files, verdict_on
+from tests.chaos.plant import EVERY_SECOND, Single, answers, backlog, redis_cli, wait_until
+from tests.integration.service import options
 from tests.servers import Server, program, running
+from tests.tools import require
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(300)]
 
-ROOMS = {"room0": "anchor0", "room1": "anchor1"}
-TALKERS = 8
 HOUR = 3600
-
-
-class Case:
-    """Two edges, two workers, one Redis, and users who talk all the time."""
-
-    def __init__(self, redis: Single, plant: Plant, users: Population) -> None:
-        self.redis = redis
-        self.plant = plant
-        self.users = users
-        self.silence = asyncio.Event()
-
-    async def talk(self, user: str, room: str) -> None:
-        await self.users.command(user, room, "#join")
-        number = 0
-        while not self.silence.is_set():
-            number += 1
-            await self.users.say(user, room, f"{user}.{number}")
-            await asyncio.sleep(0.05)
-
-    async def cli(self, *words: str) -> str:
-        return await asyncio.to_thread(redis_cli, self.redis.primaries()[0], *words)
-
-    async def until_said(self, number: int) -> None:
-        """Waits until so many more messages were accepted."""
-        first = self.accepted
-        async with asyncio.timeout(90):
-            while self.accepted < first + number:
-                await asyncio.sleep(0.05)
-
-    @property
-    def accepted(self) -> int:
-        return sum(sent.accepted for sent in self.users.history.sent)
-
-
-async def verdict_on(folder: Path, redis: Single, fault: Callable[[Case], Awaitable[None]]) -> Verdict:
-    """Users talk, the fault comes and goes, they talk on, all comes to rest; the judge's word."""
-    proxy_port = free_port()
-    plant = Plant(redis, folder, edges=2, workers=2, proxy_port=proxy_port)
-    users = await Population.open(plant.edge_ports, proxy_port)
-    try:
-        await asyncio.to_thread(plant.start)
-        await asyncio.gather(*(users.command(anchor, room, "#create") for room, anchor in ROOMS.items()))
-        case = Case(redis, plant, users)
-        async with asyncio.TaskGroup() as group:
-            for number in range(TALKERS):
-                group.create_task(case.talk(f"u{number + 1}", f"room{number % 2}"))
-            await case.until_said(30)
-            await fault(case)
-            await case.until_said(30)
-            case.silence.set()
-        async with asyncio.timeout(90):
-            while await asyncio.to_thread(backlog, redis):
-                await asyncio.sleep(0.2)
-        await asyncio.sleep(0.3)
-        assert not users.problems
-        return users.history.judge(ROOMS)
-    finally:
-        users.close()
-        await asyncio.to_thread(plant.stop)
-
-
-async def nothing_gets_in(case: Case) -> None:
-    """Waits until senders have had nothing but refusals for a second."""
-    async with asyncio.timeout(30):
-        before = -1
-        while before != case.accepted:
-            before = case.accepted
-            await asyncio.sleep(1.0)
+OUTAGE_SECONDS = 30
 
 
 async def disk_full(case: Case) -> None:
@@ -125,25 +58,67 @@ async def memory_full(case: Case) -> None:
 
 
 async def outage(case: Case) -> None:
-    """The server is away for longer than every lease and time-out; the processes stay as they were."""
+    """Half a minute without the server, for the second half behind a port that only hangs up."""
+    port = case.redis.primaries()[0]
     (server,) = case.redis.servers.values()
+    processes = case.plant.edges + case.plant.workers
+    before, files = memory_kb(case.plant), open_files(case.plant)
     await asyncio.to_thread(server.end)
-    before = memory_kb(case.plant)
     await asyncio.sleep(10)
+    await refuses(case)
+    async with doorstep(port) as attempts:
+        await asyncio.sleep(OUTAGE_SECONDS - 10)
+        await refuses(case)
+        assert 0 < len(attempts) <= 2 * OUTAGE_SECONDS * len(processes)
     assert memory_kb(case.plant) < before + 20_000
-    assert all(process.alive for process in case.plant.edges + case.plant.workers)
+    assert all(process.alive for process in processes)
     server.start()
-    await asyncio.to_thread(wait_until, lambda: answers(case.redis.primaries()[0]), "the server's return")
+    await asyncio.to_thread(wait_until, lambda: answers(port), "the server's return")
+    await case.until_said(10)
+    await asyncio.to_thread(wait_until, lambda: open_files(case.plant) <= files, "as many files as before")
 
 
-def memory_kb(plant: Plant) -> int:
-    """Resident memory of all edges and workers."""
-    total = 0
-    for process in plant.edges + plant.workers:
-        assert process.child is not None
-        status = Path(f"/proc/{process.child.pid}/status").read_text()
-        total += int(status.partition("VmRSS:")[2].split()[0])
-    return total
+async def refuses(case: Case) -> None:
+    """OPTIONS and MESSAGE are both answered 503, the latter with a time to come back."""
+    for port in case.plant.edge_ports:
+        assert await asyncio.to_thread(options, port) == 503
+        assert await case.users.retry_after(port) > 0
+
+
+@asynccontextmanager
+async def doorstep(port: int) -> AsyncIterator[list[float]]:
+    """A port that takes each connection and ends it; gives the times of all."""
+    attempts: list[float] = []
+
+    def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.append(asyncio.get_running_loop().time())
+        writer.transport.abort()
+
+    async with await asyncio.start_server(met, "127.0.0.1", port):
+        yield attempts
+
+
+async def loading(case: Case) -> None:
+    """The server comes back with so much to read that it says LOADING for seconds."""
+    port = case.redis.primaries()[0]
+    (server,) = case.redis.servers.values()
+    await case.cli("EVAL", "for i = 1, 2000 do redis.call('SET', 'ballast:' .. i, 'x') end", "0")
+    await case.cli("BGREWRITEAOF")
+    await asyncio.to_thread(wait_until, lambda: not _rewrites(port), "a rewritten file")
+    await asyncio.to_thread(server.end)
+    server.command += ["--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024"]
+    server.start()
+    await asyncio.to_thread(wait_until, lambda: "LOADING" in redis_cli(port, "PING"), "LOADING")
+    await nothing_gets_in(case)
+    assert "LOADING" in await case.cli("PING")
+    for edge in case.plant.edge_ports:
+        assert await asyncio.to_thread(options, edge) == 503
+    await asyncio.to_thread(wait_until, lambda: answers(port), "the end of loading")
+
+
+def _rewrites(port: int) -> bool:
+    about = redis_cli(port, "INFO", "persistence")
+    return "aof_rewrite_in_progress:1" in about or "aof_rewrite_scheduled:1" in about
 
 
 async def flush_each_second(case: Case) -> None:
@@ -153,13 +128,64 @@ async def flush_each_second(case: Case) -> None:
         await asyncio.sleep(1)
 
 
-@pytest.mark.parametrize("fault", [disk_full, memory_full, outage, flush_each_second])
+@pytest.mark.parametrize("fault", [disk_full, memory_full, outage, loading, flush_each_second])
 async def test_what_the_server_refuses_for_a_while_is_accepted_later_and_nothing_is_lost(
     tmp_path: Path, fault: Callable[[Case], Awaitable[None]]
 ) -> None:
     """503 meanwhile, never a 202; afterwards all goes on by itself."""
     program("redis-server")
     verdict = await verdict_on(tmp_path, Single(tmp_path), fault)
+    assert verdict.ok, (verdict, verdict.lost[:3], verdict.doubled[:3])
+
+
+class SmallDisk(Single):
+    """A Redis with its append-only file on a small disk: a tmpfs in a mount namespace of its own."""
+
+    def __init__(self, folder: Path, policy: tuple[str, ...]) -> None:
+        super().__init__(folder)
+        (server,) = self.servers.values()
+        self._server = server
+        self._data = Path(server.command[server.command.index("--dir") + 1])
+        at = server.command.index("--appendfsync")
+        server.command[at : at + 2] = policy
+        mount = 'mount -t tmpfs -o size=4m tmpfs "$0" && exec "$@"'
+        server.command = [
+            *(require("unshare"), "--user", "--map-root-user", "--mount", "sh", "-c", mount),
+            *(str(self._data), *server.command),
+        ]
+
+    @property
+    def disk(self) -> Path:
+        """The disk as the server sees it."""
+        assert self._server.child is not None
+        return Path(f"/proc/{self._server.child.pid}/root{self._data}")
+
+    def fill(self) -> None:
+        """To the last byte."""
+        with (self.disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    def clear(self) -> None:
+        (self.disk / "filler").unlink()
+
+
+async def aof_disk_full(case: Case) -> None:
+    """The append-only file cannot grow: MISCONF, until there is space again."""
+    assert isinstance(case.redis, SmallDisk)
+    case.redis.fill()
+    await asyncio.to_thread(wait_until, lambda: _refused(case), "MISCONF")
+    assert "AOF" in await case.cli("SET", "probe", "1")
+    await nothing_gets_in(case)
+    for port in case.plant.edge_ports:
+        assert await case.users.retry_after(port) > 0
+    case.redis.clear()
+
+
+async def test_a_disk_too_full_for_the_append_only_file_is_waited_for(tmp_path: Path) -> None:
+    """`everysec`: Redis refuses writes; what it had answered before is in the file once there is space."""
+    program("redis-server")
+    verdict = await verdict_on(tmp_path, SmallDisk(tmp_path, EVERY_SECOND), aof_disk_full)
     assert verdict.ok, (verdict, verdict.lost[:3], verdict.doubled[:3])
 
 

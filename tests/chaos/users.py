@@ -44,6 +44,7 @@ class Population(asyncio.DatagramProtocol):
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, asyncio.Future[int]] = {}
         self._branches: set[bytes] = set()
+        self._pauses: dict[bytes, int] = {}  # the latest Retry-After, by branch
 
     @classmethod
     async def open(cls, edges: list[int], port: int) -> Population:
@@ -71,7 +72,9 @@ class Population(asyncio.DatagramProtocol):
         branch = _BRANCH.search(data)
         status = int(data[8:11])
         waiting = self._waiting.get(branch[1]) if branch else None
-        if waiting and not waiting.done() and status >= 200:
+        if branch and waiting and not waiting.done() and status >= 200:
+            if pause := _header(data.partition(b"\r\n\r\n")[0] + b"\r\n", b"Retry-After"):
+                self._pauses = {branch[1]: int(pause)}
             waiting.set_result(status)
 
     def _delivered(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -133,6 +136,14 @@ class Population(asyncio.DatagramProtocol):
                 break
             await asyncio.sleep(0.2 if status else 0)
         return status
+
+    async def retry_after(self, port: int) -> int:
+        """What the 503 of this edge says of when to come back, in seconds; 0 if it says nothing."""
+        number = next(self._numbers)
+        branch = f"z9hG4bK{self._port}.{number}.0"
+        data = self._message("anchor0", "room0", "#help", number, branch)
+        assert await self._attempt(data, branch, port) == 503
+        return self._pauses.pop(branch.encode(), 0)
 
     def _message(self, user: str, room: str, text: str, number: int, branch: str) -> bytes:
         return (

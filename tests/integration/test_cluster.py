@@ -1,0 +1,29 @@
+"""Every command and the demo conversation on a Redis Cluster: three primaries with a replica each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration import test_commands
+from tests.integration.command import run
+from tests.integration.service import Service, service
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(300)]
+
+globals().update({name: value for name, value in vars(test_commands).items() if name.startswith("Test")})
+
+
+@pytest.fixture(scope="module")
+def imc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service on a Cluster, each 202 and each delivery after a replica has it."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with service(folder, "cluster", {"durability": "replicas"}, edges=2, workers=2) as running:
+        yield running
+
+
+def test_the_demo_conversation(imc: Service) -> None:
+    """Four users in a private room; every one gets what is due, and nothing else."""
+    done = run("demo", "--via", f"127.0.0.1:{imc.ports[0]}")
+    assert done.returncode == 0, done.stdout + done.stderr
