@@ -98,7 +98,7 @@ def pile_up(port: int, room: str, quiet: str) -> list[str]:
 
 
 async def test_row_17_a_backlog_of_a_million_is_worked_off_in_order(tmp_path: Path) -> None:
-    """New requests are refused meanwhile; a worker and an edge are killed in the middle; all is delivered once."""
+    """New requests are refused meanwhile; a worker and an edge die in the middle; all is delivered once."""
     quiet = neighbour("room0")
     async with service(tmp_path) as case:
         users, plant = case.users, case.plant
@@ -181,7 +181,7 @@ async def group_of(case: Case, shard: int) -> list[str]:
 
 
 async def test_nothing_grows(tmp_path: Path) -> None:
-    """Two rounds of the same load: at rest after the second there is no more of anything than after the first."""
+    """Two rounds of the same load: at rest after the second there is no more than after the first."""
     async with service(tmp_path) as case:
         for number in range(4):
             await case.users.command(f"anchor{number}", f"room{number}", "#create")
