@@ -257,7 +257,7 @@ def backlog(redis: Single) -> int:
 
 
 def unrest(redis: Single) -> list[str]:
-    """What is not as it should be at rest: entries pending or behind, more than the one consumer."""
+    """What is not as it should be at rest: entries pending or behind, a group or consumer too many."""
     found = []
     for port in redis.primaries():
         for key in redis_cli(port, "--scan", "--pattern", "imc:{*").split():
@@ -267,7 +267,7 @@ def unrest(redis: Single) -> list[str]:
                 wrong = {
                     name: about.get(name) for name in ("pending", "lag") if about.get(name) not in {"0", ""}
                 }
-                if wrong or about.get("consumers") not in {"0", "1"}:
+                if wrong or about.get("consumers") not in {"0", "1"} or words[::2].count("name") > 1:
                     found.append(f"{key} at rest: {about}")
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -98,6 +99,23 @@ async def doorstep(port: int) -> AsyncIterator[list[float]]:
         yield attempts
 
 
+async def busy(case: Case) -> None:
+    """Row 16: a script of somebody else's holds the server for ten seconds; the edges shed what comes."""
+    port = case.redis.primaries()[0]
+    await case.cli("CONFIG", "SET", "busy-reply-threshold", "100")
+    endless = asyncio.create_task(asyncio.to_thread(_loop_for_ever, port))
+    await asyncio.to_thread(wait_until, lambda: "BUSY" in redis_cli(port, "PING"), "BUSY")
+    await asyncio.sleep(10)
+    await refuses(case)
+    await case.cli("SCRIPT", "KILL")
+    assert "killed" in await endless
+
+
+def _loop_for_ever(port: int) -> str:
+    command = ["redis-cli", "-p", str(port), "EVAL", "while true do end", "0"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
 async def loading(case: Case) -> None:
     """The server comes back with so much to read that it says LOADING for seconds."""
     port = case.redis.primaries()[0]
@@ -128,7 +146,7 @@ async def flush_each_second(case: Case) -> None:
         await asyncio.sleep(1)
 
 
-@pytest.mark.parametrize("fault", [disk_full, memory_full, outage, loading, flush_each_second])
+@pytest.mark.parametrize("fault", [disk_full, memory_full, outage, busy, loading, flush_each_second])
 async def test_what_the_server_refuses_for_a_while_is_accepted_later_and_nothing_is_lost(
     tmp_path: Path, fault: Callable[[Case], Awaitable[None]]
 ) -> None:
