@@ -190,9 +190,9 @@ class Acceptor:
         try:
             message = parse_message(data, limits=self._limits)
         except SipParseError as error:
-            self.refuse(error, flow)
+            self._malformed(error, flow)
         else:
-            self.take(message, flow)
+            self._well_formed(message, flow)
 
     def response(self, data: bytes) -> None:
         """Take one response."""
@@ -200,10 +200,25 @@ class Acceptor:
 
     def take(self, message: Request | Response, flow: Flow) -> None:
         """Take one framed message."""
+        if isinstance(message, Response) or not self._floods(flow):
+            self._well_formed(message, flow)
+
+    def refuse(self, error: SipParseError, flow: Flow) -> None:
+        """Answer what was framed and is no proper request, where enough of it could be read."""
+        if not self._floods(flow):
+            self._malformed(error, flow)
+
+    def _well_formed(self, message: Request | Response, flow: Flow) -> None:
         if isinstance(message, Response):
             self._responses.response(message.to_bytes())
-        elif not self._floods(flow):
+        else:
             self._act(self._request, message, flow)
+
+    def _malformed(self, error: SipParseError, flow: Flow) -> None:
+        if error.request is None:
+            self._ignored["not sip"] += 1
+        else:
+            self._refuse(error.request, flow, error)
 
     def _floods(self, flow: Flow) -> bool:
         """Whether the source has sent too much to be looked at; trusted peers speak for many."""
@@ -221,15 +236,6 @@ class Acceptor:
         except Exception:
             _log.exception("a request could not be handled", call_id=request.headers.get("Call-ID"))
             self._refuse(request, flow, SipError(500, "Server Internal Error"))
-
-    def refuse(self, error: SipParseError, flow: Flow) -> None:
-        """Answer what is no proper request, where enough of it could be read."""
-        if flow.transport != "udp" and self._floods(flow):
-            return
-        if error.request is None:
-            self._ignored["not sip"] += 1
-        else:
-            self._refuse(error.request, flow, error)
 
     # --- by method
 

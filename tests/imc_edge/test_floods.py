@@ -1,0 +1,45 @@
+"""Floods of real datagrams at a real edge; `python -m tests.flood` does it at length and prints figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flood import FLOODER, TRUSTED, dropped, flooding, latencies, send_bad
+from tests.imc_edge.process import edge_process, eventually
+from tests.servers import Server, free_port, running
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A Redis of this test's own."""
+    (tmp_path / "redis").mkdir()
+    with running("redis-server", tmp_path / "redis") as started:
+        yield started
+
+
+def test_bad_datagrams_leave_nothing_behind(server: Server, tmp_path: Path) -> None:
+    """Each with names of its own: memory stays where it was, and each costs a moment of CPU, not seconds."""
+    with edge_process(tmp_path, server.url, trusted_peers=TRUSTED) as edge:
+        cost = send_bad(edge, edge.endpoints()[0], 20_000)
+        assert cost.grown_kb < 8_000, cost
+        assert cost.cpu_seconds / cost.kilobytes < 0.005, cost
+        assert not edge.lines("a request could not be handled")
+
+
+def test_a_flood_of_one_source_keeps_nobody_from_being_served(server: Server, tmp_path: Path) -> None:
+    """It is dropped unread, while the messages of others are taken."""
+    port = free_port()
+    settings = {"trusted_peers": TRUSTED, "max_messages_per_second": 0, "status_listen": f"127.0.0.1:{port}"}
+    assert FLOODER not in TRUSTED
+    with edge_process(tmp_path, server.url, **settings) as edge:
+        at = edge.endpoints()[0]
+        with flooding(at, 5_000):
+            eventually(lambda: dropped(port) > 1000)
+            waits = latencies(at, 3)
+        answered = [wait for wait in waits if wait < 3000]
+        assert len(answered) >= 0.9 * len(waits)  # the kernel may drop a datagram of a full buffer
