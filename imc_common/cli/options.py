@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from imc_common.settings import Settings, SettingsError, load
+from imc_common.settings import Loaded, Settings, SettingsError, load, masked
+from imc_common.settings.load import COMMAND_LINE
 
 _PANEL = "Settings (also in the file, and in the environment as IMC_<NAME>)"
 
@@ -33,12 +34,24 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         except SettingsError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from None
+        _warn_of_a_seen_password(loaded)
         command(loaded, **options)
 
     parameters = [*own, _config(), *map(_option, offered)]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _warn_of_a_seen_password(loaded: Loaded) -> None:
+    """Arguments stand in the list of processes for everybody to read."""
+    url = loaded.settings.db_url
+    if loaded.sources["db_url"] == COMMAND_LINE and masked(url) != url:
+        typer.echo(
+            "The password in --db-url can be read by everybody on this machine while this runs;"
+            " put db_url into IMC_DB_URL or a file instead.",
+            err=True,
+        )
 
 
 def _config() -> inspect.Parameter:

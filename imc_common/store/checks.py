@@ -32,10 +32,12 @@ def check_version(hello: Hello) -> None:
 
 async def check_policy(each: Each) -> None:
     """Redis must refuse writes when it is full: any other policy throws rooms away. Raises StoreRefused."""
-    for (reply,) in await each([("CONFIG", "GET", "maxmemory-policy")]):
-        if isinstance(reply, ReplyError):  # often forbidden to applications, and on managed servers
+    for (reply,) in await each([("INFO", "memory")]):  # CONFIG is often forbidden to applications
+        if isinstance(reply, ReplyError):
             log.warning("cannot see Redis's maxmemory-policy; it has to be noeviction", reason=str(reply))
-        elif reply and (policy := reply[1].decode()) != "noeviction":
+            continue
+        policy = reply.decode().partition("maxmemory_policy:")[2].partition("\r\n")[0]
+        if policy and policy != "noeviction":
             raise StoreRefused(
                 f"Redis's maxmemory-policy is {policy}: it would throw rooms and messages away when memory "
                 "runs short. Set it: redis-cli CONFIG SET maxmemory-policy noeviction"

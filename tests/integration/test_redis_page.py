@@ -50,7 +50,7 @@ class Shell:
     """Runs the page's lines one after the other, so that an `export` holds for the next."""
 
     def __init__(self, url: str) -> None:
-        self._env = {**os.environ, "REDIS": f"-u {url}"}
+        self._env = {**os.environ, "REDIS": f"--no-auth-warning -u {url}"}
 
     def run(self, heading: str) -> list[str]:
         """The output of the lines under a heading, one text for each line."""

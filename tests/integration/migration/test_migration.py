@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.chaos.plant import Single
 from tests.integration.migration.databases import DATABASES, ROWS, execute
-from tests.tools import require
+from tests.integration.service import default_user, redis_server
 
 pytestmark = pytest.mark.integration
 
@@ -24,19 +23,15 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real Redis."""
-    require("redis-server")
-    require("redis-cli")
-    running = Single(tmp_path_factory.mktemp("redis"))
-    running.start()
-    yield running.url
-    running.stop()
+    """The URL of a real Redis, as the user that imc is there."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 @pytest.fixture
 def db(server: str) -> Iterator[redis.Redis]:
     """The Redis, empty before each test."""
-    with redis.Redis.from_url(server, decode_responses=True) as client:
+    with redis.Redis.from_url(default_user(server), decode_responses=True) as client:
         client.flushall()
         yield client
 

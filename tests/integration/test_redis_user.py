@@ -1,0 +1,171 @@
+"""The Redis user of `deploy/redis/users.acl`: what imc needs, and nothing else; and no password in sight.
+
+All tests of this folder that run on Redis run as this user, and fail if it was denied anything.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.chaos.plant import ROOT, redis_cli, wait_until
+from tests.integration.command import run, running
+from tests.integration.service import ACL, PASSWORD, Service, default_user, python, redis_server
+from tests.integration.sip_user import SipUser
+
+pytestmark = pytest.mark.integration
+
+FORBIDDEN = [
+    ("CONFIG", "GET", "*"),
+    ("CONFIG", "SET", "dir", "x"),
+    ("FLUSHALL",),
+    ("FLUSHDB",),
+    ("KEYS", "*"),
+    ("SCAN", "0"),
+    ("DEBUG", "SLEEP", "0"),
+    ("SHUTDOWN", "NOSAVE"),
+    ("ACL", "LIST"),
+    ("MONITOR",),
+    ("SCRIPT", "FLUSH"),
+    ("FUNCTION", "LIST"),
+    ("MODULE", "LIST"),
+    ("CLIENT", "LIST"),
+    ("SAVE",),
+    ("REPLICAOF", "127.0.0.1", "1"),
+    ("SLOWLOG", "GET"),
+    ("PUBLISH", "imc:x", "y"),
+    ("GET", "somebody:else"),
+    ("SET", "imcx", "1"),
+    ("EVAL", "return redis.call('GET', 'somebody:else')", "1", "imc:x"),
+    ("EVAL", "return redis.call('KEYS', '*')", "1", "imc:x"),
+    ("EVAL", "return redis.call('CONFIG', 'GET', '*')", "1", "imc:x"),
+]
+ADDED_BY_OPERATORS = {"WAITAOF"}
+"""Only with `durability = fsync`; Debian's Redis does not know it."""
+DONE_WITHOUT = {"CONFIG"}
+SAID_BY_EVERYBODY = {"AUTH", "HELLO"}
+WORDS_OF_OTHER_THINGS = {"ROLE", "READONLY"}
+"""In errors and in answers of MI."""
+PACKAGES = ("imc_common", "imc_edge", "imc_worker")
+
+
+def forget_denials(server: str) -> None:
+    """They were to be: the fixture does not count them."""
+    with redis.Redis.from_url(default_user(server)) as admin:
+        admin.execute_command("ACL", "LOG", "RESET")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The URL of a Redis for imc's user; a denial fails the test."""
+    (tmp_path / "server").mkdir()
+    with redis_server(tmp_path / "server") as url:
+        yield url
+
+
+def test_imc_may_nothing_else(server: str) -> None:
+    """Not look at others' keys, nor change the server, nor by way of a script."""
+    with redis.Redis.from_url(server) as imc:
+        for words in FORBIDDEN:
+            with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)permission|can't|not allowed"):
+                imc.execute_command(*words)
+    forget_denials(server)
+
+
+def test_what_is_granted_is_what_the_code_says(server: str) -> None:
+    """Every command of Lua and Python, and no other."""
+    known = set(
+        redis_cli(int(server.rpartition(":")[2].partition("/")[0]), "COMMAND", "LIST").upper().split()
+    )
+    granted = {
+        word.upper().partition("|")[0]
+        for word in re.findall(r"\+([a-z|]+)", ACL.read_text().partition("user imc")[2])
+    }
+    sources = [*ROOT.glob("lua/**/*.lua"), *(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))]
+    text = "\n".join(path.read_text() for path in sources if path.name != "slots.py")
+    said = set(re.findall(r'"([A-Z]{2,})"', text)) & known
+    assert said - ADDED_BY_OPERATORS - DONE_WITHOUT - SAID_BY_EVERYBODY - WORDS_OF_OTHER_THINGS == granted
+
+
+async def test_the_tools_work_as_this_user(server: str, tmp_path: Path) -> None:
+    """A conversation, then what operators do, then the conversation goes on in other shards."""
+    room = "sip:chat@example.org"
+
+    async def talk(settings: dict[str, str], first: bool) -> None:
+        service = Service(tmp_path, server, settings)
+        service.start()
+        alice, bob = [await SipUser.open(name, service.edge) for name in ("alice", "bob")]
+        try:
+            for user in (alice, bob):
+                await user.say(room, "#join", sender=f"{user.name}@127.0.0.1:{user.port}")
+            await alice.say(room, "hello")
+            await bob.expect(r".*" if first else r".*has joined.*|.*You have.*")
+        finally:
+            alice.close()
+            bob.close()
+            service.stop()
+
+    await talk({}, first=True)
+    for words in (["dead", "list"], ["reshard", "--hash-size", "5"]):
+        done = run(*words, "--db-url", server)
+        assert done.returncode == 0, done.stderr
+    await talk({"hash_size": "5"}, first=False)
+
+
+def command_lines() -> str:
+    """Of all processes of this machine."""
+    lines = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            lines.append((folder / "cmdline").read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("module", ["imc_edge", "imc_worker"])
+def test_no_password_in_logs_and_process_lists(server: str, tmp_path: Path, module: str) -> None:
+    """A debug log, a wrong password, and a Redis that goes away."""
+    env = {"IMC_LISTEN": "udp:127.0.0.1:0", "IMC_LOG_LEVEL": "debug"}
+    wrong = python(tmp_path, "wrong", module, env | {"IMC_DB_URL": server.replace(PASSWORD, f"{PASSWORD}x")})
+    assert wrong.start().child is not None
+    assert wrong.child is not None
+    assert wrong.child.wait(60) != 0
+    assert "WRONGPASS" in wrong.log()
+    right = python(tmp_path, "right", module, env | {"IMC_DB_URL": server}).start()
+    away = python(
+        tmp_path, "away", module, env | {"IMC_DB_URL": f"redis://imc:{PASSWORD}@127.0.0.1:9"}
+    ).start()
+    try:
+        wait_until(lambda: "edge listens" in right.log() or "worker serves" in right.log(), "a start")
+        wait_until(lambda: "out of reach" in away.log(), "a warning")
+        assert PASSWORD not in command_lines()
+    finally:
+        for process in (right, away):
+            process.end(signal.SIGTERM)
+    for process in (wrong, right, away):
+        assert PASSWORD not in process.log()
+    forget_denials(server)
+
+
+def test_a_password_among_the_arguments_is_warned_of(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`imc up` hands it to its processes by the environment; its own arguments it cannot hide."""
+    assert "put db_url into IMC_DB_URL" in run("check", "--db-url", server).stderr
+    done = run("dead", "list", "--db-url", server.replace(PASSWORD, f"{PASSWORD}x"))
+    assert done.returncode == 1
+    assert PASSWORD not in done.stdout + done.stderr
+    forget_denials(server)
+    monkeypatch.setenv("IMC_DB_URL", server)
+    with running("up", "--listen", "udp:127.0.0.1:0", cwd=tmp_path) as up:
+        up.wait_for("Ctrl-C ends everything")
+        assert PASSWORD not in command_lines()
+        up.interrupt()
+        assert up.end() == 0
+        assert PASSWORD not in up.output
