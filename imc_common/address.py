@@ -112,6 +112,11 @@ def domain(address: str) -> str:
     return host_port.partition(":")[0]
 
 
+def without_port(address: str) -> str:
+    """The canonical address of the same user at no port in particular."""
+    return f"{address.partition('@')[0]}@{domain(address)}"
+
+
 def _canonical_user(user: str) -> str:
     """Undo what need not be escaped, escape what may not stand bare (RFC 3261 §25.1 `user`)."""
 

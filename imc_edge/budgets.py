@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
-from imc_common import keys
+from imc_common import address, keys
 from imc_common.request import Request
 from imc_common.settings import Settings
 from imc_common.store import Command, Store
@@ -148,6 +148,8 @@ class Budgets:
         """Go on with these settings; what Redis knows of users stays."""
         commands = settings.max_commands_per_minute
         total = settings.max_total_messages_per_second
+        # whoever proves to be a user may send from any port
+        self._name = address.without_port if settings.identity == "digest" else str
         self._messages = self._meter("message", settings.max_messages_per_second, settings.max_message_burst)
         self._commands = self._meter("command", commands / 60, commands)
         self._total = self._meter("total", total, math.ceil(total))
@@ -156,11 +158,12 @@ class Budgets:
 
     def excess(self, entry: Request) -> Excess | None:
         """Count what a sender wants; why it may not be, or None if it may."""
+        who = self._name(entry.sender)
         is_message = entry.type == "message"
         meter = self._messages if is_message else self._commands
-        if meter is not None and (seconds := meter.wait(entry.sender)):
+        if meter is not None and (seconds := meter.wait(who)):
             limit: Literal["messages", "commands"] = "messages" if is_message else "commands"
-            return Excess(limit, math.ceil(seconds), meter.is_untold(entry.sender))
+            return Excess(limit, math.ceil(seconds), meter.is_untold(who))
         if self._total is not None and (seconds := self._total.wait(WHOLE_SERVICE)):
             return Excess("total", math.ceil(seconds))
         return None
@@ -169,10 +172,11 @@ class Budgets:
         """What to ask Redis before an invitation is taken, if there is something to ask."""
         if entry.type not in INVITATIONS or not (self._per_hour or self._per_target):
             return None
-        shard = keys.shard_of(entry.sender, self._hash_size)
+        who = self._name(entry.sender)
+        shard = keys.shard_of(who, self._hash_size)
         budgets = (
-            keys.budget(shard, "invitation", entry.sender),
-            keys.budget(shard, "invitation", f"{entry.sender} {entry.user}"),
+            keys.budget(shard, "invitation", who),
+            keys.budget(shard, "invitation", f"{who} {entry.user}"),
         )
         return self._store.script("take_invitation", budgets, (digest, self._per_hour, self._per_target))
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from imc_common import keys
+from imc_common import address, keys
 from imc_common.settings import Settings
 
 Fields = Mapping[bytes, bytes]
@@ -52,9 +52,9 @@ def unreachable(shard: int, fields: Fields) -> str:
     return keys.unreachable(shard, fields[b"room"].decode())
 
 
-def caused(shard: int, fields: Fields) -> str:
-    """The key of the deliveries that the sender has caused lately."""
-    return keys.caused(shard, fields[b"from"].decode())
+def caused_by(name: Callable[[str], str]) -> FurtherKey:
+    """The key of the deliveries that the sender, by this name, has caused lately."""
+    return lambda shard, fields: keys.caused(shard, name(fields[b"from"].decode()))
 
 
 def room_actions(settings: Settings) -> dict[bytes, Action]:
@@ -63,6 +63,7 @@ def room_actions(settings: Settings) -> dict[bytes, Action]:
     owned_by_user, private_of_user = owned_rooms_of(b"user"), private_rooms_of(b"user")
     most_rooms, most_members = settings.max_rooms_per_owner, settings.max_members
     check_on_create, create_on_join = int(settings.check_on_create), int(settings.create_on_join)
+    caused = caused_by(address.without_port if settings.identity == "digest" else str)
     most_caused = math.ceil(settings.max_deliveries_per_second * CAUSED_MS / 1000)
     may_own = (most_rooms, OWNED_ELSEWHERE)
     return {

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from imc_common.request import Request
+from imc_common.settings import Settings
 from imc_common.sip.message import Response
 from imc_common.store import Command, ReplyError
 from imc_edge import budgets
-from imc_edge.budgets import Meter, Report
+from imc_edge.budgets import Budgets, Meter, Report
 from tests.imc_edge.doubles import Edge, edge, message
 from tests.imc_edge.sending import Clock
 
@@ -189,6 +192,18 @@ async def test_the_whole_service_has_a_limit_if_it_is_set() -> None:
         assert [answer.status for answer in answers] == [202, 503, 503]
         assert answers[1].headers.get("Retry-After") == "3"
         assert [entry.type for entry in at.store.entries] == ["message"]
+
+
+async def test_with_passwords_a_user_is_the_same_at_every_port() -> None:
+    """Whoever proves to be alice may send as alice at any port, and gets no more for that."""
+    for identity, names in (("digest", {ALICE}), ("from", {f"{ALICE}:5071", f"{ALICE}:5072"})):
+        told: list[str] = []
+        store = SimpleNamespace(script=lambda name, keys, args, told=told: told.append(keys[0]) or ())
+        settings = Settings(identity=identity, max_message_burst=8)  # type: ignore[arg-type]
+        limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
+        for port in (5071, 5072):
+            limits.excess(Request("message", f"{ALICE}:{port}", "r@example.org"))
+        assert {key.partition("message:")[2] for key in told} == names
 
 
 async def test_limits_of_0_are_none() -> None:
