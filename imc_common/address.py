@@ -8,7 +8,7 @@ parameters and headers are no part of it. An address is always a valid SIP URI a
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import quote
 
 from imc_common.errors import ImcError
@@ -28,8 +28,10 @@ _TYPED_USER = re.compile(
         )+""",
     re.VERBOSE,
 ).fullmatch
-_HOST_NAME = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
-                        r"(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?").fullmatch  # fmt: skip
+# A name's last label starts with a letter, as in what comes by SIP (`imc_common.sip.host`): so "127.1" and
+# "2130706433", which resolvers take for 127.0.0.1, are no hosts.
+_HOST_NAME = re.compile(r"(?=.{1,255}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*"
+                        r"[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?").fullmatch  # fmt: skip
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::([0-9]{1,5}))?").fullmatch
 _SCHEME = re.compile(r"sips?:", re.IGNORECASE)
 
@@ -87,10 +89,10 @@ def parse_host(text: str) -> str:
         host = _canonical_ipv6(host)
         if not host.startswith("["):
             raise AddressError("the IPv6 address is not valid")
-    elif _HOST_NAME(host) is None:
-        raise AddressError("the host is not valid")
-    else:
+    elif _HOST_NAME(host):
         host = host.rstrip(".")
+    elif not _is_ipv4(host):
+        raise AddressError("the host is not valid")
     if port is None:
         return host
     if not 0 < int(port) < 65536:
@@ -128,6 +130,14 @@ def _canonical_user(user: str) -> str:
 
     # surrogates stand for bytes that were no UTF-8 in the message: each becomes its own escape
     return quote(_ESCAPE.sub(replace, user), safe=_MARK + _USER_UNRESERVED + "%", errors="surrogateescape")
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        IPv4Address(host)
+    except AddressValueError:
+        return False
+    return True
 
 
 def _canonical_ipv6(host: str) -> str:

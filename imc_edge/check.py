@@ -34,12 +34,18 @@ class MessageRules:
         return self._addressee(request)
 
     def media_type(self, request: Request) -> str:
-        """``type/subtype`` of the body, lower case; a body-less request counts as text."""
+        """``type/subtype`` of the body, lower case; a body-less request counts as text.
+
+        Raises SipError for one with what cannot be printed: legal behind a backslash, but it would go to
+        every member, and nobody means well by it.
+        """
         raw = request.headers.get("Content-Type")
         if raw is None or raw == PLAIN:
             return PLAIN
         known = self._known_types.get(raw)
         if known is None:
+            if not raw.replace("\t", " ").isprintable():
+                raise SipError(400, "Control Character In Content-Type")
             content_type = request.content_type
             known = content_type.essence if content_type else PLAIN
             if len(self._known_types) >= _MOST_KNOWN_TYPES:
@@ -72,7 +78,7 @@ class MessageRules:
             raise SipError(404, "To Names No Room")
         to = canonical(uri.user, uri.host, uri.port)
         if to not in self._known_rooms:
-            if not self._rooms.takes(to):
+            if not to or not self._rooms.takes(to):
                 raise SipError(404, "Not Found")
             if len(self._known_rooms) >= _MOST_KNOWN_ROOMS:
                 self._known_rooms.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,8 +12,19 @@ from imc_common.sip.message import Request
 from imc_common.sip.name_addr import NameAddr
 from imc_common.sip.tokens import split_commas
 
-# the same users and rooms come again and again
-canonical = lru_cache(maxsize=8192)(address.canonical)
+_has_line_end = re.compile("%0[AaDd]").search
+
+
+@lru_cache(maxsize=8192)  # the same users and rooms come again and again
+def canonical(user: str, host: str, port: int | None) -> str:
+    """The address of a URI's parts; empty for one that nobody is to be known by.
+
+    That is a longer one than servers take for a URI, and one with an escaped line end: we never undo it, but
+    who does would read a header line of its writer's choice.
+    """
+    found = address.canonical(user, host, port)
+    return "" if len(found) > address.MAX_ADDRESS or _has_line_end(user) else found
+
 
 ASSERTED = "P-Asserted-Identity"
 _HIDING = frozenset(("id", "user", "header"))
@@ -34,7 +46,10 @@ def sender_of(request: Request) -> Sender:
         raise SipError(400, "From Is Not A SIP URI")
     if uri.user is None:
         raise SipError(400, "From Has No User")
-    return Sender(canonical(uri.user, uri.host, uri.port), who.display_name)
+    found = canonical(uri.user, uri.host, uri.port)
+    if not found:
+        raise SipError(400, "From Is No Usable Address")
+    return Sender(found, who.display_name)
 
 
 def asserted_sender(request: Request) -> Sender:
@@ -48,8 +63,8 @@ def asserted_sender(request: Request) -> Sender:
     found = {}
     for identity in _asserted(request):
         uri = identity.uri
-        if uri.is_sip and uri.user is not None:
-            found[canonical(uri.user, uri.host, uri.port)] = identity.display_name
+        if uri.is_sip and uri.user is not None and (who := canonical(uri.user, uri.host, uri.port)):
+            found[who] = identity.display_name
     if not found:
         raise SipError(403, "No Asserted SIP Identity")
     if len(found) > 1:

@@ -25,12 +25,16 @@ length go out together over UDP, at a fraction of the cost (`imc_edge.transports
 MOST_PADDED: Final = 640
 """Longer ones are seldom of one length, and need what is left of a datagram."""
 
+LONGEST_NAME: Final = 128
+"""Characters of a display name that are passed on; who sends more wants to fill screens."""
+
 MAX_DATAGRAM: Final = 1300
 """RFC 3261 §18.1.1, RFC 3428 §8: a longer request must not go over UDP when the path MTU is unknown."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+").fullmatch
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*").fullmatch
-_CALL_ID = re.compile(r"[A-Za-z0-9\-.!%*_+`'~()<>:\\\"/\[\]?{}@]+").fullmatch
+_WORD = r"[A-Za-z0-9\-.!%*_+`'~()<>:\\\"/\[\]?{}]{1,256}+"
+_CALL_ID = re.compile(rf"{_WORD}(?:@{_WORD})?").fullmatch
 _URI = re.compile(
     r"sips?:(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/%:]+@)?"
     r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?(?:;[A-Za-z0-9\-_.!~*'()\[\]/:&+$%=]+)*"
@@ -118,6 +122,8 @@ def sender_display(name: str, address: str) -> str:
 
     The address always stands in it, last: a name is what somebody calls himself.
     """
+    if len(name) > LONGEST_NAME:
+        name = name[: LONGEST_NAME - 3] + "..."
     text = f"{name} ({address})" if name else address
     # what cannot be printed has no business in a name, and some parsers break lines at U+2028 or U+0085
     clean = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)

@@ -56,7 +56,7 @@ def chat(
             lines = (script.read_text("utf-8") if script else sys.stdin.read()).splitlines()
             failures = asyncio.run(_follow(lines, wait, who))
     except ImcError as error:
-        typer.echo(f"imc chat: {error}", err=True)
+        typer.echo(shown(f"imc chat: {error}"), err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(1 if failures else 0)
 

@@ -35,7 +35,7 @@ def demo(
     except ImcError as error:
         faults = [str(error)]
     for fault in faults:
-        typer.echo(f"FAULT  {fault}", err=True)
+        typer.echo(shown(f"FAULT  {fault}"), err=True)
     raise typer.Exit(1 if faults else 0)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from imc_common.cli.options import with_settings
+from imc_common.cli.terminal import shown
 from imc_common.settings import Loaded
 
 
@@ -31,10 +32,10 @@ def mi(
     try:
         result = mi_client.ask(loaded.settings, command, _params(command, params or []))
     except mi_client.MiFailure as error:
-        typer.echo(str(error), err=True)
+        typer.echo(shown(str(error)), err=True)
         raise typer.Exit(1) from None
     except mi_client.MiUnreachable as error:
-        typer.echo(str(error), err=True)
+        typer.echo(shown(str(error)), err=True)
         raise typer.Exit(2) from None
     if as_json:
         typer.echo(json.dumps(result, indent=2))
@@ -55,14 +56,15 @@ def _params(command: str, words: list[str]) -> list[Any] | dict[str, Any]:
 def _show(result: Any) -> None:
     """What a person wants to see of a result."""
     from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     console = Console(highlight=False, markup=False)
 
     def table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        made = Table(*columns, title=title, title_justify="left")
+        made = Table(*columns, title=escape(shown(title)), title_justify="left")
         for row in rows:
-            made.add_row(*map(str, row))
+            made.add_row(*(escape(shown(str(cell))) for cell in row))
         console.print(made)
 
     match result:
@@ -79,9 +81,9 @@ def _show(result: Any) -> None:
             table("", ("", ""), [(name, _plain(value)) for name, value in result.items()])
         case list():
             for each in result:
-                console.print(_plain(each))
+                console.print(shown(_plain(each)))
         case _:
-            console.print(str(result))
+            console.print(shown(str(result)))
 
 
 def _plain(value: Any) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from imc_common.cli.options import with_settings
+from imc_common.cli.terminal import shown
 from imc_common.errors import ImcError
 from imc_common.settings import Loaded, Settings, masked
 
@@ -44,7 +45,7 @@ def import_rooms(
         rooms = _read(_tables(from_, rooms_table, members_table), refusals)
         report = None if dry_run else asyncio.run(_load(loaded.settings, rooms))
     for refusal in refusals:
-        typer.echo(f"refused: {refusal}")
+        typer.echo(shown(f"refused: {refusal}"))
     members = sum(len(room.members) for room in rooms)
     typer.echo(f"read {len(rooms)} rooms with {members} members, refused {len(refusals)} rows")
     if report is None:
@@ -131,6 +132,6 @@ async def _dump(settings: Settings) -> list[Room]:
 def _tell(report: Report) -> None:
     typer.echo(f"made {report.made}, completed {report.completed}, unchanged {report.unchanged}")
     for address in report.differing:
-        typer.echo(f"not touched: {address} is private in one place and public in the other")
+        typer.echo(f"not touched: {shown(address)} is private in one place and public in the other")
     for line in report.failed:
-        typer.echo(f"failed: {line}")
+        typer.echo(shown(f"failed: {line}"))

@@ -221,4 +221,8 @@ def _busiest(now: Overview, before: Overview | None, rows: int) -> Table:
 
 def _short(process: str) -> str:
     """A process id as it fits a column: the last of its host's name, pid and its own digits."""
-    return process if len(process) <= 22 else f"…{process[-21:]}"
+    from rich.markup import escape  # noqa: PLC0415
+
+    from imc_common.printable import printable  # noqa: PLC0415
+
+    return escape(printable(process if len(process) <= 22 else f"~{process[-21:]}"))

@@ -109,12 +109,13 @@ def _printer() -> Callable[[dict[str, str]], None]:
 
     from imc_common.printable import printable  # noqa: PLC0415
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
 
     def show(fields: dict[str, str]) -> None:
         if "left_out" in fields:
             console.print(
-                f"... {fields['left_out']} steps were too many for {fields['process']}", style="red"
+                printable(f"... {fields['left_out']} steps were too many for {fields['process']}"),
+                style="red",
             )
             return
         at = datetime.fromtimestamp(int(fields["at"]) / 1000).astimezone()
@@ -123,8 +124,8 @@ def _printer() -> Callable[[dict[str, str]], None]:
         shown = " ".join(people[:4]) + (f" and {len(people) - 4} more" if len(people) > 4 else "")
         console.print(
             Text(at.strftime("%H:%M:%S.%f")[:-3], style="dim"),
-            Text(f"{fields['process'].split()[0]:<6}", style="dim"),
-            Text(f"{fields['step']:<13}", style=_STYLES.get(fields["step"], "")),
+            Text(f"{printable(fields['process'].split()[0], 20):<6}", style="dim"),
+            Text(f"{printable(fields['step'], 20):<13}", style=_STYLES.get(fields["step"], "")),
             Text(printable(fields["room"]), style="bold"),
             printable(shown, 400),
             printable(more, 400),
