@@ -58,11 +58,25 @@ class Takeover:
         self._counts = counts
         self._max_attempts = max_attempts
         self._wall = wall
+        self._interrupted: dict[int, list[str]] = {}
+        """By shard, events that may be counted as tried because Redis went away meanwhile."""
 
     async def prepare(
         self, shard: int, entries: Sequence[tuple[str, list[bytes]]], make: Make
     ) -> list[Taken]:
         """Those of a shard's entries that can be sent, in order. Raises `StoreUnreachable`."""
+        try:
+            if shard in self._interrupted:
+                await self._uncount(shard, self._interrupted[shard])
+                del self._interrupted[shard]
+            return await self._prepare(shard, entries, make)
+        except StoreUnreachable:
+            self._interrupted[shard] = [entry_id for entry_id, _ in entries]
+            raise
+
+    async def _prepare(
+        self, shard: int, entries: Sequence[tuple[str, list[bytes]]], make: Make
+    ) -> list[Taken]:
         ids = [entry_id for entry_id, _ in entries]
         settled = await self._store.run([("SMEMBERS", keys.settled(shard, entry_id)) for entry_id in ids])
         tries = await self._store.run([("GET", keys.attempts(shard, "out", entry_id)) for entry_id in ids])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from imc_common import keys
 from imc_common.event import Event
 from imc_common.metrics import Metrics
+from imc_common.store import Command, StoreUnreachable
 from imc_edge.counts import DeliveryCounts
 from imc_edge.outbound import Part
 from imc_edge.takeover import Takeover
@@ -92,4 +96,32 @@ async def test_an_event_that_raises_is_tried_max_attempts_times() -> None:
         assert await handling.run() == ["0-0", "2-0", "3-0"]
         assert handling.source.resynced == ([SHARD] if attempt < 2 else [])
     assert handling.buried() == ["1-0"]
+    assert redis.tried == {}
+
+
+class Fickle(Redis):
+    """Goes away whenever a count is to be taken back for the second time since it came back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patience = 1
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        if commands and commands[0][0] == "DEL":
+            self.patience -= 1
+            if not self.patience:
+                raise StoreUnreachable("away")
+        return await super().run(commands)
+
+
+async def test_an_outage_of_redis_does_not_count() -> None:
+    """Again and again it goes away after an attempt was counted: no event is to blame for that."""
+    redis = Fickle()
+    handling = Handling(redis)
+    for attempt in range(5):
+        redis.patience = 2 if attempt else 1
+        with pytest.raises(StoreUnreachable):
+            await handling.run()
+    redis.patience = 9
+    assert await handling.run() == ["0-0", "1-0", "2-0", "3-0"]
     assert redis.tried == {}
