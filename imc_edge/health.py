@@ -9,7 +9,7 @@ import structlog
 
 from imc_common import keys
 from imc_common.settings import Settings
-from imc_common.store import Store, StoreUnreachable
+from imc_common.store import Command, Store, StoreUnreachable
 
 CHECK_EVERY = 1.0
 """Seconds between two looks at Redis; an OPTIONS in between costs no round trip."""
@@ -18,12 +18,14 @@ _log = structlog.get_logger()
 
 
 class Health:
-    """Redis in reach, backlog within bounds, not draining."""
+    """Redis in reach and willing to write, backlog within bounds, not draining."""
 
     def __init__(self, store: Store, shards: int, max_backlog: int) -> None:
         """``max_backlog``: most entries of one shard's in-stream; 0: any number."""
         self._store = store
-        self._commands = [("XLEN", keys.requests(shard)) for shard in range(shards)]
+        self._commands: list[Command] = [("XLEN", keys.requests(shard)) for shard in range(shards)]
+        # refused as any write is by a full or a read-only server, and without effect where it is taken
+        self._commands += [("SET", keys.seen(shard, ""), "", "XX") for shard in range(shards)]
         self._max_backlog = max_backlog
         self._of_redis = "redis was not asked yet"
         self.draining = False
@@ -60,10 +62,11 @@ class Health:
                 _log.info("requests are welcome")
         self._of_redis = trouble
 
-    def _judge(self, lengths: list[Any]) -> str:
-        for shard, length in enumerate(lengths):
-            if isinstance(length, Exception):
-                return f"redis: {length}"
+    def _judge(self, replies: list[Any]) -> str:
+        for reply in replies:
+            if isinstance(reply, Exception):
+                return f"redis: {reply}"
+        for shard, length in enumerate(replies[: len(replies) // 2]):
             if self._max_backlog and length >= self._max_backlog:
                 return f"shard {shard} has a backlog of {length} requests"
         return ""

@@ -39,6 +39,7 @@ async def disk_full(case: Case) -> None:
     await case.cli("BGSAVE")
     await asyncio.to_thread(wait_until, lambda: _refused(case), "MISCONF")
     await nothing_gets_in(case)
+    await refuses(case)
     (dump / "dump.rdb" / "in the way").rmdir()
     (dump / "dump.rdb").rmdir()
     await case.cli("BGSAVE")
@@ -52,6 +53,7 @@ async def memory_full(case: Case) -> None:
     """Nothing new gets in (OOM), what is in is delivered: streams get empty while memory still is full."""
     await case.cli("CONFIG", "SET", "maxmemory", "1")
     await nothing_gets_in(case)
+    await refuses(case)
     async with asyncio.timeout(30):
         while await asyncio.to_thread(backlog, case.redis):
             await asyncio.sleep(0.1)
@@ -82,7 +84,7 @@ async def outage(case: Case) -> None:
 async def refuses(case: Case) -> None:
     """OPTIONS and MESSAGE are both answered 503, the latter with a time to come back."""
     for port in case.plant.edge_ports:
-        assert await asyncio.to_thread(options, port) == 503
+        await asyncio.to_thread(wait_until, lambda port=port: options(port) == 503, "OPTIONS refused")
         assert await case.users.retry_after(port) > 0
 
 
@@ -195,8 +197,7 @@ async def aof_disk_full(case: Case) -> None:
     await asyncio.to_thread(wait_until, lambda: _refused(case), "MISCONF")
     assert "AOF" in await case.cli("SET", "probe", "1")
     await nothing_gets_in(case)
-    for port in case.plant.edge_ports:
-        assert await case.users.retry_after(port) > 0
+    await refuses(case)
     case.redis.clear()
 
 
