@@ -22,8 +22,8 @@ PASSWORD = "5ecret-of-imc"
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Debian's redis-server with the users of `deploy/redis/users.acl`; the URL for imc's.
+def as_its_user(server: Single, folder: Path) -> Iterator[str]:
+    """A server, started, with the users of `deploy/redis/users.acl`; the URL for imc's.
 
     Tests themselves look in as the default user, who is off in the file. What imc was denied fails the test.
     """
@@ -31,15 +31,22 @@ def redis_server(folder: Path) -> Iterator[str]:
     require("redis-cli")
     users = ACL.read_text().replace("resetpass", f">{PASSWORD}")
     (folder / "users.acl").write_text(users.replace("default off", "default on nopass ~* &* +@all"))
-    server = Single(folder)
-    server.servers[server.port].command += ["--aclfile", str(folder / "users.acl")]
-    server.start()
+    for process in server.servers.values():
+        process.command += ["--aclfile", str(folder / "users.acl")]
     try:
+        server.start()
         yield server.url.replace("//", f"//imc:{PASSWORD}@")
-        denied = redis_cli(server.port, "ACL", "LOG")
+        denied = "".join(redis_cli(port, "ACL", "LOG") for port in server.servers)
         assert denied == "", denied
     finally:
         server.stop()
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Debian's redis-server; gives the URL for imc's user."""
+    with as_its_user(Single(folder), folder) as url:
+        yield url
 
 
 def default_user(url: str) -> str:
@@ -58,15 +65,9 @@ def valkey_server(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def redis_cluster(folder: Path) -> Iterator[str]:
-    """Three primaries with a replica each; gives their URL."""
-    require("redis-server")
-    require("redis-cli")
-    cluster = Cluster(folder)
-    try:
-        cluster.start()
-        yield cluster.url
-    finally:
-        cluster.stop()
+    """Three primaries with a replica each; gives the URL for imc's user."""
+    with as_its_user(Cluster(folder), folder) as url:
+        yield url
 
 
 SERVERS = {"redis": redis_server, "valkey": valkey_server}

@@ -10,7 +10,7 @@ import pytest
 
 from imc_common.cli import up
 from imc_common.cli.supervisor import ChildError
-from imc_common.settings import Endpoint
+from imc_common.settings import Endpoint, load
 
 
 async def test_an_edge_that_never_serves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +48,21 @@ def test_how_to_chat_names_an_address_that_can_be_reached(
     monkeypatch.setattr(sys, "argv", ["/usr/bin/imc", "up"])
     lines = re.findall(r"imc chat sip:(\w+)@127\.0\.0\.1:\d+ .* --via (\S+)", up._how_to_chat(listen))
     assert lines == [("alice", via), ("bob", via)]
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"),
+    [
+        ({}, up.LOOPBACK),
+        ({"listen": "udp:[::1]:5060,tcp:127.0.0.1:5060"}, up.LOOPBACK),
+        ({"listen": "udp:127.0.0.1:5060,udp:0.0.0.0:5060"}, None),
+        ({"destination_networks": "10.0.0.0/8"}, None),
+        ({"destination_networks": ""}, None),
+    ],
+)
+def test_loopback_is_a_destination_only_of_what_nobody_else_reaches(
+    given: dict[str, str], listed: tuple[str, ...] | None
+) -> None:
+    """The users of a first try are on this machine; whoever says where they are is not overruled."""
+    wanted = {"destination_networks": listed} if listed else {}
+    assert up._destinations(load(None, {}, given)) == wanted
