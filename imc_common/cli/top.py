@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HEAD_LINES = 6
 """Lines of the screen that are not rows of a table."""
+WIDE = 120
+"""Columns from which on all fits side by side."""
 
 
 def register(app: typer.Typer) -> None:
@@ -50,10 +52,13 @@ async def _top(loaded: Loaded, every: float, seconds: float) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
 
+    from imc_common.errors import ImcError  # noqa: PLC0415
     from imc_common.store import Store  # noqa: PLC0415
 
-    store = await Store.connect(loaded.settings)
     console, stop = Console(), asyncio.Event()
+    if not console.is_terminal and not seconds:
+        raise ImcError("imc top draws on a terminal, and there is none; imc mi and /metrics have the numbers")
+    store = await Store.connect(loaded.settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
@@ -75,7 +80,7 @@ async def _draw(live: Live, store: object, loaded: Loaded, every: float, stop: a
     while not stop.is_set():
         try:
             now = await read(store, loaded.settings, time.monotonic())
-            live.update(screen(now, before, live.console.height), refresh=True)
+            live.update(screen(now, before, *live.console.size), refresh=True)
             before = now
         except StoreUnreachable as error:
             live.update(f"Redis is out of reach: {error}", refresh=True)
@@ -105,8 +110,8 @@ def _quit_key(stop: asyncio.Event) -> Iterator[None]:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, saved)
 
 
-def screen(now: Overview, before: Overview | None, height: int) -> RenderableType:
-    """The whole picture, cut to the screen: shards on the left, processes and rooms on the right."""
+def screen(now: Overview, before: Overview | None, width: int, height: int) -> RenderableType:
+    """The whole picture, cut to the screen: shards, and processes and rooms at their right or below them."""
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -125,8 +130,13 @@ def screen(now: Overview, before: Overview | None, height: int) -> RenderableTyp
         ("  q: quit", "dim"),
     )
     body = Table.grid(padding=(0, 2), expand=True)
+    if width < WIDE:
+        below = min(7, rows // 2)
+        body.add_row(_processes(now, below), _busiest(now, before, below))
+        return Group(head, _shards(now, before, rows - below, pending=False), body)
     body.add_row(
-        _shards(now, before, rows), Group(_processes(now, rows // 2), _busiest(now, before, rows // 2))
+        _shards(now, before, rows, pending=True),
+        Group(_processes(now, rows // 2), _busiest(now, before, rows // 2)),
     )
     return Group(head, body)
 
@@ -144,7 +154,7 @@ def _rate(now: Overview, before: Overview | None, name: str, only: int | None = 
     return grown / (now.at - before.at)
 
 
-def _shards(now: Overview, before: Overview | None, rows: int) -> Table:
+def _shards(now: Overview, before: Overview | None, rows: int, *, pending: bool) -> Table:
     from rich.table import Table  # noqa: PLC0415
 
     def most_waits(shard: Shard) -> tuple[int, int]:
@@ -152,28 +162,19 @@ def _shards(now: Overview, before: Overview | None, rows: int) -> Table:
 
     shown = sorted(now.shards, key=most_waits)[:rows] if len(now.shards) > rows else now.shards
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in (
-        "shard",
-        "worker",
-        "edge",
-        "in",
-        "pending",
-        "req/s",
-        "out",
-        "pending",
-        "ev/s",
-        "rooms",
-        "dead",
-    ):
+    hand = ["in hand"] if pending else []
+    for name in ("shard", "worker", "edge", "in", *hand, "req/s", "out", *hand, "ev/s", "rooms", "dead"):
         table.add_column(name, justify="left" if name in {"worker", "edge"} else "right", no_wrap=True)
     for shard in shown:
         table.add_row(
             str(shard.number),
             _short(shard.worker) or "[red]nobody[/]",
             _short(shard.edge) or "[red]nobody[/]",
-            *map(str, (shard.requests, shard.requests_pending)),
+            str(shard.requests),
+            *([str(shard.requests_pending)] if pending else []),
             f"{_rate(now, before, 'requests_ever', shard.number):.0f}",
-            *map(str, (shard.events, shard.events_pending)),
+            str(shard.events),
+            *([str(shard.events_pending)] if pending else []),
             f"{_rate(now, before, 'events_ever', shard.number):.0f}",
             *map(str, (shard.rooms, shard.dead)),
             style="yellow" if shard.requests + shard.events > 1000 else "",
@@ -225,4 +226,4 @@ def _short(process: str) -> str:
 
     from imc_common.printable import printable  # noqa: PLC0415
 
-    return escape(printable(process if len(process) <= 22 else f"~{process[-21:]}"))
+    return escape(printable(process if len(process) <= 16 else f"~{process[-15:]}"))

@@ -25,10 +25,10 @@ async def store() -> AsyncIterator[FakeStore]:
     await made.close()
 
 
-def drawn(now: Overview, before: Overview | None = None, height: int = 40) -> str:
+def drawn(now: Overview, before: Overview | None = None, width: int = 160, height: int = 40) -> str:
     """The screen as text."""
-    console = Console(width=160, height=height, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(screen(now, before, height))
+    console = Console(width=width, height=height, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(screen(now, before, width, height))
     console.file.close()
     return console.export_text()
 
@@ -95,12 +95,15 @@ def test_trouble_is_seen() -> None:
         assert words in shown
 
 
-def test_the_picture_fits_the_screen() -> None:
-    """Of many shards, those are shown for which most waits."""
+@pytest.mark.parametrize("width", [80, 110, 160])
+def test_the_picture_fits_the_screen(width: int) -> None:
+    """Of many shards, those are shown for which most waits; no number is cut off, on a narrow screen too."""
     shards = [Shard(number, "a-host-with-a-very-long-name-1234-abcd", "e") for number in range(256)]
     shards[200].requests = 9
     now = Overview(1.0, ["a-host-with-a-very-long-name-1234-abcd"] * 40, ["e"] * 40, shards)
-    shown = drawn(now, height=24)
+    shown = drawn(now, width=width, height=24)
+    for heading in ("shard", "req/s", "ev/s", "rooms", "dead", "process", "busiest rooms"):
+        assert heading in shown
     assert len(shown.rstrip().splitlines()) <= 24
     assert "  200 " in shown
     assert "more, of which less waits" in shown

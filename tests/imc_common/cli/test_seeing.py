@@ -32,6 +32,7 @@ def imc(*words: str) -> Result:
         (["trace", "nonsense"], 2),
         (["trace", "a@example.org", *NOWHERE], 1),
         (["top", *NOWHERE], 1),
+        (["top", "--seconds", "1", *NOWHERE], 1),
         (["mi", "which"], 2),
         (["mi", "which", "--mi-listen", "127.0.0.1:1"], 2),
     ],
