@@ -14,7 +14,14 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-ELSEWHERE = ("README.md", "CHANGELOG.md", "lua/README.md", "bench/README.md", "bench/results/results.md")
+ELSEWHERE = (
+    "README.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "lua/README.md",
+    "bench/README.md",
+    "bench/results/results.md",
+)
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]+)")
 
 
