@@ -1,8 +1,7 @@
 """Looks now and then for entries that were handed out and that nobody has in hand, and has them read again.
 
-They come about when a process that lost a shard unnoticed (stopped at the wrong moment, say) still got an
-answer to a read that it had sent: for Redis the entries are handed out, but that process may not handle them
-any more.
+A new owner ends its predecessor's reads and begins with what that one was handed, so there should be none:
+this is the net below, for what nobody has thought of.
 """
 
 from __future__ import annotations

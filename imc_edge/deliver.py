@@ -178,10 +178,14 @@ class Deliver:
 
     async def _read(self) -> None:
         while self._reading:
+            halted: set[int] = set()  # earlier entries of these shards will come again first
             for batch in await self._safe_ones(await self._consumer.read()):
                 entries = [(entry_id.decode(), fields) for entry_id, fields in batch.entries]
+                if batch.shard in halted:
+                    continue
                 if batch.again:
-                    await self._take_over(batch.shard, entries)
+                    if not await self._take_over(batch.shard, entries):
+                        halted.add(batch.shard)
                     continue
                 for entry_id, fields in entries:
                     await self._take(batch.shard, entry_id, fields)
@@ -216,18 +220,19 @@ class Deliver:
         else:
             await self._start(event, parts, event.to, repeat=False)
 
-    async def _take_over(self, shard: int, entries: list[tuple[str, list[bytes]]]) -> None:
-        """Events that come again; those that are in flight here are not meant."""
+    async def _take_over(self, shard: int, entries: list[tuple[str, list[bytes]]]) -> bool:
+        """Events that come again; those that are in flight here are not meant. False: Redis is away."""
         due = [entry for entry in entries if self._is_due(shard, entry[0])]
         try:
             taken = await self._takeover.prepare(shard, due, self._make)
         except StoreUnreachable:
             self._consumer.resync(shard, AGAIN_SECONDS)
-            return
+            return False
         for event, parts, settled in taken:
             if self._is_due(shard, event.entry_id):
                 to = [address for address in event.to if address not in settled]
                 await self._start(event, parts, to, repeat=True)
+        return True
 
     def _is_due(self, shard: int, entry_id: str) -> bool:
         return entry_id not in self._settlement.in_flight.get(shard, ()) and (

@@ -172,7 +172,7 @@ class Stream:
         if self.batches.empty():
             await asyncio.sleep(0.002)
             return []
-        return [self.batches.get_nowait()]
+        return [self.batches.get_nowait() for _ in range(self.batches.qsize())]
 
     def resync(self, shard: int, delay: float = 0.0) -> None:
         """Note it."""

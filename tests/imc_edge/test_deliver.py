@@ -271,6 +271,16 @@ async def test_an_entry_in_flight_that_is_read_again_is_not_sent_again() -> None
         assert len(sending.wires.sent) == 1
 
 
+async def test_nothing_new_overtakes_what_cannot_be_taken_over_yet() -> None:
+    """Redis goes away between the read and the look at who has answered: the shard's order stays."""
+    async with Sending() as sending:
+        sending.redis.away = True
+        sending.stream.batches.put_nowait(Batch(3, [(b"7-0", entry(to=(BOB,)))], again=True))
+        await sending.feed("8-0", entry(to=(BOB,)))
+        assert sending.wires.sent == []
+        assert sending.stream.resynced == [3]
+
+
 async def test_a_lost_shard_is_left_to_its_next_owner() -> None:
     """No retransmission, nothing from the queues; others' deliveries go on."""
     async with Sending() as sending:
