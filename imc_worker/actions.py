@@ -57,6 +57,12 @@ def caused_by(name: Callable[[str], str]) -> FurtherKey:
     return lambda shard, fields: keys.caused(shard, name(fields[b"from"].decode()))
 
 
+def too_small(settings: Settings, most_caused: int) -> int:
+    """To so many others nobody's messages can become too many deliveries: they are limited, too."""
+    rate = settings.max_messages_per_second
+    return int(most_caused / (settings.max_message_burst + rate * CAUSED_MS / 1000)) if rate else 0
+
+
 def room_actions(settings: Settings) -> dict[bytes, Action]:
     """The action of every request that concerns one room."""
     owned, private = owned_rooms_of(b"from"), private_rooms_of(b"from")
@@ -65,9 +71,10 @@ def room_actions(settings: Settings) -> dict[bytes, Action]:
     check_on_create, create_on_join = int(settings.check_on_create), int(settings.create_on_join)
     caused = caused_by(address.without_port if settings.identity == "digest" else str)
     most_caused = math.ceil(settings.max_deliveries_per_second * CAUSED_MS / 1000)
+    limited = (most_caused, CAUSED_MS, too_small(settings, most_caused))
     may_own = (most_rooms, OWNED_ELSEWHERE)
     return {
-        b"message": Action("broadcast_message", (caused,), (most_caused, CAUSED_MS)),
+        b"message": Action("broadcast_message", (caused,), limited),
         b"create": Action(
             "create_room", (owned, private), (check_on_create, *may_own, most_members), owner=b"from"
         ),

@@ -14,6 +14,7 @@
 --   delivery_chunk  recipients per event entry, at most
 --   max_caused      deliveries after which a sender's next message has to wait, 0 none
 --   window_ms       for how long they count
+--   small           so many others are too few to be counted
 --
 -- Returns:
 --   done   the request had its effect, which may be a refusal
@@ -25,7 +26,7 @@
 --   notice   the same, an operator's
 --   refused  to the sender: unknown_room, not_member, too_many_deliveries (once until they count no more)
 local requests, events, rooms, room, members, caused = unpack(KEYS)
-local entry_id, delivery_chunk, max_caused, window_ms = unpack(ARGV)
+local entry_id, delivery_chunk, max_caused, window_ms, small = unpack(ARGV)
 --- @include "head"
 --- @include "emit"
 
@@ -42,9 +43,10 @@ for i = 1, #all, 2 do
 end
 
 max_caused, window_ms = tonumber(max_caused), math.max(1, tonumber(window_ms))
-local so_far = max_caused > 0 and speaks and tonumber(redis.call("GET", caused) or 0) or 0
+local counts = max_caused > 0 and speaks and n > tonumber(small)
+local so_far = counts and tonumber(redis.call("GET", caused) or 0) or 0
 local told = so_far < 0 -- that it was too much
-local over = told or (max_caused > 0 and so_far >= max_caused)
+local over = told or (counts and so_far >= max_caused)
 
 if over or not speaks and not (request.operator == "1" and n > 0) then
     --- @include "room"
@@ -61,7 +63,7 @@ if over or not speaks and not (request.operator == "1" and n > 0) then
 end
 
 commit()
-if max_caused > 0 and speaks and n > 0 and redis.call("INCRBY", caused, n) == n then
+if counts and redis.call("INCRBY", caused, n) == n then
     redis.call("PEXPIRE", caused, window_ms)
 end
 if request.operator == "1" then

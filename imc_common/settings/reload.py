@@ -26,12 +26,19 @@ LIVE: Final[dict[Role, frozenset[str]]] = {
     | {"digest_algorithms", "digest_max_failures", "digest_nonce_ttl", "unreachable_ttl"},
     "worker": LOGS
     | {"check_on_create", "create_on_join", "delivery_chunk", "evict_after", "identity", "max_members"}
-    | {"max_deliveries_per_second", "max_rooms_per_owner", "owner_exit", "unreachable_ttl"},
+    | {
+        "max_deliveries_per_second",
+        "max_message_burst",
+        "max_messages_per_second",
+        "max_rooms_per_owner",
+        "owner_exit",
+        "unreachable_ttl",
+    },
 }
 """What a process of each role can change while it runs."""
 FOREIGN: Final[dict[Role, frozenset[str]]] = {
     "edge": LIVE["worker"] - LIVE["edge"],
-    "worker": USER_LIMITS
+    "worker": USER_LIMITS - {"max_message_burst", "max_messages_per_second"}
     | frozenset({"accept_types", "extra_hdrs", "imc_cmd_start_char", "max_backlog"})
     | {"max_in_flight", "recipient_queue", "sender_prefix", "trusted_peers"}
     | {"digest_algorithms", "digest_max_failures", "digest_nonce_ttl", "digest_key_file"},

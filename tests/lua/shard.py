@@ -42,7 +42,7 @@ _FURTHER_ARGS = {
     "exit_room": ["owner_exit", "private_rooms_prefix", "owned_rooms_prefix"],
     "destroy_room": ["private_rooms_prefix", "owned_rooms_prefix"],
     "drop_unreachable": ["evict_after", "ttl_ms"],
-    "broadcast_message": ["max_caused", "window_ms"],
+    "broadcast_message": ["max_caused", "window_ms", "small"],
 }
 
 
@@ -85,6 +85,7 @@ class Shard:
             "ttl_ms": 60000,
             "max_caused": 2000,
             "window_ms": 10000,
+            "small": 0,
         }
         self.start()
 

@@ -130,6 +130,15 @@ def test_without_a_limit_deliveries_are_not_counted(shard: Shard) -> None:
         assert shard.ask("message", "operator", operator="1")[0].event == "notice"
 
 
+def test_rooms_that_are_too_small_are_not_counted(shard: Shard) -> None:
+    """The limit of messages is enough for them."""
+    full_room(shard, 1)
+    shard.settings["small"] = 3
+    for _ in range(5):
+        assert shard.ask("message", ALICE) == [heard("message", BOB, CAROL, DAVE, by=ALICE)]
+    assert not shard.redis.exists(CAUSED)
+
+
 def test_strangers_are_refused_as_such(shard: Shard) -> None:
     """Whoever may not speak has caused nothing, and hears the usual reason."""
     full_room(shard, 1)

@@ -124,6 +124,18 @@ def test_no_value_takes_more_than_a_moment_per_kilobyte(name: str) -> None:
     assert best_of_three(read) < 1.5
 
 
+@pytest.mark.parametrize("name", NASTY)
+def test_four_times_the_size_costs_about_four_times_as_much(name: str) -> None:
+    """Far from the sixteen times that a cost growing with the square would be."""
+    value = NASTY[name]
+
+    def cost(share: int) -> float:
+        part = value[: len(value) // share]
+        return best_of_three(lambda: [look(message(**{h: part}), WIDE) for h in ("via", "to", "contact")])
+
+    assert cost(1) < 10 * cost(4) + 0.005
+
+
 def look(data: bytes, limits: Limits = DEFAULT) -> None:
     """Parses and validates; the codec's own error is fine."""
     try:
