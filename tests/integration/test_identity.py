@@ -11,10 +11,9 @@ import pytest
 import sipmessage
 
 from imc_common import keys
-from imc_common.sip.auth import Challenge
-from imc_common.sip.digest import authorization
 from tests.chaos.plant import wait_until
 from tests.integration.command import Terminal, run
+from tests.integration.login import PASSWORD, answered
 from tests.integration.peers.baresip import Baresip
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
@@ -23,7 +22,6 @@ from tests.tools import require
 
 pytestmark = pytest.mark.integration
 
-PASSWORD = "wonder-land"  # a test's
 ROOM = "tea@127.0.0.1"
 
 
@@ -54,17 +52,6 @@ def asking_old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with service(tmp_path_factory.mktemp("md5"), "redis", settings) as running:
         make_users(running, "--digest-algorithms", "MD5")
         yield running
-
-
-def answered(response: sipmessage.Response, user: str, uri: str, algorithm: str, **other: str) -> str:
-    """The header that answers a 401, of imc's own client side; the challenge as sipmessage reads it."""
-    told = [sipmessage.AuthChallenge.parse(value) for value in response.headers.getlist("WWW-Authenticate")]
-    params = next(each.parameters for each in told if each.parameters["algorithm"] == algorithm)
-    assert params["qop"] == "auth"
-    challenge = Challenge(params["realm"], params["nonce"], algorithm, qop=True)
-    password = other.get("password", PASSWORD)
-    value = authorization(challenge, user, password, method="MESSAGE", uri=uri, cnonce="c")
-    return f"Authorization: {value}\r\n"
 
 
 async def say(

@@ -25,10 +25,12 @@ ROOT = CONFIG.parents[2]
 class Site:
     """A balancer with two edges and a worker behind it."""
 
-    def __init__(self, folder: Path, redis: Single) -> None:
+    def __init__(self, folder: Path, redis: Single, settings: dict[str, str]) -> None:
+        self.redis = redis
         self.port = free_sip_port()
         self.edge_port = free_port(socket.SOCK_DGRAM)
         env = {
+            **{f"IMC_{name.upper()}": value for name, value in settings.items()},
             "IMC_DB_URL": redis.url,
             "IMC_OUTBOUND_PROXY": f"sip:127.0.0.1:{self.port};transport=udp",
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
@@ -97,13 +99,13 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
-    """A running site on a Redis of its own."""
+def site(folder: Path, settings: dict[str, str] | None = None) -> Iterator[Site]:
+    """A running site on a Redis of its own; ``settings`` are given to every process."""
     for program in ("kamailio", "kamcmd", "redis-server", "redis-cli"):
         require(program)
     redis = Single(folder)
     redis.start()
-    running = Site(folder, redis)
+    running = Site(folder, redis, settings or {})
     try:
         running.start()
         yield running

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.command import run
+from tests.integration.login import PASSWORD, answered
 from tests.integration.peers.kamailio import Site, site
 from tests.integration.sip_user import SipUser
 
@@ -112,3 +114,30 @@ async def register(user: SipUser) -> None:
     where = f"sip:{user.name}@example.org"
     response = await user.send(where, b"", method="REGISTER", headers=contact, sender=where[4:])
     assert response.code == 200
+
+
+async def test_passwords_are_asked_for_through_the_balancer(tmp_path: Path) -> None:
+    """Challenge and answer pass unchanged, and may go to different edges: a nonce is good at each."""
+    with site(tmp_path, {"identity": "digest"}) as balanced:
+        user = ("user", "add", "alice@127.0.0.1", "--db-url", balanced.redis.url)
+        done = await asyncio.to_thread(run, *user, text=f"{PASSWORD}\n")
+        assert done.returncode == 0, done.stderr
+        alice = await SipUser.open("alice", balanced.address)
+        room = "sip:tea@example.org"
+        for line, told in (("#create", ".*You have made.*"), ("#list", ".*Members of.*")) * 3:
+            challenged = await alice.send(room, line)
+            assert challenged.code == 401
+            login = answered(challenged, "alice", room, "SHA-256")
+            assert (await alice.send(room, line, headers=login)).code == 202
+            await alice.expect(told if line == "#list" else ".*")
+        alice.close()
+
+
+async def test_what_a_user_asserts_does_not_pass_the_balancer(tmp_path: Path) -> None:
+    """RFC 3325 §5: only who has proved a user's identity may say it; this balancer has not."""
+    with site(tmp_path, {"identity": "asserted"}) as balanced:
+        mallory = await SipUser.open("mallory", balanced.address)
+        header = "P-Asserted-Identity: <sip:root@example.org>\r\n"
+        answer = await mallory.send("sip:tea@example.org", "#create", headers=header)
+        assert (answer.code, answer.phrase) == (403, "No Asserted SIP Identity")
+        mallory.close()
