@@ -24,6 +24,6 @@ WORKDIR /tmp
 EXPOSE 5060/udp 5060/tcp 9090/tcp
 # /metrics, /livez and /readyz of an edge or worker; its own health check asks there.
 ENV IMC_STATUS_LISTEN=0.0.0.0:9090
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["imc", "health"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["python3", "-I", "-m", "imc_common.probe"]
 ENTRYPOINT ["imc"]
 CMD ["edge"]

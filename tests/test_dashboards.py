@@ -89,7 +89,13 @@ def test_prometheus_scrapes_the_services_of_compose_where_they_serve_status() ->
         environment = COMPOSE["services"][role]["environment"]
         settings = Settings(status_listen=environment["IMC_STATUS_LISTEN"])
         assert settings.status_listen.endswith(f":{port}")
-        assert COMPOSE["services"][role]["healthcheck"]["test"] == ["CMD", "imc", "health"]
+        assert COMPOSE["services"][role]["healthcheck"]["test"] == [
+            "CMD",
+            "python3",
+            "-I",
+            "-m",
+            "imc_common.probe",
+        ]
     for extra in ("prometheus", "grafana"):
         service = COMPOSE["services"][extra]
         assert service["profiles"] == ["metrics"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imc_common.migration.rows import Refusal, Room
     from imc_common.migration.tables import Tables
 
-_NEEDS = "imc import and export need SQLAlchemy and a driver: pip install 'imc[migrate]'"
+_NEEDS = "imc import and export need SQLAlchemy and a driver: pip install '.[migrate]' in imc's folder"
 _RoomsTable = Annotated[str, typer.Option("--rooms-table", help="Table of rooms.")]
 _MembersTable = Annotated[str, typer.Option("--members-table", help="Table of members.")]
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from imc_common import probe
 from imc_common.cli import application
-from imc_common.cli.health import ask
 from imc_common.http_server import Request
 from imc_common.metrics import Metrics
+from imc_common.probe import ask
 from imc_common.settings import Settings
 from imc_common.status import StatusPages
 
@@ -87,3 +90,30 @@ def test_nobody_there_is_not_well() -> None:
     status, text = ask("127.0.0.1", 1, "/readyz")
     assert status == 0
     assert "127.0.0.1:1" in text
+
+
+@pytest.mark.parametrize(("trouble", "status"), [("", 0), ("ill", 1)])
+async def test_the_probe_of_containers_tells_the_same(
+    trouble: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the environment alone."""
+    pages = StatusPages(Metrics(), lambda: trouble)
+    address = await pages.start(Settings(status_listen="0.0.0.0:0"))
+    assert address is not None
+    monkeypatch.setenv("IMC_STATUS_LISTEN", f"0.0.0.0:{address[1]}")
+    assert await asyncio.to_thread(probe.main) == status
+    await pages.close()
+    assert (trouble or "ok") in capsys.readouterr().out
+
+
+def test_the_probe_without_an_address_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit status 2."""
+    monkeypatch.delenv("IMC_STATUS_LISTEN", raising=False)
+    assert probe.main() == 2
+
+
+def test_the_probe_loads_nothing_heavy() -> None:
+    """It runs in every container every ten seconds."""
+    code = "import sys, imc_common.probe; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"pydantic", "typer", "redis", "asyncio"} & set(loaded.split())
