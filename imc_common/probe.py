@@ -1,6 +1,6 @@
 """``python -m imc_common.probe``: a container's health check. It runs often, and so with next to no imports.
 
-Exit status 0 if the process at IMC_STATUS_LISTEN is ready, 1 if not, 2 unset. ``imc health`` knows all settings.
+Exit status 0 if the process at IMC_STATUS_LISTEN is ready, 1 if not, 2 unset. See also ``imc health``.
 """
 
 from __future__ import annotations

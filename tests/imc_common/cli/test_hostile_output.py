@@ -82,7 +82,7 @@ def test_imc_top(text: str) -> None:
     about |= {"memory": "1M", "clients": 1}
     now, before = (Overview(**about, at=at, busiest={text: count}) for at, count in ((2.0, 9.0), (1.0, 1.0)))
     out = io.StringIO()
-    Console(file=out, width=200).print(screen(now, before, 40))
+    Console(file=out, width=200).print(screen(now, before, 160, 40))
     assert_harmless(out.getvalue())
 
 
