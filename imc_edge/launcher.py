@@ -42,6 +42,7 @@ from imc_edge.transports.connection import Times
 from imc_edge.transports.network import Network
 from imc_edge.transports.pool import Bounds
 from imc_edge.transports.tls import Tls, TlsFiles, TlsFilesError
+from imc_edge.trusted_peers import TrustedPeers
 
 EVENTS_PER_READ = 16
 """Entries of one shard per read: bounds how long other rooms wait behind a large one, and what a crash makes
@@ -74,7 +75,11 @@ class Edge:
             tls=self._tls,
             clock=time.monotonic,
             bounds=Bounds(
-                settings.max_connections, settings.max_connections_per_peer, Limits(body=settings.max_body)
+                settings.max_connections,
+                settings.max_connections_per_peer,
+                Limits(body=settings.max_body),
+                settings.max_connections_per_trusted_peer,
+                TrustedPeers(settings.trusted_peers),
             ),
             times=Times(),
             shared=settings.share_ports,
@@ -138,7 +143,7 @@ class Edge:
         acceptor = Acceptor(
             settings, store, health, deliver, self._metrics, steps=steps, nonce_keys=nonce_keys
         )
-        self._reloadable = [acceptor, deliver, health, steps]
+        self._reloadable = [acceptor, deliver, health, steps, self._network]
         gauges = Gauges(store, settings, "edge", ownership.owned, self._metrics)
         self._health = health
         await health.check()

@@ -161,6 +161,9 @@ class Settings(BaseModel):
     max_connections_per_peer: int = Field(
         64, ge=1, description="Most connections that one IP address may have open to one process."
     )
+    max_connections_per_trusted_peer: int = Field(
+        1024, ge=1, description="The same of an address in `trusted_peers`, which speaks for many."
+    )
     max_requests_per_source: float = Field(
         15.0,
         ge=0,

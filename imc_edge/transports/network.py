@@ -6,13 +6,14 @@ import socket
 from collections.abc import Callable, Sequence
 
 from imc_common.errors import ImcError
-from imc_common.settings import Endpoint
+from imc_common.settings import Endpoint, Settings
 from imc_edge.flow import Hop, Receiver, SocketAddress
 from imc_edge.transports.connection import OnError, Times
 from imc_edge.transports.listener import StreamListener, bind_stream
 from imc_edge.transports.pool import Bounds, Pool
 from imc_edge.transports.tls import Tls
 from imc_edge.transports.udp import UdpSocket, bind_udp
+from imc_edge.trusted_peers import TrustedPeers
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
@@ -80,6 +81,10 @@ class Network:
             raise ListenError(f"listen {endpoint}: {error.strerror or error}") from error
         tls = self._tls if transport == "tls" else None
         self._streams.append(StreamListener(sock, transport, self.pool, tls))
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self.pool.trust(TrustedPeers(settings.trusted_peers))
 
     @property
     def addresses(self) -> list[Endpoint]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imc_common.errors import ImcError
 from imc_common.sip.framing import Framer
@@ -15,6 +15,7 @@ from imc_edge.flow import Hop, Receiver, SocketAddress
 from imc_edge.transports.connection import WRITE_LIMIT, Connection, OnError, Times
 from imc_edge.transports.listener import HANDSHAKE_TIMEOUT
 from imc_edge.transports.tls import Tls
+from imc_edge.trusted_peers import TrustedPeers
 
 CONNECT_TIMEOUT = 3.0
 SWEEP_EVERY = 1.0
@@ -30,11 +31,16 @@ class ConnectError(ImcError):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Most connections, in all and of one incoming IP address, and what may come in on them."""
+    """Most connections, in all and of one incoming IP address, and what may come in on them.
+
+    A peer that is trusted speaks for many, and may have more.
+    """
 
     total: int = 4096
     per_peer: int = 64
     message: Limits = DEFAULT
+    per_trusted_peer: int = 1024
+    trusted: TrustedPeers | frozenset[str] = frozenset()
 
 
 class _Pending:
@@ -90,7 +96,9 @@ class Pool:
     def admit(self, host: str) -> bool:
         """Count one more incoming connection of this address; False when that is too many."""
         of_peer = self._per_peer.get(host, 0)
-        if self._count >= self._bounds.total or of_peer >= self._bounds.per_peer:
+        bounds = self._bounds
+        most = bounds.per_trusted_peer if host in bounds.trusted else bounds.per_peer
+        if self._count >= bounds.total or of_peer >= most:
             self.refused += 1
             return False
         self._count += 1
@@ -105,6 +113,10 @@ class Pool:
             self._per_peer[host] = left
         else:
             del self._per_peer[host]
+
+    def trust(self, trusted: TrustedPeers) -> None:
+        """From now on these addresses may have more connections than others; open ones stay."""
+        self._bounds = replace(self._bounds, trusted=trusted)
 
     # --- what connections report
 

@@ -315,8 +315,9 @@ def test_row_28_slow_peers_are_closed_in_12_seconds_and_hold_up_nobody(
 def test_row_30_connections_of_one_address_are_capped_and_others_served(
     server: Server, tmp_path: Path
 ) -> None:
-    """1,000 connects from one address."""
-    with edge_process(tmp_path, server.url, listen="tcp:127.0.0.1:0") as edge:
+    """1,000 connects from one address that is not trusted."""
+    settings = {"listen": "tcp:127.0.0.1:0", "trusted_peers": "127.0.0.3/32"}
+    with edge_process(tmp_path, server.url, **settings) as edge:
         at = edge.endpoints()[0]
         peers = occupied(at, 1000, b"")
         with socket.create_connection(at[1:], source_address=("127.0.0.3", 0)) as other:

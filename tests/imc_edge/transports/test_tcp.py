@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from imc_common.settings import Settings
 from imc_edge.flow import Hop
 from imc_edge.transports.connection import WRITE_LIMIT, Times
 from imc_edge.transports.network import Network
@@ -182,6 +183,22 @@ async def test_connections_of_one_address_are_limited_and_others_served() -> Non
         again.write(MESSAGE)
         assert await again_reader.readexactly(len(ANSWER)) == ANSWER
         for writer in (*writers, extra, other, again):
+            writer.close()
+
+
+async def test_a_trusted_peer_may_have_more_connections() -> None:
+    """A balancer speaks for many; who is trusted may change."""
+    async with listening(Inbox(ANSWER), "tcp:127.0.0.1:0", bounds=Bounds(100, 1, per_trusted_peer=3)) as edge:
+        edge.reload(Settings(trusted_peers=("127.0.0.1/32",)))
+        writers = [(await connect(edge))[1] for _ in range(3)]
+        await until(lambda: len(edge.pool._connections) == 3)
+        reader, extra = await connect(edge)
+        assert await read_end(reader) == b""
+        edge.reload(Settings(trusted_peers=("192.0.2.1/32",)))
+        assert not edge.pool.admit("127.0.0.1")
+        assert edge.pool.admit("192.0.2.1")
+        edge.pool.release("192.0.2.1")
+        for writer in (*writers, extra):
             writer.close()
 
 
