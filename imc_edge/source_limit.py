@@ -6,6 +6,10 @@ from collections.abc import Callable
 from socket import AF_INET6, inet_pton
 from typing import Final
 
+import structlog
+
+_log = structlog.get_logger()
+
 WINDOW: Final = 2.0
 """Seconds in which a source's requests are counted together, as OpenSIPS's and Kamailio's pike does."""
 MOST_SOURCES: Final = 50_000
@@ -33,4 +37,6 @@ class SourceLimit:
         source = inet_pton(AF_INET6, host.partition("%")[0])[:8] if ":" in host else host
         count = self._counts.get(source, 0) + 1
         self._counts[source] = count
+        if count == self._most + 1:
+            _log.warning("a source sends too much to be read; if it is a proxy, trust it", source=host)
         return count <= self._most

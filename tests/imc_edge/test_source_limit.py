@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from imc_common.sip.errors import SipParseError
 from imc_common.sip.parse import parse_message
@@ -25,6 +26,17 @@ def test_each_source_has_so_many_in_two_seconds() -> None:
     assert passed(limit, 30, "192.0.2.2") == 30
     clock.now += 2.1
     assert passed(limit, 1000) == 30
+
+
+def test_the_log_names_a_source_once_in_a_window() -> None:
+    """It may be a balancer that nobody has listed."""
+    clock = Clock()
+    limit = SourceLimit(1, clock)
+    with capture_logs() as lines:
+        passed(limit, 50)
+        clock.now += 2.1
+        passed(limit, 50)
+    assert [line["source"] for line in lines] == ["192.0.2.1"] * 2
 
 
 def test_one_host_has_one_network_of_ipv6() -> None:
