@@ -11,7 +11,7 @@ from hashlib import blake2b
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from imc_common.sip.answer import copied_headers, finish_response
+from imc_common.sip.answer import asks_for_source, copied_headers, finish_response
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.sip.via import Via
@@ -43,7 +43,7 @@ class Fingerprints:
 
         ``method`` stands in for the one in CSeq: a CANCEL finds the request that it is about.
         """
-        get = request.headers.get
+        get = request.headers.first.get
         cseq = get("CSeq") or ""
         if method:
             cseq = f"{cseq.split(None, 1)[0]} {method}"
@@ -63,10 +63,7 @@ class Answer:
         self.tag = tag
         self._flow = flow
         self._copied = copied_headers(request, tag, flow.peer)
-        try:
-            self._to: SocketAddress | None = destination(request.answer_via, flow)
-        except SipError:
-            self._to = None
+        self._to = _destination(request, flow)
 
     def send(self, status: int, reason: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Send it to where RFC 3261 §18.2.2 and RFC 3581 want it, without a body (RFC 3261 §8.2.6)."""
@@ -74,6 +71,15 @@ class Answer:
             return
         extra = "".join([f"{name}: {value}\r\n" for name, value in headers])
         self._flow.send(finish_response(self._copied, status, reason, extra), self._to)
+
+
+def _destination(request: Request, flow: Flow) -> SocketAddress | None:
+    if flow.transport == "udp" and asks_for_source(request.headers.first.get("Via", "")):
+        return flow.peer
+    try:
+        return destination(request.answer_via, flow)
+    except SipError:
+        return None
 
 
 def destination(via: Via, flow: Flow) -> SocketAddress:

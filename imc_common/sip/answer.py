@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
@@ -38,11 +39,20 @@ def build_response(
 
 def copied_headers(request: Request, to_tag: str | None = None, source: tuple[str, int] | None = None) -> str:
     """What all responses to a request have in common, a line each: see `build_response`."""
+    found = request.headers.first
+    if source is not None and not request.headers.repeated and asks_for_source(found.get("Via", "")):
+        # the usual case, in one piece
+        with suppress(KeyError):
+            via = f"{found['Via']};".replace(";rport;", f";rport={source[1]};")
+            tag = "" if to_tag is None or _has_tag(request) else f";tag={to_tag}"
+            return (
+                f"Via: {via}received={source[0]}\r\nFrom: {found['From']}\r\nTo: {found['To']}{tag}\r\n"
+                f"Call-ID: {found['Call-ID']}\r\nCSeq: {found['CSeq']}\r\n"
+            )
     vias = request.headers.get_all("Via")
     if source is not None and vias:
         vias[:1] = _mark_source(request, vias[0], source)
     lines = [f"Via: {via}\r\n" for via in vias]
-    found = request.headers.first
     for name in _COPIED:
         value = found.get(name)
         if value is None:
@@ -51,6 +61,16 @@ def copied_headers(request: Request, to_tag: str | None = None, source: tuple[st
             value = f"{value};tag={to_tag}"
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines)
+
+
+def asks_for_source(via: str) -> bool:
+    """Whether a Via plainly wants its answer at the source of the request (RFC 3581 section 4).
+
+    False says nothing about it: then it has to be parsed.
+    """
+    return f"{via};".count(";rport;") == 1 and not (
+        "received" in via or "maddr" in via or "," in via or '"' in via
+    )
 
 
 def finish_response(copied: str, status: int, reason: str | None = None, extra: str = "") -> bytes:
@@ -62,10 +82,6 @@ def finish_response(copied: str, status: int, reason: str | None = None, extra: 
 
 def _mark_source(request: Request, line: str, source: tuple[str, int]) -> list[str]:
     try:
-        plain = f"{line};"
-        if plain.count(";rport;") == 1 and not ("received" in line or "," in line or '"' in line):
-            # The usual case, without taking the value apart and putting it together again.
-            return [f"{plain.replace(';rport;', f';rport={source[1]};')}received={source[0]}"]
         top = request.via
         marked = top.seen_from(*source)
         if marked is top:

@@ -88,6 +88,9 @@ _COMPACT = {
     "y": "Identity",
 }
 
+LONG_NAMES = frozenset(_LONG)
+"""The names as the RFCs write them."""
+
 _FOLDED = {name.lower(): name for name in _LONG} | _COMPACT
 
 SPELLINGS = {name: name for name in _LONG} | _COMPACT | _FOLDED

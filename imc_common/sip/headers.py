@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from imc_common.sip.header_names import SPELLINGS, key, long_name
+from imc_common.sip.header_names import LONG_NAMES, SPELLINGS, key, long_name
 
 
 class Headers:
@@ -39,7 +39,7 @@ class Headers:
     def get(self, name: str) -> str | None:
         """The first value of that name, None if there is none."""
         value = self.first.get(name)
-        return self.first.get(key(name)) if value is None else value
+        return value if value is not None or name in LONG_NAMES else self.first.get(key(name))
 
     def get_all(self, name: str) -> list[str]:
         """All values of that name, in order; a list in one line counts as one."""
@@ -52,7 +52,7 @@ class Headers:
         return [] if value is None else [value]
 
     def __contains__(self, name: str) -> bool:
-        return key(name) in self.first
+        return name in self.first or (name not in LONG_NAMES and key(name) in self.first)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.items)
