@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from imc_common.request import EntryError, RequestData, as_mapping
 
+_USUAL = [b"event", b"room", b"from", b"call_id", b"at", b"data", b"to"]
+"""The fields of most events, in the order in which `lua/include/emit.lua` writes them."""
+
 
 class Event(NamedTuple):
     """One event as the room's script wrote it; the names of events are listed in ``lua/README.md``.
@@ -37,7 +40,21 @@ class Event(NamedTuple):
         cls, entry_id: bytes | str, shard: int, fields: Sequence[bytes] | Mapping[bytes, bytes]
     ) -> Event:
         """The event of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
-        try:  # most fields are absent from most entries: what is not there is not decoded
+        try:
+            if isinstance(fields, list) and fields[::2] == _USUAL:
+                name, room, actor, call_id, at, data, to = fields[1::2]
+                return cls(
+                    entry_id if isinstance(entry_id, str) else entry_id.decode(),
+                    shard,
+                    name.decode(),
+                    room.decode(),
+                    tuple(to.decode().split()),
+                    actor.decode(),
+                    call_id=call_id.decode(),
+                    at=int(at or 0),
+                    data=RequestData.unpack(data),
+                )
+            # most fields are absent from most entries: what is not there is not decoded
             get = as_mapping(fields).get
             return cls(
                 entry_id if isinstance(entry_id, str) else entry_id.decode(),

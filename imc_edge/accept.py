@@ -136,7 +136,8 @@ class Acceptor:
         """``clock`` is monotonic, ``wall_clock`` counts from the epoch, both in seconds."""
         self._store = store
         self._health = health
-        self._responses = responses
+        self.response = responses.response
+        """Takes one response."""
         self._steps = steps
         self._clock = clock
         self._wall_clock = wall_clock
@@ -194,10 +195,6 @@ class Acceptor:
         else:
             self._well_formed(message, flow)
 
-    def response(self, data: bytes) -> None:
-        """Take one response."""
-        self._responses.response(data)
-
     def take(self, message: Request | Response, flow: Flow) -> None:
         """Take one framed message."""
         if isinstance(message, Response) or not self._floods(flow):
@@ -210,7 +207,7 @@ class Acceptor:
 
     def _well_formed(self, message: Request | Response, flow: Flow) -> None:
         if isinstance(message, Response):
-            self._responses.response(message.to_bytes())
+            self.response(message.to_bytes())
         else:
             self._act(self._request, message, flow)
 

@@ -50,6 +50,7 @@ class Courier:
         clock: Callable[[], float],
         wall: Callable[[], float],
         random: Callable[[], float],
+        hold_off: HoldOff,
     ) -> None:
         self._transactions = transactions
         self._transports = transports
@@ -59,7 +60,7 @@ class Courier:
         self._clock = clock
         self._wall = wall
         self._random = random
-        self._hold_off = HoldOff(clock)
+        self._hold_off = hold_off
 
     def send(self, recipient: Recipient) -> None:
         """Send the recipient's current part for the first time."""

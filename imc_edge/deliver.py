@@ -27,11 +27,12 @@ from imc_edge.counts import DeliveryCounts
 from imc_edge.courier import Courier
 from imc_edge.credentials import Credentials
 from imc_edge.destinations import Destinations
+from imc_edge.fan_out import FanOut
 from imc_edge.flow import Transports
+from imc_edge.hold_off import HoldOff
 from imc_edge.next_hop import NextHops
 from imc_edge.notice_limit import NoticeLimit
-from imc_edge.outbound import Identities, Part, UnsendableError, make_part, request_to
-from imc_edge.outcome import UNSENDABLE
+from imc_edge.outbound import Identities, Part, make_part, request_to
 from imc_edge.outgoing import Outgoing
 from imc_edge.own_addresses import OwnAddresses
 from imc_edge.recipient import Load, Recipient
@@ -96,6 +97,7 @@ class Deliver:
             store, consumer, self._counts, max_attempts=settings.max_attempts, wall=wall
         )
         credentials = Credentials(settings.credentials)
+        hold_off = HoldOff(clock)
         self.courier = Courier(
             transactions=self._transactions,
             transports=transports,
@@ -105,7 +107,9 @@ class Deliver:
             clock=clock,
             wall=wall,
             random=random,
+            hold_off=hold_off,
         )
+        self._fan_out = FanOut(self, self._transactions, hold_off, self._wheel)
         self.answered = self._settlement.answered
         self.lost = self._settlement.lost
         self.response = self._transactions.receive
@@ -134,7 +138,9 @@ class Deliver:
         self.unreachable_ttl = settings.unreachable_ttl
         self._most_transactions = 6 * settings.max_in_flight
         self._settings = settings
-        self._headers = [(line.partition(": ")[0], line.partition(": ")[2]) for line in settings.extra_hdrs]
+        self._headers = tuple(
+            (line.partition(": ")[0], line.partition(": ")[2]) for line in settings.extra_hdrs
+        )
 
     def in_flight(self, shard: int | None = None) -> int:
         """Events read and not settled, of one shard or of all; a shard with none may be given back."""
@@ -242,7 +248,7 @@ class Deliver:
     def _make(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[Part]]:
         """An entry as the event and its MESSAGEs; raises all sorts of things if it is broken."""
         event = Event.from_fields(entry_id, shard, fields)
-        headers = [*event.data.headers, *self._headers]
+        headers = event.data.headers + self._headers
         return event, [
             make_part(self._identities.part(shard, entry_id, number), event, text, headers)
             for number, text in enumerate(render(event, self._settings))
@@ -265,16 +271,9 @@ class Deliver:
         await self._send(outgoing, to)
 
     async def _send(self, outgoing: Outgoing, to: Sequence[str]) -> None:
-        recipients = self._recipients
         for first in range(0, len(to), BREATH):
             some = to[first : first + BREATH]
-            for address in some:
-                try:
-                    recipient = recipients[address]
-                except UnsendableError:
-                    self.lost(outgoing, address, UNSENDABLE)
-                else:
-                    recipient.offer(outgoing)
+            self._fan_out.send(outgoing, self._recipients, some)
             self._without_breath += len(some)
             if self._without_breath >= BREATH:
                 await self._wait_for_room()

@@ -7,7 +7,7 @@ A *flow* is where a message came in, and where its responses go back (RFC 3261 ย
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from imc_common.sip.errors import SipParseError
@@ -50,6 +50,11 @@ class Hop:
     port: int
     server_name: str = ""
     """The domain the URI named: what a TLS certificate has to be for (RFC 5922 ยง4)."""
+    address: SocketAddress = field(init=False, repr=False, compare=False)
+    """`host` and `port`, as sockets want them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", (self.host, self.port))
 
 
 class Transports(Protocol):

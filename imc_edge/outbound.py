@@ -68,30 +68,32 @@ class Identities:
     """The keyed hashes that identify events and recipients, 64 bits each, as hexadecimal digits."""
 
     def __init__(self, secret: bytes) -> None:
-        self._key = secret[:64]
+        self._recipient = blake2b(digest_size=8, key=secret[:64], person=b"recipient")
+        self._event = blake2b(digest_size=8, key=secret[:64], person=b"event")
 
     def recipient(self, address: str) -> bytes:
         """The recipient's share of branch, Call-ID and From tag."""
-        return (
-            blake2b(address.encode(), digest_size=8, key=self._key, person=b"recipient").hexdigest().encode()
-        )
+        keyed = self._recipient.copy()
+        keyed.update(address.encode())
+        return keyed.hexdigest().encode()
 
     def part(self, shard: int, entry_id: str, number: int) -> bytes:
         """The share of one MESSAGE of an event; a list cut into several has several."""
-        name = f"{shard} {entry_id} {number}".encode()
-        return blake2b(name, digest_size=8, key=self._key, person=b"event").hexdigest().encode()
+        keyed = self._event.copy()
+        keyed.update(f"{shard} {entry_id} {number}".encode())
+        return keyed.hexdigest().encode()
 
 
-def make_part(token: bytes, event: Event, text: Text, extra_headers: Iterable[tuple[str, str]]) -> Part:
+def make_part(token: bytes, event: Event, text: Text, extra_headers: tuple[tuple[str, str], ...]) -> Part:
     """Everything of an event's MESSAGE that no recipient changes. Raises `UnsendableError`."""
     data = event.data
     if event.name == "message":
         lines = f"Max-Forwards: {data.max_forwards}\r\n"
-        display = sender_display(data.display_name, event.actor)
+        sender = token + _from_member(data.display_name, event.actor, event.room)
     else:
         # RFC 3834 §5 as far as SIP has it: what answers by itself must not answer this
         lines = "Max-Forwards: 70\r\nAuto-Submitted: auto-generated\r\n"
-        display = ""
+        sender = token + _from("", event.room)
     if _CALL_ID(event.call_id):
         lines += f"In-Reply-To: {event.call_id}\r\n"
     if event.at:
@@ -102,7 +104,6 @@ def make_part(token: bytes, event: Event, text: Text, extra_headers: Iterable[tu
     for name, value in extra_headers:
         lines += _header(name, value)
     lines += _header("Content-Type", text.content_type)
-    sender = token + _from(display, event.room)
     length = str(len(text.body))
     size = len(sender) + len(lines) + len(length) + len(text.body)
     blanks = " " * _padding(size) if size < MOST_PADDED else ""
@@ -116,7 +117,12 @@ def make_part(token: bytes, event: Event, text: Text, extra_headers: Iterable[tu
     )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
+def _from_member(name: str, address: str, room: str) -> bytes:
+    """From the end of the Call-ID to the tag of From, with the name of the member who wrote."""
+    return _from(sender_display(name, address), room)
+
+
 def sender_display(name: str, address: str) -> str:
     """The quoted display name that tells who wrote (RFC 3261 §25.1 `quoted-string`), with a space after it.
 

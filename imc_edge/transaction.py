@@ -56,6 +56,10 @@ TRANSITIONS: Final[dict[State, dict[Input, tuple[State, Action]]]] = {
     "terminated": {},
 }
 
+_ANSWERABLE: Final = frozenset(
+    state for state, inputs in TRANSITIONS.items() if inputs.get("final") == ("completed", "pass up")
+)
+
 E_TICKS: Final = tuple(ticks(min(T1 * 2**n, T2)) for n in range(4))
 """Timer E before the first, second, … retransmission; the last one goes for all further."""
 F_TICKS: Final = ticks(64 * T1)
@@ -155,7 +159,13 @@ class ClientTransactions:
             transaction = self._by_key.get(data[start : start + KEY_LENGTH])
             # a second Via means it was not for us (§8.1.3.3): left to the parser
             if transaction is not None and data.find(b"branch=", start) < 0:
-                self.step(transaction, "final")
+                if transaction.sends == 1 and transaction.state in _ANSWERABLE:
+                    # the usual case: what `step` comes to, and `_complete` for a request that was sent once
+                    transaction.state = "terminated"
+                    del self._by_key[transaction.key]
+                    transaction.user.accepted()
+                else:
+                    self.step(transaction, "final")
                 return
         self._receive_parsed(data)
 

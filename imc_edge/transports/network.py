@@ -51,7 +51,7 @@ class Network:
         self._advertise = advertise
         self.pool = Pool(tls, clock=clock, bounds=bounds, times=times)
         self._udp: list[UdpSocket] = []
-        self._senders: dict[int, UdpSocket] = {}
+        self._senders: dict[bool, UdpSocket] = {}  # True: for IPv6
         self._streams: list[StreamListener] = []
         self._sent_by: dict[tuple[str, str], str] = {}
         self._local: dict[tuple[str, str], SocketAddress] = {}
@@ -70,11 +70,12 @@ class Network:
             if transport == "udp":
                 udp = UdpSocket(bind_udp(host, port, shared=shared))
                 self._udp.append(udp)
-                if shared and udp.family not in self._senders:
+                ipv6 = udp.family == socket.AF_INET6
+                if shared and ipv6 not in self._senders:
                     own = UdpSocket(bind_udp(host, 0))
                     self._udp.append(own)
-                    self._senders[own.family] = own
-                self._senders.setdefault(udp.family, udp)
+                    self._senders[ipv6] = own
+                self._senders.setdefault(ipv6, udp)
                 return
             sock = bind_stream(host, port, shared=shared)
         except OSError as error:
@@ -124,11 +125,11 @@ class Network:
         if hop.transport != "udp":
             self.pool.send(hop, data, on_error)
             return
-        sender = self._senders.get(socket.AF_INET6 if ":" in hop.host else socket.AF_INET)
+        sender = self._senders.get(":" in hop.host)
         if sender is None:
             on_error(NoSocketError(f"no udp socket of the address family of {hop.host}"))
             return
-        sender.send(data, (hop.host, hop.port), on_error)
+        sender.send(data, hop.address, on_error)
 
     def via(self, hop: Hop) -> str:
         """Protocol and sent-by (RFC 3261 §18.1.1): ``advertise``, or the listening socket's own address."""
@@ -164,7 +165,7 @@ class Network:
         """Where answers are taken if this hop opens a new connection for them (RFC 3261 §18.2.2)."""
         ipv6 = ":" in hop.host
         if hop.transport == "udp":
-            sender = self._senders.get(socket.AF_INET6 if ipv6 else socket.AF_INET)
+            sender = self._senders.get(ipv6)
             if sender is not None:
                 return sender.address
         for stream in self._streams:

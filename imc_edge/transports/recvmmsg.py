@@ -18,6 +18,8 @@ MOST: Final = 64
 """Datagrams of one call."""
 ROOM: Final = 65536
 """Bytes for each: no datagram is longer. Pages that none ever reaches take no memory."""
+MOST_SOURCES: Final = 1024
+"""Addresses remembered as text."""
 _ADDRESS: Final = 28  # sockaddr_in6, the longer one
 
 
@@ -72,6 +74,7 @@ class Reader:
         self._family = sock.family
         self._data = memoryview(bytearray(MOST * ROOM))
         self._names = bytearray(MOST * _ADDRESS)
+        self._sources: dict[bytes, tuple[str, int]] = {}
         self._vectors = (_Vector * MOST)()
         self._messages = (_Message * MOST)()
         data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
@@ -105,6 +108,12 @@ class Reader:
     def source(self, index: int) -> tuple[str, int]:
         """Where a datagram of the last `read` came from."""
         at = index * _ADDRESS
-        port = int.from_bytes(self._names[at + 2 : at + 4], "big")
-        start, length = (at + 8, 16) if self._family == socket.AF_INET6 else (at + 4, 4)
-        return socket.inet_ntop(self._family, self._names[start : start + length]), port
+        raw = bytes(self._names[at : at + _ADDRESS])
+        source = self._sources.get(raw)
+        if source is None:
+            if len(self._sources) >= MOST_SOURCES:
+                self._sources.clear()
+            start, length = (8, 16) if self._family == socket.AF_INET6 else (4, 4)
+            host = socket.inet_ntop(self._family, raw[start : start + length])
+            source = self._sources[raw] = (host, int.from_bytes(raw[2:4], "big"))
+        return source

@@ -31,6 +31,13 @@ MAX_WAITING = 4096
 """Datagrams kept while the kernel's send buffer is full; more are dropped, as a full network would."""
 
 
+MOST_FLOWS = 1024
+"""Sources remembered."""
+
+_Gathered = tuple[list[bytes], list[OnError | None]]
+"""Datagrams of one length to one address, and who hears of it when one is refused."""
+
+
 def bind_udp(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A bound, non-blocking UDP socket. ``shared``: several processes may bind this port (SO_REUSEPORT)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -99,7 +106,8 @@ class UdpSocket:
         self._reader = Reader(sock) if is_supported() else PlainReader(sock)
         self._segmentation = Segmentation(sock)
         self._receiver: Receiver | None = None
-        self._gathered: dict[tuple[SocketAddress, int], list[Datagram]] = {}
+        self._gathered: dict[tuple[SocketAddress, int], _Gathered] = {}
+        self._flows: dict[SocketAddress, UdpFlow] = {}
         self._waiting: deque[tuple[Datagram, SocketAddress]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.family = sock.family
@@ -132,17 +140,18 @@ class UdpSocket:
         if gathered is None:
             if not self._gathered and self._loop is not None:
                 self._loop.call_soon(self._flush)
-            self._gathered[place] = [(data, on_error)]
+            self._gathered[place] = ([data], [on_error])
         else:
-            gathered.append((data, on_error))
+            gathered[0].append(data)
+            gathered[1].append(on_error)
 
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, {}
-        for (to, _), datagrams in gathered.items():
+        for (to, _), (datagrams, on_errors) in gathered.items():
             sent = 0
             if not self._waiting and len(datagrams) > 1:
-                sent = self._send_together([data for data, _ in datagrams], to)
-            for datagram in datagrams[sent:]:
+                sent = self._send_together(datagrams, to)
+            for datagram in zip(datagrams[sent:], on_errors[sent:], strict=True):
                 self._send_one(datagram, to)
 
     def _send_together(self, datagrams: list[bytes], to: SocketAddress) -> int:
@@ -189,7 +198,16 @@ class UdpSocket:
             if data.startswith(b"SIP/2.0 "):
                 response(data)
             else:
-                receiver.receive(data, UdpFlow(reader.source(index), self))
+                receiver.receive(data, self._flow(reader.source(index)))
+
+    def _flow(self, source: SocketAddress) -> UdpFlow:
+        """Peers are proxies mostly: few, that send much."""
+        flow = self._flows.get(source)
+        if flow is None:
+            if len(self._flows) >= MOST_FLOWS:
+                self._flows.clear()
+            flow = self._flows[source] = UdpFlow(source, self)
+        return flow
 
     def _queue(self, datagram: Datagram, to: SocketAddress) -> None:
         if len(self._waiting) >= MAX_WAITING:
