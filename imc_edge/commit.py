@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from imc_common.store import Command, Store, StoreUnreachable
+from imc_edge.accept_batch import AcceptBatch
 
 MAX_BATCH = 512
 """Requests per pipeline: bounds the time until the first of them is answered."""
@@ -39,6 +40,7 @@ class GroupCommit(Generic[Ticket]):
         self._durable = durable
         self._max_waiting = max_waiting
         self._settle = settle
+        self._accepts = AcceptBatch(store.scripts)
         self._waiting: list[tuple[Command, Ticket]] = []
         self._in_air = 0
         self._wake: asyncio.Future[None] | None = None
@@ -67,10 +69,12 @@ class GroupCommit(Generic[Ticket]):
             batch = self._waiting[:MAX_BATCH]
             del self._waiting[:MAX_BATCH]
             self._in_air = len(batch)
+            commands, places = self._accepts.merge([command for command, _ in batch])
             try:
-                replies = await self._store.run([command for command, _ in batch], durable=self._durable)
+                replies = await self._store.run(commands, durable=self._durable)
             except StoreUnreachable as error:
-                replies = [error] * len(batch)
+                replies = [error] * len(commands)
+            replies = self._accepts.spread(replies, places)
             self._in_air = 0
             self._note_errors(replies)
             for (_, ticket), reply in zip(batch, replies, strict=True):

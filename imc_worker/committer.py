@@ -27,6 +27,7 @@ from imc_common.steps import Steps
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_worker.dispatcher import Dispatcher, Handed
 from imc_worker.retrial import Retrial
+from imc_worker.runs import leading_messages
 
 log = structlog.get_logger()
 
@@ -201,18 +202,30 @@ class Committer:
 
     async def _attempt(self, entries: list[Handed]) -> list[Any]:
         """What became of each entry: a script's reply, or an exception."""
-        if not entries:
-            return []
+        results: list[Any] = [None] * len(entries)
         try:
-            outcomes = await self._dispatcher.commands(entries)
-            commands = [outcome for outcome in outcomes if isinstance(outcome, tuple)]
-            replies = await self._store.run(commands)
+            if runs := leading_messages(entries):
+                await self._broadcast(entries, runs, results)
+            left = [at for at, result in enumerate(results) if result is None]
+            outcomes = await self._dispatcher.commands([entries[at] for at in left])
+            replies = iter(await self._store.run([each for each in outcomes if isinstance(each, tuple)]))
         except StoreUnreachable as error:
-            return [error] * len(entries)
-        if len(replies) == len(outcomes):
-            return replies
-        answers = iter(replies)
-        return [next(answers) if isinstance(outcome, tuple) else outcome for outcome in outcomes]
+            return [error if result is None else result for result in results]
+        for at, outcome in zip(left, outcomes, strict=True):
+            results[at] = next(replies) if isinstance(outcome, tuple) else outcome
+        return results
+
+    async def _broadcast(self, entries: list[Handed], runs: list[list[int]], results: list[Any]) -> None:
+        """Handle plain messages many at a time; those that take more than that are left as they are.
+
+        Raises StoreUnreachable.
+        """
+        replies = await self._store.run(
+            [self._dispatcher.messages([entries[at] for at in run]) for run in runs]
+        )
+        for run, reply in zip(runs, replies, strict=True):
+            for at in run[: reply if isinstance(reply, int) else 0]:  # an error comes again, with its entry
+                results[at] = DONE
 
     def _drop(self, shard: int) -> None:
         self._again.pop(shard, None)

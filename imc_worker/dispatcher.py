@@ -21,6 +21,10 @@ Outcome = Command | Exception
 """The command for an entry, or why there is none."""
 
 
+MOST_TOLD = 5000
+"""Recipients of the messages of one script, about: some milliseconds of Redis's time."""
+
+
 class Dispatcher:
     """Makes the commands for entries. One that needs a look-up in other shards costs a round trip for all."""
 
@@ -42,6 +46,7 @@ class Dispatcher:
         self._create_on_join = settings.create_on_join
         self._counts_owned = settings.max_rooms_per_owner > 0
         self._chunk = settings.delivery_chunk
+        self._without_port = int(settings.identity == "digest")
 
     async def commands(self, entries: Sequence[Handed]) -> list[Outcome]:
         """The command for each entry, in order, or what went wrong with it. Raises StoreUnreachable."""
@@ -65,6 +70,16 @@ class Dispatcher:
         if waiting:
             await self._count_owned(entries, waiting, outcomes)
         return outcomes
+
+    def messages(self, entries: Sequence[Handed]) -> Command:
+        """The command that handles these plain messages of one shard, in order."""
+        shard = entries[0][0]
+        requests, events, _, _, members_prefix = self._prefixes[shard]
+        args: list[str | bytes | int] = [self._chunk, *self._actions[b"message"].args]
+        args += (members_prefix, keys.caused(shard, ""), self._without_port, MOST_TOLD)
+        return self._command(
+            "broadcast_messages", [requests, events], [*args, *(each[1] for each in entries)]
+        )
 
     def _with_room(
         self, action: Action, shard: int, entry_id: bytes, fields: Fields, owned_elsewhere: int

@@ -17,15 +17,8 @@
 local seen, requests = unpack(KEYS)
 local seen_ttl_ms, max_backlog = unpack(ARGV)
 local fields = { unpack(ARGV, 3) }
-seen_ttl_ms = math.max(1, tonumber(seen_ttl_ms))
-
+seen_ttl_ms, max_backlog = math.max(1, tonumber(seen_ttl_ms)), tonumber(max_backlog)
 local backlog = redis.call("XLEN", requests)
-if redis.call("GET", seen) then
-    redis.call("PEXPIRE", seen, seen_ttl_ms)
-    return "duplicate"
-elseif tonumber(max_backlog) > 0 and backlog >= tonumber(max_backlog) then
-    return "overloaded"
-end
-redis.call("XADD", requests, "*", unpack(fields))
-redis.call("SET", seen, "1", "PX", seen_ttl_ms)
-return "accepted"
+--- @include "accept"
+
+return accept(seen, unpack(fields))

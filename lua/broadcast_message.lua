@@ -29,19 +29,9 @@ local requests, events, rooms, room, members, caused = unpack(KEYS)
 local entry_id, delivery_chunk, max_caused, window_ms, small = unpack(ARGV)
 --- @include "head"
 --- @include "emit"
+--- @include "recipients"
 
-local all = redis.call("HGETALL", members)
-local others, n, speaks = {}, 0, false
-for i = 1, #all, 2 do
-    if all[i + 1] == "invited" then -- hears nothing and says nothing
-    elseif all[i] == request.from then
-        speaks = true
-    else
-        n = n + 1
-        others[n] = all[i]
-    end
-end
-
+local others, n, speaks = recipients_of(members, request.from)
 max_caused, window_ms = tonumber(max_caused), math.max(1, tonumber(window_ms))
 local counts = max_caused > 0 and speaks and n > tonumber(small)
 local so_far = counts and tonumber(redis.call("GET", caused) or 0) or 0

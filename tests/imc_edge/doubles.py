@@ -31,6 +31,7 @@ class FakeStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self._seen: set[Any] = set()
+        self._accept, self._accept_many = (self.script(name, (), ())[1] for name in ("accept", "accept_many"))
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         return self.scripts.command(name, keys, args)
@@ -49,23 +50,41 @@ class FakeStore:
             return int(command[1] in self._seen)
         if command[0] == "GET":
             return b"1" if command[1] in self._seen else None
-        key = command[3]
-        new = key not in self._seen
-        self._seen.add(key)
-        return b"accepted" if new else b"duplicate"
+        results = []
+        for seen, _ in self._accepts(command):
+            results.append(b"duplicate" if seen in self._seen else b"accepted")
+            self._seen.add(seen)
+        return results if command[1] == self._accept_many else results[0]
 
     @property
     def entries(self) -> list[Request]:
         """The requests that were to go into streams, duplicates too."""
-        accept = self.script("accept", (), ())[1]
-        found = [command for batch in self.batches for command in batch if command[1] == accept]
-        return [entry_of(command) for command in found]
+        return [
+            entry_of(fields)
+            for batch in self.batches
+            for command in batch
+            if command[1] in {self._accept, self._accept_many}
+            for _, fields in self._accepts(command)
+        ]
+
+    def _accepts(self, command: Command) -> list[tuple[Any, Sequence[Any]]]:
+        """Key and fields of each request that the command puts into a stream; of others only their key."""
+        if command[1] != self._accept_many:
+            return [(command[3], command[7:])]
+        prefix, *parts = command[6:]
+        found: list[tuple[Any, Sequence[Any]]] = []
+        while parts:
+            digest, count = parts[:2]
+            found.append((f"{prefix}{digest}", parts[2 : 2 + int(count)]))
+            del parts[: 2 + int(count)]
+        return found
 
 
-def entry_of(command: Command) -> Request:
-    """The request of an accept command: after name, SHA, key count, two keys and two settings."""
-    fields = [field if isinstance(field, bytes) else str(field).encode() for field in command[7:]]
-    return Request.from_fields(fields)
+def entry_of(fields: Sequence[Any]) -> Request:
+    """The request that an accept command has these fields of."""
+    return Request.from_fields(
+        [field if isinstance(field, bytes) else str(field).encode() for field in fields]
+    )
 
 
 def data_of(request: Request) -> RequestData:

@@ -14,6 +14,7 @@ from imc_common.keys import Keys, shard_of
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_worker import committer as committer_module
 from imc_worker import retrial as retrial_module
+from imc_worker.runs import MOST
 from tests.imc_worker.conftest import ALICE, BOB, CAROL, ROOM, Bench
 
 SHARD = shard_of(ROOM, 4)
@@ -128,10 +129,43 @@ async def test_one_pipeline_for_all_that_was_read(bench: Bench) -> None:
     await bench.ask("create", ALICE)
     await bench.work()
     for _ in range(50):
-        await bench.ask("message", ALICE)
+        await bench.ask("list", ALICE)
     bench.store.ran.clear()
     await bench.work()
     assert max(sum(c[0] == "EVALSHA" for c in commands) for commands in bench.store.ran) >= 50
+
+
+async def test_messages_that_follow_one_another_share_scripts(bench: Bench) -> None:
+    """As many as a script takes; none is left over, and none is handled again."""
+    for who in (ALICE, BOB):
+        await bench.ask("create" if who == ALICE else "join", who)
+    await bench.work()
+    for _ in range(2 * MOST + 2):
+        await bench.ask("message", ALICE)
+    bench.store.ran.clear()
+    await bench.work()
+    scripts = [bench.store.script(name, [], [])[1] for name in ("broadcast_messages", "broadcast_message")]
+    ran = [command[1] for commands in bench.store.ran for command in commands if command[0] == "EVALSHA"]
+    assert [ran.count(script) for script in scripts] == [3, 0]
+    assert [event for event, _ in await bench.events()].count("message") == 2 * MOST + 2
+    assert await bench.left() == 0
+
+
+async def test_messages_that_take_more_are_handled_one_by_one_in_their_order(bench: Bench) -> None:
+    """A stranger's among them gets its refusal between the messages around it."""
+    for who in (ALICE, BOB):
+        await bench.ask("create" if who == ALICE else "join", who)
+    await bench.work()
+    before = len(await bench.events())
+    for who in (ALICE, CAROL, ALICE):
+        await bench.ask("message", who)
+    await bench.ask("list", ALICE)
+    await bench.ask("message", BOB)
+    await bench.work()
+    assert [event for event, _ in await bench.events()][before:] == [
+        "message", "refused", "message", "members", "message",
+    ]  # fmt: skip
+    assert await bench.left() == 0
 
 
 async def test_a_failed_invitation_is_withdrawn(bench: Bench) -> None:

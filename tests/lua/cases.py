@@ -92,6 +92,18 @@ def _settles_delivered(shard: Shard) -> tuple[list[str], list[Any]]:
     return [OUT], [decoded(shard.redis.xadd(OUT, {"event": "message"}))]
 
 
+def _accepts_many(shard: Shard) -> tuple[list[str], list[Any]]:
+    fields = ["type", "message", "from", ALICE, "room", ROOM]
+    return [IN], [32000, 100, keys.seen(SHARD, ""), "d1", len(fields), *fields, "d2", len(fields), *fields]
+
+
+def _broadcasts_many(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    ids = [shard.put("message", who) for who in (CAROL, BOB)]
+    prefixes = [shard.keys.members(SHARD, ""), keys.caused(SHARD, "")]
+    return [IN, OUT], [64, 2000, 10000, 0, *prefixes, 0, 1000, *ids]
+
+
 def _beats(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.WORKERS], ["w1", 3000]
 
@@ -153,6 +165,8 @@ ROOM_CASES = {
 
 CASES = ROOM_CASES | {
     "accept of a request": Case("accept", _accepts),
+    "accept of many": Case("accept_many", _accepts_many),
+    "messages": Case("broadcast_messages", _broadcasts_many),
     "spend": Case("spend", _spends),
     "take invitation": Case("take_invitation", _takes_invitation),
     "bury": Case("bury", _buries),

@@ -81,7 +81,7 @@ def test_out_of_memory(real_shard: Shard, case: Case) -> None:
     real_shard.redis.config_set("maxmemory", 1)
     with pytest.raises(redis.exceptions.OutOfMemoryError):
         real_shard.redis.set("more", "memory")
-    if case.script in {"accept", "import_room", "spend", "take_invitation"}:
+    if case.script in {"accept", "accept_many", "import_room", "spend", "take_invitation"}:
         with pytest.raises(redis.exceptions.OutOfMemoryError):
             real_shard.run(case.script, script_keys, args)
         assert real_shard.dump() == before

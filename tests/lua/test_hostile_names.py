@@ -4,7 +4,7 @@ import pytest
 from redis.crc import key_slot
 
 from imc_common import keys
-from tests.lua.shard import ALICE, BOB, IN, OUT, SHARD, Shard, decoded
+from tests.lua.shard import ALICE, BOB, DAVE, IN, OUT, SHARD, Shard, decoded
 
 HOSTILE = {
     "braces": "a}:{b@example.org",
@@ -27,6 +27,7 @@ def whole_life(shard: Shard, room: str, user: str) -> None:
     shard.ask("create", ALICE, room, private="1")
     shard.ask("invite", ALICE, room, user=user)
     shard.ask("accept", user, room)
+    shard.ask("add", ALICE, room, user=DAVE)
     shard.ask("message", user, room)
     shard.ask("list", user, room)
     shard.ask("modify", ALICE, room, user=user, role="owner")

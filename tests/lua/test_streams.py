@@ -59,6 +59,22 @@ def test_accept_refuses_over_the_backlog(shard: Shard) -> None:
     assert len(entries(shard, IN)) == 1
 
 
+def test_accept_many_takes_each_as_accept_would(shard: Shard) -> None:
+    """New ones, one that was there before, one that comes twice, and what the stream has no room for."""
+    prefix = keys.seen(SHARD, "")
+    accept(shard, "type", "message", "data", "first")
+
+    def parts(digest: str, data: str) -> list[Any]:
+        return [digest, 4, "type", "message", "data", data]
+
+    wanted = [*parts("a", "1"), *parts("digest", "2"), *parts("a", "3"), *parts("b", "4"), *parts("c", "5")]
+    results = shard.run("accept_many", [IN], [32000, 3, prefix, *wanted])
+    assert results == ["accepted", "duplicate", "duplicate", "accepted", "overloaded"]
+    assert [entry["data"] for entry in entries(shard, IN)] == ["first", "1", "4"]
+    assert [bool(shard.redis.exists(prefix + digest)) for digest in "abc"] == [True, True, False]
+    assert 31000 < shard.redis.pttl(f"{prefix}a") <= 32000
+
+
 def test_bury_moves_the_entry(shard: Shard) -> None:
     """Where it was, why and when stand before the entry's own fields; the stream is rid of it."""
     entry_id = shard.put("refused", ALICE, reason="its own")
