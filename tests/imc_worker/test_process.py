@@ -36,6 +36,10 @@ class Deadly(dispatcher.Dispatcher):
         if fields.get(b"call_id") == b"poison":
             os._exit(9)
         return super()._with_room(action, shard, entry_id, fields, owned_elsewhere)
+    def messages(self, entries):
+        if any(b"poison" in fields for _, _, fields in entries):
+            os._exit(9)
+        return super().messages(entries)
 from imc_worker import launcher, __main__
 launcher.Dispatcher = Deadly
 sys.exit(__main__.main())
