@@ -66,7 +66,7 @@ class Pair:
         while said < LINES or not working.done():
             await self.alice.say(self.room, f"{word} {said}")
             said += 1
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)  # well within what one user may send
         await working
         for number in range(said):
             await self.bob.expect(f".*: {word} {number}", PATIENCE)
