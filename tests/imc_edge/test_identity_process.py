@@ -1,0 +1,110 @@
+"""Passwords at real edge processes on a real Redis: what they share, and what outlives them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from imc_common import keys
+from imc_common.sip import Response
+from imc_common.users import hashes_of, pack
+from tests.imc_edge.process import User, edge_process, eventually, fresh
+from tests.imc_edge.test_authenticator import PASSWORD, challenges, credentials
+from tests.servers import Server, running
+
+pytestmark = pytest.mark.integration
+
+ALICE = "alice@example.org"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A Redis of this test's own, with Alice in it."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    options = ("--maxmemory-policy", "noeviction", "--appendonly", "yes", "--appendfsync", "always")
+    with running("redis-server", folder, *options) as started:
+        with redis.Redis(unix_socket_path=started.socket) as db:
+            users = keys.users(keys.user_shard(ALICE))
+            db.hset(users, ALICE, pack(hashes_of(ALICE, PASSWORD, ["SHA-512-256", "SHA-256"])))
+        yield started
+
+
+def answer(challenged: Response, count: int = 1) -> str:
+    """Credentials for a challenge."""
+    return credentials(challenges(challenged)[0], count)
+
+
+def status(user: User, authorization: str) -> int:
+    """Of a new request with these credentials."""
+    return user.ask(fresh(Authorization=authorization)).status
+
+
+def test_a_nonce_outlives_the_edge_that_made_it_and_redis(server: Server, tmp_path: Path) -> None:
+    """Killed edges, a killed Redis: what was used stays used, the rest is good; without Redis 503."""
+    with edge_process(tmp_path, server.url, identity="digest") as edge:
+        with User(edge.endpoints()[0]) as user:
+            challenged = user.ask(fresh())
+            assert challenged.status == 401
+            assert status(user, answer(challenged, 1)) == 202
+        edge.end(signal.SIGKILL)
+    with edge_process(tmp_path, server.url, identity="digest") as edge, User(edge.endpoints()[0]) as user:
+        assert status(user, answer(challenged, 1)) == 401
+        assert status(user, answer(challenged, 2)) == 202
+        server.kill()
+        assert status(user, answer(challenged, 3)) == 503
+        assert user.ask(fresh()).status == 401  # it takes no Redis to ask for a password
+        server.start()
+        counts = iter(range(4, 200))
+        eventually(lambda: status(user, answer(challenged, next(counts))) == 202)
+        assert status(user, answer(challenged, 2)) == 401
+
+
+def test_keys_of_a_file_are_read_again_and_the_old_one_checks_on(server: Server, tmp_path: Path) -> None:
+    """SIGHUP; a file that cannot be used changes nothing."""
+    file = tmp_path / "keys"
+    file.write_text("a" * 32)
+    settings = {"identity": "digest", "digest_key_file": file}
+    with edge_process(tmp_path, server.url, **settings) as edge, User(edge.endpoints()[0]) as user:
+        old = user.ask(fresh())
+        file.write_text("b" * 32 + "\n" + "a" * 32)
+        edge.child.send_signal(signal.SIGHUP)
+        eventually(lambda: bool(edge.lines("certificates read again")))
+        assert status(user, answer(old)) == 202
+        new = user.ask(fresh())
+        file.write_text("b" * 32)
+        edge.child.send_signal(signal.SIGHUP)
+        eventually(lambda: len(edge.lines("certificates read again")) == 2)
+        assert status(user, answer(old, 2)) == 401
+        assert status(user, answer(new)) == 202
+        file.write_text("short")
+        edge.child.send_signal(signal.SIGHUP)
+        eventually(lambda: bool(edge.lines("digest keys stay as they were")))
+        assert status(user, answer(new, 2)) == 202
+
+
+def test_an_edge_with_a_key_file_that_is_none_does_not_start(server: Server, tmp_path: Path) -> None:
+    """And says why."""
+    with edge_process(tmp_path, server.url, identity="digest", digest_key_file="/no/such/file") as edge:
+        assert edge.child.wait(15) == 1
+        assert "digest_key_file /no/such/file: No such file" in edge._log.read_text()
+
+
+def test_an_edge_that_others_reach_and_that_believes_nobody_says_so(server: Server, tmp_path: Path) -> None:
+    """The most likely mistake of a first set-up."""
+    said = "requests from other machines get 403: trusted_peers names none of them"
+    for settings, is_said in (
+        ({"listen": "udp:0.0.0.0:0"}, True),
+        ({"listen": "udp:0.0.0.0:0", "trusted_peers": "10.0.0.0/8"}, False),
+        ({"listen": "udp:0.0.0.0:0", "identity": "digest"}, False),
+        ({}, False),
+    ):
+        with edge_process(tmp_path, server.url, **settings) as edge:
+            edge.endpoints()
+            eventually(lambda: bool(edge.lines("edge listens")))
+            assert edge.end() == 0
+            assert bool(edge.lines(said)) == is_said
