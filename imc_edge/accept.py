@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from imc_common import keys
 from imc_common.commands import CommandParser
 from imc_common.metrics import Metrics
-from imc_common.request import Request as Entry
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError, SipParseError
 from imc_common.sip.limits import Limits
@@ -39,6 +37,7 @@ from imc_edge.intake import entry_of
 from imc_edge.nonces import NonceKeys
 from imc_edge.options import ALLOW, Abilities
 from imc_edge.outbound import OWN_TAG_LENGTH, Identities
+from imc_edge.pending import Asked, Exceeding, Pending, Repeated, Search, Ticket, Unawaited
 from imc_edge.source_limit import SourceLimit
 from imc_edge.trusted_peers import TrustedPeers
 
@@ -66,55 +65,6 @@ class Responses(Protocol):
 SEEN = b"1"
 """What the key of a request that was taken holds (`accept.lua`)."""
 TAKEN = frozenset({b"accepted", b"duplicate", SEEN})
-
-
-class Ticket(NamedTuple):
-    """What is needed to answer a request once Redis has spoken."""
-
-    answer: Answer
-    since: float
-    traced: Request | None
-    """The request itself is kept only for somebody who follows it."""
-
-
-class Asked(NamedTuple):
-    """An invitation that may be taken with this command once Redis has said so."""
-
-    ticket: Ticket
-    entry: Entry
-    seen: str
-    accept: Command
-
-
-class Exceeding(NamedTuple):
-    """A request over a limit. It is refused, unless it was taken before: then it keeps its answer."""
-
-    ticket: Ticket
-    excess: Excess
-
-
-class Repeated(NamedTuple):
-    """A request that is taken only if it was before; ``error`` is its answer if not."""
-
-    ticket: Ticket
-    error: SipError
-
-
-class Unawaited(NamedTuple):
-    """What goes to Redis without anybody waiting for it."""
-
-
-@dataclass(slots=True)
-class Search:
-    """A CANCEL that waits for every shard's word on the request it is about."""
-
-    ticket: Ticket
-    left: int
-    found: bool = False
-    failed: bool = False
-
-
-Pending = Ticket | Asked | Exceeding | Repeated | Report | Search | Unawaited
 
 
 class Acceptor:
