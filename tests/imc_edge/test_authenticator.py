@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from imc_edge import nonces
 from imc_edge.nonces import KeyFileError, NonceKeys, Nonces
 from tests.fake_store import FakeStore
 from tests.imc_edge.doubles import Edge, FakeFlow, edge, message
+from tests.mutator import Mutator
 
 ALICE, PASSWORD = "alice@example.org", "wonder land"
 URI = "sip:chat-000@example.org"
@@ -396,6 +398,29 @@ async def test_digest_can_be_switched_on_while_the_edge_runs() -> None:
         assert (await ask(at, message(Call_ID="a"))).status == 202
         at.acceptor.reload(at.settings)
         assert (await ask(at, message(Call_ID="b"))).status == 401
+
+
+async def test_bent_credentials_get_one_answer_and_prove_nothing() -> None:
+    """Whatever is done to a signed request: no exception, no second answer, and nobody but Alice speaks."""
+    mutator = Mutator(random.Random(7))
+    async with service(digest_algorithms=",".join(ALL), digest_max_failures="0") as at:
+        told = challenges(await ask(at, message()))
+        corpus = [signed(credentials(each, 0 if each.algorithm == "MD5" else 1)) for each in told]
+        for _ in range(1500):
+            data = mutator.bend(corpus)
+            if data.startswith(b"SIP/2.0 "):
+                continue
+            flow = FakeFlow()
+            at.acceptor.receive(data, flow)
+            await at.settle()
+            assert not flow.sent or not flow.sent[0][0].startswith(b"SIP/2.0 500"), data
+            assert len(flow.sent) <= 1, data
+        lookups = at.acceptor.authenticator.lookups
+        await lookups.drain(asyncio.get_running_loop().time() + 30)
+        await at.acceptor.commit.drain(asyncio.get_running_loop().time() + 30)
+        streams = await at.store.run([("XRANGE", keys.requests(n), "-", "+") for n in range(16)])
+        senders = {fields[fields.index(b"from") + 1] for stream in streams for _, fields in stream}
+        assert {sender.partition(b":")[0] for sender in senders} <= {ALICE.encode()}
 
 
 # --- keys that nonces are signed with
