@@ -35,7 +35,7 @@ _FIELDS = {
     "Content-Type": r"[a-z]++/[a-z]++",
     "Content-Length": r"[0-9]{1,4}+",
 }
-_FURTHER = ("User-Agent", "Allow", "Supported")
+_FURTHER = ("User-Agent", "Allow", "Supported", "Authorization", "P-Asserted-Identity")
 _TEXT = r"[!-~](?:[ !-~]*+(?<! ))"
 _LINES = "|".join(
     f"{name}: ({value})\r\n" for name, value in (_FIELDS | dict.fromkeys(_FURTHER, _TEXT)).items()

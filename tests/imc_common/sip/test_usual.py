@@ -29,6 +29,8 @@ VALUES = (
 OTHERS = (
     message(via="SIP/2.0/UDP 192.0.2.10;rport;branch=z9hG4bKa"),
     message().replace(b"To:", b"User-Agent: A phone (1.0)\r\nTo:"),
+    message().replace(b"To:", b'P-Asserted-Identity: "A" <sip:a@b>, tel:1\r\nTo:'),
+    message().replace(b"To:", b'Authorization: Digest username="a\\"", nc=00000001\r\nTo:'),
     message(**{"from": '"Alice B." <sip:alice@example.com:5070;transport=tcp>;tag=a'}, body=b"#join"),
     message(**{"from": '"" <sip:alice%41@EXAMPLE.com>;tag=a'}, content_type="message/cpim"),
     message(content_length="0", body=b""),
