@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
 import sys
 
 from tests.chaos.faults import faults_for
@@ -30,6 +31,7 @@ def main() -> int:
         pause=options.pause,
         fault_pause=options.fault_pause,
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server is left behind
     names = list(kinds) if options.redis == "all" else [options.redis]
     good = True
     for name in names:
