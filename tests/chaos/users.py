@@ -43,7 +43,7 @@ class Population(asyncio.DatagramProtocol):
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, asyncio.Future[int]] = {}
-        self._branches: set[bytes] = set()
+        self._transactions: set[tuple[bytes, tuple[str, int]]] = set()  # another edge's repeat is another one
         self._pauses: dict[bytes, int] = {}  # the latest Retry-After, by branch
 
     @classmethod
@@ -87,8 +87,8 @@ class Population(asyncio.DatagramProtocol):
         branch = _BRANCH.search(head)
         if branch is None:
             self.problems.append(f"delivery without a branch: {head[:200]!r}")
-        elif branch[1] not in self._branches:
-            self._branches.add(branch[1])
+        elif (branch[1], addr) not in self._transactions:
+            self._transactions.add((branch[1], addr))
             self._write_down(head, body)
 
     def _write_down(self, head: bytes, body: bytes) -> None:
