@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import socket
 from collections.abc import AsyncIterator, Awaitable, Iterator
 
 import pytest
@@ -91,16 +90,31 @@ def test_the_demo_conversation_through_the_balancer(stack: Stack) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_the_balancer_answers_over_tcp_too(stack: Stack) -> None:
-    """An OPTIONS on the same port."""
-    request = (
-        f"OPTIONS sip:127.0.0.1:{stack.port} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bK1\r\n"
-        "Max-Forwards: 70\r\nFrom: <sip:probe@127.0.0.1>;tag=1\r\nTo: <sip:127.0.0.1>\r\nCall-ID: 1\r\n"
-        "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=20) as connection:
-        connection.sendall(request.encode())
-        assert connection.recv(65536).startswith(b"SIP/2.0 200 ")
+async def test_a_user_over_tcp(stack: Stack) -> None:
+    """Registers, makes a room, and gets the notice on the connection it has opened."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+    address = f"tess@127.0.0.1:{writer.get_extra_info('sockname')[1]}"
+
+    def send(number: int, method: str, uri: str, headers: str, body: str = "") -> None:
+        token = secrets.token_hex(8)
+        lines = [
+            f"{method} {uri} SIP/2.0",
+            f"Via: SIP/2.0/TCP {address.partition('@')[2]};branch=z9hG4bK{token};rport",
+            *("Max-Forwards: 70", f"From: <sip:{address}>;tag=t", f"To: <{uri}>", f"Call-ID: {token}"),
+            *(f"CSeq: {number} {method}", headers, f"Content-Length: {len(body)}"),
+        ]
+        writer.write("\r\n".join([*lines, "", body]).encode())
+
+    async def comes(words: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await reader.readuntil(words.encode())
+
+    send(1, "REGISTER", f"sip:{address}", f"Contact: <sip:{address};transport=tcp>")
+    await comes("SIP/2.0 200 ")
+    send(2, "MESSAGE", f"sip:room-{secrets.token_hex(4)}@example.org", "Content-Type: text/plain", "#create")
+    await comes("SIP/2.0 202 ")
+    await comes("*** You have made")
+    writer.close()
 
 
 def test_nothing_in_the_containers_can_be_written_or_gained(stack: Stack) -> None:
