@@ -26,7 +26,7 @@ _ADDRESS = r'(?>(?:"[A-Za-z0-9 ._\-]*+" ?+|[A-Za-z0-9]++ )?)<[!#-;=?-~]++>'
 # Each parameter once: the short way does not look for a second one.
 _VIA_PARAMS = rf"(?>(?:;rport;branch={TOKEN}|;branch={TOKEN}(?>(?:;rport)?)))(?>(?:;alias)?)"
 _FIELDS = {
-    "Via": rf"SIP/2\.0/UDP [A-Za-z0-9_.\-]++(?>(?::[0-9]{{1,5}}+)?){_VIA_PARAMS}",
+    "Via": rf"SIP/2\.0/UDP [A-Za-z0-9_.\-]++(?>(?::([0-9]{{1,5}}+))?){_VIA_PARAMS}",
     "From": rf"{_ADDRESS};tag={TOKEN}",
     "To": _ADDRESS,
     "Call-ID": r"[!-~]++",
@@ -51,7 +51,7 @@ def usual_message(data: bytes, limits: Limits) -> Request | None:
     match = _MATCH(text)
     if match is None:
         return None
-    uri, via, from_, to, call_id, cseq, max_forwards, content_type, length, *further = match.groups()
+    uri, via, port, from_, to, call_id, cseq, max_forwards, content_type, length, *further = match.groups()
     if not (via and from_ and to and call_id and cseq and max_forwards and content_type and length):
         return None
     first = {
@@ -73,7 +73,7 @@ def usual_message(data: bytes, limits: Limits) -> Request | None:
         or int(length) != len(body)
         or len(body) > limits.body
         or len(uri) > limits.uri
-        or not _has_port(via)
+        or (port is not None and not 0 < int(port) <= 65_535)
     ):
         return None
     address, _, tag = from_.rpartition(";tag=")
@@ -132,9 +132,3 @@ def _address(text: str) -> NameAddr | None:
         return NameAddr.parse(text)
     except ValueError:
         return None
-
-
-def _has_port(via: str) -> bool:
-    """Whether the port, if the Via names one, is one."""
-    _, colon, port = via.partition(";")[0].rpartition(":")
-    return not colon or 0 < int(port) <= 65_535
