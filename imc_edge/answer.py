@@ -19,6 +19,8 @@ from imc_edge.flow import Flow, SocketAddress
 
 SEEN_BYTES = 16
 TAG_BYTES = 8
+PADDING = 32
+"""Bytes of which a 202's length is a multiple."""
 _DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
 
 
@@ -70,7 +72,11 @@ class Answer:
         if self._to is None:
             return
         extra = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        self._flow.send(finish_response(self._copied, status, reason, extra), self._to)
+        # what is said most often is of few lengths, so that many go out together (`transports.segmentation`)
+        multiple_of = PADDING if status == 202 else 1
+        self._flow.send(
+            finish_response(self._copied, status, reason, extra, multiple_of=multiple_of), self._to
+        )
 
 
 def _destination(request: Request, flow: Flow) -> SocketAddress | None:

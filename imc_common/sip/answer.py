@@ -73,11 +73,17 @@ def asks_for_source(via: str) -> bool:
     )
 
 
-def finish_response(copied: str, status: int, reason: str | None = None, extra: str = "") -> bytes:
-    """The response of these copied headers; ``extra`` are more header lines, each with its CRLF."""
+def finish_response(
+    copied: str, status: int, reason: str | None = None, extra: str = "", *, multiple_of: int = 1
+) -> bytes:
+    """The response of these copied headers; ``extra`` are more header lines, each with its CRLF.
+
+    It is filled up with blanks, where section 25.1 allows any number (HCOLON), to a ``multiple_of`` bytes.
+    """
     if reason is None:
         reason = reason_of(status)
-    return f"SIP/2.0 {status} {reason}\r\n{copied}{extra}Content-Length: 0\r\n\r\n".encode()
+    head = f"SIP/2.0 {status} {reason}\r\n{copied}{extra}Content-Length: ".encode()
+    return head + b" " * (-(len(head) + 5) % multiple_of) + b"0\r\n\r\n"
 
 
 def _mark_source(request: Request, line: str, source: tuple[str, int]) -> list[str]:

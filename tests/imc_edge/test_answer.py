@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imc_common.sip import Response, parse_message
+from imc_edge.answer import PADDING
 from tests.imc_edge.doubles import FakeFlow, edge, message
 
 SOURCE = ("192.0.2.1", 40000)
@@ -108,3 +109,16 @@ async def test_the_other_vias_come_back_in_their_order() -> None:
         at.acceptor.receive(data, flow)
     (answer,) = flow.answers
     assert [via.host for via in answer.vias] == ["192.0.2.1", "b.example", "c.example"]
+
+
+async def test_202s_are_of_few_lengths() -> None:
+    """Blanks that the grammar allows fill them up, so that many go out in one system call."""
+    async with edge() as at:
+        for number in (1, 22, 33):
+            flow = FakeFlow()
+            at.acceptor.receive(message(Call_ID="x" * number), flow)
+            await at.settle()
+            ((data, _),) = flow.sent
+            (answer,) = flow.answers
+            assert (answer.status, answer.headers.get("Content-Length")) == (202, "0")
+            assert len(data) % PADDING == 0
