@@ -26,6 +26,7 @@ from imc_common.sip.validate import validate_request
 from imc_common.steps import Steps
 from imc_common.store import Command, Store
 from imc_edge.answer import Answer, Fingerprint, Fingerprints
+from imc_edge.answers import Answers
 from imc_edge.authenticator import Authenticator, Login
 from imc_edge.budgets import Budgets, Excess, Report, invitation_excess
 from imc_edge.check import PLAIN, MessageRules, check_require, is_automatic
@@ -46,8 +47,6 @@ SEEN_TTL_MS = 64_000
 the client's own time."""
 MAX_WAITING = 10_000
 """Requests that may wait for Redis in this process; more get 503 at once."""
-RETRY_AFTER = 10
-"""Most seconds of Retry-After; each request gets its own number, so that not all come back at once."""
 _SHORTEST = 16
 """Shorter datagrams are keep-alives (CRLF CRLF, a null byte) and noise."""
 
@@ -60,11 +59,6 @@ class Responses(Protocol):
     def response(self, data: bytes) -> None:
         """One response as it came; whatever it is, this does not raise."""
         ...
-
-
-SEEN = b"1"
-"""What the key of a request that was taken holds (`accept.lua`)."""
-TAKEN = frozenset({b"accepted", b"duplicate", SEEN})
 
 
 class Acceptor:
@@ -100,12 +94,9 @@ class Acceptor:
         """Its ``run()`` has to be kept running."""
         self._budgets = Budgets(settings, store, self.commit.submit, clock)
         self._over = metrics.counters("imc_over_limit", "Requests refused, by what was too much.", "limit")
-        self._answers = metrics.counters("imc_answers", "Requests answered, by status.", "status")
+        self._answers = Answers(metrics, health, steps, clock)
         self._ignored = metrics.counters(
             "imc_ignored", "What came in and got no answer, by reason.", "reason"
-        )
-        self._seconds = metrics.histogram(
-            "imc_accept_seconds", "From a MESSAGE's arrival to its final answer."
         )
         self._use(settings)
 
@@ -123,6 +114,7 @@ class Acceptor:
         self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
         self._trusted = TrustedPeers(settings.trusted_peers)
         self._sender_of = asserted_sender if settings.identity == "asserted" else sender_of
+        self._answers.sender_of = self._sender_of
         self._asks_for_passwords = settings.identity == "digest"
 
     # --- imc_edge.flow.Receiver
@@ -232,7 +224,7 @@ class Acceptor:
         if looped or is_automatic(request):
             # Accepted, and that is all: an answer or a fan-out could go round for ever (RFC 3834 §2).
             self._ignored["loop" if looped else "automatic"] += 1
-            self._answer(ticket, 202)
+            self._answers.send(ticket, 202)
             return
         shard = keys.shard_of(entry.room, self._hash_size)
         seen = keys.seen(shard, fingerprint.seen)
@@ -255,7 +247,7 @@ class Acceptor:
 
     def _submit(self, command: Command, pending: Pending, ticket: Ticket) -> None:
         if not self.commit.submit(command, pending):
-            self._unavailable(ticket)
+            self._answers.unavailable(ticket)
 
     def _exceeds(self, asked: Asked, excess: Excess) -> None:
         """Refuse it, and tell the sender why if nobody has yet."""
@@ -292,9 +284,9 @@ class Acceptor:
         check_require(request)
         ticket = self._ticket(request, flow, self._fingerprints.of(request).tag)
         if self._health.trouble:
-            self._unavailable(ticket)
+            self._answers.unavailable(ticket)
         else:
-            self._answer(ticket, 200, self._abilities.options)
+            self._answers.send(ticket, 200, self._abilities.options)
 
     def _cancel(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §9.2: 200 if we know the request it is about, else 481; it changes nothing either way.
@@ -307,7 +299,7 @@ class Acceptor:
         for shard in range(1 << self._hash_size):
             command: Command = ("EXISTS", keys.seen(shard, fingerprint.seen))
             if not self.commit.submit(command, search):
-                self._unavailable(search.ticket)
+                self._answers.unavailable(search.ticket)
                 return
 
     # --- imc_edge.authenticator.Outcome
@@ -328,27 +320,20 @@ class Acceptor:
 
     def unknown(self, login: Login) -> None:
         """Answer a request while Redis does not say who has which password."""
-        self._unavailable(self._ticket(login.request, login.flow, login.fingerprint.tag))
+        self._answers.unavailable(self._ticket(login.request, login.flow, login.fingerprint.tag))
 
-    # --- answers
-
-    def _ticket(self, request: Request, flow: Flow, tag: str) -> Ticket:
-        return Ticket(Answer(request, flow, tag), self._clock(), request if self._steps.on else None)
+    # --- what Redis says
 
     def _settled(self, pending: Pending, reply: Any) -> None:
         """Redis has spoken; only now the request may be answered."""
         if isinstance(pending, Ticket):
-            if isinstance(reply, bytes) and reply in TAKEN:
-                self._answer(pending, 202)
-                self._seconds.observe(self._clock() - pending.since)
-            else:
-                self._unavailable(pending)
+            self._answers.settled(pending, reply)
         elif isinstance(pending, Report):
             pending.meter.heard(pending, reply)
         elif isinstance(pending, Exceeding):
-            self._refuse_excess(pending, reply)
+            self._answers.excess(pending, reply)
         elif isinstance(pending, Repeated):
-            self._answer_repeated(pending, reply)
+            self._answers.repeated(pending, reply)
         elif isinstance(pending, Asked):
             excess = invitation_excess(reply)
             if excess is None:
@@ -356,50 +341,10 @@ class Acceptor:
             else:
                 self._exceeds(pending, excess)
         elif isinstance(pending, Search):
-            self._searched(pending, reply)
+            self._answers.searched(pending, reply)
 
-    def _answer_repeated(self, pending: Repeated, reply: Any) -> None:
-        if reply == SEEN:
-            self._answer(pending.ticket, 202)
-        elif reply is None and not self._health.draining:
-            self._answer(pending.ticket, pending.error.status, pending.error.headers)
-        else:
-            self._unavailable(pending.ticket)
-
-    def _refuse_excess(self, pending: Exceeding, reply: Any) -> None:
-        ticket, excess = pending
-        if reply == SEEN:
-            self._answer(ticket, 202)
-        else:
-            self._answer(ticket, excess.status, [("Retry-After", str(excess.seconds))])
-
-    def _searched(self, search: Search, reply: Any) -> None:
-        """One shard has said whether it knows the request that a CANCEL is about; the last one answers."""
-        search.left -= 1
-        search.found = search.found or reply == 1
-        search.failed = search.failed or not isinstance(reply, int)
-        if search.left == 0:
-            if search.failed and not search.found:
-                self._unavailable(search.ticket)
-            else:
-                self._answer(search.ticket, 200 if search.found else 481)
-
-    def _unavailable(self, ticket: Ticket) -> None:
-        """503, with a time to come back (RFC 3261 §21.5.4) that is the same for a retransmission."""
-        seconds = 1 + int(ticket.answer.tag, 16) % RETRY_AFTER
-        self._answer(ticket, 503, [("Retry-After", str(seconds))])
-
-    def _answer(self, ticket: Ticket, status: int, headers: list[tuple[str, str]] | None = None) -> None:
-        self._answers[str(status)] += 1
-        if ticket.traced is not None and ticket.traced.method == "MESSAGE":
-            self._note_answer(ticket.traced, status)
-        ticket.answer.send(status, headers=headers or ())
-
-    def _note_answer(self, request: Request, status: int) -> None:
-        room, sender = request.to.uri.address(), self._sender_of(request).address
-        self._steps.note("answered", room, (sender,), request.call_id, status=status)
+    def _ticket(self, request: Request, flow: Flow, tag: str) -> Ticket:
+        return Ticket(Answer(request, flow, tag), self._clock(), request if self._steps.on else None)
 
     def _refuse(self, request: Request, flow: Flow, error: SipError) -> None:
-        self._answers[str(error.status)] += 1
-        answer = Answer(request, flow, self._fingerprints.of(request).tag)
-        answer.send(error.status, error.reason, error.headers)
+        self._answers.refuse(Answer(request, flow, self._fingerprints.of(request).tag), error)
