@@ -7,6 +7,14 @@ list=/run/kamailio/edges.list
 name=${EDGES:-edge}
 port=${EDGE_PORT:-5060}
 
+sockets=
+for address in 127.0.0.1 $(hostname -I); do
+    case $address in *:*) continue ;; esac
+    for place in "$address:5060" "$address:5080"; do
+        sockets="$sockets -l udp:$place -l tcp:$place"
+    done
+done
+
 resolve() {
     getent ahostsv4 "$name" | awk -v port="$port" '$2 == "STREAM" {print "1 sip:" $1 ":" port ";transport=udp"}' | sort -u
 }
@@ -22,7 +30,8 @@ until resolve > "$list.new" && [ -s "$list.new" ]; do
 done
 mv "$list.new" "$list"
 
-kamailio -f /etc/kamailio/kamailio.cfg -DD -E -m 64 -M 8 &
+# shellcheck disable=SC2086 # one word for each
+kamailio -f /etc/kamailio/kamailio.cfg $sockets -DD -E -m 64 -M 8 &
 child=$!
 trap 'kill -TERM $child; wait $child; exit 0' TERM INT
 

@@ -28,11 +28,12 @@ class Site:
     def __init__(self, folder: Path, redis: Single, settings: dict[str, str]) -> None:
         self.redis = redis
         self.port = free_sip_port()
+        self.edges_port = free_sip_port()
         self.edge_port = free_port(socket.SOCK_DGRAM)
         env = {
             **{f"IMC_{name.upper()}": value for name, value in settings.items()},
             "IMC_DB_URL": redis.url,
-            "IMC_OUTBOUND_PROXY": f"sip:127.0.0.1:{self.port};transport=udp",
+            "IMC_OUTBOUND_PROXY": f"sip:127.0.0.1:{self.edges_port};transport=udp",
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
         hosts = ["127.0.0.2", "127.0.0.3"]
@@ -49,8 +50,10 @@ class Site:
         lines = "".join(f"1 sip:{host}:{self.edge_port};transport=udp\n" for host in hosts)
         (folder / "edges.list").write_text(lines)
         config = CONFIG.read_text().replace("/run/kamailio", str(folder))
+        config = config.replace("$Rp == 5080", f"$Rp == {self.edges_port}")
         (folder / "kamailio.cfg").write_text(config)
-        here = [word for kind in ("udp", "tcp") for word in ("-l", f"{kind}:127.0.0.1:{self.port}")]
+        places = [(kind, port) for kind in ("udp", "tcp") for port in (self.port, self.edges_port)]
+        here = [word for kind, port in places for word in ("-l", f"{kind}:127.0.0.1:{port}")]
         words = [
             "-f",
             str(folder / "kamailio.cfg"),
