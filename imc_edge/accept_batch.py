@@ -55,10 +55,9 @@ class AcceptBatch:
         return spread
 
     def _many(self, commands: Sequence[Command]) -> Command:
-        _, _, _, seen, requests, seen_ttl_ms, max_backlog, *_ = commands[0]
-        prefix = str(seen).rpartition(":")[0] + ":"
-        args: list[str | bytes | int] = [seen_ttl_ms, max_backlog, prefix]
+        requests, seen_ttl_ms, max_backlog = commands[0][4:7]
+        keys = [str(requests), *(str(command[3]) for command in commands)]
+        args = [seen_ttl_ms, max_backlog]
         for command in commands:
-            fields = command[7:]
-            args += (str(command[3])[len(prefix) :], len(fields), *fields)
-        return self._scripts.command("accept_many", (str(requests),), args)
+            args += (len(command) - 7, *command[7:])
+        return self._scripts.command("accept_many", keys, args)

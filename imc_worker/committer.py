@@ -220,10 +220,10 @@ class Committer:
 
         Raises StoreUnreachable.
         """
-        replies = await self._store.run(
-            [self._dispatcher.messages([entries[at] for at in run]) for run in runs]
-        )
-        for run, reply in zip(runs, replies, strict=True):
+        commands = [self._dispatcher.messages([entries[at] for at in run]) for run in runs]
+        replies = iter(await self._store.run([command for command in commands if command is not None]))
+        for run, command in zip(runs, commands, strict=True):
+            reply = 0 if command is None else next(replies)
             for at in run[: reply if isinstance(reply, int) else 0]:  # an error comes again, with its entry
                 results[at] = DONE
 

@@ -46,7 +46,6 @@ class Dispatcher:
         self._create_on_join = settings.create_on_join
         self._counts_owned = settings.max_rooms_per_owner > 0
         self._chunk = settings.delivery_chunk
-        self._without_port = int(settings.identity == "digest")
 
     async def commands(self, entries: Sequence[Handed]) -> list[Outcome]:
         """The command for each entry, in order, or what went wrong with it. Raises StoreUnreachable."""
@@ -71,15 +70,25 @@ class Dispatcher:
             await self._count_owned(entries, waiting, outcomes)
         return outcomes
 
-    def messages(self, entries: Sequence[Handed]) -> Command:
-        """The command that handles these plain messages of one shard, in order."""
+    def messages(self, entries: Sequence[Handed]) -> Command | None:
+        """The command that handles these plain messages of one shard, in order.
+
+        None if one of them is broken: then each goes alone, so that it is found.
+        """
         shard = entries[0][0]
         requests, events, _, _, members_prefix = self._prefixes[shard]
-        args: list[str | bytes | int] = [self._chunk, *self._actions[b"message"].args]
-        args += (members_prefix, keys.caused(shard, ""), self._without_port, MOST_TOLD)
-        return self._command(
-            "broadcast_messages", [requests, events], [*args, *(each[1] for each in entries)]
-        )
+        action = self._actions[b"message"]
+        (caused,) = action.further_keys
+        names = [requests, events]
+        try:
+            for _, _, flat in entries:
+                pairs = iter(flat)
+                fields = dict(zip(pairs, pairs, strict=True))
+                names += (members_prefix + fields[b"room"].decode(), caused(shard, fields))
+        except (KeyError, ValueError):  # UnicodeDecodeError is one
+            return None
+        ids = [entry_id for _, entry_id, _ in entries]
+        return self._command("broadcast_messages", names, [self._chunk, *action.args, MOST_TOLD, *ids])
 
     def _with_room(
         self, action: Action, shard: int, entry_id: bytes, fields: Fields, owned_elsewhere: int

@@ -35,6 +35,7 @@ local others, n, speaks = recipients_of(members, request.from)
 max_caused, window_ms = tonumber(max_caused), math.max(1, tonumber(window_ms))
 local counts = max_caused > 0 and speaks and n > tonumber(small)
 local so_far = counts and tonumber(redis.call("GET", caused) or 0) or 0
+assert(so_far % 1 == 0, "deliveries are counted in whole numbers")
 local told = so_far < 0 -- that it was too much
 local over = told or (counts and so_far >= max_caused)
 

@@ -5,15 +5,14 @@
 -- KEYS:
 --   requests  imc:{S}:in   stream
 --   events    imc:{S}:out  stream
+--   ...       imc_members:{S}:ROOM   hash    of each request, and
+--   ...       imc:{S}:caused:SENDER  string  of each
 --
 -- ARGV:
 --   delivery_chunk  recipients per event entry, at most
 --   max_caused      deliveries after which a sender's next message has to wait, 0 none
 --   window_ms       for how long they count
 --   small           so many others are too few to be counted
---   members_prefix  members key of a room without its address
---   caused_prefix   caused key of a sender without the address
---   without_port    1: a sender is the same at every port
 --   most            recipients after which no further message is begun
 --   ...             the requests' ids, in their order
 --
@@ -23,8 +22,9 @@
 -- Events:
 --   message  to all members but the sender
 local requests, events = unpack(KEYS)
-local delivery_chunk, max_caused, window_ms, small, members_prefix, caused_prefix, without_port, most = unpack(ARGV)
-local entries = { unpack(ARGV, 9) }
+local members_and_caused = { unpack(KEYS, 3) }
+local delivery_chunk, max_caused, window_ms, small, most = unpack(ARGV)
+local entries = { unpack(ARGV, 6) }
 max_caused, window_ms = tonumber(max_caused), math.max(1, tonumber(window_ms))
 small, most = tonumber(small), tonumber(most)
 local request
@@ -41,10 +41,11 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
     if entry[1] ~= entries[i] or not is_plain or request.from == request.room or told >= most then
         break
     end
-    local others, n, speaks = recipients_of(members_prefix .. request.room, request.from)
+    local members, caused = members_and_caused[2 * i - 1], members_and_caused[2 * i]
+    local others, n, speaks = recipients_of(members, request.from)
     local counts = max_caused > 0 and n > small
-    local caused = caused_prefix .. (without_port == "1" and request.from:gsub(":%d+$", "") or request.from)
     local so_far = counts and tonumber(redis.call("GET", caused) or 0) or 0
+    assert(so_far % 1 == 0, "deliveries are counted in whole numbers")
     if not speaks or so_far < 0 or (counts and so_far >= max_caused) then
         break
     end

@@ -71,12 +71,12 @@ class FakeStore:
         """Key and fields of each request that the command puts into a stream; of others only their key."""
         if command[1] != self._accept_many:
             return [(command[3], command[7:])]
-        prefix, *parts = command[6:]
+        keys, parts = command[4 : 3 + int(command[2])], list(command[5 + int(command[2]) :])
         found: list[tuple[Any, Sequence[Any]]] = []
-        while parts:
-            digest, count = parts[:2]
-            found.append((f"{prefix}{digest}", parts[2 : 2 + int(count)]))
-            del parts[: 2 + int(count)]
+        for seen in keys:
+            count = 1 + int(parts[0])
+            found.append((seen, parts[1:count]))
+            del parts[:count]
         return found
 
 

@@ -94,14 +94,14 @@ def _settles_delivered(shard: Shard) -> tuple[list[str], list[Any]]:
 
 def _accepts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     fields = ["type", "message", "from", ALICE, "room", ROOM]
-    return [IN], [32000, 100, keys.seen(SHARD, ""), "d1", len(fields), *fields, "d2", len(fields), *fields]
+    seen = [keys.seen(SHARD, digest) for digest in ("d1", "d2")]
+    return [IN, *seen], [32000, 100, len(fields), *fields, len(fields), *fields]
 
 
 def _broadcasts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
-    ids = [shard.put("message", who) for who in (CAROL, BOB)]
-    prefixes = [shard.keys.members(SHARD, ""), keys.caused(SHARD, "")]
-    return [IN, OUT], [64, 2000, 10000, 0, *prefixes, 0, 1000, *ids]
+    where = [shard.keys.members(SHARD, ROOM), keys.caused(SHARD, CAROL)]
+    return [IN, OUT, *where], [64, 2000, 10000, 0, 1000, shard.put("message", CAROL)]
 
 
 def _beats(shard: Shard) -> tuple[list[str], list[Any]]:

@@ -55,11 +55,15 @@ def test_keys_are_bound_as_the_header_names_them(script: str) -> None:
     """In the header's order; patterns are those of imc_common/keys.py."""
     header = header_of(script)
     bound = re.search(r"^local ([\w, ]+) = (?:unpack\(KEYS\)|KEYS\[1\])$", header.body, re.MULTILINE)
-    assert (bound[1].split(", ") if bound else []) == header.names("KEYS")
+    further = re.search(r"^local \w+ = \{ unpack\(KEYS, (\d+)\) \}$", header.body, re.MULTILINE)
+    named = [name for name in header.names("KEYS") if name != "..."]
+    assert (bound[1].split(", ") if bound else []) == named
+    assert bool(further) == ("..." in header.names("KEYS"))
+    assert not further or int(further[1]) == len(named) + 1
     for _, explanation in header.rows["KEYS"]:
         pattern, _, kind = explanation.partition("  ")
         assert pattern in PATTERNS
-        assert kind.strip() in TYPES
+        assert kind.strip().partition("  ")[0] in TYPES
 
 
 @every_script
@@ -79,7 +83,9 @@ def test_arguments_are_bound_as_the_header_names_them(script: str) -> None:
 @every_script
 def test_no_bare_index(script: str) -> None:
     """Below the first lines, which bind them, nobody reads KEYS or ARGV by number."""
-    binding = r"^local .* = (unpack\((KEYS|ARGV)\)|(KEYS|ARGV)\[1\]|\{ unpack\(ARGV, \d+\) \}|ARGV(, \d+)?)$"
+    binding = (
+        r"^local .* = (unpack\((KEYS|ARGV)\)|(KEYS|ARGV)\[1\]|\{ unpack\((KEYS|ARGV), \d+\) \}|ARGV(, \d+)?)$"
+    )
     body = re.sub(rf"{binding}|--.*$", "", SCRIPTS.sources[script], flags=re.MULTILINE)
     assert not re.search(r"\b(KEYS|ARGV)\b", body)
 
@@ -131,7 +137,9 @@ def test_readme_lists_every_script() -> None:
             for cell in script_keys.split(", ")
             for word in (room_keys if cell == "room keys" else [cell])
         ]
-        assert [cell.split(" ")[0] for cell in stated if cell] == header.names("KEYS"), script
+        named = [name for name in header.names("KEYS") if name != "..."]
+        assert [cell.split(" ")[0] for cell in stated if cell][: len(named)] == named, script
+        assert ("…" in script_keys) == ("..." in header.names("KEYS")), script
         named = [name for name in header.names("ARGV") if name != "..."]
         assert [arg.split(" ")[0] for arg in args.split(", ") if arg][: len(named)] == named, script
         assert ("…" in args) == ("..." in header.names("ARGV")), script

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import redis
 
 from imc_common import keys
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SHARD, Shard, decoded, heard
@@ -22,11 +23,14 @@ def room(shard: Shard) -> Shard:
     return shard
 
 
-def broadcast(shard: Shard, ids: list[str], most: int = 1000, without_port: int = 0) -> Any:
+def broadcast(shard: Shard, ids: list[str], most: int = 1000) -> Any:
     """How many of these requests were handled."""
     settings = [shard.settings[name] for name in ("delivery_chunk", "max_caused", "window_ms", "small")]
-    prefixes = [shard.keys.members(SHARD, ""), keys.caused(SHARD, "")]
-    return shard.run("broadcast_messages", [IN, OUT], [*settings, *prefixes, without_port, most, *ids])
+    senders = {entry_id: fields["from"] for entry_id, fields in decoded(shard.redis.xrange(IN))}
+    where = [IN, OUT]
+    for entry_id in ids:
+        where += (shard.keys.members(SHARD, ROOM), keys.caused(SHARD, senders.get(entry_id, "gone")))
+    return shard.run("broadcast_messages", where, [*settings, most, *ids])
 
 
 def left(shard: Shard) -> list[str]:
@@ -84,13 +88,17 @@ def test_a_sender_over_the_limit_ends_it(room: Shard) -> None:
     assert left(room) == ids[2:]
 
 
-def test_a_sender_with_a_password_is_the_same_at_every_port(room: Shard) -> None:
-    """Where From has to match the user, a port makes nobody somebody else."""
-    room.ask("add", ALICE, user=f"{BOB}:5070")
-    assert broadcast(room, [room.put("message", f"{BOB}:5070")], without_port=1) == 1
-    assert room.redis.get(keys.caused(SHARD, BOB)) == b"3"
-    assert broadcast(room, [room.put("message", f"{BOB}:5070")]) == 1
-    assert room.redis.get(keys.caused(SHARD, f"{BOB}:5070")) == b"3"
+def test_a_count_that_is_none_loses_no_message(room: Shard) -> None:
+    """It is found before the message is taken out of the stream, here and in broadcast_message."""
+    room.redis.set(keys.caused(SHARD, ALICE), "1.5")
+    entry_id = room.put("message", ALICE)
+    where = room.keys_for("broadcast_message", ALICE), room.args_for("broadcast_message", entry_id)
+    before = room.dump()
+    with pytest.raises(redis.ResponseError, match="whole numbers"):
+        broadcast(room, [entry_id])
+    with pytest.raises(redis.ResponseError, match="whole numbers"):
+        room.run("broadcast_message", *where)
+    assert room.dump() == before
 
 
 def test_small_rooms_are_not_counted(room: Shard) -> None:

@@ -63,12 +63,9 @@ def test_accept_many_takes_each_as_accept_would(shard: Shard) -> None:
     """New ones, one that was there before, one that comes twice, and what the stream has no room for."""
     prefix = keys.seen(SHARD, "")
     accept(shard, "type", "message", "data", "first")
-
-    def parts(digest: str, data: str) -> list[Any]:
-        return [digest, 4, "type", "message", "data", data]
-
-    wanted = [*parts("a", "1"), *parts("digest", "2"), *parts("a", "3"), *parts("b", "4"), *parts("c", "5")]
-    results = shard.run("accept_many", [IN], [32000, 3, prefix, *wanted])
+    digests = ["a", "digest", "a", "b", "c"]
+    wanted = [part for n in "12345" for part in (4, "type", "message", "data", n)]
+    results = shard.run("accept_many", [IN, *(prefix + digest for digest in digests)], [32000, 3, *wanted])
     assert results == ["accepted", "duplicate", "duplicate", "accepted", "overloaded"]
     assert [entry["data"] for entry in entries(shard, IN)] == ["first", "1", "4"]
     assert [bool(shard.redis.exists(prefix + digest)) for digest in "abc"] == [True, True, False]

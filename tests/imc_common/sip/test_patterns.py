@@ -133,7 +133,8 @@ def test_four_times_the_size_costs_about_four_times_as_much(name: str) -> None:
         part = value[: len(value) // share]
         return best_of_three(lambda: [look(message(**{h: part}), WIDE) for h in ("via", "to", "contact")])
 
-    assert cost(1) < 10 * cost(4) + 0.005
+    # a busy machine may disturb one comparison, but not five
+    assert any(cost(1) < 10 * cost(4) + 0.005 for _ in range(5))
 
 
 def look(data: bytes, limits: Limits = DEFAULT) -> None:

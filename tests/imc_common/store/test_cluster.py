@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, Store, StoreUnreachable
 from imc_common.store.slots import slot_of
+from imc_edge.accept_batch import AcceptBatch
 from tests.chaos.plant import Cluster, redis_cli, wait_until
 from tests.servers import program
 
@@ -126,6 +128,44 @@ async def test_slots_move_while_messages_flow(store: Store, cluster: Cluster) ->
     await flowing
     assert len(sent) > 20
     assert set(map(tuple, (await call_ids(store)).values())) == {tuple(name.encode() for name in sent)}
+
+
+async def test_requests_that_go_in_together_are_one_entry_each_while_their_slot_moves(
+    store: Store, cluster: Cluster
+) -> None:
+    """The stream is at its new node and what is known of requests still at the old one, or the reverse."""
+    await clear(store)
+    requests, known, new = keys.requests(3), keys.seen(3, "known"), keys.seen(3, "new")
+    for moved in (requests, known):
+        await store.run([("DEL", requests), ("DEL", known), ("DEL", new)])
+        fields = ("type", "message", "call_id", "c")
+        accepts = [store.script("accept", (key, requests), (64000, 100, *fields)) for key in (known, new)]
+        assert await store.run(accepts[:1]) == [b"accepted"]
+        merged, places = AcceptBatch(store.scripts).merge(accepts)
+        assert len(merged) == 1
+        with half_moved(cluster, requests, moved):
+            together = asyncio.create_task(store.run(merged))
+            await asyncio.sleep(0.3)
+        assert AcceptBatch.spread(await together, places) == [b"duplicate", b"accepted"]
+        assert await store.run([("XLEN", requests)]) == [2]
+
+
+@contextmanager
+def half_moved(cluster: Cluster, name: str, moved: str) -> Iterator[None]:
+    """The slot of the key `name` is on its way to another primary; of its keys only `moved` is there yet."""
+    ports = sorted(cluster.primaries())
+    ids = {port: redis_cli(port, "CLUSTER", "MYID") for port in ports}
+    slot = str(slot_of(("GET", name)))
+    owner = next(p for p in ports if not redis_cli(p, "XLEN", name).startswith("MOVED"))
+    target = ports[(ports.index(owner) + 1) % len(ports)]
+    redis_cli(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[owner])
+    redis_cli(owner, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+    redis_cli(owner, "MIGRATE", "127.0.0.1", str(target), "", "0", "5000", "KEYS", moved)
+    yield
+    while names := redis_cli(owner, "CLUSTER", "GETKEYSINSLOT", slot, "20").split():
+        redis_cli(owner, "MIGRATE", "127.0.0.1", str(target), "", "0", "5000", "KEYS", *names)
+    for port in (target, owner, *ports):
+        redis_cli(port, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
 
 
 def move_slots(cluster: Cluster) -> None:
