@@ -304,13 +304,11 @@ class Acceptor:
 
     # --- imc_edge.authenticator.Outcome
 
-    def proved(self, login: Login, *, is_first: bool) -> None:
+    def proved(self, login: Login, *, is_late: bool) -> None:
         """Take a request whose sender has shown the password."""
 
         def take(request: Request, flow: Flow) -> None:
-            self._take(
-                request, flow, login.fingerprint, None if is_first else self.authenticator.stale(login)
-            )
+            self._take(request, flow, login.fingerprint, self.authenticator.stale(login) if is_late else None)
 
         self._act(take, login.request, login.flow)
 

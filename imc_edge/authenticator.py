@@ -32,6 +32,9 @@ from imc_edge.nonces import AHEAD, GRACE, NonceKeys, Nonces
 MAX_WAITING = 10_000
 FAILURES_MS = 300_000
 """How long failures are counted, from the first one on."""
+REPEATED_MS = 60_000
+"""How long after its first use a nonce count is good for the same request again. A retransmission or a
+balancer's retry comes within 64 s; an edge remembers for as long what it took, and needs a moment to ask."""
 _NOBODY = "0" * 64
 """Stands in for HA1 of a user who is not there, so that it takes as long to refuse them."""
 
@@ -52,6 +55,8 @@ class Login:
     """Seconds since the nonce was made."""
     counter: str = ""
     """The key of the failures that count here."""
+    use: str = ""
+    """The key of the nonce count's use."""
     is_locked: bool = False
     is_over: bool = False
     """It was answered because Redis is away; nothing that still comes of it matters."""
@@ -60,8 +65,8 @@ class Login:
 class Outcome(Protocol):
     """What becomes of a request; none of these raises."""
 
-    def proved(self, login: Login, *, is_first: bool) -> None:
-        """The sender is who From says. Not ``is_first``: the request was taken before, or is not to be."""
+    def proved(self, login: Login, *, is_late: bool) -> None:
+        """The sender is who From says. ``is_late``: the request was taken before, or is not to be."""
         ...
 
     def refused(self, login: Login, error: SipError) -> None:
@@ -166,25 +171,36 @@ class Authenticator:
             return
         given, seen = login.given, login.fingerprint.seen
         use = keys.nonce_use(keys.user_shard(login.user), _hashed(login.user, given.nonce, given.count))
+        login.use = use
         left = self._nonces.ttl - login.age
         if left < 0:  # good for what was taken while it lasted
             self._ask(login, ("GET", use), self._with_use)
             return
         milliseconds = int((left + GRACE + AHEAD) * 1000)
-        self._ask(login, ("SET", use, seen, "NX", "GET", "PX", milliseconds), self._with_first_use)
+        value = f"{seen} {milliseconds}"
+        self._ask(login, ("SET", use, value, "NX", "GET", "PX", milliseconds), self._with_first_use)
 
     def _with_first_use(self, login: Login, reply: Any) -> None:
         if reply is None:
-            self._outcome.proved(login, is_first=True)
+            self._outcome.proved(login, is_late=False)
         else:
             self._with_use(login, reply)
 
     def _with_use(self, login: Login, reply: Any) -> None:
         """The nonce count was used: by this request, which is repeated then, or by another one."""
-        if reply is not None and reply.decode() == login.fingerprint.seen:
-            self._outcome.proved(login, is_first=False)
+        seen, _, lifetime = (reply or b"").decode().partition(" ")
+        if seen == login.fingerprint.seen:
+            self._ask(login, ("PTTL", login.use), partial(self._with_time_left, lifetime=int(lifetime)))
         else:
             self._outcome.refused(login, self.stale(login))
+
+    def _with_time_left(self, login: Login, reply: Any, *, lifetime: int) -> None:
+        """The edge that noted the use may not have taken the request yet, or have died before it could.
+
+        So it is taken here, and if that edge comes to it after all, both are one. How long ago the use was is
+        told by Redis's clock alone.
+        """
+        self._outcome.proved(login, is_late=lifetime - reply >= REPEATED_MS)
 
     def stale(self, login: Login) -> SipError:
         """The 401 that says: the password is right, but do it again with this nonce."""

@@ -80,7 +80,11 @@ class Meter:
 
     def wait(self, who: str) -> float:
         """Seconds to wait before ``who`` may do this again; 0: now, and it is counted."""
-        spent = self._spent.get(who, 0) + 1
+        known = self._spent.get(who)
+        if known is None:
+            self._make_room()
+            known = 0
+        spent = known + 1
         if spent < self._chunk:
             self._spent[who] = spent
             return 0.0
@@ -102,6 +106,8 @@ class Meter:
         else:
             self._in_air.pop(who, None)
         if isinstance(reply, list) and reply[0] > 0:
+            if who not in self._spent:
+                self._make_room()
             self._held_until[who] = self._clock() + reply[0] / 1000
             self._spent[who] = self._chunk
             if reply[1]:
@@ -122,15 +128,15 @@ class Meter:
         if spent >= self._chunk and self._tell(self._command(who, spent), Report(self, who, spent)):
             self._in_air[who] = self._in_air.get(who, 0) + spent
             spent = 0
-        if len(self._spent) >= MOST_KNOWN:
-            self._forget()
         self._spent[who] = spent
         return 0.0
 
-    def _forget(self) -> None:
-        self._spent.clear()
-        self._held_until.clear()
-        self._untold.clear()
+    def _make_room(self) -> None:
+        """For one more user; who is held back or has to be told is among those in `_spent`."""
+        if len(self._spent) >= MOST_KNOWN:
+            self._spent.clear()
+            self._held_until.clear()
+            self._untold.clear()
 
 
 class Budgets:

@@ -169,9 +169,54 @@ async def test_the_whole_request_again_after_it_was_forgotten_is_refused() -> No
         shard = keys.shard_of("chat-000@example.org", 4)
         (seen,) = await at.store._client.keys(keys.seen(shard, "*"))  # type: ignore[attr-defined]
         await at.store._client.delete(seen)  # type: ignore[attr-defined]
+        await minute_passes(at)
         answer = await ask(at, request)
         assert (answer.status, challenges(answer)[0].stale) == (401, True)
         assert await requests_in(at) == 1
+
+
+async def minute_passes(at: Edge) -> None:
+    """For what Redis knows of the nonce count that was used."""
+    client = at.store._client  # type: ignore[attr-defined]
+    (use,) = await client.keys("imc:*:nonce:*")
+    await client.pexpire(use, await client.pttl(use) - 60_000)
+
+
+async def test_a_request_whose_edge_is_stopped_before_it_takes_it_is_taken_by_another_and_is_one() -> None:
+    """Its edge has noted the use of the nonce; a 401 to the retry would have the client send a second one."""
+    async with service() as one, service(one.store) as other:  # type: ignore[arg-type]
+        request = signed(credentials(await first_challenge(one)))
+        held: list[Any] = []
+        submit = one.acceptor.commit.submit
+        one.acceptor.commit.submit = lambda *given: held.append(given) or True  # type: ignore[method-assign]
+        flow = FakeFlow("udp", ("192.0.2.1", 5062))
+        one.acceptor.receive(request, flow)
+        for _ in range(2000):
+            if held:
+                break
+            await asyncio.sleep(0.001)
+        assert (await ask(other, request)).status == 202
+        for command, pending in held:
+            submit(command, pending)
+        await one.acceptor.commit.drain(asyncio.get_running_loop().time() + 30)
+        assert [answer.status for answer in flow.answers] == [202]
+        assert await requests_in(one) == 1
+
+
+async def test_a_request_that_was_never_taken_is_refused_when_no_retransmission_can_come_any_more() -> None:
+    """Its edge died; whoever has recorded it must not be able to send it for as long as the nonce lasts."""
+    async with service() as one, service(one.store) as other:  # type: ignore[arg-type]
+        request = signed(credentials(await first_challenge(one)))
+        one.acceptor.commit.submit = lambda *_: True  # type: ignore[method-assign]
+        one.acceptor.receive(request, FakeFlow())
+        for _ in range(2000):
+            if await one.store._client.keys("imc:*:nonce:*"):  # type: ignore[attr-defined]
+                break
+            await asyncio.sleep(0.001)
+        await minute_passes(one)
+        answer = await ask(other, request)
+        assert (answer.status, challenges(answer)[0].stale) == (401, True)
+        assert await requests_in(one) == 0
 
 
 async def test_an_expired_nonce_is_called_stale() -> None:

@@ -98,15 +98,39 @@ def test_an_error_or_no_room_for_a_report_holds_nobody_back() -> None:
     assert desk.waits(1) == [0.0]
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many names a flood makes up."""
+@pytest.mark.parametrize("messages", [1, 2], ids=["less than a chunk", "a chunk"])
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, messages: int) -> None:
+    """However many names a flood makes up, and however little each of them sends."""
+    monkeypatch.setattr(budgets, "MOST_KNOWN", 100)
+    desk = Desk()
+    for number in range(1000):
+        desk.waits(messages, f"user{number}@example.org")
+        desk.answer([60_000, 1])
+        assert [len(each) <= 100 for each in known_to(desk.meter)] == [True] * 4
+
+
+def test_memory_is_bounded_when_redis_answers_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then many of those it speaks of have been forgotten."""
     monkeypatch.setattr(budgets, "MOST_KNOWN", 100)
     desk = Desk()
     for number in range(1000):
         desk.waits(2, f"user{number}@example.org")
-        desk.answer([60_000, 1])
-    known = (desk.meter._spent, desk.meter._held_until, desk.meter._untold, desk.meter._in_air)
-    assert [len(each) <= 101 for each in known] == [True] * 4
+    desk.answer([60_000, 1])
+    assert [len(each) <= 100 for each in known_to(desk.meter)] == [True] * 4
+
+
+def test_who_is_known_already_makes_nobody_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is made for new names only."""
+    monkeypatch.setattr(budgets, "MOST_KNOWN", 2)
+    desk = Desk()
+    desk.waits(2, BOB)
+    desk.answer([3000, 1])
+    desk.waits(9)
+    assert desk.waits(1, BOB) == [3.0]
+
+
+def known_to(meter: Meter) -> list[Any]:
+    return [meter._spent, meter._held_until, meter._untold, meter._in_air]
 
 
 async def burst(at: Edge, count: int, **headers: str) -> list[Response]:
