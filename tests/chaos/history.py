@@ -78,7 +78,6 @@ class History:
 
     sent: list[Sent] = field(default_factory=list)
     received: dict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
-    undelivered: set[tuple[str, str]] = field(default_factory=set)
 
     def judge(self, anchors: dict[str, str]) -> Verdict:
         """The verdict, given each room's anchor."""

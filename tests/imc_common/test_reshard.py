@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +16,32 @@ from imc_common import keys
 from imc_common.keys import Keys, shard_of
 from imc_common.migration.load import load
 from imc_common.migration.rows import Room
-from imc_common.reshard import Census, ReshardError, Resharding
+from imc_common.reshard import SINCE, Census, ReshardError, Resharding
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreRefused, StoreUnreachable
 from tests.servers import Server
 
 pytestmark = pytest.mark.integration
 
-ROOMS = [
-    Room(
-        f"room{number}@example.org",
-        private=number % 3 == 0,
-        members={
-            f"u{number}@example.org": "owner",
-            "bob@example.org": "member",
-            "eve@example.org": "invited",
-        },
-    )
-    for number in range(60)
-]
+PATIENCE = 60.0
+
+
+def rooms_named(name: str, count: int) -> list[Room]:
+    return [
+        Room(
+            f"{name}{number}@example.org",
+            private=number % 3 == 0,
+            members={
+                f"u{number}@example.org": "owner",
+                "bob@example.org": "member",
+                "eve@example.org": "invited",
+            },
+        )
+        for number in range(count)
+    ]
+
+
+ROOMS = rooms_named("room", 60)
 
 
 @pytest.fixture
@@ -60,11 +71,11 @@ def resharding(store: Any, target: int) -> Resharding:
     return Resharding(store, Settings(), target, sleep=no_sleep)
 
 
-async def everything(store: Store, hash_size: int) -> dict[str, Any]:
+async def everything(store: Store, hash_size: int, rooms: Sequence[Room] = ROOMS) -> dict[str, Any]:
     """Rooms with members and index sets, as they are found where ``hash_size`` says they are."""
     table = Keys()
     found = {}
-    for room in ROOMS:
+    for room in rooms:
         shard = shard_of(room.address, hash_size)
         owner, bob = room.owner, "bob@example.org"
         found[room.address] = await store.run(
@@ -113,6 +124,46 @@ class Killed:
             return await self._store.run(commands)
         await self._store.run(commands[: len(commands) // 2])
         raise StoreUnreachable("killed")
+
+
+async def test_a_process_that_is_killed_half_way_is_started_again(store: Store, server: Server) -> None:
+    """A real ``imc reshard``, killed twice among two thousand rooms: the third run leaves all in place."""
+    rooms = rooms_named("many", 2000)
+    await load(store, Settings(db_url=server.url), rooms, 1700000000000)
+    before = await everything(store, 4, rooms)
+    for moved in (1, 700):
+        process = command(server)
+        try:
+            until = time.monotonic() + PATIENCE
+            while await in_new_shards(store) < moved:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < until
+        finally:
+            process.kill()
+            process.communicate()
+        assert moved <= await in_new_shards(store) < await in_new_shards(store, start=0)
+        (config,) = await store.run([("HMGET", keys.CONFIG, "hash_size", keys.RESHARD_TO)])
+        assert config == [b"4", b"6"]
+    await store.run([("HSET", keys.CONFIG, SINCE, 0)])  # the wait for retransmissions is over
+    process = command(server)
+    said, error = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+    assert process.returncode == 0, error
+    assert b"2060 rooms with 6180 members are in 64 shards now" in said
+    assert await everything(store, 6, rooms) == before
+    assert await in_new_shards(store, start=0) == 2060
+
+
+def command(server: Server) -> subprocess.Popen[bytes]:
+    """``imc reshard`` from 16 to 64 shards, in a process of its own."""
+    words = ["reshard", "--hash-size", "6", "--db-url", server.url]
+    return subprocess.Popen(
+        [sys.executable, "-m", "imc_common.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+async def in_new_shards(store: Store, start: int = 16) -> int:
+    """Rooms in the shards from ``start`` on, those that are in two of them counted twice."""
+    return sum(await store.run([("ZCARD", Keys().rooms(shard)) for shard in range(start, 64)]))
 
 
 async def test_nobody_starts_between_two_layouts(store: Store, server: Server) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
@@ -13,11 +15,11 @@ from tests.integration.sip_user import SipUser, notice
 
 pytestmark = pytest.mark.integration
 
-BURST = 16
+BURST, COMMANDS = 16, 32
 LIMITS = {
     "max_messages_per_second": "0.5",
     "max_message_burst": str(BURST),
-    "max_commands_per_minute": "0",
+    "max_commands_per_minute": str(COMMANDS),
     "max_invitations_per_hour": "3",
     "max_invitations_per_target": "1",
     "max_deliveries_per_second": "1",
@@ -61,6 +63,25 @@ async def test_messages_are_counted_over_edges_and_rooms(limited: Service, users
     await alice.expect(notice("you write more than one user may"))
     await alice.expect_nothing()
     assert (await bob.send(ROOMS[0], "#join")).code == 202
+
+
+async def test_commands_are_counted_over_edges_and_rooms(limited: Service, users: list[SipUser]) -> None:
+    """The same for commands; messages have their own count."""
+    alice, bob = users[:2]
+    begun = time.monotonic()
+    statuses: Counter[int] = Counter()
+    for number in range(3 * COMMANDS):
+        alice.edge = ("127.0.0.1", limited.ports[number % 2])
+        statuses[(await alice.send(ROOMS[number % len(ROOMS)], "#help")).code] += 1
+    paid_back = math.ceil((time.monotonic() - begun) * COMMANDS / 60)
+    assert set(statuses) == {202, 403}
+    # a chunk at each edge, before and after what came back meanwhile
+    assert COMMANDS <= statuses[202] <= COMMANDS + 4 * (COMMANDS // 8) + paid_back
+    told = [text async for text in until_quiet(alice)]
+    notices = [text for text in told if "you send more commands than one user may" in text]
+    assert 1 <= len(notices) <= 1 + paid_back // (COMMANDS // 8)  # once, until the debt is paid
+    assert (await alice.send(ROOMS[0], "hello")).code == 202
+    assert (await bob.send(ROOMS[0], "#list")).code == 202
 
 
 async def test_after_the_wait_it_goes_on(limited: Service, users: list[SipUser]) -> None:
