@@ -118,6 +118,8 @@ class Deliver:
         self._notices_left_out = metrics.counter(
             "imc_notices_left_out", "Refusals that senders were not told of: it was too many."
         )
+        self._in_hand: frozenset[tuple[int, bytes]] = frozenset()
+        """What was read last (shard, entry id): part of it may still wait to be started."""
         self._reading = True
         self._drained = asyncio.Event()
         self._without_breath = 0
@@ -147,8 +149,10 @@ class Deliver:
         return self._settlement.count(shard)
 
     def holds(self, shard: int, entry_id: bytes) -> bool:
-        """Whether this event is among those in flight."""
-        return entry_id.decode() in self._settlement.in_flight.get(shard, ())
+        """Whether this event is among those in flight, or was read and waits for its turn."""
+        return (shard, entry_id) in self._in_hand or (
+            entry_id.decode() in self._settlement.in_flight.get(shard, ())
+        )
 
     async def drain(self, deadline: float) -> None:
         """Read nothing more and finish what is in flight, until a time of the monotonic clock.
@@ -185,7 +189,9 @@ class Deliver:
     async def _read(self) -> None:
         while self._reading:
             halted: set[int] = set()  # earlier entries of these shards will come again first
-            for batch in await self._safe_ones(await self._consumer.read()):
+            batches = await self._consumer.read()
+            self._in_hand = frozenset((batch.shard, entry[0]) for batch in batches for entry in batch.entries)
+            for batch in await self._safe_ones(batches):
                 entries = [(entry_id.decode(), fields) for entry_id, fields in batch.entries]
                 if batch.shard in halted:
                     continue
@@ -195,6 +201,7 @@ class Deliver:
                     continue
                 for entry_id, fields in entries:
                     await self._take(batch.shard, entry_id, fields)
+            self._in_hand = frozenset()
             await self._wait_for_room()
 
     async def _safe_ones(self, batches: Sequence[Batch]) -> Sequence[Batch]:
@@ -277,6 +284,9 @@ class Deliver:
             self._without_breath += len(some)
             if self._without_breath >= BREATH:
                 await self._wait_for_room()
+                if not self.may_send(outgoing):  # lost meanwhile: the rest is the next owner's
+                    self._settlement.abandon(self._ownership.owned())
+                    return
 
     async def _wait_for_room(self) -> None:
         """Let answers come in; wait while too much is in flight."""

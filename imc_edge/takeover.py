@@ -1,15 +1,17 @@
 """Events that come again: handed out before, to this process or to one that may have died of them.
 
-Who has answered already is read first. And each attempt to make an event into MESSAGEs is counted in Redis
-before it is made, and the count is taken back after it, so that it also finds an event that ends the process.
-The first such attempt is shared by all events that are taken over together; those that were part of one in
-which a process ended are suspects, and are tried alone, so that none is buried for what another one did.
+Who has answered already is read first, and whether the event is there still: it may have ended between being
+read and being looked at, and then nobody knows any more who had it. And each attempt to make an event into
+MESSAGEs is counted in Redis before it is made, and the count is taken back after it, so that it also finds an
+event that ends the process. The first such attempt is shared by all events that are taken over together;
+those that were part of one in which a process ended are suspects, and are tried alone, so that none is buried
+for what another one did.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -77,8 +79,8 @@ class Takeover:
     async def _prepare(
         self, shard: int, entries: Sequence[tuple[str, list[bytes]]], make: Make
     ) -> list[Taken]:
+        entries, settled = await self._unfinished(shard, entries)
         ids = [entry_id for entry_id, _ in entries]
-        settled = await self._store.run([("SMEMBERS", keys.settled(shard, entry_id)) for entry_id in ids])
         tries = await self._store.run([("GET", keys.attempts(shard, "out", entry_id)) for entry_id in ids])
         counts = [int(count) if isinstance(count, bytes) and count.isdigit() else 0 for count in tries]
         shared = [entry_id for entry_id, count in zip(ids, counts, strict=True) if not count]
@@ -104,6 +106,21 @@ class Takeover:
             taken.append(Taken(event, parts, frozenset(member.decode() for member in had_it)))
         await self._uncount(shard, shared)
         return taken
+
+    async def _unfinished(
+        self, shard: int, entries: Sequence[tuple[str, list[bytes]]]
+    ) -> tuple[list[tuple[str, list[bytes]]], list[Any]]:
+        """Those that are still in the stream, and what SMEMBERS says of who has answered each."""
+        ids = [entry_id for entry_id, _ in entries]
+        # who answered goes with the entry: an entry found afterwards vouches for what was read before
+        answered: list[Command] = [("SMEMBERS", keys.settled(shard, entry_id)) for entry_id in ids]
+        stream = keys.events(shard)
+        replies = await self._store.run(
+            answered + [("XRANGE", stream, entry_id, entry_id) for entry_id in ids]
+        )
+        rows = zip(entries, replies[: len(ids)], replies[len(ids) :], strict=True)
+        left = [(entry, members) for entry, members, found in rows if found != []]
+        return [entry for entry, _ in left], [members for _, members in left]
 
     async def failed(self, shard: int, entry_id: str, error: Exception) -> None:
         """An event that comes for the first time could not be made into MESSAGEs: it will come again."""

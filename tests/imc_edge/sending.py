@@ -103,13 +103,14 @@ class Wires:
 
 
 class Redis:
-    """Keeps the commands it was given; `settled` is what SMEMBERS finds."""
+    """Keeps the commands it was given; `settled` is what SMEMBERS finds, `gone` are ids XRANGE does not."""
 
     def __init__(self) -> None:
         self.secret = SECRET
         self.scripts = Scripts()
         self.ran: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = []
         self.settled: dict[str, set[bytes]] = {}
+        self.gone: set[str] = set()
         self.away = False
         self.replies: dict[str, list[Any]] = {}
         self.tried: dict[str, int] = {}
@@ -128,6 +129,8 @@ class Redis:
     def _reply(self, command: Command) -> Any:
         if command[0] == "SMEMBERS":
             return self.settled.get(str(command[1]), set())
+        if command[0] == "XRANGE":
+            return [] if command[2] in self.gone else [[command[2], []]]
         if command[0] == "INCR":
             key = str(command[1])
             self.tried[key] = self.tried.get(key, 0) + 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 
 from imc_common.request import RequestData
 from imc_common.store import ReplyError
+from imc_edge.deliver import BREATH
 from imc_edge.notice_limit import BURST
 from tests.imc_edge.sending import ROOM, Batch, Sending, Sent, entry, on_loopback
 
@@ -421,3 +423,42 @@ async def test_the_room_is_the_sender() -> None:
     async with Sending() as sending:
         await sending.event(to=(BOB,))
         assert sending.wires.sent[0].request.from_.uri.address() == ROOM
+
+
+async def test_an_event_that_ends_while_its_second_reading_waits_is_not_sent_again() -> None:
+    """Read again (a connection was cut) while in flight; everybody answers before it is looked at."""
+    async with Sending(settings=on_loopback(durability="replicas")) as sending:
+        gate = asyncio.Event()
+        gate.set()
+
+        async def hold(shards: Iterable[int]) -> frozenset[int]:
+            await gate.wait()
+            return frozenset(shards)
+
+        sending.owner.hold_durably = hold  # type: ignore[attr-defined]
+        fields = entry("message", ["bob@127.0.0.1:5070", "carol@127.0.0.1:5071"])
+        await sending.feed("1-0", fields)
+        gate.clear()
+        await sending.feed("1-0", fields, again=True)
+        for sent in list(sending.wires.sent):
+            await sending.reply(sent)
+        assert sending.deliver.in_flight() == 0
+        assert sending.deliver.holds(3, b"1-0")  # read, and waiting
+        sending.redis.gone = {"1-0"}
+        gate.set()
+        await sending.until(lambda: not sending.deliver.holds(3, b"1-0"))
+        await sending.settle_down()
+        assert len(sending.wires.sent) == 2
+
+
+async def test_an_edge_that_loses_the_shard_while_it_waits_sends_no_more_of_the_event() -> None:
+    """Reading is held back in the middle of a large event: what is left is the next owner's."""
+    async with Sending(settings=on_loopback(max_in_flight=BREATH)) as sending:
+        await sending.event(to=[f"user-{number}@127.0.0.1:5070" for number in range(3 * BREATH)])
+        assert len(sending.wires.sent) == BREATH
+        sending.owner.shards = frozenset()
+        for sent in list(sending.wires.sent):
+            sending.deliver.response(sent.answer())
+        await sending.until(lambda: not sending.deliver.holds(3, b"1-0"))
+        assert len(sending.wires.sent) == BREATH
+        assert sending.deliver.in_flight() == 0

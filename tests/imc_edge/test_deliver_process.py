@@ -193,6 +193,43 @@ def test_after_a_kill_only_those_get_it_again_that_had_not_answered(plant: Plant
     assert not plant.redis.exists(settled)
 
 
+def test_no_more_get_it_again_after_a_kill_than_is_stated(plant: Plant) -> None:
+    """docs/reliability.md: those whose answer had just come, or had not come; all of the latter do."""
+    users = [User(f"user-{number}") for number in range(30)]
+    early, late, silent = users[:20], users[20:25], users[25:]
+    try:
+        first = plant.start()
+        settled = keys.settled(SHARD, plant.event(*users))
+        got = {user.address: user.receive() for user in users}
+        old = {seen[1] for seen in got.values() if seen is not None}
+        for user in early:
+            user.answer(got[user.address])
+        plant.until(lambda: plant.redis.scard(settled) == len(early))
+        for user in late:
+            user.answer(got[user.address])
+        first.kill()
+        first.wait()
+        plant.start()
+        again = set()
+
+        def all_done() -> bool:
+            for user in users:
+                repeat = user.receive(0.002)
+                if repeat is not None and repeat[1] not in old:
+                    original = got[user.address]
+                    assert original is not None
+                    assert same(user.answer(repeat), original[0])
+                    again.add(user.address)
+            return plant.left() == 0
+
+        plant.until(all_done, 30)
+        assert {user.address for user in silent} <= again
+        assert again <= {user.address for user in late + silent}
+    finally:
+        for user in users:
+            user.close()
+
+
 def test_a_stopped_and_woken_edge_sends_nothing_of_a_shard_it_lost(plant: Plant) -> None:
     """The queue behind the message in flight is the next owner's."""
     first = plant.start()

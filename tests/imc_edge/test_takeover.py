@@ -67,6 +67,22 @@ async def test_events_that_come_again_are_made_in_order_and_leave_no_count() -> 
     assert redis.tried == {}
 
 
+async def test_an_event_that_has_ended_meanwhile_is_not_sent_again() -> None:
+    """With its entry it is forgotten who had it; it is neither made nor counted."""
+    redis = Redis()
+    redis.settled[keys.settled(SHARD, "2-0")] = {b"bob@127.0.0.1"}
+    redis.gone = {"1-0"}
+    handling = Handling(redis)
+    taken = await handling.takeover.prepare(SHARD, ENTRIES, handling.make)
+    assert [(each.event.entry_id, bool(each.settled)) for each in taken] == [
+        ("0-0", False),
+        ("2-0", True),
+        ("3-0", False),
+    ]
+    assert handling.tried == ["0-0", "2-0", "3-0"]
+    assert redis.tried == {}
+
+
 async def test_an_event_that_ends_processes_is_buried_and_no_other() -> None:
     """Case 5: all are tried together once, the suspects one by one afterwards."""
     redis = Redis()
