@@ -48,7 +48,6 @@ class Courier:
         credentials: Credentials,
         wheel: TimerWheel,
         clock: Callable[[], float],
-        wall: Callable[[], float],
         random: Callable[[], float],
         hold_off: HoldOff,
     ) -> None:
@@ -58,7 +57,6 @@ class Courier:
         self._credentials = credentials
         self._wheel = wheel
         self._clock = clock
-        self._wall = wall
         self._random = random
         self._hold_off = hold_off
 
@@ -141,7 +139,7 @@ class Courier:
 
     def _has_expired(self, outgoing: Outgoing) -> bool:
         """RFC 3428 §7: nothing is sent after its time."""
-        return outgoing.expires_at is not None and self._wall() * 1000 >= outgoing.expires_at
+        return outgoing.deadline is not None and self._clock() >= outgoing.deadline
 
     def _detour(self, recipient: Recipient) -> Detour:
         return Detour(f"sip:{recipient.address}", self._clock() + PATIENCE)

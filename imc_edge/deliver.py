@@ -105,7 +105,6 @@ class Deliver:
             credentials=credentials,
             wheel=self._wheel,
             clock=clock,
-            wall=wall,
             random=random,
             hold_off=hold_off,
         )
@@ -271,11 +270,20 @@ class Deliver:
         actor = self._recipients.get(event.actor)
         if actor is not None and actor.held_until:
             actor.heard_from()
-        outgoing = Outgoing(event, parts, len(to), repeat=repeat)
+        outgoing = Outgoing(event, parts, len(to), repeat=repeat, deadline=self._deadline(event))
         if self._steps.on:
             self._steps.note("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
         self._settlement.add(outgoing)
         await self._send(outgoing, to)
+
+    def _deadline(self, event: Event) -> float | None:
+        """When an event is no longer worth sending, by our own monotonic clock; None if it always is.
+
+        Only the span is looked at, never the accepting edge's clock: it may not agree with ours. What it
+        waited in Redis does not count; recipients see Date and Expires, and can tell.
+        """
+        expires_at = event.data.expires_at
+        return None if expires_at is None else self.clock() + (expires_at - event.at) / 1000
 
     async def _send(self, outgoing: Outgoing, to: Sequence[str]) -> None:
         for first in range(0, len(to), BREATH):

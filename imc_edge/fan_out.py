@@ -34,7 +34,7 @@ class FanOut:
     def send(self, outgoing: Outgoing, recipients: Recipients, to: Sequence[str]) -> None:
         """Send the event to these recipients now, or when the turn of each comes."""
         _, first, sender, cseq, tail = outgoing.parts[0]
-        in_good_times = outgoing.expires_at is None and not self._held
+        in_good_times = outgoing.deadline is None and not self._held
         start, load, tick, join = self._start, self._desk.load, self._wheel.tick, b"".join
         for address in to:
             try:

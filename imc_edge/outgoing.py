@@ -12,8 +12,8 @@ class Outgoing:
     __slots__ = (
         "abandoned",
         "answered",
+        "deadline",
         "event",
-        "expires_at",
         "failed",
         "open",
         "parts",
@@ -23,7 +23,9 @@ class Outgoing:
         "sightings",
     )
 
-    def __init__(self, event: Event, parts: list[Part], to_go: int, *, repeat: bool) -> None:
+    def __init__(
+        self, event: Event, parts: list[Part], to_go: int, *, repeat: bool, deadline: float | None
+    ) -> None:
         self.event = event
         self.parts = parts
         """One MESSAGE each, sent one after the other; more than one where a list is long."""
@@ -37,7 +39,8 @@ class Outgoing:
         """Whether Redis may hold a set of settled recipients of this event."""
         self.repeat = repeat
         """Whether this event may have been sent before, by whatever process."""
-        self.expires_at = event.data.expires_at
+        self.deadline = deadline
+        """Monotonic time after which it is not sent any more (RFC 3428 §7); None if there is none."""
         self.abandoned = False
         """The shard is another's now: nothing more is sent, its new owner goes on."""
         self.sightings = 0

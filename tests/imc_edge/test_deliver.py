@@ -317,10 +317,24 @@ async def test_rfc_3428_7_what_has_expired_is_not_sent() -> None:
         assert sending.redis.of("settle")[0][4:] == (BOB, "expired", "0")
         await sending.event(to=(BOB,), data=text("first"))
         await sending.event(to=(BOB,), data=RequestData("text/plain", b"late", 69, "", now_ms + 10_000))
-        sending.clock.wall_now += 11
+        sending.clock.now += 11
         await sending.reply(sending.wires.sent[0])
         assert bodies(sending.wires.sent, BOB) == [b"first"]
         assert sending.redis.of("settle")[1][4:] == (BOB, "expired", "0")
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_expires_does_not_depend_on_two_clocks_that_agree(hours: int) -> None:
+    """The clock of the edge that took the message is an hour off ours."""
+    async with Sending() as sending:
+        at = int(sending.clock.wall() * 1000) + hours * 3_600_000
+        for name in (b"in time", b"late"):
+            await sending.event(to=(BOB,), at=at, data=RequestData("text/x", name, 69, "", at + 60_000))
+        assert bodies(sending.wires.sent, BOB) == [b"in time"]
+        sending.clock.now += 61
+        await sending.reply(sending.wires.sent[0])
+        assert bodies(sending.wires.sent, BOB) == [b"in time"]
+        assert sending.redis.of("settle")[-1][4:] == (BOB, "expired", "0")
 
 
 async def test_a_recipient_that_is_no_address_fails_alone() -> None:
