@@ -84,6 +84,36 @@ async def freeze_worker(saboteur: Saboteur) -> None:
     await saboteur.freeze(saboteur.random.choice(saboteur.plant.workers), LEASE_SECONDS * 1.5)
 
 
+async def join_edge(saboteur: Saboteur) -> None:
+    """One more, that no user speaks to: shards are shared out anew, and once more when it leaves."""
+    await _visit(saboteur, saboteur.plant.further_edge())
+
+
+async def join_worker(saboteur: Saboteur) -> None:
+    """The same for requests."""
+    await _visit(saboteur, saboteur.plant.further_worker())
+
+
+async def _visit(saboteur: Saboteur, process: Process) -> None:
+    process.start()
+    await asyncio.sleep(LEASE_SECONDS * saboteur.random.uniform(0.5, 1.5))
+    await asyncio.to_thread(process.end, saboteur.random.choice((signal.SIGTERM, signal.SIGKILL)))
+
+
+async def fill_redis(saboteur: Saboteur) -> None:
+    """For a moment no primary has memory left: what comes in is refused, what is in goes out."""
+    ports = saboteur.plant.redis.primaries()
+    for port in ports:
+        await asyncio.to_thread(redis_cli, port, "CONFIG", "SET", "maxmemory", "1")
+    await asyncio.sleep(saboteur.random.uniform(0.5, 1.5))
+    for port in ports:  # connections are cut meanwhile, this one too
+        await asyncio.to_thread(wait_until, lambda port=port: _has_memory(port), f"memory of {port}")
+
+
+def _has_memory(port: int) -> bool:
+    return redis_cli(port, "CONFIG", "SET", "maxmemory", "0") == "OK"
+
+
 async def flush_scripts(saboteur: Saboteur) -> None:
     for port in saboteur.plant.redis.primaries():
         await asyncio.to_thread(redis_cli, port, "SCRIPT", "FLUSH")
@@ -178,9 +208,19 @@ def _insist(port: int, *words: str) -> None:
 
 
 LANES: Lanes = {
-    "edges": {"kill edge": kill_edge, "restart edge": restart_edge, "freeze edge": freeze_edge},
-    "workers": {"kill worker": kill_worker, "restart worker": restart_worker, "freeze worker": freeze_worker},
-    "redis": {"kill redis": kill_redis, "freeze redis": freeze_redis},
+    "edges": {
+        "kill edge": kill_edge,
+        "restart edge": restart_edge,
+        "freeze edge": freeze_edge,
+        "join edge": join_edge,
+    },
+    "workers": {
+        "kill worker": kill_worker,
+        "restart worker": restart_worker,
+        "freeze worker": freeze_worker,
+        "join worker": join_worker,
+    },
+    "redis": {"kill redis": kill_redis, "freeze redis": freeze_redis, "fill redis": fill_redis},
     "connections": {"flush scripts": flush_scripts, "cut connections": cut_connections},
 }
 

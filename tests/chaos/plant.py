@@ -277,6 +277,8 @@ class Plant:
 
     def __init__(self, redis: Single, folder: Path, edges: int, workers: int, proxy_port: int) -> None:
         self.redis = redis
+        self._folder = folder
+        self._visitors: list[Process] = []
         self.edge_ports = [free_port(socket.SOCK_DGRAM) for _ in range(edges)]
         self._env = {
             "PYTHONPATH": str(ROOT),
@@ -289,6 +291,28 @@ class Plant:
 
     def _edge(self, folder: Path, port: int) -> Process:
         return self._process(folder, f"edge-{port}", "imc_edge", IMC_LISTEN=f"udp:127.0.0.1:{port}")
+
+    def further_edge(self) -> Process:
+        """One that is not among `edges`: nobody sends it anything."""
+        return self._further(
+            lambda number: self._process(
+                self._folder,
+                f"more-edge-{number}",
+                "imc_edge",
+                IMC_LISTEN=f"udp:127.0.0.1:{free_port(socket.SOCK_DGRAM)}",
+            )
+        )
+
+    def further_worker(self) -> Process:
+        """One that is not among `workers`."""
+        return self._further(
+            lambda number: self._process(self._folder, f"more-worker-{number}", "imc_worker")
+        )
+
+    def _further(self, make: Callable[[int], Process]) -> Process:
+        process = make(len(self._visitors))
+        self._visitors.append(process)
+        return process
 
     def _process(self, folder: Path, name: str, module: str, **env: str) -> Process:
         return Process(name, [sys.executable, "-m", module], folder, {**self._env, **env})
@@ -307,7 +331,7 @@ class Plant:
         return "edge listens" in process.log() or "worker serves" in process.log()
 
     def stop(self) -> None:
-        for process in self.edges + self.workers:
+        for process in self.edges + self.workers + self._visitors:
             process.send(signal.SIGCONT)
             process.end()
         self.redis.stop()
