@@ -133,8 +133,9 @@ def test_four_times_the_size_costs_about_four_times_as_much(name: str) -> None:
         part = value[: len(value) // share]
         return best_of_three(lambda: [look(message(**{h: part}), WIDE) for h in ("via", "to", "contact")])
 
-    # a busy machine may disturb one comparison, but not five
-    assert any(cost(1) < 10 * cost(4) + 0.005 for _ in range(5))
+    # A part may be refused at its cut end, at once, while the whole is taken apart: 50 ms are allowed for
+    # that, traced or not. A cost that grows with the square takes seconds here.
+    assert any(cost(1) < 10 * cost(4) + 0.05 for _ in range(3))
 
 
 def look(data: bytes, limits: Limits = DEFAULT) -> None:
