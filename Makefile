@@ -5,14 +5,16 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILED ?= $(VENV)-compiled
+QUIET := --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip $(QUIET)
 ARGS ?=
 REDIS ?= all
 SECONDS ?= 60
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose docs chaos chaos-test fuzz format lock clean
+.PHONY: help run test test-compiled test-compose docs chaos chaos-test fuzz format lock compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +28,13 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos and not compose" $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
+
+test-compiled: $(VENV)/test.stamp $(COMPILED)/compiled.stamp ## the tests of what `make compiled` compiles, on that
+	cp -r tests docs deploy bench compose.yaml $(COMPILED)/src
+	cd $(COMPILED)/src && $(abspath $(BIN))/python -c 'import imc_edge.fan_out as it; assert it.__file__.endswith(".so")'
+	cd $(COMPILED)/src && $(abspath $(BIN))/python -m pytest --no-cov --numprocesses 2 --dist loadfile \
+		-m "not chaos and not compose" tests/imc_edge tests/imc_common/sip tests/conformance \
+		tests/integration/test_messages.py $(ARGS)
 
 test-compose: $(VENV)/test.stamp ## compose.yaml on the Docker engine of this machine; needs its base images, and some minutes
 	$(BIN)/python -m pytest -m compose --no-cov tests/integration/compose $(ARGS)
@@ -47,7 +56,7 @@ format: $(VENV)/test.stamp ## writes the sources in the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Both locks hold the same versions: run.txt is cut from test.txt.
+# All locks hold the same versions: run.txt and compile.txt are cut from test.txt.
 lock: ## makes requirements/*.txt anew from the ranges in pyproject.toml
 	$(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/python -m pip --disable-pip-version-check --quiet install uv
@@ -57,9 +66,25 @@ lock: ## makes requirements/*.txt anew from the ranges in pyproject.toml
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 		--custom-compile-command 'make lock' --no-emit-index-url --constraints requirements/test.txt \
 		--extra embedded pyproject.toml requirements/build.in --output-file requirements/run.txt
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+		--custom-compile-command 'make lock' --no-emit-index-url --constraints requirements/test.txt \
+		pyproject.toml requirements/build.in requirements/compile.in --output-file requirements/compile.txt
+
+compiled: $(COMPILED)/compiled.stamp ## an environment of its own with imc in it, its hot path compiled (needs a C compiler)
+
+# Built from a copy: what the compiler makes lies beside its source, and would be run in its place.
+$(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find imc_common imc_edge imc_worker -name '*.py') $(wildcard lua/*.lua)
+	@$(PYTHON) -m venv $(COMPILED)
+	$(COMPILED)/bin/python -m pip $(QUIET) install --no-deps --require-hashes -r requirements/compile.txt
+	rm -rf $(COMPILED)/src
+	mkdir $(COMPILED)/src
+	cp -r pyproject.toml README.md lua imc_common imc_edge imc_worker $(COMPILED)/src
+	cd $(COMPILED)/src && HATCH_BUILD_HOOKS_ENABLE=1 ../bin/python -m hatchling build -t wheel
+	$(COMPILED)/bin/python -m pip $(QUIET) install --force-reinstall --no-deps $(COMPILED)/src/dist/*.whl
+	@touch $@
 
 clean: ## removes the environment and what tools leave behind (not ./var)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(COMPILED) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 
 $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --no-deps --require-hashes -r $<

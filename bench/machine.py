@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.systems import PYTHON
+
 
 def describe() -> dict[str, object]:
     """Cores, CPU model, memory, kernel, and the versions of all that takes part."""
@@ -18,7 +20,10 @@ def describe() -> dict[str, object]:
         "memory_gib": round(int(_first("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
         "load_average": Path("/proc/loadavg").read_text().split()[0],
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": _version(PYTHON, "--version").removeprefix("Python "),
+        "compiled": _version(
+            PYTHON, "-I", "-c", "from imc_edge import fan_out; print(fan_out.__file__)"
+        ).endswith(".so"),
         "kamailio": _version("kamailio", "-v"),
         "redis": _version("redis-server", "--version"),
         "gcc": _version("gcc", "--version"),

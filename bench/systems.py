@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Protocol
 
 HERE = Path(__file__).parent
+PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
+"""The interpreter whose imc is measured: `make bench` gives that of `make compiled`."""
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 40.0
 
@@ -161,7 +163,7 @@ class Imc:
     def start_processes(self) -> None:
         for role in ("worker", "edge"):
             for _ in range(self._processes):
-                self._run(role, sys.executable, "-m", f"imc_{role}")
+                self._run(role, PYTHON, "-m", f"imc_{role}")
         wait_answering(self.target, [*chain.from_iterable(self._running.values())])
 
     def stop_processes(self) -> None:
@@ -192,7 +194,7 @@ class Imc:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("IMC_")}
         environment |= {f"IMC_{key.upper()}": value for key, value in self._settings.items()}
         self._running[name].append(
-            subprocess.Popen(command, env=environment, stdout=self._log, stderr=self._log, cwd=HERE.parent)
+            subprocess.Popen(command, env=environment, stdout=self._log, stderr=self._log, cwd=self.folder)
         )
 
 

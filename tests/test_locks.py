@@ -20,7 +20,7 @@ def locked(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["run.txt", "test.txt"])
+@pytest.mark.parametrize("name", ["run.txt", "compile.txt", "test.txt"])
 def test_every_locked_package_has_a_hash(name: str) -> None:
     """pip refuses whatever is not the very file that was locked."""
     text = (ROOT / "requirements" / name).read_text()
@@ -30,7 +30,8 @@ def test_every_locked_package_has_a_hash(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "extras"), [("run.txt", ["embedded"]), ("test.txt", list(PROJECT["optional-dependencies"]))]
+    ("name", "extras"),
+    [("run.txt", ["embedded"]), ("compile.txt", []), ("test.txt", list(PROJECT["optional-dependencies"]))],
 )
 def test_lock_satisfies_the_ranges_of_pyproject(name: str, extras: list[str]) -> None:
     """A range changed without `make lock`, or a package never locked, is found here."""
@@ -48,6 +49,8 @@ def test_lock_satisfies_the_ranges_of_pyproject(name: str, extras: list[str]) ->
 
 
 def test_what_runs_is_what_was_tested() -> None:
-    """`make run` installs the versions that `make test` tested."""
+    """`make run` and the image install the versions that `make test` tested."""
     tested = locked("test.txt")
     assert {name: version for name, version in locked("run.txt").items() if tested.get(name) != version} == {}
+    compiled = locked("compile.txt").items()
+    assert {name: version for name, version in compiled if tested.get(name, version) != version} == {}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from string import Formatter
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 
 from imc_common.address import AddressError, parse_host, parse_user
 
-DB_SCHEMES = (
+DB_SCHEMES: Final[tuple[str, ...]] = (
     "redis",
     "rediss",
     "unix",
@@ -38,7 +38,7 @@ _MEDIA_RANGE = re.compile(r"(\*/\*|[a-z0-9!#$&^_.+-]+/(\*|[a-z0-9!#$&^_.+-]+))")
 _QUERY_PASSWORD = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
 
 
-DIGEST_ALGORITHMS = ("SHA-512-256", "SHA-256", "MD5")
+DIGEST_ALGORITHMS: Final[tuple[str, ...]] = ("SHA-512-256", "SHA-256", "MD5")
 """The strongest first (RFC 8760 §2.1)."""
 
 

@@ -10,17 +10,17 @@ from imc_common.sip.header_names import LONG_NAMES, SPELLINGS, key, long_name
 class Headers:
     """Names and values as they came, except that folded lines are joined and compact names are long.
 
-    Look-ups take a name in any case, long or compact. ``items`` has all fields in order; ``first`` the first
-    value of each name, by ``header_names.key``; ``repeated`` the keys of names that come again.
+    Look-ups take a name in any case, long or compact. ``first`` has the first value of each name, by
+    ``header_names.key``; ``repeated`` the keys of names that come again.
     """
 
-    __slots__ = ("first", "items", "repeated")
+    __slots__ = ("_items", "first", "repeated")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
-        self.items: tuple[tuple[str, str], ...] = tuple([(long_name(name), value) for name, value in items])
+        self._items: tuple[tuple[str, str], ...] = tuple([(long_name(name), value) for name, value in items])
         self.first: dict[str, str] = {}
         self.repeated: list[str] = []
-        for name, value in self.items:
+        for name, value in self._items:
             folded = key(name)
             if folded in self.first:
                 self.repeated.append(folded)
@@ -31,10 +31,15 @@ class Headers:
     def from_parser(cls, items: list[tuple[str, str]], first: dict[str, str], repeated: list[str]) -> Headers:
         """Headers whose names the parser has made long, with the look-up tables it built on the way."""
         headers = cls.__new__(cls)
-        headers.items = tuple(items)
+        headers._items = tuple(items)  # noqa: SLF001 # of this very class
         headers.first = first
         headers.repeated = repeated
         return headers
+
+    @property
+    def items(self) -> tuple[tuple[str, str], ...]:
+        """All fields in order."""
+        return self._items
 
     def get(self, name: str) -> str | None:
         """The first value of that name, None if there is none."""

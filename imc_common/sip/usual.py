@@ -107,7 +107,7 @@ class _UsualHeaders(Headers):
         self._head = head
 
     @property
-    def items(self) -> tuple[tuple[str, str], ...]:  # type: ignore[override] # an attribute there
+    def items(self) -> tuple[tuple[str, str], ...]:
         """Names and values as they came."""
         lines = self._head.split("\r\n")[1:-2]
         return tuple((name, value) for name, _, value in (line.partition(": ") for line in lines))

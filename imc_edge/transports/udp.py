@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from imc_edge.flow import Receiver, SocketAddress
 from imc_edge.transports.connection import OnError
@@ -97,6 +99,20 @@ class UdpFlow:
         self.socket.send(data, to or self.peer)
 
 
+class _Loop(Protocol):
+    """What is used of the event loop; uvloop's returns other things than asyncio's."""
+
+    def add_reader(self, fd: socket.socket, callback: Callable[[], None], /) -> object: ...
+
+    def remove_reader(self, fd: socket.socket, /) -> object: ...
+
+    def add_writer(self, fd: socket.socket, callback: Callable[[], None], /) -> object: ...
+
+    def remove_writer(self, fd: socket.socket, /) -> object: ...
+
+    def call_soon(self, callback: Callable[[], None], /) -> object: ...
+
+
 class UdpSocket:
     """Reads a bound socket from the event loop, and writes to it."""
 
@@ -109,7 +125,7 @@ class UdpSocket:
         self._gathered: dict[tuple[SocketAddress, int], _Gathered] = {}
         self._flows: dict[SocketAddress, UdpFlow] = {}
         self._waiting: deque[tuple[Datagram, SocketAddress]] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: _Loop | None = None
         self.family = sock.family
         self.address: SocketAddress = sock.getsockname()[:2]
         self.unsent = 0
@@ -118,8 +134,9 @@ class UdpSocket:
     def start(self, receiver: Receiver) -> None:
         """Begin to read, in the running loop."""
         self._receiver = receiver
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._socket, self._readable)
+        loop: _Loop = asyncio.get_running_loop()
+        loop.add_reader(self._socket, self._readable)
+        self._loop = loop
 
     def close(self) -> None:
         """Send what is gathered, stop reading and close the socket."""

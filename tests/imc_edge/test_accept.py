@@ -347,7 +347,7 @@ async def test_cancel_finds_a_command_that_named_another_room() -> None:
 async def test_a_bug_is_one_500_and_no_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 25: whatever comes in, the process goes on."""
     async with edge() as at:
-        monkeypatch.setattr(at.acceptor._rules, "check", lambda request: 1 / 0)
+        monkeypatch.setattr(at.store, "script", lambda *_: 1 / 0)
         assert (await at.ask_one(message())).status == 500
         monkeypatch.undo()
         assert (await at.ask_one(message())).status == 202

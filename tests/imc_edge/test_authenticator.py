@@ -207,7 +207,14 @@ async def test_a_request_that_was_never_taken_is_refused_when_no_retransmission_
     """Its edge died; whoever has recorded it must not be able to send it for as long as the nonce lasts."""
     async with service() as one, service(one.store) as other:  # type: ignore[arg-type]
         request = signed(credentials(await first_challenge(one)))
-        one.acceptor.commit.submit = lambda *_: True  # type: ignore[method-assign]
+        run, accept = one.store.run, one.store.script("accept", (), ())[1]
+
+        async def run_but_accept(commands: Any, **options: Any) -> list[Any]:
+            if any(command[1] == accept for command in commands):
+                await asyncio.Event().wait()
+            return await run(commands, **options)
+
+        one.store.run = run_but_accept  # type: ignore[method-assign]
         one.acceptor.receive(request, FakeFlow())
         for _ in range(2000):
             if await one.store._client.keys("imc:*:nonce:*"):  # type: ignore[attr-defined]

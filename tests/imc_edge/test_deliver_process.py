@@ -29,14 +29,14 @@ LEASE = 1.0
 ROOM = "chat-000@example.org"
 SHARD = shard_of(ROOM, 4)
 DEADLY = """
-import os, sys
+import os, sys, msgpack
 os.environ["IMC_MAX_ATTEMPTS"] = "3"
-from imc_edge import __main__, deliver
-render = deliver.render
-deliver.render = lambda event, settings: os._exit(9) if event.call_id == "deadly" else render(event, settings)
+from imc_edge import __main__
+unpackb = msgpack.unpackb
+msgpack.unpackb = lambda data: os._exit(9) if b"deadly text" in data else unpackb(data)
 sys.exit(__main__.main())
 """
-"""An edge that ends when it meets an event of the Call-ID ``deadly``."""
+"""An edge that ends when it meets an event with the text ``deadly text``."""
 SAME = ("Call-ID", "CSeq", "From", "To")
 """Headers by which a repeat is recognised."""
 
@@ -299,7 +299,7 @@ def test_a_killed_edge_is_replaced_within_two_leases(plant: Plant) -> None:
 def test_an_event_that_ends_edges_is_buried(plant: Plant) -> None:
     """Case 5: the room's other messages are delivered, before it and after it."""
     plant.event(plant.bob, text="1")
-    plant.event(plant.bob, text="2", call_id="deadly")
+    plant.event(plant.bob, text="deadly text", call_id="deadly")
     plant.event(plant.bob, text="3")
     bodies: list[bytes] = []
 

@@ -206,7 +206,7 @@ def test_short_requests_have_few_lengths() -> None:
     sizes = set()
     for text in range(60):
         for user in range(1, 20):
-            part = make_part(b"t" * 16, event("message"), Text("text/plain", b"x" * text), [])
+            part = make_part(b"t" * 16, event("message"), Text("text/plain", b"x" * text), ())
             to = request_to(f"{'u' * user}@example.org", b"s" * 16)
             head = request_head(f"sip:{'u' * user}@example.org", "SIP/2.0/UDP 192.0.2.1:5060", b"s" * 16)
             sizes.add(len(first_request(head, to, b"s" * 16, part)))

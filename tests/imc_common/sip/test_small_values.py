@@ -18,7 +18,7 @@ from imc_common.sip.number import decimal
 from imc_common.sip.params import find, has, parse_params, print_params
 from imc_common.sip.status import reason_of
 from imc_common.sip.tokens import split_commas
-from tests.imc_common.sip.strategies import header_params, tokens
+from tests.imc_common.sip.strategies import header_params, tokens, unhurried
 
 
 @given(st.integers(0, 2**31 - 1), tokens)
@@ -108,6 +108,7 @@ def test_a_number_is_bounded() -> None:
     assert decimal("256", 255) is None
 
 
+@unhurried
 @given(header_params)
 def test_parameters_print_and_parse_back_the_same(text: str) -> None:
     """Order, quoting and missing values are kept."""
