@@ -33,6 +33,7 @@ _TYPED_USER = re.compile(
 _HOST_NAME = re.compile(r"(?=.{1,255}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*"
                         r"[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?").fullmatch  # fmt: skip
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::([0-9]{1,5}))?").fullmatch
+_PORT = re.compile(r":[0-9]+\Z")
 _SCHEME = re.compile(r"sips?:", re.IGNORECASE)
 
 MAX_ADDRESS = 256
@@ -116,7 +117,7 @@ def domain(address: str) -> str:
 
 def without_port(address: str) -> str:
     """The canonical address of the same user at no port in particular."""
-    return f"{address.partition('@')[0]}@{domain(address)}"
+    return _PORT.sub("", address) if ":" in address else address
 
 
 def _canonical_user(user: str) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 from zlib import crc32
 
+from imc_common.address import without_port
+
 GROUPS = "imc@"
 """What the names of our consumer groups begin with."""
 CONSUMER = "owner"
@@ -114,13 +116,13 @@ def private_rooms(shard: int, user: str) -> str:
 
 
 def owned_rooms(shard: int, user: str) -> str:
-    """Set of the shard's rooms this user owns."""
-    return f"imc:{{{shard}}}:owned_rooms:{user}"
+    """Set of the shard's rooms this user owns, at whatever port: proxies seldom look at that of a From."""
+    return f"imc:{{{shard}}}:owned_rooms:{without_port(user)}"
 
 
-def caused(shard: int, user: str) -> str:
-    """String with a time-to-live: deliveries that this user's messages in the shard have caused lately."""
-    return f"imc:{{{shard}}}:caused:{user}"
+def told(shard: int, limit: str, user: str) -> str:
+    """String with a time-to-live: this user has heard lately that it passed the limit."""
+    return f"imc:{{{shard}}}:told:{limit}:{user}"
 
 
 def budget(shard: int, kind: str, user: str) -> str:

@@ -64,8 +64,6 @@ REASONS = {
     "room_full": "{room} is full.",
     "too_many_rooms": "{whose} as many rooms as one user may.",
     "is_room": "the room {room} cannot be a user of itself.",
-    "too_many_deliveries": "you have written to as many people as one user may. This goes to nobody, nor does"
-    " what you write in the next seconds.",
     "bad_argument": "{detail} is no address. Usage: {usage}",
     "foreign_domain": "rooms of another domain are not served here: {detail}",
     "bad_room": "a room here cannot have this name: {detail}",
@@ -76,6 +74,7 @@ REASONS = {
 OVER_LIMIT = {
     "too_many_messages": "you write more than one user may. What you send in the next {detail} s is refused.",
     "too_many_commands": "you send more commands than one user may. In the next {detail} s they are refused.",
+    "too_many_deliveries": "you write to more people than one user may. Wait {detail} s before the next.",
     "too_many_invitations": "you invite more people than one user may. Try again in {detail} s.",
 }
 """What a sender is told, once, when an edge takes no more of it for so many seconds."""

@@ -31,6 +31,7 @@ from imc_edge.authenticator import Authenticator, Login
 from imc_edge.budgets import Budgets, Excess, Report, invitation_excess
 from imc_edge.check import PLAIN, MessageRules, check_require, is_automatic
 from imc_edge.commit import GroupCommit
+from imc_edge.excess_notices import ExcessNotices, Telling
 from imc_edge.flow import Flow
 from imc_edge.health import Health
 from imc_edge.identity import asserted_sender, sender_of
@@ -38,7 +39,7 @@ from imc_edge.intake import entry_of
 from imc_edge.nonces import NonceKeys
 from imc_edge.options import ALLOW, Abilities
 from imc_edge.outbound import OWN_TAG_LENGTH, Identities
-from imc_edge.pending import Asked, Exceeding, Pending, Repeated, Search, Ticket, Unawaited
+from imc_edge.pending import Asked, Counted, Exceeding, Pending, Repeated, Search, Ticket
 from imc_edge.source_limit import SourceLimit
 from imc_edge.trusted_peers import TrustedPeers
 
@@ -93,6 +94,7 @@ class Acceptor:
         self.commit: GroupCommit[Pending] = GroupCommit(store, MAX_WAITING, self._settled)
         """Its ``run()`` has to be kept running."""
         self._budgets = Budgets(settings, store, self.commit.submit, clock)
+        self._excess_notices = ExcessNotices(store, settings.hash_size, clock)
         self._over = metrics.counters("imc_over_limit", "Requests refused, by what was too much.", "limit")
         self._answers = Answers(metrics, health, steps, clock)
         self._ignored = metrics.counters(
@@ -236,12 +238,12 @@ class Acceptor:
         if excess is not None:
             self._exceeds(Asked(ticket, entry, seen, ()), excess)
             return
-        accept = self._store.script(
-            "accept", (seen, keys.requests(shard)), (SEEN_TTL_MS, self._max_backlog, *entry.to_fields())
-        )
+        settings = (SEEN_TTL_MS, self._max_backlog, self._budgets.members_prefixes[shard])
+        accept = self._store.script("accept", (seen, keys.requests(shard)), (*settings, *entry.to_fields()))
         ask = self._budgets.invitation(entry, fingerprint.seen) if entry.user else None
         if ask is None:
-            self._submit(accept, ticket, ticket)
+            charge = self._budgets.charge(entry)
+            self._submit(accept, ticket if charge is None else Counted(ticket, charge), ticket)
         else:
             self._submit(ask, Asked(ticket, entry, seen, accept), ticket)
 
@@ -254,17 +256,10 @@ class Acceptor:
         ticket, entry, seen, _ = asked
         self._over[excess.limit] += 1
         self._submit(("GET", seen), Exceeding(ticket, excess), ticket)
-        if excess.is_untold:
-            shard = keys.shard_of(entry.room, self._hash_size)
-            notice = entry._replace(
-                type="refused",
-                reason=excess.reason,
-                command=entry.command or entry.type,
-                detail=str(excess.seconds),
-            )
-            args = (SEEN_TTL_MS, self._max_backlog, *notice.to_fields())
-            command = self._store.script("accept", (f"{seen}-told", keys.requests(shard)), args)
-            self.commit.submit(command, Unawaited())
+        if notice := self._excess_notices.due(entry, excess, self._max_backlog):
+            command, telling = notice
+            if not self.commit.submit(command, telling):
+                self._excess_notices.heard(telling, None)
 
     def _check_peer(self, flow: Flow) -> None:
         """Nobody is believed who is not one of the proxies that know their users."""
@@ -326,6 +321,9 @@ class Acceptor:
         """Redis has spoken; only now the request may be answered."""
         if isinstance(pending, Ticket):
             self._answers.settled(pending, reply)
+        elif isinstance(pending, Counted):
+            self._answers.settled(pending.ticket, reply)
+            self._budgets.caused(pending.charge, reply)
         elif isinstance(pending, Report):
             pending.meter.heard(pending, reply)
         elif isinstance(pending, Exceeding):
@@ -340,6 +338,8 @@ class Acceptor:
                 self._exceeds(pending, excess)
         elif isinstance(pending, Search):
             self._answers.searched(pending, reply)
+        elif isinstance(pending, Telling):
+            self._excess_notices.heard(pending, reply)
 
     def _ticket(self, request: Request, flow: Flow, tag: str) -> Ticket:
         return Ticket(Answer(request, flow, tag), self._clock(), request if self._steps.on else None)

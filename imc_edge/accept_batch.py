@@ -29,7 +29,7 @@ class AcceptBatch:
                 merged.append(command)
                 places.append([at])
                 continue
-            alike = command[4:7]  # the stream and the settings
+            alike = command[4:8]  # the stream and the settings
             group = open_groups.get(alike)
             if group is None or len(group) == MOST:
                 group = open_groups[alike] = []
@@ -55,9 +55,8 @@ class AcceptBatch:
         return spread
 
     def _many(self, commands: Sequence[Command]) -> Command:
-        requests, seen_ttl_ms, max_backlog = commands[0][4:7]
+        requests, *args = commands[0][4:8]
         keys = [str(requests), *(str(command[3]) for command in commands)]
-        args = [seen_ttl_ms, max_backlog]
         for command in commands:
-            args += (len(command) - 7, *command[7:])
+            args += (len(command) - 8, *command[8:])
         return self._scripts.command("accept_many", keys, args)

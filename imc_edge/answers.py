@@ -36,8 +36,8 @@ class Answers:
         )
 
     def settled(self, ticket: Ticket, reply: Any) -> None:
-        """A request that went to Redis: 202 if it is there, now or before."""
-        if isinstance(reply, bytes) and reply in TAKEN:
+        """A request that went to Redis: 202 if it is there, now or before; a number says to how many."""
+        if reply in TAKEN if isinstance(reply, bytes) else isinstance(reply, int):
             self.send(ticket, 202)
             self._seconds.observe(self._clock() - ticket.since)
         else:

@@ -6,6 +6,12 @@ off one budget. If it is overdrawn, each edge hears so with its next chunk, and 
 refuses what comes without asking. So a user may exceed the limit by a chunk for each edge, once, but not in
 the long run. Invitations are few and a nuisance each: they are asked for before they are taken
 (`lua/take_invitation.lua`).
+
+Deliveries are counted in the same way. How many a message causes Redis says with the word that it has it
+(`lua/include/accept.lua`); until then it counts as many as the last one of this user to this room.
+
+A user is the same at any port: a proxy that checks From checks user and domain, so the port is the sender's
+to choose.
 """
 
 from __future__ import annotations
@@ -14,7 +20,9 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
-from imc_common import address, keys
+from imc_common import keys
+from imc_common.address import without_port
+from imc_common.keys import Keys
 from imc_common.request import Request
 from imc_common.settings import Settings
 from imc_common.store import Command, Store
@@ -23,17 +31,21 @@ CHUNKS: Final = 8
 """Parts of a burst in which an edge tells Redis."""
 MOST_KNOWN: Final = 100_000
 """Users remembered per kind; past it all start anew, which lets some more through."""
+DELIVERIES_SECONDS: Final = 10
+"""Deliveries of so many seconds may be caused at once."""
+MOST_OWED_SECONDS: Final = 300
+"""Deliveries of so many seconds, at most, have to be waited for."""
 WHOLE_SERVICE: Final = "*"
 """Stands for everybody: no address is like it."""
 INVITATIONS: Final = frozenset({"invite", "add"})
 
 
 class Excess(NamedTuple):
-    """Why a request is refused: which limit, how long to wait, in seconds, and whether the sender is told."""
+    """Why a request is refused: which limit, how long to wait, in seconds, and of what part the limit is."""
 
-    limit: Literal["messages", "commands", "invitations", "total"]
+    limit: Literal["messages", "commands", "invitations", "deliveries", "total"]
     seconds: int
-    is_untold: bool = False
+    part: Literal["", "target"] = ""
 
     @property
     def status(self) -> int:
@@ -44,6 +56,14 @@ class Excess(NamedTuple):
     def reason(self) -> str:
         """What the notice says (`imc_common/texts.py`)."""
         return f"too_many_{self.limit}"
+
+
+class Charge(NamedTuple):
+    """What a message that is on its way to Redis was counted for; to be handed to `Budgets.caused`."""
+
+    who: str
+    room: str
+    expected: int
 
 
 class Report(NamedTuple):
@@ -76,26 +96,30 @@ class Meter:
         self._spent: dict[str, int] = {}
         self._in_air: dict[str, int] = {}
         self._held_until: dict[str, float] = {}
-        self._untold: set[str] = set()
 
-    def wait(self, who: str) -> float:
+    def wait(self, who: str, cost: int = 1) -> float:
         """Seconds to wait before ``who`` may do this again; 0: now, and it is counted."""
         known = self._spent.get(who)
         if known is None:
             self._make_room()
             known = 0
-        spent = known + 1
+        spent = known + cost
         if spent < self._chunk:
             self._spent[who] = spent
             return 0.0
-        return self._at_chunk(who, spent)
+        return self._at_chunk(who, spent, cost)
 
-    def is_untold(self, who: str) -> bool:
-        """Whether ``who`` has to be told of the wait: true once."""
-        if who in self._untold:
-            self._untold.remove(who)
-            return True
-        return False
+    def add(self, who: str, cost: int) -> None:
+        """Count what was done already, whether or not it may be; below 0: what was counted and not done."""
+        if who in self._held_until:
+            self._report(who, cost)
+            return
+        if who not in self._spent:
+            self._make_room()
+        spent = self._spent.get(who, 0) + cost
+        if spent >= self._chunk and self._report(who, spent):
+            spent = 0
+        self._spent[who] = spent
 
     def heard(self, report: Report, reply: Any) -> None:
         """What Redis says to a report; an error says nothing."""
@@ -105,15 +129,13 @@ class Meter:
             self._in_air[who] = left
         else:
             self._in_air.pop(who, None)
-        if isinstance(reply, list) and reply[0] > 0:
+        if isinstance(reply, int) and reply > 0:
             if who not in self._spent:
                 self._make_room()
-            self._held_until[who] = self._clock() + reply[0] / 1000
+            self._held_until[who] = self._clock() + reply / 1000
             self._spent[who] = self._chunk
-            if reply[1]:
-                self._untold.add(who)
 
-    def _at_chunk(self, who: str, spent: int) -> float:
+    def _at_chunk(self, who: str, spent: int, cost: int) -> float:
         """Held back, or a chunk is full and Redis must hear of it."""
         until = self._held_until.get(who)
         if until is not None:
@@ -121,22 +143,26 @@ class Meter:
             if left > 0:
                 return left
             del self._held_until[who]
-            self._untold.discard(who)
-            spent = 1
+            spent = cost
         if self._in_air.get(who, 0) >= self._burst:
             return 1.0  # as much again as the budget holds, and Redis has not said anything yet
-        if spent >= self._chunk and self._tell(self._command(who, spent), Report(self, who, spent)):
-            self._in_air[who] = self._in_air.get(who, 0) + spent
+        if spent >= self._chunk and self._report(who, spent):
             spent = 0
         self._spent[who] = spent
         return 0.0
 
+    def _report(self, who: str, cost: int) -> bool:
+        """Tell Redis; False if that cannot be."""
+        if not self._tell(self._command(who, cost), Report(self, who, cost)):
+            return False
+        self._in_air[who] = self._in_air.get(who, 0) + cost
+        return True
+
     def _make_room(self) -> None:
-        """For one more user; who is held back or has to be told is among those in `_spent`."""
+        """For one more user; who is held back is among those in `_spent`."""
         if len(self._spent) >= MOST_KNOWN:
             self._spent.clear()
             self._held_until.clear()
-            self._untold.clear()
 
 
 class Budgets:
@@ -154,45 +180,81 @@ class Budgets:
         """Go on with these settings; what Redis knows of users stays."""
         commands = settings.max_commands_per_minute
         total = settings.max_total_messages_per_second
-        # whoever proves to be a user may send from any port
-        self._name = address.without_port if settings.identity == "digest" else str
+        deliveries = settings.max_deliveries_per_second
         self._messages = self._meter("message", settings.max_messages_per_second, settings.max_message_burst)
         self._commands = self._meter("command", commands / 60, commands)
         self._total = self._meter("total", total, math.ceil(total))
+        self._deliveries = self._meter(
+            "delivery",
+            deliveries,
+            math.ceil(deliveries * DELIVERIES_SECONDS),
+            math.ceil(deliveries * MOST_OWED_SECONDS),
+        )
+        self._reach: dict[tuple[str, str], int] = {}
         self._per_hour = settings.max_invitations_per_hour
         self._per_target = settings.max_invitations_per_target
+        names = Keys(settings.rooms_table, settings.members_table)
+        shards = range(1 << settings.hash_size)
+        self.members_prefixes = [names.members(shard, "") if deliveries else "" for shard in shards]
+        """Of each shard what `accept.lua` needs to tell the deliveries of a message; empty: nobody asks."""
 
     def excess(self, entry: Request) -> Excess | None:
         """Count what a sender wants; why it may not be, or None if it may."""
-        who = self._name(entry.sender)
+        who = without_port(entry.sender)
         is_message = entry.type == "message"
         meter = self._messages if is_message else self._commands
         if meter is not None and (seconds := meter.wait(who)):
             limit: Literal["messages", "commands"] = "messages" if is_message else "commands"
-            return Excess(limit, math.ceil(seconds), meter.is_untold(who))
+            return Excess(limit, math.ceil(seconds))
         if self._total is not None and (seconds := self._total.wait(WHOLE_SERVICE)):
             return Excess("total", math.ceil(seconds))
+        if is_message and self._deliveries is not None:
+            expected = self._reach.get((who, entry.room), 0)
+            if seconds := self._deliveries.wait(who, expected):
+                return Excess("deliveries", math.ceil(seconds))
         return None
+
+    def charge(self, entry: Request) -> Charge | None:
+        """What is to come back with Redis's word on a request that may be; None: nothing."""
+        if self._deliveries is None or entry.type != "message":
+            return None
+        who = without_port(entry.sender)
+        return Charge(who, entry.room, self._reach.get((who, entry.room), 0))
+
+    def caused(self, charge: Charge, reply: Any) -> None:
+        """What Redis says to a message: a number of deliveries, or that it was not taken, not anew."""
+        who, room, expected = charge
+        deliveries = reply if isinstance(reply, int) else 0
+        if deliveries == expected:
+            return
+        if isinstance(reply, int):
+            if len(self._reach) >= MOST_KNOWN:
+                self._reach.clear()
+            self._reach[who, room] = deliveries
+        if self._deliveries is not None:
+            self._deliveries.add(who, deliveries - expected)
 
     def invitation(self, entry: Request, digest: str) -> Command | None:
         """What to ask Redis before an invitation is taken, if there is something to ask."""
         if entry.type not in INVITATIONS or not (self._per_hour or self._per_target):
             return None
-        who = self._name(entry.sender)
+        who = without_port(entry.sender)
         shard = keys.shard_of(who, self._hash_size)
         budgets = (
             keys.budget(shard, "invitation", who),
-            keys.budget(shard, "invitation", f"{who} {entry.user}"),
+            keys.budget(shard, "invitation", f"{who} {without_port(entry.user)}"),
         )
         return self._store.script("take_invitation", budgets, (digest, self._per_hour, self._per_target))
 
-    def _meter(self, kind: str, per_second: float, burst: int) -> Meter | None:
+    def _meter(self, kind: str, per_second: float, burst: int, most_owed: int = 0) -> Meter | None:
+        """``most_owed``: what a user may owe at most; 0: as much as the budget holds."""
         if not per_second:
             return None
+        limits = (math.ceil(per_second * 3600), burst, most_owed or burst)
 
         def spend(who: str, cost: int) -> Command:
             key = keys.budget(keys.shard_of(who, self._hash_size), kind, who)
-            return self._store.script("spend", (key,), (cost, math.ceil(per_second * 3600), burst))
+            return self._store.script("spend", (key,), (cost, *limits))
 
         return Meter(burst, spend, self._tell, self._clock)
 
@@ -204,4 +266,4 @@ def invitation_excess(reply: Any) -> Excess | None:
     """
     if not isinstance(reply, list) or reply[0] <= 0:
         return None
-    return Excess("invitations", math.ceil(reply[0] / 1000), bool(reply[1]))
+    return Excess("invitations", math.ceil(reply[0] / 1000), "" if reply[1] else "target")

@@ -22,7 +22,7 @@ from imc_common.request import call_id_of
 from imc_common.settings import Settings
 from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
-from imc_common.texts import render
+from imc_common.texts import OVER_LIMIT, render
 from imc_edge.counts import DeliveryCounts
 from imc_edge.courier import Courier
 from imc_edge.credentials import Credentials
@@ -262,7 +262,7 @@ class Deliver:
 
     async def _start(self, event: Event, parts: list[Part], to: Sequence[str], *, repeat: bool) -> None:
         """Send an event to these recipients."""
-        if event.name == "refused" and not self._notices.allows(event.actor):
+        if event.name == "refused" and not self._may_be_told(event):
             self._notices_left_out.value += 1
             parts = []
         if not parts:
@@ -275,6 +275,10 @@ class Deliver:
             self._steps.note("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
         self._settlement.add(outgoing)
         await self._send(outgoing, to)
+
+    def _may_be_told(self, event: Event) -> bool:
+        """Of one refusal more. That a limit was passed comes once a minute, and must not get lost."""
+        return event.reason in OVER_LIMIT or self._notices.allows(event.actor)
 
     def _deadline(self, event: Event) -> float | None:
         """When an event is no longer worth sending, by our own monotonic clock; None if it always is.

@@ -10,7 +10,8 @@ from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.store import Command
 from imc_edge.answer import Answer
-from imc_edge.budgets import Excess, Report
+from imc_edge.budgets import Charge, Excess, Report
+from imc_edge.excess_notices import Telling
 
 
 class Ticket(NamedTuple):
@@ -20,6 +21,13 @@ class Ticket(NamedTuple):
     since: float
     traced: Request | None
     """The request itself is kept only for somebody who follows it."""
+
+
+class Counted(NamedTuple):
+    """A message whose deliveries come off its sender's budget."""
+
+    ticket: Ticket
+    charge: Charge
 
 
 class Asked(NamedTuple):
@@ -45,10 +53,6 @@ class Repeated(NamedTuple):
     error: SipError
 
 
-class Unawaited(NamedTuple):
-    """What goes to Redis without anybody waiting for it."""
-
-
 @dataclass(slots=True)
 class Search:
     """A CANCEL that waits for every shard's word on the request it is about."""
@@ -59,5 +63,5 @@ class Search:
     failed: bool = False
 
 
-Pending = Ticket | Asked | Exceeding | Repeated | Report | Search | Unawaited
+Pending = Ticket | Counted | Asked | Exceeding | Repeated | Report | Search | Telling
 """All of them."""

@@ -6,18 +6,15 @@ order of keys and arguments is that of ``lua/README.md``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from imc_common import address, keys
+from imc_common import keys
 from imc_common.settings import Settings
 
 Fields = Mapping[bytes, bytes]
 FurtherKey = Callable[[int, Fields], str]
 
-CAUSED_MS = 10_000
-"""For how long the deliveries that a sender has caused are counted together."""
 OWNED_ELSEWHERE = "owned_elsewhere"
 """Stands in an action's arguments for a number that has to be looked up first."""
 
@@ -52,29 +49,15 @@ def unreachable(shard: int, fields: Fields) -> str:
     return keys.unreachable(shard, fields[b"room"].decode())
 
 
-def caused_by(name: Callable[[str], str]) -> FurtherKey:
-    """The key of the deliveries that the sender, by this name, has caused lately."""
-    return lambda shard, fields: keys.caused(shard, name(fields[b"from"].decode()))
-
-
-def too_small(settings: Settings, most_caused: int) -> int:
-    """To so many others nobody's messages can become too many deliveries: they are limited, too."""
-    rate = settings.max_messages_per_second
-    return int(most_caused / (settings.max_message_burst + rate * CAUSED_MS / 1000)) if rate else 0
-
-
 def room_actions(settings: Settings) -> dict[bytes, Action]:
     """The action of every request that concerns one room."""
     owned, private = owned_rooms_of(b"from"), private_rooms_of(b"from")
     owned_by_user, private_of_user = owned_rooms_of(b"user"), private_rooms_of(b"user")
     most_rooms, most_members = settings.max_rooms_per_owner, settings.max_members
     check_on_create, create_on_join = int(settings.check_on_create), int(settings.create_on_join)
-    caused = caused_by(address.without_port if settings.identity == "digest" else str)
-    most_caused = math.ceil(settings.max_deliveries_per_second * CAUSED_MS / 1000)
-    limited = (most_caused, CAUSED_MS, too_small(settings, most_caused))
     may_own = (most_rooms, OWNED_ELSEWHERE)
     return {
-        b"message": Action("broadcast_message", (caused,), limited),
+        b"message": Action("broadcast_message"),
         b"create": Action(
             "create_room", (owned, private), (check_on_create, *may_own, most_members), owner=b"from"
         ),

@@ -77,18 +77,16 @@ class Dispatcher:
         """
         shard = entries[0][0]
         requests, events, _, _, members_prefix = self._prefixes[shard]
-        action = self._actions[b"message"]
-        (caused,) = action.further_keys
         names = [requests, events]
         try:
             for _, _, flat in entries:
                 pairs = iter(flat)
                 fields = dict(zip(pairs, pairs, strict=True))
-                names += (members_prefix + fields[b"room"].decode(), caused(shard, fields))
+                names.append(members_prefix + fields[b"room"].decode())
         except (KeyError, ValueError):  # UnicodeDecodeError is one
             return None
         ids = [entry_id for _, entry_id, _ in entries]
-        return self._command("broadcast_messages", names, [self._chunk, *action.args, MOST_TOLD, *ids])
+        return self._command("broadcast_messages", names, [self._chunk, MOST_TOLD, *ids])
 
     def _with_room(
         self, action: Action, shard: int, entry_id: bytes, fields: Fields, owned_elsewhere: int

@@ -6,18 +6,19 @@
 --   ...       imc:{S}:seen:DIGEST  string  of each request
 --
 -- ARGV:
---   seen_ttl_ms  how long a repetition is recognised
---   max_backlog  requests the stream may hold, 0 any number
---   ...          of each request: how many fields and values it has, and these
+--   seen_ttl_ms     how long a repetition is recognised
+--   max_backlog     requests the stream may hold, 0 any number
+--   members_prefix  imc_members:{S}: if the deliveries of messages are to be told, else empty
+--   ...             of each request: how many fields and values it has, and these
 --
 -- Returns:
---   accepted    in a list, at the place of a request: it is in the stream
+--   accepted    in a list, at the place of a request: it is in the stream, or the number of those a message goes to
 --   duplicate   likewise: it was there before
 --   overloaded  likewise: the stream is full, and nothing of it is kept
 local requests = KEYS[1]
 local seen = { unpack(KEYS, 2) }
-local seen_ttl_ms, max_backlog = unpack(ARGV)
-local parts = { unpack(ARGV, 3) }
+local seen_ttl_ms, max_backlog, members_prefix = unpack(ARGV)
+local parts = { unpack(ARGV, 4) }
 seen_ttl_ms, max_backlog = math.max(1, tonumber(seen_ttl_ms)), tonumber(max_backlog)
 local backlog = redis.call("XLEN", requests)
 for _, key in ipairs(seen) do

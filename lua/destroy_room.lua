@@ -28,6 +28,7 @@ local entry_id, delivery_chunk, private_rooms_prefix, owned_rooms_prefix = unpac
 --- @include "emit"
 --- @include "room"
 --- @include "refuse"
+--- @include "without_port"
 --- @include "destroy"
 
 local reason = refusal("owner")

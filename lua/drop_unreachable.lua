@@ -29,10 +29,13 @@ local entry_id, delivery_chunk, evict_after, ttl_ms = unpack(ARGV)
 --- @include "head"
 --- @include "emit"
 --- @include "room"
+--- @include "without_port"
+--- @include "owners"
 
 evict_after, ttl_ms = tonumber(evict_after), math.max(1, tonumber(ttl_ms))
 redis.call("SCARD", private_rooms) -- is a set
 redis.call("SCARD", owned_rooms)
+local owns_no_more = sender_role == "owner" and not owns_otherwise(request.from)
 local failures = (tonumber(redis.call("HGET", unreachable, request.from) or 0) or 0) + 1
 local last_owner = sender_role == "owner" and #with_role({ owner = true }) == 1
 
@@ -49,6 +52,8 @@ end
 redis.call("HDEL", unreachable, request.from)
 redis.call("HDEL", members, request.from)
 redis.call("SREM", private_rooms, request.room)
-redis.call("SREM", owned_rooms, request.room)
+if owns_no_more then
+    redis.call("SREM", owned_rooms, request.room)
+end
 emit("dropped", with_role(MEMBERS), "user", request.from, "detail", request.status or "")
 return "done"

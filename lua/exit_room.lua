@@ -35,6 +35,8 @@ local entry_id, delivery_chunk, owner_exit, private_rooms_prefix, owned_rooms_pr
 --- @include "room"
 --- @include "refuse"
 --- @include "uninvite"
+--- @include "without_port"
+--- @include "owners"
 --- @include "destroy"
 
 redis.call("SCARD", private_rooms) -- is a set
@@ -48,9 +50,12 @@ elseif sender_role == "owner" and #with_role({ owner = true }) == 1 then
     return owner_exit == "destroy" and destroy() or refuse("last_owner")
 end
 
+local owns_no_more = sender_role == "owner" and not owns_otherwise(request.from)
 commit()
 redis.call("HDEL", members, request.from)
 redis.call("SREM", private_rooms, request.room)
-redis.call("SREM", owned_rooms, request.room)
+if owns_no_more then
+    redis.call("SREM", owned_rooms, request.room)
+end
 emit("left", with_role(MEMBERS))
 return "done"

@@ -24,6 +24,8 @@ local rooms, room, members = unpack(KEYS)
 local address, private, owner, created_at, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
 local arguments, first_member = ARGV, 7
 
+--- @include "without_port"
+
 assert(owned_rooms_prefix and #arguments % 2 == 0, "every member has a role")
 redis.call("ZCARD", rooms) -- is a sorted set
 local there = redis.call("HGET", room, "private")
@@ -37,7 +39,7 @@ for i = first_member, #arguments, 2 do
     if redis.call("HEXISTS", members, member) == 0 then
         added[#added + 1] = { member, role }
         if role == "owner" then
-            owned_by[#owned_by + 1] = owned_rooms_prefix .. member
+            owned_by[#owned_by + 1] = owned_rooms_prefix .. without_port(member)
             redis.call("SCARD", owned_by[#owned_by]) -- is a set
         end
         if private == "1" and role ~= "invited" then

@@ -31,6 +31,8 @@ local entry_id, delivery_chunk, max_rooms_per_owner, owned_elsewhere = unpack(AR
 --- @include "room"
 --- @include "refuse"
 --- @include "owned"
+--- @include "without_port"
+--- @include "owners"
 
 local user_role = redis.call("HGET", members, request.user)
 local role = request.role
@@ -47,8 +49,13 @@ if reason then
     return refuse(reason)
 end
 
+local owns_no_more = user_role == "owner" and not owns_otherwise(request.user)
 commit()
 redis.call("HSET", members, request.user, role)
-redis.call(role == "owner" and "SADD" or "SREM", owned_rooms, request.room)
+if role == "owner" then
+    redis.call("SADD", owned_rooms, request.room)
+elseif owns_no_more then
+    redis.call("SREM", owned_rooms, request.room)
+end
 emit("role_changed", with_role(MEMBERS), "user", request.user, "role", role)
 return "done"

@@ -11,32 +11,31 @@
 --   per_target  those to one target, per hour
 --
 -- Returns:
---   (list)  ms to wait before it may be, 0 if it is counted; 1 if nobody has been told of it, else 0
+--   (list)  ms to wait before it may be, 0 if it is counted; 1 if that is so for all targets, 0 for this one
 local inviter, target = unpack(KEYS)
 local digest, per_hour, per_target = unpack(ARGV)
 per_hour, per_target = tonumber(per_hour), tonumber(per_target)
 --- @include "budget"
 
-local budgets, waiting, all_told = {}, 0, true
-for _, each in ipairs({ { inviter, per_hour }, { target, per_target } }) do
-    local budget, most = unpack(each)
+local budgets, waiting, for_all = {}, 0, 0
+for _, each in ipairs({ { inviter, per_hour, 1 }, { target, per_target, 0 } }) do
+    local budget, most, all = unpack(each)
     if most > 0 then
-        local tokens, told, last = left(budget, most, most)
+        local tokens, last = left(budget, most, most)
         if last == digest then
             return { 0, 0 }
         end
         local wait = wait_ms(tokens, 1, most)
-        waiting = math.max(waiting, wait)
-        all_told = all_told and (told or wait == 0)
-        budgets[#budgets + 1] = { budget, tokens, wait > 0, last, most }
+        if wait > waiting then
+            waiting, for_all = wait, all
+        end
+        budgets[#budgets + 1] = { budget, tokens, most }
     end
 end
-for _, each in ipairs(budgets) do
-    local budget, tokens, short, last, most = unpack(each)
-    if waiting == 0 then
-        keep(budget, tokens - 1, false, digest, most, most)
-    elseif short then
-        keep(budget, tokens, true, last, most, most)
+if waiting == 0 then
+    for _, each in ipairs(budgets) do
+        local budget, tokens, most = unpack(each)
+        keep(budget, tokens - 1, digest, most, most)
     end
 end
-return { waiting, (waiting > 0 and not all_told) and 1 or 0 }
+return { waiting, for_all }

@@ -96,7 +96,9 @@ class Settings(BaseModel):
         json_schema_extra=_allowed("text with {user} and {host}; empty: no prefix"),
     )
     max_members: int = Field(500, ge=0, description="Most members of a room, invited ones too. 0: no limit.")
-    max_rooms_per_owner: int = Field(50, ge=0, description="Most rooms one user may own. 0: no limit.")
+    max_rooms_per_owner: int = Field(
+        50, ge=0, description="Most rooms one user may own, at whatever port. 0: no limit."
+    )
 
     # What one user may do, at all edges together; 0: no limit
     max_messages_per_second: float = Field(
@@ -116,8 +118,8 @@ class Settings(BaseModel):
         200.0,
         ge=0,
         le=1_000_000,
-        description="Deliveries that one user's messages may cause per second, over 10 s and in the rooms of"
-        " one shard. 0: no limit.",
+        description="Deliveries that one user's messages may cause per second, in the long run; ten seconds'"
+        " worth at once. 0: no limit.",
     )
     max_total_messages_per_second: float = Field(
         0.0, ge=0, le=1_000_000, description="Messages and commands of all users per second. 0: no limit."

@@ -17,6 +17,7 @@ LOGS: Final = frozenset({"log_level", "log_format"})
 USER_LIMITS: Final = frozenset(
     {"max_requests_per_source", "max_messages_per_second", "max_message_burst", "max_commands_per_minute"}
     | {"max_invitations_per_hour", "max_invitations_per_target", "max_total_messages_per_second"}
+    | {"max_deliveries_per_second"}
 )
 LIVE: Final[dict[Role, frozenset[str]]] = {
     "edge": LOGS
@@ -25,21 +26,14 @@ LIVE: Final[dict[Role, frozenset[str]]] = {
     | {"max_in_flight", "recipient_queue", "room_pattern", "sender_prefix", "trusted_peers"}
     | {"digest_algorithms", "digest_max_failures", "digest_nonce_ttl", "unreachable_ttl"},
     "worker": LOGS
-    | {"check_on_create", "create_on_join", "delivery_chunk", "evict_after", "identity", "max_members"}
-    | {
-        "max_deliveries_per_second",
-        "max_message_burst",
-        "max_messages_per_second",
-        "max_rooms_per_owner",
-        "owner_exit",
-        "unreachable_ttl",
-    },
+    | {"check_on_create", "create_on_join", "delivery_chunk", "evict_after", "max_members"}
+    | {"max_rooms_per_owner", "owner_exit", "unreachable_ttl"},
 }
 """What a process of each role can change while it runs."""
 FOREIGN: Final[dict[Role, frozenset[str]]] = {
     "edge": LIVE["worker"] - LIVE["edge"],
-    "worker": USER_LIMITS - {"max_message_burst", "max_messages_per_second"}
-    | frozenset({"accept_types", "extra_hdrs", "imc_cmd_start_char", "max_backlog"})
+    "worker": USER_LIMITS
+    | frozenset({"accept_types", "extra_hdrs", "identity", "imc_cmd_start_char", "max_backlog"})
     | {"max_in_flight", "recipient_queue", "sender_prefix", "trusted_peers"}
     | {"digest_algorithms", "digest_max_failures", "digest_nonce_ttl", "digest_key_file"},
 }

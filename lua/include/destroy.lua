@@ -1,5 +1,5 @@
 -- The end of a room. Needs rooms, room, members, unreachable, private_rooms_prefix, owned_rooms_prefix, request,
--- private, with_role, commit, emit.
+-- private, with_role, without_port, commit, emit.
 redis.call("HLEN", unreachable) -- is a hash
 
 -- All members are told; nothing of the room is left.
@@ -7,7 +7,7 @@ local function destroy()
     local told = with_role(MEMBERS)
     local indexes = {}
     for _, owner in ipairs(with_role({ owner = true })) do
-        indexes[#indexes + 1] = owned_rooms_prefix .. owner
+        indexes[#indexes + 1] = owned_rooms_prefix .. without_port(owner)
     end
     if private == "1" then
         for _, member in ipairs(told) do

@@ -63,7 +63,7 @@ async def _accept_for(port: int, seconds: float) -> int:
         while time.monotonic() < until:
             pair = [keys.seen(0, str(accepted)), keys.requests(0)]
             try:
-                await store.run([store.script("accept", pair, [3_600_000, 0, "type", "message"])])
+                await store.run([store.script("accept", pair, [3_600_000, 0, "", "type", "message"])])
             except StoreUnreachable:
                 break  # this slow a disk outlasts the store's patience: a 503
             accepted += 1

@@ -31,7 +31,8 @@ class FakeStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self._seen: set[Any] = set()
-        self._accept, self._accept_many = (self.script(name, (), ())[1] for name in ("accept", "accept_many"))
+        scripts = ("accept", "accept_many", "tell_excess")
+        self._accept, self._accept_many, self._tell = (self.script(name, (), ())[1] for name in scripts)
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         return self.scripts.command(name, keys, args)
@@ -50,6 +51,10 @@ class FakeStore:
             return int(command[1] in self._seen)
         if command[0] == "GET":
             return b"1" if command[1] in self._seen else None
+        if command[1] == self._tell:
+            is_told = command[3] in self._seen
+            self._seen.add(command[3])
+            return 30_000 if is_told else command[5]
         results = []
         for seen, _ in self._accepts(command):
             results.append(b"duplicate" if seen in self._seen else b"accepted")
@@ -58,20 +63,20 @@ class FakeStore:
 
     @property
     def entries(self) -> list[Request]:
-        """The requests that were to go into streams, duplicates too."""
+        """The requests that were to go into streams, duplicates and what was told before too."""
         return [
             entry_of(fields)
             for batch in self.batches
             for command in batch
-            if command[1] in {self._accept, self._accept_many}
+            if command[1] in {self._accept, self._accept_many, self._tell}
             for _, fields in self._accepts(command)
         ]
 
     def _accepts(self, command: Command) -> list[tuple[Any, Sequence[Any]]]:
         """Key and fields of each request that the command puts into a stream; of others only their key."""
         if command[1] != self._accept_many:
-            return [(command[3], command[7:])]
-        keys, parts = command[4 : 3 + int(command[2])], list(command[5 + int(command[2]) :])
+            return [(command[3], command[8 if command[1] == self._accept else 7 :])]
+        keys, parts = command[4 : 3 + int(command[2])], list(command[6 + int(command[2]) :])
         found: list[tuple[Any, Sequence[Any]]] = []
         for seen in keys:
             count = 1 + int(parts[0])

@@ -15,7 +15,7 @@ SCRIPTS = Scripts()
 
 def accept(shard: int, digest: str, *fields: str | bytes, backlog: int = 100) -> Command:
     return SCRIPTS.command(
-        "accept", (keys.seen(shard, digest), keys.requests(shard)), (64000, backlog, *fields)
+        "accept", (keys.seen(shard, digest), keys.requests(shard)), (64000, backlog, "", *fields)
     )
 
 

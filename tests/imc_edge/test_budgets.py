@@ -14,7 +14,7 @@ from imc_common.sip.message import Response
 from imc_common.store import Command, ReplyError
 from imc_edge import budgets
 from imc_edge.budgets import Budgets, Meter, Report
-from tests.imc_edge.doubles import Edge, edge, message
+from tests.imc_edge.doubles import Edge, FakeFlow, edge, message
 from tests.imc_edge.sending import Clock
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
@@ -54,13 +54,12 @@ def test_redis_is_told_in_chunks() -> None:
     assert [(report.who, report.cost) for report in desk.reports] == [(ALICE, 2), (ALICE, 2)]
 
 
-def test_who_is_overdrawn_waits_and_is_told_once() -> None:
+def test_who_is_overdrawn_waits() -> None:
     """Nobody is asked meanwhile; others go on."""
     desk = Desk()
     desk.waits(2)
-    desk.answer([3000, 1])
+    desk.answer(3000)
     assert desk.waits(3) == [3.0] * 3
-    assert [desk.meter.is_untold(ALICE) for _ in range(2)] == [True, False]
     assert desk.waits(1, BOB) == [0.0]
     assert not desk.reports
     desk.clock.now += 3.5
@@ -68,13 +67,33 @@ def test_who_is_overdrawn_waits_and_is_told_once() -> None:
     assert [report.cost for report in desk.reports] == [2]
 
 
-def test_another_edge_has_told_already() -> None:
-    """Then this one only refuses."""
+def test_what_costs_more_than_one_is_counted_so() -> None:
+    """And what costs nothing is not, but waits like the rest."""
     desk = Desk()
-    desk.waits(2)
-    desk.answer([3000, 0])
+    assert [desk.meter.wait(ALICE, cost) for cost in (0, 1, 0, 40, 0)] == [0.0] * 5
+    assert [report.cost for report in desk.reports] == [41]
+    assert desk.meter.wait(ALICE, 2) == 1.0  # more is in the air than a budget holds
+    desk.answer(25_000)
+    assert desk.meter.wait(ALICE, 0) == 25.0
+
+
+def test_what_turns_out_later_is_told_even_of_those_who_wait() -> None:
+    """Too little is made good, too much given back with the next."""
+    desk = Desk()
+    desk.meter.add(ALICE, 1)
+    desk.meter.add(ALICE, 9)
+    desk.meter.add(ALICE, -5)
+    assert desk.waits(6) == [0.0] * 6
+    assert [report.cost for report in desk.reports] == [10]
+    desk.answer(3000)
+    desk.meter.add(ALICE, 7)
+    assert [report.cost for report in desk.reports] == [7]
     assert desk.waits(1) == [3.0]
-    assert not desk.meter.is_untold(ALICE)
+    desk.is_full = True
+    desk.meter.add(BOB, 9)
+    desk.is_full = False
+    desk.waits(1, BOB)
+    assert desk.reports[-1].cost == 10
 
 
 def test_while_redis_says_nothing_a_burst_may_pass() -> None:
@@ -82,7 +101,7 @@ def test_while_redis_says_nothing_a_burst_may_pass() -> None:
     desk = Desk()
     assert desk.waits(17) == [0.0] * 17
     assert desk.waits(2) == [1.0, 1.0]
-    desk.answer([0, 0])
+    desk.answer(0)
     assert desk.waits(1) == [0.0]
 
 
@@ -105,8 +124,8 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, messages: int) -> No
     desk = Desk()
     for number in range(1000):
         desk.waits(messages, f"user{number}@example.org")
-        desk.answer([60_000, 1])
-        assert [len(each) <= 100 for each in known_to(desk.meter)] == [True] * 4
+        desk.answer(60_000)
+        assert [len(each) <= 100 for each in known_to(desk.meter)] == [True] * 3
 
 
 def test_memory_is_bounded_when_redis_answers_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +134,8 @@ def test_memory_is_bounded_when_redis_answers_late(monkeypatch: pytest.MonkeyPat
     desk = Desk()
     for number in range(1000):
         desk.waits(2, f"user{number}@example.org")
-    desk.answer([60_000, 1])
-    assert [len(each) <= 100 for each in known_to(desk.meter)] == [True] * 4
+    desk.answer(60_000)
+    assert [len(each) <= 100 for each in known_to(desk.meter)] == [True] * 3
 
 
 def test_who_is_known_already_makes_nobody_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,13 +143,13 @@ def test_who_is_known_already_makes_nobody_forgotten(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(budgets, "MOST_KNOWN", 2)
     desk = Desk()
     desk.waits(2, BOB)
-    desk.answer([3000, 1])
+    desk.answer(3000)
     desk.waits(9)
     assert desk.waits(1, BOB) == [3.0]
 
 
 def known_to(meter: Meter) -> list[Any]:
-    return [meter._spent, meter._held_until, meter._untold, meter._in_air]
+    return [meter._spent, meter._held_until, meter._in_air]
 
 
 async def burst(at: Edge, count: int, **headers: str) -> list[Response]:
@@ -140,14 +159,13 @@ async def burst(at: Edge, count: int, **headers: str) -> list[Response]:
 
 def overdrawn(at: Edge, wait: int = 2500) -> None:
     """From now on every budget is."""
-    scripts = {at.store.script(name, (), ())[1] for name in ("spend", "take_invitation")}
-    told: set[Any] = set()
+    spend, take_invitation = (at.store.script(name, (), ())[1] for name in ("spend", "take_invitation"))
 
     def reply(command: Command) -> Any:
-        if command[1] in scripts:
-            first = command[3] not in told
-            told.add(command[3])
-            return [wait, int(first)]
+        if command[1] == spend:
+            return wait
+        if command[1] == take_invitation:
+            return [wait, 1]
         return at.store.remember(command)
 
     at.store.reply = reply
@@ -218,22 +236,110 @@ async def test_the_whole_service_has_a_limit_if_it_is_set() -> None:
         assert [entry.type for entry in at.store.entries] == ["message"]
 
 
-async def test_with_passwords_a_user_is_the_same_at_every_port() -> None:
-    """Whoever proves to be alice may send as alice at any port, and gets no more for that."""
-    for identity, names in (("digest", {ALICE}), ("from", {f"{ALICE}:5071", f"{ALICE}:5072"})):
-        told: list[str] = []
-        store = SimpleNamespace(script=lambda name, keys, args, told=told: told.append(keys[0]) or ())
-        settings = Settings(identity=identity, max_message_burst=8)  # type: ignore[arg-type]
-        limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
-        for port in (5071, 5072):
-            limits.excess(Request("message", f"{ALICE}:{port}", "r@example.org"))
-        assert {key.partition("message:")[2] for key in told} == names
+@pytest.mark.parametrize("identity", ["from", "asserted", "digest"])
+def test_a_user_is_the_same_at_every_port(identity: str) -> None:
+    """Who lets a request pass has looked at user and domain; the port is the sender's own choice."""
+    spent: list[str] = []
+    store = SimpleNamespace(script=lambda name, keys, args: spent.extend(keys) or ())
+    settings = Settings(identity=identity, max_message_burst=8, max_commands_per_minute=8)  # type: ignore[arg-type]
+    limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
+    for port in (5071, 5072):
+        sender, target = f"{ALICE}:{port}", f"{BOB}:{port}"
+        limits.excess(Request("message", sender, "r@example.org"))
+        invite = Request("invite", sender, "r@example.org", target)
+        limits.excess(invite)
+        limits.invitation(invite, "digest")
+        charge = limits.charge(Request("message", sender, "r@example.org"))
+        assert charge is not None
+        limits.caused(charge, 300 + port)
+    kinds = ("message", "command", "invitation", "delivery")
+    names = {(kind, key.partition(f"{kind}:")[2]) for key in spent for kind in kinds if f":{kind}:" in key}
+    assert names == {(kind, ALICE) for kind in kinds} | {("invitation", f"{ALICE} {BOB}")}
+
+
+def deliveries(at: Edge, *replies: Any, wait: int = 0) -> list[int]:
+    """Redis answers messages so, in turn, and reports of deliveries with this wait; the reports' costs."""
+    accept, spend = (at.store.script(name, (), ())[1] for name in ("accept", "spend"))
+    costs: list[int] = []
+    turn = iter(replies)
+
+    def reply(command: Command) -> Any:
+        if command[1] == spend and ":delivery:" in str(command[3]):
+            costs.append(int(command[4]))
+            return wait
+        return next(turn) if command[1] == accept else at.store.remember(command)
+
+    at.store.reply = reply
+    return costs
+
+
+async def test_deliveries_are_counted_not_messages() -> None:
+    """Failure case 46: as many as Redis says each message goes to; then others may still, and commands."""
+    async with edge(max_deliveries_per_second=8) as at:  # in chunks of 10
+        costs = deliveries(at, 400, 3, b"overloaded", wait=2000)
+        assert [answer.status for answer in await burst(at, 2)] == [202, 403]
+        assert costs == [400]
+        told = [entry for entry in at.store.entries if entry.type == "refused"]
+        assert [(entry.reason, entry.detail) for entry in told] == [("too_many_deliveries", "2")]
+        assert b'imc_over_limit_total{limit="deliveries"} 1.0' in at.metrics.page()
+        assert (await at.ask_one(message(Call_ID="x", From=f"<sip:{BOB}>;tag=1"))).status == 202
+        assert (await at.ask_one(message(Call_ID="c", From="<sip:carol@example.org>;tag=1"))).status == 503
+
+
+async def test_what_is_not_taken_anew_costs_nothing() -> None:
+    """A repetition, or what finds no room in Redis."""
+    async with edge(max_deliveries_per_second=8) as at:
+        costs = deliveries(at, 30, b"duplicate", 30, b"overloaded", 30, 30)
+        assert [answer.status for answer in await burst(at, 6)] == [202, 202, 202, 503, 202, 202]
+        assert sum(costs) == 4 * 30
+
+
+async def test_while_redis_says_nothing_a_message_counts_as_the_last_to_its_room() -> None:
+    """So a flood into one large room ends before the first answer."""
+    async with edge(max_deliveries_per_second=8) as at:  # 80 at once
+        costs = deliveries(at, *[30] * 20)
+        assert [answer.status for answer in await burst(at, 1)] == [202]
+        at.store.gate.clear()
+        at.acceptor.receive(message(Call_ID="first"), FakeFlow())
+        await at.settle()
+        flows = [FakeFlow() for _ in range(6)]
+        for number, flow in enumerate(flows):
+            at.acceptor.receive(message(Call_ID=f"m{number}"), flow)
+        at.store.gate.set()
+        await at.settle()
+        assert [flow.answers[0].status for flow in flows] == [202, 202, 403, 403, 403, 403]
+        assert costs == [30] * 4
+
+
+async def test_where_nobody_limits_deliveries_redis_is_not_asked() -> None:
+    """The script is not to look at the room, and nothing is kept."""
+    async with edge(max_deliveries_per_second=0) as at:
+        assert (await at.ask_one(message())).status == 202
+        ((command,),) = at.store.batches
+        assert command[7] == ""
+        assert at.acceptor._budgets._reach == {}
+    async with edge() as at:
+        await at.ask_one(message())
+        assert str(at.store.batches[0][0][7]).startswith("imc_members:{")
+
+
+def test_sizes_of_rooms_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rooms and users there are."""
+    monkeypatch.setattr(budgets, "MOST_KNOWN", 10)
+    store = SimpleNamespace(script=lambda name, keys, args: ())
+    limits = Budgets(Settings(), store, lambda command, report: True, Clock())  # type: ignore[arg-type]
+    for number in range(100):
+        charge = limits.charge(Request("message", ALICE, f"r{number}@example.org"))
+        assert charge is not None
+        limits.caused(charge, 5)
+        assert len(limits._reach) <= 10
 
 
 async def test_limits_of_0_are_none() -> None:
     """Nothing is counted and nobody asked."""
     async with edge(
         max_messages_per_second=0,
+        max_deliveries_per_second=0,
         max_commands_per_minute=0,
         max_invitations_per_hour=0,
         max_invitations_per_target=0,

@@ -90,6 +90,18 @@ async def test_rule_13_refusals_to_one_sender_are_limited_in_rate() -> None:
         assert len(sending.wires.sent) == BURST
 
 
+async def test_that_a_limit_was_passed_is_told_however_many_refusals_there_are() -> None:
+    """It comes once a minute; lost among others it would leave the sender without a reason."""
+    async with Sending() as sending:
+        for _ in range(BURST + 5):
+            await sending.event("refused", (BOB,), reason="not_member", command="message")
+        await sending.event("refused", (BOB,), reason="too_many_commands", command="list", detail="7")
+        while sending.deliver.in_flight():
+            await sending.reply(sending.wires.sent[-1])
+        assert len(sending.wires.sent) == BURST + 1
+        assert b"more commands than one user may" in sending.wires.sent[-1].request.body
+
+
 async def test_a_long_list_is_sent_page_after_page() -> None:
     """The second MESSAGE of an event waits for the answer to the first; the event ends with the last."""
     members = " ".join(f"member:user{n:04}@a-long-enough-domain.example.org" for n in range(40))

@@ -74,6 +74,9 @@ SERVERS = {"redis": redis_server, "valkey": valkey_server}
 KINDS = SERVERS | {"cluster": redis_cluster}
 
 
+UNLIMITED = ("max_invitations_per_hour", "max_commands_per_minute", "max_rooms_per_owner")
+
+
 class Service:
     """One Redis with edges and workers on it; ``settings`` are given to every process."""
 
@@ -81,8 +84,8 @@ class Service:
         self, folder: Path, url: str, settings: dict[str, str], edges: int = 1, workers: int = 1
     ) -> None:
         self.url = url
-        # users on this machine, who make large rooms in a moment
-        given = {"destination_networks": "127.0.0.0/8", "max_invitations_per_hour": "0"} | settings
+        # users on this machine, who make large rooms in a moment; those of one name are one user to limits
+        given = {"destination_networks": "127.0.0.0/8", **dict.fromkeys(UNLIMITED, "0")} | settings
         env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in given.items()}
         self.ports = [free_port(socket.SOCK_DGRAM) for _ in range(edges)]
         self.edges = [

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from imc_common.keys import shard_of
+from imc_edge.notice_limit import BURST as BURST_OF_NOTICES
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
 
@@ -22,9 +25,10 @@ LIMITS = {
     "max_commands_per_minute": str(COMMANDS),
     "max_invitations_per_hour": "3",
     "max_invitations_per_target": "1",
-    "max_deliveries_per_second": "1",
+    "drain_timeout": "1",  # users of the tests before are gone, and stay members
 }
 CHUNK = BURST // 8
+DELIVERIES = 4
 ROOMS = [f"sip:r{number}@example.org" for number in range(4)]  # of several shards
 
 
@@ -35,10 +39,19 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def few_deliveries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two edges that limit nothing but deliveries."""
+    settings = {"max_deliveries_per_second": str(DELIVERIES)}
+    with service(tmp_path_factory.mktemp("few-deliveries"), "redis", settings, edges=2) as running:
+        yield running
+
+
 @pytest.fixture
 async def users(limited: Service) -> AsyncIterator[list[SipUser]]:
-    """Alice, Bob, Carol and Dave, who are at the first edge unless told otherwise."""
-    made = [await SipUser.open(name, limited.edge) for name in ("alice", "bob", "carol", "dave")]
+    """Alice, Bob, Carol and Dave, of this test only, who are at the first edge unless told otherwise."""
+    test = secrets.token_hex(2)
+    made = [await SipUser.open(f"{name}-{test}", limited.edge) for name in ("alice", "bob", "carol", "dave")]
     yield made
     for user in made:
         user.close()
@@ -84,6 +97,22 @@ async def test_commands_are_counted_over_edges_and_rooms(limited: Service, users
     assert (await bob.send(ROOMS[0], "#list")).code == 202
 
 
+async def test_one_notice_is_told_whatever_else_is_refused_and_where(
+    limited: Service, users: list[SipUser]
+) -> None:
+    """Among more refusals than anybody is told of, at both edges."""
+    alice = users[0]
+    statuses: Counter[int] = Counter()
+    for number in range(3 * COMMANDS):
+        alice.edge = ("127.0.0.1", limited.ports[number % 2])
+        statuses[(await alice.send(ROOMS[number % len(ROOMS)], "#nonsense")).code] += 1
+    assert statuses[202] > BURST_OF_NOTICES
+    assert statuses[403] > 0
+    told = await everything(alice)
+    assert len([text for text in told if "you send more commands than one user may" in text]) == 1
+    assert 0 < len([text for text in told if "nonsense" in text]) < statuses[202]
+
+
 async def test_after_the_wait_it_goes_on(limited: Service, users: list[SipUser]) -> None:
     """Retry-After is true."""
     alice = users[0]
@@ -119,19 +148,44 @@ async def test_invitations_to_one_and_to_all(limited: Service, users: list[SipUs
     await alice.expect_nothing()
 
 
-async def test_deliveries_caused_are_counted(limited: Service, users: list[SipUser]) -> None:
-    """Ten in 10 s: three messages to three others go out, and one more; then a notice, then nothing."""
-    room, (alice, *others) = "sip:many@example.org", users
+async def test_deliveries_are_counted_over_edges_and_rooms(few_deliveries: Service) -> None:
+    """Forty at once, in messages to three others each, wherever they are sent to: then one notice."""
+    assert len({shard_of(room.removeprefix("sip:"), 4) for room in ROOMS}) == len(ROOMS)
+    names = ("alice", "bob", "carol", "dave")
+    alice, *others = users = [await SipUser.open(name, few_deliveries.edge) for name in names]
+    for room in ROOMS:
+        for number, user in enumerate(users):
+            await user.say(room, "#join")
+            await alice.expect(notice("You have made" if number == 0 else "joined"))
+    begun = time.monotonic()
+    taken = []
+    for number in range(40):
+        alice.edge = ("127.0.0.1", few_deliveries.ports[number % 2])
+        response = await alice.send(ROOMS[number % len(ROOMS)], f"m{number}")
+        assert response.code in {202, 403}
+        if response.code == 202:
+            taken.append(number)
+        else:
+            assert int(response.headers["Retry-After"]) >= 1
+    came_back = math.ceil((time.monotonic() - begun) * DELIVERIES)
+    # at each edge: less than a chunk that is not told yet, and the message that passes the limit
+    chunk, each = DELIVERIES * 10 // 8, len(others)
+    assert (
+        DELIVERIES * 10 - 2 * chunk <= len(taken) * each <= DELIVERIES * 10 + 2 * (chunk + each) + came_back
+    )
+    assert (await others[0].send(ROOMS[0], "the end")).code == 202
+    told, *got = await asyncio.gather(*(everything(user) for user in users))
+    for texts in got:
+        said = {text for text in texts if text.startswith(f"<{alice.address}>")}
+        assert said == {f"<{alice.address}>: m{number}" for number in taken}
+    assert len([text for text in told if "you write to more people than one user may" in text]) == 1
     for user in users:
-        await user.say(room, "#join")
-    assert len([text async for text in until_quiet(alice)]) == 4  # made it, and three have joined
-    for number in range(6):
-        await alice.say(room, f"m{number}")
-    for user in others:
-        got = [text async for text in until_quiet(user) if text.startswith("<")]
-        assert got == [f"<{alice.address}>: m{number}" for number in range(4)]
-    told = [text async for text in until_quiet(alice)]
-    assert len([text for text in told if "as many people as one user may" in text]) == 1
+        user.close()
+
+
+async def everything(user: SipUser) -> list[str]:
+    """All that came until nothing more does."""
+    return [text async for text in until_quiet(user)]
 
 
 async def until_quiet(user: SipUser) -> AsyncIterator[str]:

@@ -57,7 +57,7 @@ def _discards(shard: Shard) -> tuple[list[str], list[Any]]:
 
 
 def _spends(shard: Shard) -> tuple[list[str], list[Any]]:
-    return [keys.budget(SHARD, "message", ALICE)], [5, 3600, 10]
+    return [keys.budget(SHARD, "message", ALICE)], [5, 3600, 10, 10]
 
 
 def _takes_invitation(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -65,8 +65,22 @@ def _takes_invitation(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.budget(SHARD, "invitation", who) for who in targets], ["digest", 30, 3]
 
 
+def _tells_excess(shard: Shard) -> tuple[list[str], list[Any]]:
+    return [keys.told(SHARD, "messages", ALICE), IN], [60_000, 10, "type", "refused"]
+
+
 def _accepts(shard: Shard) -> tuple[list[str], list[Any]]:
-    return [keys.seen(SHARD, "digest"), IN], [32000, 10, "type", "message"]
+    return [keys.seen(SHARD, "digest"), IN], [
+        32000,
+        10,
+        shard.keys.members(SHARD, ""),
+        "type",
+        "message",
+        "from",
+        ALICE,
+        "room",
+        ROOM,
+    ]
 
 
 def _buries(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -95,13 +109,20 @@ def _settles_delivered(shard: Shard) -> tuple[list[str], list[Any]]:
 def _accepts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     fields = ["type", "message", "from", ALICE, "room", ROOM]
     seen = [keys.seen(SHARD, digest) for digest in ("d1", "d2")]
-    return [IN, *seen], [32000, 100, len(fields), *fields, len(fields), *fields]
+    return [IN, *seen], [
+        32000,
+        100,
+        shard.keys.members(SHARD, ""),
+        len(fields),
+        *fields,
+        len(fields),
+        *fields,
+    ]
 
 
 def _broadcasts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
-    where = [shard.keys.members(SHARD, ROOM), keys.caused(SHARD, CAROL)]
-    return [IN, OUT, *where], [64, 2000, 10000, 0, 1000, shard.put("message", CAROL)]
+    return [IN, OUT, shard.keys.members(SHARD, ROOM)], [64, 1000, shard.put("message", CAROL)]
 
 
 def _beats(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -154,7 +175,7 @@ ROOM_CASES = {
     "list": _asks("list_members", "list", CAROL),
     # of the room itself a member's message reads the members only
     "message": _asks("broadcast_message", "message", CAROL, untouched=(2, 3)),
-    "message refused": _asks("broadcast_message", "message", EVE, untouched=(5,)),
+    "message refused": _asks("broadcast_message", "message", EVE),
     "invitation failed": _asks(
         "withdraw_invitation", "receipt", DAVE, status="404", user=ALICE, of=INVITATION
     ),
@@ -169,6 +190,7 @@ CASES = ROOM_CASES | {
     "messages": Case("broadcast_messages", _broadcasts_many),
     "spend": Case("spend", _spends),
     "take invitation": Case("take_invitation", _takes_invitation),
+    "tell excess": Case("tell_excess", _tells_excess),
     "bury": Case("bury", _buries),
     "retry": Case("retry_dead", _retries),
     "settle one of many": Case("settle", _settles(0)),

@@ -42,7 +42,6 @@ _FURTHER_ARGS = {
     "exit_room": ["owner_exit", "private_rooms_prefix", "owned_rooms_prefix"],
     "destroy_room": ["private_rooms_prefix", "owned_rooms_prefix"],
     "drop_unreachable": ["evict_after", "ttl_ms"],
-    "broadcast_message": ["max_caused", "window_ms", "small"],
 }
 
 
@@ -83,9 +82,6 @@ class Shard:
             "owned_rooms_prefix": keys.owned_rooms(SHARD, ""),
             "evict_after": 3,
             "ttl_ms": 60000,
-            "max_caused": 2000,
-            "window_ms": 10000,
-            "small": 0,
         }
         self.start()
 
@@ -124,7 +120,6 @@ class Shard:
             keys.unreachable(SHARD, room),
         )
         further = {
-            "broadcast_message": [keys.caused(SHARD, sender)],
             "create_room": [owned, private],
             "join_room": [owned, private],
             "accept_invitation": [private],

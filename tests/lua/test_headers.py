@@ -25,7 +25,7 @@ PATTERNS = {
     keys.settled("S", "ENTRY"),
     keys.unreachable("S", "ROOM"),
     keys.lease("S", "ROLE"),
-    keys.caused("S", "SENDER"),
+    keys.told("S", "LIMIT", "USER"),
     keys.budget("S", "KIND", "USER"),
     *(keys.private_rooms("S", who) for who in ("SENDER", "USER", "FROM")),
     *(keys.owned_rooms("S", who) for who in ("SENDER", "USER", "FROM")),

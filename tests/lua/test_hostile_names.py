@@ -42,8 +42,6 @@ def whole_life(shard: Shard, room: str, user: str) -> None:
     for key in shard.redis.keys("*"):
         assert key_slot(key) == key_slot(IN.encode()), key
     shard.ask("destroy", ALICE, room)
-    assert shard.redis.pttl(keys.caused(SHARD, user)) > 0  # goes by itself, whatever rooms there are
-    shard.redis.delete(keys.caused(SHARD, user))
 
 
 @hostile

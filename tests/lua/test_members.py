@@ -199,3 +199,41 @@ def test_new_owner_with_too_many_rooms(room: Shard) -> None:
     more = {"user": CAROL, "role": "owner"}
     assert room.ask("modify", ALICE, **more) == refused(ALICE, "too_many_rooms", "modify", **more)
     assert room.owned_rooms(CAROL) == set()
+
+
+def at_port(user: str, number: int) -> str:
+    return f"{user}:{number}"
+
+
+def test_rooms_are_owned_at_all_ports_together(shard: Shard) -> None:
+    """Who may choose the port of its address may own no more rooms for that."""
+    shard.settings["max_rooms_per_owner"] = 2
+    for number in (1, 2):
+        assert shard.ask("create", at_port(ALICE, 5060 + number), f"r{number}@h")[0].event == "created"
+    for sender in (ALICE, at_port(ALICE, 5070)):
+        assert shard.ask("create", sender, "more@h") == refused(sender, "too_many_rooms", "create")
+    assert shard.owned_rooms(ALICE) == {"r1@h", "r2@h"}
+    shard.ask("destroy", at_port(ALICE, 5061), "r1@h")
+    assert shard.owned_rooms(ALICE) == {"r2@h"}
+
+
+@pytest.mark.parametrize("way", ["exit", "modify", "drop"])
+def test_a_room_counts_until_its_owner_is_one_at_no_port(shard: Shard, way: str) -> None:
+    """However an owner goes who is there by a second address; nobody makes room for more in this way."""
+    first, second = at_port(ALICE, 5061), at_port(ALICE, 5062)
+    shard.settings["evict_after"] = 1
+    shard.ask("create", BOB)
+    for user in (first, second):
+        shard.ask("add", BOB, user=user)
+        shard.ask("modify", BOB, user=user, role="owner")
+    shard.ask("add", BOB, user=ALICE)
+    assert shard.ask("exit", ALICE)[0].event == "left"  # a plain member there
+    for user, left in ((first, {ROOM}), (second, set())):
+        assert shard.owned_rooms(ALICE) == {ROOM}
+        if way == "exit":
+            shard.ask("exit", user)
+        elif way == "modify":
+            shard.ask("modify", BOB, user=user, role="member")
+        else:
+            shard.report("drop_unreachable", "message", user, "404")
+        assert shard.owned_rooms(ALICE) == left

@@ -71,6 +71,38 @@ def test_a_private_room_answers_a_stranger_like_no_room(
     assert any(b"there is no room ROOM" in value for each in of[HIDDEN] for value in each)
 
 
+@pytest.mark.parametrize(("kind", "fields"), cases(), ids=lambda each: str(each).replace("@example.org", ""))
+def test_a_strangers_request_costs_redis_the_same_as_with_no_room(
+    real_shard: Shard, kind: str, fields: dict[str, str]
+) -> None:
+    """So the clock tells nothing: the same calls, whatever there is; of members none are read but by name."""
+    shard = real_shard
+    shard.ask("create", ALICE, HIDDEN, private="1")
+    people = {f"u{number}@example.org": "member" for number in range(499)}
+    shard.redis.hset(shard.keys.members(SHARD, HIDDEN), mapping=people)
+    of = {}
+    for room in (HIDDEN, ABSENT):
+        about = fields | ({"user": room} if fields.get("user") == "room" else {})
+        told(shard, kind, room, **about)
+        shard.redis.config_resetstat()
+        told(shard, kind, room, **about)
+        of[room] = {name: each["calls"] for name, each in shard.redis.info("commandstats").items()}
+    assert of[HIDDEN] == of[ABSENT]
+    assert "cmdstat_hgetall" not in of[HIDDEN]
+
+
+@pytest.mark.parametrize("who", [DAVE, ALICE])
+def test_members_are_read_for_members_only(real_shard: Shard, who: str) -> None:
+    """Where many messages are handled by one script, too."""
+    shard = real_shard
+    shard.ask("create", ALICE, HIDDEN, private="1")
+    entry_id = shard.put("message", who, HIDDEN)
+    shard.redis.config_resetstat()
+    where = [IN, OUT, shard.keys.members(SHARD, HIDDEN)]
+    assert shard.run("broadcast_messages", where, [64, 1000, entry_id]) == int(who == ALICE)
+    assert ("cmdstat_hgetall" in shard.redis.info("commandstats")) == (who == ALICE)
+
+
 def test_join_tells_nothing_where_it_makes_no_rooms(shard: Shard) -> None:
     """With `create_on_join = false`, to be asked for a private room's existence it is like the others."""
     shard.settings["create_on_join"] = 0

@@ -14,7 +14,7 @@ UNDELIVERED = keys.undelivered(SHARD)
 
 
 def accept(shard: Shard, *fields: str, max_backlog: int = 0) -> str:
-    return str(shard.run("accept", [SEEN, IN], [32000, max_backlog, *(fields or ("type", "message"))]))
+    return str(shard.run("accept", [SEEN, IN], [32000, max_backlog, "", *(fields or ("type", "message"))]))
 
 
 def entries(shard: Shard, stream: str) -> list[dict[str, str]]:
@@ -53,7 +53,10 @@ def test_accept_knows_a_repetition(shard: Shard) -> None:
 def test_accept_refuses_over_the_backlog(shard: Shard) -> None:
     """A full stream takes nothing new and remembers nothing of it; a repetition is still known."""
     assert accept(shard, max_backlog=1) == "accepted"
-    assert shard.run("accept", [keys.seen(SHARD, "other"), IN], [32000, 1, "type", "message"]) == "overloaded"
+    assert (
+        shard.run("accept", [keys.seen(SHARD, "other"), IN], [32000, 1, "", "type", "message"])
+        == "overloaded"
+    )
     assert not shard.redis.exists(keys.seen(SHARD, "other"))
     assert accept(shard, max_backlog=1) == "duplicate"
     assert len(entries(shard, IN)) == 1
@@ -65,7 +68,9 @@ def test_accept_many_takes_each_as_accept_would(shard: Shard) -> None:
     accept(shard, "type", "message", "data", "first")
     digests = ["a", "digest", "a", "b", "c"]
     wanted = [part for n in "12345" for part in (4, "type", "message", "data", n)]
-    results = shard.run("accept_many", [IN, *(prefix + digest for digest in digests)], [32000, 3, *wanted])
+    results = shard.run(
+        "accept_many", [IN, *(prefix + digest for digest in digests)], [32000, 3, "", *wanted]
+    )
     assert results == ["accepted", "duplicate", "duplicate", "accepted", "overloaded"]
     assert [entry["data"] for entry in entries(shard, IN)] == ["first", "1", "4"]
     assert [bool(shard.redis.exists(prefix + digest)) for digest in "abc"] == [True, True, False]

@@ -48,7 +48,7 @@ async def accept_all(store: Store, call_id: str) -> list[Any]:
             store.script(
                 "accept",
                 [keys.seen(shard, call_id), keys.requests(shard)],
-                [60_000, 0, "type", "message", "call_id", call_id],
+                [60_000, 0, "", "type", "message", "call_id", call_id],
             )
             for shard in SHARDS
         ],
