@@ -7,7 +7,6 @@ algorithm. It is as good as the password for this service, and for nothing else.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 from urllib.parse import unquote
@@ -28,6 +27,8 @@ class UsersError(ImcError):
 
 class Runner(Protocol):
     """The part of a store that is needed here."""
+
+    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
 
     async def run(self, commands: list[Command]) -> list[object]: ...
 
@@ -97,14 +98,23 @@ class Users:
         return dict(sorted(found.items()))
 
     async def rotate_key(self, now: float | None = None) -> float:
-        """A new key to sign nonces with; gives the time of its first use, in seconds since the epoch."""
-        first_use = (time.time() if now is None else now) + FIRST_USE
+        """A new key to sign nonces with; gives the time of its first use, in seconds since the epoch.
+
+        By Redis's clock, as edges go by it (``now``: for tests).
+        """
+        first_use = (await self._now() if now is None else now) + FIRST_USE
         await self._ask("HSET", keys.DIGEST_KEYS, int(first_use * 1000), secrets.token_hex(32))
         known = await self._ask("HKEYS", keys.DIGEST_KEYS)
         if isinstance(known, list):
             for old in sorted(known, key=int)[:-KEPT_KEYS]:
                 await self._ask("HDEL", keys.DIGEST_KEYS, old)
         return first_use
+
+    async def _now(self) -> float:
+        reply = await self._ask(*self._store.script("tell_time", [keys.DIGEST_KEYS], []))
+        if not isinstance(reply, int):
+            raise UsersError(f"redis does not tell the time: {reply!r}")
+        return reply / 1000
 
     async def _ask(self, *command: str | bytes | int) -> object:
         (reply,) = await self._store.run([command])

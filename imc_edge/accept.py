@@ -88,7 +88,7 @@ class Acceptor:
         self._wall_clock = wall_clock
         self._limits = Limits(body=settings.max_body)
         self._hash_size = settings.hash_size
-        self.authenticator = Authenticator(store, settings, nonce_keys, self, wall_clock)
+        self.authenticator = Authenticator(store, settings, nonce_keys, self)
         self._fingerprints = Fingerprints(store.secret)
         self._identities = Identities(store.secret)
         self.commit: GroupCommit[Pending] = GroupCommit(store, MAX_WAITING, self._settled)

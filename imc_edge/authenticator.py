@@ -87,12 +87,9 @@ class Authenticator:
         settings: Settings,
         nonce_keys: NonceKeys,
         outcome: Outcome,
-        wall_clock: Callable[[], float],
     ) -> None:
-        """``wall_clock``: seconds since the epoch; those of all edges have to agree within half a minute."""
         self._nonce_keys = nonce_keys
         self._outcome = outcome
-        self._wall_clock = wall_clock
         self.lookups: GroupCommit[Callable[[Any], None]] = GroupCommit(
             store, MAX_WAITING, lambda step, reply: step(reply), durable=False
         )
@@ -103,7 +100,7 @@ class Authenticator:
         """Go on with these settings."""
         self._algorithms = settings.digest_algorithms
         self._max_failures = settings.digest_max_failures
-        self._nonces = Nonces(self._nonce_keys, settings.digest_nonce_ttl, self._wall_clock)
+        self._nonces = Nonces(self._nonce_keys, settings.digest_nonce_ttl)
 
     def check(self, request: Request, flow: Flow, fingerprint: Fingerprint) -> None:
         """Find out whether the request is from whom From says; ``outcome`` hears of it.

@@ -242,7 +242,7 @@ class Budgets:
         shard = keys.shard_of(who, self._hash_size)
         budgets = (
             keys.budget(shard, "invitation", who),
-            keys.budget(shard, "invitation", f"{who} {without_port(entry.user)}"),
+            keys.budget(shard, "invitation", f"{who} {entry.user}"),
         )
         return self._store.script("take_invitation", budgets, (digest, self._per_hour, self._per_target))
 

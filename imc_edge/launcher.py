@@ -37,6 +37,7 @@ from imc_edge.health import Health
 from imc_edge.hep_tap import HepTap, TappedReceiver, TappedTransports
 from imc_edge.nonces import KeyFileError, NonceKeys
 from imc_edge.own_addresses import OwnAddresses
+from imc_edge.redis_clock import RedisClock
 from imc_edge.resolver import Resolver
 from imc_edge.transports.connection import Times
 from imc_edge.transports.network import Network
@@ -138,7 +139,9 @@ class Edge:
         recoverer = Recoverer(
             store, consumer, ownership.owned, keys.events, settings.lease_ttl, deliver.holds
         )
-        nonce_keys = self._nonce_keys = NonceKeys(store, settings.digest_key_file, time.time)
+        redis_clock = RedisClock(store, clock)
+        await redis_clock.read()
+        nonce_keys = self._nonce_keys = NonceKeys(store, settings.digest_key_file, redis_clock)
         await nonce_keys.read()
         acceptor = Acceptor(
             settings, store, health, deliver, self._metrics, steps=steps, nonce_keys=nonce_keys
@@ -158,6 +161,7 @@ class Edge:
                 acceptor.commit,
                 lookups,
                 nonce_keys,
+                redis_clock,
                 health,
                 ownership,
                 own,

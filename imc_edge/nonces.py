@@ -19,7 +19,8 @@ GRACE = 32.0
 """Seconds for which what was taken with a nonce is still recognised after it ran out: a client may repeat its
 request for 64·T1."""
 AHEAD = 30.0
-"""Seconds by which the clock of the edge that made a nonce may be ahead of ours."""
+"""Seconds by which the edge that made a nonce may take Redis's time for later than we do: more than it takes
+Redis to tell the time."""
 READ_EVERY = 15.0
 SHORTEST_KEY = 32
 
@@ -47,14 +48,15 @@ def read_keys(path: Path) -> list[bytes]:
 class NonceKeys:
     """The keys that nonces are signed with: of `digest_key_file`, or of Redis."""
 
-    def __init__(self, store: Store, path: str, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, path: str, now: Callable[[], float]) -> None:
         """``path`` empty: keys of Redis, of which the first follows from the secret all edges share.
 
-        Raises KeyFileError.
+        ``now`` gives the seconds since the epoch, by a clock that all edges share. Raises KeyFileError.
         """
+        self.now = now
+        """The clock of everything about nonces."""
         self._store = store
         self._path = Path(path) if path else None
-        self._wall_clock = wall_clock
         self._first = (0.0, hmac.digest(store.secret, b"digest nonces", "sha256"))
         self._keys: list[tuple[float, bytes]] = [self._first]
         self._of_file: list[bytes] = []
@@ -86,14 +88,14 @@ class NonceKeys:
         """The key to sign with now."""
         if self._of_file:
             return self._of_file[0]
-        now = self._wall_clock()
+        now = self.now()
         return [key for first_use, key in self._keys if first_use <= now][-1]
 
     def checking(self, ttl: float) -> list[bytes]:
         """The keys that a nonce no older than so many seconds may be signed with."""
         if self._of_file:
             return self._of_file
-        now = self._wall_clock()
+        now = self.now()
         ends = [first_use + ttl for first_use, _ in self._keys[1:]]
         live = [key for (_, key), end in zip(self._keys, ends, strict=False) if end >= now]
         return [*live, self._keys[-1][1]]
@@ -102,15 +104,14 @@ class NonceKeys:
 class Nonces:
     """Makes nonces and tells their age."""
 
-    def __init__(self, signing: NonceKeys, ttl: float, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, signing: NonceKeys, ttl: float) -> None:
         """``ttl``: seconds for which a nonce can be used."""
         self.ttl = ttl
         self._keys = signing
-        self._wall_clock = wall_clock
 
     def make(self, realm: str, salt: bytes) -> str:
         """A nonce for a realm; the same within a second for the same ``salt``, so for a retransmission."""
-        head = int(self._wall_clock()).to_bytes(_TIME_BYTES, "big") + salt
+        head = int(self._keys.now()).to_bytes(_TIME_BYTES, "big") + salt
         return urlsafe_b64encode(head + _mac(self._keys.signing(), realm, head)).decode().rstrip("=")
 
     def age(self, nonce: str, realm: str) -> float | None:
@@ -122,7 +123,7 @@ class Nonces:
         head, mac = data[:-_MAC_BYTES], data[-_MAC_BYTES:]
         if len(head) != _TIME_BYTES + SALT_BYTES:
             return None
-        age = self._wall_clock() - int.from_bytes(head[:_TIME_BYTES], "big")
+        age = self._keys.now() - int.from_bytes(head[:_TIME_BYTES], "big")
         if not -AHEAD <= age <= self.ttl + GRACE:
             return None
         for key in self._keys.checking(self.ttl + GRACE):

@@ -24,10 +24,12 @@ ROOT = Path(__file__).parents[2]
 class EdgeProcess:
     """``python -m imc_edge`` with settings of its own; its lines of log are kept in a file."""
 
-    def __init__(self, log: Path, url: str, settings: Mapping[str, object]) -> None:
+    def __init__(
+        self, log: Path, url: str, settings: Mapping[str, object], env: Mapping[str, str] | None = None
+    ) -> None:
         given = {"db_url": url, "listen": "udp:127.0.0.1:0", "log_format": "json", "lease_ttl": 1}
         given |= {"destination_networks": "127.0.0.0/8,::1/128", **settings}
-        environment = {f"IMC_{name.upper()}": str(value) for name, value in given.items()}
+        environment = {f"IMC_{name.upper()}": str(value) for name, value in given.items()} | dict(env or {})
         self._log = log
         with log.open("ab") as file:
             self.child = subprocess.Popen(
@@ -54,9 +56,11 @@ class EdgeProcess:
 
 
 @contextmanager
-def edge_process(folder: Path, url: str, **settings: object) -> Iterator[EdgeProcess]:
-    """An edge for the length of the block."""
-    process = EdgeProcess(folder / f"edge-{secrets.token_hex(3)}.log", url, settings)
+def edge_process(
+    folder: Path, url: str, env: Mapping[str, str] | None = None, **settings: object
+) -> Iterator[EdgeProcess]:
+    """An edge for the length of the block; ``env`` comes on top of this process's environment."""
+    process = EdgeProcess(folder / f"edge-{secrets.token_hex(3)}.log", url, settings, env)
     try:
         yield process
     finally:

@@ -482,7 +482,7 @@ async def test_a_rotated_key_signs_in_a_minute_and_the_old_one_checks_for_a_whil
     """No nonce becomes void before its time, and no edge meets a key that it has not read."""
     store, now = FakeStore(), 1_700_000_000.0
     signing = NonceKeys(store, "", lambda: now)  # type: ignore[arg-type]
-    made = Nonces(signing, 300, lambda: now)
+    made = Nonces(signing, 300)
     old = made.make("example.org", b"saltsalt")
     await Users(store).rotate_key(now)
     await signing.read()
@@ -491,7 +491,7 @@ async def test_a_rotated_key_signs_in_a_minute_and_the_old_one_checks_for_a_whil
     now += 61
     assert signing.signing() != first
     young = made.make("example.org", b"saltsalt")
-    unaware = Nonces(NonceKeys(store, "", lambda: now), 300, lambda: now)  # type: ignore[arg-type]
+    unaware = Nonces(NonceKeys(store, "", lambda: now), 300)  # type: ignore[arg-type]
     assert unaware.age(young, "example.org") is None
     assert made.age(young, "example.org") == 0
     assert made.age(old, "example.org") == 61
@@ -556,17 +556,20 @@ async def test_secrets_of_a_file_take_the_place_of_those_in_redis(tmp_path: Path
 def test_a_challenge_is_made_again_alike_for_a_retransmission() -> None:
     """Within its second; RFC 3261 §8.2.7 wants a stateless server to answer alike."""
     signing = NonceKeys(FakeStore(), "", lambda: 1_700_000_000.5)  # type: ignore[arg-type]
-    made = Nonces(signing, 300, lambda: 1_700_000_000.5)
+    made = Nonces(signing, 300)
     assert made.make("a", b"saltsalt") == made.make("a", b"saltsalt")
     assert made.make("a", b"saltsalt") != made.make("a", b"SALTSALT")
     assert made.age(made.make("a", b"saltsalt"), "b") is None
 
 
 def test_a_nonce_from_far_ahead_is_none_of_ours() -> None:
-    """Clocks of edges may differ by half a minute, not by an hour."""
-    signing = NonceKeys(FakeStore(), "", lambda: 1_700_000_000.0)  # type: ignore[arg-type]
-    ahead = Nonces(signing, 300, lambda: 1_700_000_029.0).make("a", b"saltsalt")
-    far = Nonces(signing, 300, lambda: 1_700_003_600.0).make("a", b"saltsalt")
-    now = Nonces(signing, 300, lambda: 1_700_000_000.0)
+    """What edges know of Redis's time may differ by half a minute, not by an hour."""
+
+    def nonces_at(now: float) -> Nonces:
+        return Nonces(NonceKeys(FakeStore(), "", lambda: now), 300)  # type: ignore[arg-type]
+
+    ahead = nonces_at(1_700_000_029.0).make("a", b"saltsalt")
+    far = nonces_at(1_700_003_600.0).make("a", b"saltsalt")
+    now = nonces_at(1_700_000_000.0)
     assert now.age(ahead, "a") == -29
     assert now.age(far, "a") is None

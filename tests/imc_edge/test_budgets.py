@@ -244,9 +244,9 @@ def test_a_user_is_the_same_at_every_port(identity: str) -> None:
     settings = Settings(identity=identity, max_message_burst=8, max_commands_per_minute=8)  # type: ignore[arg-type]
     limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
     for port in (5071, 5072):
-        sender, target = f"{ALICE}:{port}", f"{BOB}:{port}"
+        sender = f"{ALICE}:{port}"
         limits.excess(Request("message", sender, "r@example.org"))
-        invite = Request("invite", sender, "r@example.org", target)
+        invite = Request("invite", sender, "r@example.org", BOB)
         limits.excess(invite)
         limits.invitation(invite, "digest")
         charge = limits.charge(Request("message", sender, "r@example.org"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from imc_common.users import hashes_of, pack
 from tests.imc_edge.process import User, edge_process, eventually, fresh
 from tests.imc_edge.test_authenticator import PASSWORD, challenges, credentials
 from tests.servers import Server, running
+from tests.tools import require
 
 pytestmark = pytest.mark.integration
 
@@ -62,6 +64,29 @@ def test_a_nonce_outlives_the_edge_that_made_it_and_redis(server: Server, tmp_pa
         counts = iter(range(4, 200))
         eventually(lambda: status(user, answer(challenged, next(counts))) == 202)
         assert status(user, answer(challenged, 2)) == 401
+
+
+def test_edges_whose_clocks_are_hours_apart_check_each_others_nonces(server: Server, tmp_path: Path) -> None:
+    """Nonces go by Redis's clock, whatever the machines' own show."""
+    require("faketime")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+
+    def at(clock: str) -> dict[str, str]:
+        return {"LD_PRELOAD": str(library), "FAKETIME": clock, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+    settings = {"identity": "digest"}
+    with (
+        edge_process(tmp_path, server.url, at("+1h"), **settings) as fast,
+        edge_process(tmp_path, server.url, at("-1h"), **settings) as slow,
+        User(fast.endpoints()[0]) as at_fast,
+        User(slow.endpoints()[0]) as at_slow,
+    ):
+        told = [datetime.fromisoformat(str(e.lines("edge listens")[-1]["timestamp"])) for e in (fast, slow)]
+        assert told[0] - told[1] > timedelta(minutes=110)  # what the edges themselves take the time for
+        for here, there in ((at_fast, at_slow), (at_slow, at_fast)):
+            challenged = here.ask(fresh())
+            assert status(there, answer(challenged, 1)) == 202
+            assert status(here, answer(challenged, 2)) == 202
 
 
 def test_keys_of_a_file_are_read_again_and_the_old_one_checks_on(server: Server, tmp_path: Path) -> None:

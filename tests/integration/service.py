@@ -74,7 +74,12 @@ SERVERS = {"redis": redis_server, "valkey": valkey_server}
 KINDS = SERVERS | {"cluster": redis_cluster}
 
 
-UNLIMITED = ("max_invitations_per_hour", "max_commands_per_minute", "max_rooms_per_owner")
+UNLIMITED = (
+    "max_invitations_per_hour",
+    "max_invitations_per_target",
+    "max_commands_per_minute",
+    "max_rooms_per_owner",
+)
 
 
 class Service:

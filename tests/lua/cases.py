@@ -65,6 +65,10 @@ def _takes_invitation(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.budget(SHARD, "invitation", who) for who in targets], ["digest", 30, 3]
 
 
+def _tells_time(_: Shard) -> tuple[list[str], list[Any]]:
+    return [keys.DIGEST_KEYS], []
+
+
 def _tells_excess(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.told(SHARD, "messages", ALICE), IN], [60_000, 10, "type", "refused"]
 
@@ -191,6 +195,7 @@ CASES = ROOM_CASES | {
     "spend": Case("spend", _spends),
     "take invitation": Case("take_invitation", _takes_invitation),
     "tell excess": Case("tell_excess", _tells_excess),
+    "tell time": Case("tell_time", _tells_time),
     "bury": Case("bury", _buries),
     "retry": Case("retry_dead", _retries),
     "settle one of many": Case("settle", _settles(0)),

@@ -19,6 +19,7 @@ PATTERNS = {
     Keys().members("S", "ROOM"),
     keys.requests("S"),
     keys.events("S"),
+    keys.DIGEST_KEYS,
     keys.dead("S"),
     keys.undelivered("S"),
     keys.seen("S", "DIGEST"),
