@@ -83,7 +83,7 @@ UNLIMITED = (
 
 
 class Service:
-    """One Redis with edges and workers on it; ``settings`` are given to every process."""
+    """One Redis with edges and workers on it; ``settings`` are given to every process, empty ones to none."""
 
     def __init__(
         self, folder: Path, url: str, settings: dict[str, str], edges: int = 1, workers: int = 1
@@ -91,7 +91,7 @@ class Service:
         self.url = url
         # users on this machine, who make large rooms in a moment; those of one name are one user to limits
         given = {"destination_networks": "127.0.0.0/8", **dict.fromkeys(UNLIMITED, "0")} | settings
-        env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in given.items()}
+        env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in given.items() if value}
         self.ports = [free_port(socket.SOCK_DGRAM) for _ in range(edges)]
         self.edges = [
             python(folder, f"edge-{port}", "imc_edge", env | {"IMC_LISTEN": f"udp:127.0.0.1:{port}"})

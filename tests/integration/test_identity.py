@@ -118,6 +118,21 @@ async def test_nonces_go_on_when_their_key_is_rotated(asking: Service) -> None:
         dave.close()
 
 
+async def test_what_a_proxy_asserts_is_not_passed_on(tmp_path: Path) -> None:
+    """RFC 3325 §5: the header is for those who trust each other; a delivery has others only."""
+    with service(tmp_path, "redis", {"identity": "asserted"}) as running:
+        alice, bob = [await SipUser.open(name, running.edge) for name in ("alice", "bob")]
+        asserted = {user: f"P-Asserted-Identity: <sip:{user.address}>\r\n" for user in (alice, bob)}
+        for user in (alice, bob):
+            await user.say(f"sip:{ROOM}", "#join", headers=asserted[user], sender="somebody@example.org")
+            await alice.expect(notice(""))
+        await bob.say(f"sip:{ROOM}", "hello", headers=asserted[bob] + "P-Preferred-Identity: <sip:x@y>\r\n")
+        received = await alice.expect(f"<{bob.address}>: hello")
+        assert "\r\nP-" not in str(received.request)
+        alice.close()
+        bob.close()
+
+
 def test_redis_holds_no_password(asking: Service) -> None:
     """HA1 only; and the nonce counts that were used, with a time-to-live."""
     users = [key for tag in range(16) for key in asking.redis.hgetall(keys.users(f"u{tag}")).items()]

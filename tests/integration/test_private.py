@@ -64,13 +64,21 @@ async def test_after_their_removal_nobody_hears_a_thing(open_user: OpenUser, roo
 
     bob.answer = slowly
 
+    is_removed = asyncio.Event()
+
     async def talk(talker: SipUser) -> None:
-        for number in range(25):
+        """Ten before and ten after, at least; and all the time between."""
+        after = 0
+        for number in range(500):
+            after += is_removed.is_set()
+            if number > 10 and after > 10:
+                return
             await talker.say(room, f"{talker.name} says {number}")
 
     talking = [asyncio.create_task(talk(talker)) for talker in talkers]
     await asyncio.sleep(0.05)
     await alice.say(room, f"#remove {bob.address}")
+    is_removed.set()
     await asyncio.gather(*talking)
     while "You have been removed" not in (await bob.expect(".*")).text:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -207,11 +208,12 @@ class TestLimits:
 
     @pytest.fixture
     async def open_user(self, small: Service) -> AsyncIterator[OpenUser]:
-        """Makes users of the small service."""
+        """Makes users of the small service, who were not there in another test."""
         users: list[SipUser] = []
+        test = secrets.token_hex(2)
 
         async def make(name: str) -> SipUser:
-            users.append(await SipUser.open(name, small.edge))
+            users.append(await SipUser.open(f"{name}-{test}", small.edge))
             return users[-1]
 
         yield make

@@ -209,9 +209,10 @@ async def test_sighup_changes_what_can_change(tmp_path: Path, room: str) -> None
     """A new prefix and a new limit are used at once; another number of shards needs a restart."""
     config = tmp_path / "imc.toml"
     config.write_text("")
+    by_the_file = {"max_rooms_per_owner": ""}
     with contextlib.ExitStack() as stack:
         (tmp_path / "server").mkdir()
-        running = Service(tmp_path, stack.enter_context(redis_server(tmp_path / "server")), {})
+        running = Service(tmp_path, stack.enter_context(redis_server(tmp_path / "server")), by_the_file)
         for process in (*running.edges, *running.workers):
             process.command += ["--config", str(config)]
         stack.callback(running.stop)

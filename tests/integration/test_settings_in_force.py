@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -43,12 +44,13 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 async def open_user(strict: Service) -> AsyncIterator[OpenUser]:
-    """Makes users of the strict service, at its two edges in turn."""
+    """Makes users of the strict service, of one test only, at its two edges in turn."""
     users: list[SipUser] = []
+    test = secrets.token_hex(2)
 
     async def make(name: str) -> SipUser:
         edge = ("127.0.0.1", strict.ports[len(users) % 2])
-        users.append(await SipUser.open(name, edge))
+        users.append(await SipUser.open(f"{name}-{test}", edge))
         return users[-1]
 
     yield make
@@ -112,7 +114,7 @@ async def test_start_char_prefix_and_headers(open_user: OpenUser, room: str) -> 
         await one.expect(notice(bob.address, "has joined"))
     await bob.say(room, "#help")
     host = bob.address.partition("@")[2]
-    received = await alice.expect(rf"\[bob at {host}\] #help")
+    received = await alice.expect(rf"\[{bob.name} at {host}\] #help")
     assert received.request.headers["X-Service"] == "chat"
     await bob.say(room, "!help")
     assert "!create [room] [private]" in (await bob.expect(notice("!help"))).text
