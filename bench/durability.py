@@ -36,7 +36,9 @@ async def measure(store: Store, batch: int, tag: str) -> tuple[float, float, flo
     while time.perf_counter() - started < SECONDS:
         commands: list[Command] = [
             store.script(
-                "accept", [keys.seen(0, f"{tag}.{len(times)}.{n}"), keys.requests(0)], [32_000, 0, *fields]
+                "accept",
+                [keys.seen(0, f"{tag}.{len(times)}.{n}"), keys.requests(0)],
+                [32_000, 0, "", *fields],
             )
             for n in range(batch)
         ]

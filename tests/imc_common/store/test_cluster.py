@@ -139,7 +139,7 @@ async def test_requests_that_go_in_together_are_one_entry_each_while_their_slot_
     for moved in (requests, known):
         await store.run([("DEL", requests), ("DEL", known), ("DEL", new)])
         fields = ("type", "message", "call_id", "c")
-        accepts = [store.script("accept", (key, requests), (64000, 100, *fields)) for key in (known, new)]
+        accepts = [store.script("accept", (key, requests), (64000, 100, "", *fields)) for key in (known, new)]
         assert await store.run(accepts[:1]) == [b"accepted"]
         merged, places = AcceptBatch(store.scripts).merge(accepts)
         assert len(merged) == 1

@@ -45,7 +45,7 @@ async def accept(store: Store, call_id: str) -> Any:
     fields = ["type", "message", "call_id", call_id]
     try:
         (reply,) = await store.run(
-            [store.script("accept", [keys.seen(0, call_id), keys.requests(0)], [60_000, 0, *fields])],
+            [store.script("accept", [keys.seen(0, call_id), keys.requests(0)], [60_000, 0, "", *fields])],
             durable=True,
         )
     except StoreUnreachable:
