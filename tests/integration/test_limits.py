@@ -105,7 +105,7 @@ async def test_one_notice_is_told_whatever_else_is_refused_and_where(
     statuses: Counter[int] = Counter()
     for number in range(3 * COMMANDS):
         alice.edge = ("127.0.0.1", limited.ports[number % 2])
-        statuses[(await alice.send(ROOMS[number % len(ROOMS)], "#nonsense")).code] += 1
+        statuses[(await alice.send(ROOMS[0], "#nonsense")).code] += 1
     assert statuses[202] > BURST_OF_NOTICES
     assert statuses[403] > 0
     told = await everything(alice)
