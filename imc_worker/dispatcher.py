@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from imc_common import keys
+from imc_common.address import without_port
 from imc_common.keys import Keys
 from imc_common.request import EntryError
 from imc_common.scripts import Scripts
@@ -120,7 +121,10 @@ class Dispatcher:
     async def _count_owned(
         self, entries: Sequence[Handed], waiting: list[tuple[int, Action, Fields]], outcomes: list[Outcome]
     ) -> None:
-        """Put in the rooms owned elsewhere where they can matter: not to join a room that is there."""
+        """Put in the rooms owned elsewhere where they can matter: not to join a room that is there.
+
+        What goes on its way together was counted before any of it: so each counts those before it, too.
+        """
         joins = [(entries[at][0], f[b"room"].decode()) for at, a, f in waiting if a.script == "join_room"]
         there = iter(await self._all_shards.exist(joins) if joins else [])
         needed = [
@@ -130,9 +134,13 @@ class Dispatcher:
         ]
         users = [(entries[at][0], fields[action.owner].decode()) for at, action, fields in needed]
         counts = await self._all_shards.owned_elsewhere(users) if users else []
-        for (at, action, fields), count in zip(needed, counts, strict=True):
+        under_way: dict[str, list[int]] = {}  # shards in which a user may come to own a room before that
+        for (at, action, fields), (_, user), count in zip(needed, users, counts, strict=True):
             shard, entry_id, _ = entries[at]
+            before = under_way.setdefault(without_port(user), [])
             if isinstance(count, ReplyError):
                 outcomes[at] = count
             else:
-                outcomes[at] = self._with_room(action, shard, entry_id, fields, count)
+                elsewhere = count + len(before) - before.count(shard)
+                outcomes[at] = self._with_room(action, shard, entry_id, fields, elsewhere)
+            before.append(shard)

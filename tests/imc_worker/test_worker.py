@@ -113,6 +113,21 @@ async def test_rooms_owned_in_other_shards_count_for_the_limit() -> None:
     await bench.store.close()
 
 
+async def test_rooms_asked_for_at_once_count_for_the_limit() -> None:
+    """In whatever shards, at whatever ports: what goes to Redis together is not counted apart."""
+    bench = Bench(max_rooms_per_owner=3)
+    rooms = [f"room-{number}@example.org" for number in range(20)]
+    for number, room in enumerate(rooms):
+        await bench.ask("create", f"{ALICE}:{5000 + number}" if number % 2 else ALICE, room)
+    await bench.ask("create", BOB, "another@example.org")
+    await bench.work()
+    all_rooms = (*rooms, "another@example.org")
+    there = await bench.store.run([("EXISTS", Keys().room(shard_of(room, 4), room)) for room in all_rooms])
+    assert sum(there[:-1]) == 3
+    assert there[-1] == 1
+    await bench.store.close()
+
+
 async def test_joining_a_room_that_is_there_counts_nothing(bench: Bench) -> None:
     """The look-up through all shards is made only where its answer can matter."""
     await bench.ask("create", BOB)

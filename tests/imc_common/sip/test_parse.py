@@ -193,11 +193,12 @@ def test_headers_without_the_empty_line_are_refused_with_an_answer() -> None:
         (message(subject="x" * 2100), 513),
         (message(subject=["x" * 1000] * 9), 513),
         (message(x=["y"] * 130), 513),
+        (message(to="<sip:a@example.org>" + ";a" * 1100), 513),
         (message(content_length="8193", body=b"x" * 8193), 413),
         (message(without="Content-Length", body=b"x" * 8193), 413),
         (message(body=b"Hello" + b"x" * 66_000), 513),
     ],
-    ids=["uri", "method", "header", "head", "count", "body", "body without length", "datagram"],
+    ids=["uri", "method", "header", "head", "count", "parameters", "body", "body without length", "datagram"],
 )
 def test_what_passes_a_limit_is_refused_and_answered(data: bytes, status: int) -> None:
     """Each limit has its status, and the answer still finds the Via."""
