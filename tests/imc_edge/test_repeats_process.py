@@ -1,0 +1,185 @@
+"""What comes twice when a real edge is killed, counted; and how soon real edges record who has answered."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+import redis
+
+from imc_common import keys
+from imc_common.sip.message import Request
+from tests.imc_edge.delivering import SHARD, Plant, User, same
+from tests.servers import Server, running
+
+pytestmark = pytest.mark.integration
+
+MEMBERS = 2000
+IN_FLIGHT = 50
+PACE = 400
+"""Answers a second: a member's comes about 0.3 s after its MESSAGE, before it would count as slow."""
+T1 = 0.5
+RECORDED_SECONDS = 0.2
+PATIENCE = 0.5
+"""For a busy machine; at this pace the whole room takes ten times as long."""
+
+
+class Room:
+    """Many members behind one port, who answer in turn, at a known pace, until told to hush."""
+
+    def __init__(self, pace: float) -> None:
+        self.user = User("member")
+        host = self.user.address.partition("@")[2]
+        self.members = [f"member-{number}@{host}" for number in range(MEMBERS)]
+        self.first: dict[str, tuple[float, Request]] = {}
+        """What each member got from the first edge, and when."""
+        self.answered: dict[str, float] = {}
+        self.again: dict[str, Request] = {}
+        """What came from another edge."""
+        self.edge: tuple[str, int] | None = None
+        self.pace = pace
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        self.user.socket.settimeout(0.005)
+        started, answers = time.monotonic(), 0
+        waiting: list[tuple[str, tuple[Request, tuple[str, int]]]] = []
+        while not self._ended.is_set():
+            got = self.user.receive(0.005)
+            now = time.monotonic()
+            if got is not None:
+                request, source = got
+                member = request.target.address()
+                self.edge = self.edge or source
+                if source != self.edge:
+                    self.again.setdefault(member, request)
+                    self.user.answer(got)
+                elif member not in self.first:
+                    self.first[member] = (now, request)
+                    waiting.append((member, got))
+            while waiting and self.pace and answers < (now - started) * self.pace:
+                member, got = waiting.pop(0)
+                self.answered[member] = time.monotonic()
+                self.user.answer(got)
+                answers += 1
+            answers = max(answers, int((now - started) * self.pace) - 5)  # what was not due is not caught up
+
+    def end(self) -> None:
+        """Answer nothing more."""
+        self._ended.set()
+        self._thread.join()
+        self.user.close()
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Plant]:
+    with tempfile.TemporaryDirectory() as folder:
+        server: Server
+        with running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server:
+            plant = Plant(server, tmp_path)
+            yield plant
+            plant.end()
+
+
+def recorded_of(plant: Plant, events: dict[str, list[str]]) -> set[str]:
+    """The members who have answered, as far as Redis knows."""
+    open_ones = {entry_id.decode() for entry_id, _ in plant.redis.xrange(keys.events(SHARD))}  # type: ignore[union-attr, str-unpack]
+    recorded: set[str] = set()
+    for event, members in events.items():
+        if event in open_ones:
+            found = plant.redis.smembers(keys.settled(SHARD, event))
+            recorded |= {member.decode() for member in found}  # type: ignore[union-attr]
+        else:
+            recorded.update(members)
+    return recorded
+
+
+@pytest.mark.parametrize("chunk", [64, 1000])
+def test_the_number_of_repeats_after_a_kill_is_within_the_bound(plant: Plant, chunk: int) -> None:
+    """docs/reliability.md, a room of 2,000 killed half way: no more come twice than were answered in the last
+    200 ms, plus `max_in_flight` + 126 that had not answered; and everybody gets it."""
+    plant.settings["max_in_flight"] = IN_FLIGHT
+    room = Room(PACE)
+    try:
+        edge = plant.start()
+        events = {}
+        for first in range(0, MEMBERS, chunk):
+            some = room.members[first : first + chunk]
+            events[plant.event_to(some)] = some
+        plant.until(lambda: len(room.answered) >= MEMBERS // 2, 60)
+        edge.kill()
+        killed = time.monotonic()
+        room.pace = 0
+        edge.wait()
+        recorded = recorded_of(plant, events)
+        plant.start()
+        plant.until(lambda: plant.left() == 0, 60)
+    finally:
+        room.end()
+
+    repeats = room.again.keys() & room.first.keys()
+    answered = {member for member, at in room.answered.items() if at <= killed}
+    unanswered = room.first.keys() - answered
+    slow = [member for member in unanswered if room.first[member][0] < killed - 0.8 * T1]
+    assert len(room.first) < MEMBERS  # it was killed half way
+    assert len(recorded) >= MEMBERS // 4
+    assert not repeats & recorded
+    assert unanswered <= repeats
+    assert len(unanswered) <= IN_FLIGHT + 126 + len(slow)
+    lately = PACE * (RECORDED_SECONDS + PATIENCE)
+    assert len(repeats) <= IN_FLIGHT + 126 + len(slow) + lately
+    assert all(same(room.again[member], room.first[member][1]) for member in repeats)
+    assert recorded | room.again.keys() == set(room.members)
+
+
+def test_answers_of_an_event_that_stays_open_are_recorded_within_200_ms(plant: Plant) -> None:
+    """One member is silent, so the event ends in half a minute; each answer is in Redis long before. By
+    Redis's own time of the write, seen by MONITOR."""
+    users = [User(f"user-{number}") for number in range(8)]
+    silent, answering = users[0], users[1:]
+    written: dict[str, float] = {}
+    watched, ended = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        watcher = redis.Redis(unix_socket_path=plant.server.socket)
+        with watcher.monitor() as monitor:
+            watched.set()
+            while not ended.is_set():
+                line = monitor.next_command()
+                if "settled" in line["command"] and "SADD" in line["command"]:
+                    for user in answering:
+                        if user.address in line["command"]:
+                            written.setdefault(user.address, line["time"])
+        watcher.close()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    assert watched.wait(10)
+    try:
+        plant.start()
+        settled = keys.settled(SHARD, plant.event(*users))
+        answers: dict[str, float] = {}
+        assert silent.receive() is not None
+        for user in answering:
+            got = user.receive()
+            answers[user.address] = time.time()
+            user.answer(got)
+            plant.until(lambda user=user: user.address in written)  # type: ignore[misc]
+        assert plant.redis.scard(settled) == len(answering)
+        assert plant.left() == 1
+    finally:
+        ended.set()
+        plant.redis.ping()  # ends the wait for a line
+        watching.join()
+        for user in users:
+            user.close()
+    delays = [written[address] - at for address, at in answers.items()]
+    assert median(delays) < RECORDED_SECONDS + 0.1
+    assert max(delays) < RECORDED_SECONDS + 10 * PATIENCE  # else it waits for the silent one: 32 s
