@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import random
 from typing import Final
 
@@ -188,6 +189,9 @@ class Deliver:
     async def _read(self) -> None:
         while self._reading:
             halted: set[int] = set()  # earlier entries of these shards will come again first
+            if self._takeover.untidy:
+                with suppress(StoreUnreachable):
+                    await self._takeover.tidy()
             batches = await self._consumer.read()
             self._in_hand = frozenset((batch.shard, entry[0]) for batch in batches for entry in batch.entries)
             for batch in await self._safe_ones(batches):

@@ -67,14 +67,27 @@ class Takeover:
         self, shard: int, entries: Sequence[tuple[str, list[bytes]]], make: Make
     ) -> list[Taken]:
         """Those of a shard's entries that can be sent, in order. Raises `StoreUnreachable`."""
+        await self.tidy()
         try:
-            if shard in self._interrupted:
-                await self._uncount(shard, self._interrupted[shard])
-                del self._interrupted[shard]
             return await self._prepare(shard, entries, make)
         except StoreUnreachable:
             self._interrupted[shard] = [entry_id for entry_id, _ in entries]
             raise
+
+    async def tidy(self) -> None:
+        """Take back what an outage left counted, also of shards that are another's now.
+
+        Raises `StoreUnreachable`.
+        """
+        while self.untidy:
+            shard, ids = next(iter(self._interrupted.items()))
+            await self._uncount(shard, ids)
+            del self._interrupted[shard]
+
+    @property
+    def untidy(self) -> bool:
+        """Whether there is something to `tidy`."""
+        return bool(self._interrupted)
 
     async def _prepare(
         self, shard: int, entries: Sequence[tuple[str, list[bytes]]], make: Make

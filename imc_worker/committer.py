@@ -116,7 +116,7 @@ class Committer:
     async def run(self) -> None:
         """Handle what is handed in until cancelled."""
         while True:
-            await self._wake.wait()
+            await self._woken()
             self._wake.clear()
             while self._fresh or self._again:
                 if self._again:
@@ -125,6 +125,15 @@ class Committer:
                     await self._commit()
                 self._note_space()
             self._idle.set()
+
+    async def _woken(self) -> None:
+        """Returns when something was handed in; meanwhile puts right what an outage has left behind."""
+        while self._retrial.untidy and not self._wake.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), PAUSE_SECONDS[0])
+            with suppress(StoreUnreachable):
+                await self._retrial.tidy()
+        await self._wake.wait()
 
     def _note_space(self) -> None:
         count = len(self._fresh)

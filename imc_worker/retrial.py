@@ -15,12 +15,10 @@ import structlog
 from imc_common import keys
 from imc_common.request import call_id_of
 from imc_common.store import Command, ReplyError
+from imc_worker.attempts import Attempts
 from imc_worker.dispatcher import Handed
 
 log = structlog.get_logger()
-
-ATTEMPTS_TTL_MS = 3600 * 1000
-"""How long attempts are remembered: longer than a supervisor's pause between two starts of a dying worker."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts
 
@@ -45,7 +43,7 @@ class Retrial:
         self._max_attempts = max(max_attempts, LEAST_ATTEMPTS)
         self._suspects_turn = False
         self._wall_clock = wall_clock
-        self._chores: list[Command] = []
+        self._attempts = Attempts(store)
         self._reasons: dict[bytes, str] = {}
         self._pauses: dict[bytes, float] = {}
 
@@ -54,26 +52,24 @@ class Retrial:
 
         Raises StoreUnreachable.
         """
-        counters = [keys.attempts(shard, "in", entry_id.decode()) for shard, entry_id, _ in entries]
-        known = await self._store.run([("GET", counter) for counter in counters])
-        verdicts: list[Verdict] = ["wait"] * len(entries)
-        chosen = self._choose([int(n) if isinstance(n, bytes) and n.isdigit() else 0 for n in known])
-        counting: list[Command] = []
-        for at in chosen:
-            counting += (("INCR", counters[at]), ("PEXPIRE", counters[at], ATTEMPTS_TTL_MS))
-        counts = (await self._store.run(counting))[::2]
+        counters = [_counter(entry) for entry in entries]
+        known = await self._attempts.made(counters)
+        verdicts: list[Verdict] = [n if isinstance(n, ReplyError) else "wait" for n in known]
+        counted = [(at, n) for at, n in enumerate(known) if isinstance(n, int)]
+        chosen = self._choose(counted)
+        counts = await self._attempts.count([counters[at] for at in chosen])
         for at, count in zip(chosen, counts, strict=True):
             verdicts[at] = self._verdict(count)
         await self._bury_doomed(entries, verdicts)
         return verdicts
 
-    def _choose(self, counts: list[int]) -> list[int]:
-        """All that were never tried again yet, or else one suspect; in turns if there are both."""
-        untried = [at for at, count in enumerate(counts) if not count]
-        suspects = [at for at, count in enumerate(counts) if count]
+    def _choose(self, counts: list[tuple[int, int]]) -> list[int]:
+        """Places: all that were never tried again yet, or else one suspect; in turns if there are both."""
+        untried = [at for at, count in counts if not count]
+        suspects = [(count, at) for at, count in counts if count]
         self._suspects_turn = not self._suspects_turn
         if suspects and (self._suspects_turn or not untried):
-            return [min(suspects, key=counts.__getitem__)]
+            return [min(suspects)[1]]
         return untried
 
     async def _bury_doomed(self, entries: Sequence[Handed], verdicts: list[Verdict]) -> None:
@@ -83,23 +79,24 @@ class Retrial:
             if isinstance(reply, ReplyError):
                 verdicts[at] = reply
 
+    @property
+    def untidy(self) -> bool:
+        """Whether there is something to `tidy`."""
+        return self._attempts.untidy
+
     async def tidy(self) -> None:
-        """Do now what nobody waits for. Raises StoreUnreachable."""
-        chores, self._chores = self._chores, []
-        if chores:
-            await self._store.run(chores)
+        """Do now what nobody waits for. Raises StoreUnreachable; what is not done is kept."""
+        await self._attempts.tidy()
 
     def passed(self, entry: Handed) -> None:
         """The entry is handled: forget its attempts."""
-        shard, entry_id, _ = entry
-        self._chores.append(("DEL", keys.attempts(shard, "in", entry_id.decode())))
-        self._reasons.pop(entry_id, None)
-        self._pauses.pop(entry_id, None)
+        self._attempts.forget(_counter(entry))
+        self._reasons.pop(entry[1], None)
+        self._pauses.pop(entry[1], None)
 
     def absolve(self, entry: Handed) -> None:
         """The attempt failed through no fault of the entry: it does not count."""
-        shard, entry_id, _ = entry
-        self._chores.append(("DECR", keys.attempts(shard, "in", entry_id.decode())))
+        self._attempts.take_back(_counter(entry))
 
     def blame(self, entry: Handed, reason: str) -> float:
         """Note why the entry failed; gives the seconds to wait before it is tried again."""
@@ -123,3 +120,8 @@ class Retrial:
         log.error("entry buried", stream=stream, entry=entry_id, reason=reason, call_id=call_id)
         at = int(self._wall_clock() * 1000)
         return self._store.script("bury", [stream, keys.dead(shard)], [entry_id, reason, at])
+
+
+def _counter(entry: Handed) -> str:
+    shard, entry_id, _ = entry
+    return keys.attempts(shard, "in", entry_id.decode())

@@ -141,3 +141,17 @@ async def test_an_outage_of_redis_does_not_count() -> None:
     redis.patience = 9
     assert await handling.run() == ["0-0", "1-0", "2-0", "3-0"]
     assert redis.tried == {}
+
+
+async def test_what_an_outage_left_counted_is_taken_back_for_lost_shards_too() -> None:
+    """The shard is another edge's after the outage: it must not find our attempt counted."""
+    redis = Fickle()
+    handling = Handling(redis)
+    with pytest.raises(StoreUnreachable):
+        await handling.run()
+    assert set(redis.tried.values()) == {1}
+    assert handling.takeover.untidy
+    redis.patience = 9
+    await handling.takeover.tidy()
+    assert not handling.takeover.untidy
+    assert redis.tried == {}
