@@ -74,6 +74,20 @@ async def test_what_redis_refuses_is_told() -> None:
     assert isinstance((await store.run([("HGET", keys.DIGEST_KEYS, "x")]))[0], ReplyError)
 
 
+async def test_a_new_key_is_used_in_a_minute_by_redis_s_clock() -> None:
+    """Not by the clock of the machine on which it is made: edges go by Redis's, too."""
+    store = FakeStore()
+    tell_time = store.script("tell_time", [keys.DIGEST_KEYS], [])
+    before, first_use, after = (
+        (await store.run([tell_time]))[0],
+        await Users(store).rotate_key(),
+        (await store.run([tell_time]))[0],
+    )
+    assert before <= first_use * 1000 - 60_000 <= after
+    (fields,) = await store.run([("HKEYS", keys.DIGEST_KEYS)])
+    assert fields == [str(int(first_use * 1000)).encode()]
+
+
 def test_users_are_spread_over_all_their_shards() -> None:
     """And none of these tags is that of a room's shard."""
     tags = {keys.user_shard(f"user{number}@example.org") for number in range(1000)}

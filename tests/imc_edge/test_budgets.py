@@ -323,6 +323,18 @@ async def test_where_nobody_limits_deliveries_redis_is_not_asked() -> None:
         assert str(at.store.batches[0][0][7]).startswith("imc_members:{")
 
 
+def test_a_limit_that_is_switched_off_meanwhile_counts_no_more() -> None:
+    """Redis's word on messages that were on their way comes later."""
+    store = SimpleNamespace(script=lambda name, keys, args: ())
+    limits = Budgets(Settings(), store, lambda command, report: True, Clock())  # type: ignore[arg-type]
+    charge = limits.charge(Request("message", ALICE, "r@example.org"))
+    assert charge is not None
+    limits.reload(Settings(max_deliveries_per_second=0))
+    limits.caused(charge, 500)
+    assert limits.charge(Request("message", ALICE, "r@example.org")) is None
+    assert limits.excess(Request("message", ALICE, "r@example.org")) is None
+
+
 def test_sizes_of_rooms_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many rooms and users there are."""
     monkeypatch.setattr(budgets, "MOST_KNOWN", 10)
