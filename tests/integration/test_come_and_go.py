@@ -1,0 +1,181 @@
+"""Real edges and workers with the default lease die, join and leave; how soon the others make up for it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_common import keys
+from imc_common.keys import Keys
+from imc_common.ownership import BEATS_PER_LEASE
+from imc_common.request import Request, RequestData
+from imc_common.settings import Endpoint, Settings
+from tests.imc_edge.delivering import ROOM, SHARD, Plant
+from tests.imc_edge.doubles import message
+from tests.imc_edge.process import User as Sender
+from tests.servers import running
+
+pytestmark = pytest.mark.integration
+
+LEASE = Settings().lease_ttl
+TWO_HEARTBEATS = 2 * LEASE / BEATS_PER_LEASE
+PATIENCE = 3.0
+ROLES = {"edge": keys.EDGES, "worker": keys.WORKERS}
+ALICE = "alice@example.org"
+
+
+class Service(Plant):
+    """Edges and workers with default settings; one room of two, of whom one gets what the other says."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.settings = {}
+        names = Keys()
+        self.redis.zadd(names.rooms(SHARD), {ROOM: 0})
+        self.redis.hset(names.room(SHARD, ROOM), "private", "0")
+        roles = {ALICE: "owner", self.bob.address: "member"}
+        self.redis.hset(names.members(SHARD, ROOM), mapping=roles)  # type: ignore[arg-type]
+
+    def join(self, role: str) -> subprocess.Popen[bytes]:
+        """One process more, which is counted among the living when this returns."""
+        child = self.start("-m", f"imc_{role}")
+        self.until(lambda: self.lives(role, child))
+        return child
+
+    def lives(self, role: str, child: subprocess.Popen[bytes]) -> bool:
+        """Whether the others count with this process."""
+        living: list[bytes] = self.redis.zrange(ROLES[role], 0, -1)  # type: ignore[assignment]
+        return any(f"-{child.pid}-".encode() in name for name in living)
+
+    def owner(self, role: str) -> subprocess.Popen[bytes]:
+        """The process that owns the room's shard."""
+        name = bytes(self.redis.get(keys.lease(SHARD, role))).decode()  # type: ignore[arg-type]
+        return next(child for child in self.edges if f"-{child.pid}-" in name)
+
+    def shares(self, role: str) -> list[int]:
+        """How many shards each process of a role owns, most first; empty while a shard has no owner."""
+        owners: list[bytes | None] = self.redis.mget([keys.lease(shard, role) for shard in range(16)])  # type: ignore[assignment]
+        return [] if None in owners else sorted(Counter(owners).values(), reverse=True)
+
+    def even(self, processes: int) -> bool:
+        """Whether of both roles so many processes have as many shards each, give or take one."""
+        each, over = divmod(16, processes)
+        expected = [each + 1] * over + [each] * (processes - over)
+        return all(self.shares(role) == expected for role in ROLES)
+
+    def say(self, text: str) -> None:
+        """Alice says something in the room, as if an edge had taken it."""
+        data = RequestData(body=text.encode()).pack()
+        request = Request("message", ALICE, ROOM, call_id=text, at=int(time.time() * 1000), data=data)
+        fields = request.to_fields()
+        self.redis.execute_command("XADD", keys.requests(SHARD), "*", *fields)
+
+    def listening(self) -> Endpoint:
+        """Where the edge that was started last takes requests."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return Endpoint.parse(next(e["endpoints"][0] for e in reversed(lines) if "endpoints" in e))
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server,
+    ):
+        service = Service(server, tmp_path)
+        yield service
+        service.end()
+
+
+@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP], ids=lambda fate: fate.name)
+def test_within_two_default_leases_others_carry_on(service: Service, fate: signal.Signals) -> None:
+    """The owners of a shard, worker and edge, die or stop at once: within 6 s their successors have handled a
+    request and sent an event. Stopped ones change nothing when they wake. (The OOM killer sends SIGKILL.)"""
+    for _ in range(2):
+        for role in ROLES:
+            service.join(role)
+    service.until(lambda: service.even(2), 30)
+    owners = [service.owner(role) for role in ROLES]
+    for owner in owners:
+        owner.send_signal(fate)
+    ended = time.monotonic()
+    service.event(service.bob, text="an event that waits for an edge")
+    service.say("a request that waits for a worker")
+    came: dict[str, float] = {}
+    while len(came) < 2:
+        got = service.bob.receive(4 * LEASE)
+        assert got is not None
+        body = service.bob.answer(got).body.decode()
+        assert body not in came
+        came[body] = time.monotonic() - ended
+    assert max(came.values()) < 2 * LEASE, came
+    service.until(lambda: service.left() == 0)
+    if fate == signal.SIGSTOP:
+        for owner in owners:
+            owner.send_signal(signal.SIGCONT)
+        service.until(lambda: service.even(2), 30)
+        assert service.bob.receive(0.5) is None
+        assert not service.redis.xlen(keys.requests(SHARD))
+        assert service.left() == 0
+
+
+def test_shards_spread_evenly_within_two_heartbeats(service: Service) -> None:
+    """Two join one, a fourth joins, two leave, one by one: each time all have as many, give or take one."""
+    running_ones = {role: [service.join(role)] for role in ROLES}
+    service.until(lambda: service.even(1), TWO_HEARTBEATS + PATIENCE)
+    for count in (2, 3, 4):
+        for role in ROLES:
+            running_ones[role].append(service.join(role))
+        assert service.until(lambda count=count: service.even(count)) < TWO_HEARTBEATS + PATIENCE  # type: ignore[misc]
+    for count in (3, 2):
+        leaving = [running_ones[role].pop(0) for role in ROLES]
+        for child in leaving:
+            child.terminate()
+        assert [child.wait(10) for child in leaving] == [0, 0]
+        assert service.until(lambda count=count: service.even(count)) < TWO_HEARTBEATS + PATIENCE  # type: ignore[misc]
+
+
+def test_a_second_sigterm_of_an_edge_loses_nothing(service: Service) -> None:
+    """Accepted messages wait for a member's answer as their edge gets two signals: the next one delivers each
+    of them once, in order, the first with the same identity."""
+    edge = service.join("edge")
+    service.join("worker")
+    service.until(lambda: service.even(1))
+    accepted = []
+    with Sender(service.listening()) as alice:
+        for number in range(20):
+            body = str(number).encode()
+            via = f"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{number};rport"
+            headers = {"From": f"<sip:{ALICE}>;tag=a", "To": f"<sip:{ROOM}>", "Call_ID": f"call-{number}"}
+            assert alice.status(message(body, Via=via, **headers)) == 202
+            accepted.append(body)
+    original = service.bob.receive()
+    assert original is not None
+    service.until(lambda: service.left() == len(accepted))
+    edge.send_signal(signal.SIGTERM)
+    service.until(lambda: "edge drains" in service.log.read_text())
+    edge.send_signal(signal.SIGTERM)
+    assert edge.wait(5) == 1
+    service.join("edge")
+    got: list[Any] = []
+
+    def delivered() -> bool:
+        found = service.bob.receive(0.1)
+        if found is not None and found[1] != original[1]:
+            got.append(service.bob.answer(found))
+        return service.left() == 0 and found is None
+
+    service.until(delivered, 30)
+    assert [request.body for request in got] == accepted
+    same = [got[0].headers.get(name) == original[0].headers.get(name) for name in ("Call-ID", "CSeq", "From")]
+    assert all(same)
+    assert service.redis.xlen(keys.undelivered(SHARD)) == 0
