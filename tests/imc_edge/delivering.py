@@ -67,6 +67,7 @@ class Plant:
         self.server = server
         self.settings: dict[str, object] = {"lease_ttl": LEASE}
         """What edges are started with from now on."""
+        self.environment: dict[str, str] = {}
         self.redis = redis.Redis(unix_socket_path=server.socket)
         self.log = folder / "edges.log"
         self.edges: list[subprocess.Popen[bytes]] = []
@@ -75,7 +76,11 @@ class Plant:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         given = {"db_url": self.server.url, "listen": "udp:127.0.0.1:0"}
         given |= {"destination_networks": "127.0.0.0/8", **self.settings}
-        env = {**os.environ, **{f"IMC_{name.upper()}": str(value) for name, value in given.items()}}
+        env = {
+            **os.environ,
+            **self.environment,
+            **{f"IMC_{name.upper()}": str(value) for name, value in given.items()},
+        }
         with self.log.open("ab") as log:
             command = [sys.executable, *(arguments or ("-m", "imc_edge"))]
             edge = subprocess.Popen(command, env=env, stdout=log, stderr=log)

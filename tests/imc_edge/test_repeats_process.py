@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 import redis
 
 from imc_common import keys
-from imc_common.sip.message import Request
+from tests.imc_edge.crowd import Room
 from tests.imc_edge.delivering import SHARD, Plant, User, same
 from tests.servers import Server, running
 
@@ -27,55 +28,6 @@ T1 = 0.5
 RECORDED_SECONDS = 0.2
 PATIENCE = 0.5
 """For a busy machine; at this pace the whole room takes ten times as long."""
-
-
-class Room:
-    """Many members behind one port, who answer in turn, at a known pace, until told to hush."""
-
-    def __init__(self, pace: float) -> None:
-        self.user = User("member")
-        host = self.user.address.partition("@")[2]
-        self.members = [f"member-{number}@{host}" for number in range(MEMBERS)]
-        self.first: dict[str, tuple[float, Request]] = {}
-        """What each member got from the first edge, and when."""
-        self.answered: dict[str, float] = {}
-        self.again: dict[str, Request] = {}
-        """What came from another edge."""
-        self.edge: tuple[str, int] | None = None
-        self.pace = pace
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        self.user.socket.settimeout(0.005)
-        started, answers = time.monotonic(), 0
-        waiting: list[tuple[str, tuple[Request, tuple[str, int]]]] = []
-        while not self._ended.is_set():
-            got = self.user.receive(0.005)
-            now = time.monotonic()
-            if got is not None:
-                request, source = got
-                member = request.target.address()
-                self.edge = self.edge or source
-                if source != self.edge:
-                    self.again.setdefault(member, request)
-                    self.user.answer(got)
-                elif member not in self.first:
-                    self.first[member] = (now, request)
-                    waiting.append((member, got))
-            while waiting and self.pace and answers < (now - started) * self.pace:
-                member, got = waiting.pop(0)
-                self.answered[member] = time.monotonic()
-                self.user.answer(got)
-                answers += 1
-            answers = max(answers, int((now - started) * self.pace) - 5)  # what was not due is not caught up
-
-    def end(self) -> None:
-        """Answer nothing more."""
-        self._ended.set()
-        self._thread.join()
-        self.user.close()
 
 
 @pytest.fixture
@@ -106,7 +58,7 @@ def test_the_number_of_repeats_after_a_kill_is_within_the_bound(plant: Plant, ch
     """docs/reliability.md, a room of 2,000 killed half way: no more come twice than were answered in the last
     200 ms, plus `max_in_flight` + 126 that had not answered; and everybody gets it."""
     plant.settings["max_in_flight"] = IN_FLIGHT
-    room = Room(PACE)
+    room = Room(PACE, MEMBERS)
     try:
         edge = plant.start()
         events = {}
@@ -183,3 +135,27 @@ def test_answers_of_an_event_that_stays_open_are_recorded_within_200_ms(plant: P
     delays = [written[address] - at for address, at in answers.items()]
     assert median(delays) < RECORDED_SECONDS + 0.1
     assert max(delays) < RECORDED_SECONDS + 10 * PATIENCE  # else it waits for the silent one: 32 s
+
+
+def test_an_edge_that_loses_a_shard_in_the_middle_of_a_large_event_sends_no_more_of_it(plant: Plant) -> None:
+    """It is stopped between two parts of a room of 1,000, past its lease. When it wakes there is room for
+    more in flight, but the rest has been sent by the next owner: nobody hears of the old one again."""
+    plant.settings["max_in_flight"] = IN_FLIGHT
+    room = Room(PACE, 1000)
+    try:
+        edge = plant.start()
+        plant.event_to(room.members)
+        plant.until(lambda: len(room.answered) >= 200)
+        edge.send_signal(signal.SIGSTOP)
+        plant.start()
+        plant.until(lambda: plant.left() == 0, 60)
+        assert len(room.first) < 1000
+        assert room.first.keys() | room.again.keys() == set(room.members)
+        woken = time.monotonic()
+        edge.send_signal(signal.SIGCONT)
+        plant.until(lambda: "deliveries left to the shard's next owner" in plant.log.read_text())
+        time.sleep(1.5)  # for what must not come
+        assert room.heard < woken
+        assert edge.poll() is None
+    finally:
+        room.end()

@@ -79,10 +79,14 @@ class Service(Plant):
         fields = request.to_fields()
         self.redis.execute_command("XADD", keys.requests(SHARD), "*", *fields)
 
+    def all_listening(self) -> list[Endpoint]:
+        """Where edges take requests, in the order of their starts."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [Endpoint.parse(line["endpoints"][0]) for line in lines if "endpoints" in line]
+
     def listening(self) -> Endpoint:
         """Where the edge that was started last takes requests."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return Endpoint.parse(next(e["endpoints"][0] for e in reversed(lines) if "endpoints" in e))
+        return self.all_listening()[-1]
 
 
 @pytest.fixture

@@ -1,0 +1,81 @@
+"""A real edge looks for entries in nobody's hand, while it has others in hand."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imc_common import keys
+from imc_common.request import RequestData
+from tests.imc_edge.crowd import Room
+from tests.imc_edge.delivering import ROOM, SHARD, Plant, User
+from tests.servers import running
+
+pytestmark = pytest.mark.integration
+
+EVENTS, PART = 15, 64
+"""As many as an edge reads at once, and after so many deliveries it waits until there is room for more."""
+PACE = 150
+"""So that the whole room takes more than three looks, two seconds apart."""
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Plant]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server,
+    ):
+        plant = Plant(server, tmp_path)
+        yield plant
+        plant.end()
+
+
+def test_what_is_in_hand_is_not_sent_again_and_what_is_in_nobodys_hand_is(plant: Plant) -> None:
+    """One event is in flight to a silent member; many were read and wait for their turn, as a room answers
+    slowly; one was handed out and never arrived. Of all these only the last is read again."""
+    plant.settings["max_in_flight"] = 1
+    plant.start()
+    plant.event(plant.bob, text="in flight")
+    dave, room = User("dave"), Room(PACE, EVENTS * PART)
+    try:
+        silent = plant.bob.receive()
+        assert silent is not None
+        hand_out_and_lose(plant, dave)
+        for first in range(0, len(room.members), PART):
+            plant.event_to(room.members[first : first + PART])
+        plant.until(lambda: len(found_by(plant)) > 0, 30)
+        assert len(room.first) < len(room.members)  # there is something that waits for its turn
+        assert dave.answer(dave.receive(30)).body == b"lost"
+        plant.until(lambda: plant.left() == 1, 30)  # all but the silent one's
+        plant.bob.answer(silent)
+        plant.until(lambda: plant.left() == 0)
+        assert room.answered.keys() == set(room.members)
+        assert dave.receive(0.2) is None
+    finally:
+        room.end()
+        dave.close()
+    assert set(found_by(plant)) == {1}
+
+
+def found_by(plant: Plant) -> list[int]:
+    """How many entries the edge found in nobody's hand, each time that it found any."""
+    lines = [json.loads(line) for line in plant.log.read_text().splitlines() if line.endswith("}")]
+    return [line["entries"] for line in lines if line["event"] == "entries in nobody's hand"]
+
+
+def hand_out_and_lose(plant: Plant, user: User) -> None:
+    """An event that Redis has handed out, whose answer was lost on its way to the edge."""
+    stream = keys.events(SHARD)
+    (group,) = plant.redis.xinfo_groups(stream)  # type: ignore[misc]
+    entry_id = f"{int(time.time() * 1000) + 1}-0"
+    fields = {"event": "message", "room": ROOM, "to": user.address, "from": "alice@example.org"}
+    fields |= {"call_id": "lost", "at": "1"}
+    with plant.redis.pipeline(transaction=True) as both:
+        both.xadd(stream, {**fields, "data": RequestData("text/html", b"lost").pack()}, id=entry_id)
+        both.xgroup_setid(stream, group["name"], entry_id)
+        both.execute()

@@ -1,0 +1,95 @@
+"""Two real edges whose clocks are two hours apart: what the one took, the other delivers, or lets expire."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imc_common import keys
+from imc_common.keys import Keys, shard_of
+from imc_common.settings import Endpoint
+from tests.imc_edge.delivering import User
+from tests.imc_edge.doubles import message
+from tests.imc_edge.process import User as Sender
+from tests.integration.test_come_and_go import ALICE, Service
+from tests.servers import running
+from tests.tools import require
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server,
+    ):
+        service = Service(server, tmp_path)
+        yield service
+        service.end()
+
+
+def test_expires_is_the_same_span_whichever_edge_takes_and_whichever_delivers(service: Service) -> None:
+    """Each edge takes for rooms of its own and of the other. A member lets the first message wait: meanwhile
+    the second, of one second, expires, and the third, of a minute, does not."""
+    require("faketime")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    at: list[Endpoint] = []
+    for clock in ("+1h", "-1h"):
+        service.environment = {"LD_PRELOAD": str(library), "FAKETIME": clock}
+        service.environment["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
+        service.join("edge")
+        service.until(lambda: len(service.all_listening()) == len(at) + 1)  # called at once
+        at.append(service.listening())
+    service.environment = {}
+    service.join("worker")
+    service.until(lambda: service.shares("edge") == [8, 8] and service.shares("worker") == [16])
+    first_edge = service.redis.get(keys.lease(0, "edge"))
+    pairs = [(User(f"member-{number}"), endpoint) for number, endpoint in enumerate([*at, *at])]
+    rooms = [
+        room_of(service, user, owner, first_edge) for (user, _), owner in zip(pairs, "aabb", strict=True)
+    ]
+    try:
+        waiting = []
+        for (user, endpoint), room in zip(pairs, rooms, strict=True):
+            with Sender(endpoint) as alice:
+                for text, expires in (("one", 60), ("two", 1), ("three", 60)):
+                    headers = {"From": f"<sip:{ALICE}>;tag=a", "To": f"<sip:{room}>", "Expires": str(expires)}
+                    name = f"{text}-{user.address.partition('@')[0]}"
+                    via = f"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{name};rport"
+                    assert alice.status(message(text.encode(), Via=via, Call_ID=name, **headers)) == 202
+            waiting.append(user.receive())
+        time.sleep(2.0)  # not patience: what is to expire has to
+        for (user, _), first in zip(pairs, waiting, strict=True):
+            assert user.answer(first).body.endswith(b"one")
+            got = user.receive()
+            while got is not None and got[0].body.endswith(b"one"):  # a retransmission
+                got = user.receive()
+            assert user.answer(got).body.endswith(b"three")
+        shards = {shard_of(room, 4) for room in rooms}
+        service.until(lambda: not any(service.redis.xlen(keys.events(shard)) for shard in shards))
+        failed = [fields for shard in shards for _, fields in service.redis.xrange(keys.undelivered(shard))]  # type: ignore[union-attr, str-unpack]
+        assert sorted(fields[b"from"].decode() for fields in failed) == sorted(u.address for u, _ in pairs)
+    finally:
+        for user, _ in pairs:
+            user.close()
+
+
+def room_of(service: Service, user: User, owner: str, first_edge: object) -> str:
+    """A room for Alice and this user; its shard is of the edge that has shard 0 (a), or of the other."""
+    names = Keys()
+    for number in range(1000):
+        room = f"room-{number}@example.org"
+        shard = shard_of(room, 4)
+        ours = service.redis.get(keys.lease(shard, "edge")) == first_edge
+        if ours == (owner == "a") and service.redis.zscore(names.rooms(shard), room) is None:
+            service.redis.zadd(names.rooms(shard), {room: 0})
+            service.redis.hset(names.room(shard, room), "private", "0")
+            roles = {ALICE: "owner", user.address: "member"}
+            service.redis.hset(names.members(shard, room), mapping=roles)  # type: ignore[arg-type]
+            return room
+    raise AssertionError("no room")
