@@ -8,9 +8,10 @@ import random
 import signal
 import sys
 
-from tests.chaos.faults import faults_for
-from tests.chaos.plant import redis_kinds
+from tests.chaos import network
+from tests.chaos.faults import faults_for, left_out
 from tests.chaos.run import Outcome, Scale, play
+from tests.chaos.servers import redis_kinds
 
 
 def main() -> int:
@@ -24,13 +25,18 @@ def main() -> int:
     parser.add_argument("--talkers", type=int, default=Scale.talkers)
     parser.add_argument("--pause", type=float, default=Scale.pause)
     parser.add_argument("--fault-pause", type=float, default=Scale.fault_pause)
+    parser.add_argument("--longest-fault", type=float, default=Scale.longest_fault)
     options = parser.parse_args()
+    network.enter("tests.chaos")
     scale = Scale(
         rooms=options.rooms,
         talkers=options.talkers,
         pause=options.pause,
         fault_pause=options.fault_pause,
+        longest_fault=options.longest_fault,
     )
+    for lacking in left_out():
+        print(f"not drawn: {lacking}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server is left behind
     names = list(kinds) if options.redis == "all" else [options.redis]
     good = True

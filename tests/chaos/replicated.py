@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.chaos.plant import Single, answers, free_port, redis_cli, redis_server, wait_until
+from tests.chaos.plant import free_port, wait_until
 from tests.chaos.relay import Relay
+from tests.chaos.servers import Single, answers, redis_cli, redis_server
 
 
 class Replicated(Single):

@@ -7,16 +7,23 @@ import random
 import shutil
 import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.chaos.faults import Lanes, Saboteur
+from tests.chaos.clocks import Clocks
+from tests.chaos.faults.load import MAX_BACKLOG
+from tests.chaos.faults.saboteur import Lanes, Saboteur, Site
 from tests.chaos.history import History, Verdict
-from tests.chaos.plant import Plant, Single, backlog, free_port, unrest
+from tests.chaos.plant import Plant, free_port
+from tests.chaos.servers import Single
+from tests.chaos.streams import WAITING, backlog, failed, unrest
 from tests.chaos.users import Population
 
 QUIET_SECONDS = 90.0
+OFTEN = ("edges", "workers")
+"""Lanes in which faults follow each other quickly: they do not stop all."""
+SELDOM = 5
+"""How much longer pauses are in the others."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Scale:
     workers: int = 2
     pause: float = 0.05
     fault_pause: float = 2.0
+    longest_fault: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -66,47 +74,61 @@ class Run:
         self._random = random.Random(seed)
         self._proxy_port = free_port()
         self._redis = kind(folder)
-        self.plant = Plant(self._redis, folder, scale.edges, scale.workers, self._proxy_port)
+        settings = {"IMC_MAX_BACKLOG": str(MAX_BACKLOG)}
+        self.plant = Plant(self._redis, folder, scale.edges, scale.workers, self._proxy_port, **settings)
+        self._clocks = self._give_clocks(folder) if Clocks.available() else None
         self._seed = seed
         self._folder = folder
-        self._schedule: list[str] = []
-        self._done: Counter[str] = Counter()
         self._stop = asyncio.Event()
+
+    def _give_clocks(self, folder: Path) -> Clocks:
+        clocks = Clocks(folder)
+        for process in (*self._redis.servers.values(), *self.plant.edges, *self.plant.workers):
+            clocks.give(process)
+        return clocks
 
     async def play(self, seconds: float, lanes: Lanes) -> Outcome:
         """Plays for ``seconds``, lets everything come to rest, and judges."""
         users = await Population.open(self.plant.edge_ports, self._proxy_port)
+        site = Site(self.plant, users, self._stop, self._scale.longest_fault, self._clocks)
         try:
             await asyncio.to_thread(self.plant.start)
-            anchors = await self._open_rooms(users)
-            async with asyncio.TaskGroup() as group:
-                self._start_users(group, users)
-                for lane, faults in lanes.items():
-                    saboteur = Saboteur(self.plant, self._seed, lane, self._done, self._schedule)
-                    group.create_task(saboteur.run(faults, self._stop, self._scale.fault_pause))
-                await asyncio.sleep(seconds)
-                self._stop.set()
+            await self._open_rooms(users)
+            await self._hurt(site, seconds, lanes)
             left_over = await self._come_to_rest()
             users.problems += await asyncio.to_thread(unrest, self._redis)
+            users.problems += await asyncio.to_thread(failed, self._redis, site.poisoned, users.unheard)
         finally:
             users.close()
             await asyncio.to_thread(self.plant.stop)
-        verdict = users.history.judge(anchors)
-        outcome = Outcome(verdict, dict(self._done), users.problems, left_over)
+        verdict = users.history.judge(users.rooms)
+        outcome = Outcome(verdict, dict(site.done), users.problems, left_over)
         if not outcome.ok:
-            self._keep(users.history, outcome)
+            self._keep(users.history, outcome, site.schedule)
         return outcome
 
-    def _keep(self, history: History, outcome: Outcome) -> None:
+    async def _hurt(self, site: Site, seconds: float, lanes: Lanes) -> None:
+        """All lanes of faults while users talk; returns when the last fault is mended."""
+        async with asyncio.TaskGroup() as group:
+            self._start_users(group, site.users)
+            for lane, faults in lanes.items():
+                pause = self._scale.fault_pause * (1 if lane in OFTEN else SELDOM)
+                group.create_task(Saboteur(site, self._seed, lane).run(faults, pause))
+            await asyncio.sleep(seconds)
+            self._stop.set()
+        await Saboteur(site, self._seed, "rest").in_service(*self._redis.servers)
+
+    def _keep(self, history: History, outcome: Outcome, schedule: list[str]) -> None:
         """Beside the servers' data and every log: the verdict, and what users sent and got, by time."""
         (self._folder / "verdict").write_text("\n".join([str(outcome), *outcome.findings]) + "\n")
-        (self._folder / "faults").write_text("\n".join(self._schedule) + "\n")
+        (self._folder / "faults").write_text("\n".join(schedule) + "\n")
         (self._folder / "history").write_text(history.as_text())
 
-    async def _open_rooms(self, users: Population) -> dict[str, str]:
-        anchors = {f"room{number}": f"anchor{number}" for number in range(self._scale.rooms)}
-        await asyncio.gather(*(users.command(anchor, room, "#create") for room, anchor in anchors.items()))
-        return anchors
+    async def _open_rooms(self, users: Population) -> None:
+        users.rooms = {f"room{number}": f"anchor{number}" for number in range(self._scale.rooms)}
+        await asyncio.gather(
+            *(users.command(anchor, room, "#create") for room, anchor in users.rooms.items())
+        )
 
     def _start_users(self, group: asyncio.TaskGroup, users: Population) -> None:
         names = (f"u{number}" for number in range(1, 1_000_000))
@@ -137,7 +159,7 @@ class Run:
     async def _come_to_rest(self) -> int:
         """Waits until every stream is empty; the number of entries still there after QUIET_SECONDS."""
         until = time.monotonic() + QUIET_SECONDS
-        while left := await asyncio.to_thread(backlog, self._redis):
+        while left := await asyncio.to_thread(backlog, self._redis, WAITING):
             if time.monotonic() > until:
                 break
             await asyncio.sleep(0.2)

@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.chaos.faults import faults_for
-from tests.chaos.plant import redis_kinds
-from tests.chaos.run import Scale, play
+from tests.chaos.faults import EVERY
+from tests.chaos.plant import ROOT
 from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(400)]
 
-SECONDS = 15.0
-SEED = 4
+SHORT = (
+    "--seconds=12",
+    "--seed=4",
+    "--rooms=4",
+    "--talkers=3",
+    "--pause=0.1",
+    "--fault-pause=1",
+    "--longest-fault=4",
+)
+NOTHING_WRONG = "lost 0, doubled 0, misdirected 0, reordered 0"
 
 
 @pytest.mark.parametrize("kind", ["single", "sentinel", "cluster"])
 async def test_whatever_dies_nothing_accepted_is_lost_doubled_misdirected_or_out_of_order(kind: str) -> None:
-    """Edges, workers and servers are killed, stopped and cut off, several at a time."""
+    """Edges, workers and servers are killed, stopped, cut off, full or busy, several at a time."""
     program("redis-server")
-    scale = Scale(rooms=4, talkers=3, pause=0.1, fault_pause=1.0)
-    outcome = await play(redis_kinds()[kind], SECONDS, SEED, faults_for(kind), scale)
-    assert outcome.ok, f"seed {SEED}: {outcome}, {outcome.findings[:5]}, see {outcome.folder}"
-    assert outcome.verdict.deliveries
-    assert sum(outcome.faults.values()) >= len(faults_for(kind))
+    status, said = await chaos("--redis", kind, *SHORT)
+    assert status == 0, said
+    assert NOTHING_WRONG in said
+    assert int(re.findall(r"deliveries (\d+)", said)[0]) > 1000
+    assert int(re.findall(r"faults (\d+)", said)[0]) >= 10
+
+
+async def chaos(*options: str) -> tuple[int, str]:
+    """A run as `make chaos` does it; its exit status, and what it printed."""
+    run = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.chaos", *options),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(350):
+            said, _ = await run.communicate()
+    finally:
+        if run.returncode is None:
+            run.terminate()  # it ends its servers
+            await run.wait()
+    return run.returncode or 0, said.decode()
+
+
+def test_the_page_names_every_fault() -> None:
+    """docs/reliability.md says what is drawn."""
+    page = (Path(ROOT) / "docs" / "reliability.md").read_text()
+    (table,) = re.findall(r"\n\| lane \|.*?\n\n", page, flags=re.DOTALL)
+    assert set(re.findall(r"`([^`]*)`", table)) == {name for lane in EVERY.values() for name in lane}

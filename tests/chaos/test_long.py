@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from zlib import crc32
 
@@ -14,12 +12,13 @@ import redis
 
 from imc_common import keys
 from imc_common.request import RequestData
-from tests.chaos.case import Case, memory_kb, open_files
+from tests.chaos.case import Case, memory_kb, open_files, service
 from tests.chaos.history import Sent
-from tests.chaos.plant import Plant, Process, Single, backlog, free_port, unrest
-from tests.chaos.users import DOMAIN, Population
+from tests.chaos.plant import Process
+from tests.chaos.servers import Single
+from tests.chaos.streams import backlog, unrest
+from tests.chaos.users import DOMAIN
 from tests.integration.service import options
-from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -42,30 +41,6 @@ for number in range(int(sys.argv[1])):
     os.waitpid(child, 0)
 """
 """A worker that is started again and again, without loading Python and its modules each time."""
-
-
-@asynccontextmanager
-async def service(folder: Path, **env: str) -> AsyncIterator[Case]:
-    """Two edges and two workers."""
-    program("redis-server")
-    proxy_port = free_port()
-    plant = Plant(Single(folder), folder, edges=2, workers=2, proxy_port=proxy_port)
-    for process in plant.edges + plant.workers:
-        process.env |= env
-    users = await Population.open(plant.edge_ports, proxy_port)
-    try:
-        await asyncio.to_thread(plant.start)
-        yield Case(plant.redis, plant, users)
-    finally:
-        users.close()
-        await asyncio.to_thread(plant.stop)
-
-
-async def at_rest(case: Case, seconds: float = 120) -> None:
-    """Waits until all streams are empty."""
-    async with asyncio.timeout(seconds):
-        while await asyncio.to_thread(backlog, case.redis):
-            await asyncio.sleep(0.2)
 
 
 def neighbour(room: str) -> str:
@@ -100,13 +75,13 @@ def pile_up(port: int, room: str, quiet: str) -> list[str]:
 async def test_row_17_a_backlog_of_a_million_is_worked_off_in_order(tmp_path: Path) -> None:
     """New requests are refused meanwhile; a worker and an edge die in the middle; all is delivered once."""
     quiet = neighbour("room0")
-    async with service(tmp_path) as case:
+    async with service(tmp_path, Single(tmp_path)) as case:
         users, plant = case.users, case.plant
         await users.command("anchor0", "room0", "#create")
         await users.command("anchor1", quiet, "#create")
         await users.command("u1", "room0", "#join")
         await users.command("u2", "room0", "#join")
-        await at_rest(case)
+        await case.come_to_rest()
         before = memory_kb(plant)
         for worker in plant.workers:
             await asyncio.to_thread(worker.end)
@@ -122,7 +97,7 @@ async def test_row_17_a_backlog_of_a_million_is_worked_off_in_order(tmp_path: Pa
         plant.edges[0].start()
         await until_below(case, ENTRIES // 4)
         assert memory_kb(plant) < before + 100_000
-        await at_rest(case, 400)
+        await case.come_to_rest(400)
         await case.users.command("u1", "room0", "#list")
         assert await asyncio.to_thread(options, plant.edge_ports[1]) == 200
         verdict = users.history.judge({"room0": "anchor0"})
@@ -138,7 +113,7 @@ async def until_below(case: Case, entries: int) -> None:
 
 async def test_row_18_five_hundred_restarts_leave_one_consumer(tmp_path: Path) -> None:
     """Half of them by SIGKILL, under load: no group, consumer, lease or heartbeat of the dead is left."""
-    async with service(tmp_path, IMC_LEASE_TTL="1") as case:
+    async with service(tmp_path, Single(tmp_path), IMC_LEASE_TTL="1") as case:
         users = case.users
         await users.command("anchor0", "room0", "#create")
         (steady, replaced) = case.plant.workers
@@ -154,7 +129,7 @@ async def test_row_18_five_hundred_restarts_leave_one_consumer(tmp_path: Path) -
                 case.silence.set()
         finally:
             restarted.end()
-        await at_rest(case)
+        await case.come_to_rest()
         await asyncio.sleep(3)  # the last one's lease and heartbeat end
         assert await asyncio.to_thread(unrest, case.redis) == []
         assert await case.cli("ZCARD", keys.WORKERS) == "1"
@@ -165,7 +140,7 @@ async def test_row_18_five_hundred_restarts_leave_one_consumer(tmp_path: Path) -
 
 async def test_nothing_grows(tmp_path: Path) -> None:
     """Two rounds of the same load: at rest after the second there is no more than after the first."""
-    async with service(tmp_path) as case:
+    async with service(tmp_path, Single(tmp_path)) as case:
         for number in range(4):
             await case.users.command(f"anchor{number}", f"room{number}", "#create")
         measures = [await round_of_load(case, f"r{number}.") for number in range(2)]
@@ -184,7 +159,7 @@ async def round_of_load(case: Case, name: str) -> dict[str, int]:
             group.create_task(visit(case, number, name))
         await asyncio.sleep(30)
         case.silence.set()
-    await at_rest(case)
+    await case.come_to_rest()
     await asyncio.sleep(SEEN_SECONDS + 1)
     about = dict(
         line.split(":", 1) for line in (await case.cli("INFO", "memory")).splitlines() if ":" in line

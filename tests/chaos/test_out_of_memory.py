@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.case import Case, verdict_on
-from tests.chaos.plant import Process, Single
+from tests.chaos.plant import Process
+from tests.chaos.servers import Single
 from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]

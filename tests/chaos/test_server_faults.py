@@ -1,12 +1,12 @@
-"""What one Redis can do to those who use it: full disk, full memory, outage, cut file, a clock that jumps."""
+"""What one Redis can do to those who use it: full disk, full memory, cut file, a clock that jumps."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,16 +14,16 @@ import pytest
 from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import Store
-from tests.chaos.case import Case, memory_kb, nothing_gets_in, open_files, verdict_on
-from tests.chaos.plant import EVERY_SECOND, Single, answers, backlog, redis_cli, wait_until
-from tests.integration.service import options
+from tests.chaos.case import Case, nothing_gets_in, refuses, verdict_on
+from tests.chaos.plant import wait_until
+from tests.chaos.servers import EVERY_SECOND, Single, answers, redis_cli
+from tests.chaos.streams import backlog
 from tests.servers import Server, program, running
 from tests.tools import require
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(300)]
 
 HOUR = 3600
-GONE_SECONDS, HANGS_UP_SECONDS = 10, 20
 
 
 async def disk_full(case: Case) -> None:
@@ -58,52 +58,6 @@ async def memory_full(case: Case) -> None:
         while await asyncio.to_thread(backlog, case.redis):
             await asyncio.sleep(0.1)
     await case.cli("CONFIG", "SET", "maxmemory", "0")
-
-
-async def outage(case: Case) -> None:
-    """Half a minute without the server, most of it behind a port that only hangs up."""
-    port = case.redis.primaries()[0]
-    (server,) = case.redis.servers.values()
-    processes = case.plant.edges + case.plant.workers
-    before, files = memory_kb(case.plant), open_files(case.plant)
-    await asyncio.to_thread(server.end)
-    await asyncio.sleep(GONE_SECONDS)
-    await refuses(case)
-    async with doorstep(port) as attempts:
-        begun = asyncio.get_running_loop().time()
-        await asyncio.sleep(HANGS_UP_SECONDS)
-        await refuses(case)
-        seconds = asyncio.get_running_loop().time() - begun
-        # at most two a second of each process, and one that was due when the port opened
-        assert 0 < len(attempts) <= (2 * seconds + 1) * len(processes)
-    assert memory_kb(case.plant) < before + 20_000
-    assert all(process.alive for process in processes)
-    server.start()
-    await asyncio.to_thread(wait_until, lambda: answers(port), "the server's return")
-    await case.until_said(10)
-    # a process opens one of its connections only when it has need of it; a leak for each try would be dozens
-    most = files + len(processes)
-    await asyncio.to_thread(wait_until, lambda: open_files(case.plant) <= most, "as many files as before")
-
-
-async def refuses(case: Case) -> None:
-    """OPTIONS and MESSAGE are both answered 503, the latter with a time to come back."""
-    for port in case.plant.edge_ports:
-        await asyncio.to_thread(wait_until, lambda port=port: options(port) == 503, "OPTIONS refused")
-        assert await case.users.retry_after(port) > 0
-
-
-@asynccontextmanager
-async def doorstep(port: int) -> AsyncIterator[list[float]]:
-    """A port that takes each connection and ends it; gives the times of all."""
-    attempts: list[float] = []
-
-    def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        attempts.append(asyncio.get_running_loop().time())
-        writer.transport.abort()
-
-    async with await asyncio.start_server(met, "127.0.0.1", port):
-        yield attempts
 
 
 async def busy(case: Case) -> None:
@@ -151,7 +105,7 @@ async def flush_each_second(case: Case) -> None:
         await asyncio.sleep(1)
 
 
-@pytest.mark.parametrize("fault", [disk_full, memory_full, outage, busy, loading, flush_each_second])
+@pytest.mark.parametrize("fault", [disk_full, memory_full, busy, loading, flush_each_second])
 async def test_what_the_server_refuses_for_a_while_is_accepted_later_and_nothing_is_lost(
     tmp_path: Path, fault: Callable[[Case], Awaitable[None]]
 ) -> None:

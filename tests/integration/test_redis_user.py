@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.chaos.plant import ROOT, redis_cli, wait_until
+from tests.chaos.plant import ROOT, wait_until
+from tests.chaos.servers import redis_cli
 from tests.integration.command import run, running
 from tests.integration.service import ACL, PASSWORD, Service, default_user, python, redis_server
 from tests.integration.sip_user import SipUser

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from imc_common import keys
-from tests.chaos.plant import Single
+from tests.chaos.servers import Single
 from tests.tools import require
 
 pytestmark = pytest.mark.integration

@@ -16,7 +16,8 @@ from imc_common.settings import Settings
 from imc_common.store import ReplyError, Store, StoreUnreachable
 from imc_common.store.slots import slot_of
 from imc_edge.accept_batch import AcceptBatch
-from tests.chaos.plant import Cluster, redis_cli, wait_until
+from tests.chaos.plant import wait_until
+from tests.chaos.servers import Cluster, redis_cli
 from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.chaos.plant import Process, Single, free_port, wait_until
+from tests.chaos.plant import Process, free_port, wait_until
+from tests.chaos.servers import Single
 from tests.integration.migration.databases import mariadb
 from tests.tools import require
 

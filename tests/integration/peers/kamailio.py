@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos.plant import Process, Single, free_port, free_sip_port, wait_until
+from tests.chaos.plant import Process, free_port, free_sip_port, wait_until
+from tests.chaos.servers import Single
 from tests.integration.service import options
 from tests.tools import require
 

@@ -13,7 +13,8 @@ import pytest
 import redis
 
 from imc_common import keys
-from tests.chaos.plant import Process, Single, free_port, wait_until
+from tests.chaos.plant import Process, free_port, wait_until
+from tests.chaos.servers import Single
 from tests.imc_edge.conftest import make_certificate
 from tests.integration.peers.baresip import Baresip
 from tests.integration.peers.kamailio import ROOT

@@ -1,0 +1,44 @@
+"""What can be done to a service, by lanes: those of one lane follow each other, those of several overlap."""
+
+from __future__ import annotations
+
+from tests.chaos import network
+from tests.chaos.clocks import Clocks
+from tests.chaos.faults import clocks, connections, load, processes, refusals, servers
+from tests.chaos.faults.saboteur import Lanes
+
+EVERY: Lanes = {
+    "edges": processes.EDGES,
+    "workers": processes.WORKERS,
+    "servers": servers.ANY | servers.REPLICATED | servers.NETWORKED | servers.CLUSTERED,
+    "refusals": refusals.ANY,
+    "connections": connections.ANY | connections.NETWORKED,
+    "clocks": clocks.ANY,
+    "load": load.LOAD,
+    "recipients": load.RECIPIENTS,
+}
+
+
+def faults_for(kind: str) -> Lanes:
+    """The faults that make sense for a Redis of this kind, and can be done on this machine."""
+    without: set[str] = set()
+    if kind != "cluster":
+        without |= servers.CLUSTERED.keys()
+    if kind == "single":
+        without |= servers.REPLICATED.keys() | servers.NETWORKED.keys()
+    if not network.ours():
+        without |= servers.NETWORKED.keys() | connections.NETWORKED.keys()
+    if not Clocks.available():
+        without |= clocks.ANY.keys()
+    lanes = {lane: {name: faults[name] for name in faults.keys() - without} for lane, faults in EVERY.items()}
+    return {lane: faults for lane, faults in lanes.items() if faults}
+
+
+def left_out() -> list[str]:
+    """What cannot be drawn on this machine, and why."""
+    found = []
+    if not network.ours():
+        found.append("faults of the network: no network namespace with iptables can be had here")
+    if not Clocks.available():
+        found.append("clocks that jump: no gcc here")
+    return found
