@@ -129,4 +129,7 @@ async def test_a_taken_address_is_told() -> None:
 
 async def test_closing_a_server_that_never_started_is_fine() -> None:
     """Shutdown does not ask how far the start got."""
-    await HttpServer(echo).close()
+    server = HttpServer(echo)
+    await server.close()
+    assert (await server.start("127.0.0.1", 0))[1]  # nor is it used up by that
+    await server.close()

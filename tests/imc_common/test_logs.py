@@ -158,5 +158,6 @@ def test_printable_text_is_ascii_of_bounded_length(text: str, shown: str) -> Non
 def test_audit_lines_are_never_left_out() -> None:
     """However many there are: who did what has to be known."""
     limit = logs.RateLimit(lambda: 0.0)
-    for _ in range(10 * logs.BURST):
-        limit(None, "info", {"event": "operator command", "audit": True})
+    line = {"event": "operator command", "audit": True}
+    kept = [limit(None, "info", dict(line)) for _ in range(10 * logs.BURST)]
+    assert kept == [line] * 10 * logs.BURST

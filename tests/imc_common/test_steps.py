@@ -125,4 +125,5 @@ async def test_the_duty_outlives_an_outage(store: FakeStore, monkeypatch: pytest
         while not await noted(store):
             one.note("received", ROOM, (ALICE,), "c1")
             await asyncio.sleep(0.01)
+    assert not duty.done()
     duty.cancel()

@@ -327,7 +327,8 @@ async def test_a_thousand_refusals_in_a_queue_do_not_go_deep() -> None:
     """Each failure starts the next delivery; that must not become recursion."""
     async with Sending(resolver=zone()) as sending:
         await asyncio.gather(*(sending.event(to=("bob@nowhere.example",)) for _ in range(300)))
-        await sending.until(lambda: len(outcomes(sending)) == 300)
+        await sending.until(lambda: len(outcomes(sending)) >= 300)
+        assert len(outcomes(sending)) == 300
 
 
 async def test_credentials_that_make_a_request_too_long_for_a_datagram_move_it_to_tcp() -> None:

@@ -64,4 +64,4 @@ async def test_workers_go_on_when_a_primary_dies(plant: Plant, redis: Sentinel |
         await plant.say(50)
         await asyncio.sleep(0.02)
     await plant.until(plant.idle, 30)
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()

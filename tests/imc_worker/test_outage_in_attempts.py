@@ -71,7 +71,7 @@ async def test_outages_in_the_middle_of_attempts_bury_nothing(plant: Plant, tmp_
     await plant.until(plant.idle)
     await plant.until(lambda: no_attempts(plant))
     assert await plant.store.run([("XLEN", keys.dead(SHARD))]) == [0]
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 def name_server(plant: Plant, folder: Path) -> None:

@@ -118,7 +118,7 @@ class Plant:
         holders = await self.store.run([("GET", keys.lease(shard, "worker")) for shard in range(SHARDS)])
         return sorted(Counter(holder for holder in holders if holder).values(), reverse=True)
 
-    async def check_messages(self) -> None:
+    async def assert_handled_once_in_order(self) -> None:
         """Each message led to one event, and every room's are in order."""
         streams = await self.store.run([("XRANGE", keys.events(s), "-", "+") for s in range(SHARDS)])
         numbers: dict[bytes, list[int]] = {}
@@ -167,7 +167,7 @@ async def test_workers_share_the_shards_and_come_and_go_under_load(plant: Plant)
     await plant.until(lambda: _is(plant.spread(), [8, 8]))
     await plant.until(plant.idle)
     assert leaving.wait(5) == 0
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_a_killed_worker_is_replaced_within_two_leases(plant: Plant) -> None:
@@ -181,7 +181,7 @@ async def test_a_killed_worker_is_replaced_within_two_leases(plant: Plant) -> No
     await plant.say(2000)
     await plant.until(plant.idle)
     assert time.monotonic() - killed < 2 * LEASE + 1.0  # and the handling itself
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_a_stopped_worker_does_no_harm_when_it_wakes(plant: Plant) -> None:
@@ -199,7 +199,7 @@ async def test_a_stopped_worker_does_no_harm_when_it_wakes(plant: Plant) -> None
         await plant.say(1000)
         await plant.until(plant.idle)
         await plant.until(lambda: _is(plant.spread(), [8, 8]))
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_a_restarted_server_loses_and_doubles_nothing(plant: Plant) -> None:
@@ -214,7 +214,7 @@ async def test_a_restarted_server_loses_and_doubles_nothing(plant: Plant) -> Non
     assert back < 5
     await plant.say(1000)
     await plant.until(plant.idle)
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_scripts_flushed_again_and_again_are_no_failure(plant: Plant) -> None:
@@ -225,7 +225,7 @@ async def test_scripts_flushed_again_and_again_are_no_failure(plant: Plant) -> N
         await plant.store.run([("SCRIPT", "FLUSH")])
         await asyncio.sleep(0.02)
     await plant.until(plant.idle)
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_an_entry_that_kills_workers_is_buried(plant: Plant) -> None:
@@ -246,7 +246,7 @@ async def test_an_entry_that_kills_workers_is_buried(plant: Plant) -> None:
     assert deaths == Settings().max_attempts
     ((_, fields),) = (await plant.store.run([("XRANGE", keys.dead(shard), "-", "+")]))[0]
     assert b"poison" in fields
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_a_full_server_still_drains(plant: Plant) -> None:
@@ -262,7 +262,7 @@ async def test_a_full_server_still_drains(plant: Plant) -> None:
     plant.start()
     await plant.until(plant.idle)
     plant.server.call("CONFIG", "SET", "maxmemory", "0")
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_a_server_that_hangs_for_a_while_is_waited_for(plant: Plant) -> None:
@@ -276,7 +276,7 @@ async def test_a_server_that_hangs_for_a_while_is_waited_for(plant: Plant) -> No
     await plant.until(lambda: _is(plant.store.run([("PING",)]), [b"PONG"]), 6)
     await plant.say(500)
     await plant.until(plant.idle)
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_a_server_that_comes_back_empty_is_served_again(plant: Plant) -> None:
@@ -289,7 +289,7 @@ async def test_a_server_that_comes_back_empty_is_served_again(plant: Plant) -> N
     await plant.make_rooms()
     await plant.say(500)
     await plant.until(plant.idle)
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
     assert "Redis has lost the consumer groups" in plant.log.read_text()
 
 
@@ -304,7 +304,7 @@ async def test_a_script_that_runs_for_ever_is_waited_for(plant: Plant) -> None:
     await asyncio.to_thread(plant.server.call, "SCRIPT", "KILL")
     await blocking
     await plant.until(plant.idle)
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_sigterm_drains_and_gives_the_leases_back(plant: Plant) -> None:
@@ -318,7 +318,7 @@ async def test_sigterm_drains_and_gives_the_leases_back(plant: Plant) -> None:
     assert await plant.store.run([("ZCARD", keys.WORKERS)]) == [0]
     plant.start()
     await plant.until(plant.idle)
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_a_second_sigterm_ends_at_once_without_loss(plant: Plant) -> None:
@@ -332,7 +332,7 @@ async def test_a_second_sigterm_ends_at_once_without_loss(plant: Plant) -> None:
     assert worker.wait(2) in {0, 1}
     plant.start()
     await plant.until(plant.idle)
-    await plant.check_messages()
+    await plant.assert_handled_once_in_order()
 
 
 async def test_streams_are_empty_at_rest(plant: Plant) -> None:

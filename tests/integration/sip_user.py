@@ -122,7 +122,7 @@ class SipUser(asyncio.DatagramProtocol):
         response = await self.send(to, body, **kwargs)
         assert response.code == 202, f"{response.code} {response.phrase}"
 
-    async def expect(self, pattern: str, within: float = PATIENCE) -> Received:
+    async def assert_gets(self, pattern: str, within: float = PATIENCE) -> Received:
         """The next MESSAGE must match the regular expression, in full."""
         try:
             received = await asyncio.wait_for(self.inbox.get(), within)
@@ -135,7 +135,7 @@ class SipUser(asyncio.DatagramProtocol):
         )
         return received
 
-    async def expect_nothing(self, seconds: float = 0.3) -> None:
+    async def assert_gets_nothing(self, seconds: float = 0.3) -> None:
         """No MESSAGE may wait, nor come for a while."""
         await asyncio.sleep(seconds)
         assert self.inbox.empty(), f"{self.name} got {self.inbox.get_nowait().text!r}"

@@ -36,15 +36,15 @@ async def test_a_conversation_at_the_terminal(open_user: OpenUser, room: str, ch
     """Lines are sent, what comes is shown above the prompt, arrow up brings the last line, Ctrl-D ends."""
     alice = await open_user("alice")
     await alice.say(room, "#create")
-    await alice.expect(notice("You have made"))
+    await alice.assert_gets(notice("You have made"))
     chat.wait_for("bob>")
     chat.type("#join\r")
     chat.wait_for(r"\*\*\* bob@127\.0\.0\.1:\d+ has joined")
-    await alice.expect(notice("has joined"))
+    await alice.assert_gets(notice("has joined"))
     chat.type("Grüße von Bob\r")
-    await alice.expect(r"<bob@127\.0\.0\.1:\d+>: Grüße von Bob")
+    await alice.assert_gets(r"<bob@127\.0\.0\.1:\d+>: Grüße von Bob")
     chat.type(UP + "!\r")
-    await alice.expect(r"<bob@127\.0\.0\.1:\d+>: Grüße von Bob!")
+    await alice.assert_gets(r"<bob@127\.0\.0\.1:\d+>: Grüße von Bob!")
     await alice.say(room, "\x1b[2Jhello \x1b]0;owned\x07 Bob")
     chat.wait_for(re.escape("\\x1b[2Jhello \\x1b]0;owned\\x07 Bob"))
     await alice.say(room, b"<b>hi</b>", content_type="text/html")
@@ -84,8 +84,8 @@ async def test_a_script_sends_its_lines_and_prints_what_comes(
         *("--script", str(script), "--wait", "1"),
     )
     assert done.returncode == 0, done.stderr
-    await alice.expect(notice("added"))
-    await alice.expect(r"<bob@127\.0\.0\.1:\d+>: Hello from a script")
+    await alice.assert_gets(notice("added"))
+    await alice.assert_gets(r"<bob@127\.0\.0\.1:\d+>: Hello from a script")
     assert f"*** You have made the public room {short(room)}." in done.stdout
     assert re.search(r"\*bob@127\.0\.0\.1:\d+\n" + re.escape(alice.address), done.stdout)
 

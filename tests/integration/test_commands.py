@@ -26,28 +26,28 @@ def user_part(room: str) -> str:
 async def create(owner: SipUser, room: str, private: bool = False) -> None:
     """The user makes the room and is told so."""
     await owner.say(room, "#create private" if private else "#create")
-    await owner.expect(notice("You have made", short(room)))
+    await owner.assert_gets(notice("You have made", short(room)))
 
 
 async def join(user: SipUser, room: str, *members: SipUser) -> None:
     """The user joins a public room; the members there, and the user, are told."""
     await user.say(room, "#join")
     for one in (*members, user):
-        await one.expect(notice(user.address, "has joined"))
+        await one.assert_gets(notice(user.address, "has joined"))
 
 
 async def add(by: SipUser, user: SipUser, room: str, *others: SipUser) -> None:
     """An owner or admin puts the user in; all are told."""
     await by.say(room, f"#add sip:{user.address}")
     for one in (by, *others, user):
-        await one.expect(notice(user.address, "added"))
+        await one.assert_gets(notice(user.address, "added"))
 
 
 async def promote(by: SipUser, user: SipUser, role: str, room: str, *others: SipUser) -> None:
     """The user gets the role; all are told."""
     await by.say(room, f"#modify sip:{user.address} {role}")
     for one in (by, user, *others):
-        await one.expect(notice(user.address, role))
+        await one.assert_gets(notice(user.address, role))
 
 
 class TestCreate:
@@ -58,7 +58,7 @@ class TestCreate:
         alice = await open_user("alice")
         await create(alice, room)
         await alice.say(room, "#list")
-        await alice.expect(notice(f"*{alice.address}"))
+        await alice.assert_gets(notice(f"*{alice.address}"))
 
     @pytest.mark.parametrize("spelling", ["sip:{user}@example.org", "{user}@EXAMPLE.org", "{user}"])
     async def test_room_argument_in_every_spelling(
@@ -67,15 +67,15 @@ class TestCreate:
         """A room is named by URI, by address, or by user part in the domain of To."""
         alice = await open_user("alice")
         await alice.say("sip:chat-manager@example.org", "#create " + spelling.format(user=user_part(room)))
-        await alice.expect(notice("You have made", short(room)))
+        await alice.assert_gets(notice("You have made", short(room)))
 
     async def test_create_private_takes_the_room_from_to(self, open_user: OpenUser, room: str) -> None:
         """`#create private` makes a private room named by the To header, not a room called private."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await bob.say(room, "#join")
-        await bob.expect(notice(short(room)))
-        await alice.expect(notice(bob.address, "tried"))
+        await bob.assert_gets(notice(short(room)))
+        await alice.assert_gets(notice(bob.address, "tried"))
 
     async def test_existing_public_room_is_joined(self, open_user: OpenUser, room: str) -> None:
         """Without check_on_create, creating a public room that exists is joining it."""
@@ -83,24 +83,24 @@ class TestCreate:
         await create(alice, room)
         await bob.say(room, "#create")
         for one in (alice, bob):
-            await one.expect(notice(bob.address, "has joined"))
+            await one.assert_gets(notice(bob.address, "has joined"))
 
     async def test_member_is_told_that_it_is_one(self, open_user: OpenUser, room: str) -> None:
         """Creating a room one is in changes nothing."""
         alice = await open_user("alice")
         await create(alice, room)
         await alice.say(room, "#CREATE")
-        await alice.expect(notice("already"))
+        await alice.assert_gets(notice("already"))
 
     async def test_existing_private_room_is_refused(self, open_user: OpenUser, room: str) -> None:
         """Nobody becomes owner or member of a private room by creating it."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await bob.say(room, "#create")
-        await bob.expect(notice(short(room)))
+        await bob.assert_gets(notice(short(room)))
         await bob.say(room, "hello")
-        await bob.expect(notice(short(room)))
-        await alice.expect_nothing()
+        await bob.assert_gets(notice(short(room)))
+        await alice.assert_gets_nothing()
 
 
 class TestJoin:
@@ -110,14 +110,16 @@ class TestJoin:
         """With create_on_join the first to join owns the room."""
         alice = await open_user("alice")
         await alice.say(room, "#join")
-        await alice.expect(notice("You have made", short(room)))
+        await alice.assert_gets(notice("You have made", short(room)))
 
     async def test_all_members_are_told(self, open_user: OpenUser, room: str) -> None:
         """Members and the new one get the same notice."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room)
-        await join(bob, room, alice)
-        await join(carol, room, alice, bob)
+        for new, members in ((bob, [alice]), (carol, [alice, bob])):
+            await new.say(room, "#join")
+            for one in (*members, new):
+                await one.assert_gets(notice(new.address, "has joined"))
 
     async def test_member_is_told_that_it_is_one(self, open_user: OpenUser, room: str) -> None:
         """Joining twice changes nothing."""
@@ -125,8 +127,8 @@ class TestJoin:
         await create(alice, room)
         await join(bob, room, alice)
         await bob.say(room, "#Join")
-        await bob.expect(notice("already"))
-        await alice.expect_nothing()
+        await bob.assert_gets(notice("already"))
+        await alice.assert_gets_nothing()
 
     async def test_private_room_refuses_the_uninvited(self, open_user: OpenUser, room: str) -> None:
         """The attempt is told to the owner and the admins, not to plain members."""
@@ -136,17 +138,17 @@ class TestJoin:
         await add(alice, carol, room, bob)
         await promote(alice, bob, "admin", room, carol)
         await dave.say(room, "#join")
-        await dave.expect(notice(short(room)))
+        await dave.assert_gets(notice(short(room)))
         for one in (alice, bob):
-            await one.expect(notice(dave.address, "tried"))
-        await carol.expect_nothing()
+            await one.assert_gets(notice(dave.address, "tried"))
+        await carol.assert_gets_nothing()
 
     async def test_invited_user_may_join_a_private_room(self, open_user: OpenUser, room: str) -> None:
         """Joining on an invitation is accepting it."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.expect(notice(alice.address, short(room)))
+        await bob.assert_gets(notice(alice.address, short(room)))
         await join(bob, room, alice)
 
 
@@ -158,7 +160,7 @@ class TestInvitations:
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
-        received = await bob.expect(notice(alice.address, short(room), "#accept", "#deny"))
+        received = await bob.assert_gets(notice(alice.address, short(room), "#accept", "#deny"))
         assert received.sender == short(room)
 
     async def test_accepting_makes_a_member(self, open_user: OpenUser, room: str) -> None:
@@ -166,12 +168,12 @@ class TestInvitations:
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address} {user_part(room)}")
-        await bob.expect(notice(alice.address))
+        await bob.assert_gets(notice(alice.address))
         await bob.say(room, "#accept")
         for one in (alice, bob):
-            await one.expect(notice(bob.address, "has joined"))
+            await one.assert_gets(notice(bob.address, "has joined"))
         await alice.say(room, "welcome")
-        await bob.expect(f"<{alice.address}>: welcome")
+        await bob.assert_gets(f"<{alice.address}>: welcome")
 
     @pytest.mark.parametrize("command", ["#deny", "#reject"])
     async def test_denying_ends_the_invitation(self, open_user: OpenUser, room: str, command: str) -> None:
@@ -179,25 +181,25 @@ class TestInvitations:
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.expect(notice(alice.address))
+        await bob.assert_gets(notice(alice.address))
         await bob.say(room, command)
-        await alice.expect(notice(bob.address))
+        await alice.assert_gets(notice(bob.address))
         await bob.say(room, "#accept")
-        await bob.expect(notice())
-        await alice.expect_nothing()
+        await bob.assert_gets(notice())
+        await alice.assert_gets_nothing()
 
     async def test_nobody_is_invited_twice_before_the_answer(self, open_user: OpenUser, room: str) -> None:
         """The inviter is told; after a refusal another invitation may come."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.expect(notice(alice.address, "#accept"))
+        await bob.assert_gets(notice(alice.address, "#accept"))
         await alice.say(room, f"#invite sip:{bob.address}")
-        await alice.expect(notice(bob.address, "has not answered yet"))
+        await alice.assert_gets(notice(bob.address, "has not answered yet"))
         await bob.say(room, "#deny")
-        await alice.expect(notice(bob.address, "declined"))
+        await alice.assert_gets(notice(bob.address, "declined"))
         await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.expect(notice(alice.address, "#accept"))
+        await bob.assert_gets(notice(alice.address, "#accept"))
 
     async def test_invited_only_gets_no_messages_and_may_send_none(
         self, open_user: OpenUser, room: str
@@ -206,21 +208,21 @@ class TestInvitations:
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.expect(notice(alice.address))
+        await bob.assert_gets(notice(alice.address))
         await alice.say(room, "between us")
-        await bob.expect_nothing()
+        await bob.assert_gets_nothing()
         await bob.say(room, "hello?")
-        await bob.expect(notice("not a member"))
-        await alice.expect_nothing()
+        await bob.assert_gets(notice("not a member"))
+        await alice.assert_gets_nothing()
 
     async def test_leaving_when_only_invited_is_denying(self, open_user: OpenUser, room: str) -> None:
         """`exit` of an invited one ends the invitation and tells the owner."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.expect(notice(alice.address))
+        await bob.assert_gets(notice(alice.address))
         await bob.say(room, "#exit")
-        await alice.expect(notice(bob.address))
+        await alice.assert_gets(notice(bob.address))
 
     @pytest.mark.parametrize("private", [False, True])
     async def test_inviting_a_member_is_refused(self, open_user: OpenUser, room: str, private: bool) -> None:
@@ -229,8 +231,8 @@ class TestInvitations:
         await create(alice, room, private)
         await add(alice, bob, room)
         await alice.say(room, f"#invite sip:{bob.address}")
-        await alice.expect(notice(bob.address))
-        await bob.expect_nothing()
+        await alice.assert_gets(notice(bob.address))
+        await bob.assert_gets_nothing()
 
     async def test_failed_invitation_is_withdrawn_and_the_inviter_told(
         self, open_user: OpenUser, room: str
@@ -242,13 +244,13 @@ class TestInvitations:
         await add(alice, bob, room)
         await promote(alice, bob, "admin", room)
         await bob.say(room, f"#invite sip:{carol.address}")
-        await carol.expect(notice(bob.address))
-        await bob.expect(notice(carol.address, "480"))
-        await alice.expect_nothing()
+        await carol.assert_gets(notice(bob.address))
+        await bob.assert_gets(notice(carol.address, "480"))
+        await alice.assert_gets_nothing()
         carol.answer = lambda _: 200
         await carol.say(room, "#accept")
-        await carol.expect(notice())
-        await alice.expect_nothing()
+        await carol.assert_gets(notice())
+        await alice.assert_gets_nothing()
 
     @pytest.mark.slow
     async def test_unanswered_invitation_is_withdrawn_and_the_inviter_told(
@@ -259,7 +261,7 @@ class TestInvitations:
         carol.answer = lambda _: None
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{carol.address}")
-        await alice.expect(notice(carol.address), within=45)
+        await alice.assert_gets(notice(carol.address), within=45)
         assert len(carol.arrivals) == 11, "RFC 3261 §17.1.2.2: 0.5 s doubling to 4 s, until 32 s"
 
     @pytest.mark.parametrize("command", ["#accept", "#deny"])
@@ -270,8 +272,8 @@ class TestInvitations:
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await bob.say(room, command)
-        await bob.expect(notice())
-        await alice.expect_nothing()
+        await bob.assert_gets(notice())
+        await alice.assert_gets_nothing()
 
 
 class TestRemove:
@@ -284,24 +286,24 @@ class TestRemove:
         await join(bob, room, alice)
         await join(carol, room, alice, bob)
         await alice.say(room, f"#remove sip:{bob.address}")
-        await bob.expect(notice("removed"))
+        await bob.assert_gets(notice("removed"))
         for one in (alice, carol):
-            await one.expect(notice(bob.address, "has been removed"))
+            await one.assert_gets(notice(bob.address, "has been removed"))
         await carol.say(room, "gone?")
-        await alice.expect(f"<{carol.address}>: gone\\?")
-        await bob.expect_nothing()
+        await alice.assert_gets(f"<{carol.address}>: gone\\?")
+        await bob.assert_gets_nothing()
 
     async def test_invitation_is_removed(self, open_user: OpenUser, room: str) -> None:
         """An invited one can no longer accept."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.expect(notice(alice.address))
+        await bob.assert_gets(notice(alice.address))
         await alice.say(room, f"#remove sip:{bob.address}")
-        await bob.expect(notice())
-        await alice.expect(notice(bob.address))
+        await bob.assert_gets(notice())
+        await alice.assert_gets(notice(bob.address))
         await bob.say(room, "#accept")
-        await bob.expect(notice())
+        await bob.assert_gets(notice())
 
     async def test_owner_cannot_be_removed_and_admin_only_by_the_owner(
         self, open_user: OpenUser, room: str
@@ -315,19 +317,19 @@ class TestRemove:
         await promote(alice, carol, "admin", room, bob)
         for target in (alice, carol):
             await bob.say(room, f"#remove sip:{target.address}")
-            await bob.expect(notice())
+            await bob.assert_gets(notice())
         await alice.say(room, f"#remove sip:{carol.address}")
-        await carol.expect(notice("removed"))
+        await carol.assert_gets(notice("removed"))
         for one in (alice, bob):
-            await one.expect(notice(carol.address, "has been removed"))
+            await one.assert_gets(notice(carol.address, "has been removed"))
 
     async def test_somebody_who_is_not_there(self, open_user: OpenUser, room: str) -> None:
         """The sender is told that the user is not in the room."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await alice.say(room, f"#remove sip:{bob.address}")
-        await alice.expect(notice(bob.address))
-        await bob.expect_nothing()
+        await alice.assert_gets(notice(bob.address))
+        await bob.assert_gets_nothing()
 
 
 class TestAddAndModify:
@@ -339,7 +341,7 @@ class TestAddAndModify:
         await create(alice, room, private=True)
         await add(alice, bob, room)
         await bob.say(room, "here")
-        await alice.expect(f"<{bob.address}>: here")
+        await alice.assert_gets(f"<{bob.address}>: here")
 
     async def test_adding_a_member_is_refused(self, open_user: OpenUser, room: str) -> None:
         """The sender is told that the user is in the room."""
@@ -347,8 +349,8 @@ class TestAddAndModify:
         await create(alice, room)
         await add(alice, bob, room)
         await alice.say(room, f"#add sip:{bob.address}")
-        await alice.expect(notice(bob.address))
-        await bob.expect_nothing()
+        await alice.assert_gets(notice(bob.address))
+        await bob.assert_gets_nothing()
 
     async def test_roles_show_in_the_list(self, open_user: OpenUser, room: str) -> None:
         """Owners are marked *, admins ~, invited ones left out; owners, admins, members, each by address."""
@@ -358,9 +360,9 @@ class TestAddAndModify:
         await add(alice, bob, room, carol)
         await promote(alice, carol, "admin", room, bob)
         await alice.say(room, f"#invite sip:{dave.address}")
-        await dave.expect(notice(alice.address))
+        await dave.assert_gets(notice(alice.address))
         await bob.say(room, "#members")
-        received = await bob.expect(notice(f"*{alice.address}", f"~{carol.address}", bob.address))
+        received = await bob.assert_gets(notice(f"*{alice.address}", f"~{carol.address}", bob.address))
         places = [received.text.index(one.address) for one in (alice, carol, bob)]
         assert places == sorted(places)
         assert dave.address not in received.text
@@ -375,8 +377,8 @@ class TestAddAndModify:
         await promote(bob, carol, "admin", room, alice)
         for target, role in ((carol, "owner"), (alice, "member"), (bob, "owner")):
             await bob.say(room, f"#modify sip:{target.address} {role}")
-            await bob.expect(notice())
-        await alice.expect_nothing()
+            await bob.assert_gets(notice())
+        await alice.assert_gets_nothing()
 
     async def test_last_owner_cannot_step_down(self, open_user: OpenUser, room: str) -> None:
         """A second owner has to be there first."""
@@ -384,19 +386,19 @@ class TestAddAndModify:
         await create(alice, room)
         await add(alice, bob, room)
         await alice.say(room, f"#modify sip:{alice.address} member")
-        await alice.expect(notice())
-        await bob.expect_nothing()
+        await alice.assert_gets(notice())
+        await bob.assert_gets_nothing()
         await promote(alice, bob, "owner", room)
         await alice.say(room, f"#modify sip:{alice.address} member")
         for one in (alice, bob):
-            await one.expect(notice(alice.address, "member"))
+            await one.assert_gets(notice(alice.address, "member"))
 
     async def test_somebody_who_is_not_there(self, open_user: OpenUser, room: str) -> None:
         """A role needs a member."""
         alice = await open_user("alice")
         await create(alice, room)
         await alice.say(room, "#modify nobody@example.org admin")
-        await alice.expect(notice("nobody@example.org"))
+        await alice.assert_gets(notice("nobody@example.org"))
 
 
 class TestExitAndDestroy:
@@ -411,9 +413,9 @@ class TestExitAndDestroy:
         await create(alice, room)
         await join(bob, room, alice)
         await bob.say(room, command)
-        await alice.expect(notice(bob.address, "has left"))
+        await alice.assert_gets(notice(bob.address, "has left"))
         await alice.say(room, "alone")
-        await bob.expect_nothing()
+        await bob.assert_gets_nothing()
 
     async def test_room_goes_with_its_last_owner(self, open_user: OpenUser, room: str) -> None:
         """With owner_exit = destroy all members are told, and the name is free again."""
@@ -422,7 +424,7 @@ class TestExitAndDestroy:
         await join(bob, room, alice)
         await alice.say(room, "#exit")
         for one in (alice, bob):
-            await one.expect(notice(short(room), "destroyed"))
+            await one.assert_gets(notice(short(room), "destroyed"))
         await create(bob, room)
 
     async def test_room_stays_while_another_owner_is_there(self, open_user: OpenUser, room: str) -> None:
@@ -432,9 +434,9 @@ class TestExitAndDestroy:
         await add(alice, bob, room)
         await promote(alice, bob, "owner", room)
         await alice.say(room, "#exit")
-        await bob.expect(notice(alice.address, "has left"))
+        await bob.assert_gets(notice(alice.address, "has left"))
         await bob.say(room, "#list")
-        await bob.expect(notice(f"*{bob.address}"))
+        await bob.assert_gets(notice(f"*{bob.address}"))
 
     @pytest.mark.parametrize("private", [False, True])
     async def test_destroying_ends_room_members_and_invitations(
@@ -445,14 +447,14 @@ class TestExitAndDestroy:
         await create(alice, room, private)
         await add(alice, bob, room)
         await alice.say(room, f"#invite sip:{carol.address}")
-        await carol.expect(notice(alice.address))
+        await carol.assert_gets(notice(alice.address))
         await alice.say(room, "#destroy")
         for one in (alice, bob):
-            await one.expect(notice(short(room), "destroyed"))
+            await one.assert_gets(notice(short(room), "destroyed"))
         await carol.say(room, "#accept")
-        await carol.expect(notice())
+        await carol.assert_gets(notice())
         await alice.say(room, "anybody?")
-        await alice.expect(notice(short(room)))
+        await alice.assert_gets(notice(short(room)))
 
     async def test_only_the_owner_destroys(self, open_user: OpenUser, room: str) -> None:
         """An admin is refused, and the room stays."""
@@ -461,8 +463,8 @@ class TestExitAndDestroy:
         await add(alice, bob, room)
         await promote(alice, bob, "admin", room)
         await bob.say(room, "#destroy")
-        await bob.expect(notice("owner"))
-        await alice.expect_nothing()
+        await bob.assert_gets(notice("owner"))
+        await alice.assert_gets_nothing()
 
 
 class TestLists:
@@ -473,7 +475,7 @@ class TestLists:
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await bob.say(room, "#list")
-        received = await bob.expect(notice("not a member"))
+        received = await bob.assert_gets(notice("not a member"))
         assert alice.address not in received.text
 
     async def test_long_list_comes_in_several_messages(self, open_user: OpenUser, room: str) -> None:
@@ -483,11 +485,11 @@ class TestLists:
         users = [f"a-member-with-a-name-of-some-length-{number:02}@127.0.0.1:9" for number in range(40)]
         for user in reversed(users):
             await alice.say(room, f"#add sip:{user}")
-            await alice.expect(notice(user, "added"))
+            await alice.assert_gets(notice(user, "added"))
         await alice.say(room, "#list")
         parts = []
         while not any(users[-1] in part for part in parts):
-            received = await alice.expect(notice())
+            received = await alice.assert_gets(notice())
             assert received.size <= 1300, "the whole MESSAGE fits a datagram (RFC 3428 §8)"
             parts.append(received.text)
         assert len(parts) > 1
@@ -502,7 +504,7 @@ class TestLists:
         await create(alice, room)
         await create(alice, hidden, private=True)
         await alice.say(hidden, f"#invite sip:{bob.address}")
-        await bob.expect(notice(alice.address))
+        await bob.assert_gets(notice(alice.address))
         await alice.say("sip:chat-manager@example.org", "#rooms")
         assert short(hidden) in await whole_list(alice, short(room))
         await bob.say(room, "#rooms")
@@ -525,7 +527,7 @@ async def whole_list(user: SipUser, last: str) -> str:
     """The notices of one answer, up to the one that has ``last`` in it, and those that follow at once."""
     text = ""
     while last not in text:
-        text += (await user.expect(notice())).text + "\n"
+        text += (await user.assert_gets(notice())).text + "\n"
     await user.expect_quiet()
     return text + "\n".join(received.text for received in user.drain())
 
@@ -537,7 +539,7 @@ class TestRefusals:
         """The notice names the word and points to help."""
         alice = await open_user("alice")
         await alice.say(room, "#dance now")
-        await alice.expect(notice("dance", "#help"))
+        await alice.assert_gets(notice("dance", "#help"))
 
     @pytest.mark.parametrize(
         ("line", "usage"),
@@ -555,14 +557,14 @@ class TestRefusals:
         """The notice shows how the command is used."""
         alice = await open_user("alice")
         await alice.say(room, line)
-        await alice.expect(notice(usage))
+        await alice.assert_gets(notice(usage))
 
     @pytest.mark.parametrize("line", NEED_A_ROOM)
     async def test_room_that_is_not_there(self, open_user: OpenUser, room: str, line: str) -> None:
         """Every command but create and join, and every message, needs the room."""
         alice = await open_user("alice")
         await alice.say(room, line)
-        await alice.expect(notice(short(room)))
+        await alice.assert_gets(notice(short(room)))
 
     @pytest.mark.parametrize("line", NEED_A_ROOM)
     async def test_private_room_answers_strangers_as_an_absent_one(
@@ -573,9 +575,9 @@ class TestRefusals:
         await create(alice, room, private=True)
         absent = room.replace("room-", "none-")
         await bob.say(room, line)
-        of_private = (await bob.expect(notice())).text
+        of_private = (await bob.assert_gets(notice())).text
         await bob.say(absent, line)
-        of_absent = (await bob.expect(notice())).text
+        of_absent = (await bob.assert_gets(notice())).text
         assert of_private.replace(short(room), short(absent)) == of_absent
 
     @pytest.mark.parametrize("line", [*OF_OTHERS, "#destroy"])
@@ -586,8 +588,8 @@ class TestRefusals:
         await join(bob, room, alice)
         for one in (bob, carol):
             await one.say(room, line)
-            await one.expect(notice())
-        await alice.expect_nothing()
+            await one.assert_gets(notice())
+        await alice.assert_gets_nothing()
 
     @pytest.mark.parametrize(
         "line", ["#invite bob%0d%0aX:y", '#add "bob"@x.org', "#join a\x00b", "#create a b c"]
@@ -596,16 +598,16 @@ class TestRefusals:
         """An argument that no address can be is refused, not repaired."""
         alice = await open_user("alice")
         await alice.say(room, line)
-        await alice.expect(notice())
+        await alice.assert_gets(notice())
 
     async def test_message_to_the_manager(self, open_user: OpenUser) -> None:
         """The manager has no room; the notice says so."""
         alice = await open_user("alice")
         await alice.say("sip:chat-manager@example.org", "hello")
-        await alice.expect(notice())
+        await alice.assert_gets(notice())
 
     async def test_rest_of_the_body_is_ignored(self, open_user: OpenUser, room: str) -> None:
         """Only the first line is the command."""
         alice = await open_user("alice")
         await alice.say(room, "#create\r\nprivate nonsense here")
-        await alice.expect(notice("You have made", short(room)))
+        await alice.assert_gets(notice("You have made", short(room)))

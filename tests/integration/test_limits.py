@@ -62,7 +62,7 @@ async def test_messages_are_counted_over_edges_and_rooms(limited: Service, users
     alice, bob = users[:2]
     for room in ROOMS:
         await alice.say(room, "#create")
-        await alice.expect(notice("You have made"))
+        await alice.assert_gets(notice("You have made"))
     statuses: Counter[int] = Counter()
     for number in range(4 * BURST):
         alice.edge = ("127.0.0.1", limited.ports[number % 2])
@@ -73,8 +73,8 @@ async def test_messages_are_counted_over_edges_and_rooms(limited: Service, users
     assert set(statuses) == {202, 403}
     # a chunk at each edge, and what came back while the test ran on a slow machine
     assert BURST <= statuses[202] <= BURST + 2 * CHUNK + 2 * CHUNK
-    await alice.expect(notice("you write more than one user may"))
-    await alice.expect_nothing()
+    await alice.assert_gets(notice("you write more than one user may"))
+    await alice.assert_gets_nothing()
     assert (await bob.send(ROOMS[0], "#join")).code == 202
 
 
@@ -129,23 +129,25 @@ async def test_invitations_to_one_and_to_all(limited: Service, users: list[SipUs
     """One per target and hour, three in all: asked for at either edge."""
     alice, bob, carol, dave = users
     await alice.say("sip:invites@example.org", "#create")
-    await alice.expect(notice("You have made"))
+    await alice.assert_gets(notice("You have made"))
 
     async def invite(who: SipUser | str) -> int:
         address = who if isinstance(who, str) else who.address
         return (await alice.send("sip:invites@example.org", f"#invite sip:{address}")).code
 
     assert await invite(bob) == 202
-    await bob.expect(notice("#accept"))
+    await bob.assert_gets(notice("#accept"))
     await bob.say("sip:invites@example.org", "#deny")
-    await alice.expect(notice("declined"))
+    await alice.assert_gets(notice("declined"))
     alice.edge = ("127.0.0.1", limited.ports[1])
     assert await invite(bob) == 403
-    await alice.expect(notice("you invite more people than one user may"))
+    await alice.assert_gets(notice("you invite more people than one user may"))
     assert [await invite(carol), await invite(dave)] == [202, 202]
     assert [await invite("x@127.0.0.1:9"), await invite(bob)] == [403, 403]
-    await alice.expect(notice("you invite more people than one user may"))  # for another reason: all, not one
-    await alice.expect_nothing()
+    await alice.assert_gets(
+        notice("you invite more people than one user may")
+    )  # for another reason: all, not one
+    await alice.assert_gets_nothing()
 
 
 async def test_deliveries_are_counted_over_edges_and_rooms(few_deliveries: Service) -> None:
@@ -156,7 +158,7 @@ async def test_deliveries_are_counted_over_edges_and_rooms(few_deliveries: Servi
     for room in ROOMS:
         for number, user in enumerate(users):
             await user.say(room, "#join")
-            await alice.expect(notice("You have made" if number == 0 else "joined"))
+            await alice.assert_gets(notice("You have made" if number == 0 else "joined"))
     begun = time.monotonic()
     taken = []
     for number in range(40):

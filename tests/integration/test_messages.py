@@ -27,11 +27,11 @@ async def test_message_goes_to_every_other_member(open_user: OpenUser, room: str
     alice, bob, carol = await three(open_user, room)
     await alice.say(room, "Grüße!")
     for one in (bob, carol):
-        received = await one.expect(f"<{alice.address}>: Grüße!")
+        received = await one.assert_gets(f"<{alice.address}>: Grüße!")
         assert received.sender == short(room)
         assert "alice" in received.name
         assert received.content_type.startswith("text/plain")
-    await alice.expect_nothing()
+    await alice.assert_gets_nothing()
 
 
 async def test_messages_keep_their_order(open_user: OpenUser, room: str) -> None:
@@ -43,7 +43,7 @@ async def test_messages_keep_their_order(open_user: OpenUser, room: str) -> None
         await speaker.say(room, f"line {number}")
         said.append(f"<{speaker.address}>: line {number}")
     for line in said:
-        await carol.expect(line)
+        await carol.assert_gets(line)
     await alice.expect_quiet()
     assert [one.text for one in alice.drain()] == said[1::2]
 
@@ -54,8 +54,8 @@ async def test_non_member_is_refused_by_notice(open_user: OpenUser, room: str, p
     alice, dave = await open_user("alice"), await open_user("dave")
     await create(alice, room, private)
     await dave.say(room, "let me in")
-    await dave.expect(notice(short(room)))
-    await alice.expect_nothing()
+    await dave.assert_gets(notice(short(room)))
+    await alice.assert_gets_nothing()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_delivery_is_a_request_of_its_own(open_user: OpenUser, room: str) 
     request = alice.request(room, "hi").replace(b"Max-Forwards: 70", b"Max-Forwards: 9")
     response = await alice.transmit(request)
     assert response.code == 202
-    got = [(await one.expect(".*: hi")).request for one in (bob, carol)]
+    got = [(await one.assert_gets(".*: hi")).request for one in (bob, carol)]
     for one, delivery in zip((bob, carol), got, strict=True):
         assert str(delivery.uri) == f"sip:{one.address}"
         assert f"sip:{short(room)}" in delivery.headers["From"]
@@ -104,8 +104,8 @@ async def test_retransmitted_request_is_one_message(open_user: OpenUser, room: s
     again = alice.request_with_new_branch(request)
     second = await alice.transmit(again)
     assert (first.code, first.headers["To"]) == (second.code, second.headers["To"])
-    await bob.expect(".*: only once")
-    await bob.expect_nothing()
+    await bob.assert_gets(".*: only once")
+    await bob.assert_gets_nothing()
 
 
 async def test_silent_member_is_sent_to_again_and_delays_nobody(open_user: OpenUser, room: str) -> None:
@@ -113,9 +113,9 @@ async def test_silent_member_is_sent_to_again_and_delays_nobody(open_user: OpenU
     alice, bob, carol = await three(open_user, room)
     bob.answer = lambda _: None
     await alice.say(room, "one")
-    await carol.expect(".*: one")
+    await carol.assert_gets(".*: one")
     await alice.say(room, "two")
-    await carol.expect(".*: two")
+    await carol.assert_gets(".*: two")
     calls: list[str] = []
     while len(calls) < 3:
         await asyncio.sleep(0.1)
@@ -123,8 +123,8 @@ async def test_silent_member_is_sent_to_again_and_delays_nobody(open_user: OpenU
     assert len(set(calls)) == 1
     assert not any(body.endswith(": two") for _, body in bob.arrivals), "RFC 3428 §8: one in flight"
     bob.answer = lambda _: 200
-    await bob.expect(".*: one")
-    await bob.expect(".*: two")
+    await bob.assert_gets(".*: one")
+    await bob.assert_gets(".*: two")
 
 
 async def test_removed_member_gets_nothing_sent_after_the_removal(open_user: OpenUser, room: str) -> None:
@@ -132,12 +132,12 @@ async def test_removed_member_gets_nothing_sent_after_the_removal(open_user: Ope
     alice, bob, carol = await three(open_user, room)
     for line in ("before", f"#remove sip:{bob.address}", "after"):
         await alice.say(room, line)
-    await bob.expect(".*: before")
-    await bob.expect(notice("removed"))
-    await carol.expect(".*: before")
-    await carol.expect(notice(bob.address, "has been removed"))
-    await carol.expect(".*: after")
-    await bob.expect_nothing()
+    await bob.assert_gets(".*: before")
+    await bob.assert_gets(notice("removed"))
+    await carol.assert_gets(".*: before")
+    await carol.assert_gets(notice(bob.address, "has been removed"))
+    await carol.assert_gets(".*: after")
+    await bob.assert_gets_nothing()
 
 
 async def test_many_members_get_it_across_chunks(open_user: OpenUser, room: str) -> None:
@@ -151,5 +151,5 @@ async def test_many_members_get_it_across_chunks(open_user: OpenUser, room: str)
         members.append(member)
     await alice.say(room, "to all")
     for member in members:
-        await member.expect(f"<{alice.address}>: to all")
+        await member.assert_gets(f"<{alice.address}>: to all")
         assert member.inbox.empty()

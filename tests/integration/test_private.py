@@ -37,14 +37,14 @@ async def test_on_the_wire_a_private_room_is_like_none(open_user: OpenUser, room
         for each, eve in ((room, "eve-0"), (absent, "eve-1")):  # nobody is invited twice so soon
             answer = await stranger.send(each, line.format(alice=alice.address, eve=eve))
             assert answer.code == 202
-            received = await stranger.expect(notice("there is no room"))
+            received = await stranger.assert_gets(notice("there is no room"))
             told.append([text.replace(eve, "EVE") for text in apart_from(each, received)])
         assert told[0] == told[1], line
     await stranger.say(room, "#rooms")
-    assert short(room) not in (await stranger.expect(notice("Rooms"))).text
+    assert short(room) not in (await stranger.assert_gets(notice("Rooms"))).text
     await alice.say(room, "#rooms")
-    assert f"{short(room)} (private)" in (await alice.expect(notice("Rooms"))).text
-    await alice.expect_nothing()
+    assert f"{short(room)} (private)" in (await alice.assert_gets(notice("Rooms"))).text
+    await alice.assert_gets_nothing()
 
 
 async def test_after_their_removal_nobody_hears_a_thing(open_user: OpenUser, room: str) -> None:
@@ -80,9 +80,9 @@ async def test_after_their_removal_nobody_hears_a_thing(open_user: OpenUser, roo
     await alice.say(room, f"#remove {bob.address}")
     is_removed.set()
     await asyncio.gather(*talking)
-    while "You have been removed" not in (await bob.expect(".*")).text:
+    while "You have been removed" not in (await bob.assert_gets(".*")).text:
         pass
-    await bob.expect_nothing(1.0)
+    await bob.assert_gets_nothing(1.0)
     await alice.expect_quiet()
     at = next(number for number, text in enumerate(alice.texts()) if "has been removed" in text)
     said_before = [text for text in alice.texts()[:at] if " says " in text]

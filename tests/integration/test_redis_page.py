@@ -128,7 +128,7 @@ async def test_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> Non
     await add(alice, bob, f"sip:{ROOM}")
     await promote(alice, bob, "admin", f"sip:{ROOM}")
     await alice.say(f"sip:{ROOM}", f"#invite sip:{carol.address}")
-    await carol.expect(notice(alice.address))
+    await carol.assert_gets(notice(alice.address))
     (rooms,) = shell.run("The rooms of all shards")
     assert sorted(rooms.split()) == [ROOM, HIDDEN]
     assert shell.run("How many there are") == ["2\n"]
@@ -140,7 +140,7 @@ async def test_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> Non
     assert members == {alice.address: "owner", bob.address: "admin", carol.address: "invited"}
     await alice.say(f"sip:{ROOM}", "#destroy")
     for one in (alice, bob):
-        await one.expect(notice("destroyed"))
+        await one.assert_gets(notice("destroyed"))
 
 
 async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -> None:
@@ -157,7 +157,7 @@ async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -
     assert alice.address in oldest
     assert ROOM in oldest
     for _ in range(2):
-        await alice.expect(notice(ROOM))
+        await alice.assert_gets(notice(ROOM))
 
 
 async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
@@ -167,7 +167,7 @@ async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
     wait_until(lambda: not shell.run(heading)[0].split(), "rest", 40)
     alice.answer = lambda _: None
     await alice.say(f"sip:{ROOM}", "#list")
-    await alice.expect(notice(ROOM))
+    await alice.assert_gets(notice(ROOM))
     (event,) = shell.run(heading)
     assert alice.address in event.split()
     (groups,) = map(paired, shell.run("What a stream's reader has not seen yet"))
@@ -207,7 +207,7 @@ async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> Non
     alice = users["alice"]
     alice.answer = lambda _: 486
     await alice.say(f"sip:{ROOM}", "#list")
-    await alice.expect(notice(ROOM))
+    await alice.assert_gets(notice(ROOM))
     heading = "Deliveries that failed, the latest first"
     wait_until(lambda: "486" in shell.run(heading)[0].split(), "the failure", 40)
     words = shell.run(heading)[0].split()

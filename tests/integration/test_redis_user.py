@@ -105,7 +105,7 @@ async def test_the_tools_work_as_this_user(server: str, tmp_path: Path) -> None:
             for user in (alice, bob):
                 await user.say(room, "#join", sender=f"{user.name}@127.0.0.1:{user.port}")
             await alice.say(room, "hello")
-            await bob.expect(r".*" if first else r".*has joined.*|.*You have.*")
+            await bob.assert_gets(r".*" if first else r".*has joined.*|.*You have.*")
         finally:
             alice.close()
             bob.close()

@@ -20,17 +20,17 @@ NO_MEMBER = "you are not a member of {room}"
 TO_STRANGERS = {False: NO_MEMBER, True: "there is no room {room}"}  # by whether the room is private
 
 
-async def refused(user: SipUser, room: str, line: str, reason: str) -> None:
+async def assert_refused(user: SipUser, room: str, line: str, reason: str) -> None:
     """The user sends the line and reads the command and the reason, and nothing else."""
     await user.say(room, line)
-    await user.expect(notice(line.split(maxsplit=1)[0] + ":", reason.format(room=short(room))))
+    await user.assert_gets(notice(line.split(maxsplit=1)[0] + ":", reason.format(room=short(room))))
     assert user.inbox.empty()
 
 
 async def members(user: SipUser, room: str) -> set[str]:
     """The room's members as the list shows them, marks included."""
     await user.say(room, "#list")
-    received = await user.expect(notice(f"Members of {short(room)}", user.address))
+    received = await user.assert_gets(notice(f"Members of {short(room)}", user.address))
     return {word.rstrip(",") for word in received.text.split() if "@127.0.0.1:" in word}
 
 
@@ -56,9 +56,9 @@ class TestUsersThatCannotBe:
         """A room that is its own member would talk to itself for ever; the command address is in no room."""
         alice = await open_user("alice")
         await create(alice, room, private)
-        await refused(alice, room, f"{command} {room}", "the room {room} cannot be a user of itself")
+        await assert_refused(alice, room, f"{command} {room}", "the room {room} cannot be a user of itself")
         manager = "chat-manager@example.org"
-        await refused(alice, room, f"{command} sip:{manager}", f"this is no user's address: {manager}")
+        await assert_refused(alice, room, f"{command} sip:{manager}", f"this is no user's address: {manager}")
         assert await members(alice, room) == {f"*{alice.address}"}
 
     @pytest.mark.parametrize("role", ["owner", "admin", "member"])
@@ -72,8 +72,8 @@ class TestUsersThatCannotBe:
         if role != "member":
             await promote(alice, bob, role, room)
         reason = f"{bob.address} has this role in {{room}} already"
-        await refused(alice, room, f"#modify sip:{bob.address} {role}", reason)
-        await bob.expect_nothing()
+        await assert_refused(alice, room, f"#modify sip:{bob.address} {role}", reason)
+        await bob.assert_gets_nothing()
 
 
 class TestRemove:
@@ -88,14 +88,16 @@ class TestRemove:
         await add(alice, bob, room)
         await add(alice, carol, room, bob)
         await alice.say(room, f"#remove sip:{bob.address}")
-        await bob.expect(notice(f"You have been removed from {short(room)} by {alice.address}"))
+        await bob.assert_gets(notice(f"You have been removed from {short(room)} by {alice.address}"))
         for one in (alice, carol):
-            await one.expect(notice(f"{bob.address} has been removed from {short(room)} by {alice.address}"))
+            await one.assert_gets(
+                notice(f"{bob.address} has been removed from {short(room)} by {alice.address}")
+            )
         await bob.say(room, "hello")
         reason = TO_STRANGERS[private].format(room=short(room))
-        await bob.expect(notice("Your message was not delivered", reason))
-        await refused(alice, room, f"#remove sip:{bob.address}", f"{bob.address} is not in {{room}}")
-        await carol.expect_nothing()
+        await bob.assert_gets(notice("Your message was not delivered", reason))
+        await assert_refused(alice, room, f"#remove sip:{bob.address}", f"{bob.address} is not in {{room}}")
+        await carol.assert_gets_nothing()
 
     async def test_owners_and_admins_are_protected(
         self, open_user: OpenUser, room: str, private: bool
@@ -105,13 +107,13 @@ class TestRemove:
         before = await members(alice, room)
         is_owner = f"{alice.address} is an owner of {{room}} and cannot be removed"
         for one in (alice, bob):
-            await refused(one, room, f"#remove sip:{alice.address}", is_owner)
-        await refused(bob, room, f"#remove sip:{carol.address}", OWNERS_ONLY)
+            await assert_refused(one, room, f"#remove sip:{alice.address}", is_owner)
+        await assert_refused(bob, room, f"#remove sip:{carol.address}", OWNERS_ONLY)
         for one in (alice, bob, erin):
-            await refused(dave, room, f"#remove sip:{one.address}", IN_CHARGE_ONLY)
+            await assert_refused(dave, room, f"#remove sip:{one.address}", IN_CHARGE_ONLY)
         assert await members(alice, room) == before
         for one in (carol, erin):
-            await one.expect_nothing(0.1)
+            await one.assert_gets_nothing(0.1)
 
 
 class TestModify:
@@ -124,13 +126,15 @@ class TestModify:
         alice, bob, carol, dave, erin = await all_roles(open_user, room, private)
         before = await members(alice, room)
         for one, role in ((alice, "member"), (alice, "admin"), (carol, "member"), (dave, "owner")):
-            await refused(bob, room, f"#modify sip:{one.address} {role}", OWNERS_ONLY)
+            await assert_refused(bob, room, f"#modify sip:{one.address} {role}", OWNERS_ONLY)
         for one, role in ((alice, "member"), (bob, "member"), (erin, "admin"), (dave, "admin")):
-            await refused(dave, room, f"#modify sip:{one.address} {role}", IN_CHARGE_ONLY)
-        await refused(alice, room, f"#modify sip:{alice.address} admin", "{room} would have no owner left")
+            await assert_refused(dave, room, f"#modify sip:{one.address} {role}", IN_CHARGE_ONLY)
+        await assert_refused(
+            alice, room, f"#modify sip:{alice.address} admin", "{room} would have no owner left"
+        )
         assert await members(alice, room) == before
         for one in (carol, erin):
-            await one.expect_nothing(0.1)
+            await one.assert_gets_nothing(0.1)
 
 
 class TestExitAndDestroy:
@@ -142,8 +146,8 @@ class TestExitAndDestroy:
         await create(alice, room, private)
         await add(alice, bob, room)
         await bob.say(room, "#exit")
-        await alice.expect(notice(f"{bob.address} has left {short(room)}"))
-        await refused(bob, room, "#exit", TO_STRANGERS[private])
+        await alice.assert_gets(notice(f"{bob.address} has left {short(room)}"))
+        await assert_refused(bob, room, "#exit", TO_STRANGERS[private])
         assert await members(alice, room) == {f"*{alice.address}"}
 
     async def test_room_goes_with_its_last_owner(self, open_user: OpenUser, room: str, private: bool) -> None:
@@ -151,21 +155,21 @@ class TestExitAndDestroy:
         users = await all_roles(open_user, room, private)
         await users[0].say(room, "#exit")
         for user in users:
-            await user.expect(notice(f"{short(room)} has been destroyed by {users[0].address}"))
+            await user.assert_gets(notice(f"{short(room)} has been destroyed by {users[0].address}"))
         for user in users:
-            await refused(user, room, "#list", "there is no room {room}")
+            await assert_refused(user, room, "#list", "there is no room {room}")
 
     async def test_only_an_owner_destroys(self, open_user: OpenUser, room: str, private: bool) -> None:
         """Admins, members and strangers are refused; a second owner is not."""
         alice, bob, carol, dave, erin = users = await all_roles(open_user, room, private)
         mallory = await open_user("mallory")
         for one in (bob, dave):
-            await refused(one, room, "#destroy", OWNERS_ONLY)
-        await refused(mallory, room, "#destroy", TO_STRANGERS[private])
+            await assert_refused(one, room, "#destroy", OWNERS_ONLY)
+        await assert_refused(mallory, room, "#destroy", TO_STRANGERS[private])
         await promote(alice, bob, "owner", room, carol, dave, erin)
         await bob.say(room, "#destroy")
         for user in users:
-            await user.expect(notice(f"{short(room)} has been destroyed by {bob.address}"))
+            await user.assert_gets(notice(f"{short(room)} has been destroyed by {bob.address}"))
 
 
 class TestList:
@@ -178,7 +182,7 @@ class TestList:
         alice, bob, carol, dave, erin = await all_roles(open_user, room, private)
         frank = await open_user("frank")
         await alice.say(room, f"#invite sip:{frank.address}")
-        await frank.expect(notice(alice.address, "#accept"))
+        await frank.assert_gets(notice(alice.address, "#accept"))
         whole = {f"*{alice.address}", f"~{bob.address}", f"~{carol.address}", dave.address, erin.address}
         for user in (alice, bob, dave):
             assert await members(user, room) == whole
@@ -190,9 +194,9 @@ class TestList:
         alice, bob, mallory = await open_user("alice"), await open_user("bob"), await open_user("mallory")
         await create(alice, room, private)
         await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.expect(notice(alice.address, "#accept"))
-        await refused(bob, room, "#list", NO_MEMBER)
-        await refused(mallory, room, "#list", TO_STRANGERS[private])
+        await bob.assert_gets(notice(alice.address, "#accept"))
+        await assert_refused(bob, room, "#list", NO_MEMBER)
+        await assert_refused(mallory, room, "#list", TO_STRANGERS[private])
 
 
 @pytest.fixture(scope="module")
@@ -226,12 +230,12 @@ class TestLimits:
         await create(alice, room, private)
         await add(alice, bob, room)
         for command in ("#invite", "#add"):
-            await refused(alice, room, f"{command} sip:{carol.address}", "{room} is full")
+            await assert_refused(alice, room, f"{command} sip:{carol.address}", "{room} is full")
         if not private:
             for command in ("#join", "#create"):
-                await refused(carol, room, command, "{room} is full")
+                await assert_refused(carol, room, command, "{room} is full")
         await bob.say(room, "#exit")
-        await alice.expect(notice(bob.address, "has left"))
+        await alice.assert_gets(notice(bob.address, "has left"))
         await add(alice, carol, room)
 
     async def test_owner_of_enough(self, open_user: OpenUser, room: str, private: bool) -> None:
@@ -241,6 +245,6 @@ class TestLimits:
         await create(bob, room.replace("room-", "other-"), private)
         await add(alice, bob, room)
         reason = f"{bob.address} owns as many rooms as one user may"
-        await refused(alice, room, f"#modify sip:{bob.address} owner", reason)
-        await bob.expect_nothing()
+        await assert_refused(alice, room, f"#modify sip:{bob.address} owner", reason)
+        await bob.assert_gets_nothing()
         await promote(alice, bob, "admin", room)

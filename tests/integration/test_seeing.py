@@ -61,7 +61,7 @@ async def test_one_grep_follows_a_message(seen: Service, users: OpenUser, room: 
     await create(alice, room)
     await join(bob, room, alice)
     await alice.say(room, "follow me")
-    received = await bob.expect(f"<{alice.address}>: follow me")
+    received = await bob.assert_gets(f"<{alice.address}>: follow me")
     assert received
     await asyncio.sleep(0.3)
     lines = [json.loads(line) for log in (*seen.edges, *seen.workers) for line in log.log().splitlines()]
@@ -89,7 +89,7 @@ async def test_imc_trace_follows_live_what_passes(seen: Service, users: OpenUser
     await create(alice, other)
     await join(bob, room, alice)
     await alice.say(room, "words of mine")
-    await bob.expect(f"<{alice.address}>: words of mine")
+    await bob.assert_gets(f"<{alice.address}>: words of mine")
     outputs = [(await trace.communicate())[0].decode() for trace in traces]
     of_room = [json.loads(line) for line in outputs[0].splitlines()]
     assert {step["room"] for step in of_room} == {short(room)}
@@ -127,7 +127,7 @@ async def test_imc_top_fills_the_screen(seen: Service, users: OpenUser, room: st
             while short(room) not in pane():
                 assert time.monotonic() < until, pane()
                 await alice.say(room, "busy")
-                await bob.expect(f"<{alice.address}>: busy")
+                await bob.assert_gets(f"<{alice.address}>: busy")
                 await asyncio.sleep(0.1)
             shown = pane()
             for words in ("requests/s", "shard", "worker", "edge", "busiest rooms", "backlog"):
@@ -225,9 +225,9 @@ async def test_sighup_changes_what_can_change(tmp_path: Path, room: str) -> None
             process.send(signal.SIGHUP)
         await asyncio.sleep(0.5)
         await alice.say(room, "hello")
-        await bob.expect("alice says: hello")
+        await bob.assert_gets("alice says: hello")
         await alice.say("sip:second@example.org", "#create")
-        await alice.expect(notice("as many rooms"))
+        await alice.assert_gets(notice("as many rooms"))
         for process in (*running.edges, *running.workers):
             assert '"settings": ["hash_size"]' in process.log()
         config.write_text("hash_size = 99\n")

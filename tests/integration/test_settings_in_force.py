@@ -61,14 +61,14 @@ async def open_user(strict: Service) -> AsyncIterator[OpenUser]:
 async def create(owner: SipUser, room: str) -> None:
     """The user makes the room and is told so."""
     await owner.say(room, "!create")
-    await owner.expect(notice("You have made", short(room)))
+    await owner.assert_gets(notice("You have made", short(room)))
 
 
 async def test_join_creates_nothing(open_user: OpenUser, room: str) -> None:
     """create_on_join = false: a room that is not there cannot be joined."""
     alice = await open_user("alice")
     await alice.say(room, "!join")
-    await alice.expect(notice("no room", short(room)))
+    await alice.assert_gets(notice("no room", short(room)))
 
 
 async def test_creating_an_existing_room_is_refused(open_user: OpenUser, room: str) -> None:
@@ -76,8 +76,8 @@ async def test_creating_an_existing_room_is_refused(open_user: OpenUser, room: s
     alice, bob = await open_user("alice"), await open_user("bob")
     await create(alice, room)
     await bob.say(room, "!create")
-    await bob.expect(notice(short(room), "already"))
-    await alice.expect_nothing()
+    await bob.assert_gets(notice(short(room), "already"))
+    await alice.assert_gets_nothing()
 
 
 async def test_last_owner_has_to_stay(open_user: OpenUser, room: str) -> None:
@@ -85,9 +85,9 @@ async def test_last_owner_has_to_stay(open_user: OpenUser, room: str) -> None:
     alice = await open_user("alice")
     await create(alice, room)
     await alice.say(room, "!exit")
-    await alice.expect(notice("owner"))
+    await alice.assert_gets(notice("owner"))
     await alice.say(room, "!list")
-    await alice.expect(notice(f"*{alice.address}"))
+    await alice.assert_gets(notice(f"*{alice.address}"))
 
 
 @pytest.mark.parametrize("uri", ["sip:room-1@example.com", "sip:lobby@example.org"])
@@ -102,7 +102,7 @@ async def test_other_domains_and_names_as_arguments(open_user: OpenUser, argumen
     """A room named in a command is held to the same; the notice says what is wrong."""
     alice = await open_user("alice")
     await alice.say("sip:helpdesk@example.org", f"!create {argument}")
-    await alice.expect(notice(argument))
+    await alice.assert_gets(notice(argument))
 
 
 async def test_start_char_prefix_and_headers(open_user: OpenUser, room: str) -> None:
@@ -111,13 +111,13 @@ async def test_start_char_prefix_and_headers(open_user: OpenUser, room: str) -> 
     await create(alice, room)
     await bob.say(room, "!join")
     for one in (alice, bob):
-        await one.expect(notice(bob.address, "has joined"))
+        await one.assert_gets(notice(bob.address, "has joined"))
     await bob.say(room, "#help")
     host = bob.address.partition("@")[2]
-    received = await alice.expect(rf"\[{bob.name} at {host}\] #help")
+    received = await alice.assert_gets(rf"\[{bob.name} at {host}\] #help")
     assert received.request.headers["X-Service"] == "chat"
     await bob.say(room, "!help")
-    assert "!create [room] [private]" in (await bob.expect(notice("!help"))).text
+    assert "!create [room] [private]" in (await bob.assert_gets(notice("!help"))).text
 
 
 async def test_limits(open_user: OpenUser, room: str) -> None:
@@ -127,15 +127,15 @@ async def test_limits(open_user: OpenUser, room: str) -> None:
     await create(alice, room)
     for number in range(2):
         await alice.say(room, f"!add u{number}@127.0.0.1:9")
-        await alice.expect(notice(f"u{number}@127.0.0.1:9"))
+        await alice.assert_gets(notice(f"u{number}@127.0.0.1:9"))
     await alice.say(room, "!add u3@127.0.0.1:9")
-    await alice.expect(notice("full"))
+    await alice.assert_gets(notice("full"))
     await create(alice, "sip:room-x1@example.org")
     await alice.say("sip:room-x2@example.org", "!create")
-    await alice.expect(notice("as many rooms"))
+    await alice.assert_gets(notice("as many rooms"))
     for uri in (room, "sip:room-x1@example.org"):
         await alice.say(uri, "!destroy")
-        await alice.expect(notice("destroyed"))
+        await alice.assert_gets(notice("destroyed"))
 
 
 async def test_types_that_are_not_accepted(open_user: OpenUser, room: str) -> None:
@@ -162,8 +162,8 @@ async def test_everything_goes_to_the_outbound_proxy(tmp_path_factory: pytest.Te
     with service(tmp_path_factory.mktemp("proxy"), "valkey", settings) as running:
         proxy.edge = running.edge
         await proxy.say("sip:a-room@example.org", "#create")
-        await proxy.expect(notice("You have made"))
+        await proxy.assert_gets(notice("You have made"))
         await proxy.say("sip:a-room@example.org", "#add far@away.invalid")
-        both = [(await proxy.expect(notice("far@away.invalid"))).request for _ in range(2)]
+        both = [(await proxy.assert_gets(notice("far@away.invalid"))).request for _ in range(2)]
         assert {str(request.uri) for request in both} == {f"sip:{proxy.address}", "sip:far@away.invalid"}
     proxy.close()

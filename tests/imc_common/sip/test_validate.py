@@ -149,7 +149,8 @@ def test_values_are_read_once() -> None:
 
 def test_several_contacts_and_a_star_are_fine() -> None:
     """They mean nothing to a MESSAGE."""
-    accepted(message(contact=["*", '"a, b" <sip:a@b.example>, sip:c@d.example']))
+    request = accepted(message(contact=["*", '"a, b" <sip:a@b.example>, sip:c@d.example']))
+    assert request.method == "MESSAGE"
 
 
 def test_a_response_needs_what_it_is_matched_by() -> None:

@@ -97,7 +97,7 @@ async def test_noise_closes_the_connection() -> None:
     async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
         reader, writer = await connect(edge)
         writer.write(b"\x16\x03\x01\x02\x00\x01")
-        await read_end(reader)
+        assert (await read_end(reader)).startswith(b"SIP/2.0 400")
         writer.close()
         await until(lambda: not edge.pool._connections)
 

@@ -74,8 +74,10 @@ async def test_no_handshake_in_time_ends_the_connection(
     async with listening(Inbox(), "tls:127.0.0.1:0", tls=tls_files) as edge:
         reader, writer = await asyncio.open_connection(*edge.addresses[0][1:])
         writer.write(sent)
+        answer = b""
         with contextlib.suppress(ConnectionError):
-            await asyncio.wait_for(reader.read(), 3)
+            answer = await asyncio.wait_for(reader.read(), 3)
+        assert b"SIP/2.0" not in answer  # an alert of TLS at most
         writer.close()
         await until(lambda: edge.pool._count == 0)
 

@@ -110,7 +110,8 @@ def test_any_cut_gives_the_same_requests(first: int, second: int) -> None:
 @given(st.lists(st.binary(max_size=40)))
 def test_no_bytes_raise(pieces: list[bytes]) -> None:
     """Whatever a client writes."""
-    parsed(*pieces, b':r:"', b"\n\n")
+    requests = parsed(*pieces, b':r:"', b"\n\n")
+    assert all(isinstance(request, FifoRequest) for request in requests)
 
 
 def test_a_request_in_the_making_can_be_dropped() -> None:

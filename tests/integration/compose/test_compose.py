@@ -53,10 +53,10 @@ class Pair:
         """Register, make the room, join it; nothing is left unread."""
         await self.register()
         await self.alice.say(self.room, "#create")
-        await self.alice.expect(".*You have made.*", PATIENCE)
+        await self.alice.assert_gets(".*You have made.*", PATIENCE)
         await self.bob.say(self.room, "#join")
         for user in (self.alice, self.bob):
-            await user.expect(".*has joined.*", PATIENCE)
+            await user.assert_gets(".*has joined.*", PATIENCE)
 
     async def _say(self, text: str) -> None:
         """Send until it is accepted; a 503 asks for that, as while Redis is slow on a busy machine."""
@@ -72,7 +72,7 @@ class Pair:
                 await asyncio.sleep(1)
                 request = self.alice.request_with_new_branch(request)
 
-    async def talk(self, word: str, work: Awaitable[object] | None = None) -> None:
+    async def assert_lines_arrive(self, word: str, work: Awaitable[object] | None = None) -> None:
         """alice says some lines, and goes on until the work is done; all are taken and reach bob in order."""
         working = asyncio.ensure_future(work or asyncio.sleep(0))
         said = 0
@@ -82,8 +82,8 @@ class Pair:
             await asyncio.sleep(0.3)  # well within what one user may send
         await working
         for number in range(said):
-            await self.bob.expect(f".*: {word} {number}", PATIENCE)
-        await self.bob.expect_nothing()
+            await self.bob.assert_gets(f".*: {word} {number}", PATIENCE)
+        await self.bob.assert_gets_nothing()
 
 
 @pytest.fixture
@@ -119,15 +119,15 @@ async def test_a_user_over_tcp(stack: Stack) -> None:
         ]
         writer.write("\r\n".join([*lines, "", body]).encode())
 
-    async def comes(words: str) -> None:
+    async def assert_comes(words: str) -> None:
         async with asyncio.timeout(PATIENCE):
             await reader.readuntil(words.encode())
 
     send(1, "REGISTER", f"sip:{address}", f"Contact: <sip:{address};transport=tcp>")
-    await comes("SIP/2.0 200 ")
+    await assert_comes("SIP/2.0 200 ")
     send(2, "MESSAGE", f"sip:room-{secrets.token_hex(4)}@example.org", "Content-Type: text/plain", "#create")
-    await comes("SIP/2.0 202 ")
-    await comes("*** You have made")
+    await assert_comes("SIP/2.0 202 ")
+    await assert_comes("*** You have made")
     writer.close()
 
 
@@ -151,23 +151,23 @@ def test_redis_keeps_what_a_202_promised(stack: Stack) -> None:
 async def test_a_killed_process_takes_nothing_with_it(stack: Stack, pair: Pair, service: str) -> None:
     """What was accepted reaches its recipients, the talk goes on, the next `up` replaces the process."""
     victim = stack.containers(service)[0]
-    await pair.talk("while it dies", asyncio.to_thread(docker, "kill", victim))
+    await pair.assert_lines_arrive("while it dies", asyncio.to_thread(docker, "kill", victim))
     assert victim not in stack.containers(service)
-    await pair.talk("while another comes", asyncio.to_thread(stack.up))
+    await pair.assert_lines_arrive("while another comes", asyncio.to_thread(stack.up))
     assert len(stack.containers(service)) == 2
-    await pair.talk("together again")
+    await pair.assert_lines_arrive("together again")
 
 
 async def test_more_of_everything_and_fewer_again_while_people_talk(stack: Stack, pair: Pair) -> None:
     """`--scale`, nothing edited: the balancer finds the new edges; those that go finish what they have."""
     more = asyncio.to_thread(stack.up, "--scale", "edge=4", "--scale", "worker=4")
-    await pair.talk("while it grows", more)
+    await pair.assert_lines_arrive("while it grows", more)
     assert stack.redis("zcard", "imc:edges") == "4"
     assert stack.redis("zcard", "imc:workers") == "4"
-    await pair.talk("with four")
+    await pair.assert_lines_arrive("with four")
     fewer = asyncio.to_thread(stack.up, "--scale", "edge=1", "--scale", "worker=1")
-    await pair.talk("while it shrinks", fewer)
-    await pair.talk("with one")
+    await pair.assert_lines_arrive("while it shrinks", fewer)
+    await pair.assert_lines_arrive("with one")
 
 
 async def test_rooms_outlive_the_containers(stack: Stack, pair: Pair) -> None:
@@ -175,7 +175,7 @@ async def test_rooms_outlive_the_containers(stack: Stack, pair: Pair) -> None:
     await asyncio.to_thread(stack.compose, "down")
     await asyncio.to_thread(stack.up)
     await pair.register()
-    await pair.talk("as before")
+    await pair.assert_lines_arrive("as before")
 
 
 def test_what_stops_has_drained(stack: Stack) -> None:

@@ -39,27 +39,27 @@ async def meet(users: list[SipUser]) -> str:
     room = f"sip:room-{secrets.token_hex(4)}@example.org"
     alice, bob = users
     await alice.say(room, "#create")
-    await alice.expect(".*You have made.*")
+    await alice.assert_gets(".*You have made.*")
     await bob.say(room, "#join")
     for user in users:
-        await user.expect(".*has joined.*")
+        await user.assert_gets(".*has joined.*")
     return room
 
 
-async def talk(users: list[SipUser], room: str, count: int, prefix: str) -> None:
+async def assert_lines_arrive(users: list[SipUser], room: str, count: int, prefix: str) -> None:
     """alice says ``count`` lines; each must be accepted and reach bob, once and in order."""
     alice, bob = users
     for number in range(count):
         await alice.say(room, f"{prefix} {number}")
     for number in range(count):
-        await bob.expect(f".*{prefix} {number}")
-    await bob.expect_nothing()
+        await bob.assert_gets(f".*{prefix} {number}")
+    await bob.assert_gets_nothing()
 
 
 async def test_conversation_through_the_balancer(users: list[SipUser], balanced: Site) -> None:
     """Both edges take their part: Call-IDs are spread over them."""
     room = await meet(users)
-    await talk(users, room, 20, "line")
+    await assert_lines_arrive(users, room, 20, "line")
 
 
 async def test_an_edge_that_drains_is_taken_out_and_nothing_is_lost(
@@ -67,7 +67,7 @@ async def test_an_edge_that_drains_is_taken_out_and_nothing_is_lost(
 ) -> None:
     """SIGTERM: OPTIONS says 503, the balancer sends elsewhere, what was accepted is delivered."""
     room = await meet(users)
-    talking = asyncio.create_task(talk(users, room, 40, "while it goes"))
+    talking = asyncio.create_task(assert_lines_arrive(users, room, 40, "while it goes"))
     await asyncio.sleep(0.1)
     edge = balanced.edges["127.0.0.2"]
     edge.send(signal.SIGTERM)
@@ -75,7 +75,7 @@ async def test_an_edge_that_drains_is_taken_out_and_nothing_is_lost(
     assert edge.child is not None
     assert await asyncio.to_thread(edge.child.wait, 40) == 0
     await asyncio.to_thread(balanced.wait_for_edges, 1)
-    await talk(users, room, 10, "with one edge")
+    await assert_lines_arrive(users, room, 10, "with one edge")
 
 
 async def test_an_edge_that_dies_is_taken_out_and_nothing_is_lost(
@@ -85,11 +85,11 @@ async def test_an_edge_that_dies_is_taken_out_and_nothing_is_lost(
     room = await meet(users)
     edge = balanced.edges["127.0.0.3"]
     edge.end(signal.SIGKILL)
-    await talk(users, room, 10, "after a death")
+    await assert_lines_arrive(users, room, 10, "after a death")
     await asyncio.to_thread(balanced.wait_for_edges, 1)
     edge.start()
     await asyncio.to_thread(balanced.wait_for_edges, 2)
-    await talk(users, room, 10, "together again")
+    await assert_lines_arrive(users, room, 10, "together again")
 
 
 async def test_registered_users_are_reached_at_their_contact(users: list[SipUser], balanced: Site) -> None:
@@ -99,12 +99,12 @@ async def test_registered_users_are_reached_at_their_contact(users: list[SipUser
     for user in users:
         await register(user)
     await alice.say(room, "#create", headers="", sender="alice@example.org")
-    await alice.expect(".*You have made.*")
+    await alice.assert_gets(".*You have made.*")
     await bob.say(room, "#join", sender="bob@example.org")
-    await alice.expect(".*bob@example.org has joined.*")
-    await bob.expect(".*bob@example.org has joined.*")
+    await alice.assert_gets(".*bob@example.org has joined.*")
+    await bob.assert_gets(".*bob@example.org has joined.*")
     await alice.say(room, "hello", sender="alice@example.org")
-    received = await bob.expect("<alice@example.org>: hello")
+    received = await bob.assert_gets("<alice@example.org>: hello")
     assert received.request.uri.port == bob.port, "the registrar put the contact into the Request-URI"
 
 
@@ -129,7 +129,7 @@ async def test_passwords_are_asked_for_through_the_balancer(tmp_path: Path) -> N
             assert challenged.code == 401
             login = answered(challenged, "alice", room, "SHA-256")
             assert (await alice.send(room, line, headers=login)).code == 202
-            await alice.expect(told if line == "#list" else ".*")
+            await alice.assert_gets(told if line == "#list" else ".*")
         alice.close()
 
 

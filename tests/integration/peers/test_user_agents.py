@@ -121,7 +121,7 @@ async def test_sipp_speaks_over_tcp_and_ipv6(
     """A user on the other transport comes into the room and is heard."""
     room = f"sipp-{mode}-{len(host)}@example.org"
     await alice.say(f"sip:{room}", "#create")
-    await alice.expect(".*You have made.*")
+    await alice.assert_gets(".*You have made.*")
     sender = "bob@127.0.0.1:9"
     csv = tmp_path / "lines.csv"
     csv.write_text(f"SEQUENTIAL\n{sender};{room};#join\n{sender};{room};over {mode}\n")
@@ -138,8 +138,8 @@ async def test_sipp_speaks_over_tcp_and_ipv6(
         subprocess.run, command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    await alice.expect(".*has joined.*")
-    await alice.expect(f"<{sender}>: over {mode}")
+    await alice.assert_gets(".*has joined.*")
+    await alice.assert_gets(f"<{sender}>: over {mode}")
 
 
 async def test_baresip_is_a_user_in_a_room(everywhere: Everywhere, alice: SipUser, tmp_path: Path) -> None:
@@ -149,11 +149,11 @@ async def test_baresip_is_a_user_in_a_room(everywhere: Everywhere, alice: SipUse
     phone.start()
     try:
         await alice.say(f"sip:{room}", "#create")
-        await alice.expect(".*You have made.*")
+        await alice.assert_gets(".*You have made.*")
         phone.message("#join")
-        await alice.expect(f".*{phone.address} has joined.*")
+        await alice.assert_gets(f".*{phone.address} has joined.*")
         phone.message("hello from a phone")
-        await alice.expect(f"<{phone.address}>: hello from a phone")
+        await alice.assert_gets(f"<{phone.address}>: hello from a phone")
         await alice.say(f"sip:{room}", "hello, phone")
         shard = keys.shard_of(room, 4)
         with redis.Redis.from_url(everywhere.redis.url) as db:
