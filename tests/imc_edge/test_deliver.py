@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from imc_common import keys
 from imc_common.request import RequestData
 from imc_common.store import ReplyError
 from imc_edge.deliver import BREATH
@@ -488,3 +489,17 @@ async def test_an_edge_that_loses_the_shard_while_it_waits_sends_no_more_of_the_
         await sending.until(lambda: not sending.deliver.holds(3, b"1-0"))
         assert len(sending.wires.sent) == BREATH
         assert sending.deliver.in_flight() == 0
+
+
+async def test_counts_that_an_outage_left_are_taken_back_though_no_event_comes_any_more() -> None:
+    """The shard may be another edge's by then."""
+    async with Sending() as sending:
+        sending.redis.away = True
+        await sending.feed("7-0", entry(to=(BOB,)), again=True)
+        takeover, counter = sending.deliver._takeover, keys.attempts(3, "out", "7-0")
+        await sending.until(lambda: takeover.untidy)
+        sending.redis.tried[counter] = 1  # the answer to that was lost
+        await sending.until(lambda: takeover.untidy)
+        sending.redis.away = False
+        await sending.until(lambda: not takeover.untidy)
+        assert counter not in sending.redis.tried

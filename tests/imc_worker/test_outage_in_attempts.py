@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,7 +16,9 @@ from imc_common.keys import shard_of
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError, Store, StoreUnreachable
 from imc_worker.attempts import Attempts
+from imc_worker.committer import PAUSE_SECONDS
 from tests.fake_store import FakeStore
+from tests.imc_worker.conftest import Bench
 from tests.imc_worker.test_process import ROOMS, Plant
 from tests.servers import running
 
@@ -184,3 +187,20 @@ async def test_a_server_that_refuses_to_count_counts_nothing() -> None:
     assert not attempts.untidy
     assert await fake.run([("EXISTS", "counter")]) == [0]
     await fake.close()
+
+
+async def test_a_count_is_put_back_though_no_entry_comes_any_more(bench: Bench) -> None:
+    """The shard is another worker's after the outage: it must not find our attempt counted."""
+    retrial, entry = bench.committer._retrial, (SHARD, b"1-0", [b"type", b"message"])
+    assert await retrial.judge([entry]) == ["try"]
+    retrial.absolve(entry)
+    bench.store.away = True
+    running_on = asyncio.create_task(bench.committer.run())
+    await asyncio.sleep(2 * PAUSE_SECONDS[0])
+    assert retrial.untidy
+    bench.store.away = False
+    async with asyncio.timeout(10):
+        while retrial.untidy:
+            await asyncio.sleep(0.01)
+    running_on.cancel()
+    assert await bench.store.run([("EXISTS", keys.attempts(SHARD, "in", "1-0"))]) == [0]
