@@ -55,7 +55,7 @@ class Population(asyncio.DatagramProtocol):
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, asyncio.Future[int]] = {}
         self._transactions: set[tuple[bytes, tuple[str, int]]] = set()  # another edge's repeat is another one
-        self._pauses: dict[bytes, int] = {}  # the latest Retry-After, by branch
+        self._pauses: dict[bytes, int] = {}  # Retry-After by branch, of those who want to know it
 
     @classmethod
     async def open(cls, edges: list[int], port: int) -> Population:
@@ -84,8 +84,9 @@ class Population(asyncio.DatagramProtocol):
         status = int(data[8:11])
         waiting = self._waiting.get(branch[1]) if branch else None
         if branch and waiting and not waiting.done() and status >= 200:
-            if pause := _header(data.partition(b"\r\n\r\n")[0] + b"\r\n", b"Retry-After"):
-                self._pauses = {branch[1]: int(pause)}
+            if branch[1] in self._pauses:
+                head = data.partition(b"\r\n\r\n")[0] + b"\r\n"
+                self._pauses[branch[1]] = int(_header(head, b"Retry-After") or 0)
             waiting.set_result(status)
 
     def _delivered(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -165,8 +166,9 @@ class Population(asyncio.DatagramProtocol):
         number = next(self._numbers)
         branch = f"z9hG4bK{self._port}.{number}.0"
         data = self._message("anchor0", "room0", "#help", number, branch)
+        self._pauses[branch.encode()] = 0
         assert await self._attempt(data, branch, port) == 503
-        return self._pauses.pop(branch.encode(), 0)
+        return self._pauses.pop(branch.encode())
 
     def _message(self, user: str, room: str, text: str, number: int, branch: str) -> bytes:
         return (
