@@ -116,7 +116,7 @@ class Run:
                 group.create_task(Saboteur(site, self._seed, lane).run(faults, pause))
             await asyncio.sleep(seconds)
             self._stop.set()
-        await Saboteur(site, self._seed, "rest").in_service(*self._redis.servers)
+        await Saboteur(site, self._seed, "rest").in_service()
 
     def _keep(self, history: History, outcome: Outcome, schedule: list[str]) -> None:
         """Beside the servers' data and every log: the verdict, and what users sent and got, by time."""

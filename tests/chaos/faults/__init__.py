@@ -31,6 +31,8 @@ def faults_for(kind: str) -> Lanes:
     if not Clocks.available():
         without |= clocks.ANY.keys()
     lanes = {lane: {name: faults[name] for name in faults.keys() - without} for lane, faults in EVERY.items()}
+    if kind != "single":  # a server that refuses is replaced, too, and one is to be replaced at a time
+        lanes["servers"] |= lanes.pop("refusals")
     return {lane: faults for lane, faults in lanes.items() if faults}
 
 

@@ -33,9 +33,9 @@ async def cut_processes_off(saboteur: Saboteur) -> None:
 
 
 async def lose_packets(saboteur: Saboteur) -> None:
-    """A tenth of all packets from and to a primary: TCP makes delays of it, of a second and more."""
-    host = await _host(saboteur)
-    async with dropping((*LOSSY, "-s", host), (*LOSSY, "-d", host)):
+    """A tenth of all between processes and a primary: TCP makes delays of it, of a second and more."""
+    lossy = [(*LOSSY, *rule) for rule in between((await _host(saboteur),), (CONTROL,))]
+    async with dropping(*lossy):
         await saboteur.last(PART)
 
 

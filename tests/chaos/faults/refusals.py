@@ -22,6 +22,7 @@ async def fill_memory(saboteur: Saboteur) -> None:
     await saboteur.last(PART)
     for port in ports:
         await saboteur.insist(port, "CONFIG", "SET", "maxmemory", "0")
+    await saboteur.in_service()
 
 
 async def fill_disk(saboteur: Saboteur) -> None:
@@ -38,6 +39,7 @@ async def fill_disk(saboteur: Saboteur) -> None:
     for port in ports:
         shutil.rmtree(_dump(saboteur, port))
         await saboteur.insist(port, "CONFIG", "SET", "save", "")
+    await saboteur.in_service()
 
 
 def _dump(saboteur: Saboteur, port: int) -> Path:
@@ -57,6 +59,7 @@ async def run_for_ever(saboteur: Saboteur) -> None:
         await saboteur.cli(port, "SCRIPT", "KILL")
         await asyncio.wait([script], timeout=0.2)
     await saboteur.insist(port, "CONFIG", "SET", "busy-reply-threshold", "5000")
+    await saboteur.in_service()
 
 
 ANY: dict[str, Fault] = {"memory full": fill_memory, "disk full": fill_disk, "endless script": run_for_ever}

@@ -111,9 +111,13 @@ class Saboteur:
         await self.wait(seconds)
         process.send(signal.SIGCONT)
 
-    async def in_service(self, *ports: int) -> None:
-        """Waits until these servers are what they should be, so that the next fault finds a successor."""
-        for port in ports:
+    async def in_service(self) -> None:
+        """Waits until each server is what it should be: who takes over from the next has to have it all.
+
+        What a primary accepted is on one replica at least. If that is promoted, and is lost itself before the
+        other replica has followed it, that one knows nothing of it: more than `durability = replicas` bears.
+        """
+        for port in self.redis.servers:
             await asyncio.to_thread(
                 wait_until, lambda port=port: self._serves(port), f"service of {port}", PATIENCE_SECONDS
             )

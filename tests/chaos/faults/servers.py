@@ -18,7 +18,7 @@ async def freeze_redis(saboteur: Saboteur) -> None:
     """Shorter than any failover: commands time out with an unknown outcome, and were carried out."""
     port = await saboteur.primary()
     await saboteur.freeze(saboteur.redis.servers[port], 0.8)
-    await saboteur.in_service(port)  # on a busy machine it may have led to one all the same
+    await saboteur.in_service()  # on a busy machine it may have led to one all the same
 
 
 async def kill_redis(saboteur: Saboteur) -> None:
@@ -32,7 +32,7 @@ async def kill_redis(saboteur: Saboteur) -> None:
     else:
         await asyncio.sleep(1)
     redis.servers[port].start()
-    await saboteur.in_service(port)
+    await saboteur.in_service()
 
 
 async def _replaced(redis: Single, port: int, before: list[int]) -> None:
@@ -50,7 +50,7 @@ async def outage(saboteur: Saboteur) -> None:
     await asyncio.to_thread(redis.close_down)
     await saboteur.last(1)
     await asyncio.to_thread(redis.come_back)
-    await saboteur.in_service(*redis.servers)
+    await saboteur.in_service()
 
 
 async def load_long(saboteur: Saboteur) -> None:
@@ -64,7 +64,7 @@ async def load_long(saboteur: Saboteur) -> None:
     server.command = usual
     await saboteur.last(0.25)
     await saboteur.insist(port, "CONFIG", "SET", "key-load-delay", "0")
-    await saboteur.in_service(port)
+    await saboteur.in_service()
 
 
 async def cut_primary_off(saboteur: Saboteur) -> None:
@@ -75,7 +75,7 @@ async def cut_primary_off(saboteur: Saboteur) -> None:
     async with dropping(*between((redis.hosts[port],), ("!", CONTROL))):
         await _replaced(redis, port, before)
         await saboteur.last(0.2)
-    await saboteur.in_service(port)
+    await saboteur.in_service()
 
 
 async def freeze_replicas(saboteur: Saboteur) -> None:
@@ -87,7 +87,7 @@ async def freeze_replicas(saboteur: Saboteur) -> None:
     await saboteur.last(0.3)
     for port in replicas:
         saboteur.redis.servers[port].send(signal.SIGCONT)
-    await saboteur.in_service(*saboteur.redis.servers)
+    await saboteur.in_service()
 
 
 async def move_slot(saboteur: Saboteur) -> None:
