@@ -66,17 +66,6 @@ class Charge(NamedTuple):
     expected: int
 
 
-class Report(NamedTuple):
-    """A chunk on its way to Redis; to be handed to `Meter.heard` with the reply."""
-
-    meter: Meter
-    who: str
-    cost: int
-
-
-Tell = Callable[[Command, Report], bool]
-
-
 class Meter:
     """How often each of many may do one thing."""
 
@@ -163,6 +152,17 @@ class Meter:
         if len(self._spent) >= MOST_KNOWN:
             self._spent.clear()
             self._held_until.clear()
+
+
+class Report(NamedTuple):
+    """A chunk on its way to Redis; to be handed to `Meter.heard` with the reply."""
+
+    meter: Meter
+    who: str
+    cost: int
+
+
+Tell = Callable[[Command, Report], bool]
 
 
 class Budgets:
