@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from bench import load
 from bench.load import Group, Measured
 from bench.preload import preload
+from bench.quota import shares
 from bench.systems import Imc, Kamailio, System, running
 
 Record = dict[str, Any]
@@ -19,6 +21,10 @@ Record = dict[str, Any]
 # Messages under way that suit each system best: Kamailio loses datagrams with more; imc makes larger batches,
 # but keeps book of half-delivered events in Redis when they take longer than 150 ms.
 DEPTH = {"kamailio": {2: 64, 20: 32, 200: 8}, "imc": {2: 512, 20: 64, 200: 16}}
+SENDERS = 32
+"""Sockets of users: enough for the kernel to spread them evenly."""
+SHARE = 0.15
+"""Of a core for each edge and worker: four of each, Redis and the load generator fit on two."""
 NO_LIMITS = {"max_members": "0", "max_rooms_per_owner": "0"}
 
 
@@ -153,16 +159,26 @@ def _redis_memory(system: Imc) -> int:
 
 
 def scaling(plan: Plan) -> Iterator[Record]:
-    """One and two edges and workers, 20 members per room."""
-    for processes in (1, 2):
-        system = Imc(processes=processes)
-        with running(system):
-            group = Group(100, 20, DEPTH["imc"][20])
-            preload(system.redis_socket, group)
-            plan.measure(system, [group], senders=16)  # till the processes have shared out the shards
-            for number in range(plan.runs):
-                measured = plan.measure(system, [group], senders=16)
-                yield record("scaling", measured, processes=processes, number=number)
+    """Edges and workers with all cores to themselves, and more of them with a share of one each."""
+    for share, counts in ((1.0, (1, 2)), (SHARE, (1, 2, 4))):
+        for processes in counts:
+            system = Imc(processes=processes)
+            with running(system), contextlib.ExitStack() as stack:
+                group = Group(400, 20, 64 if share == 1.0 else 64 * processes)
+                preload(system.redis_socket, group)
+                plan.measure(
+                    system, [group], senders=SENDERS
+                )  # till the processes have shared out the shards
+                if share != 1.0:
+                    pids = system.components()
+                    try:
+                        stack.enter_context(shares([*pids["edge"], *pids["worker"]], share))
+                    except OSError as error:
+                        print(f"scaling with shares of a core is left out: {error}")
+                        return
+                for number in range(plan.runs):
+                    measured = plan.measure(system, [group], senders=SENDERS)
+                    yield record("scaling", measured, share_of_core=share, processes=processes, number=number)
 
 
 def full_load(records: list[Record]) -> dict[str, float]:

@@ -159,7 +159,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
         ("rooms",),
         ("redis_bytes_per_room", "redis_bytes_per_further_member", "startup_seconds"),
     ),
-    "scaling": _plain_table("Edges and workers", ("processes",)),
+    "scaling": _plain_table("Edges and workers", ("share_of_core", "processes")),
 }
 
 

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAX_SENDERS = 16 };
+enum { MAX_SENDERS = 64 };
 
 /* Where a message came in, or shall go out: a UDP socket and the other end, or a TCP connection. */
 struct path {
