@@ -162,6 +162,7 @@ class ClientTransactions:
                 if transaction.sends == 1 and transaction.state in _ANSWERABLE:
                     # the usual case: what `step` comes to, and `_complete` for a request that was sent once
                     transaction.state = "terminated"
+                    transaction.data = b""  # the timer wheel keeps the rest for T1
                     del self._by_key[transaction.key]
                     transaction.user.accepted()
                 else:

@@ -128,6 +128,15 @@ def test_a_2xx_completes_it(status: int) -> None:
     assert len(layer.transactions) == 0
 
 
+@pytest.mark.parametrize("status", [200, 300])
+def test_an_answered_request_takes_no_memory_while_its_timer_waits(status: int) -> None:
+    """The wheel holds a transaction until T1 is over: tens of thousands of them at full load."""
+    layer = Layer()
+    (transaction,) = layer.transactions._by_key.values()
+    layer.answer(status)
+    assert transaction.data == b""
+
+
 @pytest.mark.parametrize("status", [300, 404, 503, 603])
 def test_other_final_responses_are_passed_up(status: int) -> None:
     """With the whole response."""
