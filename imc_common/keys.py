@@ -90,9 +90,17 @@ def undelivered(shard: int) -> str:
     return f"imc:{{{shard}}}:undelivered"
 
 
-def seen(shard: int, digest: str) -> str:
-    """String with a time-to-live: this request (Call-ID, CSeq, From tag) was taken already."""
-    return f"imc:{{{shard}}}:seen:{digest}"
+def seen(shard: int, part: Literal["recent", "older", "clock"]) -> str:
+    """Requests that were taken already, by a hash of Call-ID, CSeq and From tag: two sets, and since when.
+
+    `lua/include/accept.lua` says why there are two, and a clock.
+    """
+    return f"imc:{{{shard}}}:seen:{part}"
+
+
+def accepting(shard: int) -> tuple[str, str, str, str]:
+    """The keys of `accept.lua` and `accept_many.lua`."""
+    return seen(shard, "recent"), seen(shard, "older"), seen(shard, "clock"), requests(shard)
 
 
 def settled(shard: int, entry: str) -> str:

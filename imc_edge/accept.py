@@ -43,7 +43,7 @@ from imc_edge.pending import Asked, Counted, Exceeding, Pending, Repeated, Searc
 from imc_edge.source_limit import SourceLimit
 from imc_edge.trusted_peers import TrustedPeers
 
-SEEN_TTL_MS = 64_000
+SEEN_MS = 64_000
 """How long a request is remembered: twice 64·T1, because a balancer may begin its retry at the very end of
 the client's own time."""
 MAX_WAITING = 10_000
@@ -88,6 +88,7 @@ class Acceptor:
         self._wall_clock = wall_clock
         self._limits = Limits(body=settings.max_body)
         self._hash_size = settings.hash_size
+        self._accepting = [keys.accepting(shard) for shard in range(1 << settings.hash_size)]
         self.authenticator = Authenticator(store, settings, nonce_keys, self)
         self._fingerprints = Fingerprints(store.secret)
         self._identities = Identities(store.secret)
@@ -229,23 +230,23 @@ class Acceptor:
             self._answers.send(ticket, 202)
             return
         shard = keys.shard_of(entry.room, self._hash_size)
-        seen = keys.seen(shard, fingerprint.seen)
         if self._health.draining or unseen is not None:
             # Nothing new is taken, but what was taken before keeps its answer.
-            self._submit(("GET", seen), Repeated(ticket, unseen) if unseen else ticket, ticket)
+            was_seen = self._was_seen(shard, fingerprint.seen)
+            self._submit(was_seen, Repeated(ticket, unseen) if unseen else ticket, ticket)
             return
         excess = self._budgets.excess(entry)
         if excess is not None:
-            self._exceeds(Asked(ticket, entry, seen, ()), excess)
+            self._exceeds(Asked(ticket, entry, fingerprint.seen, ()), excess)
             return
-        settings = (SEEN_TTL_MS, self._max_backlog, self._budgets.members_prefixes[shard])
-        accept = self._store.script("accept", (seen, keys.requests(shard)), (*settings, *entry.to_fields()))
+        settings = (SEEN_MS, self._max_backlog, self._budgets.members_prefixes[shard], fingerprint.seen)
+        accept = self._store.script("accept", self._accepting[shard], (*settings, *entry.to_fields()))
         ask = self._budgets.invitation(entry, fingerprint.seen) if entry.user else None
         if ask is None:
             charge = self._budgets.charge(entry)
             self._submit(accept, ticket if charge is None else Counted(ticket, charge), ticket)
         else:
-            self._submit(ask, Asked(ticket, entry, seen, accept), ticket)
+            self._submit(ask, Asked(ticket, entry, fingerprint.seen, accept), ticket)
 
     def _submit(self, command: Command, pending: Pending, ticket: Ticket) -> None:
         if not self.commit.submit(command, pending):
@@ -255,11 +256,15 @@ class Acceptor:
         """Refuse it, and tell the sender why if nobody has yet."""
         ticket, entry, seen, _ = asked
         self._over[excess.limit] += 1
-        self._submit(("GET", seen), Exceeding(ticket, excess), ticket)
+        shard = keys.shard_of(entry.room, self._hash_size)
+        self._submit(self._was_seen(shard, seen), Exceeding(ticket, excess), ticket)
         if notice := self._excess_notices.due(entry, excess, self._max_backlog):
             command, telling = notice
             if not self.commit.submit(command, telling):
                 self._excess_notices.heard(telling, None)
+
+    def _was_seen(self, shard: int, digest: str) -> Command:
+        return self._store.script("was_seen", self._accepting[shard][:2], (digest,))
 
     def _check_peer(self, flow: Flow) -> None:
         """Nobody is believed who is not one of the proxies that know their users."""
@@ -292,8 +297,7 @@ class Acceptor:
         fingerprint = self._fingerprints.of(request, "MESSAGE")
         search = Search(self._ticket(request, flow, fingerprint.tag), 1 << self._hash_size)
         for shard in range(1 << self._hash_size):
-            command: Command = ("EXISTS", keys.seen(shard, fingerprint.seen))
-            if not self.commit.submit(command, search):
+            if not self.commit.submit(self._was_seen(shard, fingerprint.seen), search):
                 self._answers.unavailable(search.ticket)
                 return
 

@@ -29,7 +29,7 @@ class AcceptBatch:
                 merged.append(command)
                 places.append([at])
                 continue
-            alike = command[4:8]  # the stream and the settings
+            alike = command[3:10]  # the keys and the settings
             group = open_groups.get(alike)
             if group is None or len(group) == MOST:
                 group = open_groups[alike] = []
@@ -55,8 +55,8 @@ class AcceptBatch:
         return spread
 
     def _many(self, commands: Sequence[Command]) -> Command:
-        requests, *args = commands[0][4:8]
-        keys = [str(requests), *(str(command[3]) for command in commands)]
+        keys = [str(key) for key in commands[0][3:7]]
+        args = [*commands[0][7:10]]
         for command in commands:
-            args += (len(command) - 8, *command[8:])
+            args += (command[10], len(command) - 11, *command[11:])
         return self._scripts.command("accept_many", keys, args)

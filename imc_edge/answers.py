@@ -16,9 +16,9 @@ from imc_edge.pending import Exceeding, Repeated, Search, Ticket
 
 RETRY_AFTER: Final = 10
 """Most seconds of Retry-After; each request gets its own number, so that not all come back at once."""
-SEEN: Final = b"1"
-"""What the key of a request that was taken holds (`accept.lua`)."""
-TAKEN: Final = frozenset({b"accepted", b"duplicate", SEEN})
+SEEN: Final = b"duplicate"
+"""What Redis says to a request that was taken before."""
+TAKEN: Final = frozenset({b"accepted", SEEN})
 
 
 class Answers:
@@ -63,8 +63,8 @@ class Answers:
     def searched(self, search: Search, reply: Any) -> None:
         """One shard has said whether it knows the request that a CANCEL is about; the last one answers."""
         search.left -= 1
-        search.found = search.found or reply == 1
-        search.failed = search.failed or not isinstance(reply, int)
+        search.found = search.found or reply == SEEN
+        search.failed = search.failed or isinstance(reply, Exception)
         if search.left == 0:
             if search.failed and not search.found:
                 self.unavailable(search.ticket)

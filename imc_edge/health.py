@@ -25,7 +25,7 @@ class Health:
         self._store = store
         self._commands: list[Command] = [("XLEN", keys.requests(shard)) for shard in range(shards)]
         # refused as any write is by a full or a read-only server, and without effect where it is taken
-        self._commands += [("SET", keys.seen(shard, ""), "", "XX") for shard in range(shards)]
+        self._commands += [("SET", keys.lease(shard, ""), "", "XX") for shard in range(shards)]
         self._max_backlog = max_backlog
         self._of_redis = "redis was not asked yet"
         self.draining = False

@@ -213,8 +213,8 @@ async def test_row_7_a_file_cut_in_the_middle_of_a_script_has_the_whole_script_o
     ):
         store = await Store.connect(Settings(db_url=server.url))
         for number in range(10):
-            seen, requests = keys.seen(0, str(number)), keys.requests(0)
-            await store.run([store.script("accept", [seen, requests], [3_600_000, 0, "", "type", "message"])])
+            args = [3_600_000, 0, "", str(number), "type", "message"]
+            await store.run([store.script("accept", keys.accepting(0), args)])
         await store.close()
         found = [await kept_after_cut(server, size) for size in (0, 7, 30, 45, 60, 75, 90, 110)]
     assert found[0] == (10, 10)
@@ -230,5 +230,5 @@ async def kept_after_cut(server: Server, size: int) -> tuple[int, int]:
     file.write_bytes(data[: len(data) - size])
     await asyncio.to_thread(server.start)
     entries = int(server.call("XLEN", keys.requests(0))[1:])
-    marks = int(server.call("EVAL", "return #redis.call('KEYS', 'imc:{0}:seen:*')", "0")[1:])
+    marks = int(server.call("SCARD", keys.seen(0, "recent"))[1:])
     return entries, marks

@@ -31,8 +31,10 @@ class FakeStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self._seen: set[Any] = set()
-        scripts = ("accept", "accept_many", "tell_excess")
-        self._accept, self._accept_many, self._tell = (self.script(name, (), ())[1] for name in scripts)
+        scripts = ("accept", "accept_many", "tell_excess", "was_seen")
+        self._accept, self._accept_many, self._tell, self._was_seen = (
+            self.script(name, (), ())[1] for name in scripts
+        )
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         return self.scripts.command(name, keys, args)
@@ -47,10 +49,8 @@ class FakeStore:
         """What Redis says when all is well."""
         if command[0] == "XLEN":
             return 0
-        if command[0] == "EXISTS":
-            return int(command[1] in self._seen)
-        if command[0] == "GET":
-            return b"1" if command[1] in self._seen else None
+        if command[1] == self._was_seen:
+            return b"duplicate" if (command[3], command[5]) in self._seen else None
         if command[1] == self._tell:
             is_told = command[3] in self._seen
             self._seen.add(command[3])
@@ -74,14 +74,15 @@ class FakeStore:
 
     def _accepts(self, command: Command) -> list[tuple[Any, Sequence[Any]]]:
         """Key and fields of each request that the command puts into a stream; of others only their key."""
+        if command[1] == self._accept:
+            return [((command[3], command[10]), command[11:])]
         if command[1] != self._accept_many:
-            return [(command[3], command[8 if command[1] == self._accept else 7 :])]
-        keys, parts = command[4 : 3 + int(command[2])], list(command[6 + int(command[2]) :])
-        found: list[tuple[Any, Sequence[Any]]] = []
-        for seen in keys:
-            count = 1 + int(parts[0])
-            found.append((seen, parts[1:count]))
-            del parts[:count]
+            return [(command[3], command[7:])]
+        parts, found = list(command[10:]), []
+        while parts:
+            end = 2 + int(parts[1])
+            found.append(((command[3], parts[0]), parts[2:end]))
+            del parts[:end]
         return found
 
 

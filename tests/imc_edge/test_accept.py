@@ -173,9 +173,9 @@ async def test_a_retransmission_gets_the_same_answer_and_does_no_second_work(bra
         second = await one.ask_one(again)
         assert first.status == second.status == 202
         assert header(first, "To") == header(second, "To")
-        keys = {command[3] for batch in one.store.batches for command in batch}
-        assert len(keys) == 1
-        lifetimes = {command[5] for batch in one.store.batches for command in batch}
+        digests = {command[10] for batch in one.store.batches for command in batch}
+        assert len(digests) == 1
+        lifetimes = {command[7] for batch in one.store.batches for command in batch}
         assert lifetimes == {64_000}, "64*T1 from the last transmission, which itself may come 64*T1 late"
 
 
@@ -195,8 +195,8 @@ async def test_another_call_id_cseq_or_from_tag_is_another_request(change: dict[
     async with edge() as at:
         await at.ask_one(message())
         await at.ask_one(message(**change))
-        keys = {command[3] for batch in at.store.batches for command in batch}
-        assert len(keys) == 2
+        digests = {command[10] for batch in at.store.batches for command in batch}
+        assert len(digests) == 2
 
 
 async def test_a_to_that_has_a_tag_keeps_it() -> None:

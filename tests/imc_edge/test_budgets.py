@@ -316,11 +316,11 @@ async def test_where_nobody_limits_deliveries_redis_is_not_asked() -> None:
     async with edge(max_deliveries_per_second=0) as at:
         assert (await at.ask_one(message())).status == 202
         ((command,),) = at.store.batches
-        assert command[7] == ""
+        assert command[9] == ""
         assert at.acceptor._budgets._reach == {}
     async with edge() as at:
         await at.ask_one(message())
-        assert str(at.store.batches[0][0][7]).startswith("imc_members:{")
+        assert str(at.store.batches[0][0][9]).startswith("imc_members:{")
 
 
 def test_a_limit_that_is_switched_off_meanwhile_counts_no_more() -> None:

@@ -74,10 +74,11 @@ def _tells_excess(shard: Shard) -> tuple[list[str], list[Any]]:
 
 
 def _accepts(shard: Shard) -> tuple[list[str], list[Any]]:
-    return [keys.seen(SHARD, "digest"), IN], [
+    return [*keys.accepting(SHARD)], [
         32000,
         10,
         shard.keys.members(SHARD, ""),
+        "digest",
         "type",
         "message",
         "from",
@@ -112,16 +113,22 @@ def _settles_delivered(shard: Shard) -> tuple[list[str], list[Any]]:
 
 def _accepts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     fields = ["type", "message", "from", ALICE, "room", ROOM]
-    seen = [keys.seen(SHARD, digest) for digest in ("d1", "d2")]
-    return [IN, *seen], [
+    return [*keys.accepting(SHARD)], [
         32000,
         100,
         shard.keys.members(SHARD, ""),
+        "d1",
         len(fields),
         *fields,
+        "d2",
         len(fields),
         *fields,
     ]
+
+
+def _was_seen(shard: Shard) -> tuple[list[str], list[Any]]:
+    shard.redis.sadd(keys.seen(SHARD, "recent"), "digest")
+    return [keys.seen(SHARD, "recent"), keys.seen(SHARD, "older")], ["digest"]
 
 
 def _broadcasts_many(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -191,6 +198,7 @@ ROOM_CASES = {
 CASES = ROOM_CASES | {
     "accept of a request": Case("accept", _accepts),
     "accept of many": Case("accept_many", _accepts_many),
+    "was seen": Case("was_seen", _was_seen),
     "messages": Case("broadcast_messages", _broadcasts_many),
     "spend": Case("spend", _spends),
     "take invitation": Case("take_invitation", _takes_invitation),

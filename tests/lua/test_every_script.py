@@ -15,9 +15,7 @@ room_cases = pytest.mark.parametrize("case", ROOM_CASES.values(), ids=ROOM_CASES
 
 def plant(shard: Shard, key: str) -> None:
     """Puts something of a wrong type where the script wants its own: a string, or a list for a string."""
-    is_string = key.startswith(
-        (keys.seen(SHARD, ""), keys.lease(SHARD, ""), keys.told(SHARD, "messages", ""))
-    )
+    is_string = key.startswith((keys.lease(SHARD, ""), keys.told(SHARD, "messages", "")))
     shard.redis.delete(key)
     if is_string:
         shard.redis.rpush(key, "planted")

@@ -22,7 +22,7 @@ PATTERNS = {
     keys.DIGEST_KEYS,
     keys.dead("S"),
     keys.undelivered("S"),
-    keys.seen("S", "DIGEST"),
+    *keys.accepting("S"),
     keys.settled("S", "ENTRY"),
     keys.unreachable("S", "ROOM"),
     keys.lease("S", "ROLE"),

@@ -126,9 +126,9 @@ def accept(
     """What accept says, and accept_many of the same request twice."""
     fields = ["type", kind, "from", sender, "room", ROOM, "data", ""]
     settings = [60_000, 0, shard.keys.members(SHARD, "") if prefix else ""]
-    one = shard.run("accept", [keys.seen(SHARD, digest), IN], [*settings, *fields])
-    seen = [keys.seen(SHARD, digest + number) for number in "12"]
-    many = shard.run("accept_many", [IN, *seen], [*settings, *[len(fields), *fields] * 2])
+    one = shard.run("accept", keys.accepting(SHARD), [*settings, digest, *fields])
+    both = [part for number in "12" for part in (digest + number, len(fields), *fields)]
+    many = shard.run("accept_many", keys.accepting(SHARD), [*settings, *both])
     assert many == [one, one]
     return one
 

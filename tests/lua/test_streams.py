@@ -8,13 +8,18 @@ import redis
 from imc_common import keys
 from tests.lua.shard import ALICE, BOB, CAROL, IN, OUT, READER, ROOM, SHARD, Shard, decoded
 
-SEEN = keys.seen(SHARD, "digest")
+RECENT, OLDER, CLOCK, _ = keys.accepting(SHARD)
 DEAD = keys.dead(SHARD)
 UNDELIVERED = keys.undelivered(SHARD)
 
 
-def accept(shard: Shard, *fields: str, max_backlog: int = 0) -> str:
-    return str(shard.run("accept", [SEEN, IN], [32000, max_backlog, "", *(fields or ("type", "message"))]))
+def accept(shard: Shard, *fields: str, digest: str = "digest", max_backlog: int = 0) -> str:
+    settings = [32000, max_backlog, "", digest]
+    return str(shard.run("accept", keys.accepting(SHARD), [*settings, *(fields or ("type", "message"))]))
+
+
+def was_seen(shard: Shard, digest: str) -> bool:
+    return shard.run("was_seen", [RECENT, OLDER], [digest]) == "duplicate"
 
 
 def entries(shard: Shard, stream: str) -> list[dict[str, str]]:
@@ -35,46 +40,93 @@ def settle(shard: Shard, entry_id: str, *outcomes: Any, complete: bool = False, 
 
 
 def test_accept_appends_the_request(shard: Shard) -> None:
-    """The fields go in as given; the request is remembered for seen_ttl_ms."""
+    """The fields go in as given, and the request is remembered."""
     assert accept(shard, "type", "message", "from", ALICE, "data", "\x81") == "accepted"
     assert entries(shard, IN) == [{"type": "message", "from": ALICE, "data": "\x81"}]
-    assert 31000 < shard.redis.pttl(SEEN) <= 32000
+    assert was_seen(shard, "digest")
+    assert not was_seen(shard, "other")
 
 
 def test_accept_knows_a_repetition(shard: Shard) -> None:
-    """A second time changes no stream and prolongs the memory of the first: a write for WAIT."""
+    """A second time changes no stream and prolongs the memory of the first."""
     accept(shard)
-    shard.redis.pexpire(SEEN, 1000)
+    shard.redis.rename(RECENT, OLDER)
     assert accept(shard) == "duplicate"
     assert len(entries(shard, IN)) == 1
-    assert shard.redis.pttl(SEEN) > 31000
+    assert (shard.redis.smembers(RECENT), shard.redis.smembers(OLDER)) == ({b"digest"}, set())
+
+
+def test_a_repetition_is_a_write(real_shard: Shard) -> None:
+    """For WAIT and WAITAOF, which wait for what this connection wrote: the first may be another's."""
+    accept(real_shard)
+    client = real_shard.redis
+    client.config_set("notify-keyspace-events", "Es")
+    watcher = client.pubsub()
+    watcher.psubscribe("*")
+    assert accept(real_shard) == "duplicate"
+    heard = [watcher.get_message(timeout=1) for _ in range(3)]
+    assert [message["channel"].partition(b":")[2] for message in heard[1:] if message] == [b"srem", b"sadd"]
+    watcher.close()
 
 
 def test_accept_refuses_over_the_backlog(shard: Shard) -> None:
     """A full stream takes nothing new and remembers nothing of it; a repetition is still known."""
     assert accept(shard, max_backlog=1) == "accepted"
-    assert (
-        shard.run("accept", [keys.seen(SHARD, "other"), IN], [32000, 1, "", "type", "message"])
-        == "overloaded"
-    )
-    assert not shard.redis.exists(keys.seen(SHARD, "other"))
+    assert accept(shard, digest="other", max_backlog=1) == "overloaded"
+    assert not was_seen(shard, "other")
     assert accept(shard, max_backlog=1) == "duplicate"
     assert len(entries(shard, IN)) == 1
 
 
 def test_accept_many_takes_each_as_accept_would(shard: Shard) -> None:
     """New ones, one that was there before, one that comes twice, and what the stream has no room for."""
-    prefix = keys.seen(SHARD, "")
     accept(shard, "type", "message", "data", "first")
     digests = ["a", "digest", "a", "b", "c"]
-    wanted = [part for n in "12345" for part in (4, "type", "message", "data", n)]
-    results = shard.run(
-        "accept_many", [IN, *(prefix + digest for digest in digests)], [32000, 3, "", *wanted]
-    )
+    wanted = [
+        part
+        for digest, number in zip(digests, "12345", strict=True)
+        for part in (digest, 4, "type", "message", "data", number)
+    ]
+    results = shard.run("accept_many", keys.accepting(SHARD), [32000, 3, "", *wanted])
     assert results == ["accepted", "duplicate", "duplicate", "accepted", "overloaded"]
     assert [entry["data"] for entry in entries(shard, IN)] == ["first", "1", "4"]
-    assert [bool(shard.redis.exists(prefix + digest)) for digest in "abc"] == [True, True, False]
-    assert 31000 < shard.redis.pttl(f"{prefix}a") <= 32000
+    assert [was_seen(shard, digest) for digest in "abc"] == [True, True, False]
+
+
+def pass_time(shard: Shard, milliseconds: int, requests: int = 1) -> None:
+    """So many requests come in after so long each: the clock's last look is that much longer ago."""
+    for number in range(requests):
+        at = int(shard.redis.hget(CLOCK, "at_ms") or 0)  # type: ignore[arg-type]
+        shard.redis.hset(CLOCK, "at_ms", str(at - milliseconds))
+        accept(shard, digest=f"{milliseconds} {number} {shard.redis.xlen(IN)}")
+
+
+def test_what_was_seen_is_forgotten_after_one_to_two_spans(shard: Shard) -> None:
+    """32 s in these tests; more than one thing is remembered, and none of them for ever."""
+    accept(shard)
+    pass_time(shard, 900, 36)
+    assert was_seen(shard, "digest")
+    assert not shard.redis.sismember(RECENT, "digest")
+    assert shard.redis.sismember(OLDER, "digest")
+    pass_time(shard, 900, 37)
+    assert not was_seen(shard, "digest")
+    assert accept(shard) == "accepted"
+
+
+@pytest.mark.parametrize("milliseconds", [3_600_000, -3_600_000])
+def test_a_clock_that_jumps_an_hour_makes_nothing_forgotten(shard: Shard, milliseconds: int) -> None:
+    """Neither ahead nor back, again and again: a repetition is known."""
+    accept(shard)
+    for _ in range(10):
+        pass_time(shard, milliseconds)
+    assert accept(shard) == "duplicate"
+
+
+def test_a_shard_that_nobody_speaks_to_keeps_nothing(shard: Shard) -> None:
+    """After a day: a time-to-live that no jump of a clock comes near."""
+    accept(shard)
+    day = 24 * 3600 * 1000
+    assert all(day - 60_000 < shard.redis.pttl(key) <= day for key in (RECENT, CLOCK))
 
 
 def test_bury_moves_the_entry(shard: Shard) -> None:

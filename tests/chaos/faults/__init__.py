@@ -13,7 +13,7 @@ EVERY: Lanes = {
     "servers": servers.ANY | servers.REPLICATED | servers.NETWORKED | servers.CLUSTERED,
     "refusals": refusals.ANY,
     "connections": connections.ANY | connections.NETWORKED,
-    "clocks": clocks.ANY,
+    "clocks": clocks.ANY | clocks.ALONE,
     "load": load.LOAD,
     "recipients": load.RECIPIENTS,
 }
@@ -26,10 +26,12 @@ def faults_for(kind: str) -> Lanes:
         without |= servers.CLUSTERED.keys()
     if kind == "single":
         without |= servers.REPLICATED.keys() | servers.NETWORKED.keys()
+    else:
+        without |= clocks.ALONE.keys()
     if not network.ours():
         without |= servers.NETWORKED.keys() | connections.NETWORKED.keys()
     if not Clocks.available():
-        without |= clocks.ANY.keys()
+        without |= clocks.ANY.keys() | clocks.ALONE.keys()
     lanes = {lane: {name: faults[name] for name in faults.keys() - without} for lane, faults in EVERY.items()}
     if kind != "single":  # a server that refuses is replaced, too, and one is to be replaced at a time
         lanes["servers"] |= lanes.pop("refusals")

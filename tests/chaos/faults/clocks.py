@@ -1,7 +1,6 @@
-"""The wall clock of an edge or a worker jumps an hour ahead or back, and is set right again later.
+"""The wall clock of an edge, of a worker or of a lone Redis jumps an hour, and is set right again later.
 
-Redis's own is left to a test without other faults: a request whose answer was lost is forgotten when Redis's
-clock jumps ahead, and its repetition is a new one (docs/reliability.md).
+Not that of one of many servers: Sentinel and Cluster judge by it who is alive, and would replace them all.
 """
 
 from __future__ import annotations
@@ -20,6 +19,11 @@ async def jump_worker(saboteur: Saboteur) -> None:
     await _jump(saboteur, saboteur.plant.workers)
 
 
+async def jump_redis(saboteur: Saboteur) -> None:
+    """Leases run out, and nothing that was taken is forgotten."""
+    await _jump(saboteur, list(saboteur.plant.redis.servers.values()))
+
+
 async def _jump(saboteur: Saboteur, processes: list[Process]) -> None:
     clocks = saboteur.site.clocks
     assert clocks is not None
@@ -33,3 +37,5 @@ ANY: dict[str, Fault] = {
     "edge's clock": jump_edge,
     "worker's clock": jump_worker,
 }
+ALONE: dict[str, Fault] = {"redis's clock": jump_redis}
+"""With one Redis."""

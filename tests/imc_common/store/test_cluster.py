@@ -48,8 +48,8 @@ async def accept_all(store: Store, call_id: str) -> list[Any]:
         [
             store.script(
                 "accept",
-                [keys.seen(shard, call_id), keys.requests(shard)],
-                [60_000, 0, "", "type", "message", "call_id", call_id],
+                keys.accepting(shard),
+                [60_000, 0, "", call_id, "type", "message", "call_id", call_id],
             )
             for shard in SHARDS
         ],
@@ -107,7 +107,7 @@ async def test_scripts_run_on_every_node_after_a_flush(store: Store, cluster: Cl
     for port in cluster.primaries():
         redis_cli(port, "SCRIPT", "FLUSH")
     await clear(store)
-    await store.run([("DEL", keys.seen(shard, "flush")) for shard in SHARDS])
+    await store.run([("DEL", keys.seen(shard, "recent")) for shard in SHARDS])
     assert await accept_all(store, "flush") == [b"accepted"] * 16
 
 
@@ -136,11 +136,14 @@ async def test_requests_that_go_in_together_are_one_entry_each_while_their_slot_
 ) -> None:
     """The stream is at its new node and what is known of requests still at the old one, or the reverse."""
     await clear(store)
-    requests, known, new = keys.requests(3), keys.seen(3, "known"), keys.seen(3, "new")
-    for moved in (requests, known):
-        await store.run([("DEL", requests), ("DEL", known), ("DEL", new)])
+    requests = keys.requests(3)
+    for moved in (requests, keys.seen(3, "recent")):
+        await store.run([("DEL", key) for key in keys.accepting(3)])
         fields = ("type", "message", "call_id", "c")
-        accepts = [store.script("accept", (key, requests), (64000, 100, "", *fields)) for key in (known, new)]
+        accepts = [
+            store.script("accept", keys.accepting(3), (64000, 100, "", digest, *fields))
+            for digest in ("known", "new")
+        ]
         assert await store.run(accepts[:1]) == [b"accepted"]
         merged, places = AcceptBatch(store.scripts).merge(accepts)
         assert len(merged) == 1

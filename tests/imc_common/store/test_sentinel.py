@@ -46,7 +46,7 @@ async def accept(store: Store, call_id: str) -> Any:
     fields = ["type", "message", "call_id", call_id]
     try:
         (reply,) = await store.run(
-            [store.script("accept", [keys.seen(0, call_id), keys.requests(0)], [60_000, 0, "", *fields])],
+            [store.script("accept", keys.accepting(0), [60_000, 0, "", call_id, *fields])],
             durable=True,
         )
     except StoreUnreachable:

@@ -318,7 +318,7 @@ class Relay:
 
 def accept(store: Store, call_id: str = "c") -> Command:
     fields = ["type", "message", "call_id", call_id]
-    return store.script("accept", [keys.seen(0, call_id), keys.requests(0)], [60_000, 0, "", *fields])
+    return store.script("accept", keys.accepting(0), [60_000, 0, "", call_id, *fields])
 
 
 async def until_safe(store: Store, command: Command) -> Any:
