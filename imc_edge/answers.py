@@ -18,6 +18,7 @@ RETRY_AFTER: Final = 10
 """Most seconds of Retry-After; each request gets its own number, so that not all come back at once."""
 SEEN: Final = b"duplicate"
 """What Redis says to a request that was taken before."""
+UNSEEN: Final = b"unknown"
 TAKEN: Final = frozenset({b"accepted", SEEN})
 
 
@@ -47,7 +48,7 @@ class Answers:
         """A request that is taken only if it was before."""
         if reply == SEEN:
             self.send(pending.ticket, 202)
-        elif reply is None and not self._health.draining:
+        elif reply == UNSEEN and not self._health.draining:
             self.send(pending.ticket, pending.error.status, pending.error.headers)
         else:
             self.unavailable(pending.ticket)

@@ -9,7 +9,7 @@
 --
 -- Returns:
 --   duplicate  it was
---   (nil)      it was not, as far as is remembered
+--   unknown    it was not, as far as is remembered
 local recent, older = unpack(KEYS)
 local digest = unpack(ARGV)
 
@@ -17,4 +17,4 @@ local is_recent, is_older = redis.call("SISMEMBER", recent, digest), redis.call(
 if is_recent + is_older > 0 then
     return "duplicate"
 end
-return nil
+return "unknown"

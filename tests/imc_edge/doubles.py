@@ -50,7 +50,7 @@ class FakeStore:
         if command[0] == "XLEN":
             return 0
         if command[1] == self._was_seen:
-            return b"duplicate" if (command[3], command[5]) in self._seen else None
+            return b"duplicate" if (command[3], command[5]) in self._seen else b"unknown"
         if command[1] == self._tell:
             is_told = command[3] in self._seen
             self._seen.add(command[3])
