@@ -54,7 +54,7 @@ def test_a_lease_runs_out(shard: Shard) -> None:
 
 
 def test_a_clock_that_is_put_back_keeps_no_lease_of_the_dead(shard: Shard) -> None:
-    """Taken while Redis's clock was an hour ahead: whoever wants the shard cuts it to what one may ask for."""
+    """Taken while Redis's clock was an hour ahead: who wants the shard cuts it to what one may ask for."""
     shard.run("take_lease", [LEASE], ["w1", 3_600_000])
     assert shard.run("take_lease", [LEASE], ["w2", 3000]) == 0
     assert 0 < shard.redis.pttl(LEASE) <= 3000
