@@ -186,16 +186,24 @@ class Ownership:
 
     async def _take(self) -> None:
         others = sorted((s for s in range(self._shards) if s not in self._held), key=self._distance)
-        holders = await self._store.run([("GET", self.lease(shard)) for shard in others])
+        asked: list[Command] = [(word, self.lease(shard)) for shard in others for word in ("GET", "PTTL")]
+        replies = await self._store.run(asked)
         mine = self.process_id.encode()
-        free = [s for s, holder in zip(others, holders, strict=True) if holder is None or holder == mine]
-        wanted = free[: self._share - len(self._held)]
+        free, endless = [], []
+        for shard, holder, ttl_ms in zip(others, replies[::2], replies[1::2], strict=True):
+            if holder is None or holder == mine:
+                free.append(shard)
+            elif isinstance(ttl_ms, int) and ttl_ms > self._ttl_ms:
+                endless.append(shard)  # taken before Redis's clock was put back: `take_lease.lua` cuts it
+        wanted = [*free[: self._share - len(self._held)], *endless]
         if not wanted:
             return
         started = self._clock()
         replies = await self._store.run([self._lease_command("take_lease", shard) for shard in wanted])
         self._note(wanted, replies, started)
         taken = [shard for shard in wanted if shard in self._held]
+        if not taken:
+            return
         log.info("shards taken", role=self._role, shards=sorted(taken), owned=len(self._held))
 
     def _note(self, shards: Iterable[int], replies: Iterable[Any], started: float) -> None:

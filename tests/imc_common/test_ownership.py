@@ -99,6 +99,22 @@ async def test_a_dead_process_leaves_its_shards_to_the_others(fleet: Fleet) -> N
     assert fleet.owners() == Counter(range(SHARDS))
 
 
+async def test_a_dead_process_leaves_its_shards_also_when_redis_clock_was_put_back(fleet: Fleet) -> None:
+    """Its leases then last an hour, by a clock that was an hour ahead when it took them."""
+    fleet.join("a")
+    await fleet.heartbeats(2)
+    del fleet.members["a"]
+    survivor = fleet.join("b")
+    client = fleet.stores["b"]._client
+    await client.delete(keys.WORKERS)
+    for shard in range(SHARDS):
+        assert await client.pexpire(keys.lease(shard, "worker"), 3_600_000)
+    await survivor.step()
+    assert survivor.owned() == frozenset()
+    left = [await client.pttl(keys.lease(shard, "worker")) for shard in range(SHARDS)]
+    assert all(0 < milliseconds <= 1000 * LEASE for milliseconds in left)
+
+
 async def test_a_surplus_shard_in_hand_is_kept_but_not_read(fleet: Fleet) -> None:
     """A shard that may not be released yet stays owned, nothing new of it is taken, until it may."""
     a = fleet.join("a")
