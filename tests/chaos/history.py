@@ -129,7 +129,10 @@ class History:
             before = last.get(sent.sender)
             if before and before[0] > place[sent.mark]:
                 verdict.reordered.append(f"{room}: {sent.mark} came before {before[1]} of the same sender")
-            last[sent.sender] = (place[sent.mark], sent.mark)
+            if (
+                sent.accepted
+            ):  # of one that was given up (RFC 3428 §8) nobody knows when it arrives, if it does
+                last[sent.sender] = (place[sent.mark], sent.mark)
 
 
 def _first_copies(user: str, log: list[Received], verdict: Verdict) -> dict[str, list[Received]]:

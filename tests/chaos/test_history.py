@@ -106,3 +106,12 @@ def test_a_sender_whose_messages_swap_is_reordered(scene: Scene) -> None:
         scene.told(ANCHOR, Kind.MESSAGE, mark)
         scene.told("bob", Kind.MESSAGE, mark)
     assert scene.verdict().reordered == [f"{ROOM}: a2 came before a1 of the same sender"]
+
+
+def test_one_that_its_sender_gave_up_may_come_late(scene: Scene) -> None:
+    """alice had no answer to a1, and sent a2 all the same: there is no order between them."""
+    scene.history.sent += [Sent(ROOM, "alice", "a1", False, 1), Sent(ROOM, "alice", "a2", True, 2)]
+    for mark in ("a2", "a1"):
+        scene.told(ANCHOR, Kind.MESSAGE, mark)
+        scene.told("bob", Kind.MESSAGE, mark)
+    assert scene.verdict().reordered == []
