@@ -29,7 +29,7 @@ from imc_common.store import Command, Store
 
 CHUNKS: Final = 8
 """Parts of a burst in which an edge tells Redis."""
-MOST_KNOWN: Final = 100_000
+MOST_KNOWN = 100_000
 """Users remembered per kind; past it all start anew, which lets some more through."""
 DELIVERIES_SECONDS: Final = 10
 """Deliveries of so many seconds may be caused at once."""

@@ -45,25 +45,35 @@ local function reach(from, room)
     return type(size) == "number" and size - 1 or 0
 end
 
+-- Taken out first: that writes, which putting in what is there would not, and is not refused for memory.
+local function again(digest)
+    redis.call("SREM", older, digest)
+    redis.call("SREM", recent, digest)
+    redis.call("SADD", recent, digest)
+    return "duplicate"
+end
+
 -- ... are fields and values of the request, the first of them type, from, room.
 local function accept(digest, ...)
-    if redis.call("SISMEMBER", recent, digest) == 1 or redis.call("SISMEMBER", older, digest) == 1 then
-        -- taken out first: that writes, which putting in what is there would not, and is not refused for memory
-        redis.call("SREM", older, digest)
-        redis.call("SREM", recent, digest)
-        redis.call("SADD", recent, digest)
-        return "duplicate"
-    elseif max_backlog > 0 and backlog >= max_backlog then
+    local is_full, is_first = max_backlog > 0 and backlog >= max_backlog, not has_passed
+    if redis.call("SISMEMBER", older, digest) == 1 then
+        return again(digest)
+    end
+    -- later on the SADD below tells
+    if (is_full or is_first) and redis.call("SISMEMBER", recent, digest) == 1 then
+        return again(digest)
+    elseif is_full then
         return "overloaded"
     end
     local _, kind, _, from, _, room = ...
     local deliveries = members_prefix ~= "" and kind == "message" and reach(from, room)
-    local is_first = not has_passed
     if is_first then
         pass_time()
     end
+    if redis.call("SADD", recent, digest) == 0 then
+        return again(digest)
+    end
     redis.call("XADD", requests, "*", ...)
-    redis.call("SADD", recent, digest)
     if is_first then
         prolong()
     end
