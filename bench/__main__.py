@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import cases, load, machine, report
 from bench.cases import Plan, Record
 
-DEBIAN = "gcc libc6-dev kamailio kamailio-sqlite-modules redis-server"
+DEBIAN = "gcc libc6-dev python3-dev kamailio kamailio-sqlite-modules redis-server"
 QUICK = ("fan_out", "latency")
 CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "fan_out": cases.fan_out,
