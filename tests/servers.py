@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,3 +89,13 @@ def running(kind: str, folder: Path, *options: str, port: int = 0) -> Iterator[S
         yield server.start()
     finally:
         server.kill()
+
+
+@contextmanager
+def redis_alone() -> Iterator[Server]:
+    """Debian's redis-server as imc wants it, in a folder of its own: paths of sockets must be short."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server,
+    ):
+        yield server

@@ -97,7 +97,7 @@ async def test_row_21_each_of_200_clients_tries_twice_a_second_at_most_out_of_st
             begun = asyncio.get_running_loop().time()
             await asyncio.sleep(GONE_SECONDS + HANGS_UP_SECONDS)
             seconds = asyncio.get_running_loop().time() - begun
-        judge_attempts(attempts, seconds)
+        assert_attempts_keep_their_distance(attempts, seconds)
         server.start()
         async with asyncio.timeout(60):
             await asyncio.gather(*(back(store) for store in stores))
@@ -106,7 +106,7 @@ async def test_row_21_each_of_200_clients_tries_twice_a_second_at_most_out_of_st
         server.end()
 
 
-def judge_attempts(attempts: list[tuple[float, bytes]], seconds: float) -> None:
+def assert_attempts_keep_their_distance(attempts: list[tuple[float, bytes]], seconds: float) -> None:
     """Each client's tries are few enough, and none two clients' come at the same distances."""
     times: dict[str, list[float]] = defaultdict(list)
     for at, said in attempts:

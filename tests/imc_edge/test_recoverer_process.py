@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from imc_common import keys
 from imc_common.request import RequestData
 from tests.imc_edge.crowd import Room
 from tests.imc_edge.delivering import ROOM, SHARD, Plant, User
-from tests.servers import running
+from tests.servers import redis_alone
 
 pytestmark = pytest.mark.integration
 
@@ -26,10 +25,7 @@ PACE = 150
 
 @pytest.fixture
 def plant(tmp_path: Path) -> Iterator[Plant]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server,
-    ):
+    with redis_alone() as server:
         plant = Plant(server, tmp_path)
         yield plant
         plant.end()

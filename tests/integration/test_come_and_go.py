@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from imc_common.settings import Endpoint, Settings
 from tests.imc_edge.delivering import ROOM, SHARD, Plant
 from tests.imc_edge.doubles import message
 from tests.imc_edge.process import User as Sender
-from tests.servers import running
+from tests.servers import redis_alone
 
 pytestmark = pytest.mark.integration
 
@@ -91,10 +90,7 @@ class Service(Plant):
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server,
-    ):
+    with redis_alone() as server:
         service = Service(server, tmp_path)
         yield service
         service.end()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from tests.imc_edge.delivering import User
 from tests.imc_edge.doubles import message
 from tests.imc_edge.process import User as Sender
 from tests.integration.test_come_and_go import ALICE, Service
-from tests.servers import running
+from tests.servers import redis_alone
 from tests.tools import require
 
 pytestmark = pytest.mark.integration
@@ -24,10 +23,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server,
-    ):
+    with redis_alone() as server:
         service = Service(server, tmp_path)
         yield service
         service.end()
