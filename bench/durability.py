@@ -21,7 +21,8 @@ from imc_common import keys
 from imc_common.request import Request, RequestData
 from imc_common.settings import Settings
 from imc_common.store import Command, NotDurable, Store
-from tests.servers import free_port, running
+from tests.ports import free_port
+from tests.servers import running
 
 SECONDS = 3.0
 BATCHES = (1, 8, 64)

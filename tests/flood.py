@@ -24,7 +24,8 @@ from urllib.request import urlopen
 
 from imc_common.settings import Endpoint
 from tests.imc_edge.process import EdgeProcess, User, edge_process, fresh, memory_kb
-from tests.servers import free_port, running
+from tests.ports import free_port
+from tests.servers import running
 
 BATCH = 48
 """Datagrams sent before the edge has to show that it has read them: the kernel's buffer loses none."""
@@ -92,11 +93,7 @@ def _send_all(user: User, count: int) -> int:
 
 def _until_read(user: User) -> None:
     """The edge has answered an OPTIONS that was sent now, so it has read what came before."""
-    probe = fresh("OPTIONS")
-    user.send(probe)
-    call_id = probe.partition(b"Call-ID: ")[2].partition(b"\r\n")[0].decode()
-    while user.answer().headers.get("Call-ID") != call_id:
-        pass
+    user.ask(fresh("OPTIONS"))
 
 
 def cpu_seconds(edge: EdgeProcess) -> float:

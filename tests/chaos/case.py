@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.chaos.history import Verdict
-from tests.chaos.plant import Plant, free_port, wait_until
+from tests.chaos.plant import Plant, wait_until
 from tests.chaos.servers import Single, redis_cli
 from tests.chaos.streams import backlog
 from tests.chaos.users import Population
 from tests.integration.service import options
+from tests.ports import free_port
 
 
 class Case:
@@ -53,7 +54,7 @@ class Case:
     async def until_said(self, number: int) -> None:
         """Waits until so many more messages were accepted."""
         first = self.accepted
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(180):
             while self.accepted < first + number:
                 await asyncio.sleep(0.02)
 

@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from tests.chaos.servers import Single
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0  # of a machine that has much else to do
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, below: int = 65536) -> int:
-    """A port nobody listens on now; ``below`` keeps room for a cluster bus port (port + 10,000)."""
-    while True:
-        with socket.socket(socket.AF_INET, kind) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if port < below:
-                return port
-
-
-def free_sip_port() -> int:
-    """A port free for UDP and TCP."""
-    while True:
-        port = free_port(socket.SOCK_DGRAM)
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
@@ -96,7 +77,7 @@ class Plant:
         self.redis = redis
         self._folder = folder
         self._visitors: list[Process] = []
-        self.edge_ports = [free_port(socket.SOCK_DGRAM) for _ in range(edges)]
+        self.edge_ports = [free_port() for _ in range(edges)]
         self._env = {
             "PYTHONPATH": str(ROOT),
             "IMC_DB_URL": redis.url,
@@ -117,7 +98,7 @@ class Plant:
                 self._folder,
                 f"more-edge-{number}",
                 "imc_edge",
-                IMC_LISTEN=f"udp:127.0.0.1:{free_port(socket.SOCK_DGRAM)}",
+                IMC_LISTEN=f"udp:127.0.0.1:{free_port()}",
             )
         )
 

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.chaos.plant import free_port, wait_until
+from tests.chaos.plant import wait_until
 from tests.chaos.relay import Relay
 from tests.chaos.servers import Single, answers, redis_cli, redis_server
+from tests.ports import free_port
 
 
 class Replicated(Single):

@@ -14,10 +14,11 @@ from tests.chaos.clocks import Clocks
 from tests.chaos.faults.load import MAX_BACKLOG
 from tests.chaos.faults.saboteur import Lanes, Saboteur, Site
 from tests.chaos.history import History, Verdict
-from tests.chaos.plant import Plant, free_port
+from tests.chaos.plant import Plant
 from tests.chaos.servers import Single
 from tests.chaos.streams import WAITING, backlog, failed, unrest
 from tests.chaos.users import Population
+from tests.ports import free_port
 
 QUIET_SECONDS = 90.0
 OFTEN = ("edges", "workers")

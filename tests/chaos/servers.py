@@ -8,7 +8,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from tests.chaos.plant import Process, free_port, wait_until
+from tests.chaos.plant import Process, wait_until
+from tests.ports import free_port
 
 SENTINEL_NAME = "imc"
 EVERY_SECOND = ("--appendfsync", "everysec")
@@ -192,7 +193,7 @@ class Cluster(Single):
 
     def __init__(self, folder: Path) -> None:
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
-        ports = [free_port(below=55_000) for _ in range(6)]
+        ports = [free_port() for _ in range(6)]
         self.hosts = hosts(ports)
         self.servers = {
             port: self._server(

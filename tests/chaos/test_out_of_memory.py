@@ -16,9 +16,10 @@ import pytest
 from tests.chaos.case import Case, verdict_on
 from tests.chaos.plant import Process
 from tests.chaos.servers import Single
+from tests.patience import PATIENCE
 from tests.servers import program
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 LIMIT = 32 << 20
 HOG = """
@@ -60,7 +61,7 @@ def killed_for_memory(process: Process, folder: Path) -> None:
     Path(f"/proc/{process.child.pid}/oom_score_adj").write_text("1000")  # before the one that eats it
     with subprocess.Popen([sys.executable, "-c", HOG, str(folder)]) as hog:
         try:
-            assert process.child.wait(30) == -signal.SIGKILL
+            assert process.child.wait(PATIENCE) == -signal.SIGKILL
         finally:
             hog.kill()
             process.end()

@@ -15,8 +15,9 @@ import pytest
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable
 from tests.chaos.case import Case, memory_kb, open_files, refuses, service
-from tests.chaos.plant import free_port, wait_until
+from tests.chaos.plant import wait_until
 from tests.chaos.servers import Single, answers, redis_server
+from tests.ports import free_port
 from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(300)]

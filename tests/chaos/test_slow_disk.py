@@ -12,8 +12,9 @@ import pytest
 from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable
-from tests.chaos.plant import Process, free_port, wait_until
+from tests.chaos.plant import Process, wait_until
 from tests.chaos.servers import ALWAYS, EVERY_SECOND, answers, redis_cli, redis_server
+from tests.ports import free_port
 from tests.servers import program
 from tests.tools import require
 
@@ -73,9 +74,14 @@ async def _restart(server: Process, port: int) -> None:
 async def test_control_with_everysec_a_kill_while_the_disk_is_busy_loses_what_was_accepted(
     tmp_path: Path, slow_disk: dict[str, str]
 ) -> None:
-    """While an fsync is under way, for up to two seconds, Redis answers and gives the kernel nothing."""
-    accepted, there = await kept(tmp_path, EVERY_SECOND, slow_disk)
-    assert there < accepted
+    """While an fsync is under way, for up to two seconds, Redis answers and gives the kernel nothing. Seldom,
+    on a busy machine, it has just given all: then once more."""
+    for attempt in range(5):
+        (folder := tmp_path / str(attempt)).mkdir()
+        accepted, there = await kept(folder, EVERY_SECOND, slow_disk)
+        if there < accepted:
+            return
+    pytest.fail("never was anything lost")
 
 
 async def test_with_always_a_kill_loses_nothing_that_was_accepted(

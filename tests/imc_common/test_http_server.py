@@ -10,10 +10,11 @@ import pytest
 
 from imc_common import http_server
 from imc_common.http_server import Handler, HttpServer, ListenError, Request, Response
+from tests.patience import PATIENCE
 
 
 @asynccontextmanager
-async def served(handler: Handler, seconds: float = 5.0) -> AsyncIterator[int]:
+async def served(handler: Handler, seconds: float = PATIENCE) -> AsyncIterator[int]:
     """A server of this handler; gives its port."""
     server = HttpServer(handler, seconds=seconds)
     _, port = await server.start("127.0.0.1", 0)
@@ -28,7 +29,7 @@ async def sent(port: int, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
     try:
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), PATIENCE)
     finally:
         writer.close()
 

@@ -1,5 +1,6 @@
 """Readiness told to the service manager."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def test_states_arrive_one_per_line(manager: socket.socket) -> None:
 def test_abstract_sockets_are_reached() -> None:
     """A leading @ stands for the NUL of an abstract socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(b"\0imc-notify-test")
+        name = f"imc-notify-test-{os.getpid()}"
+        sock.bind(f"\0{name}")
         sock.settimeout(1)
-        assert notify("STOPPING=1", env={"NOTIFY_SOCKET": "@imc-notify-test"})
+        assert notify("STOPPING=1", env={"NOTIFY_SOCKET": f"@{name}"})
         assert sock.recv(100) == b"STOPPING=1"
 
 

@@ -13,6 +13,7 @@ from imc_common import keys, steps
 from imc_common.request import Request, RequestData
 from imc_common.steps import Steps, unwatch, watch
 from tests.fake_store import FakeStore
+from tests.patience import PATIENCE
 
 ROOM, ALICE, BOB = "chat-000@example.org", "alice@example.org", "bob@example.org"
 
@@ -121,7 +122,7 @@ async def test_the_duty_outlives_an_outage(store: FakeStore, monkeypatch: pytest
     await asyncio.sleep(0.05)
     store.away = False
     await store.run(watch(ROOM))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not await noted(store):
             one.note("received", ROOM, (ALICE,), "c1")
             await asyncio.sleep(0.01)

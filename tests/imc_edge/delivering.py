@@ -19,9 +19,11 @@ from imc_common.keys import shard_of
 from imc_common.request import RequestData
 from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
+from tests.patience import PATIENCE
 from tests.servers import Server
 
-LEASE = 1.0
+LEASE = 30.0
+"""Seconds: no edge loses a shard because the machine stands still for a moment."""
 ROOM = "chat-000@example.org"
 SHARD = shard_of(ROOM, 4)
 SAME = ("Call-ID", "CSeq", "From", "To")
@@ -36,7 +38,7 @@ class User:
         self.socket.bind(("127.0.0.1", 0))
         self.address = f"{name}@127.0.0.1:{self.socket.getsockname()[1]}"
 
-    def receive(self, seconds: float = 10.0) -> tuple[Request, tuple[str, int]] | None:
+    def receive(self, seconds: float = PATIENCE) -> tuple[Request, tuple[str, int]] | None:
         """The next request and its source; None if none comes."""
         self.socket.settimeout(seconds)
         try:
@@ -87,6 +89,20 @@ class Plant:
         self.edges.append(edge)
         return edge
 
+    def kill(self, edge: subprocess.Popen[bytes]) -> None:
+        """End the process, however long ago it was; its leases end now."""
+        edge.kill()
+        edge.wait()
+        mark = f"-{edge.pid}-".encode()
+        living: list[bytes] = self.redis.zrange(keys.EDGES, 0, -1)  # type: ignore[assignment]
+        for name in living:
+            if mark in name:
+                self.redis.zrem(keys.EDGES, name)
+        leases = [keys.lease(shard, "edge") for shard in range(16)]
+        for lease, owner in zip(leases, self.redis.mget(leases), strict=True):  # type: ignore[arg-type]
+            if owner is not None and mark in owner:
+                self.redis.delete(lease)
+
     def event(self, *to: User, text: str = "hello", call_id: str = "abc") -> str:
         """A message to these users; the entry's id."""
         return self.event_to([user.address for user in to], text, call_id)
@@ -113,13 +129,12 @@ class Plant:
         """Events that are not settled."""
         return int(self.redis.xlen(keys.events(SHARD)))  # type: ignore[arg-type]
 
-    def until(self, true: Callable[[], bool], seconds: float = 10.0) -> float:
-        """Wait; the seconds that took."""
+    def until(self, true: Callable[[], bool], seconds: float = PATIENCE) -> None:
+        """Wait, so long at most."""
         started = time.monotonic()
         while not true():
             assert time.monotonic() - started < seconds, self.log.read_text()[-3000:]
             time.sleep(0.01)
-        return time.monotonic() - started
 
     def end(self) -> None:
         for edge in self.edges:

@@ -17,6 +17,7 @@ from pathlib import Path
 from imc_common.settings import Endpoint
 from imc_common.sip import Response, parse_message
 from tests.imc_edge.doubles import message
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +50,7 @@ class EdgeProcess:
         assert isinstance(names, list)
         return [Endpoint.parse(name) for name in names]
 
-    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 10.0) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = PATIENCE) -> int:
         """Send a signal and wait for the end; gives the exit status."""
         self.child.send_signal(number)
         return self.child.wait(seconds)
@@ -68,7 +69,7 @@ def edge_process(
         process.child.wait()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Return as soon as the condition holds; fail after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -82,7 +83,7 @@ class User:
     def __init__(self, at: Endpoint) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in at.host else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((at.host, 0))
-        self._socket.settimeout(3.0)
+        self._socket.settimeout(PATIENCE)
         self._at = (at.host, at.port)
 
     def __enter__(self) -> User:
@@ -100,9 +101,12 @@ class User:
         self._socket.sendto(data, self._at)
 
     def ask(self, data: bytes) -> Response:
-        """The answer to a request."""
+        """The answer to a request; those to earlier requests, which come late, are passed over."""
         self.send(data)
-        return self.answer()
+        call_id = data.partition(b"Call-ID: ")[2].partition(b"\r\n")[0].decode()
+        while (answer := self.answer()).headers.get("Call-ID") != call_id:
+            pass
+        return answer
 
     def answer(self) -> Response:
         """The next answer that came."""
@@ -110,12 +114,15 @@ class User:
         assert isinstance(answer, Response)
         return answer
 
-    def status(self, data: bytes) -> int | None:
-        """The status of the answer to a request; None for silence."""
+    def status(self, data: bytes, seconds: float = 3.0) -> int | None:
+        """The status of the answer to a request; None if none comes so soon."""
+        self._socket.settimeout(seconds)
         try:
             return self.ask(data).status
         except TimeoutError:
             return None
+        finally:
+            self._socket.settimeout(PATIENCE)
 
 
 def fresh(method: str = "MESSAGE", **headers: str) -> bytes:

@@ -19,6 +19,7 @@ from imc_edge.deliver import Deliver
 from imc_edge.flow import Hop
 from imc_edge.own_addresses import OwnAddresses
 from imc_edge.resolver import Resolver
+from tests.imc_edge.sockets import until
 
 ROOM = "chat-000@example.org"
 SECRET = b"not so secret"
@@ -272,6 +273,8 @@ class Sending:
         seen, quiet = None, 0
         while quiet < 3:
             await asyncio.sleep(0.006)
+            for _ in range(20):  # turns of the loop, however few of them there is time for on a busy machine
+                await asyncio.sleep(0)
             now = (
                 len(self.wires.sent),
                 len(self.redis.ran),
@@ -283,11 +286,7 @@ class Sending:
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Let things happen until this is so; fail if it never is."""
-        for _ in range(1000):
-            if reached():
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError("it did not happen")
+        await until(reached)
 
     async def pass_time(self, seconds: float, step: float = 0.05) -> None:
         """Let the clock run and the timers fire."""

@@ -15,6 +15,7 @@ from imc_edge.transports.connection import Times
 from imc_edge.transports.network import Network
 from imc_edge.transports.pool import Bounds
 from imc_edge.transports.tls import Tls, TlsFiles
+from tests.patience import PATIENCE
 
 MESSAGE = (
     b"MESSAGE sip:room@example.org SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\n"
@@ -62,7 +63,7 @@ class Errors:
         self.got.append(error)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Return as soon as the condition holds; fail after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -77,13 +78,14 @@ def network(
     times: Times | None = None,
     advertise: str = "",
     shared: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Network:
     """A network that listens on the given endpoints; not started."""
     return Network(
         [Endpoint.parse(text) for text in listen],
         advertise=advertise,
         tls=Tls(tls or TlsFiles()),
-        clock=time.monotonic,
+        clock=clock,
         bounds=bounds or Bounds(),
         times=times or Times(),
         shared=shared,

@@ -13,6 +13,7 @@ from imc_common.store import ReplyError
 from imc_edge.deliver import BREATH
 from imc_edge.notice_limit import BURST
 from tests.imc_edge.sending import ROOM, Batch, Sending, Sent, entry, on_loopback
+from tests.patience import PATIENCE
 
 BOB = "bob@127.0.0.1:5071"
 CAROL = "carol@127.0.0.1:5072"
@@ -389,9 +390,8 @@ async def test_settling_goes_on_when_redis_is_back() -> None:
         await sending.reply(sending.wires.sent[0])
         assert sending.deliver.in_flight(3) == 1
         sending.redis.away = False
-        await asyncio.sleep(0.3)
-        assert sending.redis.of("settle_delivered") == [(entry_id,)]
-        assert sending.deliver.in_flight() == 0
+        await sending.until(lambda: sending.redis.of("settle_delivered") == [(entry_id,)])
+        await sending.until(lambda: sending.deliver.in_flight() == 0)
 
 
 async def test_a_refused_settling_is_tried_again_and_a_hopeless_one_buried() -> None:
@@ -417,7 +417,7 @@ async def test_drain_reads_nothing_more_and_ends_when_all_is_answered() -> None:
         assert bodies(sending.wires.sent, CAROL) == []
         assert not draining.done()
         await sending.reply(sending.wires.sent[0])
-        await asyncio.wait_for(draining, 1)
+        await asyncio.wait_for(draining, PATIENCE)
         assert sending.deliver.in_flight() == 0
 
 
@@ -428,7 +428,7 @@ async def test_drain_ends_at_its_deadline_and_records_what_is_known() -> None:
         draining = asyncio.create_task(sending.deliver.drain(sending.clock() + 1))
         await sending.reply(sending.wires.sent[0])
         sending.clock.now += 2
-        await asyncio.wait_for(draining, 1)
+        await asyncio.wait_for(draining, PATIENCE)
         (args,) = sending.redis.of("settle")
         assert (args[1], args[4:]) == (0, (BOB, "200", "0"))
 

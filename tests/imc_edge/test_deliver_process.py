@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from imc_common import keys
-from tests.imc_edge.delivering import LEASE, SHARD, Plant, User, same
+from imc_common.sip.message import Request
+from tests.imc_edge.delivering import SHARD, Plant, User, same
+from tests.patience import PATIENCE, Stopwatch
 from tests.servers import KINDS, Server, running
 
 pytestmark = pytest.mark.integration
@@ -25,6 +27,12 @@ msgpack.unpackb = lambda data: os._exit(9) if b"deadly text" in data else unpack
 sys.exit(__main__.main())
 """
 """An edge that ends when it meets an event with the text ``deadly text``."""
+SHORT_LEASE = 4.0
+"""Seconds: where it has to end, though not because the machine stands still for a moment."""
+EVENT_SECONDS = 25.0
+"""Less than an event with a silent recipient lasts."""
+ALLOWANCE = 10.0
+"""Seconds that a busy machine may need on top of what is stated; standstills of it are not counted at all."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -56,20 +64,19 @@ def test_an_event_is_delivered_settled_and_gone(plant: Plant) -> None:
 
 
 def test_after_a_kill_only_those_get_it_again_that_had_not_answered(plant: Plant) -> None:
-    """Recorded soon (200 ms, on a machine with nothing else to do); the repeat has the Call-ID, CSeq and From
-    tag of the first one."""
+    """Recorded long before the event ends; the repeat has the Call-ID, CSeq and From tag of the first one."""
     first = plant.start()
     entry_id = plant.event(plant.bob, plant.carol)
     plant.bob.answer(plant.bob.receive())
     settled = keys.settled(SHARD, entry_id)
-    assert plant.until(lambda: bool(plant.redis.sismember(settled, plant.bob.address))) < 2
+    plant.until(lambda: bool(plant.redis.sismember(settled, plant.bob.address)), EVENT_SECONDS)
     original = plant.carol.receive()
     assert original is not None
-    first.kill()
+    plant.kill(first)
     plant.start()
-    repeat = plant.carol.receive(15)
+    repeat = plant.carol.receive()
     while repeat is not None and repeat[1] == original[1]:  # a retransmission of the first edge
-        repeat = plant.carol.receive(15)
+        repeat = plant.carol.receive()
     assert same(plant.carol.answer(repeat, 482), original[0])
     plant.until(lambda: plant.left() == 0)
     assert plant.bob.receive(0.3) is None
@@ -91,8 +98,7 @@ def test_no_more_get_it_again_after_a_kill_than_is_stated(plant: Plant) -> None:
         plant.until(lambda: plant.redis.scard(settled) == len(early))
         for user in late:
             user.answer(got[user.address])
-        first.kill()
-        first.wait()
+        plant.kill(first)
         plant.start()
         again = set()
 
@@ -116,6 +122,7 @@ def test_no_more_get_it_again_after_a_kill_than_is_stated(plant: Plant) -> None:
 
 def test_a_stopped_and_woken_edge_sends_nothing_of_a_shard_it_lost(plant: Plant) -> None:
     """The queue behind the message in flight is the next owner's."""
+    plant.settings["lease_ttl"] = SHORT_LEASE
     first = plant.start()
     plant.event(plant.bob, text="1")
     plant.event(plant.bob, text="2")
@@ -126,9 +133,9 @@ def test_a_stopped_and_woken_edge_sends_nothing_of_a_shard_it_lost(plant: Plant)
     plant.start()
     bodies = []
     for _ in range(2):
-        got = plant.bob.receive(15)
+        got = plant.bob.receive()
         while got is not None and got[1] == old:
-            got = plant.bob.receive(15)
+            got = plant.bob.receive()
         bodies.append(plant.bob.answer(got).body)
     assert bodies == [b"1", b"2"]
     first.send_signal(signal.SIGCONT)
@@ -146,37 +153,41 @@ def test_sigterm_finishes_what_is_in_flight_and_ends(plant: Plant) -> None:
     time.sleep(1)
     assert edge.poll() is None
     plant.bob.answer(got)
-    assert edge.wait(15) == 0
+    assert edge.wait(PATIENCE) == 0
     assert plant.left() == 0
 
 
 def test_order_is_kept_when_shards_move(plant: Plant) -> None:
     """An edge joins while one recipient's messages flow: no gap, no repeat, in order."""
+    plant.settings["lease_ttl"] = SHORT_LEASE
     plant.start()
     for number in range(30):
         plant.event(plant.bob, text=str(number))
-    bodies = []
-    for number in range(30):
-        if number == 5:
+    got: list[Request] = []
+    while len(got) < 30:
+        if len(got) == 5 and len(plant.edges) == 1:
             plant.start()
-        bodies.append(plant.bob.answer(plant.bob.receive()).body)
+        request = plant.bob.answer(plant.bob.receive())
+        if not got or not same(request, got[-1]):  # no retransmission of an edge that waited for the answer
+            got.append(request)
         time.sleep(0.1)
-    assert bodies == [str(number).encode() for number in range(30)]
+    assert [request.body for request in got] == [str(number).encode() for number in range(30)]
     plant.until(lambda: plant.left() == 0)
 
 
 def test_a_killed_edge_is_replaced_within_two_leases(plant: Plant) -> None:
     """SIGKILL: the other edge takes its shards over and sends what comes."""
+    plant.settings["lease_ttl"] = SHORT_LEASE
     plant.start()
     plant.start()
-    plant.until(lambda: sorted(plant.spread()) == [8, 8], 30)
+    plant.until(lambda: sorted(plant.spread()) == [8, 8])
     owner = bytes(plant.redis.get(keys.lease(SHARD, "edge"))).decode()  # type: ignore[arg-type]
     (edge,) = [edge for edge in plant.edges if f"-{edge.pid}-" in owner]
     edge.kill()
-    plant.event(plant.bob)
-    killed = time.monotonic()
-    plant.bob.answer(plant.bob.receive(30))
-    assert time.monotonic() - killed < 2 * LEASE + 1.0  # and the sending itself
+    with Stopwatch() as watch:
+        plant.event(plant.bob)
+        plant.bob.answer(plant.bob.receive())
+    assert watch.seconds < 2 * SHORT_LEASE + ALLOWANCE
     plant.until(lambda: plant.spread() == [16] and plant.left() == 0)
 
 
@@ -190,6 +201,8 @@ def test_an_event_that_ends_edges_is_buried(plant: Plant) -> None:
     def all_there() -> bool:
         if not plant.edges or plant.edges[-1].poll() is not None:
             assert len(plant.edges) < 9, plant.log.read_text()[-3000:]
+            for edge in plant.edges[-1:]:
+                plant.kill(edge)
             plant.start("-c", DEADLY)
         got = plant.bob.receive(0.1)
         if got is not None:

@@ -18,6 +18,7 @@ from imc_edge.flow import Flow, Hop, SocketAddress
 from imc_edge.hep_tap import HepError, HepTap, TappedReceiver, TappedTransports
 from tests.hep import decode
 from tests.imc_edge.doubles import FakeFlow
+from tests.patience import PATIENCE
 
 REQUEST = (
     b"MESSAGE sip:r@h SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bKb1\r\nMax-Forwards: 70\r\n"
@@ -70,7 +71,7 @@ class Homer:
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
-        self.socket.settimeout(2)
+        self.socket.settimeout(PATIENCE)
         self.metrics = Metrics()
         settings = Settings(hep_address=f"127.0.0.1:{self.socket.getsockname()[1]}", hep_auth_key="k")
         self.tap = HepTap(settings, self._local, lambda: 1.7e9, self.metrics)

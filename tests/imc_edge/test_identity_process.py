@@ -15,6 +15,7 @@ from imc_common.sip import Response
 from imc_common.users import hashes_of, pack
 from tests.imc_edge.process import User, edge_process, eventually, fresh
 from tests.imc_edge.test_authenticator import PASSWORD, challenges, credentials
+from tests.patience import PATIENCE
 from tests.servers import Server, running
 from tests.tools import require
 
@@ -115,7 +116,7 @@ def test_keys_of_a_file_are_read_again_and_the_old_one_checks_on(server: Server,
 def test_an_edge_with_a_key_file_that_is_none_does_not_start(server: Server, tmp_path: Path) -> None:
     """And says why."""
     with edge_process(tmp_path, server.url, identity="digest", digest_key_file="/no/such/file") as edge:
-        assert edge.child.wait(15) == 1
+        assert edge.child.wait(PATIENCE) == 1
         assert "digest_key_file /no/such/file: No such file" in edge._log.read_text()
 
 

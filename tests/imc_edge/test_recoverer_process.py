@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,21 +18,37 @@ pytestmark = pytest.mark.integration
 
 EVENTS, PART = 15, 64
 """As many as an edge reads at once, and after so many deliveries it waits until there is room for more."""
-PACE = 150
-"""So that the whole room takes more than three looks, two seconds apart."""
+LEASE = 2.0
+"""Seconds: an edge looks every two leases."""
+PACE = 80
+"""So that the whole room takes as long as three looks."""
 
 
-@pytest.fixture
-def plant(tmp_path: Path) -> Iterator[Plant]:
-    with redis_alone() as server:
-        plant = Plant(server, tmp_path)
-        yield plant
-        plant.end()
-
-
-def test_what_is_in_hand_is_not_sent_again_and_what_is_in_nobodys_hand_is(plant: Plant) -> None:
+def test_what_is_in_hand_is_not_sent_again_and_what_is_in_nobodys_hand_is(tmp_path: Path) -> None:
     """One event is in flight to a silent member; many were read and wait for their turn, as a room answers
-    slowly; one was handed out and never arrived. Of all these only the last is read again."""
+    slowly; one was handed out and never arrived. Of all these only the last is read again.
+
+    An edge that lost its lease meanwhile, as the machine stood still, has begun anew: so does the test.
+    """
+    for attempt in range(3):
+        (folder := tmp_path / str(attempt)).mkdir()
+        with redis_alone() as server:
+            plant = Plant(server, folder)
+            try:
+                look_after_what_was_lost(plant)
+            except AssertionError:
+                if "deliveries left to the shard's next owner" not in plant.log.read_text():
+                    raise
+            else:
+                return
+            finally:
+                plant.end()
+    pytest.fail("the machine stood still again and again")
+
+
+def look_after_what_was_lost(plant: Plant) -> None:
+    """The story of the test."""
+    plant.settings["lease_ttl"] = LEASE
     plant.settings["max_in_flight"] = 1
     plant.start()
     plant.event(plant.bob, text="in flight")
@@ -44,10 +59,10 @@ def test_what_is_in_hand_is_not_sent_again_and_what_is_in_nobodys_hand_is(plant:
         hand_out_and_lose(plant, dave)
         for first in range(0, len(room.members), PART):
             plant.event_to(room.members[first : first + PART])
-        plant.until(lambda: len(found_by(plant)) > 0, 30)
+        plant.until(lambda: len(found_by(plant)) > 0)
         assert len(room.first) < len(room.members)  # there is something that waits for its turn
-        assert dave.answer(dave.receive(30)).body == b"lost"
-        plant.until(lambda: plant.left() == 1, 30)  # all but the silent one's
+        assert dave.answer(dave.receive()).body == b"lost"
+        plant.until(lambda: plant.left() == 1)  # all but the silent one's
         plant.bob.answer(silent)
         plant.until(lambda: plant.left() == 0)
         assert room.answered.keys() == set(room.members)

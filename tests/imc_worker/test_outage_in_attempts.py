@@ -20,6 +20,7 @@ from imc_worker.committer import PAUSE_SECONDS
 from tests.fake_store import FakeStore
 from tests.imc_worker.conftest import Bench
 from tests.imc_worker.test_process import ROOMS, Plant
+from tests.patience import PATIENCE
 from tests.servers import running
 
 MAX_ATTEMPTS = 3
@@ -199,7 +200,7 @@ async def test_a_count_is_put_back_though_no_entry_comes_any_more(bench: Bench) 
     await asyncio.sleep(2 * PAUSE_SECONDS[0])
     assert retrial.untidy
     bench.store.away = False
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while retrial.untidy:
             await asyncio.sleep(0.01)
     running_on.cancel()

@@ -15,7 +15,7 @@ def test_every_mistake_is_told_and_no_worker_starts() -> None:
         env=os.environ | wrong,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 2

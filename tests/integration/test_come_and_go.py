@@ -18,16 +18,19 @@ from imc_common.keys import Keys
 from imc_common.ownership import BEATS_PER_LEASE
 from imc_common.request import Request, RequestData
 from imc_common.settings import Endpoint, Settings
-from tests.imc_edge.delivering import ROOM, SHARD, Plant
+from imc_common.sip.message import Request as MessageRequest
+from tests.imc_edge.delivering import ROOM, SHARD, Plant, same
 from tests.imc_edge.doubles import message
 from tests.imc_edge.process import User as Sender
+from tests.patience import PATIENCE, Stopwatch
 from tests.servers import redis_alone
 
 pytestmark = pytest.mark.integration
 
 LEASE = Settings().lease_ttl
 TWO_HEARTBEATS = 2 * LEASE / BEATS_PER_LEASE
-PATIENCE = 3.0
+ALLOWANCE = 10.0
+"""Seconds that a busy machine may need on top of what is stated; standstills of it are not counted at all."""
 ROLES = {"edge": keys.EDGES, "worker": keys.WORKERS}
 ALICE = "alice@example.org"
 
@@ -71,6 +74,19 @@ class Service(Plant):
         expected = [each + 1] * over + [each] * (processes - over)
         return all(self.shares(role) == expected for role in ROLES)
 
+    def assert_soon_even(self, processes: int) -> None:
+        """It takes two heartbeats at most."""
+        with Stopwatch() as watch:
+            self.until(lambda: self.even(processes))
+        assert watch.seconds < TWO_HEARTBEATS + ALLOWANCE
+
+    def hear(self, came: dict[str, MessageRequest], seconds: float = PATIENCE) -> None:
+        """Bob answers what comes next, if anything does; what comes again must be the same for him."""
+        got = self.bob.receive(seconds)
+        if got is not None:
+            request = self.bob.answer(got)
+            assert same(came.setdefault(request.body.decode(), request), request)
+
     def say(self, text: str) -> None:
         """Alice says something in the room, as if an edge had taken it."""
         data = RequestData(body=text.encode()).pack()
@@ -103,27 +119,28 @@ def test_within_two_default_leases_others_carry_on(service: Service, fate: signa
     for _ in range(2):
         for role in ROLES:
             service.join(role)
-    service.until(lambda: service.even(2), 30)
+    service.until(lambda: service.even(2))
     owners = [service.owner(role) for role in ROLES]
     for owner in owners:
         owner.send_signal(fate)
-    ended = time.monotonic()
-    service.event(service.bob, text="an event that waits for an edge")
-    service.say("a request that waits for a worker")
-    came: dict[str, float] = {}
-    while len(came) < 2:
-        got = service.bob.receive(4 * LEASE)
-        assert got is not None
-        body = service.bob.answer(got).body.decode()
-        assert body not in came
-        came[body] = time.monotonic() - ended
-    assert max(came.values()) < 2 * LEASE, came
-    service.until(lambda: service.left() == 0)
+    came: dict[str, MessageRequest] = {}
+    with Stopwatch() as watch:
+        service.event(service.bob, text="an event that waits for an edge")
+        service.say("a request that waits for a worker")
+        while len(came) < 2:
+            service.hear(came)
+    assert watch.seconds < 2 * LEASE + ALLOWANCE
+
+    def settled() -> bool:
+        service.hear(came, 0.1)
+        return service.left() == 0
+
+    service.until(settled)
     if fate == signal.SIGSTOP:
         for owner in owners:
             owner.send_signal(signal.SIGCONT)
-        service.until(lambda: service.even(2), 30)
-        assert service.bob.receive(0.5) is None
+        service.until(lambda: service.even(2))
+        service.hear(came, 0.5)
         assert not service.redis.xlen(keys.requests(SHARD))
         assert service.left() == 0
 
@@ -131,17 +148,17 @@ def test_within_two_default_leases_others_carry_on(service: Service, fate: signa
 def test_shards_spread_evenly_within_two_heartbeats(service: Service) -> None:
     """Two join one, a fourth joins, two leave, one by one: each time all have as many, give or take one."""
     running_ones = {role: [service.join(role)] for role in ROLES}
-    service.until(lambda: service.even(1), TWO_HEARTBEATS + PATIENCE)
+    service.until(lambda: service.even(1))
     for count in (2, 3, 4):
         for role in ROLES:
             running_ones[role].append(service.join(role))
-        assert service.until(lambda count=count: service.even(count)) < TWO_HEARTBEATS + PATIENCE  # type: ignore[misc]
+        service.assert_soon_even(count)
     for count in (3, 2):
         leaving = [running_ones[role].pop(0) for role in ROLES]
         for child in leaving:
             child.terminate()
-        assert [child.wait(10) for child in leaving] == [0, 0]
-        assert service.until(lambda count=count: service.even(count)) < TWO_HEARTBEATS + PATIENCE  # type: ignore[misc]
+        assert [child.wait(PATIENCE) for child in leaving] == [0, 0]
+        service.assert_soon_even(count)
 
 
 def test_a_second_sigterm_of_an_edge_loses_nothing(service: Service) -> None:
@@ -156,7 +173,7 @@ def test_a_second_sigterm_of_an_edge_loses_nothing(service: Service) -> None:
             body = str(number).encode()
             via = f"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{number};rport"
             headers = {"From": f"<sip:{ALICE}>;tag=a", "To": f"<sip:{ROOM}>", "Call_ID": f"call-{number}"}
-            assert alice.status(message(body, Via=via, **headers)) == 202
+            assert alice.ask(message(body, Via=via, **headers)).status == 202
             accepted.append(body)
     original = service.bob.receive()
     assert original is not None
@@ -164,18 +181,19 @@ def test_a_second_sigterm_of_an_edge_loses_nothing(service: Service) -> None:
     edge.send_signal(signal.SIGTERM)
     service.until(lambda: "edge drains" in service.log.read_text())
     edge.send_signal(signal.SIGTERM)
-    assert edge.wait(5) == 1
+    assert edge.wait(PATIENCE) == 1
     service.join("edge")
     got: list[Any] = []
 
     def delivered() -> bool:
         found = service.bob.receive(0.1)
         if found is not None and found[1] != original[1]:
-            got.append(service.bob.answer(found))
+            request = service.bob.answer(found)
+            if not any(same(request, other) for other in got):
+                got.append(request)
         return service.left() == 0 and found is None
 
-    service.until(delivered, 30)
+    service.until(delivered)
     assert [request.body.rpartition(b" ")[2] for request in got] == accepted
-    same = [got[0].headers.get(name) == original[0].headers.get(name) for name in ("Call-ID", "CSeq", "From")]
-    assert all(same)
+    assert same(got[0], original[0])
     assert service.redis.xlen(keys.undelivered(SHARD)) == 0

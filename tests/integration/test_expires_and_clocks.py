@@ -57,7 +57,8 @@ def test_expires_is_the_same_span_whichever_edge_takes_and_whichever_delivers(se
                     headers = {"From": f"<sip:{ALICE}>;tag=a", "To": f"<sip:{room}>", "Expires": str(expires)}
                     name = f"{text}-{user.address.partition('@')[0]}"
                     via = f"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{name};rport"
-                    assert alice.status(message(text.encode(), Via=via, Call_ID=name, **headers)) == 202
+                    request = message(text.encode(), Via=via, Call_ID=name, **headers)
+                    assert alice.ask(request).status == 202
             waiting.append(user.receive())
         time.sleep(2.0)  # not patience: what is to expire has to
         for (user, _), first in zip(pairs, waiting, strict=True):

@@ -14,7 +14,8 @@ import pytest
 from imc_common.keys import shard_of
 from imc_edge.notice_limit import BURST as BURST_OF_NOTICES
 from tests.integration.service import Service, service
-from tests.integration.sip_user import PATIENCE, SipUser, notice
+from tests.integration.sip_user import SipUser, notice
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.integration
 

@@ -9,6 +9,7 @@ import pytest
 from tests.integration.conftest import OpenUser
 from tests.integration.sip_user import SipUser, notice
 from tests.integration.test_commands import add, create, join, short
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -44,7 +45,7 @@ async def test_messages_keep_their_order(open_user: OpenUser, room: str) -> None
         said.append(f"<{speaker.address}>: line {number}")
     for line in said:
         await carol.assert_gets(line)
-    await alice.expect_quiet()
+    await alice.until(lambda texts: said[-1] in texts)
     assert [one.text for one in alice.drain()] == said[1::2]
 
 
@@ -72,7 +73,7 @@ async def test_other_types_pass_byte_for_byte(
     """No prefix, no command in it, the Content-Type as it was; the display name carries the sender."""
     alice, bob, _ = await three(open_user, room)
     await alice.say(room, body, content_type=content_type)
-    received = await asyncio.wait_for(bob.inbox.get(), 20)
+    received = await asyncio.wait_for(bob.inbox.get(), PATIENCE)
     assert received.body == body
     assert received.request.headers["Content-Type"] == content_type
     assert "alice" in received.name

@@ -66,24 +66,25 @@ async def test_after_their_removal_nobody_hears_a_thing(open_user: OpenUser, roo
 
     is_removed = asyncio.Event()
 
-    async def talk(talker: SipUser) -> None:
-        """Ten before and ten after, at least; and all the time between."""
+    async def talk(talker: SipUser) -> int:
+        """Ten before and ten after, at least; and all the time between. How many it were."""
         after = 0
         for number in range(500):
             after += is_removed.is_set()
             if number > 10 and after > 10:
-                return
+                return number
             await talker.say(room, f"{talker.name} says {number}")
+        return 500
 
     talking = [asyncio.create_task(talk(talker)) for talker in talkers]
     await asyncio.sleep(0.05)
     await alice.say(room, f"#remove {bob.address}")
     is_removed.set()
-    await asyncio.gather(*talking)
+    said = sum(await asyncio.gather(*talking))
     while "You have been removed" not in (await bob.assert_gets(".*")).text:
         pass
     await bob.assert_gets_nothing(1.0)
-    await alice.expect_quiet()
+    await alice.until(lambda texts: sum(" says " in text for text in texts) == said)
     at = next(number for number, text in enumerate(alice.texts()) if "has been removed" in text)
     said_before = [text for text in alice.texts()[:at] if " says " in text]
     assert [text for text in bob.texts() if " says " in text] == said_before

@@ -62,7 +62,7 @@ class Shell:
                 env=self._env,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=30,
+                timeout=120,
                 check=True,
             )
             text, *env = done.stdout.decode(errors="replace").split("\0")
@@ -164,7 +164,7 @@ async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
     """An event whose recipient has not answered is there, and was read: nothing is lagging."""
     alice = users["alice"]
     heading = "Events whose recipients have not all answered"
-    wait_until(lambda: not shell.run(heading)[0].split(), "rest", 40)
+    wait_until(lambda: not shell.run(heading)[0].split(), "rest", 100)
     alice.answer = lambda _: None
     await alice.say(f"sip:{ROOM}", "#list")
     await alice.assert_gets(notice(ROOM))
@@ -173,7 +173,7 @@ async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
     (groups,) = map(paired, shell.run("What a stream's reader has not seen yet"))
     assert (groups["name"].startswith("imc@"), groups["lag"]) == (True, "0")
     alice.answer = lambda _: 200
-    await asyncio.to_thread(wait_until, lambda: not shell.run(heading)[0].split(), "the answer", 40)
+    await asyncio.to_thread(wait_until, lambda: not shell.run(heading)[0].split(), "the answer", 100)
 
 
 def test_processes(live: Service, shell: Shell) -> None:
@@ -209,7 +209,7 @@ async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> Non
     await alice.say(f"sip:{ROOM}", "#list")
     await alice.assert_gets(notice(ROOM))
     heading = "Deliveries that failed, the latest first"
-    wait_until(lambda: "486" in shell.run(heading)[0].split(), "the failure", 40)
+    wait_until(lambda: "486" in shell.run(heading)[0].split(), "the failure", 100)
     words = shell.run(heading)[0].split()
     assert alice.address in words
     assert ROOM in words

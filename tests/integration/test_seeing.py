@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from tests.integration.conftest import OpenUser
 from tests.integration.service import Service, redis_server, service
 from tests.integration.sip_user import SipUser, notice
 from tests.integration.test_commands import create, join, short
+from tests.patience import PATIENCE
 from tests.tools import require
 
 pytestmark = pytest.mark.integration
@@ -63,46 +65,75 @@ async def test_one_grep_follows_a_message(seen: Service, users: OpenUser, room: 
     await alice.say(room, "follow me")
     received = await bob.assert_gets(f"<{alice.address}>: follow me")
     assert received
-    await asyncio.sleep(0.3)
-    lines = [json.loads(line) for log in (*seen.edges, *seen.workers) for line in log.log().splitlines()]
-    spoken = [line for line in lines if line["event"] == "received" and line.get("type") == "message"]
-    call_id = spoken[-1]["call_id"]
-    steps = [line["event"] for line in lines if line.get("call_id") == call_id]
-    assert set(steps) >= {"received", "answered", "handled", "sending", "delivered"}
+
+    def steps() -> set[str]:
+        logs = (log.log().rpartition("\n")[0] for log in (*seen.edges, *seen.workers))
+        lines = [json.loads(line) for log in logs for line in log.splitlines()]
+        spoken = [line for line in lines if line["event"] == "received" and line.get("type") == "message"]
+        return {line["event"] for line in lines if line.get("call_id") == spoken[-1]["call_id"]}
+
+    every = {"received", "answered", "handled", "sending", "delivered"}
+    await asyncio.to_thread(wait_until, lambda: steps() >= every, "every step")
 
 
-async def test_imc_trace_follows_live_what_passes(seen: Service, users: OpenUser, room: str) -> None:
+async def test_imc_trace_follows_live_what_passes(
+    seen: Service, users: OpenUser, room: str, tmp_path: Path
+) -> None:
     """Of a room, and of a user; other rooms' messages are not shown, nor anybody's words."""
     alice, bob = await users("alice"), await users("bob")
     await create(alice, room)
-    traces = [
-        await asyncio.create_subprocess_exec(
-            *imc(seen, "trace", address, "--seconds", "6", *form),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for address, form in ((room, ["--json"]), (f"sip:{bob.address}", []))
-    ]
+    of_room, of_bob = Trace(seen, tmp_path, room, "--json"), Trace(seen, tmp_path, f"sip:{bob.address}")
     wait_until(lambda: seen.redis.scard("imc:watched") == 2, "both traces")
-    await asyncio.sleep(1.5)
+    until = time.monotonic() + PATIENCE
+    while not of_room.steps() >= {"received", "handled", "sending", "delivered"}:
+        assert time.monotonic() < until  # every process looks once a second who is followed
+        await alice.say(room, "#list")
+        await alice.assert_gets(notice("Members of"))
+        await asyncio.sleep(0.2)
     other = f"{room}".replace("room-", "elsewhere-")
     await create(alice, other)
     await join(bob, room, alice)
     await alice.say(room, "words of mine")
     await bob.assert_gets(f"<{alice.address}>: words of mine")
-    outputs = [(await trace.communicate())[0].decode() for trace in traces]
-    of_room = [json.loads(line) for line in outputs[0].splitlines()]
-    assert {step["room"] for step in of_room} == {short(room)}
-    steps = [(step["step"], step.get("type")) for step in of_room]
-    for expected in (
+    expected = {
         *(("received", "join"), ("handled", "join"), ("sending", "joined"), ("delivered", "joined")),
         *(("received", "message"), ("handled", "message"), ("sending", "message"), ("delivered", "message")),
-    ):
-        assert expected in steps
-    assert "delivered" in outputs[1]
-    assert bob.address in outputs[1]
-    assert "words of mine" not in "".join(outputs)
+    }
+    wait_until(lambda: {(s["step"], s.get("type")) for s in of_room.lines()} >= expected, "all steps")
+    wait_until(lambda: "delivered" in of_bob.output() and bob.address in of_bob.output(), "steps of bob")
+    for trace in (of_room, of_bob):
+        trace.end()
+    assert {step["room"] for step in of_room.lines()} == {short(room)}
+    assert "words of mine" not in of_room.output() + of_bob.output()
     wait_until(lambda: seen.redis.scard("imc:watched") == 0, "the end of watching")
+
+
+class Trace:
+    """An `imc trace` of an address."""
+
+    def __init__(self, seen: Service, folder: Path, address: str, *form: str) -> None:
+        self._file = folder / f"trace-{secrets.token_hex(4)}"
+        with self._file.open("w") as file:
+            command = imc(seen, "trace", address, "--seconds", "200", *form)
+            self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
+
+    def output(self) -> str:
+        """The whole lines that it has written."""
+        text, end, _ = self._file.read_text().rpartition("\n")
+        return text + end
+
+    def lines(self) -> list[dict[str, str]]:
+        """The same where they are JSON."""
+        return [json.loads(line) for line in self.output().splitlines()]
+
+    def steps(self) -> set[str]:
+        """The names of the steps among them."""
+        return {line["step"] for line in self.lines()}
+
+    def end(self) -> None:
+        """As by Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+        assert self._process.wait(PATIENCE) == 0
 
 
 async def test_imc_top_fills_the_screen(seen: Service, users: OpenUser, room: str) -> None:
@@ -121,18 +152,15 @@ async def test_imc_top_fills_the_screen(seen: Service, users: OpenUser, room: st
             return tmux("capture-pane", "-p")
 
         command = " ".join(imc(seen, "top", "--every", "0.5"))
-        tmux("new-session", "-d", "-x", "170", "-y", "40", f"{command}; echo ENDED; sleep 60")
+        tmux("new-session", "-d", "-x", "170", "-y", "40", f"{command}; echo ENDED; sleep 600")
         try:
-            until = time.monotonic() + 20
-            while short(room) not in pane():
+            words = (short(room), "requests/s", "shard", "worker", "edge", "busiest rooms", "backlog")
+            until = time.monotonic() + PATIENCE
+            while not all(word in pane() for word in words) or "nobody" in pane():
                 assert time.monotonic() < until, pane()
                 await alice.say(room, "busy")
                 await bob.assert_gets(f"<{alice.address}>: busy")
                 await asyncio.sleep(0.1)
-            shown = pane()
-            for words in ("requests/s", "shard", "worker", "edge", "busiest rooms", "backlog"):
-                assert words in shown
-            assert "nobody" not in shown
             tmux("send-keys", "q")
             wait_until(lambda: "ENDED" in pane(), "the end of imc top")
             assert "busiest rooms" not in pane()
@@ -162,7 +190,7 @@ def test_status_of_edge_and_worker(tmp_path: Path) -> None:
 def status(url: str) -> int:
     """The status of a GET; 0 without an answer."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 # our own address
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 # our own address
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return int(error.code)
@@ -172,7 +200,7 @@ def status(url: str) -> int:
 
 def metrics(url: str) -> set[str]:
     """The names of all metrics of a page."""
-    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 # our own address
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 # our own address
         return {family.name for family in text_string_to_metric_families(answer.read().decode())}
 
 
@@ -180,7 +208,7 @@ async def test_homer_gets_a_copy_of_every_sip_message(tmp_path: Path, room: str)
     """The command, its 202, the notice, and its 200, between the ends they really had."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as homer:
         homer.bind(("127.0.0.1", 0))
-        homer.settimeout(5)
+        homer.settimeout(PATIENCE)
         hep = {"hep_address": f"127.0.0.1:{homer.getsockname()[1]}"}
         with service(tmp_path, "redis", hep) as running:
             alice = await SipUser.open("alice", running.edge)
@@ -223,13 +251,13 @@ async def test_sighup_changes_what_can_change(tmp_path: Path, room: str) -> None
         config.write_text('sender_prefix = "{user} says: "\nmax_rooms_per_owner = 1\nhash_size = 5\n')
         for process in (*running.edges, *running.workers):
             process.send(signal.SIGHUP)
-        await asyncio.sleep(0.5)
+        for process in (*running.edges, *running.workers):
+            said = '"settings": ["hash_size"]'
+            wait_until(lambda process=process, said=said: said in process.log(), "new settings")  # type: ignore[misc]
         await alice.say(room, "hello")
         await bob.assert_gets("alice says: hello")
         await alice.say("sip:second@example.org", "#create")
         await alice.assert_gets(notice("as many rooms"))
-        for process in (*running.edges, *running.workers):
-            assert '"settings": ["hash_size"]' in process.log()
         config.write_text("hash_size = 99\n")
         running.edges[0].send(signal.SIGHUP)
         wait_until(lambda: "settings stay as they were" in running.edges[0].log(), "a line about the mistake")

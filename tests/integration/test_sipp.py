@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +10,10 @@ import pytest
 
 from imc_common.cli.conversation import CONVERSATION, USERS, filled, matches
 from imc_common.keys import shard_of, undelivered
-from tests.chaos.plant import free_port, wait_until
+from tests.chaos.plant import wait_until
 from tests.integration.service import Service
 from tests.integration.sipp_runs import SippMember, say
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +27,7 @@ def stack() -> Iterator[ExitStack]:
 
 def listen(stack: ExitStack, folder: Path, name: str, scenario: str, calls: int, **words: str) -> SippMember:
     """A member that listens and is ended after the test."""
-    member = SippMember.start(folder, name, free_port(socket.SOCK_DGRAM), scenario, calls, **words)
+    member = SippMember.start(folder, name, free_port(), scenario, calls, **words)
     stack.callback(member.stop)
     return member
 
@@ -64,7 +64,10 @@ def test_members_that_answer_200_404_500_and_nothing(
     told = [f"*** {member.address} has been added to {address} by {alice.address}." for member in members]
     assert alice.texts()[1:] == told
     assert [member.texts() for member in (good, broken, gone)] == [told, told[1:], told[2:]]
-    assert silent.texts() == told[3:] * 11, "0.5 s doubling to 4 s apart, until 32 s have passed"
+    assert silent.texts() == told[3:]
+    assert silent.heard() >= 7, (
+        "11 times, 0.5 s doubling to 4 s apart, until 32 s, if the machine never stalls"
+    )
 
     def failures() -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
@@ -73,5 +76,5 @@ def test_members_that_answer_200_404_500_and_nothing(
                 found.setdefault(fields[b"from"].decode(), set()).add(fields[b"status"].decode())
         return found
 
-    wait_until(lambda: silent.address in failures(), "a record of the silent member", 10)
+    wait_until(lambda: silent.address in failures(), "a record of the silent member")
     assert failures() == {broken.address: {"500"}, gone.address: {"404"}, silent.address: {"408"}}

@@ -53,7 +53,7 @@ def db(url: str) -> Iterator[redis.Redis]:
 def dead(url: str, *words: str, status: int = 0) -> str:
     """What ``imc dead`` prints; its exit status must be ``status``."""
     command = [sys.executable, "-m", "imc_common.cli", "dead", *words, "--db-url", url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == status, done.stderr
     return done.stderr if status else done.stdout
 

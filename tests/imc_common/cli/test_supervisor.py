@@ -12,6 +12,7 @@ import pytest
 
 from imc_common.cli import supervisor as module
 from imc_common.cli.supervisor import Child, ChildError, Supervisor
+from tests.patience import PATIENCE
 
 
 def child(code: str) -> Child:
@@ -31,7 +32,7 @@ def never() -> asyncio.Future[None]:
 
 async def until(path: Path, lines: int) -> list[str]:
     """The file's lines, once there are so many."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not path.exists() or len(path.read_text().splitlines()) < lines:
             await asyncio.sleep(0.02)
     return path.read_text().splitlines()
@@ -42,7 +43,7 @@ async def test_a_child_that_ends_before_all_are_ready_is_an_error() -> None:
     supervisor = Supervisor([child("raise SystemExit(3)")], print)
     with pytest.raises(ChildError, match=r"child ended at its start \(status 3\)"):
         await supervisor.start(never)
-    assert await supervisor.stop(5)
+    assert await supervisor.stop(PATIENCE)
 
 
 async def test_a_child_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +58,7 @@ async def test_a_child_that_dies_is_started_again(tmp_path: Path, monkeypatch: p
     supervisor = Supervisor([child(code)], said.append)
     await supervisor.start(at_once)
     await until(starts, 4)
-    assert await supervisor.stop(5)
+    assert await supervisor.stop(PATIENCE)
     assert said[:3] == [
         f"child ended (SIGKILL); starting it again in {pause} s" for pause in (0.05, 0.1, 0.1)
     ]
@@ -74,7 +75,7 @@ async def test_a_child_that_lived_well_is_started_again_soon(
     supervisor = Supervisor([child(f"open({str(starts)!r}, 'a').write('x\\n')")], said.append)
     await supervisor.start(at_once)
     await until(starts, 4)
-    assert await supervisor.stop(5)
+    assert await supervisor.stop(PATIENCE)
     assert set(said) == {"child ended (status 0); starting it again in 0.01 s"}
 
 
@@ -94,7 +95,7 @@ async def test_stopping_asks_first_and_passes_signals_on(tmp_path: Path) -> None
     await until(seen, 1)
     supervisor.signal(signal.SIGHUP)
     await until(seen, 2)
-    assert await supervisor.stop(10)
+    assert await supervisor.stop(PATIENCE)
     assert await until(seen, 3) == ["up", "hup", "term"]
 
 
@@ -121,4 +122,4 @@ async def test_unknown_signals_are_told_by_number() -> None:
     supervisor = Supervisor([child("import os; os.kill(os.getpid(), 40)")], print)
     with pytest.raises(ChildError, match="signal 40"):
         await supervisor.start(never)
-    await supervisor.stop(5)
+    await supervisor.stop(PATIENCE)

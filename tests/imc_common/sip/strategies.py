@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import string
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
-unhurried = settings(
-    # Whole messages take long to make on a busy machine; that says nothing about the codec.
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+unhurried = settings(max_examples=60)  # whole messages take long to make
 
 _TOKEN = string.ascii_letters + string.digits + "-.!%*_+`'~"
 _ALNUM = string.ascii_letters + string.digits

@@ -12,6 +12,7 @@ import pytest
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store import pipe as pipe_module
 from imc_common.store.pipe import Pipe
+from tests.patience import PATIENCE
 
 PING = ("PING",)
 
@@ -88,7 +89,7 @@ async def test_a_long_pipeline_is_not_a_lost_one(
     ends: tuple[Pipe, Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While replies keep coming it may take longer than its time."""
-    monkeypatch.setattr(pipe_module, "STILL_SECONDS", 0.6)
+    monkeypatch.setattr(pipe_module, "STILL_SECONDS", PATIENCE)
     pipe, peer = ends
     flight = pipe.send([PING] * 8, 0.1)
     for _ in range(8):

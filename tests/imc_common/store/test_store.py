@@ -16,12 +16,16 @@ import pytest
 from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import Command, NotDurable, ReplyError, Store, StoreRefused, StoreUnreachable
-from tests.servers import Server, free_port, running
+from tests.patience import PATIENCE, Stopwatch
+from tests.ports import free_port
+from tests.servers import Server, running
 
 pytestmark = pytest.mark.integration
 
 
 GROUP = keys.group("p1")
+ALLOWANCE = 10.0
+"""Seconds that a busy machine may need on top of what is stated; standstills of it are not counted at all."""
 
 
 def start(store: Store, shard: int) -> Command:
@@ -38,17 +42,17 @@ async def connected(url: str, **settings: Any) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def back(store: Store, seconds: float = 5.0) -> float:
-    """Waits until the store answers again; the seconds that took."""
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    while True:
-        try:
-            await store.run([("PING",)])
-            return loop.time() - started
-        except StoreUnreachable:
-            assert loop.time() - started < seconds
-            await asyncio.sleep(0.02)
+async def back(store: Store) -> None:
+    """Waits until the store answers again; it takes at most 5 s."""
+    with Stopwatch() as watch:
+        while True:
+            try:
+                await store.run([("PING",)])
+                break
+            except StoreUnreachable:
+                assert watch.seconds < 5 + ALLOWANCE
+                await asyncio.sleep(0.02)
+    assert watch.seconds < 5 + ALLOWANCE
 
 
 async def test_replies_come_in_the_order_of_the_commands(server: Server) -> None:
@@ -115,14 +119,13 @@ async def test_a_waiting_read_does_not_hold_up_pipelines(server: Server) -> None
     """A read that blocks has a connection of its own, and ends as soon as an entry comes."""
     async with connected(server.url) as store:
         await store.run([start(store, 1)])
-        loop = asyncio.get_running_loop()
         await back(store)
-        started = loop.time()
-        reading = asyncio.create_task(store.read_new(GROUP, [keys.requests(1)], 10, 2000))
+        reading = asyncio.create_task(
+            store.read_new(GROUP, [keys.requests(1)], 10, 10 * int(PATIENCE) * 1000)
+        )
         await asyncio.sleep(0.05)
         await store.run([("XADD", keys.requests(1), "1-1", "a", "b")])
-        assert await reading == [(keys.requests(1), [(b"1-1", [b"a", b"b"])])]
-        assert loop.time() - started < 1
+        assert await asyncio.wait_for(reading, PATIENCE) == [(keys.requests(1), [(b"1-1", [b"a", b"b"])])]
 
 
 async def test_a_missing_group_is_an_error_of_its_own(server: Server) -> None:
@@ -142,7 +145,7 @@ async def test_a_restarted_server_is_found_again(server: Server) -> None:
         with pytest.raises(StoreUnreachable):
             await store.run([("GET", "a")])
         server.start()
-        assert await back(store) < 5
+        await back(store)
         assert await store.run([("GET", "a")]) == [b"1"]
 
 
@@ -170,9 +173,11 @@ async def test_attempts_to_reconnect_keep_their_distance(server: Server) -> None
         await asyncio.sleep(0.3)
         server.kill()
         os.unlink(server.socket)
-        listener = await asyncio.get_running_loop().create_unix_server(Counting, server.socket)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        listener = await loop.create_unix_server(Counting, server.socket)
         await asyncio.sleep(3.0)
-        assert 2 <= attempts <= 7
+        assert 2 <= attempts <= 2 * (loop.time() - started) + 1
         listener.close()
 
 
@@ -190,7 +195,7 @@ async def test_a_connection_to_a_demoted_primary_is_left(server: Server) -> None
         with pytest.raises(StoreUnreachable):
             await store.run([("GET", "a")])
         server.call("REPLICAOF", "NO", "ONE")
-        assert await back(store) < 5
+        await back(store)
 
 
 async def test_only_noeviction_is_accepted(server: Server) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable, UrlError
-from tests.servers import Server, free_port, program, running
+from tests.ports import free_port
+from tests.servers import Server, program, running
 
 pytestmark = pytest.mark.integration
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from imc_edge.transports.segmentation import MOST, MOST_BYTES, Segmentation
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
@@ -26,7 +27,7 @@ def sockets(request: pytest.FixtureRequest) -> Iterator[Sockets]:
     ):
         for each in (sender, receiver):
             each.bind((request.param, 0))
-            each.settimeout(1)
+            each.settimeout(PATIENCE)
         yield sender, receiver
 
 

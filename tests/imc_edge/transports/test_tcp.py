@@ -11,8 +11,9 @@ from imc_common.settings import Settings
 from imc_edge.flow import Hop
 from imc_edge.transports.connection import WRITE_LIMIT, Times
 from imc_edge.transports.network import Network
-from imc_edge.transports.pool import SWEEP_EVERY, Bounds
+from imc_edge.transports.pool import Bounds
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, until
+from tests.patience import PATIENCE
 
 ANSWER = b"SIP/2.0 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
@@ -22,7 +23,7 @@ async def connect(edge: Network) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     return await asyncio.open_connection(edge.addresses[0].host, edge.addresses[0].port)
 
 
-async def read_end(reader: asyncio.StreamReader, seconds: float = 5.0) -> bytes:
+async def read_end(reader: asyncio.StreamReader, seconds: float = PATIENCE) -> bytes:
     """All that still comes until the edge closes, by whatever means."""
     try:
         return await asyncio.wait_for(reader.read(), seconds)
@@ -52,7 +53,7 @@ async def test_a_ping_is_answered_with_a_pong() -> None:
     async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
         reader, writer = await connect(edge)
         writer.write(b"\r\n\r\n")
-        assert await asyncio.wait_for(reader.readexactly(2), 2) == b"\r\n"
+        assert await asyncio.wait_for(reader.readexactly(2), PATIENCE) == b"\r\n"
         writer.close()
 
 
@@ -108,20 +109,22 @@ async def test_a_message_that_is_not_finished_in_time_ends_the_connection(sent: 
     async with listening(Inbox(), "tcp:127.0.0.1:0", times=Times(message=0.1)) as edge:
         reader, writer = await connect(edge)
         writer.write(sent)
-        assert await read_end(reader, SWEEP_EVERY + 2) == b""
+        assert await read_end(reader) == b""
         writer.close()
 
 
 async def test_messages_one_after_the_other_may_take_longer_than_one_may() -> None:
     """The time limit is each message's own."""
-    inbox = Inbox()
-    async with listening(inbox, "tcp:127.0.0.1:0", times=Times(message=1.0)) as edge:
+    inbox, now = Inbox(), [1000.0]
+    async with listening(inbox, "tcp:127.0.0.1:0", times=Times(message=10), clock=lambda: now[0]) as edge:
         _, writer = await connect(edge)
-        for _ in range(5):
+        for number in range(1, 6):
             writer.write(MESSAGE[10:] + MESSAGE[:10] if inbox.got else MESSAGE + MESSAGE[:10])
-            await asyncio.sleep(0.5)
-        assert len(inbox.got) == 5
-        assert edge.pool._connections
+            await inbox.wait_for(number)
+            now[0] += 6
+            (connection,) = edge.pool._connections
+            connection.sweep()
+        assert connection.is_open
         writer.close()
 
 
@@ -129,7 +132,7 @@ async def test_an_idle_connection_is_closed() -> None:
     """120 s by default."""
     async with listening(Inbox(), "tcp:127.0.0.1:0", times=Times(idle=0.1)) as edge:
         reader, writer = await connect(edge)
-        assert await read_end(reader, SWEEP_EVERY + 2) == b""
+        assert await read_end(reader) == b""
         writer.close()
 
 
@@ -150,7 +153,8 @@ async def test_a_peer_that_does_not_read_is_cut_and_holds_up_nobody() -> None:
 async def test_a_peer_that_reads_too_slowly_is_cut_after_a_while() -> None:
     """Less waits than the write limit, but for too long."""
     big = b"SIP/2.0 200 OK\r\nX: " + b"x" * 60_000 + b"\r\n\r\n"
-    async with listening(Inbox(answer=big), "tcp:127.0.0.1:0", times=Times(stuck=0.1)) as edge:
+    inbox, now = Inbox(answer=big), [1000.0]
+    async with listening(inbox, "tcp:127.0.0.1:0", times=Times(stuck=5), clock=lambda: now[0]) as edge:
         with socket.socket() as peer:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             peer.setblocking(False)
@@ -162,7 +166,8 @@ async def test_a_peer_that_reads_too_slowly_is_cut_after_a_while() -> None:
             while wire.get_write_buffer_size() < 50_000:
                 await asyncio.get_running_loop().sock_sendall(peer, MESSAGE)
                 await asyncio.sleep(0.002)
-            await until(lambda: not edge.pool._connections, SWEEP_EVERY + 2)
+            now[0] += 6
+            await until(lambda: not edge.pool._connections)
 
 
 async def test_connections_of_one_address_are_limited_and_others_served() -> None:
@@ -238,7 +243,7 @@ async def test_a_request_goes_out_on_the_connection_its_target_opened() -> None:
         await until(lambda: len(edge.pool._connections) == 1)
         host, port = writer.get_extra_info("sockname")[:2]
         edge.send(Hop("tcp", host, port), MESSAGE, Errors())
-        assert await asyncio.wait_for(reader.readexactly(len(MESSAGE)), 2) == MESSAGE
+        assert await asyncio.wait_for(reader.readexactly(len(MESSAGE)), PATIENCE) == MESSAGE
         writer.close()
 
 

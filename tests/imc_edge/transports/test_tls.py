@@ -18,6 +18,7 @@ from imc_edge.transports.pool import Bounds
 from imc_edge.transports.tls import Tls, TlsFiles, TlsFilesError
 from tests.imc_edge.conftest import make_certificate
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, network, until
+from tests.patience import PATIENCE
 
 ANSWER = b"SIP/2.0 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
@@ -76,7 +77,7 @@ async def test_no_handshake_in_time_ends_the_connection(
         writer.write(sent)
         answer = b""
         with contextlib.suppress(ConnectionError):
-            answer = await asyncio.wait_for(reader.read(), 3)
+            answer = await asyncio.wait_for(reader.read(), PATIENCE)
         assert b"SIP/2.0" not in answer  # an alert of TLS at most
         writer.close()
         await until(lambda: edge.pool._count == 0)
@@ -89,7 +90,7 @@ async def test_stalled_handshakes_count_as_connections(tls_files: TlsFiles) -> N
         peers = [socket.create_connection(where) for _ in range(2)]
         await until(lambda: edge.pool._count == 2)
         reader, writer = await asyncio.open_connection(*where)
-        assert await asyncio.wait_for(reader.read(), 2) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         writer.close()
         for peer in peers:
             peer.close()

@@ -12,6 +12,7 @@ from imc_edge.flow import Hop
 from imc_edge.transports.network import ListenError
 from imc_edge.transports.udp import PER_WAKE_UP, PlainReader, bind_udp
 from tests.imc_edge.sockets import Errors, Inbox, network, until
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
@@ -28,7 +29,7 @@ async def test_a_datagram_comes_in_with_its_source_and_its_answer_goes_back_from
         user.bind((where.host, 0))
         user.sendto(b"hello", (where.host, where.port))
         await inbox.wait_for(1)
-        user.settimeout(2)
+        user.settimeout(PATIENCE)
         answer, source = user.recvfrom(1000)
         assert answer == b"SIP/2.0 200 OK\r\n\r\n"
         assert source[:2] == (where.host, where.port)
@@ -57,7 +58,7 @@ async def test_a_request_goes_out_from_the_listening_port() -> None:
     edge.start(Inbox())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
         user.bind(("127.0.0.1", 0))
-        user.settimeout(2)
+        user.settimeout(PATIENCE)
         edge.send(Hop("udp", *user.getsockname()), b"MESSAGE", Errors())
         await asyncio.sleep(0)
         assert user.recvfrom(100) == (b"MESSAGE", edge.addresses[0][1:])
@@ -74,7 +75,7 @@ async def test_processes_that_share_a_port_send_requests_from_their_own() -> Non
     other.start(second)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
         user.bind(("127.0.0.1", 0))
-        user.settimeout(2)
+        user.settimeout(PATIENCE)
         hop = Hop("udp", *user.getsockname())
         for edge, inbox in ((one, first), (other, second)):
             edge.send(hop, b"MESSAGE", Errors())
@@ -137,7 +138,7 @@ async def test_what_is_sent_in_one_turn_all_arrives_whatever_its_length() -> Non
     edge.start(Inbox())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
         user.bind(("127.0.0.1", 0))
-        user.settimeout(2)
+        user.settimeout(PATIENCE)
         user.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         hop = Hop("udp", *user.getsockname())
         sent = [b"%03d" % number + b"x" * (number % 3) for number in range(300)]
@@ -155,7 +156,7 @@ async def test_a_refused_datagram_is_told_to_its_sender_and_no_other() -> None:
     errors = Errors()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
         user.bind(("127.0.0.1", 0))
-        user.settimeout(2)
+        user.settimeout(PATIENCE)
         hop = Hop("udp", *user.getsockname())
         edge.send(hop, b"x" * 70_000, errors)
         edge.send(hop, b"fits", Errors())

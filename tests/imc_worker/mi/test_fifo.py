@@ -13,6 +13,7 @@ import pytest
 from imc_worker.mi import fifo as fifo_module
 from imc_worker.mi.fifo import Fifo, FifoError
 from imc_worker.mi.fifo_protocol import FifoRequest
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ async def echo(request: FifoRequest) -> str | None:
 
 async def until(true: object) -> None:
     """Wait for a condition."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not true():  # type: ignore[operator]
             await asyncio.sleep(0.005)
 
@@ -51,7 +52,7 @@ async def asked(folder: Path, command: str) -> bytes:
     reader = os.open(reply, os.O_RDONLY | os.O_NONBLOCK)
     put(folder / "fifo", f":{command}:reply\n\n".encode())
     data = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 piece = os.read(reader, 65536)

@@ -13,6 +13,7 @@ from imc_worker.mi import server as server_module
 from imc_worker.mi.fifo_protocol import FifoRequest
 from imc_worker.mi.server import MiServer
 from tests.fake_store import FakeStore
+from tests.patience import PATIENCE
 
 JSON = {"content-type": "application/json; charset=utf-8", "host": "127.0.0.1:8888"}
 WHICH = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "which"}).encode()
@@ -85,7 +86,7 @@ async def test_a_taken_port_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     await asyncio.sleep(0.05)
     assert server.address is None
     await neighbour.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while server.address is None:
             await asyncio.sleep(0.01)
     serving.cancel()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.plant import free_sip_port, wait_until
+from tests.chaos.plant import wait_until
+from tests.ports import free_port
 from tests.tools import require
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +40,7 @@ class Stack:
     """One running set-up; services are named as in ``compose.yaml``."""
 
     def __init__(self) -> None:
-        self.port = free_sip_port()
+        self.port = free_port()
         self._command = [*compose_command(), "--project-name", f"imc-test-{secrets.token_hex(4)}"]
         self._env = os.environ | {"SIP_PORT": str(self.port)}
 

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from imc_common.migration.tables import connect
-from tests.chaos.plant import Process, free_port, wait_until
+from tests.chaos.plant import Process, wait_until
+from tests.ports import free_port
 from tests.tools import require
 
 TABLES = (
@@ -78,6 +79,11 @@ def _as(user: str, folder: Path) -> list[str]:
     return ["setpriv", "--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid), "--clear-groups", "--"]
 
 
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @contextmanager
 def sqlite(folder: Path) -> Iterator[str]:
     """A file."""
@@ -92,12 +98,7 @@ def mariadb(folder: Path) -> Iterator[str]:
     require("mariadbd")
     user, port = _as("mysql", folder), free_port()
     data = ["--no-defaults", f"--datadir={folder}/data"]
-    subprocess.run(
-        [*user, require("mariadb-install-db"), *data, "--auth-root-authentication-method=normal"],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    _run([*user, require("mariadb-install-db"), *data, "--auth-root-authentication-method=normal"])
     where = [f"--socket={folder}/s", f"--pid-file={folder}/pid", f"--port={port}", "--bind-address=127.0.0.1"]
     grant = folder / "grant.sql"
     grant.write_text("CREATE DATABASE imc;\nGRANT ALL ON imc.* TO imc@localhost IDENTIFIED BY 'secret';\n")
@@ -120,12 +121,7 @@ def postgresql(folder: Path) -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     postgres = str(programs[-1] / "postgres") if programs else require("postgres")
     user, port = _as("postgres", folder), free_port()
-    subprocess.run(
-        [*user, str(Path(postgres).parent / "initdb"), "-D", f"{folder}/data", "-U", "imc", "-A", "trust"],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    _run([*user, str(Path(postgres).parent / "initdb"), "-D", f"{folder}/data", "-U", "imc", "-A", "trust"])
     options = ["-D", f"{folder}/data", "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
     server = Process("postgres", [*user, postgres, *options], folder).start()
     try:

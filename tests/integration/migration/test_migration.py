@@ -56,7 +56,7 @@ def imc(*words: str, status: int = 0) -> list[str]:
         [sys.executable, "-m", "imc_common.cli", *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == status, done.stderr

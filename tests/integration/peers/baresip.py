@@ -7,7 +7,9 @@ import socket
 import time
 from pathlib import Path
 
-from tests.chaos.plant import Process, free_port, wait_until
+from tests.chaos.plant import Process, wait_until
+from tests.patience import PATIENCE
+from tests.ports import free_port
 from tests.tools import require
 
 CONFIG = """\
@@ -26,7 +28,7 @@ class Baresip:
 
     def __init__(self, folder: Path, name: str, room: str, password: str = "") -> None:
         program = require("baresip")
-        self.port, self._control = free_port(socket.SOCK_DGRAM), free_port()
+        self.port, _tls, self._control = free_port(), free_port(), free_port()  # TLS is one above, always
         modules = next(Path("/usr/lib").glob("**/baresip/modules"))
         config = CONFIG.format(sip_port=self.port, modules=modules, control_port=self._control)
         (folder / "config").write_text(config)
@@ -43,7 +45,7 @@ class Baresip:
     def message(self, text: str) -> None:
         """Sends a text to the room."""
         command = json.dumps({"command": "message", "params": text}).encode()
-        with socket.create_connection(("127.0.0.1", self._control), timeout=5) as control:
+        with socket.create_connection(("127.0.0.1", self._control), timeout=PATIENCE) as control:
             control.sendall(b"%d:%s," % (len(command), command))
             reply = json.loads(control.recv(4096).partition(b":")[2].rstrip(b","))
         assert reply["ok"], reply

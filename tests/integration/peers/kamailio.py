@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos.plant import Process, free_port, free_sip_port, wait_until
+from tests.chaos.plant import Process, wait_until
 from tests.chaos.servers import Single
 from tests.integration.service import options
+from tests.ports import free_port
 from tests.tools import require
 
 CONFIG = Path(__file__).parents[3] / "deploy" / "lb" / "kamailio.cfg"
@@ -28,9 +28,9 @@ class Site:
 
     def __init__(self, folder: Path, redis: Single, settings: dict[str, str]) -> None:
         self.redis = redis
-        self.port = free_sip_port()
-        self.edges_port = free_sip_port()
-        self.edge_port = free_port(socket.SOCK_DGRAM)
+        self.port = free_port()
+        self.edges_port = free_port()
+        self.edge_port = free_port()
         env = {
             **{f"IMC_{name.upper()}": value for name, value in settings.items()},
             "IMC_DB_URL": redis.url,
@@ -91,7 +91,7 @@ class Site:
         """``kamcmd dispatcher.list``."""
         where = f"unix:{self.balancer.folder}/kamailio_ctl"
         command = [require("kamcmd"), "-s", where, "dispatcher.list"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
 
     def wait_for_edges(self, count: int) -> None:
         """Returns when the balancer has so many edges in service."""

@@ -73,7 +73,7 @@ async def test_an_edge_that_drains_is_taken_out_and_nothing_is_lost(
     edge.send(signal.SIGTERM)
     await talking
     assert edge.child is not None
-    assert await asyncio.to_thread(edge.child.wait, 40) == 0
+    assert await asyncio.to_thread(edge.child.wait, 100) == 0
     await asyncio.to_thread(balanced.wait_for_edges, 1)
     await assert_lines_arrive(users, room, 10, "with one edge")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +12,7 @@ import pytest
 import redis
 
 from imc_common import keys
-from tests.chaos.plant import Process, free_port, wait_until
+from tests.chaos.plant import Process, wait_until
 from tests.chaos.servers import Single
 from tests.imc_edge.conftest import make_certificate
 from tests.integration.peers.baresip import Baresip
@@ -21,6 +20,7 @@ from tests.integration.peers.kamailio import ROOT
 from tests.integration.service import options
 from tests.integration.sip_user import SipUser
 from tests.integration.sipp_runs import SCENARIOS
+from tests.ports import free_port
 from tests.tools import require
 
 pytestmark = pytest.mark.integration
@@ -31,7 +31,7 @@ class Everywhere:
 
     def __init__(self, folder: Path) -> None:
         self.redis = Single(folder)
-        self.port, self.tls_port = free_port(socket.SOCK_DGRAM), free_port()
+        self.port, self.tls_port = free_port(), free_port()
         certificate = make_certificate(folder, "localhost")
         hosts = ("127.0.0.1", "[::1]")
         listen = [f"{transport}:{host}:{self.port}" for host in hosts for transport in ("udp", "tcp")]
@@ -83,7 +83,7 @@ async def alice(everywhere: Everywhere) -> AsyncIterator[SipUser]:
 def test_sipsak_pings_the_edge(everywhere: Everywhere, transport: str) -> None:
     """OPTIONS without a user part, as balancers and monitors ask, is answered 200."""
     command = [require("sipsak"), "-vv", "-E", transport, "-s", f"sip:localhost:{everywhere.port}"]
-    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert b"200 OK" in done.stdout
 
@@ -133,9 +133,9 @@ async def test_sipp_speaks_over_tcp_and_ipv6(
         "-inf",
         str(csv),
     ]
-    command += ["-i", host, "-t", mode, "-m", "2", "-l", "1", "-nostdin", "-timeout", "30", "-timeout_error"]
+    command += ["-i", host, "-t", mode, "-m", "2", "-l", "1", "-nostdin", "-timeout", "90", "-timeout_error"]
     done = await asyncio.to_thread(
-        subprocess.run, command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        subprocess.run, command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     await alice.assert_gets(".*has joined.*")
@@ -157,7 +157,7 @@ async def test_baresip_is_a_user_in_a_room(everywhere: Everywhere, alice: SipUse
         await alice.say(f"sip:{room}", "hello, phone")
         shard = keys.shard_of(room, 4)
         with redis.Redis.from_url(everywhere.redis.url) as db:
-            wait_until(lambda: db.xlen(keys.events(shard)) == 0, "the phone's answer", 40)
+            wait_until(lambda: db.xlen(keys.events(shard)) == 0, "the phone's answer", 100)
             failed = repr(db.xrange(keys.undelivered(shard)))  # other tests' rooms may be of this shard
         assert phone.address not in failed
     finally:
