@@ -139,7 +139,7 @@ class Plant:
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with (
         tempfile.TemporaryDirectory() as folder,
-        running(request.param, Path(folder), "--appendonly", "yes") as server,
+        running(request.param, Path(folder), "--appendonly", "yes", "--appendfsync", "always") as server,
     ):
         yield server
 

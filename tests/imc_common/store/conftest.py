@@ -13,9 +13,10 @@ from tests.servers import KINDS, Server, running
 
 @pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server of each kind with an append-only file; short path, because Unix sockets have a limit."""
+    """A server of each kind whose append-only file has all that was answered, however busy the disk is;
+    short path, because Unix sockets have a limit."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        running(request.param, Path(folder), "--appendonly", "yes") as server,
+        running(request.param, Path(folder), "--appendonly", "yes", "--appendfsync", "always") as server,
     ):
         yield server

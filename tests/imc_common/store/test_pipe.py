@@ -93,8 +93,8 @@ async def test_a_long_pipeline_is_not_a_lost_one(
     pipe, peer = ends
     flight = pipe.send([PING] * 8, 0.1)
     for _ in range(8):
-        await asyncio.sleep(0.1)
         await peer.answer(b"+OK\r\n")
+        await asyncio.sleep(0.1)
     assert (await flight).replies == [b"OK"] * 8
 
 

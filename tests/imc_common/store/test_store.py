@@ -249,6 +249,7 @@ async def test_fsync_waits_for_the_disk(server: Server) -> None:
         with pytest.raises(StoreRefused, match="WAITAOF"):
             await Store.connect(Settings(db_url=server.url, durability="fsync"))
         return
+    server.call("CONFIG", "SET", "appendfsync", "everysec")
     with pytest.raises(StoreRefused, match="CONFIG SET appendfsync always"):
         await Store.connect(Settings(db_url=server.url, durability="fsync"))
     server.call("CONFIG", "SET", "appendfsync", "always")
