@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from imc_common.cli.conversation import CONVERSATION
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -19,7 +20,7 @@ def test_make_run_once_in_a_new_environment(tmp_path: Path) -> None:
     """Installs what is locked, plays the conversation, ends with status 0."""
     if os.environ.get("IMC_REQUIRE_TOOLS") != "1":
         pytest.skip("installs from the package index; run with IMC_REQUIRE_TOOLS=1")
-    args = f"--once --listen udp:127.0.0.1:0 --data-dir {tmp_path / 'var'}"
+    args = f"--once --listen udp:127.0.0.1:{free_port()} --data-dir {tmp_path / 'var'}"
     done = subprocess.run(
         ["make", "run", f"VENV={tmp_path / 'venv'}", f"ARGS={args}"],
         cwd=ROOT,

@@ -146,13 +146,14 @@ async def test_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> Non
 async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -> None:
     """0 everywhere at rest; what no worker takes is counted, and the oldest is shown."""
     alice = users["alice"]
-    backlog, oldest = shell.run("Backlog: requests of each shard that no worker has handled")
-    assert backlog.splitlines() == [f"{shard} 0" for shard in range(16)]
-    assert oldest.strip() == ""
+    heading = "Backlog: requests of each shard that no worker has handled"
+    at_rest = [f"{shard} 0" for shard in range(16)]
+    wait_until(lambda: shell.run(heading)[0].splitlines() == at_rest, "rest")
+    assert shell.run(heading)[1].strip() == ""
     with stopped(live.workers[0]):
         await alice.say(f"sip:{ROOM}", "one")
         await alice.say(f"sip:{ROOM}", "two")
-        backlog, oldest = shell.run("Backlog: requests of each shard that no worker has handled")
+        backlog, oldest = shell.run(heading)
     assert f"{SHARD} 2" in backlog.splitlines()
     assert alice.address in oldest
     assert ROOM in oldest
@@ -181,8 +182,8 @@ def test_processes(live: Service, shell: Shell) -> None:
     workers, edges = (text.split() for text in shell.run("Live processes"))
     assert [name.split("-")[-2] for name in workers] == [str(process_id(live.workers[0]))]
     assert [name.split("-")[-2] for name in edges] == [str(process_id(live.edges[0]))]
-    (owners,) = shell.run("Who owns which shard")
-    assert owners.splitlines() == [f"{shard} {workers[0]} {edges[0]}" for shard in range(16)]
+    owned = [f"{shard} {workers[0]} {edges[0]}" for shard in range(16)]
+    wait_until(lambda: shell.run("Who owns which shard")[0].splitlines() == owned, "an owner of each")
 
 
 def process_id(process: Process) -> int:
@@ -195,7 +196,7 @@ def test_dead_letters(live: Service, shell: Shell) -> None:
     """An entry nobody can handle is there with the reason."""
     assert shell.run("Dead letters")[0].strip() == ""
     live.redis.xadd(keys.requests(SHARD), {"type": "nonsense", "from": "x@y", "room": ROOM})
-    wait_until(lambda: live.redis.xlen(keys.dead(SHARD)) == 1, "a dead letter", 60)
+    wait_until(lambda: live.redis.xlen(keys.dead(SHARD)) == 1, "a dead letter")
     (dead,) = shell.run("Dead letters")
     words = dead.split()
     assert "nonsense" in words

@@ -18,6 +18,7 @@ from tests.chaos.servers import redis_cli
 from tests.integration.command import run, running
 from tests.integration.service import ACL, PASSWORD, Service, default_user, python, redis_server
 from tests.integration.sip_user import SipUser
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -164,7 +165,7 @@ def test_a_password_among_the_arguments_is_warned_of(
     assert PASSWORD not in done.stdout + done.stderr
     forget_denials(server)
     monkeypatch.setenv("IMC_DB_URL", server)
-    with running("up", "--listen", "udp:127.0.0.1:0", cwd=tmp_path) as up:
+    with running("up", "--listen", f"udp:127.0.0.1:{free_port()}", cwd=tmp_path) as up:
         up.wait_for("Ctrl-C ends everything")
         assert PASSWORD not in command_lines()
         up.interrupt()

@@ -13,9 +13,9 @@ from tests.imc_common.sip.strategies import unhurried
 
 
 def test_nothing_comes_out_but_the_codecs_own_error() -> None:
-    """A thousand bent messages and more: no other exception, no contradiction, no slow one, no growth."""
+    """Hundreds of bent messages: no other exception, no contradiction, no slow one, no growth."""
     report = Fuzzer(seed=4475).run(seconds=3)
-    assert report.inputs > 200
+    assert report.inputs > 100
     assert report.accepted > 0
     if sys.gettrace() is None:
         assert report.kept > 0
