@@ -76,5 +76,5 @@ def test_members_that_answer_200_404_500_and_nothing(
                 found.setdefault(fields[b"from"].decode(), set()).add(fields[b"status"].decode())
         return found
 
-    wait_until(lambda: silent.address in failures(), "a record of the silent member")
+    wait_until(lambda: silent.address in failures(), "a record of the silent member", 150)
     assert failures() == {broken.address: {"500"}, gone.address: {"404"}, silent.address: {"408"}}
