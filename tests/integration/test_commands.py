@@ -8,7 +8,6 @@ import pytest
 
 from tests.integration.conftest import OpenUser
 from tests.integration.sip_user import SipUser, notice
-from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -264,7 +263,8 @@ class TestInvitations:
         carol.answer = lambda _: None
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{carol.address}")
-        await alice.assert_gets(notice(carol.address), within=32 + PATIENCE)
+        # an edge that loses its lease, as when the machine stands still for seconds, begins the 32 s anew
+        await alice.assert_gets(notice(carol.address), within=200)
         # RFC 3261 §17.1.2.2: 0.5 s doubling to 4 s, until 32 s: 11, or fewer where the machine stood still
         assert len(carol.arrivals) >= 7
 
