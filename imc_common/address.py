@@ -15,7 +15,9 @@ from imc_common.errors import ImcError
 
 _MARK = "-_.!~*'()"
 _USER_UNRESERVED = "&=+$,;?/"
-_PLAIN_USER = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]+").fullmatch
+PLAIN_USER = r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]++"
+"""Pattern of a user part that is canonical as it stands."""
+_is_plain_user = re.compile(PLAIN_USER).fullmatch
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + _MARK)
 # What a person may type as a user part: the characters of RFC 3261's `user`, escapes of printable
@@ -46,7 +48,7 @@ class AddressError(ImcError):
 
 def canonical(user: str, host: str, port: int | None = None) -> str:
     """The address of an already parsed URI's parts; `user` still escaped as it stood in the URI."""
-    if _PLAIN_USER(user) is None:
+    if _is_plain_user(user) is None:
         user = _canonical_user(user)
     host = host.lower()
     if host[0:1] == "[":

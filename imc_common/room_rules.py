@@ -18,7 +18,7 @@ class RoomRules:
 
     def takes(self, to: str) -> bool:
         """Whether a request to this address is ours: a room's or the command address's. If not, 404."""
-        return self.serves(to) and (self.is_command_address(to) or self.fits_pattern(to))
+        return self.serves(to) and (self.fits_pattern(to) or self.is_command_address(to))
 
     def serves(self, address: str) -> bool:
         """Whether the address is in a served domain."""

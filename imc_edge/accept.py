@@ -276,7 +276,7 @@ class Acceptor:
 
         Rooms that are members of each other would fill the network; Max-Forwards alone ends that too late.
         """
-        tag = request.from_.tag or ""
+        tag = request.from_tag or ""
         return len(tag) == OWN_TAG_LENGTH and tag.encode().startswith(self._identities.recipient(to))
 
     def _options(self, request: Request, flow: Flow) -> None:

@@ -121,6 +121,6 @@ def _is_safe_maddr(maddr: str, source: str) -> bool:
 
 def _from_tag(request: Request) -> str:
     try:
-        return request.from_.tag or ""
+        return request.from_tag or ""
     except SipError:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imc_common.address import MAX_ADDRESS
 from imc_common.room_rules import RoomRules
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
@@ -10,7 +11,6 @@ from imc_edge.identity import canonical
 from imc_edge.options import ACCEPT_ENCODING, Abilities
 
 _MOST_KNOWN_TYPES = 1024
-_MOST_KNOWN_ROOMS = 8192
 PLAIN = "text/plain"
 
 
@@ -23,7 +23,6 @@ class MessageRules:
         self._abilities = abilities
         self._ranges = frozenset(settings.accept_types)
         self._known_types: dict[str, str] = {}
-        self._known_rooms: set[str] = set()
 
     def check(self, request: Request) -> str:
         """The canonical address that To names. Raises SipError with the status that answers the request."""
@@ -71,18 +70,16 @@ class MessageRules:
         )
 
     def _addressee(self, request: Request) -> str:
-        uri = request.to.uri
-        if not uri.is_sip:
-            raise SipError(400, "To Is Not A SIP URI")
-        if uri.user is None:
-            raise SipError(404, "To Names No Room")
-        to = canonical(uri.user, uri.host, uri.port)
-        if to not in self._known_rooms:
-            if not to or not self._rooms.takes(to):
-                raise SipError(404, "Not Found")
-            if len(self._known_rooms) >= _MOST_KNOWN_ROOMS:
-                self._known_rooms.clear()
-            self._known_rooms.add(to)
+        to = request.plain_to
+        if not to or len(to) > MAX_ADDRESS:
+            uri = request.to.uri
+            if not uri.is_sip:
+                raise SipError(400, "To Is Not A SIP URI")
+            if uri.user is None:
+                raise SipError(404, "To Names No Room")
+            to = canonical(uri.user, uri.host, uri.port)
+        if not to or not self._rooms.takes(to):
+            raise SipError(404, "Not Found")
         return to
 
 

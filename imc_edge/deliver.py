@@ -178,7 +178,7 @@ class Deliver:
     def turn(self) -> None:
         """What is to be done every 50 ms: let go of lost shards, run the timers, record what is half done."""
         self._settlement.abandon(self._ownership.owned())
-        self._wheel.advance()
+        self._transactions.advance()
         self._settlement.sweep()
 
     async def _turn(self) -> None:
@@ -311,7 +311,7 @@ class Deliver:
         # an Event would have to be looked after with every single delivery
         while self._is_full():  # noqa: ASYNC110
             await asyncio.sleep(FULL_SECONDS)
-        self._wheel.advance()
+        self._transactions.advance()
 
     def _is_full(self) -> bool:
         """Enough to do for those that answer, or more silent ones than memory should be spent on."""

@@ -40,6 +40,9 @@ class Sender(NamedTuple):
 
 def sender_of(request: Request) -> Sender:
     """The user that From names (RFC 3261 §8.1.1.3). Raises SipError where deliveries could not reach it."""
+    plain = request.plain_from
+    if plain and len(plain) <= address.MAX_ADDRESS:
+        return Sender(plain, request.from_name)
     who = request.from_
     uri = who.uri
     if not uri.is_sip:
@@ -70,7 +73,7 @@ def asserted_sender(request: Request) -> Sender:
     if len(found) > 1:
         raise SipError(403, "Asserted Identities Conflict")
     ((who, name),) = found.items()
-    return Sender(who, name or request.from_.display_name)
+    return Sender(who, name or request.from_name)
 
 
 def _asserted(request: Request) -> list[NameAddr]:

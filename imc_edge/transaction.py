@@ -56,10 +56,6 @@ TRANSITIONS: Final[dict[State, dict[Input, tuple[State, Action]]]] = {
     "terminated": {},
 }
 
-_ANSWERABLE: Final = frozenset(
-    state for state, inputs in TRANSITIONS.items() if inputs.get("final") == ("completed", "pass up")
-)
-
 E_TICKS: Final = tuple(ticks(min(T1 * 2**n, T2)) for n in range(4))
 """Timer E before the first, second, … retransmission; the last one goes for all further."""
 F_TICKS: Final = ticks(64 * T1)
@@ -98,7 +94,7 @@ class TransactionUser(Protocol):
 class Transaction:
     """One request on its way to one hop."""
 
-    __slots__ = ("data", "deadline", "hop", "key", "layer", "sends", "state", "user")
+    __slots__ = ("data", "hop", "key", "layer", "sends", "started", "state", "user")
 
     def __init__(
         self, layer: ClientTransactions, key: bytes, hop: Hop, data: bytes, user: TransactionUser
@@ -108,7 +104,7 @@ class Transaction:
         self.hop = hop
         self.data = data
         self.user = user
-        self.deadline = layer.wheel.tick + F_TICKS
+        self.started = layer.wheel.tick
         self.sends = 1
         self.state: State = "trying"
 
@@ -118,7 +114,7 @@ class Transaction:
             return
         if self.state == "completed":
             self.layer.step(self, "timer K")
-        elif self.layer.wheel.tick >= self.deadline:
+        elif self.layer.wheel.tick >= self.started + F_TICKS:
             self.layer.step(self, "timer F", TransactionTimeoutError("no final response within 64*T1"))
         else:
             self.layer.retry(self)
@@ -129,24 +125,50 @@ class Transaction:
 
 
 class ClientTransactions:
-    """All client transactions of the process, found by the branch of their Via (§17.1.3)."""
+    """All client transactions of the process, found by the branch of their Via (§17.1.3).
+
+    Nearly all are answered before their first timer fires, and never get onto the wheel: those are in a
+    dictionary of their own, which is in the order in which they were started, so that those which are due
+    stand in front. What is answered leaves nothing behind.
+    """
 
     def __init__(self, transports: Transports, wheel: TimerWheel, counts: DeliveryCounts) -> None:
         self.wheel = wheel
         self._send = transports.send
         self._counts = counts
-        self._by_key: dict[bytes, Transaction] = {}
+        self._young: dict[bytes, Transaction] = {}
+        """Until their first timer."""
+        self._old: dict[bytes, Transaction] = {}
+        """The others; each is on the wheel."""
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self._young) + len(self._old)
 
     def start(self, key: bytes, hop: Hop, data: bytes, user: TransactionUser) -> None:
         """Send ``data``, whose top Via has the branch ``z9hG4bK`` + ``key``, and see it to its end."""
-        wheel = self.wheel
         transaction = Transaction(self, key, hop, data, user)
-        self._by_key[key] = transaction
-        wheel.add(transaction, E_TICKS[0])
+        if self._young.setdefault(key, transaction) is not transaction:
+            # a shard that was lost came back: answers are the later one's now
+            self.wheel.add(self._young.pop(key), E_TICKS[0])
+            self._young[key] = transaction
         self._send(hop, data, transaction.transport_error)
+
+    def advance(self) -> None:
+        """Turn the wheel; what waits for its first timer since T1 gets there, too."""
+        before = self.wheel.tick
+        self.wheel.advance()
+        if self.wheel.tick == before:
+            return
+        due = []
+        for transaction in self._young.values():
+            if self.wheel.tick <= transaction.started + E_TICKS[0]:
+                break
+            due.append(transaction)
+        for transaction in due:
+            del self._young[transaction.key]
+            self._old[transaction.key] = transaction
+        for transaction in due:
+            transaction.due()
 
     def receive(self, data: bytes) -> None:
         """A response came in: match it by its branch, as §17.1.3 says, or drop it.
@@ -156,18 +178,19 @@ class ClientTransactions:
         """
         if data.startswith(b"SIP/2.0 2"):
             start = data.find(COOKIE) + COOKIE_LENGTH
-            transaction = self._by_key.get(data[start : start + KEY_LENGTH])
+            key = data[start : start + KEY_LENGTH]
             # a second Via means it was not for us (§8.1.3.3): left to the parser
-            if transaction is not None and data.find(b"branch=", start) < 0:
-                if transaction.sends == 1 and transaction.state in _ANSWERABLE:
+            if data.find(b"branch=", start) < 0:
+                young = self._young.pop(key, None)
+                if young is not None:
                     # the usual case: what `step` comes to, and `_complete` for a request that was sent once
-                    transaction.state = "terminated"
-                    transaction.data = b""  # the timer wheel keeps the rest for T1
-                    del self._by_key[transaction.key]
-                    transaction.user.accepted()
-                else:
-                    self.step(transaction, "final")
-                return
+                    young.state = "terminated"
+                    young.user.accepted()
+                    return
+                old = self._old.get(key)
+                if old is not None:
+                    self.step(old, "final")
+                    return
         self._receive_parsed(data)
 
     def _receive_parsed(self, data: bytes) -> None:
@@ -190,7 +213,8 @@ class ClientTransactions:
         if len(vias) != 1 or response.cseq.method != "MESSAGE":
             return None
         branch = vias[0].branch or ""
-        return self._by_key.get(branch[len("z9hG4bK") :].encode())
+        key = branch[len("z9hG4bK") :].encode()
+        return self._young.get(key) or self._old.get(key)
 
     def retry(self, transaction: Transaction) -> None:
         """Timer E: send again where the transport may lose (§17.1.2.2); either way wait on."""
@@ -207,7 +231,8 @@ class ClientTransactions:
         else:
             wait = F_TICKS
         # counted from a turn of the wheel, so without the part of a tick that `add` puts on top
-        self.wheel.add(transaction, max(1, min(wait, transaction.deadline - self.wheel.tick)) - 1)
+        left = transaction.started + F_TICKS - self.wheel.tick
+        self.wheel.add(transaction, max(1, min(wait, left)) - 1)
 
     def step(
         self,
@@ -239,8 +264,9 @@ class ClientTransactions:
     def _forget(self, transaction: Transaction) -> None:
         """Free its branch, unless a later one has it: a shard that was lost and came back has its events
         sent again, and the first transaction may still be in Timer K."""
-        if self._by_key.get(transaction.key) is transaction:
-            del self._by_key[transaction.key]
+        for known in (self._young, self._old):
+            if known.get(transaction.key) is transaction:
+                del known[transaction.key]
 
     def _complete(self, transaction: Transaction) -> None:
         """Set Timer K, or end at once where its time would be spent for nothing.

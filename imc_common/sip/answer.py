@@ -100,6 +100,6 @@ def _mark_source(request: Request, line: str, source: tuple[str, int]) -> list[s
 def _has_tag(request: Request) -> bool:
     """Whether To has a tag; True for a To that cannot be read, which is copied as it is."""
     try:
-        return request.to.tag is not None
+        return request.to_tag is not None
     except SipError:
         return True

@@ -71,6 +71,34 @@ class Message:
         return self._name_addr("To")
 
     @lazy
+    def from_tag(self) -> str | None:
+        """The tag of From."""
+        return self.from_.tag
+
+    @lazy
+    def from_name(self) -> str:
+        """The display name of From, empty if there is none."""
+        return self.from_.display_name
+
+    @lazy
+    def to_tag(self) -> str | None:
+        """The tag of To."""
+        return self.to.tag
+
+    @lazy
+    def plain_from(self) -> str:
+        """What From names, if it stands there as an address of ours (`imc_common.address`); else empty.
+
+        `imc_common.sip.usual` sees that at a glance; who finds it empty looks at `from_`.
+        """
+        return ""
+
+    @lazy
+    def plain_to(self) -> str:
+        """The same of To."""
+        return ""
+
+    @lazy
     def call_id(self) -> str:
         """Call-ID, as it came: it is compared byte by byte (section 8.1.1.4)."""
         value = self._needed("Call-ID")

@@ -12,6 +12,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from imc_common.address import PLAIN_USER
 from imc_common.sip.grammar import TOKEN
 from imc_common.sip.headers import Headers
 from imc_common.sip.limits import Limits
@@ -22,13 +23,20 @@ from imc_common.sip.uri import Uri
 LONGEST: Final = 2048
 """Bytes; longer ones are not usual, and might touch a limit of one part."""
 
-_ADDRESS = r'(?>(?:"[A-Za-z0-9 ._\-]*+" ?+|[A-Za-z0-9]++ )?)<[!#-;=?-~]++>'
+# An address as we write it (`imc_common.address`), of a user or a room; ports above 64999 count as unusual.
+# What has to follow is looked at within its group: Python 3.11 may keep a group whose branch failed later.
+_NAME = r"(?>(?:[a-z0-9_][a-z0-9_\-]*+\.(?=[a-z0-9_]))*)[a-z_][a-z0-9_\-]*+"
+_OCTET = r"(?>25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])"
+_PORT = r"(?>[1-5][0-9]{4}|6[0-4][0-9]{3}|[1-9][0-9]{0,3}+)"
+_PLAIN = rf"{PLAIN_USER}@(?>{_NAME}|(?>(?:{_OCTET}\.){{3}}){_OCTET})(?>(?::{_PORT})?)"
+_ADDRESS = rf"<(?>sip:({_PLAIN}(?=>))|[!#-;=?-~]++)>"
+_QUOTED, _WORD = r"[A-Za-z0-9 ._\-]*+", r"[A-Za-z0-9]++"
 # Each parameter once: the short way does not look for a second one.
 _VIA_PARAMS = rf"(?>(?:;rport;branch={TOKEN}|;branch={TOKEN}(?>(?:;rport)?)))(?>(?:;alias)?)"
 _FIELDS = {
     "Via": rf"SIP/2\.0/UDP [A-Za-z0-9_.\-]++(?>(?::([0-9]{{1,5}}+))?){_VIA_PARAMS}",
-    "From": rf"{_ADDRESS};tag={TOKEN}",
-    "To": _ADDRESS,
+    "From": rf'((?>(?:"({_QUOTED})" ?+|({_WORD}) )?){_ADDRESS});tag=({TOKEN})',
+    "To": rf'(?>(?:"{_QUOTED}" ?+|{_WORD} )?){_ADDRESS}',
     "Call-ID": r"[!-~]++",
     "CSeq": r"[0-9]{1,9}+ MESSAGE",
     "Max-Forwards": r"[0-9]{1,2}+",
@@ -40,7 +48,7 @@ _TEXT = r"[!-~](?:[ !-~]*+(?<! ))"
 _LINES = "|".join(
     f"{name}: ({value})\r\n" for name, value in (_FIELDS | dict.fromkeys(_FURTHER, _TEXT)).items()
 )
-_MATCH = re.compile(rf"MESSAGE ([!-~]++) SIP/2\.0\r\n(?>(?:{_LINES})+)\r\n").match
+_MATCH = re.compile(rf"MESSAGE ((?>sip:({_PLAIN}(?= ))|[!-~]++)) SIP/2\.0\r\n(?>(?:{_LINES})+)\r\n").match
 
 
 def usual_message(data: bytes, limits: Limits) -> Request | None:
@@ -51,7 +59,11 @@ def usual_message(data: bytes, limits: Limits) -> Request | None:
     match = _MATCH(text)
     if match is None:
         return None
-    uri, via, port, from_, to, call_id, cseq, max_forwards, content_type, length, *further = match.groups()
+    (
+        uri, plain_uri, via, port,
+        from_, sender, quoted_name, bare_name, plain_from, tag, to, plain_to,
+        call_id, cseq, max_forwards, content_type, length, *further,
+    ) = match.groups()  # fmt: skip
     if not (via and from_ and to and call_id and cseq and max_forwards and content_type and length):
         return None
     first = {
@@ -76,9 +88,11 @@ def usual_message(data: bytes, limits: Limits) -> Request | None:
         or (port is not None and not 0 < int(port) <= 65_535)
     ):
         return None
-    address, _, tag = from_.rpartition(";tag=")
-    target, addressee, sender = _target(uri), _address(to), _address(address)
-    if target is None or addressee is None or sender is None:
+    if (
+        (not plain_uri and _target(uri) is None)
+        or (not plain_from and _address(sender) is None)
+        or (not plain_to and _address(to) is None)
+    ):
         return None
     request = object.__new__(Request)  # frozen: its own constructor would set each attribute for itself
     request.__dict__.update(
@@ -87,9 +101,11 @@ def usual_message(data: bytes, limits: Limits) -> Request | None:
         version="SIP/2.0",
         headers=_UsualHeaders(first, text[:end]),
         body=body,
-        target=target,
-        from_=NameAddr(sender.uri, sender.display_name, (("tag", tag),)),
-        to=addressee,
+        plain_from=plain_from or "",
+        plain_to=plain_to or "",
+        from_name=quoted_name or bare_name or "",
+        from_tag=tag,
+        to_tag=None,
         max_forwards=int(max_forwards),
         expires=None,
     )
@@ -113,7 +129,7 @@ class _UsualHeaders(Headers):
         return tuple((name, value) for name, _, value in (line.partition(": ") for line in lines))
 
 
-# The same rooms and people come again and again.
+# Addresses that are not plain are looked at thoroughly; the same rooms and people come again and again.
 
 
 @lru_cache(maxsize=4096)

@@ -25,6 +25,9 @@ VALUES = (
     "target",
     "content_type",
     "date",
+    "from_tag",
+    "from_name",
+    "to_tag",
 )
 OTHERS = (
     message(via="SIP/2.0/UDP 192.0.2.10;rport;branch=z9hG4bKa"),
@@ -51,6 +54,8 @@ def agree(data: bytes) -> bool:
     assert usual.headers.repeated == thorough.headers.repeated == []
     for name in VALUES:
         assert getattr(usual, name) == getattr(thorough, name), name
+    for plain, uri in ((usual.plain_from, thorough.from_.uri), (usual.plain_to, thorough.to.uri)):
+        assert not plain or plain == uri.address()
     return True
 
 
@@ -58,6 +63,63 @@ def agree(data: bytes) -> bool:
 def test_usual_messages_are_taken(data: bytes) -> None:
     """With a display name or none, a port or none, any order and body."""
     assert agree(data)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "alice@example.org",
+        "a@b",
+        "alice@127.0.0.1",
+        "alice@255.249.199.99:5060",
+        "alice@under_score.example:1",
+        "alice@3com.example:64999",
+        "a.b-c_d!e~f*g'(h)&=+$,;?/@example.org:59999",
+    ],
+)
+def test_an_address_that_stands_there_as_we_write_it_is_taken_as_it_is(address: str) -> None:
+    """Of From and of To, whatever name stands before it."""
+    for name in ("", "Alice ", '"Alice B." '):
+        data = message(**{"from": f"{name}<sip:{address}>;tag=a", "to": f"{name}<sip:{address}>"})
+        assert agree(data)
+        usual = usual_message(data, DEFAULT)
+        assert usual is not None
+        assert usual.plain_from == usual.plain_to == address
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sip:alice@EXAMPLE.org",
+        "sip:alice@example.org.",
+        "sip:al%41ce@example.org",
+        "sip:alice:secret@example.org",
+        "sip:alice@example.org;transport=tcp",
+        "sip:alice@example.org?subject=x",
+        "sip:alice@example.org:05060",
+        "sip:alice@example.org:65000",
+        "sip:alice@[::1]",
+        "sips:alice@example.org",
+        "SIP:alice@example.org",
+        "sip:example.org",
+        "tel:1",
+    ],
+)
+def test_any_other_address_is_looked_at_thoroughly(uri: str) -> None:
+    """It may come to the same address in the end."""
+    data = message(**{"from": f"<{uri}>;tag=a", "to": f"<{uri}>"})
+    assert agree(data)
+    usual = usual_message(data, DEFAULT)
+    assert usual is not None
+    assert usual.plain_from == usual.plain_to == ""
+
+
+@unhurried
+@given(st.text("aZ10259.-_:@%", min_size=1, max_size=14))
+def test_whatever_stands_where_an_address_should_is_read_alike(text: str) -> None:
+    """Hosts that are none, ports that are too high, two signs of each sort."""
+    data = message(**{"from": f"<sip:a@{text}>;tag=a", "to": f"<sip:{text}>"})
+    assert agree(data) == (usual_message(data, DEFAULT) is not None)
 
 
 @pytest.mark.parametrize(
