@@ -17,7 +17,14 @@ from imc_edge.detour import Detour
 from imc_edge.flow import Hop, Transports
 from imc_edge.hold_off import HoldOff, retry_after
 from imc_edge.next_hop import NextHops
-from imc_edge.outbound import MAX_DATAGRAM, UnsendableError, first_request, later_request, request_head
+from imc_edge.outbound import (
+    MAX_DATAGRAM,
+    UnsendableError,
+    first_request,
+    later_request,
+    request_head,
+    usual_head,
+)
 from imc_edge.outcome import EXPIRED, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT, UNSENDABLE
 from imc_edge.outgoing import Outgoing
 from imc_edge.recipient import Recipient
@@ -71,12 +78,8 @@ class Courier:
         recipient.started = self._wheel.tick
         targets = recipient.targets
         if targets is None or (targets.until is not inf and targets.until <= self._clock()):
-            targets = recipient.targets = self._next_hops.known(f"sip:{recipient.address}")
+            targets = self.prepare(recipient)
         if targets is not None and (hop := targets.fixed) is not None and not self._hold_off.held:
-            if hop is not recipient.hop:
-                via = self._transports.via(hop)
-                recipient.head = request_head(f"sip:{recipient.address}", via, recipient.share)
-                recipient.hop = hop
             part = outgoing.parts[recipient.part]
             request = first_request(recipient.head, recipient.to, recipient.share, part)
             if len(request) <= MAX_DATAGRAM or hop.transport != "udp":
@@ -84,6 +87,15 @@ class Courier:
                 return
         detour = recipient.detour = self._detour(recipient)
         self._aim(recipient, detour)
+
+    def prepare(self, recipient: Recipient) -> Targets | None:
+        """Give it its targets, if nobody has to be asked, and what requests to the only one begin with."""
+        uri = f"sip:{recipient.address}"
+        targets = recipient.targets = self._next_hops.known(uri)
+        if targets is not None and (hop := targets.fixed) is not None and hop is not recipient.hop:
+            recipient.head = usual_head(uri, self._transports.via(hop), recipient.share)
+            recipient.hop = hop
+        return targets
 
     def resume(self, recipient: Recipient) -> None:
         """A pause is over: start again with all targets of the current URI."""

@@ -322,4 +322,6 @@ class Deliver:
 
     def _make_recipient(self, address: str) -> Recipient:
         share = self._identities.recipient(address)
-        return Recipient(address, share, request_to(address, share), self)
+        recipient = Recipient(address, share, request_to(address, share), self)
+        self.courier.prepare(recipient)
+        return recipient

@@ -9,6 +9,7 @@ nobody can guess those of somebody else's delivery (RFC 3261 §19.3, §8.1.1.4).
 from __future__ import annotations
 
 import re
+from binascii import hexlify
 from collections.abc import Iterable
 from email.utils import formatdate
 from functools import lru_cache
@@ -75,13 +76,13 @@ class Identities:
         """The recipient's share of branch, Call-ID and From tag."""
         keyed = self._recipient.copy()
         keyed.update(address.encode())
-        return keyed.hexdigest().encode()
+        return hexlify(keyed.digest())
 
     def part(self, shard: int, entry_id: str, number: int) -> bytes:
         """The share of one MESSAGE of an event; a list cut into several has several."""
         keyed = self._event.copy()
         keyed.update(f"{shard} {entry_id} {number}".encode())
-        return keyed.hexdigest().encode()
+        return hexlify(keyed.digest())
 
 
 def make_part(token: bytes, event: Event, text: Text, extra_headers: tuple[tuple[str, str], ...]) -> Part:
@@ -117,7 +118,6 @@ def make_part(token: bytes, event: Event, text: Text, extra_headers: tuple[tuple
     )
 
 
-@lru_cache(maxsize=4096)
 def _from_member(name: str, address: str, room: str) -> bytes:
     """From the end of the Call-ID to the tag of From, with the name of the member who wrote."""
     return _from(sender_display(name, address), room)
@@ -137,7 +137,6 @@ def sender_display(name: str, address: str) -> str:
     return f'"{escaped}" '
 
 
-@lru_cache(maxsize=1024)
 def _from(display: str, room: str) -> bytes:
     """From the end of the Call-ID to the tag of From."""
     if not _URI(f"sip:{room}"):
@@ -162,6 +161,11 @@ def request_head(uri: str, via: str, share: bytes) -> bytes:
     """From the start line to the recipient's share of the branch. Raises `UnsendableError`."""
     if not _URI(uri):
         raise UnsendableError(f"{uri!r} is no SIP URI")
+    return usual_head(uri, via, share)
+
+
+def usual_head(uri: str, via: str, share: bytes) -> bytes:
+    """The same of a recipient's own URI, whose address `request_to` has taken already."""
     return f"MESSAGE {uri} SIP/2.0\r\nVia: {via};branch=z9hG4bK".encode() + share
 
 
