@@ -235,16 +235,15 @@ class Acceptor:
             was_seen = self._was_seen(shard, fingerprint.seen)
             self._submit(was_seen, Repeated(ticket, unseen) if unseen else ticket, ticket)
             return
-        excess = self._budgets.excess(entry)
-        if excess is not None:
-            self._exceeds(Asked(ticket, entry, fingerprint.seen, ()), excess)
+        counted = self._budgets.count(entry)
+        if isinstance(counted, Excess):
+            self._exceeds(Asked(ticket, entry, fingerprint.seen, ()), counted)
             return
         settings = (SEEN_MS, self._max_backlog, self._budgets.members_prefixes[shard], fingerprint.seen)
         accept = self._store.script("accept", self._accepting[shard], (*settings, *entry.to_fields()))
         ask = self._budgets.invitation(entry, fingerprint.seen) if entry.user else None
         if ask is None:
-            charge = self._budgets.charge(entry)
-            self._submit(accept, ticket if charge is None else Counted(ticket, charge), ticket)
+            self._submit(accept, ticket if counted is None else Counted(ticket, counted), ticket)
         else:
             self._submit(ask, Asked(ticket, entry, fingerprint.seen, accept), ticket)
 

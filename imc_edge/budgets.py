@@ -198,8 +198,8 @@ class Budgets:
         self.members_prefixes = [names.members(shard, "") if deliveries else "" for shard in shards]
         """Of each shard what `accept.lua` needs to tell the deliveries of a message; empty: nobody asks."""
 
-    def excess(self, entry: Request) -> Excess | None:
-        """Count what a sender wants; why it may not be, or None if it may."""
+    def count(self, entry: Request) -> Excess | Charge | None:
+        """Count what a sender wants. Gives why it may not be, or what comes back with Redis's word, if anything."""
         who = without_port(entry.sender)
         is_message = entry.type == "message"
         meter = self._messages if is_message else self._commands
@@ -208,18 +208,12 @@ class Budgets:
             return Excess(limit, math.ceil(seconds))
         if self._total is not None and (seconds := self._total.wait(WHOLE_SERVICE)):
             return Excess("total", math.ceil(seconds))
-        if is_message and self._deliveries is not None:
-            expected = self._reach.get((who, entry.room), 0)
-            if seconds := self._deliveries.wait(who, expected):
-                return Excess("deliveries", math.ceil(seconds))
-        return None
-
-    def charge(self, entry: Request) -> Charge | None:
-        """What is to come back with Redis's word on a request that may be; None: nothing."""
-        if self._deliveries is None or entry.type != "message":
+        if not is_message or self._deliveries is None:
             return None
-        who = without_port(entry.sender)
-        return Charge(who, entry.room, self._reach.get((who, entry.room), 0))
+        expected = self._reach.get((who, entry.room), 0)
+        if seconds := self._deliveries.wait(who, expected):
+            return Excess("deliveries", math.ceil(seconds))
+        return Charge(who, entry.room, expected)
 
     def caused(self, charge: Charge, reply: Any) -> None:
         """What Redis says to a message: a number of deliveries, or that it was not taken, not anew."""

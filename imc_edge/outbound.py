@@ -42,6 +42,12 @@ _URI = re.compile(
 ).fullmatch
 
 
+_ADDRESS = re.compile(
+    r"[A-Za-z0-9\-_.!~*'()&=+$,;?/%:]++@(?:[A-Za-z0-9._\-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5}+)?"
+    r"(?>(?:;[A-Za-z0-9\-_.!~*'()\[\]/:&+$%=]++)*)"
+).fullmatch
+
+
 class UnsendableError(ImcError):
     """A recipient's address, a header or a type that no SIP message may carry; says which."""
 
@@ -139,7 +145,7 @@ def sender_display(name: str, address: str) -> str:
 
 def _from(display: str, room: str) -> bytes:
     """From the end of the Call-ID to the tag of From."""
-    if not _URI(f"sip:{room}"):
+    if not _ADDRESS(room):
         raise UnsendableError(f"the room {room!r} is no SIP address")
     return f"\r\nFrom: {display}<sip:{room}>;tag=".encode()
 
@@ -171,7 +177,7 @@ def usual_head(uri: str, via: str, share: bytes) -> bytes:
 
 def request_to(address: str, share: bytes) -> bytes:
     """From behind the branch to the recipient's share of the Call-ID; `rport` as of RFC 3581 §3."""
-    if "@" not in address or not _URI(f"sip:{address}"):
+    if not _ADDRESS(address):
         raise UnsendableError(f"{address!r} is no SIP address")
     blanks = " " * _padding(2 * len(address))  # it stands in the Request-URI, too
     return f";rport\r\nTo: {blanks}<sip:{address}>\r\nCall-ID: ".encode() + share

@@ -69,7 +69,8 @@ class Settlement:
         self._max_attempts = max_attempts
         self.in_flight: dict[int, dict[str, Outgoing]] = {}
         """Shard to entry id to event, until Redis has confirmed its end."""
-        self._young: list[Outgoing] = []
+        self._young: dict[Outgoing, None] = {}
+        """Those the sweep looks at, in their order; what is settled before is taken out."""
         self._half_done: list[Outgoing] = []
         self._finished: list[Outgoing] = []
         self._again: list[_Work] = []
@@ -80,7 +81,7 @@ class Settlement:
         """An event is about to be sent."""
         event = outgoing.event
         self.in_flight.setdefault(event.shard, {})[event.entry_id] = outgoing
-        self._young.append(outgoing)
+        self._young[outgoing] = None
         if not outgoing.open:
             self._finish(outgoing)
 
@@ -104,13 +105,13 @@ class Settlement:
 
     def sweep(self) -> None:
         """To be called every 50 ms: have the answers recorded of events that stay open."""
-        young = []
+        young: dict[Outgoing, None] = {}
         for outgoing in self._young:
             if not outgoing.open or outgoing.abandoned:
                 continue
             outgoing.sightings += 1
             if outgoing.sightings < SIGHTINGS:
-                young.append(outgoing)
+                young[outgoing] = None
                 continue
             outgoing.quiet = True
             # it may wait for long now, and the parts hold all that is still to be sent
@@ -177,7 +178,7 @@ class Settlement:
     def _stir(self, outgoing: Outgoing) -> None:
         outgoing.quiet = False
         outgoing.sightings = 0
-        self._young.append(outgoing)
+        self._young[outgoing] = None
 
     def _gather(self) -> list[_Work]:
         """Commands for all that has ended since, the refused ones first."""
@@ -250,6 +251,7 @@ class Settlement:
         now = self._wall()
         for outgoing in work.about:
             event = outgoing.event
+            self._young.pop(outgoing, None)
             if not outgoing.abandoned and self.in_flight[event.shard].pop(event.entry_id, None) is not None:
                 self._counts.events.value += 1
                 if event.at:

@@ -13,7 +13,7 @@ from imc_common.settings import Settings
 from imc_common.sip.message import Response
 from imc_common.store import Command, ReplyError
 from imc_edge import budgets
-from imc_edge.budgets import Budgets, Meter, Report
+from imc_edge.budgets import Budgets, Charge, Meter, Report
 from tests.imc_edge.doubles import Edge, FakeFlow, edge, message
 from tests.imc_edge.sending import Clock
 
@@ -245,13 +245,12 @@ def test_a_user_is_the_same_at_every_port(identity: str) -> None:
     limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
     for port in (5071, 5072):
         sender = f"{ALICE}:{port}"
-        limits.excess(Request("message", sender, "r@example.org"))
+        charge = limits.count(Request("message", sender, "r@example.org"))
         invite = Request("invite", sender, "r@example.org", BOB)
-        limits.excess(invite)
+        assert limits.count(invite) is None
         limits.invitation(invite, "digest")
-        charge = limits.charge(Request("message", sender, "r@example.org"))
-        assert charge is not None
-        limits.caused(charge, 300 + port)
+        assert isinstance(charge, Charge)
+        limits.caused(charge, port // 20)  # more than a chunk
     kinds = ("message", "command", "invitation", "delivery")
     names = {(kind, key.partition(f"{kind}:")[2]) for key in spent for kind in kinds if f":{kind}:" in key}
     assert names == {(kind, ALICE) for kind in kinds} | {("invitation", f"{ALICE} {BOB}")}
@@ -327,22 +326,22 @@ def test_a_limit_that_is_switched_off_meanwhile_counts_no_more() -> None:
     """Redis's word on messages that were on their way comes later."""
     store = SimpleNamespace(script=lambda name, keys, args: ())
     limits = Budgets(Settings(), store, lambda command, report: True, Clock())  # type: ignore[arg-type]
-    charge = limits.charge(Request("message", ALICE, "r@example.org"))
-    assert charge is not None
+    charge = limits.count(Request("message", ALICE, "r@example.org"))
+    assert isinstance(charge, Charge)
     limits.reload(Settings(max_deliveries_per_second=0))
     limits.caused(charge, 500)
-    assert limits.charge(Request("message", ALICE, "r@example.org")) is None
-    assert limits.excess(Request("message", ALICE, "r@example.org")) is None
+    assert limits.count(Request("message", ALICE, "r@example.org")) is None
 
 
 def test_sizes_of_rooms_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many rooms and users there are."""
     monkeypatch.setattr(budgets, "MOST_KNOWN", 10)
     store = SimpleNamespace(script=lambda name, keys, args: ())
-    limits = Budgets(Settings(), store, lambda command, report: True, Clock())  # type: ignore[arg-type]
+    settings = Settings(max_messages_per_second=0)
+    limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
     for number in range(100):
-        charge = limits.charge(Request("message", ALICE, f"r{number}@example.org"))
-        assert charge is not None
+        charge = limits.count(Request("message", ALICE, f"r{number}@example.org"))
+        assert isinstance(charge, Charge)
         limits.caused(charge, 5)
         assert len(limits._reach) <= 10
 
