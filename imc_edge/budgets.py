@@ -199,7 +199,7 @@ class Budgets:
         """Of each shard what `accept.lua` needs to tell the deliveries of a message; empty: nobody asks."""
 
     def count(self, entry: Request) -> Excess | Charge | None:
-        """Count what a sender wants. Gives why it may not be, or what comes back with Redis's word, if anything."""
+        """Count what a sender wants: why it may not be, or what comes back with Redis's word on it."""
         who = without_port(entry.sender)
         is_message = entry.type == "message"
         meter = self._messages if is_message else self._commands
