@@ -131,6 +131,7 @@ def many_rooms(plan: Plan) -> Iterator[Record]:
         system = Imc()
         with running(system):
             preload(system.redis_socket, Group(rooms, 5, 256))
+            system.rewrite_log()  # else it falls into some window, and a copy of a gigabyte is all one sees
             system.stop_processes()
             started = time.monotonic()
             system.start_processes()

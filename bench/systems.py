@@ -186,6 +186,16 @@ class Imc:
         cli = ["redis-cli", "-s", str(self.redis_socket), *command]
         return subprocess.run(cli, capture_output=True, text=True, check=False).stdout.strip()
 
+    def rewrite_log(self) -> None:
+        """Have Redis write its append-only file anew now, not once it has doubled; returns when done."""
+        self.redis("BGREWRITEAOF")
+        for _ in range(600):
+            state = self.redis("INFO", "persistence").split()
+            if "aof_rewrite_in_progress:0" in state and "aof_rewrite_scheduled:0" in state:
+                return
+            time.sleep(0.1)
+        raise TimeoutError("redis-server does not end its rewriting")
+
     def log(self) -> str:
         """What the processes wrote, for a look at a failure."""
         return (self.folder / "log").read_text(errors="replace")

@@ -128,7 +128,6 @@ def _message(event: Event, settings: Settings) -> Text:
     return Text(content_type, _prefix(settings.sender_prefix, event.actor, charset) + body)
 
 
-@lru_cache(maxsize=2048)
 def _prefix(template: str, actor: str, charset: str) -> bytes:
     user, host = split(actor)
     return template.format(user=user, host=host).encode(charset, "replace")

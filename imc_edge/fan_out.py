@@ -36,13 +36,16 @@ class FanOut:
         _, first, sender, cseq, tail = outgoing.parts[0]
         in_good_times = outgoing.deadline is None and not self._held
         start, load, tick, join = self._start, self._desk.load, self._wheel.tick, b"".join
+        known = recipients.known
         for address in to:
-            try:
-                # looked up one by one: one that is idle may be forgotten when another one is made
-                recipient = recipients[address]
-            except UnsendableError:
-                self._desk.lost(outgoing, address, UNSENDABLE)
-                continue
+            # looked up one by one: one that is idle may be forgotten when another one is made
+            recipient = known.get(address)
+            if recipient is None:
+                try:
+                    recipient = recipients.add(address)
+                except UnsendableError:
+                    self._desk.lost(outgoing, address, UNSENDABLE)
+                    continue
             hop, targets = recipient.hop, recipient.targets
             if (
                 in_good_times

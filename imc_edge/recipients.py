@@ -7,31 +7,31 @@ from collections.abc import Callable
 from imc_edge.recipient import Recipient
 
 
-class Recipients(dict[str, Recipient]):
-    """All recipients seen lately, by address: ``recipients[address]`` makes one that is not known.
-
-    That may raise `UnsendableError`.
-    """
+class Recipients:
+    """All recipients seen lately."""
 
     def __init__(self, make: Callable[[str], Recipient], limit: int) -> None:
-        super().__init__()
+        self.known: dict[str, Recipient] = {}
+        """By address; always the same dictionary."""
         self._make = make
         self._limit = limit
         self._full = limit
 
-    def __missing__(self, address: str) -> Recipient:
+    def add(self, address: str) -> Recipient:
+        """A recipient that is not known yet; it is from now on. Raises `UnsendableError`."""
         made = self._make(address)
-        if len(self) >= self._full:
+        if len(self.known) >= self._full:
             self._forget()
-        self[address] = made
+        self.known[address] = made
         return made
 
     def _forget(self) -> None:
         """Drop the idle ones, they are made anew when needed; held ones, too, if that is not enough."""
-        keep = {address: each for address, each in self.items() if not each.idle}
+        keep = [each for each in self.known.values() if not each.idle]
         if len(keep) > self._limit // 2:
-            keep = {address: each for address, each in keep.items() if each.outgoing is not None}
-        self.clear()
-        self.update(keep)
+            keep = [each for each in keep if each.outgoing is not None]
+        self.known.clear()
+        for each in keep:
+            self.known[each.address] = each
         # those with a delivery in flight are bounded elsewhere; not to be gone through for each newcomer
         self._full = max(self._limit, 2 * len(keep))
