@@ -52,9 +52,13 @@ class Hop:
     """The domain the URI named: what a TLS certificate has to be for (RFC 5922 §4)."""
     address: SocketAddress = field(init=False, repr=False, compare=False)
     """`host` and `port`, as sockets want them."""
+    line: tuple[str, str, int, str] = field(init=False, repr=False, compare=False)
+    """The same for hops that a connection can be shared by: on TCP nobody is asked for a certificate."""
 
     def __post_init__(self) -> None:
+        name = "" if self.transport == "tcp" else self.server_name
         object.__setattr__(self, "address", (self.host, self.port))
+        object.__setattr__(self, "line", (self.transport, self.host, self.port, name))
 
 
 class Transports(Protocol):

@@ -15,6 +15,7 @@ PING: Final = "ping"
 """A keep-alive (two CRLF between messages), to be answered with one CRLF."""
 
 _PAIR = b"\r\n\r\n"
+_ANSWER = b"SIP/2.0 2"
 _lengths = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*+:[ \t]*+([^\r\n]*+)", re.IGNORECASE).findall
 _TOKEN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~\r")
 
@@ -58,14 +59,40 @@ class Framer:
                 return None
         return self._read_body(self._head)
 
-    def plain_answer(self) -> bytes | None:
-        """The next message as it came, if it is a whole 2xx that says it has no body; else ask ``next``.
+    def plain_answers(self) -> list[bytes]:
+        """The messages up to the first that is no whole 2xx without a body, as they came.
 
-        Most of what comes on a connection that requests go out on is of this kind, and whoever sent them
-        finds the one it belongs to without having it parsed.
+        Nearly all that comes on a connection that requests go out on is of this kind, and whoever sent them
+        finds the one it belongs to without having it parsed. All are looked at together: none of them may say
+        anything else of its length. Ask once for what was received; then ask `plain_answer`.
         """
+        if self._head is not None or not self._buffer.startswith(_ANSWER):
+            return []
+        whole = bytes(self._buffer[: self._buffer.rfind(_PAIR) + 4])
+        lower = whole.lower()
+        messages = whole.split(_PAIR)
+        messages.pop()  # what comes after the last pair: nothing
+        if (
+            lower.count(b"\r\ncontent-length: 0\r\n\r\n") != len(messages)
+            or lower.count(b"\r\ncontent-length") != len(messages)
+            or b"\r\nl" in lower
+        ):
+            return []
+        answers = []
+        size = 0
+        for message in messages:
+            if not message.startswith(_ANSWER) or len(message) > self._limits.head:
+                break
+            answers.append(message + _PAIR)
+            size += len(message) + 4
+        del self._buffer[:size]
+        self._searched = 0
+        return answers
+
+    def plain_answer(self) -> bytes | None:
+        """The next message as it came, if it is a whole 2xx that says it has no body; else ask ``next``."""
         buffer = self._buffer
-        if self._head is not None or not buffer.startswith(b"SIP/2.0 2"):
+        if self._head is not None or not buffer.startswith(_ANSWER):
             return None
         end = buffer.find(_PAIR, 0, self._limits.head + 4)
         if end < 0:

@@ -42,7 +42,8 @@ PONG = b"\r\n"
 STUCK_ABOVE = 16 * 1024
 """Bytes waiting from which on the peer's time to read runs."""
 MAX_UNANSWERED = 4096
-"""Requests per connection that are told when it breaks; older ones have their transaction's timer."""
+"""Requests per connection, or the last write's, that are told when it breaks; older ones have their
+transaction's timer."""
 
 
 class ConnectionOwner(Protocol):
@@ -86,11 +87,17 @@ class Connection(asyncio.Protocol):
         self.on_closed: Callable[[], None] | None = None
         """Called once, when a connection that was made is gone."""
         self.was_made = False
+        self.is_open = False
+        """Whether something may still be sent."""
         self._framer = framer
         self._wire: asyncio.Transport | None = None
         self._gathered: list[bytes] = []
         self._gathered_size = 0
-        self._unanswered: deque[tuple[float, OnError]] = deque(maxlen=MAX_UNANSWERED)
+        self._to_tell: list[OnError] = []
+        """Of the requests among what is gathered."""
+        self._unanswered: deque[tuple[float, list[OnError]]] = deque()
+        """Those of each write that may have no answer yet, and until when they may be told of the end."""
+        self._unanswered_count = 0
         self._last_active = clock()
         self._message_since: float | None = None
         self._stuck_since: float | None = None
@@ -101,7 +108,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: connected, and on TLS the handshake is done."""
         wire = self._wire = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
-        self.was_made = True
+        self.was_made = self.is_open = True
         wire.set_write_buffer_limits(high=STUCK_ABOVE)
         self.peer = wire.get_extra_info("peername")[:2]
         self._owner.opened(self)
@@ -112,7 +119,10 @@ class Connection(asyncio.Protocol):
             return
         now = self._last_active = self._clock()
         self._framer.receive(data)
-        any_whole = False
+        answers = self._framer.plain_answers()
+        for answer in answers:
+            self._receiver.response(answer)
+        any_whole = bool(answers)
         while self._hand_up_next():
             any_whole = True
         if not self._framer.waiting:
@@ -152,21 +162,19 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: gone; tell the requests that may still be waiting for an answer on it."""
         self._wire = None
+        self.is_open = False
         self._gathered.clear()
         self._owner.lost(self)
         if self.on_closed is not None:
             self.on_closed()
         error = exc or ConnectionResetError(f"{self.transport} connection to {self.peer} closed")
+        self._remember(self._clock())
         unanswered, self._unanswered = self._unanswered, deque()
-        for _, on_error in unanswered:
-            on_error(error)
+        for _, told in unanswered:
+            for on_error in told:
+                on_error(error)
 
     # --- our side
-
-    @property
-    def is_open(self) -> bool:
-        """Whether something may still be sent."""
-        return self._wire is not None and self._ended_at is None and not self._wire.is_closing()
 
     def send(self, data: bytes, to: SocketAddress | None = None) -> None:
         """Send a response, or a keep-alive; see :class:`imc_edge.flow.Flow`."""
@@ -174,17 +182,21 @@ class Connection(asyncio.Protocol):
             if to is not None:
                 self._owner.answer_elsewhere(self, data, to)
             return
+        self._gather(data)
+
+    def send_request(self, data: bytes, on_error: OnError) -> None:
+        """Send a request while `is_open`; ``on_error`` hears of it when the connection breaks within a
+        transaction's time."""
+        self._to_tell.append(on_error)
+        self._gather(data)
+
+    def _gather(self, data: bytes) -> None:
         if not self._gathered:
             asyncio.get_running_loop().call_soon(self._flush)
         self._gathered.append(data)
         self._gathered_size += len(data)
         if self._gathered_size > WRITE_LIMIT:
             self._flush()
-
-    def send_request(self, data: bytes, on_error: OnError) -> None:
-        """Send a request; ``on_error`` hears of it when the connection breaks within a transaction's time."""
-        self._unanswered.append((self._clock() + self._times.transaction, on_error))
-        self.send(data)
 
     def end(self) -> None:
         """Refuse the peer: send what was gathered, read no more, close.
@@ -195,6 +207,7 @@ class Connection(asyncio.Protocol):
         if self._wire is None or self._ended_at is not None:
             return
         self._flush()
+        self.is_open = False
         self._ended_at = self._clock()
         if self._wire.can_write_eof():
             self._wire.write_eof()
@@ -205,10 +218,12 @@ class Connection(asyncio.Protocol):
         """Send what is waiting and close."""
         if self._wire is not None:
             self._flush()
+            self.is_open = False
             self._wire.close()
 
     def abort(self) -> None:
         """Cut the connection now; what was waiting is lost."""
+        self.is_open = False
         if self._wire is not None:
             self._wire.abort()
 
@@ -216,7 +231,7 @@ class Connection(asyncio.Protocol):
         """Close what is idle, cut what is too slow; called about once a second."""
         now, times = self._clock(), self._times
         while self._unanswered and self._unanswered[0][0] <= now:
-            self._unanswered.popleft()
+            self._forget_oldest()
         if (
             _older(self._message_since, now, times.message)
             or _older(self._stuck_since, now, times.stuck)
@@ -232,10 +247,23 @@ class Connection(asyncio.Protocol):
         data = b"".join(self._gathered)
         self._gathered.clear()
         self._gathered_size = 0
-        self._last_active = self._clock()
+        now = self._last_active = self._clock()
+        self._remember(now)
         self._wire.write(data)
         if self._wire.get_write_buffer_size() > WRITE_LIMIT:
             self.abort()
+
+    def _remember(self, now: float) -> None:
+        """The requests of one write."""
+        if self._to_tell:
+            self._unanswered.append((now + self._times.transaction, self._to_tell))
+            self._unanswered_count += len(self._to_tell)
+            self._to_tell = []
+            while self._unanswered_count > MAX_UNANSWERED and len(self._unanswered) > 1:
+                self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._unanswered_count -= len(self._unanswered.popleft()[1])
 
 
 def _older(since: float | None, now: float, limit: float) -> bool:

@@ -69,8 +69,9 @@ class Pool:
         self._bounds = bounds
         self._times = times
         self._connections: set[Connection] = set()
-        self._by_hop: dict[Hop, Connection] = {}
-        self._pending: dict[Hop, _Pending] = {}
+        self._by_line: dict[tuple[str, str, int, str], Connection] = {}
+        """By `Hop.line`; so are those to come."""
+        self._pending: dict[tuple[str, str, int, str], _Pending] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._all_lost: asyncio.Event | None = None
@@ -129,13 +130,13 @@ class Pool:
         if connection.hop is None and connection.transport == "tcp":
             connection.hop = Hop("tcp", *connection.peer)
         if connection.hop is not None:
-            self._by_hop.setdefault(connection.hop, connection)
+            self._by_line.setdefault(connection.hop.line, connection)
 
     def lost(self, connection: Connection) -> None:
         """Forget it."""
         self._connections.discard(connection)
-        if connection.hop is not None and self._by_hop.get(connection.hop) is connection:
-            del self._by_hop[connection.hop]
+        if connection.hop is not None and self._by_line.get(connection.hop.line) is connection:
+            del self._by_line[connection.hop.line]
         if self._all_lost is not None and not self._connections:
             self._all_lost.set()
 
@@ -147,18 +148,16 @@ class Pool:
 
     def send(self, hop: Hop, data: bytes, on_error: OnError) -> None:
         """Send a request on the hop's connection, made now if there is none."""
-        if hop.transport == "tcp" and hop.server_name:
-            hop = Hop("tcp", hop.host, hop.port)
-        connection = self._by_hop.get(hop)
+        connection = self._by_line.get(hop.line)
         if connection is not None and connection.is_open:
             connection.send_request(data, on_error)
             return
-        pending = self._pending.get(hop)
+        pending = self._pending.get(hop.line)
         if pending is None:
             if self._count >= self._bounds.total:
                 on_error(TooManyConnectionsError(f"already {self._bounds.total} connections"))
                 return
-            pending = self._pending[hop] = _Pending()
+            pending = self._pending[hop.line] = _Pending()
             self._count += 1
             task = asyncio.ensure_future(self._connect(hop, pending))
             self._connecting.add(task)
@@ -186,7 +185,7 @@ class Pool:
             for data, on_error in pending.waiting:
                 connection.send_request(data, on_error)
         finally:
-            del self._pending[hop]
+            del self._pending[hop.line]
 
     async def _open(self, hop: Hop, connection: Connection) -> None:
         loop = asyncio.get_running_loop()

@@ -152,6 +152,44 @@ def test_a_2xx_without_body_comes_out_as_it_came() -> None:
     assert isinstance(framer.next(), Response)
 
 
+def test_all_leading_2xx_without_body_come_out_at_once() -> None:
+    """Whole ones; the first other message ends them."""
+    other = b"SIP/2.0 404 No\r\nContent-Length: 0\r\n\r\n"
+    framer = Framer()
+    framer.receive(ANSWER * 3 + ANSWER[:20])
+    assert framer.plain_answers() == [ANSWER] * 3
+    assert framer.plain_answers() == []
+    framer.receive(ANSWER[20:] + ANSWER + other + ANSWER)
+    assert framer.plain_answers() == [ANSWER] * 2
+    assert framer.plain_answers() == []
+    assert isinstance(framer.next(), Response)
+    assert framer.plain_answers() == [ANSWER]
+
+
+def test_one_answer_that_says_more_of_its_length_leaves_all_to_a_closer_look() -> None:
+    """However the lengths add up over all of them."""
+    for odd in (
+        b"SIP/2.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"SIP/2.0 200 OK\r\nContent-Length: 4\r\n\r\n\r\n\r\n",
+        b"SIP/2.0 200 OK\r\nl: 5\r\nContent-Length: 0\r\n\r\n",
+        b"SIP/2.0 200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        b"SIP/2.0 200 OK\r\nX: a\r\n Content-Length: 0\r\n\r\n",
+        b"SIP/2.0 200 OK\r\nContent-Length:\r\n 0\r\n\r\n",
+        b"SIP/2.0 200 OK\r\n\r\n",
+    ):
+        framer = Framer()
+        framer.receive(ANSWER + odd + ANSWER)
+        assert framer.plain_answers() == []
+        assert framer.plain_answer() == ANSWER
+
+
+def test_a_plain_answer_keeps_to_the_limit_of_heads() -> None:
+    """The thorough way refuses it."""
+    framer = Framer(Limits(head=len(ANSWER) - 5))
+    framer.receive(ANSWER)
+    assert framer.plain_answers() == []
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -166,4 +204,5 @@ def test_an_answer_whose_length_is_not_plainly_zero_is_left_to_the_parser(lines:
     """It finds the end of the message, or the fault."""
     framer = Framer()
     framer.receive(b"SIP/2.0 200 OK\r\n" + lines + b"\r\n\r\nhello" if lines else b"SIP/2.0 200 OK\r\n\r\n")
+    assert framer.plain_answers() == []
     assert framer.plain_answer() is None

@@ -9,7 +9,7 @@ import pytest
 
 from imc_common.settings import Settings
 from imc_edge.flow import Hop
-from imc_edge.transports.connection import WRITE_LIMIT, Times
+from imc_edge.transports.connection import MAX_UNANSWERED, WRITE_LIMIT, Times
 from imc_edge.transports.network import Network
 from imc_edge.transports.pool import Bounds
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, until
@@ -274,6 +274,25 @@ async def test_a_broken_connection_is_told_to_the_requests_that_have_no_answer()
         near.send(hop, MESSAGE, errors)
         await inbox.wait_for(2)
         assert len(errors.got) == 1
+
+
+async def test_of_very_many_requests_the_latest_are_told_that_the_connection_broke() -> None:
+    """Written and gathered ones; the others have their transaction's timer, and memory has a bound."""
+    async with listening(Inbox(), "tcp:127.0.0.1:0") as far, listening(Inbox(), "udp:127.0.0.1:0") as near:
+        errors = [Errors() for _ in range(3 * MAX_UNANSWERED // 2 + 1)]
+        hop = Hop("tcp", *far.addresses[0][1:])
+        near.send(hop, b"x", errors[0])
+        await until(lambda: len(near.pool._connections) == 1)
+        (connection,) = near.pool._connections
+        for number, each in enumerate(errors[1:]):
+            near.send(hop, b"x", each)
+            if number % 512 == 511:
+                connection._flush()
+        connection.abort()
+        await until(lambda: not near.pool._connections)
+        told = [number for number, each in enumerate(errors) if each.got]
+        assert told == list(range(len(errors) - len(told), len(errors)))
+        assert MAX_UNANSWERED - 512 <= len(told) <= MAX_UNANSWERED
 
 
 async def test_a_response_whose_connection_is_gone_goes_to_the_vias_address() -> None:
