@@ -40,13 +40,16 @@ def build_response(
 def copied_headers(request: Request, to_tag: str | None = None, source: tuple[str, int] | None = None) -> str:
     """What all responses to a request have in common, a line each: see `build_response`."""
     found = request.headers.first
-    if source is not None and not request.headers.repeated and asks_for_source(found.get("Via", "")):
+    repeated = request.headers.repeated
+    only_vias = repeated.count("Via") == len(repeated)
+    if source is not None and only_vias and asks_for_source(found.get("Via", "")):
         # the usual case, in one piece
         with suppress(KeyError):
             via = f"{found['Via']};".replace(";rport;", f";rport={source[1]};")
             tag = "" if to_tag is None or _has_tag(request) else f";tag={to_tag}"
             return (
-                f"Via: {via}received={source[0]}\r\nFrom: {found['From']}\r\nTo: {found['To']}{tag}\r\n"
+                f"Via: {via}received={source[0]}\r\n{request.further_vias}"
+                f"From: {found['From']}\r\nTo: {found['To']}{tag}\r\n"
                 f"Call-ID: {found['Call-ID']}\r\nCSeq: {found['CSeq']}\r\n"
             )
     vias = request.headers.get_all("Via")

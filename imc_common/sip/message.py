@@ -61,6 +61,11 @@ class Message:
             raise SipError(400, "Malformed Via header") from None
 
     @lazy
+    def further_vias(self) -> str:
+        """The lines of all Vias but that of the topmost, each with its CRLF."""
+        return "".join([f"Via: {line}\r\n" for line in self.headers.get_all("Via")[1:]])
+
+    @lazy
     def from_(self) -> NameAddr:
         """From."""
         return self._name_addr("From")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imc_common.sip import Request, SipError, parse_message, validate_request
+from imc_common.sip import Request, SipError, build_response, parse_message, validate_request
 from imc_common.sip.limits import DEFAULT, Limits
 from imc_common.sip.usual import LONGEST, usual_message
 from tests.imc_common.sip.samples import message
@@ -16,6 +16,7 @@ from tests.imc_common.sip.strategies import simple_requests, unhurried
 
 VALUES = (
     "via",
+    "further_vias",
     "from_",
     "to",
     "call_id",
@@ -29,6 +30,7 @@ VALUES = (
     "from_name",
     "to_tag",
 )
+SOURCE = ("192.0.2.99", 40_000)
 OTHERS = (
     message(via="SIP/2.0/UDP 192.0.2.10;rport;branch=z9hG4bKa"),
     message().replace(b"To:", b"User-Agent: A phone (1.0)\r\nTo:"),
@@ -38,6 +40,8 @@ OTHERS = (
     message(**{"from": '"" <sip:alice%41@EXAMPLE.com>;tag=a'}, content_type="message/cpim"),
     message(content_length="0", body=b""),
     message(to="<mailto:chat-000@example.org>"),
+    message(via=["SIP/2.0/UDP a;branch=z9hG4bKa", "SIP/2.0/UDP b;branch=z9hG4bKb"]),
+    message(via=["SIP/2.0/UDP a;rport;branch=z9hG4bKa", "SIP/2.0/TLS [::1]:5061 ;received=b", "SIP/2.0/TCP c"]),
 )
 
 
@@ -51,7 +55,10 @@ def agree(data: bytes) -> bool:
     validate_request(thorough)
     assert usual == thorough
     assert usual.headers.first == thorough.headers.first
-    assert usual.headers.repeated == thorough.headers.repeated == []
+    assert usual.headers.repeated == thorough.headers.repeated
+    assert build_response(usual, 202, None, "tag", source=SOURCE) == build_response(
+        thorough, 202, None, "tag", source=SOURCE
+    )
     for name in VALUES:
         assert getattr(usual, name) == getattr(thorough, name), name
     for plain, uri in ((usual.plain_from, thorough.from_.uri), (usual.plain_to, thorough.to.uri)):
@@ -129,7 +136,10 @@ def test_whatever_stands_where_an_address_should_is_read_alike(text: str) -> Non
         message(to="sip:chat-000@example.org"),
         message(**{"from": "<sip:a@b"}),
         message(**{"from": '"a\\"b" <sip:alice@example.com>;tag=1'}),
-        message(via=["SIP/2.0/UDP a;branch=z9hG4bKa", "SIP/2.0/UDP b;branch=z9hG4bKb"]),
+        message(via=["SIP/2.0/UDP a;branch=z9hG4bKa", "SIP/2.0/UDP b;branch=z9hG4bKb, SIP/2.0/UDP c"]),
+        message(via=["SIP/2.0/UDP a;branch=z9hG4bKa", ""]),
+        message(via=["SIP/2.0/UDP a;branch=z9hG4bKa"] * 71),
+        message().replace(b"Content-Length", b"Via: SIP/2.0/UDP b;branch=z9hG4bKb\r\nContent-Length"),
         message(via="SIP/2.0/UDP a:0;branch=z9hG4bKa"),
         message(via="SIP/2.0/UDP a:70000;branch=z9hG4bKa"),
         message(via="SIP/2.0/UDP a;branch=z9hG4bKa;branch=z9hG4bKb"),
