@@ -26,11 +26,16 @@ from imc_common.keys import Keys
 from imc_common.request import Request
 from imc_common.settings import Settings
 from imc_common.store import Command, Store
+from imc_edge.recent import Recent
 
 CHUNKS: Final = 8
 """Parts of a burst in which an edge tells Redis."""
-MOST_KNOWN = 100_000
-"""Users remembered per kind; past it all start anew, which lets some more through."""
+MOST_KNOWN = 8192
+"""So many of the users that came last are remembered per kind, at least. Who is forgotten starts anew: Redis
+does not hear of one who makes less than a chunk while so many others speak, which takes an edge half a second
+or more."""
+MOST_HELD = 100_000
+"""Users held back; past it all start anew, which lets some more through."""
 DELIVERIES_SECONDS: Final = 10
 """Deliveries of so many seconds may be caused at once."""
 MOST_OWED_SECONDS: Final = 300
@@ -82,7 +87,8 @@ class Meter:
         self._tell = tell
         self._clock = clock
         self._chunk = max(1, burst // CHUNKS)
-        self._spent: dict[str, int] = {}
+        self._spent = Recent(MOST_KNOWN)
+        """Since the last report; of who is held back at least a chunk."""
         self._in_air: dict[str, int] = {}
         self._held_until: dict[str, float] = {}
 
@@ -90,11 +96,10 @@ class Meter:
         """Seconds to wait before ``who`` may do this again; 0: now, and it is counted."""
         known = self._spent.get(who)
         if known is None:
-            self._make_room()
-            known = 0
+            known = self._chunk if who in self._held_until else 0
         spent = known + cost
         if spent < self._chunk:
-            self._spent[who] = spent
+            self._spent.put(who, spent)
             return 0.0
         return self._at_chunk(who, spent, cost)
 
@@ -103,12 +108,10 @@ class Meter:
         if who in self._held_until:
             self._report(who, cost)
             return
-        if who not in self._spent:
-            self._make_room()
-        spent = self._spent.get(who, 0) + cost
+        spent = (self._spent.get(who) or 0) + cost
         if spent >= self._chunk and self._report(who, spent):
             spent = 0
-        self._spent[who] = spent
+        self._spent.put(who, spent)
 
     def heard(self, report: Report, reply: Any) -> None:
         """What Redis says to a report; an error says nothing."""
@@ -119,10 +122,11 @@ class Meter:
         else:
             self._in_air.pop(who, None)
         if isinstance(reply, int) and reply > 0:
-            if who not in self._spent:
-                self._make_room()
+            if len(self._held_until) >= MOST_HELD:
+                self._held_until.clear()
+                self._spent.clear()
             self._held_until[who] = self._clock() + reply / 1000
-            self._spent[who] = self._chunk
+            self._spent.put(who, self._chunk)
 
     def _at_chunk(self, who: str, spent: int, cost: int) -> float:
         """Held back, or a chunk is full and Redis must hear of it."""
@@ -137,7 +141,7 @@ class Meter:
             return 1.0  # as much again as the budget holds, and Redis has not said anything yet
         if spent >= self._chunk and self._report(who, spent):
             spent = 0
-        self._spent[who] = spent
+        self._spent.put(who, spent)
         return 0.0
 
     def _report(self, who: str, cost: int) -> bool:
@@ -146,12 +150,6 @@ class Meter:
             return False
         self._in_air[who] = self._in_air.get(who, 0) + cost
         return True
-
-    def _make_room(self) -> None:
-        """For one more user; who is held back is among those in `_spent`."""
-        if len(self._spent) >= MOST_KNOWN:
-            self._spent.clear()
-            self._held_until.clear()
 
 
 class Report(NamedTuple):
@@ -190,7 +188,7 @@ class Budgets:
             math.ceil(deliveries * DELIVERIES_SECONDS),
             math.ceil(deliveries * MOST_OWED_SECONDS),
         )
-        self._reach: dict[tuple[str, str], int] = {}
+        self._reach = Recent(MOST_KNOWN)
         self._per_hour = settings.max_invitations_per_hour
         self._per_target = settings.max_invitations_per_target
         names = Keys(settings.rooms_table, settings.members_table)
@@ -210,7 +208,7 @@ class Budgets:
             return Excess("total", math.ceil(seconds))
         if not is_message or self._deliveries is None:
             return None
-        expected = self._reach.get((who, entry.room), 0)
+        expected = self._reach.get((who, entry.room)) or 0
         if seconds := self._deliveries.wait(who, expected):
             return Excess("deliveries", math.ceil(seconds))
         return Charge(who, entry.room, expected)
@@ -222,9 +220,7 @@ class Budgets:
         if deliveries == expected:
             return
         if isinstance(reply, int):
-            if len(self._reach) >= MOST_KNOWN:
-                self._reach.clear()
-            self._reach[who, room] = deliveries
+            self._reach.put((who, room), deliveries)
         if self._deliveries is not None:
             self._deliveries.add(who, deliveries - expected)
 

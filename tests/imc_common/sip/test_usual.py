@@ -41,7 +41,9 @@ OTHERS = (
     message(content_length="0", body=b""),
     message(to="<mailto:chat-000@example.org>"),
     message(via=["SIP/2.0/UDP a;branch=z9hG4bKa", "SIP/2.0/UDP b;branch=z9hG4bKb"]),
-    message(via=["SIP/2.0/UDP a;rport;branch=z9hG4bKa", "SIP/2.0/TLS [::1]:5061 ;received=b", "SIP/2.0/TCP c"]),
+    message(
+        via=["SIP/2.0/UDP a;rport;branch=z9hG4bKa", "SIP/2.0/TLS [::1]:5061 ;received=b", "SIP/2.0/TCP c"]
+    ),
 )
 
 
