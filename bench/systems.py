@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,8 @@ from typing import Protocol
 HERE = Path(__file__).parent
 PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 """The interpreter whose imc is measured: `make bench` gives that of `make compiled`."""
+PORTS = range(15_000, 20_000)
+"""Below those that the kernel gives to sockets that ask for any."""
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 40.0
 
@@ -46,11 +49,19 @@ class System(Protocol):
 
 
 def free_address() -> str:
-    """A loopback address whose port is free on UDP and TCP now."""
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        udp.bind(tcp.getsockname())
-        return f"127.0.0.1:{tcp.getsockname()[1]}"
+    """A loopback address whose port is free on UDP and TCP now, and is none that the kernel gives to others.
+
+    The load generator leaves and takes it anew with every window.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind(("127.0.0.1", port))
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return f"127.0.0.1:{port}"
+    raise RuntimeError(f"no port from {PORTS.start} to {PORTS.stop} is free")
 
 
 def wait_answering(target: str, processes: Iterable[subprocess.Popen[bytes]]) -> None:

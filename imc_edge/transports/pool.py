@@ -183,7 +183,10 @@ class Pool:
                 on_error(cause)
         else:
             for data, on_error in pending.waiting:
-                connection.send_request(data, on_error)
+                if connection.is_open:
+                    connection.send_request(data, on_error)
+                else:
+                    on_error(ConnectError(f"{hop.transport}:{hop.host}:{hop.port}: closed at once"))
         finally:
             del self._pending[hop.line]
 

@@ -9,9 +9,9 @@ import pytest
 
 from imc_common.settings import Settings
 from imc_edge.flow import Hop
-from imc_edge.transports.connection import MAX_UNANSWERED, WRITE_LIMIT, Times
+from imc_edge.transports.connection import MAX_UNANSWERED, WRITE_LIMIT, Connection, Times
 from imc_edge.transports.network import Network
-from imc_edge.transports.pool import Bounds
+from imc_edge.transports.pool import Bounds, Pool
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, until
 from tests.patience import PATIENCE
 
@@ -274,6 +274,25 @@ async def test_a_broken_connection_is_told_to_the_requests_that_have_no_answer()
         near.send(hop, MESSAGE, errors)
         await inbox.wait_for(2)
         assert len(errors.got) == 1
+
+
+async def test_a_connection_that_is_closed_at_once_is_told_to_the_requests_that_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None of them went out on it."""
+    opening = Pool._open
+
+    async def close_at_once(pool: Pool, hop: Hop, connection: Connection) -> None:
+        await opening(pool, hop, connection)
+        connection.abort()
+
+    monkeypatch.setattr(Pool, "_open", close_at_once)
+    async with listening(Inbox(), "tcp:127.0.0.1:0") as far, listening(Inbox(), "udp:127.0.0.1:0") as near:
+        errors = Errors()
+        for _ in range(2):
+            near.send(Hop("tcp", *far.addresses[0][1:]), MESSAGE, errors)
+        await until(lambda: len(errors.got) == 2)
+        assert "closed at once" in str(errors.got[0])
 
 
 async def test_of_very_many_requests_the_latest_are_told_that_the_connection_broke() -> None:
