@@ -21,7 +21,7 @@ from typing import Protocol
 HERE = Path(__file__).parent
 PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 """The interpreter whose imc is measured: `make bench` gives that of `make compiled`."""
-PORTS = range(15_000, 20_000)
+PORTS = range(10_000, 12_000)
 """Below those that the kernel gives to sockets that ask for any."""
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 40.0
