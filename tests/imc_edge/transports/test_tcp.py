@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 
 from imc_common.settings import Settings
 from imc_edge.flow import Hop
-from imc_edge.transports.connection import MAX_UNANSWERED, WRITE_LIMIT, Connection, Times
+from imc_edge.transports.connection import MAX_UNANSWERED, WRITE_LIMIT, Times
 from imc_edge.transports.network import Network
-from imc_edge.transports.pool import Bounds, Pool
+from imc_edge.transports.pool import Bounds
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, until
 from tests.patience import PATIENCE
 
@@ -280,13 +281,15 @@ async def test_a_connection_that_is_closed_at_once_is_told_to_the_requests_that_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """None of them went out on it."""
-    opening = Pool._open
+    loop = asyncio.get_running_loop()
+    opening = loop.create_connection
 
-    async def close_at_once(pool: Pool, hop: Hop, connection: Connection) -> None:
-        await opening(pool, hop, connection)
+    async def close_at_once(*args: Any, **kwargs: Any) -> Any:
+        wire, connection = await opening(*args, **kwargs)
         connection.abort()
+        return wire, connection
 
-    monkeypatch.setattr(Pool, "_open", close_at_once)
+    monkeypatch.setattr(loop, "create_connection", close_at_once)
     async with listening(Inbox(), "tcp:127.0.0.1:0") as far, listening(Inbox(), "udp:127.0.0.1:0") as near:
         errors = Errors()
         for _ in range(2):
