@@ -122,19 +122,24 @@ class Sentinel(Single):
         ports = [free_port() for _ in range(3)]
         self.hosts = hosts(ports)
         safety = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"]
-        self.servers = {port: self._server(folder, f"redis-{port}", port, *safety) for port in ports}
-        self._commands = {port: server.command for port, server in self.servers.items()}
-        self._lead(ports[0])
+        follow = ("--replicaof", self.hosts[ports[0]], str(ports[0]))
+        self.servers = {
+            port: self._server(folder, f"redis-{port}", port, *safety, *(follow if port != ports[0] else ()))
+            for port in ports
+        }
         self.sentinels = [self._sentinel(folder, f"127.0.0.{21 + n}", ports[0]) for n in range(3)]
         self.sentinel_ports = [int(process.command[-1]) for process in self.sentinels]
         them = ",".join(f"127.0.0.1:{port}" for port in self.sentinel_ports)
         self.url = f"redis+sentinel://{them}/{SENTINEL_NAME}"
 
-    def _lead(self, primary: int) -> None:
-        """From its next start on each server follows this one, as a configuration that was rewritten says."""
-        for port, server in self.servers.items():
-            follow = [] if port == primary else ["--replicaof", self.hosts[primary], str(primary)]
-            server.command = self._commands[port] + follow
+    def _server(self, folder: Path, name: str, port: int, *options: str) -> Process:
+        """One with a file, which sentinels have it rewrite: it starts again as what they made of it."""
+        server = super()._server(folder, name, port, *options)
+        words = " ".join(word or '""' for word in server.command[1:])
+        file = folder / name / "redis.conf"
+        file.write_text(words.removeprefix("--").replace(" --", "\n") + "\n")
+        server.command = [server.command[0], str(file)]
+        return server
 
     def _sentinel(self, folder: Path, own: str, primary: int) -> Process:
         port = free_port()
@@ -172,11 +177,6 @@ class Sentinel(Single):
             self.sentinel_ports[0], "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SENTINEL_NAME
         ).split()
         return [int(words[1])] if len(words) == 2 else []
-
-    def come_back(self) -> None:
-        """Whoever the sentinels say leads, leads."""
-        self._lead(self.primaries()[0])
-        super().come_back()
 
     def stop(self) -> None:
         for sentinel in self.sentinels:

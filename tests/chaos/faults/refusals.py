@@ -43,8 +43,7 @@ async def fill_disk(saboteur: Saboteur) -> None:
 
 
 def _dump(saboteur: Saboteur, port: int) -> Path:
-    command = saboteur.redis.servers[port].command
-    return Path(command[command.index("--dir") + 1]) / "dump.rdb"
+    return saboteur.redis.servers[port].folder / "dump.rdb"
 
 
 async def run_for_ever(saboteur: Saboteur) -> None:
