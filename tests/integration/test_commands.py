@@ -518,12 +518,13 @@ class TestLists:
         """With the configured start character; several notices if one is too small."""
         alice = await open_user("alice")
         await alice.say("sip:chat-manager@example.org", "#help")
-        await whole_list(
-            alice,
+        commands = (
             "#create [room] [private]", "#join [room]", "#invite user [room]", "#accept [room]",
             "#deny [room]", "#remove user [room]", "#add user [room]", "#modify user role [room]",
             "#exit [room]", "#destroy [room]", "#list [room]", "#rooms", "#help",
         )  # fmt: skip
+        told = await whole_list(alice, *commands)
+        assert [told.count(f"{command} - ") for command in commands] == [1] * len(commands)
 
 
 async def whole_list(user: SipUser, *parts: str) -> str:
