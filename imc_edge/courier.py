@@ -20,6 +20,7 @@ from imc_edge.next_hop import NextHops
 from imc_edge.outbound import (
     MAX_DATAGRAM,
     UnsendableError,
+    end_of_head,
     first_request,
     later_request,
     request_head,
@@ -66,6 +67,9 @@ class Courier:
         self._clock = clock
         self._random = random
         self._hold_off = hold_off
+        self._last_hop: Hop | None = None
+        """Of the recipient that was prepared last: most of them have the same one."""
+        self._end_of_head = b""
 
     def send(self, recipient: Recipient) -> None:
         """Send the recipient's current part for the first time."""
@@ -90,10 +94,15 @@ class Courier:
 
     def prepare(self, recipient: Recipient) -> Targets | None:
         """Give it its targets, if nobody has to be asked, and what requests to the only one begin with."""
-        uri = f"sip:{recipient.address}"
-        targets = recipient.targets = self._next_hops.known(uri)
+        targets = self._next_hops.proxy
+        if targets is None:
+            targets = self._next_hops.known(f"sip:{recipient.address}")
+        recipient.targets = targets
         if targets is not None and (hop := targets.fixed) is not None and hop is not recipient.hop:
-            recipient.head = usual_head(uri, self._transports.via(hop), recipient.share)
+            if hop is not self._last_hop:
+                self._end_of_head = end_of_head(self._transports.via(hop))
+                self._last_hop = hop
+            recipient.head = usual_head(recipient.address, self._end_of_head, recipient.share)
             recipient.hop = hop
         return targets
 

@@ -271,7 +271,7 @@ class Deliver:
             parts = []
         if not parts:
             to = ()  # there is nothing to tell
-        actor = self._recipients.known.get(event.actor)
+        actor = self._recipients.get(event.actor)
         if actor is not None and actor.held_until:
             actor.heard_from()
         outgoing = Outgoing(event, parts, len(to), repeat=repeat, deadline=self._deadline(event))

@@ -36,10 +36,9 @@ class FanOut:
         _, first, sender, cseq, tail = outgoing.parts[0]
         in_good_times = outgoing.deadline is None and not self._held
         start, load, tick, join = self._start, self._desk.load, self._wheel.tick, b"".join
-        known = recipients.known
         for address in to:
             # looked up one by one: one that is idle may be forgotten when another one is made
-            recipient = known.get(address)
+            recipient = recipients.get(address)
             if recipient is None:
                 try:
                     recipient = recipients.add(address)

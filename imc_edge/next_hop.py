@@ -40,15 +40,16 @@ class NextHops:
         self._own = own
         self._clock = clock
         self._proxy = Destination.of(Uri.parse(outbound_proxy)) if outbound_proxy else None
-        self._proxy_targets = _literal(self._proxy) if self._proxy else None
+        self.proxy = _literal(self._proxy) if self._proxy else None
+        """Where all requests go; None if that needs to be asked for, or differs."""
         self._cache: dict[Destination, tuple[float, Targets | None]] = {}
         self._asking: dict[Destination, list[Found]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def known(self, uri: str) -> Targets | None:
         """The targets of this Request-URI, if nobody has to be asked now; `find` gives the others."""
-        if self._proxy_targets is not None:
-            return self._proxy_targets
+        if self.proxy is not None:
+            return self.proxy
         try:
             destination = self._destination(uri)
         except RefusedError:

@@ -72,11 +72,15 @@ OWN_TAG_LENGTH: Final = 32
 
 
 class Identities:
-    """The keyed hashes that identify events and recipients, 64 bits each, as hexadecimal digits."""
+    """The keyed hashes that identify events and recipients, 64 bits each, as hexadecimal digits.
+
+    The secret is what is hashed first. BLAKE2 may be keyed so, what it gives tells nothing of its state;
+    its `key` would be a block of its own, and cost as much again.
+    """
 
     def __init__(self, secret: bytes) -> None:
-        self._recipient = blake2b(digest_size=8, key=secret[:64], person=b"recipient")
-        self._event = blake2b(digest_size=8, key=secret[:64], person=b"event")
+        self._recipient = blake2b(secret, digest_size=8, person=b"recipient")
+        self._event = blake2b(secret, digest_size=8, person=b"event")
 
     def recipient(self, address: str) -> bytes:
         """The recipient's share of branch, Call-ID and From tag."""
@@ -167,20 +171,28 @@ def request_head(uri: str, via: str, share: bytes) -> bytes:
     """From the start line to the recipient's share of the branch. Raises `UnsendableError`."""
     if not _URI(uri):
         raise UnsendableError(f"{uri!r} is no SIP URI")
-    return usual_head(uri, via, share)
+    return f"MESSAGE {uri}".encode() + end_of_head(via) + share
 
 
-def usual_head(uri: str, via: str, share: bytes) -> bytes:
-    """The same of a recipient's own URI, whose address `request_to` has taken already."""
-    return f"MESSAGE {uri} SIP/2.0\r\nVia: {via};branch=z9hG4bK".encode() + share
+def end_of_head(via: str) -> bytes:
+    """What stands in every `request_head` towards one hop between the URI and the recipient's share."""
+    return f" SIP/2.0\r\nVia: {via};branch=z9hG4bK".encode()
+
+
+def usual_head(address: str, end: bytes, share: bytes) -> bytes:
+    """The same as `request_head` of a recipient's own URI, whose address `request_to` has taken already."""
+    return b"".join((b"MESSAGE sip:", address.encode(), end, share))
 
 
 def request_to(address: str, share: bytes) -> bytes:
     """From behind the branch to the recipient's share of the Call-ID; `rport` as of RFC 3581 §3."""
     if not _ADDRESS(address):
         raise UnsendableError(f"{address!r} is no SIP address")
-    blanks = " " * _padding(2 * len(address))  # it stands in the Request-URI, too
-    return f";rport\r\nTo: {blanks}<sip:{address}>\r\nCall-ID: ".encode() + share
+    # it stands in the Request-URI, too
+    return b"".join((_TO[-2 * len(address) % PADDING], address.encode(), b">\r\nCall-ID: ", share))
+
+
+_TO: Final = tuple([b";rport\r\nTo: " + b" " * blanks + b"<sip:" for blanks in range(PADDING)])
 
 
 def _padding(size: int) -> int:

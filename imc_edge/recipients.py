@@ -2,36 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Final
 
 from imc_edge.recipient import Recipient
 
+NEWCOMERS: Final = 1024
+"""So many are few enough to stay in a processor's cache."""
+STAYS: Final = 8
+"""The newcomers of every so manieth sifting stay."""
+
 
 class Recipients:
-    """All recipients seen lately."""
+    """Recipients seen lately.
+
+    Among millions of users nearly all are met once in a long while, and are made anew each time. To keep
+    every one of them costs more than to make it: memory that nothing has touched for long. So of those made
+    lately most go soon, whoever they are, and one in eight stays for long. Who comes often is made a few
+    times more, until it is he that stays; that holds, too, for a room of more members than there are
+    newcomers, all of whom come in turn.
+    """
 
     def __init__(self, make: Callable[[str], Recipient], limit: int) -> None:
-        self.known: dict[str, Recipient] = {}
-        """By address; always the same dictionary."""
         self._make = make
         self._limit = limit
-        self._full = limit
+        self._newcomers: dict[str, Recipient] = {}
+        self._most_newcomers = min(limit, NEWCOMERS)
+        self._sifted = 0
+        self._stayed: dict[str, Recipient] = {}
+        self._most_stayed = limit
+
+    def __len__(self) -> int:
+        return len(self._newcomers) + len(self._stayed)
+
+    def __iter__(self) -> Iterator[Recipient]:
+        return chain(self._newcomers.values(), self._stayed.values())
+
+    def get(self, address: str) -> Recipient | None:
+        """The recipient of this address, if it is known."""
+        newcomer = self._newcomers.get(address)
+        return self._stayed.get(address) if newcomer is None else newcomer
 
     def add(self, address: str) -> Recipient:
         """A recipient that is not known yet; it is from now on. Raises `UnsendableError`."""
         made = self._make(address)
-        if len(self.known) >= self._full:
-            self._forget()
-        self.known[address] = made
+        if len(self._newcomers) >= self._most_newcomers:
+            self._sift()
+        self._newcomers[address] = made
         return made
 
-    def _forget(self) -> None:
-        """Drop the idle ones, they are made anew when needed; held ones, too, if that is not enough."""
-        keep = [each for each in self.known.values() if not each.idle]
-        if len(keep) > self._limit // 2:
-            keep = [each for each in keep if each.outgoing is not None]
-        self.known.clear()
-        for each in keep:
-            self.known[each.address] = each
+    def _sift(self) -> None:
+        """Drop most of the newcomers that are idle; they are made anew when needed."""
+        busy: dict[str, Recipient] = {}
+        self._sifted += 1
+        stays = self._sifted % STAYS == 0
+        for address, each in self._newcomers.items():
+            if each.outgoing is not None:
+                busy[address] = each
+            elif stays or each.held_until:
+                self._stayed[address] = each
+        self._newcomers = busy
         # those with a delivery in flight are bounded elsewhere; not to be gone through for each newcomer
-        self._full = max(self._limit, 2 * len(keep))
+        self._most_newcomers = max(min(self._limit, NEWCOMERS), 2 * len(busy))
+        if len(self._stayed) >= self._most_stayed:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop the idle ones that stayed; held ones, too, if that is not enough."""
+        keep = {address: each for address, each in self._stayed.items() if not each.idle}
+        if len(keep) > self._limit // 2:
+            keep = {address: each for address, each in keep.items() if each.outgoing is not None}
+        self._stayed = keep
+        self._most_stayed = max(self._limit, 2 * len(keep))

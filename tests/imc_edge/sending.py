@@ -249,7 +249,7 @@ class Sending:
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        load, recipients = self.deliver.load, self.deliver._recipients.known.values()
+        load, recipients = self.deliver.load, self.deliver._recipients
         waiting = [(r.slow, (r.outgoing is not None) + len(r.queue or ())) for r in recipients]
         assert load.slow == sum(count for slow, count in waiting if slow)
         assert load.quick == sum(count for slow, count in waiting if not slow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imc_edge.outbound import UnsendableError
-from imc_edge.recipients import Recipients
+from imc_edge.recipients import NEWCOMERS, STAYS, Recipients
 from tests.imc_edge.sending import Sending
 
 
@@ -14,10 +14,43 @@ async def test_a_recipient_is_made_once() -> None:
     async with Sending() as sending:
         recipients = sending.deliver._recipients
         await sending.event(to=("bob@example.org",))
+        bob = recipients.get("bob@example.org")
         await sending.event(to=("bob@example.org", "no address"))
         with pytest.raises(UnsendableError):
             recipients.add("no address")
-        assert list(recipients.known) == ["bob@example.org"]
+        assert list(recipients) == [bob]
+        assert recipients.get("no address") is None
+
+
+async def test_of_many_that_are_idle_few_stay() -> None:
+    """Those with a message in flight do, and those held off, as do the latest."""
+    async with Sending() as sending:
+        recipients = Recipients(sending.deliver._make_recipient, 10 * NEWCOMERS)
+        sending.deliver._recipients = recipients
+        await sending.event(to=("busy@127.0.0.1",))
+        recipients.add("held@127.0.0.1").held_until = sending.clock.now + 30
+        for number in range(3 * STAYS * NEWCOMERS):
+            recipients.add(f"user{number}@127.0.0.1")
+        assert 2 * NEWCOMERS < len(recipients) < 5 * NEWCOMERS
+        assert recipients.get("busy@127.0.0.1") is not None
+        assert recipients.get("held@127.0.0.1") is not None
+        assert recipients.get(f"user{3 * STAYS * NEWCOMERS - 1}@127.0.0.1") is not None
+
+
+async def test_who_comes_again_and_again_stays() -> None:
+    """Also the members of a room that has more of them than are remembered shortly."""
+    async with Sending() as sending:
+        recipients = Recipients(sending.deliver._make_recipient, 20 * NEWCOMERS)
+        room = [f"user{number}@127.0.0.1" for number in range(STAYS * NEWCOMERS)]
+        made = []
+        for _ in range(4 * STAYS):
+            missing = [address for address in room if recipients.get(address) is None]
+            made.append(len(missing))
+            for address in missing:
+                if recipients.get(address) is None:
+                    recipients.add(address)
+        assert made[0] == len(room)
+        assert made[-1] == 0
 
 
 async def test_the_idle_ones_are_forgotten_when_there_are_too_many() -> None:
@@ -27,10 +60,20 @@ async def test_the_idle_ones_are_forgotten_when_there_are_too_many() -> None:
         sending.deliver._recipients = recipients
         await sending.event(to=("busy@127.0.0.1",))
         recipients.add("held@127.0.0.1").held_until = sending.clock.now + 30
-        for number in range(9):
+        for number in range(200):
             recipients.add(f"user{number}@127.0.0.1")
-        assert len(recipients.known) <= 10
-        assert {"busy@127.0.0.1", "held@127.0.0.1"} <= set(recipients.known)
+            assert len(recipients) <= 20
+        assert recipients.get("busy@127.0.0.1") is not None
+        assert recipients.get("held@127.0.0.1") is not None
+
+
+async def test_those_held_off_are_forgotten_when_there_is_no_room_for_them() -> None:
+    """They would be asked for nothing; one that comes again is tried again, that is all."""
+    async with Sending() as sending:
+        recipients = Recipients(sending.deliver._make_recipient, 10)
+        for number in range(200):
+            recipients.add(f"user{number}@127.0.0.1").held_until = sending.clock.now + 30
+            assert len(recipients) <= 20
 
 
 async def test_many_busy_ones_are_all_kept() -> None:
@@ -40,4 +83,4 @@ async def test_many_busy_ones_are_all_kept() -> None:
         sending.deliver._recipients = recipients
         busy = [f"busy{number}@127.0.0.1" for number in range(12)]
         await sending.event(to=busy)
-        assert set(recipients.known) == set(busy)
+        assert [each.address for each in recipients] == busy
