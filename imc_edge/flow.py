@@ -6,7 +6,6 @@ A *flow* is where a message came in, and where its responses go back (RFC 3261 Â
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,15 +60,20 @@ class Hop:
         object.__setattr__(self, "line", (self.transport, self.host, self.port, name))
 
 
+class Sender(Protocol):
+    """Who sends a request."""
+
+    def transport_error(self, error: Exception) -> None:
+        """Called at most once, in `Transports.send` or later: the network refused the request, or its
+        connection broke within a transaction's time. So it may come after the answer, and must not mind.
+        """
+
+
 class Transports(Protocol):
     """The sending side of all transports."""
 
-    def send(self, hop: Hop, data: bytes, on_error: Callable[[Exception], None]) -> None:
-        """Send one request.
-
-        ``on_error`` is called at most once, now or later: when the network refuses the request, or when its
-        connection breaks within a transaction's time. So it may come after the answer, and must not mind.
-        """
+    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
+        """Send one request; ``sender`` hears of it when that fails."""
         ...
 
     def via(self, hop: Hop) -> str:

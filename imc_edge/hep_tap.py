@@ -20,7 +20,7 @@ from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port
 from imc_common.sip.errors import SipParseError
 from imc_common.sip.message import Request, Response
-from imc_edge.flow import Flow, Hop, Receiver, SocketAddress, Transports
+from imc_edge.flow import Flow, Hop, Receiver, Sender, SocketAddress, Transports
 
 KEPT_HOPS = 20_000
 """Requests whose hop is remembered, so that their responses' source can be told."""
@@ -168,10 +168,10 @@ class TappedTransports:
         self._transports = transports
         self._tap = tap
 
-    def send(self, hop: Hop, data: bytes, on_error: Callable[[Exception], None]) -> None:
+    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
         """Copy and send."""
         self._tap.requested(data, hop)
-        self._transports.send(hop, data, on_error)
+        self._transports.send(hop, data, sender)
 
     def via(self, hop: Hop) -> str:
         """The transports'."""

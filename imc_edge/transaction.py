@@ -120,7 +120,7 @@ class Transaction:
             self.layer.retry(self)
 
     def transport_error(self, error: Exception) -> None:
-        """What a transport calls when it could not send; acts later, for it may be called while we send."""
+        """`imc_edge.flow.Sender`; acts later, for it may be called while we send."""
         asyncio.get_running_loop().call_soon(self.layer.step, self, "transport error", error)
 
 
@@ -146,12 +146,14 @@ class ClientTransactions:
 
     def start(self, key: bytes, hop: Hop, data: bytes, user: TransactionUser) -> None:
         """Send ``data``, whose top Via has the branch ``z9hG4bK`` + ``key``, and see it to its end."""
-        transaction = Transaction(self, key, hop, data, user)
+        # nothing is sent again where the transport sees to that; kept, it would only be in others' way
+        again = data if hop.transport == "udp" else b""
+        transaction = Transaction(self, key, hop, again, user)
         if self._young.setdefault(key, transaction) is not transaction:
             # a shard that was lost came back: answers are the later one's now
             self.wheel.add(self._young.pop(key), E_TICKS[0])
             self._young[key] = transaction
-        self._send(hop, data, transaction.transport_error)
+        self._send(hop, data, transaction)
 
     def advance(self) -> None:
         """Turn the wheel; what waits for its first timer since T1 gets there, too."""
@@ -255,7 +257,7 @@ class ClientTransactions:
         elif action == "retransmit":
             transaction.sends += 1
             self._counts.retransmitted.value += 1
-            self._send(transaction.hop, transaction.data, transaction.transport_error)
+            self._send(transaction.hop, transaction.data, transaction)
         elif transaction.state == "terminated":
             self._forget(transaction)
             if action == "give up":

@@ -14,9 +14,7 @@ from typing import Protocol, cast
 
 from imc_common.sip.errors import SipParseError
 from imc_common.sip.framing import Framer
-from imc_edge.flow import Hop, Receiver, SocketAddress
-
-OnError = Callable[[Exception], None]
+from imc_edge.flow import Hop, Receiver, Sender, SocketAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +91,9 @@ class Connection(asyncio.Protocol):
         self._wire: asyncio.Transport | None = None
         self._gathered: list[bytes] = []
         self._gathered_size = 0
-        self._to_tell: list[OnError] = []
+        self._to_tell: list[Sender] = []
         """Of the requests among what is gathered."""
-        self._unanswered: deque[tuple[float, list[OnError]]] = deque()
+        self._unanswered: deque[tuple[float, list[Sender]]] = deque()
         """Those of each write that may have no answer yet, and until when they may be told of the end."""
         self._unanswered_count = 0
         self._last_active = clock()
@@ -171,8 +169,8 @@ class Connection(asyncio.Protocol):
         self._remember(self._clock())
         unanswered, self._unanswered = self._unanswered, deque()
         for _, told in unanswered:
-            for on_error in told:
-                on_error(error)
+            for sender in told:
+                sender.transport_error(error)
 
     # --- our side
 
@@ -184,10 +182,10 @@ class Connection(asyncio.Protocol):
             return
         self._gather(data)
 
-    def send_request(self, data: bytes, on_error: OnError) -> None:
-        """Send a request while `is_open`; ``on_error`` hears of it when the connection breaks within a
+    def send_request(self, data: bytes, sender: Sender) -> None:
+        """Send a request while `is_open`; ``sender`` hears of it when the connection breaks within a
         transaction's time."""
-        self._to_tell.append(on_error)
+        self._to_tell.append(sender)
         self._gather(data)
 
     def _gather(self, data: bytes) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from imc_common.errors import ImcError
 from imc_common.settings import Endpoint, Settings
-from imc_edge.flow import Hop, Receiver, SocketAddress
-from imc_edge.transports.connection import OnError, Times
+from imc_edge.flow import Hop, Receiver, Sender, SocketAddress
+from imc_edge.transports.connection import Times
 from imc_edge.transports.listener import StreamListener, bind_stream
 from imc_edge.transports.pool import Bounds, Pool
 from imc_edge.transports.tls import Tls
@@ -51,7 +51,7 @@ class Network:
         self._advertise = advertise
         self.pool = Pool(tls, clock=clock, bounds=bounds, times=times)
         self._udp: list[UdpSocket] = []
-        self._senders: dict[bool, UdpSocket] = {}  # True: for IPv6
+        self._sending: dict[bool, UdpSocket] = {}  # True: for IPv6
         self._streams: list[StreamListener] = []
         self._sent_by: dict[tuple[str, str], str] = {}
         self._local: dict[tuple[str, str], SocketAddress] = {}
@@ -71,11 +71,11 @@ class Network:
                 udp = UdpSocket(bind_udp(host, port, shared=shared))
                 self._udp.append(udp)
                 ipv6 = udp.family == socket.AF_INET6
-                if shared and ipv6 not in self._senders:
+                if shared and ipv6 not in self._sending:
                     own = UdpSocket(bind_udp(host, 0))
                     self._udp.append(own)
-                    self._senders[ipv6] = own
-                self._senders.setdefault(ipv6, udp)
+                    self._sending[ipv6] = own
+                self._sending.setdefault(ipv6, udp)
                 return
             sock = bind_stream(host, port, shared=shared)
         except OSError as error:
@@ -120,16 +120,16 @@ class Network:
 
     # --- sending: imc_edge.flow.Transports
 
-    def send(self, hop: Hop, data: bytes, on_error: OnError) -> None:
+    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
         """Send one request, together with what else goes there in this turn of the event loop."""
         if hop.transport != "udp":
-            self.pool.send(hop, data, on_error)
+            self.pool.send(hop, data, sender)
             return
-        sender = self._senders.get(":" in hop.host)
-        if sender is None:
-            on_error(NoSocketError(f"no udp socket of the address family of {hop.host}"))
-            return
-        sender.send(data, hop.address, on_error)
+        udp = self._sending.get(":" in hop.host)
+        if udp is None:
+            sender.transport_error(NoSocketError(f"no udp socket of the address family of {hop.host}"))
+        else:
+            udp.send(data, hop.address, sender)
 
     def via(self, hop: Hop) -> str:
         """Protocol and sent-by (RFC 3261 §18.1.1): ``advertise``, or the listening socket's own address."""
@@ -165,7 +165,7 @@ class Network:
         """Where answers are taken if this hop opens a new connection for them (RFC 3261 §18.2.2)."""
         ipv6 = ":" in hop.host
         if hop.transport == "udp":
-            sender = self._senders.get(ipv6)
+            sender = self._sending.get(ipv6)
             if sender is not None:
                 return sender.address
         for stream in self._streams:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from imc_common.errors import ImcError
 from imc_common.sip.framing import Framer
 from imc_common.sip.limits import DEFAULT, Limits
-from imc_edge.flow import Hop, Receiver, SocketAddress
-from imc_edge.transports.connection import WRITE_LIMIT, Connection, OnError, Times
+from imc_edge.flow import Hop, Receiver, Sender, SocketAddress
+from imc_edge.transports.connection import WRITE_LIMIT, Connection, Times
 from imc_edge.transports.listener import HANDSHAKE_TIMEOUT
 from imc_edge.transports.tls import Tls
 from imc_edge.trusted_peers import TrustedPeers
@@ -43,11 +43,21 @@ class Bounds:
     trusted: TrustedPeers | frozenset[str] = frozenset()
 
 
+class _Nobody:
+    """Sends responses: one that cannot be sent is lost, and the request will come again."""
+
+    def transport_error(self, error: Exception) -> None:
+        pass
+
+
+_NOBODY = _Nobody()
+
+
 class _Pending:
     """Requests that wait for their connection."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[bytes, OnError]] = []
+        self.waiting: list[tuple[bytes, Sender]] = []
         self.size = 0
 
 
@@ -142,20 +152,20 @@ class Pool:
 
     def answer_elsewhere(self, connection: Connection, data: bytes, to: SocketAddress) -> None:
         """RFC 3261 §18.2.2: the connection is gone, so open one to the Via's address and port."""
-        self.send(Hop(connection.transport, to[0], to[1], to[0]), data, lambda error: None)
+        self.send(Hop(connection.transport, to[0], to[1], to[0]), data, _NOBODY)
 
     # --- outgoing
 
-    def send(self, hop: Hop, data: bytes, on_error: OnError) -> None:
+    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
         """Send a request on the hop's connection, made now if there is none."""
         connection = self._by_line.get(hop.line)
         if connection is not None and connection.is_open:
-            connection.send_request(data, on_error)
+            connection.send_request(data, sender)
             return
         pending = self._pending.get(hop.line)
         if pending is None:
             if self._count >= self._bounds.total:
-                on_error(TooManyConnectionsError(f"already {self._bounds.total} connections"))
+                sender.transport_error(TooManyConnectionsError(f"already {self._bounds.total} connections"))
                 return
             pending = self._pending[hop.line] = _Pending()
             self._count += 1
@@ -163,10 +173,10 @@ class Pool:
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
         if pending.size + len(data) > WRITE_LIMIT:
-            on_error(ConnectError(f"too much waits for a connection to {hop.host}:{hop.port}"))
+            sender.transport_error(ConnectError(f"too much waits for a connection to {hop.host}:{hop.port}"))
             return
         pending.size += len(data)
-        pending.waiting.append((data, on_error))
+        pending.waiting.append((data, sender))
 
     async def _connect(self, hop: Hop, pending: _Pending) -> None:
         connection = self.make_connection(hop.transport)
@@ -179,14 +189,15 @@ class Pool:
                 self._count -= 1
             cause = ConnectError(f"{hop.transport}:{hop.host}:{hop.port}: {error or type(error).__name__}")
             cause.__cause__ = error  # a refusal means something else to a sender than a time-out
-            for _, on_error in pending.waiting:
-                on_error(cause)
+            for _, sender in pending.waiting:
+                sender.transport_error(cause)
         else:
-            for data, on_error in pending.waiting:
+            for data, sender in pending.waiting:
                 if connection.is_open:
-                    connection.send_request(data, on_error)
+                    connection.send_request(data, sender)
                 else:
-                    on_error(ConnectError(f"{hop.transport}:{hop.host}:{hop.port}: closed at once"))
+                    closed = ConnectError(f"{hop.transport}:{hop.host}:{hop.port}: closed at once")
+                    sender.transport_error(closed)
         finally:
             del self._pending[hop.line]
 

@@ -15,13 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from imc_edge.flow import Receiver, SocketAddress
-from imc_edge.transports.connection import OnError
+from imc_edge.flow import Receiver, Sender, SocketAddress
 from imc_edge.transports.recvmmsg import Reader, is_supported
 from imc_edge.transports.segmentation import MOST as MOST_SEGMENTS
 from imc_edge.transports.segmentation import Segmentation
 
-Datagram = tuple[bytes, OnError | None]
+Datagram = tuple[bytes, Sender | None]
 """What is sent, and who hears of it when the network refuses it."""
 
 PER_WAKE_UP = 64
@@ -36,7 +35,7 @@ MAX_WAITING = 4096
 MOST_FLOWS = 1024
 """Sources remembered."""
 
-_Gathered = tuple[list[bytes], list[OnError | None]]
+_Gathered = tuple[list[bytes], list[Sender | None]]
 """Datagrams of one length to one address, and who hears of it when one is refused."""
 
 
@@ -146,29 +145,29 @@ class UdpSocket:
             self._loop.remove_writer(self._socket)
         self._socket.close()
 
-    def send(self, data: bytes, to: SocketAddress, on_error: OnError | None = None) -> None:
+    def send(self, data: bytes, to: SocketAddress, sender: Sender | None = None) -> None:
         """Send one datagram at the end of this turn of the event loop, or as soon as the kernel has room.
 
         What is sent in one turn to one address goes out together, those of one length in one system call;
-        so datagrams to one address may overtake each other within a turn. ``on_error`` hears of a refusal.
+        so datagrams to one address may overtake each other within a turn. ``sender`` hears of a refusal.
         """
         place = (to, len(data))
         gathered = self._gathered.get(place)
         if gathered is None:
             if not self._gathered and self._loop is not None:
                 self._loop.call_soon(self._flush)
-            self._gathered[place] = ([data], [on_error])
+            self._gathered[place] = ([data], [sender])
         else:
             gathered[0].append(data)
-            gathered[1].append(on_error)
+            gathered[1].append(sender)
 
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, {}
-        for (to, _), (datagrams, on_errors) in gathered.items():
+        for (to, _), (datagrams, senders) in gathered.items():
             sent = 0
             if not self._waiting and len(datagrams) > 1:
                 sent = self._send_together(datagrams, to)
-            for datagram in zip(datagrams[sent:], on_errors[sent:], strict=True):
+            for datagram in zip(datagrams[sent:], senders[sent:], strict=True):
                 self._send_one(datagram, to)
 
     def _send_together(self, datagrams: list[bytes], to: SocketAddress) -> int:
@@ -196,11 +195,11 @@ class UdpSocket:
             self._refused(datagram, error)
 
     def _refused(self, datagram: Datagram, error: OSError) -> None:
-        _, on_error = datagram
-        if on_error is None:
+        _, sender = datagram
+        if sender is None:
             self.unsent += 1
         else:
-            on_error(error)
+            sender.transport_error(error)
 
     def _readable(self) -> None:
         reader, receiver = self._reader, self._receiver

@@ -16,7 +16,7 @@ from imc_common.sip.parse import parse_message
 from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
 from imc_edge.deliver import Deliver
-from imc_edge.flow import Hop
+from imc_edge.flow import Hop, Sender
 from imc_edge.own_addresses import OwnAddresses
 from imc_edge.resolver import Resolver
 from tests.imc_edge.sockets import until
@@ -54,7 +54,7 @@ class Sent:
 
     hop: Hop
     data: bytes
-    on_error: Callable[[Exception], None]
+    sender: Sender
 
     @property
     def request(self) -> Request:
@@ -91,12 +91,12 @@ class Wires:
         self.sent: list[Sent] = []
         self.broken: dict[tuple[str, str, int], Exception] = {}
 
-    def send(self, hop: Hop, data: bytes, on_error: Callable[[Exception], None]) -> None:
+    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
         """Keep it, or fail."""
-        self.sent.append(Sent(hop, data, on_error))
+        self.sent.append(Sent(hop, data, sender))
         error = self.broken.get((hop.transport, hop.host, hop.port))
         if error is not None:
-            on_error(error)
+            sender.transport_error(error)
 
     def via(self, hop: Hop) -> str:
         """Always the same host."""

@@ -54,12 +54,13 @@ class Inbox:
 
 
 class Errors:
-    """An ``on_error`` that keeps what it is told."""
+    """A `Sender` that keeps what it is told."""
 
     def __init__(self) -> None:
         self.got: list[Exception] = []
 
-    def __call__(self, error: Exception) -> None:
+    def transport_error(self, error: Exception) -> None:
+        """Keep it."""
         self.got.append(error)
 
 

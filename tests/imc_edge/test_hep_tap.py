@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,10 +14,11 @@ from imc_common.sip.errors import SipParseError
 from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
 from imc_edge import hep_tap
-from imc_edge.flow import Flow, Hop, SocketAddress
+from imc_edge.flow import Flow, Hop, Sender, SocketAddress
 from imc_edge.hep_tap import HepError, HepTap, TappedReceiver, TappedTransports
 from tests.hep import decode
 from tests.imc_edge.doubles import FakeFlow
+from tests.imc_edge.sockets import Errors
 from tests.patience import PATIENCE
 
 REQUEST = (
@@ -58,7 +59,7 @@ class Below:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
-    def send(self, _hop: Hop, data: bytes, _on_error: Callable[[Exception], None]) -> None:
+    def send(self, _hop: Hop, data: bytes, _sender: Sender) -> None:
         self.sent.append(data)
 
     def via(self, hop: Hop) -> str:
@@ -112,7 +113,7 @@ def test_a_request_and_its_response(homer: Homer) -> None:
     receiver, transports = TappedReceiver(above, homer.tap), TappedTransports(below, homer.tap)
     receiver.response(RESPONSE)
     receiver.response(b"SIP/2.0 200 OK\r\n\r\n")
-    transports.send(HOP, REQUEST, lambda _: None)
+    transports.send(HOP, REQUEST, Errors())
     receiver.response(RESPONSE)
     assert below.sent == [REQUEST]
     assert above.taken == [RESPONSE, b"SIP/2.0 200 OK\r\n\r\n", RESPONSE]

@@ -214,8 +214,8 @@ async def test_17_1_4_a_transport_error_ends_it() -> None:
     """The user is told, later, and only once."""
     layer = Layer()
     sent = layer.wires.sent[0]
-    sent.on_error(ConnectionRefusedError())
-    sent.on_error(ConnectionRefusedError())
+    sent.sender.transport_error(ConnectionRefusedError())
+    sent.sender.transport_error(ConnectionRefusedError())
     assert layer.user.told == []
     await asyncio.sleep(0)
     assert layer.user.told == [ConnectionRefusedError]

@@ -112,7 +112,7 @@ async def test_a_full_send_buffer_delays_datagrams_and_loses_none() -> None:
     """The kernel says no for a moment; what waits goes out in order when it has room."""
     edge = network("udp:127.0.0.1:0")
     edge.start(Inbox())
-    sender = edge._senders[False]
+    sender = edge._sending[False]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
         user.bind(("127.0.0.1", 0))
         user.setblocking(False)
