@@ -12,6 +12,8 @@ NEWCOMERS: Final = 1024
 """So many are few enough to stay in a processor's cache."""
 STAYS: Final = 8
 """The newcomers of every so manieth sifting stay."""
+WORTH: Final = 16
+"""Those that stayed go, too, unless one of them was asked for with every so many newcomers at least."""
 
 
 class Recipients:
@@ -20,8 +22,8 @@ class Recipients:
     Among millions of users nearly all are met once in a long while, and are made anew each time. To keep
     every one of them costs more than to make it: memory that nothing has touched for long. So of those made
     lately most go soon, whoever they are, and one in eight stays for long. Who comes often is made a few
-    times more, until it is he that stays; that holds, too, for a room of more members than there are
-    newcomers, all of whom come in turn.
+    times more, until he is among those that stay; that holds, too, for a room of more members than there are
+    newcomers, all of whom come in turn. Where nobody comes often, those that stayed go, too.
     """
 
     def __init__(self, make: Callable[[str], Recipient], limit: int) -> None:
@@ -30,6 +32,9 @@ class Recipients:
         self._newcomers: dict[str, Recipient] = {}
         self._most_newcomers = min(limit, NEWCOMERS)
         self._sifted = 0
+        self._made = 0
+        """Newcomers since the last that stayed, and how often those that stayed were found since then."""
+        self._found = 0
         self._stayed: dict[str, Recipient] = {}
         self._most_stayed = limit
 
@@ -41,8 +46,12 @@ class Recipients:
 
     def get(self, address: str) -> Recipient | None:
         """The recipient of this address, if it is known."""
-        newcomer = self._newcomers.get(address)
-        return self._stayed.get(address) if newcomer is None else newcomer
+        known = self._newcomers.get(address)
+        if known is None:
+            known = self._stayed.get(address)
+            if known is not None:
+                self._found += 1
+        return known
 
     def add(self, address: str) -> Recipient:
         """A recipient that is not known yet; it is from now on. Raises `UnsendableError`."""
@@ -50,6 +59,7 @@ class Recipients:
         if len(self._newcomers) >= self._most_newcomers:
             self._sift()
         self._newcomers[address] = made
+        self._made += 1
         return made
 
     def _sift(self) -> None:
@@ -57,6 +67,10 @@ class Recipients:
         busy: dict[str, Recipient] = {}
         self._sifted += 1
         stays = self._sifted % STAYS == 0
+        if stays:
+            if self._found * WORTH < self._made:
+                self._forget()
+            self._made = self._found = 0
         for address, each in self._newcomers.items():
             if each.outgoing is not None:
                 busy[address] = each

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imc_edge.outbound import UnsendableError
-from imc_edge.recipients import NEWCOMERS, STAYS, Recipients
+from imc_edge.recipients import NEWCOMERS, STAYS, WORTH, Recipients
 from tests.imc_edge.sending import Sending
 
 
@@ -31,7 +31,7 @@ async def test_of_many_that_are_idle_few_stay() -> None:
         recipients.add("held@127.0.0.1").held_until = sending.clock.now + 30
         for number in range(3 * STAYS * NEWCOMERS):
             recipients.add(f"user{number}@127.0.0.1")
-        assert 2 * NEWCOMERS < len(recipients) < 5 * NEWCOMERS
+        assert NEWCOMERS < len(recipients) <= 2 * NEWCOMERS + 2
         assert recipients.get("busy@127.0.0.1") is not None
         assert recipients.get("held@127.0.0.1") is not None
         assert recipients.get(f"user{3 * STAYS * NEWCOMERS - 1}@127.0.0.1") is not None
@@ -51,6 +51,29 @@ async def test_who_comes_again_and_again_stays() -> None:
                     recipients.add(address)
         assert made[0] == len(room)
         assert made[-1] == 0
+
+
+async def test_who_stayed_and_was_not_asked_for_goes() -> None:
+    """Then the memory that nothing touches is no more than that of a few newcomers; else all stay."""
+    async with Sending() as sending:
+        recipients = Recipients(sending.deliver._make_recipient, 20 * NEWCOMERS)
+
+        def come(word: str, often: str) -> None:
+            for number in range(STAYS * NEWCOMERS):
+                recipients.add(f"{word}{number}@127.0.0.1")
+                if number % (WORTH // 2) == 0:
+                    recipients.get(often)
+
+        come("first", "nobody@127.0.0.1")
+        recipients.add("one-more@127.0.0.1")
+        stayed = [each.address for each in recipients if each.address.startswith("first")]
+        assert len(stayed) == NEWCOMERS
+        come("second", stayed[0])
+        come("third", stayed[0])
+        assert [each.address for each in recipients if each.address.startswith("first")] == stayed
+        come("fourth", "nobody@127.0.0.1")
+        come("fifth", "nobody@127.0.0.1")
+        assert recipients.get(stayed[0]) is None
 
 
 async def test_the_idle_ones_are_forgotten_when_there_are_too_many() -> None:
