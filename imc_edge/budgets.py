@@ -8,7 +8,8 @@ the long run. Invitations are few and a nuisance each: they are asked for before
 (`lua/take_invitation.lua`).
 
 Deliveries are counted in the same way. How many a message causes Redis says with the word that it has it
-(`lua/include/accept.lua`); until then it counts as many as the last one of this user to this room.
+(`lua/include/accept.lua`); until then it counts as many as the last one of this user to this room, if those
+were many.
 
 A user is the same at any port: a proxy that checks From checks user and domain, so the port is the sender's
 to choose.
@@ -40,6 +41,9 @@ DELIVERIES_SECONDS: Final = 10
 """Deliveries of so many seconds may be caused at once."""
 MOST_OWED_SECONDS: Final = 300
 """Deliveries of so many seconds, at most, have to be waited for."""
+LARGE: Final = 20
+"""Deliveries of a message from which on they are counted before Redis has said how many. Fewer make little
+difference, and it would have to be remembered of everybody who speaks in some small room."""
 WHOLE_SERVICE: Final = "*"
 """Stands for everybody: no address is like it."""
 INVITATIONS: Final = frozenset({"invite", "add"})
@@ -99,7 +103,8 @@ class Meter:
             known = self._chunk if who in self._held_until else 0
         spent = known + cost
         if spent < self._chunk:
-            self._spent.put(who, spent)
+            if cost:
+                self._spent.put(who, spent)
             return 0.0
         return self._at_chunk(who, spent, cost)
 
@@ -219,7 +224,7 @@ class Budgets:
         deliveries = reply if isinstance(reply, int) else 0
         if deliveries == expected:
             return
-        if isinstance(reply, int):
+        if isinstance(reply, int) and (expected or deliveries >= LARGE):
             self._reach.put((who, room), deliveries)
         if self._deliveries is not None:
             self._deliveries.add(who, deliveries - expected)

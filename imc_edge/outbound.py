@@ -13,7 +13,7 @@ from binascii import hexlify
 from collections.abc import Iterable
 from email.utils import formatdate
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2s
 from typing import Final, NamedTuple
 
 from imc_common.errors import ImcError
@@ -74,13 +74,13 @@ OWN_TAG_LENGTH: Final = 32
 class Identities:
     """The keyed hashes that identify events and recipients, 64 bits each, as hexadecimal digits.
 
-    The secret is what is hashed first. BLAKE2 may be keyed so, what it gives tells nothing of its state;
-    its `key` would be a block of its own, and cost as much again.
+    The secret is what is hashed first. BLAKE2 may be keyed so, what it gives tells nothing of its state; its
+    `key` would be a block of its own, and cost as much again. So does a longer hash than this one.
     """
 
     def __init__(self, secret: bytes) -> None:
-        self._recipient = blake2b(secret, digest_size=8, person=b"recipient")
-        self._event = blake2b(secret, digest_size=8, person=b"event")
+        self._recipient = blake2s(secret, digest_size=8, person=b"to")
+        self._event = blake2s(secret, digest_size=8, person=b"event")
 
     def recipient(self, address: str) -> bytes:
         """The recipient's share of branch, Call-ID and From tag."""

@@ -13,7 +13,7 @@ from imc_common.settings import Settings
 from imc_common.sip.message import Response
 from imc_common.store import Command, ReplyError
 from imc_edge import budgets
-from imc_edge.budgets import Budgets, Charge, Meter, Report
+from imc_edge.budgets import LARGE, Budgets, Charge, Meter, Report
 from tests.imc_edge.doubles import Edge, FakeFlow, edge, message
 from tests.imc_edge.sending import Clock
 
@@ -350,8 +350,24 @@ def test_sizes_of_rooms_are_remembered_within_bounds(monkeypatch: pytest.MonkeyP
     for number in range(100):
         charge = limits.count(Request("message", ALICE, f"r{number}@example.org"))
         assert isinstance(charge, Charge)
-        limits.caused(charge, 5)
+        limits.caused(charge, LARGE)
         assert len(limits._reach) <= 20
+
+
+def test_of_small_rooms_nothing_is_remembered() -> None:
+    """Unless it was large: then that is no longer so."""
+    store = SimpleNamespace(script=lambda name, keys, args: ())
+    limits = Budgets(Settings(), store, lambda command, report: True, Clock())  # type: ignore[arg-type]
+
+    def say(deliveries: int) -> int:
+        charge = limits.count(Request("message", ALICE, "r@example.org"))
+        assert isinstance(charge, Charge)
+        limits.caused(charge, deliveries)
+        return charge.expected
+
+    assert [say(LARGE - 1), say(LARGE - 1)] == [0, 0]
+    assert len(limits._reach) == 0
+    assert [say(LARGE), say(1), say(1)] == [0, LARGE, 1]
 
 
 async def test_limits_of_0_are_none() -> None:
