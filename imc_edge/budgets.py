@@ -42,8 +42,8 @@ DELIVERIES_SECONDS: Final = 10
 MOST_OWED_SECONDS: Final = 300
 """Deliveries of so many seconds, at most, have to be waited for."""
 LARGE: Final = 20
-"""Deliveries of a message from which on they are counted before Redis has said how many. Fewer make little
-difference, and it would have to be remembered of everybody who speaks in some small room."""
+"""Deliveries of a message from which on, if a chunk is not less still, they are counted before Redis has said
+how many. Fewer make little difference, and all who speak in some small room would have to be remembered."""
 WHOLE_SERVICE: Final = "*"
 """Stands for everybody: no address is like it."""
 INVITATIONS: Final = frozenset({"invite", "add"})
@@ -90,7 +90,8 @@ class Meter:
         self._command = command
         self._tell = tell
         self._clock = clock
-        self._chunk = max(1, burst // CHUNKS)
+        self.chunk = max(1, burst // CHUNKS)
+        """So much is told Redis at once."""
         self._spent = Recent(MOST_KNOWN)
         """Since the last report; of who is held back at least a chunk."""
         self._in_air: dict[str, int] = {}
@@ -100,9 +101,9 @@ class Meter:
         """Seconds to wait before ``who`` may do this again; 0: now, and it is counted."""
         known = self._spent.get(who)
         if known is None:
-            known = self._chunk if who in self._held_until else 0
+            known = self.chunk if who in self._held_until else 0
         spent = known + cost
-        if spent < self._chunk:
+        if spent < self.chunk:
             if cost:
                 self._spent.put(who, spent)
             return 0.0
@@ -114,7 +115,7 @@ class Meter:
             self._report(who, cost)
             return
         spent = (self._spent.get(who) or 0) + cost
-        if spent >= self._chunk and self._report(who, spent):
+        if spent >= self.chunk and self._report(who, spent):
             spent = 0
         self._spent.put(who, spent)
 
@@ -131,7 +132,7 @@ class Meter:
                 self._held_until.clear()
                 self._spent.clear()
             self._held_until[who] = self._clock() + reply / 1000
-            self._spent.put(who, self._chunk)
+            self._spent.put(who, self.chunk)
 
     def _at_chunk(self, who: str, spent: int, cost: int) -> float:
         """Held back, or a chunk is full and Redis must hear of it."""
@@ -144,7 +145,7 @@ class Meter:
             spent = cost
         if self._in_air.get(who, 0) >= self._burst:
             return 1.0  # as much again as the budget holds, and Redis has not said anything yet
-        if spent >= self._chunk and self._report(who, spent):
+        if spent >= self.chunk and self._report(who, spent):
             spent = 0
         self._spent.put(who, spent)
         return 0.0
@@ -194,6 +195,8 @@ class Budgets:
             math.ceil(deliveries * MOST_OWED_SECONDS),
         )
         self._reach = Recent(MOST_KNOWN)
+        self._many = min(LARGE, self._deliveries.chunk) if self._deliveries else 0
+        """Deliveries of one message that are remembered."""
         self._per_hour = settings.max_invitations_per_hour
         self._per_target = settings.max_invitations_per_target
         names = Keys(settings.rooms_table, settings.members_table)
@@ -224,7 +227,7 @@ class Budgets:
         deliveries = reply if isinstance(reply, int) else 0
         if deliveries == expected:
             return
-        if isinstance(reply, int) and (expected or deliveries >= LARGE):
+        if isinstance(reply, int) and (expected or deliveries >= self._many):
             self._reach.put((who, room), deliveries)
         if self._deliveries is not None:
             self._deliveries.add(who, deliveries - expected)

@@ -94,7 +94,7 @@ class Courier:
 
     def prepare(self, recipient: Recipient) -> Targets | None:
         """Give it its targets, if nobody has to be asked, and what requests to the only one begin with."""
-        targets = self._next_hops.proxy
+        targets = self._next_hops.proxy_targets
         if targets is None:
             targets = self._next_hops.known(f"sip:{recipient.address}")
         recipient.targets = targets

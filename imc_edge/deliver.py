@@ -48,7 +48,7 @@ from imc_edge.transaction import ClientTransactions
 log = structlog.get_logger()
 
 KEPT_RECIPIENTS: Final = 20_000
-"""Recipients remembered between deliveries; a new one costs some microseconds more."""
+"""Recipients that may stay remembered between deliveries; a new one costs a microsecond more."""
 BREATH: Final = 64
 """Deliveries sent in one go; then answers get their turn."""
 FULL_SECONDS: Final = 0.002

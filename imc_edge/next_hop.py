@@ -40,7 +40,7 @@ class NextHops:
         self._own = own
         self._clock = clock
         self._proxy = Destination.of(Uri.parse(outbound_proxy)) if outbound_proxy else None
-        self.proxy = _literal(self._proxy) if self._proxy else None
+        self.proxy_targets = _literal(self._proxy) if self._proxy else None
         """Where all requests go; None if that needs to be asked for, or differs."""
         self._cache: dict[Destination, tuple[float, Targets | None]] = {}
         self._asking: dict[Destination, list[Found]] = {}
@@ -48,8 +48,8 @@ class NextHops:
 
     def known(self, uri: str) -> Targets | None:
         """The targets of this Request-URI, if nobody has to be asked now; `find` gives the others."""
-        if self.proxy is not None:
-            return self.proxy
+        if self.proxy_targets is not None:
+            return self.proxy_targets
         try:
             destination = self._destination(uri)
         except RefusedError:

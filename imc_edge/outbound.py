@@ -75,7 +75,8 @@ class Identities:
     """The keyed hashes that identify events and recipients, 64 bits each, as hexadecimal digits.
 
     The secret is what is hashed first. BLAKE2 may be keyed so, what it gives tells nothing of its state; its
-    `key` would be a block of its own, and cost as much again. So does a longer hash than this one.
+    `key` would be a block of its own, and cost as much again. A block of BLAKE2s is half as long as one of
+    BLAKE2b, and holds a secret of 32 bytes with all but the longest addresses.
     """
 
     def __init__(self, secret: bytes) -> None:

@@ -11,7 +11,7 @@ from imc_edge.recipient import Recipient
 NEWCOMERS: Final = 1024
 """So many are few enough to stay in a processor's cache."""
 STAYS: Final = 8
-"""The newcomers of every so manieth sifting stay."""
+"""Of so many siftings, the newcomers of one stay."""
 WORTH: Final = 16
 """Those that stayed go, too, unless one of them was asked for with every so many newcomers at least."""
 
@@ -23,7 +23,8 @@ class Recipients:
     every one of them costs more than to make it: memory that nothing has touched for long. So of those made
     lately most go soon, whoever they are, and one in eight stays for long. Who comes often is made a few
     times more, until he is among those that stay; that holds, too, for a room of more members than there are
-    newcomers, all of whom come in turn. Where nobody comes often, those that stayed go, too.
+    newcomers, all of whom come in turn. Where nobody comes often, those that stayed go, too,
+    but for those held off.
     """
 
     def __init__(self, make: Callable[[str], Recipient], limit: int) -> None:
@@ -33,8 +34,9 @@ class Recipients:
         self._most_newcomers = min(limit, NEWCOMERS)
         self._sifted = 0
         self._made = 0
-        """Newcomers since the last that stayed, and how often those that stayed were found since then."""
+        """Newcomers since the last that stayed."""
         self._found = 0
+        """How often those that stayed were asked for since then."""
         self._stayed: dict[str, Recipient] = {}
         self._most_stayed = limit
 
@@ -69,7 +71,7 @@ class Recipients:
         stays = self._sifted % STAYS == 0
         if stays:
             if self._found * WORTH < self._made:
-                self._forget()
+                self._drop_idle()
             self._made = self._found = 0
         for address, each in self._newcomers.items():
             if each.outgoing is not None:
@@ -80,12 +82,16 @@ class Recipients:
         # those with a delivery in flight are bounded elsewhere; not to be gone through for each newcomer
         self._most_newcomers = max(min(self._limit, NEWCOMERS), 2 * len(busy))
         if len(self._stayed) >= self._most_stayed:
-            self._forget()
+            self._make_room()
 
-    def _forget(self) -> None:
-        """Drop the idle ones that stayed; held ones, too, if that is not enough."""
-        keep = {address: each for address, each in self._stayed.items() if not each.idle}
-        if len(keep) > self._limit // 2:
-            keep = {address: each for address, each in keep.items() if each.outgoing is not None}
-        self._stayed = keep
-        self._most_stayed = max(self._limit, 2 * len(keep))
+    def _make_room(self) -> None:
+        """Drop the idle ones that stayed; those held off, too, if that is not enough."""
+        self._drop_idle()
+        if len(self._stayed) > self._limit // 2:
+            self._stayed = {
+                address: each for address, each in self._stayed.items() if each.outgoing is not None
+            }
+        self._most_stayed = max(self._limit, 2 * len(self._stayed))
+
+    def _drop_idle(self) -> None:
+        self._stayed = {address: each for address, each in self._stayed.items() if not each.idle}

@@ -146,7 +146,7 @@ class ClientTransactions:
 
     def start(self, key: bytes, hop: Hop, data: bytes, user: TransactionUser) -> None:
         """Send ``data``, whose top Via has the branch ``z9hG4bK`` + ``key``, and see it to its end."""
-        # nothing is sent again where the transport sees to that; kept, it would only be in others' way
+        # nothing is sent again where the transport sees to that; kept, it would only fill caches
         again = data if hop.transport == "udp" else b""
         transaction = Transaction(self, key, hop, again, user)
         if self._young.setdefault(key, transaction) is not transaction:

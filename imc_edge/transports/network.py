@@ -165,9 +165,9 @@ class Network:
         """Where answers are taken if this hop opens a new connection for them (RFC 3261 §18.2.2)."""
         ipv6 = ":" in hop.host
         if hop.transport == "udp":
-            sender = self._sending.get(ipv6)
-            if sender is not None:
-                return sender.address
+            udp = self._sending.get(ipv6)
+            if udp is not None:
+                return udp.address
         for stream in self._streams:
             if stream.transport == hop.transport and (":" in stream.address[0]) == ipv6:
                 return stream.address

@@ -370,6 +370,18 @@ def test_of_small_rooms_nothing_is_remembered() -> None:
     assert [say(LARGE), say(1), say(1)] == [0, LARGE, 1]
 
 
+def test_a_small_room_is_remembered_where_the_limit_is_as_small() -> None:
+    """Else many messages were on their way before the first is counted."""
+    store = SimpleNamespace(script=lambda name, keys, args: ())
+    settings = Settings(max_deliveries_per_second=4)  # in chunks of 5
+    limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
+    for deliveries, expected in ((4, 0), (5, 0), (5, 5)):
+        charge = limits.count(Request("message", ALICE, "r@example.org"))
+        assert isinstance(charge, Charge)
+        assert charge.expected == expected
+        limits.caused(charge, deliveries)
+
+
 async def test_limits_of_0_are_none() -> None:
     """Nothing is counted and nobody asked."""
     async with edge(

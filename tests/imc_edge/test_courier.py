@@ -74,6 +74,17 @@ async def test_rfc_3263_4_3_after_a_time_out_the_next_target_is_tried() -> None:
         assert len(sending.redis.of("settle_delivered")) == 1
 
 
+async def test_each_request_has_the_via_of_its_own_hop() -> None:
+    """Though what most recipients' requests have in common is made once."""
+    async with Sending() as sending:
+        for name in ("a", "b"):
+            await sending.event(to=(f"{name}@127.0.0.21", f"{name}@127.0.0.22;transport=tcp"))
+        assert [sent.hop.transport for sent in sending.wires.sent] == ["udp", "tcp"] * 2
+        assert all(
+            sent.request.vias[0].transport.lower() == sent.hop.transport for sent in sending.wires.sent
+        )
+
+
 async def test_rfc_3263_4_3_on_a_transport_error_the_next_target_is_tried() -> None:
     """And the broken one is left alone for a moment by the others as well."""
     async with Sending(resolver=zone()) as sending:

@@ -95,9 +95,15 @@ def test_identities_follow_from_the_entry_and_the_recipient() -> None:
     shares = {IDENTITIES.recipient(a) for a in (BOB, "carol@example.org")} | {Identities(b"x").recipient(BOB)}
     tokens = {
         IDENTITIES.part(s, e, n) for s, e, n in ((3, "7-0", 0), (3, "7-0", 1), (3, "8-0", 0), (4, "7-0", 0))
-    }
+    } | {Identities(b"x").part(3, "7-0", 0)}
     assert len(shares) == 3
-    assert len(tokens) == 4
+    assert len(tokens) == 5
+
+
+def test_identities_are_the_same_on_every_edge() -> None:
+    """Also on one of another version that goes on with a shard: a repeat must be known as one."""
+    assert IDENTITIES.recipient(BOB) == b"e7bbe03afa726c63"
+    assert IDENTITIES.part(3, "7-0", 0) == b"467216bfeb27e2b7"
 
 
 def test_a_later_request_keeps_call_id_and_tag_and_has_a_new_branch() -> None:

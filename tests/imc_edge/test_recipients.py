@@ -76,6 +76,30 @@ async def test_who_stayed_and_was_not_asked_for_goes() -> None:
         assert recipients.get(stayed[0]) is None
 
 
+async def test_those_held_off_stay_while_there_is_room_for_them() -> None:
+    """Whoever else comes: each would cost the whole of Timer F again."""
+    async with Sending() as sending:
+        recipients = Recipients(sending.deliver._make_recipient, 5 * NEWCOMERS)
+        for number in range(3 * NEWCOMERS):
+            recipients.add(f"held{number}@127.0.0.1").held_until = sending.clock.now + 30
+        for number in range(3 * STAYS * NEWCOMERS // 4):
+            recipients.add(f"user{number}@127.0.0.1")
+        assert sum(each.address.startswith("held") for each in recipients) == 3 * NEWCOMERS
+
+
+async def test_many_busy_newcomers_are_not_gone_through_for_each_further_one() -> None:
+    """They are when there are twice as many."""
+    async with Sending() as sending:
+        recipients = Recipients(sending.deliver._make_recipient, 4)
+        sending.deliver._recipients = recipients
+        await sending.event(to=[f"busy{number}@127.0.0.1" for number in range(9)])
+        sifted = recipients._sifted
+        for number in range(7):
+            recipients.add(f"user{number}@127.0.0.1")
+        assert sifted == 2
+        assert recipients._sifted == 2
+
+
 async def test_the_idle_ones_are_forgotten_when_there_are_too_many() -> None:
     """Those with a message in flight are not, nor those held off while there is room."""
     async with Sending() as sending:

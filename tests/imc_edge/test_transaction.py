@@ -89,6 +89,7 @@ def test_17_1_2_2_timer_e_doubles_up_to_t2_and_timer_f_ends_it() -> None:
     layer = Layer()
     sent = layer.run_until(33)
     assert near(sent, [0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5])
+    assert len({each.data for each in layer.wires.sent}) == 1
     assert layer.user.told == ["unanswered yet", TransactionTimeoutError]
     assert len(layer.transactions) == 0
 
@@ -114,6 +115,8 @@ def test_17_1_2_2_in_proceeding_timer_e_is_t2() -> None:
 def test_a_reliable_transport_has_no_timer_e_but_timer_f() -> None:
     """§17.1.2.2: retransmissions are for unreliable transports only."""
     layer = Layer(TCP)
+    (transaction,) = layer.transactions._young.values()
+    assert transaction.data == b""  # nobody keeps what is not sent again
     assert layer.run_until(33) == []
     assert layer.user.told == ["unanswered yet", TransactionTimeoutError]
 
