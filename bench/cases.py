@@ -20,7 +20,7 @@ Record = dict[str, Any]
 
 # Messages under way that suit each system best: Kamailio loses datagrams with more; imc makes larger batches,
 # but keeps book of half-delivered events in Redis when they take longer than 150 ms.
-DEPTH = {"kamailio": {2: 64, 20: 32, 200: 8}, "imc": {2: 512, 20: 64, 200: 16}}
+DEPTH = {"kamailio": {2: 64, 20: 32, 200: 8}, "imc": {2: 512, 20: 128, 200: 16}}
 SENDERS = 32
 """Sockets of users: enough for the kernel to spread them evenly."""
 SHARE = 0.15
