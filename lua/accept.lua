@@ -20,8 +20,9 @@
 --   overloaded  the stream is full: nothing changed
 local recent, older, clock, requests = unpack(KEYS)
 local seen_ms, max_backlog, members_prefix, digest = unpack(ARGV)
-local fields = { unpack(ARGV, 5) }
-assert(#fields > 0 and #fields % 2 == 0, "fields and values")
+local parts, from = ARGV, 5
+assert(#parts > from and #parts % 2 == 0, "fields and values")
+local digests, first, last = { digest }, { from }, { #parts }
 --- @include "accept"
 
-return accept(digest, unpack(fields))
+return accept()[1]

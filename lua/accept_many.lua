@@ -19,20 +19,15 @@
 --   overloaded  likewise: the stream is full, and nothing of it is kept
 local recent, older, clock, requests = unpack(KEYS)
 local seen_ms, max_backlog, members_prefix = unpack(ARGV)
-local parts = { unpack(ARGV, 4) }
+local parts, at = ARGV, 4
+local digests, first, last = {}, {}, {}
+while at < #parts do
+    local count = tonumber(parts[at + 1])
+    assert(count > 0 and count % 2 == 0, "fields and values")
+    digests[#digests + 1], first[#first + 1], last[#last + 1] = parts[at], at + 2, at + 1 + count
+    at = at + 2 + count
+end
+assert(#digests > 0 and at == #parts + 1, "of each request a digest, a number, and so many fields and values")
 --- @include "accept"
 
-local starts, last = {}, 0
-while last < #parts do
-    starts[#starts + 1] = last + 1
-    local count = tonumber(parts[last + 2])
-    assert(count > 0 and count % 2 == 0, "fields and values")
-    last = last + 2 + count
-end
-assert(#starts > 0 and last == #parts, "of each request a digest, a number, and so many fields and values")
-
-local results = {}
-for i, start in ipairs(starts) do
-    results[i] = accept(parts[start], unpack(parts, start + 2, start + 1 + tonumber(parts[start + 1])))
-end
-return results
+return accept()

@@ -26,7 +26,9 @@ local request
 --- @include "emit"
 --- @include "recipients"
 
-local done, told = 0, 0
+-- Looks at all of them before it writes anything: XTRIM takes them from the head at once, and comes first, for it is
+-- the one that Redis never refuses.
+local heard, told = {}, 0
 for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entries)) do
     request = {}
     for at = 1, #entry[2], 2 do
@@ -39,8 +41,13 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
         break
     end
     local others, n = others_of(members[i], request.from)
-    redis.call("XDEL", requests, entry[1])
-    emit("message", others)
-    done, told = i, told + n
+    heard[i], told = { request, others }, told + n
 end
-return done
+if #heard > 0 then
+    redis.call("XTRIM", requests, "MAXLEN", "=", redis.call("XLEN", requests) - #heard)
+end
+for _, message in ipairs(heard) do
+    request = message[1]
+    emit("message", message[2])
+end
+return #heard

@@ -84,15 +84,15 @@ class Link:
             raise StoreUnreachable(self._why)
         if tail is not None:
             commands = [*commands, tail]
-        flight = await pipe.send(commands, patience)
-        if not flight.codes:
-            return flight.replies
-        codes = flight.codes
+        landed = await pipe.send(commands, patience)
+        if not landed.codes:
+            return landed.replies
+        codes = landed.codes
         if "NOSCRIPT" in codes:
-            codes = await self._load(pipe, commands, flight.replies, patience, tail)
+            codes = await self._load(pipe, commands, landed.replies, patience, tail)
         if codes & STALE:
             pipe.end(f"answers {' '.join(codes & STALE)}")
-        return flight.replies
+        return landed.replies
 
     async def close(self) -> None:
         """End the connection, and the search for one."""
@@ -124,10 +124,10 @@ class Link:
         if tail is not None:
             missed.append(len(commands) - 1)
             again.append(tail)
-        flight = await pipe.send(again, patience)
-        for index, reply in zip(missed, flight.replies, strict=True):
+        landed = await pipe.send(again, patience)
+        for index, reply in zip(missed, landed.replies, strict=True):
             replies[index] = reply
-        return flight.codes
+        return landed.codes
 
     def _use(self, pipe: Pipe) -> None:
         self._pipe = pipe

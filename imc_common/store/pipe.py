@@ -25,17 +25,29 @@ STILL_SECONDS = 1.0  # a late pipeline may go on while its replies keep coming: 
 WATCH_SECONDS = 0.25  # how late a time-out may be noticed
 
 
+class Landed:
+    """What a pipeline brought back; `codes` are the codes of the errors among its replies."""
+
+    __slots__ = ("codes", "replies")
+
+    def __init__(self) -> None:
+        self.replies: list[Any] = []
+        self.codes: set[str] = set()
+
+
 class Flight:
-    """One pipeline in the air; `codes` are the codes of the errors among its replies."""
+    """One pipeline in the air.
 
-    __slots__ = ("codes", "count", "deadline", "done", "replies")
+    Its future gives `landed`, not the flight: in a cycle all replies would wait for the garbage collector.
+    """
 
-    def __init__(self, count: int, deadline: float, done: asyncio.Future[Flight]) -> None:
+    __slots__ = ("count", "deadline", "done", "landed")
+
+    def __init__(self, count: int, deadline: float, done: asyncio.Future[Landed]) -> None:
         self.count = count
         self.deadline = deadline
         self.done = done
-        self.replies: list[Any] = []
-        self.codes: set[str] = set()
+        self.landed = Landed()
 
 
 class Pipe(asyncio.Protocol):
@@ -48,20 +60,20 @@ class Pipe(asyncio.Protocol):
         self._heard_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._flights: deque[Flight] = deque()
-        self._landing: Flight | None = None
+        self._landing: Landed | None = None
         self._reader: Any = hiredis.Reader(replyError=self._error)
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
 
-    def send(self, commands: Sequence[Command], patience: float) -> asyncio.Future[Flight]:
-        """Sends the commands in one write; the future gives the flight with as many replies.
+    def send(self, commands: Sequence[Command], patience: float) -> asyncio.Future[Landed]:
+        """Sends the commands in one write; the future gives as many replies.
 
         It raises StoreUnreachable when the connection ends before, which it also does on its own after
         `patience` seconds of silence: replies that still came later could no longer be told apart.
         """
         if self._transport is None or self.ended:
             raise StoreUnreachable(f"{self.name}: {self.ended or 'not connected'}")
-        done: asyncio.Future[Flight] = self._loop.create_future()
+        done: asyncio.Future[Landed] = self._loop.create_future()
         self._flights.append(Flight(len(commands), self._loop.time() + patience, done))
         self._transport.write(b"".join([_pack(command) for command in commands]))
         return done
@@ -93,8 +105,9 @@ class Pipe(asyncio.Protocol):
             self._reader.feed(data)
             gets = self._reader.gets
             while flights:
-                flight = self._landing = flights[0]
-                replies = flight.replies
+                flight = flights[0]
+                landed = self._landing = flight.landed
+                replies = landed.replies
                 for _ in range(flight.count - len(replies)):
                     reply = gets()
                     if reply is False:  # not enough bytes yet: RESP2 has no booleans of its own
@@ -102,7 +115,7 @@ class Pipe(asyncio.Protocol):
                     replies.append(reply)
                 flights.popleft()
                 if not flight.done.done():
-                    flight.done.set_result(flight)
+                    flight.done.set_result(landed)
         except hiredis.ProtocolError as error:
             self.end(f"does not speak RESP: {error}")
 

@@ -94,6 +94,16 @@ def test_accept_many_takes_each_as_accept_would(shard: Shard) -> None:
     assert [was_seen(shard, digest) for digest in "abc"] == [True, True, False]
 
 
+def test_accept_many_at_the_end_of_a_span(shard: Shard) -> None:
+    """What came again is remembered for one more, and so is what is new."""
+    accept(shard)
+    shard.redis.hset(CLOCK, "age_ms", "32000")
+    wanted = ("digest", 2, "type", "message", "new", 2, "type", "message")
+    results = shard.run("accept_many", keys.accepting(SHARD), [32000, 0, "", *wanted])
+    assert results == ["duplicate", "accepted"]
+    assert (shard.redis.smembers(RECENT), shard.redis.smembers(OLDER)) == ({b"new"}, {b"digest"})
+
+
 def pass_time(shard: Shard, milliseconds: int, requests: int = 1) -> None:
     """So many requests come in after so long each: the clock's last look is that much longer ago."""
     for number in range(requests):

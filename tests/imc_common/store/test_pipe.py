@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -62,6 +63,21 @@ async def test_replies_may_come_in_any_pieces(ends: tuple[Pipe, Peer]) -> None:
     assert (error.code, str(error)) == ("WRONGTYPE", "WRONGTYPE no")
     assert ((await first).codes, (await second).codes) == (set(), {"WRONGTYPE"})
     assert peer.received == b"*1\r\n$4\r\nPING\r\n" * 3
+
+
+async def test_replies_go_with_their_last_user(ends: tuple[Pipe, Peer]) -> None:
+    """No cycle keeps them until a garbage collection: they are what most of a process's memory goes to."""
+    pipe, peer = ends
+    for _ in range(2):  # the first may leave something of the event loop's
+        gc.collect()
+        waiting = pipe.send([PING], 5)
+        await peer.answer(b"*1\r\n+PONG\r\n")
+        assert (await waiting).replies == [[b"PONG"]]
+        del waiting
+        pipe.send([PING], 5)
+        await peer.answer(b"+PONG\r\n")
+        unreachable = gc.collect()
+    assert unreachable == 0
 
 
 async def test_a_caller_that_gives_up_does_not_shift_the_replies(ends: tuple[Pipe, Peer]) -> None:
