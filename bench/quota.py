@@ -30,6 +30,6 @@ def shares(pids: list[int], cores: float) -> Iterator[None]:
         yield
     finally:
         for group in groups:
-            for pid in (group / "cgroup.procs").read_text().split():
-                (group.parent / "cgroup.procs").write_text(pid)
+            for member in (group / "cgroup.procs").read_text().split():
+                (group.parent / "cgroup.procs").write_text(member)
             group.rmdir()

@@ -223,7 +223,7 @@ def _deliveries(record: Record) -> int:
 
 
 def _median(records: list[Record], name: str) -> float:
-    return median(record[name] for record in records)
+    return float(median(record[name] for record in records))
 
 
 def _values(records: list[Record], name: str) -> list[Any]:

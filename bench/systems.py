@@ -18,6 +18,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
+from imc_common.embedded import CONFIG
+
 HERE = Path(__file__).parent
 PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 """The interpreter whose imc is measured: `make bench` gives that of `make compiled`."""
@@ -161,9 +163,10 @@ class Imc:
 
     def start_redis(self) -> None:
         self._log = (self.folder / "log").open("wb")
+        config = [word for name, value in CONFIG.items() for word in (f"--{name}", value)]
         self._run(
             "redis", "redis-server", "--port", "0", "--unixsocket", str(self.redis_socket), "--save", "",
-            "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec",
+            "--dir", str(self.folder), *config,
         )  # fmt: skip
         for _ in range(200):
             if self.redis("PING") == "PONG":

@@ -18,7 +18,13 @@ from imc_common.errors import ImcError
 
 SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS, 108 on Linux, with a closing NUL
 
-CONFIG = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+CONFIG = {
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "auto-aof-rewrite-min-size": "256mb",
+    "maxmemory-policy": "noeviction",
+}
+"""What imc wants of its Redis; compose.yaml and the benchmark say the same, docs/running.md says why."""
 
 
 class EmbeddedError(ImcError):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import Signals
 
 from tests.patience import PATIENCE
 from tests.tools import require
@@ -57,7 +58,7 @@ class Server:
             self._child.wait()
             self._child = None
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """Send a signal to the process, as SIGSTOP for one that hangs."""
         if self._child is not None:
             self._child.send_signal(number)

@@ -7,6 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from imc_common.embedded import CONFIG
 from imc_common.settings import Settings
 from tests.tools import require
 
@@ -56,6 +57,13 @@ def test_every_setting_that_is_given_exists(file: str) -> None:
     given = {word.removeprefix("IMC_").lower() for word in words if word.startswith("IMC_")}
     assert given
     assert given <= set(Settings.model_fields)
+
+
+def test_redis_is_set_up_everywhere_alike() -> None:
+    """In the containers as in the embedded server, which the benchmark follows."""
+    _, *words = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["redis"]["command"]
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    assert {f"--{name}": value for name, value in CONFIG.items()}.items() <= given.items()
 
 
 @pytest.mark.parametrize("role", ["edge", "worker"])
