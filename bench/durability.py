@@ -20,6 +20,7 @@ from uuid import uuid4
 import uvloop
 
 from imc_common import keys
+from imc_common.embedded import CONFIG
 from imc_common.request import Request, RequestData
 from imc_common.settings import Settings
 from imc_common.store import NotDurable, Store
@@ -62,7 +63,8 @@ async def main() -> None:
     with ExitStack() as stack:
         folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2)]
         port = free_port()
-        server = stack.enter_context(running("valkey", folders[0], "--appendonly", "yes", port=port))
+        config = [word for name, value in CONFIG.items() for word in (f"--{name}", value)]
+        server = stack.enter_context(running("valkey", folders[0], *config, port=port))
         stack.enter_context(running("valkey", folders[1], "--replicaof", "127.0.0.1", str(port)))
         print("| durability | requests in one pipeline | accepted per second | median | 99 % |")
         print("|---|---|---|---|---|")

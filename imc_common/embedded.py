@@ -24,7 +24,7 @@ CONFIG = {
     "auto-aof-rewrite-min-size": "256mb",
     "maxmemory-policy": "noeviction",
 }
-"""What imc wants of its Redis; compose.yaml and the benchmark say the same, docs/running.md says why."""
+"""What imc wants of its Redis; compose.yaml and the benchmarks say the same, docs/running.md says why."""
 
 
 class EmbeddedError(ImcError):

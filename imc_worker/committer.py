@@ -233,7 +233,11 @@ class Committer:
         replies = iter(await self._store.run([command for command in commands if command is not None]))
         for run, command in zip(runs, commands, strict=True):
             reply = 0 if command is None else next(replies)
-            for at in run[: reply if isinstance(reply, int) else 0]:  # an error comes again, with its entry
+            if isinstance(reply, Exception):  # one of an entry comes again with that entry alone
+                if not _is_servers_fault(reply):
+                    log.warning("messages are handled one by one", reason=str(reply))
+                reply = 0
+            for at in run[:reply]:
                 results[at] = DONE
 
     def _drop(self, shard: int) -> None:

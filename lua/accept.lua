@@ -20,9 +20,9 @@
 --   overloaded  the stream is full: nothing changed
 local recent, older, clock, requests = unpack(KEYS)
 local seen_ms, max_backlog, members_prefix, digest = unpack(ARGV)
-local parts, from = ARGV, 5
-assert(#parts > from and #parts % 2 == 0, "fields and values")
-local digests, first, last = { digest }, { from }, { #parts }
+local parts, at = ARGV, 5
+assert(#parts > at and #parts % 2 == 0, "fields and values")
+local digests, first, last = { digest }, { at }, { #parts }
 --- @include "accept"
 
 return accept()[1]

@@ -26,8 +26,8 @@ local request
 --- @include "emit"
 --- @include "recipients"
 
--- Looks at all of them before it writes anything: XTRIM takes them from the head at once, and comes first, for it is
--- the one that Redis never refuses.
+-- Looks at all of them before it writes anything. XTRIM then takes them from the head at once, and comes first: it
+-- frees memory, so a full Redis takes it, and after it refuses no other.
 local heard, told = {}, 0
 for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entries)) do
     request = {}
@@ -41,13 +41,11 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
         break
     end
     local others, n = others_of(members[i], request.from)
-    heard[i], told = { request, others }, told + n
+    heard[i], told = { message = request, to = others }, told + n
 end
-if #heard > 0 then
-    redis.call("XTRIM", requests, "MAXLEN", "=", redis.call("XLEN", requests) - #heard)
-end
-for _, message in ipairs(heard) do
-    request = message[1]
-    emit("message", message[2])
+redis.call("XTRIM", requests, "MAXLEN", "=", redis.call("XLEN", requests) - #heard)
+for _, one in ipairs(heard) do
+    request = one.message
+    emit("message", one.to)
 end
 return #heard

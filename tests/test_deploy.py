@@ -60,10 +60,13 @@ def test_every_setting_that_is_given_exists(file: str) -> None:
 
 
 def test_redis_is_set_up_everywhere_alike() -> None:
-    """In the containers as in the embedded server, which the benchmark follows."""
+    """In the containers and by the page for those who have their own as in the embedded server."""
     _, *words = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["redis"]["command"]
     given = dict(zip(words[::2], words[1::2], strict=True))
     assert {f"--{name}": value for name, value in CONFIG.items()}.items() <= given.items()
+    page = (ROOT / "docs" / "running.md").read_text().partition("## A Redis of your own")[2]
+    advised = page.split("```")[1].strip().splitlines()
+    assert advised == [f"{name} {value}" for name, value in CONFIG.items()]
 
 
 @pytest.mark.parametrize("role", ["edge", "worker"])

@@ -10,12 +10,17 @@ local A_SECOND, A_DAY = 1000, 24 * 3600 * 1000
 
 seen_ms, max_backlog = math.max(1, tonumber(seen_ms)), tonumber(max_backlog)
 
--- HSET comes first: it is refused when memory is full.
+-- All are looked up before anything is written, in one go: among many, each costs less.
+local backlog = redis.call("XLEN", requests)
+local are_recent = redis.call("SMISMEMBER", recent, unpack(digests))
+local are_older = redis.call("SMISMEMBER", older, unpack(digests))
+local looked_at, age = unpack(redis.call("HMGET", clock, "at_ms", "age_ms"))
+
+-- The script's first write, if anything is new: it is refused when memory is full, and no later one is.
 local function pass_time()
     local seconds, microseconds = unpack(redis.call("TIME"))
     local now = seconds * 1000 + math.floor(microseconds / 1000)
-    local at, age = unpack(redis.call("HMGET", clock, "at_ms", "age_ms"))
-    age = (tonumber(age) or 0) + math.min(math.max(0, now - (tonumber(at) or now)), A_SECOND)
+    age = (tonumber(age) or 0) + math.min(math.max(0, now - (tonumber(looked_at) or now)), A_SECOND)
     local is_due = age >= seen_ms
     redis.call("HSET", clock, "at_ms", now, "age_ms", is_due and 0 or age)
     if is_due then
@@ -33,9 +38,11 @@ local function prolong()
     end
 end
 
--- How many a message goes to if its sender may speak: what it costs that one. The invited count until they have
--- answered. Not our business is what is wrong with a room: its worker will see.
-local function reach(_, kind, _, from, _, room)
+-- What one that is taken is told: with members_prefix, how many a message goes to if its sender may speak, for that is
+-- what it costs that one. The invited count until they have answered. Not our business is what is wrong with a room:
+-- its worker will see.
+local function told(request)
+    local kind, from, room = parts[request + 1], parts[request + 3], parts[request + 5]
     if members_prefix == "" or kind ~= "message" then
         return "accepted"
     end
@@ -51,17 +58,12 @@ local function again(digest)
     redis.call("SADD", recent, digest)
 end
 
--- All are looked up before anything is written, in one go: that costs a digest less.
-local backlog = redis.call("XLEN", requests)
-local are_recent = redis.call("SMISMEMBER", recent, unpack(digests))
-local are_older = redis.call("SMISMEMBER", older, unpack(digests))
-redis.call("HLEN", clock) -- is a hash
-local new, place = {}, {}
+local new, place, repeated = {}, {}, {}
 
--- What the i-th request is told; one that is new, and its place, are noted.
+-- What becomes of the i-th request; writes nothing.
 local function judge(i, digest)
     if are_recent[i] == 1 or are_older[i] == 1 then
-        again(digest)
+        repeated[#repeated + 1] = digest
         return "duplicate"
     elseif place[digest] then
         return "duplicate"
@@ -69,7 +71,7 @@ local function judge(i, digest)
         return "overloaded"
     end
     new[#new + 1], place[digest] = digest, i
-    return reach(unpack(parts, first[i], last[i]))
+    return told(first[i])
 end
 
 local function accept()
@@ -79,11 +81,16 @@ local function accept()
     end
     if #new > 0 then
         pass_time()
-        redis.call("SADD", recent, unpack(new))
         for _, digest in ipairs(new) do
             local i = place[digest]
             redis.call("XADD", requests, "*", unpack(parts, first[i], last[i]))
         end
+        redis.call("SADD", recent, unpack(new))
+    end
+    for _, digest in ipairs(repeated) do
+        again(digest)
+    end
+    if #new + #repeated > 0 then
         prolong()
     end
     return results

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize("batch", [1, 8])
 async def test_every_request_is_in_the_stream(tmp_path: Path, batch: int) -> None:
-    """As many as are counted."""
+    """Whole batches of them."""
     with running("redis-server", tmp_path) as server:
         store = await Store.connect(Settings.model_validate({"db_url": server.url}))
         rate, median, p99 = await measure(store, batch, seconds=0.1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+
 import pytest
 
-from imc_common.sip import Response, parse_message
-from imc_edge.answer import PADDING
+from imc_common.sip import Request, Response, parse_message
+from imc_edge.answer import PADDING, Fingerprints
 from tests.imc_edge.doubles import FakeFlow, edge, message
 
 SOURCE = ("192.0.2.1", 40000)
@@ -22,6 +24,19 @@ async def answered(
     response = parse_message(data)
     assert isinstance(response, Response)
     return response, to
+
+
+@pytest.mark.parametrize("change", [{"Call_ID": "other"}, {"CSeq": "2 MESSAGE"}])
+def test_a_fingerprint_has_72_bits_and_ours_alone(change: dict[str, str]) -> None:
+    """In twelve letters; other ones with another secret."""
+    prints = []
+    for secret in (b"a", b"b"):
+        for data in (message(), message(**change)):
+            request = parse_message(data)
+            assert isinstance(request, Request)
+            prints.append(Fingerprints(secret).of(request).seen)
+    assert len(set(prints)) == 4
+    assert {len(b64decode(seen, validate=True)) for seen in prints} == {9}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
@@ -164,6 +165,23 @@ async def test_messages_that_follow_one_another_share_scripts(bench: Bench) -> N
     assert [ran.count(script) for script in scripts] == [3, 0]
     assert [event for event, _ in await bench.events()].count("message") == 2 * MOST + 2
     assert await bench.left() == 0
+
+
+async def test_messages_that_redis_does_not_handle_together_are_handled_one_by_one(bench: Bench) -> None:
+    """And the log says why, for it costs more: a Redis user, say, that may not do what the script does."""
+    for who in (ALICE, BOB):
+        await bench.ask("create" if who == ALICE else "join", who)
+    await bench.work()
+    for _ in range(3):
+        await bench.ask("message", ALICE)
+    Failing(bench, ReplyError("ERR The user executing the script can't run this command"), times=1)
+    with capture_logs() as lines:
+        await bench.work()
+    assert [event for event, _ in await bench.events()][-3:] == ["message"] * 3
+    assert await bench.left() == 0
+    (line,) = lines
+    assert (line["log_level"], line["event"]) == ("warning", "messages are handled one by one")
+    assert "can't run" in line["reason"]
 
 
 async def test_messages_that_take_more_are_handled_one_by_one_in_their_order(bench: Bench) -> None:

@@ -133,7 +133,8 @@ def _was_seen(shard: Shard) -> tuple[list[str], list[Any]]:
 
 def _broadcasts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
-    return [IN, OUT, shard.keys.members(SHARD, ROOM)], [64, 1000, shard.put("message", CAROL)]
+    ids = [shard.put("message", CAROL) for _ in range(2)]
+    return [IN, OUT, *[shard.keys.members(SHARD, ROOM)] * 2], [64, 1000, *ids]
 
 
 def _beats(shard: Shard) -> tuple[list[str], list[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import redis
 
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SHARD, Shard, decoded, heard
 
@@ -39,6 +40,29 @@ def test_each_message_goes_to_the_others_in_order(room: Shard) -> None:
     assert broadcast(room, [room.put("message", who) for who in speakers]) == 3
     assert room.drain() == one_by_one
     assert left(room) == []
+
+
+def test_all_are_handled_or_none(room: Shard) -> None:
+    """Where a later message's room is of a wrong type, the earlier ones wait for broadcast_message, too."""
+    where = [IN, OUT, room.keys.members(SHARD, ROOM), room.keys.members(SHARD, "broken")]
+    room.redis.set(where[3], "no members")
+    ids = [room.put("message", ALICE), room.put("message", ALICE, room="broken")]
+    before = room.dump()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        room.run("broadcast_messages", where, [64, 1000, *ids])
+    assert room.dump() == before
+
+
+def test_what_was_deleted_in_between_is_not_counted(real_shard: Shard) -> None:
+    """Of a stream with gaps, over several of its nodes, just those go that were handled."""
+    real_shard.ask("create", ALICE)
+    real_shard.ask("add", ALICE, user=BOB)
+    ids = [real_shard.put("message", ALICE) for _ in range(250)]
+    real_shard.redis.xdel(IN, *ids[::3])
+    there = [entry_id for at, entry_id in enumerate(ids) if at % 3]
+    assert broadcast(real_shard, there[:120]) == 120
+    assert left(real_shard) == there[120:]
+    assert len(real_shard.drain()) == 120
 
 
 def test_large_rooms_are_cut_into_chunks(room: Shard) -> None:

@@ -94,14 +94,68 @@ def test_accept_many_takes_each_as_accept_would(shard: Shard) -> None:
     assert [was_seen(shard, digest) for digest in "abc"] == [True, True, False]
 
 
-def test_accept_many_at_the_end_of_a_span(shard: Shard) -> None:
-    """What came again is remembered for one more, and so is what is new."""
-    accept(shard)
+def many(*digests: str, max_backlog: int = 0) -> list[Any]:
+    """Arguments of accept_many: a message of each digest."""
+    return [32000, max_backlog, "", *(part for digest in digests for part in (digest, 2, "type", "message"))]
+
+
+def test_accept_many_knows_again_what_it_has_just_taken(shard: Shard) -> None:
+    """Also when that has filled the stream."""
+    results = shard.run("accept_many", keys.accepting(SHARD), many("a", "a", "b", max_backlog=1))
+    assert results == ["accepted", "duplicate", "overloaded"]
+
+
+@pytest.mark.parametrize("digests", [("new", "digest"), ("digest", "new")])
+@pytest.mark.parametrize("where", [RECENT, OLDER])
+def test_accept_many_at_the_end_of_a_span(shard: Shard, digests: tuple[str, str], where: str) -> None:
+    """What came again is remembered for one more, and so is what is new, whichever comes first."""
+    shard.redis.sadd(where, "digest")
     shard.redis.hset(CLOCK, "age_ms", "32000")
-    wanted = ("digest", 2, "type", "message", "new", 2, "type", "message")
-    results = shard.run("accept_many", keys.accepting(SHARD), [32000, 0, "", *wanted])
-    assert results == ["duplicate", "accepted"]
-    assert (shard.redis.smembers(RECENT), shard.redis.smembers(OLDER)) == ({b"new"}, {b"digest"})
+    results = shard.run("accept_many", keys.accepting(SHARD), many(*digests))
+    assert dict(zip(digests, results, strict=True)) == {"new": "accepted", "digest": "duplicate"}
+    assert shard.redis.smembers(RECENT) == {b"new", b"digest"}
+    assert shard.redis.smembers(OLDER) == set()
+
+
+def test_the_older_go_at_the_end_of_a_span_though_nothing_is_recent(shard: Shard) -> None:
+    """There is nothing to take their place then."""
+    shard.redis.sadd(OLDER, "digest")
+    shard.redis.hset(CLOCK, "age_ms", "32000")
+    accept(shard, digest="new")
+    assert not was_seen(shard, "digest")
+    assert was_seen(shard, "new")
+
+
+@pytest.mark.parametrize("digests", [("new", "digest"), ("digest", "new"), ("new", "newer")])
+@pytest.mark.parametrize("age", [0, 32000])
+def test_a_full_redis_takes_nothing_new(real_shard: Shard, digests: tuple[str, str], age: int) -> None:
+    """Whatever comes along with it: else repetitions would let in what there is no room for."""
+    accept(real_shard)
+    real_shard.redis.hset(CLOCK, "age_ms", age)
+    before = real_shard.dump()
+    real_shard.redis.config_set("maxmemory", 1)
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        real_shard.run("accept_many", keys.accepting(SHARD), many(*digests))
+    assert real_shard.dump() == before
+
+
+def test_a_full_redis_knows_a_repetition(real_shard: Shard) -> None:
+    """It takes no memory."""
+    accept(real_shard)
+    real_shard.redis.config_set("maxmemory", 1)
+    assert real_shard.run("accept_many", keys.accepting(SHARD), many("digest", "digest")) == ["duplicate"] * 2
+
+
+@pytest.mark.parametrize("wrong", [RECENT, OLDER, CLOCK, IN])
+def test_a_repetition_among_keys_of_a_wrong_type_changes_nothing(shard: Shard, wrong: str) -> None:
+    """As a new request would not."""
+    for place in {RECENT, OLDER} - {wrong}:
+        shard.redis.sadd(place, "digest")
+    shard.redis.set(wrong, "no such thing")
+    before = shard.dump()
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        accept(shard)
+    assert shard.dump() == before
 
 
 def pass_time(shard: Shard, milliseconds: int, requests: int = 1) -> None:
@@ -135,9 +189,12 @@ def test_a_clock_that_jumps_an_hour_makes_nothing_forgotten(shard: Shard, millis
 
 def test_a_shard_that_nobody_speaks_to_keeps_nothing(shard: Shard) -> None:
     """After a day: a time-to-live that no jump of a clock comes near."""
-    accept(shard)
     day = 24 * 3600 * 1000
-    assert all(day - 60_000 < shard.redis.pttl(key) <= day for key in (RECENT, CLOCK))
+    for repetition in (False, True):
+        shard.redis.sadd(OLDER, "other")
+        accept(shard, digest="digest")
+        kept = (OLDER, RECENT, CLOCK)
+        assert all(day - 60_000 < shard.redis.pttl(key) <= day for key in kept), repetition
 
 
 def test_bury_moves_the_entry(shard: Shard) -> None:
