@@ -38,6 +38,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="imc-bench-") as folder:
         plan = Plan(
             program=load.build(Path(folder)),
+            one_by_one=load.build_one_by_one(Path(folder)),
             runs=options.runs or (1 if options.quick else 5),
             seconds=options.seconds or (2.0 if options.quick else 5.0),
             warmup=0.7 if options.quick else 1.5,

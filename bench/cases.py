@@ -30,9 +30,10 @@ NO_LIMITS = {"max_members": "0", "max_rooms_per_owner": "0"}
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often; `program` is the compiled load generator."""
+    """How long and how often; `program` is the compiled load generator, `one_by_one` see `load`."""
 
     program: Path
+    one_by_one: Path
     runs: int
     seconds: float
     warmup: float
@@ -84,9 +85,13 @@ def latency(plan: Plan, full_load: dict[str, float]) -> Iterator[Record]:
 
 
 def transport(plan: Plan) -> Iterator[Record]:
-    """Deliveries over TCP to the outbound proxy, next to UDP."""
+    """Deliveries over TCP to the outbound proxy, next to UDP, with and without a system call for each datagram."""
     for members, rooms in ((20, 100), (200, 10)):
-        systems: dict[str, System] = {"udp": Imc(), "tcp": Imc("tcp")}
+        systems: dict[str, System] = {
+            "udp": Imc(),
+            "udp, one by one": Imc(preload=plan.one_by_one),
+            "tcp": Imc("tcp"),
+        }
         with running(*systems.values()):
             for system in systems.values():
                 plan.measure(system, [Group(rooms, members, 16)], setup=True, seconds=0.2)

@@ -12,6 +12,7 @@ from bench import processes
 from bench.systems import System
 
 SOURCES = Path(__file__).parent / "loadgen"
+ONE_BY_ONE = Path(__file__).parent / "one_by_one" / "sendmsg.c"
 FAULTS = ("lost", "doubled", "wrong", "reordered", "late", "unanswered", "refused")
 
 
@@ -69,6 +70,15 @@ def build(folder: Path) -> Path:
     sources = sorted(str(path) for path in SOURCES.glob("*.c"))
     subprocess.run(["gcc", "-O2", "-std=gnu17", "-o", str(program), *sources, "-lm"], check=True)
     return program
+
+
+def build_one_by_one(folder: Path) -> Path:
+    """Compiles what, preloaded, has an edge send each datagram with a system call of its own."""
+    library = folder / "one_by_one.so"
+    subprocess.run(
+        ["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(ONE_BY_ONE), "-ldl"], check=True
+    )
+    return library
 
 
 def run(

@@ -141,11 +141,19 @@ class Imc:
 
     name = "imc"
 
-    def __init__(self, transport: str = "udp", processes: int = 1, settings: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        transport: str = "udp",
+        processes: int = 1,
+        settings: Mapping[str, str] | None = None,
+        preload: Path | None = None,
+    ) -> None:
+        """``preload``: a library that stands between the edges and libc."""
         self.target, self.proxy = free_address(), free_address()
         self.folder = Path(tempfile.mkdtemp(prefix="imc-bench-"))
         self.redis_socket = self.folder / "redis.sock"
         self._processes = processes
+        self._preload = preload
         self._settings = {
             "db_url": f"unix://{self.redis_socket}",
             "listen": f"udp:{self.target}",
@@ -217,6 +225,8 @@ class Imc:
     def _run(self, name: str, *command: str) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("IMC_")}
         environment |= {f"IMC_{key.upper()}": value for key, value in self._settings.items()}
+        if name == "edge" and self._preload is not None:
+            environment["LD_PRELOAD"] = str(self._preload)
         self._running[name].append(
             subprocess.Popen(command, env=environment, stdout=self._log, stderr=self._log, cwd=self.folder)
         )

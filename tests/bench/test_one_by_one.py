@@ -1,0 +1,37 @@
+"""The library that takes sending many datagrams at once away from an edge."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import load
+from tests.tools import require
+
+pytestmark = pytest.mark.integration
+
+SENDS = """
+import socket
+from imc_edge.transports.segmentation import Segmentation
+with socket.socket(type=socket.SOCK_DGRAM) as there, socket.socket(type=socket.SOCK_DGRAM) as here:
+    there.bind(("127.0.0.1", 0))
+    sending = Segmentation(here)
+    print(sending.send([b"one", b"two"], there.getsockname()), sending.works)
+    here.sendmsg([b"three"], [], 0, there.getsockname())
+    print(there.recv(100).decode())
+"""
+
+
+@pytest.mark.parametrize(("is_there", "seen"), [(False, "2 True\none\n"), (True, "0 False\nthree\n")])
+def test_each_datagram_costs_a_call(tmp_path: Path, is_there: bool, seen: str) -> None:
+    """As with a kernel that cannot do better; anything else goes through."""
+    require("gcc")
+    preloaded = {"LD_PRELOAD": str(load.build_one_by_one(tmp_path))} if is_there else {}
+    ran = subprocess.run(
+        [sys.executable, "-c", SENDS], env=os.environ | preloaded, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == seen
