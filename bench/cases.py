@@ -85,7 +85,7 @@ def latency(plan: Plan, full_load: dict[str, float]) -> Iterator[Record]:
 
 
 def transport(plan: Plan) -> Iterator[Record]:
-    """Deliveries over TCP to the outbound proxy, next to UDP, with and without a system call for each datagram."""
+    """Deliveries over TCP to the outbound proxy, next to UDP, with many datagrams in a call and with one."""
     for members, rooms in ((20, 100), (200, 10)):
         systems: dict[str, System] = {
             "udp": Imc(),
