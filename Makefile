@@ -37,7 +37,7 @@ test-compiled: $(VENV)/test.stamp $(COMPILED)/compiled.stamp ## the tests of wha
 		tests/integration/test_messages.py $(ARGS)
 
 test-compose: $(VENV)/test.stamp ## compose.yaml on the Docker engine of this machine; needs its base images, and some minutes
-	$(BIN)/python -m pytest -m compose --no-cov tests/integration/compose $(ARGS)
+	IMC_REQUIRE_TOOLS=1 $(BIN)/python -m pytest -m compose --no-cov tests/integration/compose $(ARGS)
 
 docs: $(VENV)/test.stamp ## the pages as a site, in site/; a link that leads nowhere is a failure
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

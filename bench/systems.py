@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
+from bench.processes import tree
 from imc_common.embedded import CONFIG
 
 HERE = Path(__file__).parent
@@ -128,7 +129,11 @@ class Kamailio:
         wait_answering(self.target, [self._process])
 
     def stop(self) -> None:
-        end(self._process)
+        """At once, children and all: asked to end, it takes a quarter of a minute to put its memory away."""
+        for pid in tree([self._process.pid]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
         self._log.close()
         shutil.rmtree(self._folder)
 

@@ -32,7 +32,7 @@ class Fingerprint(NamedTuple):
     """What a request shares with its retransmissions and with a balancer's retries."""
 
     seen: str
-    """The end of the de-duplication key."""
+    """What is remembered of a request, to know it again (`lua/include/accept.lua`)."""
     tag: str
     """Our To tag."""
 

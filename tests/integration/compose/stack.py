@@ -10,11 +10,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.chaos.plant import wait_until
 from tests.ports import free_port
-from tests.tools import require
+from tests.tools import absent, require
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 180  # seconds within which containers have come up or gone, on a busy machine too
@@ -30,9 +28,9 @@ def compose_command() -> list[str]:
     elif shutil.which("docker-compose"):
         words = ["docker-compose"]
     else:
-        pytest.skip("neither `docker compose` nor `docker-compose` is installed")
+        absent("neither `docker compose` nor `docker-compose` is installed")
     if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
-        pytest.skip("no Docker engine is running")
+        absent("no Docker engine is running")
     return words
 
 
