@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import signal
@@ -98,10 +99,11 @@ class Place:
         if self._stop.is_set():
             self._supervisor.signal(signal.SIGKILL)
             return
-        typer.echo(
-            "\nStopping: what is in flight is finished first. Once more Ctrl-C ends it at once.", err=True
-        )
         self._stop.set()
+        with contextlib.suppress(OSError):  # nobody may be there any more to read it
+            typer.echo(
+                "\nStopping: what is in flight is finished first. Once more Ctrl-C ends it at once.", err=True
+            )
 
     async def _until_stopped(self, serving: asyncio.Task[int]) -> int:
         stopped = asyncio.create_task(self._stop.wait())
