@@ -7,6 +7,7 @@ COPY requirements/compile.txt requirements/
 RUN /opt/imc/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/compile.txt
 COPY pyproject.toml README.md ./
 COPY lua lua
+COPY imc_cli imc_cli
 COPY imc_common imc_common
 COPY imc_edge imc_edge
 COPY imc_worker imc_worker

@@ -31,7 +31,7 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 
 test-compiled: $(VENV)/test.stamp $(COMPILED)/compiled.stamp ## the tests of what `make compiled` compiles, on that
 	cp -r tests docs deploy bench compose.yaml $(COMPILED)/src
-	cd $(COMPILED)/src && $(abspath $(BIN))/python -c 'import imc_edge.fan_out as it; assert it.__file__.endswith(".so")'
+	cd $(COMPILED)/src && $(abspath $(BIN))/python -c 'import imc_edge.delivering.fan_out as it; assert it.__file__.endswith(".so")'
 	cd $(COMPILED)/src && $(abspath $(BIN))/python -m pytest --no-cov --numprocesses 2 --dist loadfile \
 		-m "not chaos and not compose" tests/imc_edge tests/imc_common/sip tests/conformance \
 		tests/integration/test_messages.py $(ARGS)
@@ -73,12 +73,12 @@ lock: ## makes requirements/*.txt anew from the ranges in pyproject.toml
 compiled: $(COMPILED)/compiled.stamp ## an environment of its own with imc in it, its hot path compiled (needs a C compiler)
 
 # Built from a copy: what the compiler makes lies beside its source, and would be run in its place.
-$(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find imc_common imc_edge imc_worker -name '*.py') $(wildcard lua/*.lua)
+$(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find imc_cli imc_common imc_edge imc_worker -name '*.py') $(wildcard lua/*.lua)
 	@$(PYTHON) -m venv $(COMPILED)
 	$(COMPILED)/bin/python -m pip $(QUIET) install --no-deps --require-hashes -r requirements/compile.txt
 	rm -rf $(COMPILED)/src
 	mkdir $(COMPILED)/src
-	cp -r pyproject.toml README.md lua imc_common imc_edge imc_worker $(COMPILED)/src
+	cp -r pyproject.toml README.md lua imc_cli imc_common imc_edge imc_worker $(COMPILED)/src
 	cd $(COMPILED)/src && HATCH_BUILD_HOOKS_ENABLE=1 ../bin/python -m hatchling build -t wheel
 	$(COMPILED)/bin/python -m pip $(QUIET) install --force-reinstall --no-deps $(COMPILED)/src/dist/*.whl
 	@touch $@

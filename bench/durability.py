@@ -19,9 +19,9 @@ from uuid import uuid4
 
 import uvloop
 
+from imc_cli.embedded import CONFIG
 from imc_common import keys
-from imc_common.embedded import CONFIG
-from imc_common.request import Request, RequestData
+from imc_common.rooms.request import Request, RequestData
 from imc_common.settings import Settings
 from imc_common.store import NotDurable, Store
 from imc_edge.accept_batch import AcceptBatch

@@ -22,7 +22,7 @@ def describe() -> dict[str, object]:
         "kernel": platform.release(),
         "python": _version(PYTHON, "--version").removeprefix("Python "),
         "compiled": _version(
-            PYTHON, "-I", "-c", "from imc_edge import fan_out; print(fan_out.__file__)"
+            PYTHON, "-I", "-c", "from imc_edge.delivering import fan_out; print(fan_out.__file__)"
         ).endswith(".so"),
         "kamailio": _version("kamailio", "-v"),
         "redis": _version("redis-server", "--version"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.processes import tree
-from imc_common.embedded import CONFIG
+from imc_cli.embedded import CONFIG
 
 HERE = Path(__file__).parent
 PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import structlog
 
 from imc_common import keys
-from imc_common.request import as_mapping
+from imc_common.rooms.request import as_mapping
 from imc_common.settings import Settings
 from imc_common.store import Command, StoreUnreachable
 

@@ -19,31 +19,31 @@ from pathlib import Path
 import structlog
 
 from imc_common import keys
-from imc_common.consumer import Consumer
 from imc_common.metrics import Metrics
 from imc_common.notify import notify
-from imc_common.ownership import Ownership, process_id
-from imc_common.recoverer import Recoverer
+from imc_common.reload import Part, reload
 from imc_common.settings import Settings
-from imc_common.settings.reload import Part, reload
 from imc_common.settings.values import is_loopback
+from imc_common.shards.consumer import Consumer
+from imc_common.shards.ownership import Ownership, process_id
+from imc_common.shards.recoverer import Recoverer
 from imc_common.sip.limits import Limits
 from imc_common.status import Gauges, StatusPages
 from imc_common.steps import Steps
 from imc_common.store import Store, StoreUnreachable
-from imc_edge.accept import Acceptor
-from imc_edge.deliver import Deliver
+from imc_edge.delivering.deliver import Deliver
 from imc_edge.health import Health
-from imc_edge.hep_tap import HepTap, TappedReceiver, TappedTransports
-from imc_edge.nonces import KeyFileError, NonceKeys
-from imc_edge.own_addresses import OwnAddresses
-from imc_edge.redis_clock import RedisClock
-from imc_edge.resolver import Resolver
+from imc_edge.identity.nonces import KeyFileError, NonceKeys
+from imc_edge.identity.redis_clock import RedisClock
+from imc_edge.identity.trusted_peers import TrustedPeers
+from imc_edge.receiving.accept import Acceptor
+from imc_edge.routing.own_addresses import OwnAddresses
+from imc_edge.routing.resolver import Resolver
 from imc_edge.transports.connection import Times
+from imc_edge.transports.hep_tap import HepTap, TappedReceiver, TappedTransports
 from imc_edge.transports.network import Network
 from imc_edge.transports.pool import Bounds
 from imc_edge.transports.tls import Tls, TlsFiles, TlsFilesError
-from imc_edge.trusted_peers import TrustedPeers
 
 EVENTS_PER_READ = 16
 """Entries of one shard per read: bounds how long other rooms wait behind a large one, and what a crash makes

@@ -20,14 +20,14 @@ from typing import Any, Protocol
 
 import structlog
 
-from imc_common.consumer import Batch
 from imc_common.metrics import Metrics
-from imc_common.request import call_id_of
+from imc_common.rooms.request import call_id_of
+from imc_common.shards.consumer import Batch
 from imc_common.steps import Steps
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_worker.dispatcher import Dispatcher, Handed
+from imc_worker.message_batches import leading_messages
 from imc_worker.retrial import Retrial
-from imc_worker.runs import leading_messages
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from imc_common import keys
 from imc_common.address import without_port
 from imc_common.keys import Keys
-from imc_common.request import EntryError
+from imc_common.rooms.request import EntryError
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError

@@ -19,14 +19,14 @@ from contextlib import suppress
 import structlog
 
 from imc_common import keys
-from imc_common.consumer import Consumer
 from imc_common.keys import Keys
 from imc_common.metrics import Metrics
 from imc_common.notify import notify
-from imc_common.ownership import Ownership, process_id
-from imc_common.recoverer import Recoverer
+from imc_common.reload import Part, reload
 from imc_common.settings import Settings
-from imc_common.settings.reload import Part, reload
+from imc_common.shards.consumer import Consumer
+from imc_common.shards.ownership import Ownership, process_id
+from imc_common.shards.recoverer import Recoverer
 from imc_common.status import Gauges, StatusPages
 from imc_common.steps import Steps
 from imc_common.store import Store, StoreUnreachable

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import structlog
 
 from imc_common import keys
-from imc_common.request import call_id_of
+from imc_common.rooms.request import call_id_of
 from imc_common.store import Command, ReplyError
 from imc_worker.attempts import Attempts
 from imc_worker.dispatcher import Handed

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from imc_common.reload import LIVE
 from imc_common.settings import Settings
-from imc_common.settings.reload import LIVE
 from imc_worker.mi.commands import Commands
 
 ROOT = Path(__file__).parents[1]

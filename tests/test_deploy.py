@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from imc_common.embedded import CONFIG
+from imc_cli.embedded import CONFIG
 from imc_common.settings import Settings
 from tests.tools import require
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from imc_common.cli import application
+from imc_cli import application
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(

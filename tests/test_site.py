@@ -23,7 +23,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 def test_the_table_of_commands_is_complete() -> None:
     """`docs/cli.md` has a row for each `imc …`."""
     help_text = subprocess.run(
-        [sys.executable, "-c", "from imc_common.cli import application; application()(['--help'])"],
+        [sys.executable, "-c", "from imc_cli import application; application()(['--help'])"],
         capture_output=True,
         text=True,
         check=False,

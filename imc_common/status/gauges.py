@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 from imc_common import keys
-from imc_common.group import in_hand
 from imc_common.keys import Keys
 from imc_common.metrics import Metrics
 from imc_common.settings import Settings
+from imc_common.shards.group import in_hand
 from imc_common.status.members import MemberCount
 from imc_common.store import Command, StoreUnreachable
 

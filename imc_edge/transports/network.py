@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from imc_common.errors import ImcError
 from imc_common.settings import Endpoint, Settings
 from imc_edge.flow import Hop, Receiver, Sender, SocketAddress
+from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.transports.connection import Times
 from imc_edge.transports.listener import StreamListener, bind_stream
 from imc_edge.transports.pool import Bounds, Pool
 from imc_edge.transports.tls import Tls
 from imc_edge.transports.udp import UdpSocket, bind_udp
-from imc_edge.trusted_peers import TrustedPeers
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}

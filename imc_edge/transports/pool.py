@@ -12,10 +12,10 @@ from imc_common.errors import ImcError
 from imc_common.sip.framing import Framer
 from imc_common.sip.limits import DEFAULT, Limits
 from imc_edge.flow import Hop, Receiver, Sender, SocketAddress
+from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.transports.connection import WRITE_LIMIT, Connection, Times
 from imc_edge.transports.listener import HANDSHAKE_TIMEOUT
 from imc_edge.transports.tls import Tls
-from imc_edge.trusted_peers import TrustedPeers
 
 CONNECT_TIMEOUT = 3.0
 SWEEP_EVERY = 1.0

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from imc_common.address import AddressError, parse
-from imc_common.room_rules import RoomRules
+from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_worker.mi.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, MiError, Params

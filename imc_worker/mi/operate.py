@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from imc_common import keys
 from imc_common.address import domain
-from imc_common.request import Request, RequestData
+from imc_common.rooms.request import Request, RequestData
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
 from imc_worker.mi.jsonrpc import MiError

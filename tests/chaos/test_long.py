@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from imc_common import keys
-from imc_common.request import RequestData
+from imc_common.rooms.request import RequestData
 from tests.chaos.case import Case, memory_kb, open_files, service
 from tests.chaos.history import Sent
 from tests.chaos.plant import Process

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from imc_common import keys, steps
-from imc_common.request import Request, RequestData
+from imc_common.rooms.request import Request, RequestData
 from imc_common.steps import Steps, unwatch, watch
 from tests.fake_store import FakeStore
 from tests.patience import PATIENCE

@@ -6,7 +6,7 @@ import threading
 import time
 
 from imc_common.sip.message import Request
-from tests.imc_edge.delivering import User
+from tests.imc_edge.deliveries import User
 
 
 class Room:

@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from imc_common.metrics import Metrics
-from imc_common.request import Request, RequestData
+from imc_common.rooms.request import Request, RequestData
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.sip import Response, parse_message
 from imc_common.steps import Steps
 from imc_common.store import Command
-from imc_edge.accept import Acceptor
 from imc_edge.flow import SocketAddress
 from imc_edge.health import Health
-from imc_edge.nonces import NonceKeys
+from imc_edge.identity.nonces import NonceKeys
+from imc_edge.receiving.accept import Acceptor
 
 
 class FakeStore:

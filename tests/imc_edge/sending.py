@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imc_common.metrics import Metrics
-from imc_common.request import RequestData
+from imc_common.rooms.request import RequestData
 from imc_common.scripts import Command, Scripts
 from imc_common.settings import Settings
 from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
 from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
-from imc_edge.deliver import Deliver
+from imc_edge.delivering.deliver import Deliver
 from imc_edge.flow import Hop, Sender
-from imc_edge.own_addresses import OwnAddresses
-from imc_edge.resolver import Resolver
+from imc_edge.routing.own_addresses import OwnAddresses
+from imc_edge.routing.resolver import Resolver
 from tests.imc_edge.sockets import until
 
 ROOM = "chat-000@example.org"

@@ -12,7 +12,7 @@ import pytest
 
 from imc_common import keys
 from imc_common.sip.message import Request
-from tests.imc_edge.delivering import SHARD, Plant, User, same
+from tests.imc_edge.deliveries import SHARD, Plant, User, same
 from tests.patience import PATIENCE, Stopwatch
 from tests.servers import KINDS, Server, running
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from imc_common import keys
-from imc_common.request import RequestData
+from imc_common.rooms.request import RequestData
 from tests.imc_edge.crowd import Room
-from tests.imc_edge.delivering import ROOM, SHARD, Plant, User
+from tests.imc_edge.deliveries import ROOM, SHARD, Plant, User
 from tests.servers import redis_alone
 
 pytestmark = pytest.mark.integration

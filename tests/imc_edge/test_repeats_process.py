@@ -14,7 +14,7 @@ import redis
 
 from imc_common import keys
 from tests.imc_edge.crowd import Room
-from tests.imc_edge.delivering import SHARD, Plant, User, same
+from tests.imc_edge.deliveries import SHARD, Plant, User, same
 from tests.patience import PATIENCE
 from tests.servers import Server, running
 

@@ -16,9 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imc_common import keys
-from imc_common.commands import CommandParser
-from imc_common.event import Event
-from imc_common.request import Request as Entry
+from imc_common.rooms.commands import CommandParser
+from imc_common.rooms.event import Event
+from imc_common.rooms.request import Request as Entry
+from imc_common.rooms.texts import REASONS, render
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
 from imc_common.sip.limits import Limits
@@ -27,12 +28,12 @@ from imc_common.sip.parse import parse_message
 from imc_common.sip.usual import usual_message
 from imc_common.sip.validate import validate_request
 from imc_common.store.slots import slot_of
-from imc_common.texts import REASONS, render
-from imc_edge.check import PLAIN, MessageRules
-from imc_edge.identity import asserted_sender, sender_of
-from imc_edge.intake import entry_of
-from imc_edge.options import Abilities
-from imc_edge.outbound import Identities, first_request, make_part, request_head, request_to
+from imc_edge.delivering.outbound import first_request, make_part, request_head, request_to
+from imc_edge.identifiers import Identities
+from imc_edge.identity.sender import asserted_sender, sender_of
+from imc_edge.receiving.message_rules import PLAIN, MessageRules
+from imc_edge.receiving.options import Abilities
+from imc_edge.receiving.room_request import entry_of
 from tests.imc_edge.doubles import message
 
 SETTINGS = Settings()

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from imc_common import keys
-from imc_common.consumer import Consumer
 from imc_common.keys import Keys, shard_of
 from imc_common.metrics import Metrics
-from imc_common.ownership import Ownership
-from imc_common.request import Request, RequestData
+from imc_common.rooms.request import Request, RequestData
 from imc_common.settings import Settings
+from imc_common.shards.consumer import Consumer
+from imc_common.shards.ownership import Ownership
 from imc_common.steps import Steps
 from imc_worker.all_shards import AllShards
 from imc_worker.committer import Committer

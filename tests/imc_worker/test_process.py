@@ -18,7 +18,7 @@ import pytest
 
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
-from imc_common.request import Request, RequestData
+from imc_common.rooms.request import Request, RequestData
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable
 from tests.patience import PATIENCE, Stopwatch

@@ -15,7 +15,7 @@ from imc_common.keys import Keys, shard_of
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_worker import committer as committer_module
 from imc_worker import retrial as retrial_module
-from imc_worker.runs import MOST
+from imc_worker.message_batches import MOST
 from tests.imc_worker.conftest import ALICE, BOB, CAROL, ROOM, Bench
 
 SHARD = shard_of(ROOM, 4)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-IMC = [sys.executable, "-c", "from imc_common.cli import main; main()"]
+IMC = [sys.executable, "-c", "from imc_cli import main; main()"]
 _CURSOR_QUESTION = b"\x1b[6n"
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>()][A-Z0-9]?)")
 

@@ -15,11 +15,11 @@ import pytest
 
 from imc_common import keys
 from imc_common.keys import Keys
-from imc_common.ownership import BEATS_PER_LEASE
-from imc_common.request import Request, RequestData
+from imc_common.rooms.request import Request, RequestData
 from imc_common.settings import Endpoint, Settings
+from imc_common.shards.ownership import BEATS_PER_LEASE
 from imc_common.sip.message import Request as MessageRequest
-from tests.imc_edge.delivering import ROOM, SHARD, Plant, same
+from tests.imc_edge.deliveries import ROOM, SHARD, Plant, same
 from tests.imc_edge.doubles import message
 from tests.imc_edge.process import User as Sender
 from tests.patience import PATIENCE, Stopwatch

@@ -11,7 +11,7 @@ import pytest
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
 from imc_common.settings import Endpoint
-from tests.imc_edge.delivering import User
+from tests.imc_edge.deliveries import User
 from tests.imc_edge.doubles import message
 from tests.imc_edge.process import User as Sender
 from tests.integration.test_come_and_go import ALICE, Service

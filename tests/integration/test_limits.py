@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from imc_common.keys import shard_of
-from imc_edge.notice_limit import BURST as BURST_OF_NOTICES
+from imc_edge.delivering.notice_limit import BURST as BURST_OF_NOTICES
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
 from tests.patience import PATIENCE

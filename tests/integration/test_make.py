@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imc_common.cli.conversation import CONVERSATION
+from imc_cli.conversation import CONVERSATION
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -54,7 +54,7 @@ async def users(seen: Service) -> AsyncIterator[OpenUser]:
 
 def imc(seen: Service, *words: str) -> list[str]:
     """A command of ours on this service's Redis."""
-    return [sys.executable, "-m", "imc_common.cli", *words, "--db-url", seen.url]
+    return [sys.executable, "-m", "imc_cli", *words, "--db-url", seen.url]
 
 
 async def test_one_grep_follows_a_message(seen: Service, users: OpenUser, room: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imc_common.cli.conversation import CONVERSATION
+from imc_cli.conversation import CONVERSATION
 from tests.chaos.plant import wait_until
 from tests.integration.command import Running, run, running
 from tests.integration.proc import alive, children, command_of

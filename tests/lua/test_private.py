@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from imc_common.commands import COMMANDS
-from imc_common.event import Event
+from imc_common.rooms.commands import COMMANDS
+from imc_common.rooms.event import Event
+from imc_common.rooms.texts import render
 from imc_common.settings import Settings
-from imc_common.texts import render
 from tests.lua.shard import ALICE, BOB, DAVE, IN, OUT, SCRIPT_OF, SHARD, Shard, decoded, heard
 
 HIDDEN, ABSENT = "hidden@example.org", "absent@example.org"  # of one length

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from imc_cli import application
 from imc_common import probe
-from imc_common.cli import application
 from imc_common.http_server import Request
 from imc_common.metrics import Metrics
 from imc_common.probe import ask

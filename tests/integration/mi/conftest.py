@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from imc_common.mi_client import ask
+from imc_cli.mi_client import ask
 from imc_common.settings import Settings
 from tests.chaos.plant import wait_until
 from tests.integration.service import Service, service

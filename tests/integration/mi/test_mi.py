@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from opensips import mi as client
 
-from imc_common.mi_client import MiFailure, MiUnreachable, ask
+from imc_cli.mi_client import MiFailure, MiUnreachable, ask
 from imc_common.settings import Settings
 from tests.chaos.plant import wait_until
 from tests.integration.mi.conftest import ALICE, BOB, ROOM, MiService
@@ -182,7 +182,7 @@ def test_imc_mi(mi: MiService, way: str) -> None:
     )
 
     def imc(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "imc_common.cli", "mi", *where, *words]
+        command = [sys.executable, "-m", "imc_cli", "mi", *where, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     table = imc("imc_list_rooms").stdout
@@ -201,7 +201,7 @@ def test_a_server_of_its_own_takes_over_where_the_workers_ends(mi: MiService) ->
     """It waits while the FIFO is served, and tells so; without settings it does not start."""
     env = {**os.environ, "IMC_DB_URL": mi.service.url, "IMC_MI_REPLY_DIR": str(mi.replies)}
     other = mi.replies / "second_fifo"
-    command = [sys.executable, "-m", "imc_common.cli", "mi-server"]
+    command = [sys.executable, "-m", "imc_cli", "mi-server"]
     none = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert (none.returncode, "nothing to serve" in none.stderr) == (2, True)
     with (mi.replies / "log").open("w") as log:

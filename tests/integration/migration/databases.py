@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from imc_common.migration.tables import connect
+from imc_cli.migration.tables import connect
 from tests.chaos.plant import Process, wait_until
 from tests.ports import free_port
 from tests.tools import require

@@ -68,7 +68,7 @@ def test_rooms_of_a_running_kamailio_come_over(tmp_path: Path) -> None:
         server = Single(tmp_path)
         server.start()
         try:
-            words = ["-m", "imc_common.cli", "import", "--from", url, "--db-url", server.url]
+            words = ["-m", "imc_cli", "import", "--from", url, "--db-url", server.url]
             subprocess.run([sys.executable, *words], check=True, timeout=120)
             with redis.Redis.from_url(server.url, decode_responses=True) as client:
                 members = {

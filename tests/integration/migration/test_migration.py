@@ -53,7 +53,7 @@ def filled(database: str) -> str:
 def imc(*words: str, status: int = 0) -> list[str]:
     """What a command prints; its exit status must be ``status``."""
     done = subprocess.run(
-        [sys.executable, "-m", "imc_common.cli", *words],
+        [sys.executable, "-m", "imc_cli", *words],
         capture_output=True,
         text=True,
         timeout=120,

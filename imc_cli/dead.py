@@ -1,0 +1,134 @@
+"""``imc dead list | show | retry | drop``: what could not be handled, for an operator to decide."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from imc_cli.dead_letters import Letter, drop, find, letters, parse_name, retry
+from imc_cli.options import with_settings
+from imc_common.errors import ImcError
+from imc_common.printable import printable
+from imc_common.settings import Loaded, Settings
+from imc_common.store import Store
+
+_LONGEST = 2000
+_Name = Annotated[str, typer.Argument(help="SHARD/ID as `imc dead list` shows it.")]
+_Names = Annotated[list[str] | None, typer.Argument(help="SHARD/ID as `imc dead list` shows it.")]
+_All = Annotated[bool, typer.Option("--all", help="Every dead letter there is now.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Requests and events that could not be handled.", no_args_is_help=True)
+    group.command("list")(with_settings(list_letters))
+    group.command("show")(with_settings(show))
+    group.command("retry")(with_settings(retry_letters))
+    group.command("drop")(with_settings(drop_letters))
+    app.add_typer(group, name="dead")
+
+
+def list_letters(
+    loaded: Loaded, as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False
+) -> None:
+    """List them, the oldest of each shard first."""
+
+    async def run(store: Store, shards: int) -> None:
+        table = Table("letter", "when", "stream", "what", "room", "from", "reason", box=None)
+        async for letter in letters(store, shards):
+            if as_json:
+                typer.echo(json.dumps(_summary(letter)))
+            else:
+                table.add_row(*(escape(str(value)) for value in _summary(letter).values()))
+        if not as_json:
+            Console().print(table)
+
+    _with_store(loaded, run)
+
+
+def show(loaded: Loaded, letter: _Name) -> None:
+    """Show one with all its fields."""
+
+    async def run(store: Store, shards: int) -> None:
+        found = await find(store, *parse_name(letter, shards))
+        for name, value in _summary(found).items():
+            typer.echo(f"{name}: {value}")
+        for name, content in found.fields.items():
+            typer.echo(f"  {printable(name, 100)}: {printable(content.decode(errors='replace'), _LONGEST)}")
+
+    _with_store(loaded, run)
+
+
+def retry_letters(loaded: Loaded, names: _Names = None, everything: _All = False) -> None:
+    """Put them back to be handled once more, at the end of their stream."""
+    _each(loaded, names, everything, retry, "put back")
+
+
+def drop_letters(loaded: Loaded, names: _Names = None, everything: _All = False) -> None:
+    """Delete them for good."""
+    _each(loaded, names, everything, drop, "dropped")
+
+
+def _each(
+    loaded: Loaded,
+    names: list[str] | None,
+    everything: bool,
+    act: Callable[[Store, Letter], Coroutine[Any, Any, bool]],
+    done: str,
+) -> None:
+    if bool(names) == everything:
+        typer.echo("name dead letters, or say --all", err=True)
+        raise typer.Exit(2)
+
+    async def run(store: Store, shards: int) -> None:
+        if everything:
+            chosen = [letter async for letter in letters(store, shards)]
+        else:
+            chosen = [await find(store, *parse_name(name, shards)) for name in names or ()]
+        count = sum([await act(store, letter) for letter in chosen])
+        typer.echo(f"{done}: {count}")
+
+    _with_store(loaded, run)
+
+
+def _summary(letter: Letter) -> dict[str, str]:
+    when = datetime.fromtimestamp(letter.at / 1000, UTC).isoformat(timespec="seconds")
+    return {
+        "letter": letter.name,
+        "when": when,
+        "stream": printable(letter.stream, 100),
+        "what": printable(letter.text("type") or letter.text("event"), 50),
+        "room": printable(letter.text("room"), 300),
+        "from": printable(letter.text("from"), 300),
+        "reason": printable(letter.reason, 500),
+    }
+
+
+def _with_store(loaded: Loaded, run: Callable[[Store, int], Coroutine[Any, Any, None]]) -> None:
+    async def whole() -> None:
+        async with _store(loaded.settings) as store:
+            await run(store, 1 << loaded.settings.hash_size)
+
+    try:
+        asyncio.run(whole())
+    except ImcError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[Store]:
+    store = await Store.connect(settings)
+    try:
+        yield store
+    finally:
+        await store.close()

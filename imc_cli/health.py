@@ -1,0 +1,34 @@
+"""``imc health``: asks a process of this machine whether it is well; for containers and supervisors."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from imc_cli.options import with_settings
+from imc_common.probe import ask
+from imc_common.settings import Loaded
+from imc_common.settings.values import host_and_port
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(with_settings(health))
+
+
+def health(
+    loaded: Loaded,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask whether it lives (/livez), not whether it is ready (/readyz).")
+    ] = False,
+) -> None:
+    """Ask the process at `status_listen` whether it is ready. Exit status 0 if it is, 1 if not, 2 unset."""
+    if not loaded.settings.status_listen:
+        typer.echo("status_listen is not set: there is nothing to ask", err=True)
+        raise typer.Exit(2)
+    host, port = host_and_port(loaded.settings.status_listen)
+    status, text = ask(host, port, "/livez" if live else "/readyz")
+    typer.echo(text, err=status != 200)
+    if status != 200:
+        raise typer.Exit(1)

@@ -1,0 +1,137 @@
+"""``imc import`` and ``imc export``: rooms from the tables of the old modules, and back into them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from imc_cli.options import with_settings
+from imc_cli.terminal import shown
+from imc_common.errors import ImcError
+from imc_common.settings import Loaded, Settings, masked
+
+if TYPE_CHECKING:
+    from imc_cli.migration.load import Report
+    from imc_cli.migration.rows import Refusal, Room
+    from imc_cli.migration.tables import Tables
+
+_NEEDS = "imc import and export need SQLAlchemy and a driver: pip install '.[migrate]' in imc's folder"
+_RoomsTable = Annotated[str, typer.Option("--rooms-table", help="Table of rooms.")]
+_MembersTable = Annotated[str, typer.Option("--members-table", help="Table of members.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("import")(with_settings(import_rooms))
+    app.command("export")(with_settings(export_rooms))
+
+
+def import_rooms(
+    loaded: Loaded,
+    from_: Annotated[str, typer.Option("--from", help="mysql://, postgresql:// or sqlite:///FILE")],
+    rooms_table: _RoomsTable = "imc_rooms",
+    members_table: _MembersTable = "imc_members",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, change nothing.")] = False,
+) -> None:
+    """Read rooms and members of OpenSIPS or Kamailio into Redis. Safe to run again."""
+    refusals: list[Refusal] = []
+    with _plain_errors(from_):
+        rooms = _read(_tables(from_, rooms_table, members_table), refusals)
+        report = None if dry_run else asyncio.run(_load(loaded.settings, rooms))
+    for refusal in refusals:
+        typer.echo(shown(f"refused: {refusal}"))
+    members = sum(len(room.members) for room in rooms)
+    typer.echo(f"read {len(rooms)} rooms with {members} members, refused {len(refusals)} rows")
+    if report is None:
+        typer.echo("dry run: nothing was changed")
+        return
+    _tell(report)
+    if report.failed or report.differing:
+        raise typer.Exit(1)
+
+
+def export_rooms(
+    loaded: Loaded,
+    to: Annotated[str, typer.Option("--to", help="mysql://, postgresql:// or sqlite:///FILE")],
+    rooms_table: _RoomsTable = "imc_rooms",
+    members_table: _MembersTable = "imc_members",
+) -> None:
+    """Write all rooms and members into the two tables, in place of what is in them."""
+    with _plain_errors(to):
+        tables = _tables(to, rooms_table, members_table)
+        rooms = asyncio.run(_dump(loaded.settings))
+        written = tables.write(iter(rooms))
+    typer.echo(f"wrote {written[0]} rooms with {written[1]} members")
+
+
+class _plain_errors:  # noqa: N801 # reads as a statement
+    """What can go wrong on the way, as one line on standard error and exit status 1."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None or isinstance(error, typer.Exit):
+            return
+        if isinstance(error, ImcError):
+            text = str(error)
+        elif type(error).__module__.startswith("sqlalchemy"):
+            text = f"{masked(self._url)}: {str(error).splitlines()[0]}"
+        else:
+            return
+        typer.echo(text, err=True)
+        raise typer.Exit(1) from None
+
+
+def _tables(url: str, rooms_table: str, members_table: str) -> Tables:
+    try:
+        from imc_cli.migration.tables import Tables, connect  # noqa: PLC0415 # SQLAlchemy is an extra
+    except ModuleNotFoundError as error:
+        raise ImcError(_NEEDS) from error
+    return Tables(connect(url), rooms_table, members_table)
+
+
+def _read(tables: Tables, refusals: list[Refusal]) -> list[Room]:
+    from imc_cli.migration.rows import rooms_of  # noqa: PLC0415 # as above
+
+    return list(rooms_of(tables.rooms(), tables.members(), refusals))
+
+
+async def _load(settings: Settings, rooms: list[Room]) -> Report:
+    from imc_cli.migration.load import load  # noqa: PLC0415 # as above
+    from imc_common.store import Store  # noqa: PLC0415 # as above
+
+    store = await Store.connect(settings)
+    try:
+        shown: Iterable[Room] = track(rooms, "rooms", console=Console(stderr=True))
+        return await load(store, settings, shown, int(time.time() * 1000))
+    finally:
+        await store.close()
+
+
+async def _dump(settings: Settings) -> list[Room]:
+    from imc_cli.migration.dump import dump  # noqa: PLC0415 # as above
+    from imc_common.store import Store  # noqa: PLC0415 # as above
+
+    store = await Store.connect(settings)
+    try:
+        return [room async for room in dump(store, settings)]
+    finally:
+        await store.close()
+
+
+def _tell(report: Report) -> None:
+    typer.echo(f"made {report.made}, completed {report.completed}, unchanged {report.unchanged}")
+    for address in report.differing:
+        typer.echo(f"not touched: {shown(address)} is private in one place and public in the other")
+    for line in report.failed:
+        typer.echo(shown(f"failed: {line}"))

@@ -1,0 +1,94 @@
+"""The two tables in any database that SQLAlchemy reaches: read, and written back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, delete, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from imc_cli.migration.rows import MemberRow, Room, RoomRow, member_rows, room_row
+from imc_common.errors import ImcError
+
+PAGE = 1000
+_DRIVERS = {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql", "postgresql": "postgresql+psycopg"}
+
+
+class DatabaseUrlError(ImcError):
+    """A database URL cannot be used; says why, never with its password."""
+
+
+def connect(url: str) -> Engine:
+    """An engine for ``mysql://``, ``postgresql://`` or ``sqlite:///FILE``. Raises `DatabaseUrlError`."""
+    try:
+        parts = make_url(url)
+        scheme = parts.drivername
+        if scheme.partition("+")[0] not in ("mysql", "mariadb", "postgresql", "sqlite"):
+            raise DatabaseUrlError(f"{scheme}:// is none of mysql://, postgresql://, sqlite://")
+        return create_engine(parts.set(drivername=_DRIVERS.get(scheme, scheme)))
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise DatabaseUrlError("not a database URL, like mysql://user:password@host/database") from error
+
+
+class Tables:
+    """``imc_rooms(name, domain, flag)`` and ``imc_members(username, domain, room, flag)``."""
+
+    def __init__(self, engine: Engine, rooms_table: str, members_table: str) -> None:
+        self._engine = engine
+        metadata = MetaData()
+        self._rooms = Table(
+            rooms_table,
+            metadata,
+            Column("id", Integer, primary_key=True, autoincrement=True),
+            Column("name", String(64), nullable=False),
+            Column("domain", String(64), nullable=False),
+            Column("flag", Integer, nullable=False),
+        )
+        self._members = Table(
+            members_table,
+            metadata,
+            Column("id", Integer, primary_key=True, autoincrement=True),
+            Column("username", String(64), nullable=False),
+            Column("domain", String(64), nullable=False),
+            Column("room", String(255), nullable=False),
+            Column("flag", Integer, nullable=False),
+        )
+        self._metadata = metadata
+
+    def rooms(self) -> Iterator[RoomRow]:
+        """All rows of the rooms table, in the order they were written."""
+        columns = (self._rooms.c.name, self._rooms.c.domain, self._rooms.c.flag)
+        with self._engine.connect() as connection:
+            for row in connection.execution_options(yield_per=PAGE).execute(
+                select(*columns).order_by(self._rooms.c.id)
+            ):
+                yield RoomRow(*row)
+
+    def members(self) -> Iterator[MemberRow]:
+        """All rows of the members table, in the order they were written."""
+        c = self._members.c
+        with self._engine.connect() as connection:
+            for row in connection.execution_options(yield_per=PAGE).execute(
+                select(c.username, c.domain, c.room, c.flag).order_by(c.id)
+            ):
+                yield MemberRow(*row)
+
+    def write(self, rooms: Iterator[Room]) -> tuple[int, int]:
+        """Replaces the content of both tables in one transaction, making them where they are missing.
+
+        Gives how many rooms and how many members were written.
+        """
+        self._metadata.create_all(self._engine)
+        written_rooms = written_members = 0
+        with self._engine.begin() as connection:
+            connection.execute(delete(self._members))
+            connection.execute(delete(self._rooms))
+            for room in rooms:
+                connection.execute(insert(self._rooms), asdict(room_row(room)))
+                members = [asdict(row) for row in member_rows(room)]
+                connection.execute(insert(self._members), members)
+                written_rooms += 1
+                written_members += len(members)
+        return written_rooms, written_members

@@ -1,0 +1,52 @@
+"""``imc reshard``: another number of shards for the rooms there are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from imc_cli.options import with_settings
+from imc_cli.resharding import Census, Resharding
+from imc_common.errors import ImcError
+from imc_common.settings import Loaded, Settings
+from imc_common.store import Store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(with_settings(reshard))
+
+
+def reshard(
+    loaded: Loaded,
+    hash_size: Annotated[
+        int, typer.Option(min=0, max=12, help="The new one: 2**N shards.", show_default=False)
+    ],
+) -> None:
+    """Move all rooms to another number of shards. Offline; killed half way, it is just started again."""
+    try:
+        census = asyncio.run(_run(loaded.settings, hash_size))
+    except ImcError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(
+        f"{census.rooms} rooms with {census.members} members are in {1 << hash_size} shards now; "
+        f"start every process with hash_size = {hash_size}"
+    )
+
+
+async def _run(settings: Settings, hash_size: int) -> Census:
+    store = await Store.connect(settings, check=False)
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("rooms moved", total=None)
+            moved = Resharding(
+                store, settings, hash_size, moved=lambda count: progress.update(task, advance=count)
+            )
+            return await moved.run()
+    finally:
+        await store.close()

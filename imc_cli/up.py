@@ -1,0 +1,205 @@
+"""``imc up``: edges, workers and, unless there is one, a Valkey server, all here and under one Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+
+from imc_cli.demo import play
+from imc_cli.embedded import embedded_valkey
+from imc_cli.options import with_settings
+from imc_cli.processes import argv, environment
+from imc_cli.supervisor import Child, ChildError, Supervisor
+from imc_cli.user_agent import UserAgent
+from imc_common.errors import ImcError
+from imc_common.settings import Endpoint, Loaded, masked
+from imc_common.settings.load import DEFAULT
+from imc_common.settings.values import is_loopback
+
+START_SECONDS = 60.0
+BEYOND_DRAIN = 5.0  # seconds a process may take to end after its drain_timeout
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+PORT_STEP = 10  # between the listening ports of one edge and the next
+
+Count = Annotated[int, typer.Option(min=1)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(with_settings(up))
+
+
+def up(
+    loaded: Loaded,
+    edges: Annotated[int, typer.Option(min=1, help="Edges; each listens 10 ports above the one before.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Workers.")] = 1,
+    demo: Annotated[bool, typer.Option("--demo", help="Play the demo conversation first.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the demo; exit status 1 if it failed.")
+    ] = False,
+) -> None:
+    """Run everything here, on an embedded Valkey unless a db_url is given. Ctrl-C drains and ends it."""
+    with ExitStack() as stack:
+        try:
+            url = loaded.settings.db_url
+            if loaded.sources["db_url"] == DEFAULT:
+                url = stack.enter_context(embedded_valkey(loaded.settings.data_dir))
+            demo = demo or once
+            quiet = demo and loaded.sources["log_level"] == DEFAULT  # the conversation is what is to be seen
+            place = Place(loaded, url, edges, workers, "warning" if quiet else loaded.settings.log_level)
+            status = asyncio.run(place.run(demo, once))
+        except ImcError as error:
+            typer.echo(f"imc up: {error}", err=True)
+            status = 1
+    raise typer.Exit(status)
+
+
+class Place:
+    """All processes of ``imc up`` but the server, from their start to their end."""
+
+    def __init__(self, loaded: Loaded, url: str, edges: int, workers: int, log_level: str) -> None:
+        self._url = url
+        self._drain = loaded.settings.drain_timeout + BEYOND_DRAIN
+        self._listen = [_moved(loaded.settings.listen, number) for number in range(edges)]
+
+        destinations = _destinations(loaded)
+
+        def child(name: str, module: str, **values: object) -> Child:
+            env = environment(loaded, os.environ, db_url=url, log_level=log_level, **(values | destinations))
+            return Child(name, argv(module, loaded), env)
+
+        children = [child(f"edge {n}", "imc_edge", listen=listen) for n, listen in enumerate(self._listen, 1)]
+        children += [child(f"worker {n}", "imc_worker") for n in range(1, workers + 1)]
+        self._supervisor = Supervisor(children, lambda line: typer.echo(line, err=True))
+        self._stop = asyncio.Event()
+
+    async def run(self, demo: bool, once: bool) -> int:
+        """Start, serve until a signal, drain; gives the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(signal.SIGHUP, self._supervisor.signal, signal.SIGHUP)
+        try:
+            status = await self._until_stopped(self._serve(demo, once))
+        finally:
+            clean = await self._supervisor.stop(self._drain)
+        return status if clean else 1
+
+    def _end(self) -> None:
+        """The first signal drains, the second ends everything at once."""
+        if self._stop.is_set():
+            self._supervisor.signal(signal.SIGKILL)
+            return
+        self._stop.set()
+        with contextlib.suppress(OSError):  # nobody may be there any more to read it
+            typer.echo(
+                "\nStopping: what is in flight is finished first. Once more Ctrl-C ends it at once.", err=True
+            )
+
+    async def _until_stopped(self, serving: asyncio.Task[int]) -> int:
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in (serving, stopped):
+            task.cancel()
+        await asyncio.gather(stopped, return_exceptions=True)
+        try:
+            return await serving
+        except asyncio.CancelledError:
+            return 0
+
+    def _serve(self, demo: bool, once: bool) -> asyncio.Task[int]:
+        return asyncio.create_task(self._start_and_serve(demo, once))
+
+    async def _start_and_serve(self, demo: bool, once: bool) -> int:
+        await self._supervisor.start(lambda: asyncio.ensure_future(self._ready()))
+        first = self._listen[0][0]
+        for number, listen in enumerate(self._listen, 1):
+            typer.echo(f"Edge {number} listens at {', '.join(map(str, listen))}")
+        typer.echo(f"State is in {masked(self._url)}\n")
+        if demo:
+            faults = await play((_reachable(first.host), first.port), "example.org", typer.echo)
+            for fault in faults:
+                typer.echo(f"FAULT  {fault}", err=True)
+            if once:
+                return 1 if faults else 0
+        typer.echo(_how_to_chat(first))
+        await self._stop.wait()
+        return 0
+
+    async def _ready(self) -> None:
+        """Returns when every edge says 200 to OPTIONS, which it does when it reaches Redis."""
+        for listen in self._listen:
+            udp = next((e for e in listen if e.transport == "udp"), None)
+            if udp is not None:
+                await _until_200((_reachable(udp.host), udp.port))
+
+
+async def _until_200(edge: tuple[str, int]) -> None:
+    host = "::1" if ":" in edge[0] else "127.0.0.1"
+    probe = await UserAgent.open(f"sip:imc-up@{'[::1]' if ':' in host else host}:0", edge, lambda _: None)
+    answer = None
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while answer is None or answer.status != 200:
+                answer = await probe.options(within=0.5)
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        seen = "no answer" if answer is None else f"{answer.status} {answer.reason}"
+        raise ChildError(f"{edge[0]}:{edge[1]} does not serve within {START_SECONDS:g} s: {seen}") from None
+    finally:
+        await probe.close()
+
+
+def _destinations(loaded: Loaded) -> dict[str, object]:
+    """Where users of a first try on one machine are, which no service with an address of its own goes to."""
+    here = all(is_loopback(endpoint.host) for endpoint in loaded.settings.listen)
+    unset = loaded.sources["destination_networks"] == DEFAULT
+    return {"destination_networks": LOOPBACK} if here and unset else {}
+
+
+def _moved(listen: tuple[Endpoint, ...], number: int) -> tuple[Endpoint, ...]:
+    """The sockets of the edge with this number; a port 0 becomes a free one, so that it is known here."""
+    return tuple(
+        endpoint._replace(port=endpoint.port + PORT_STEP * number if endpoint.port else _free_port(endpoint))
+        for endpoint in listen
+    )
+
+
+def _free_port(endpoint: Endpoint) -> int:
+    kind = socket.SOCK_DGRAM if endpoint.transport == "udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET, kind) as probe:
+        probe.bind((endpoint.host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _reachable(host: str) -> str:
+    """Where a listening host is reached from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # compared, not bound
+
+
+def _how_to_chat(endpoint: Endpoint) -> str:
+    imc = shlex.quote(os.path.relpath(sys.argv[0]))
+    host = _reachable(endpoint.host)
+    via = f"[{host}]:{endpoint.port}" if ":" in host else f"{host}:{endpoint.port}"
+    chat = "  {} chat sip:{}@127.0.0.1:{} --room sip:chat-000@example.org --via {}"
+    return "\n".join(
+        [
+            "",
+            "To chat, in two more terminals (the first #join makes the room, #help shows all commands):",
+            "",
+            chat.format(imc, "alice", 5071, via),
+            chat.format(imc, "bob", 5072, via),
+            "",
+            "Ctrl-C ends everything here.",
+        ]
+    )

@@ -1,0 +1,99 @@
+"""``imc user add | passwd | remove | list | rotate``: who has which password (``identity = digest``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from imc_cli.options import with_settings
+from imc_cli.password import read_password
+from imc_common.errors import ImcError
+from imc_common.printable import printable
+from imc_common.settings import Loaded
+from imc_common.store import Store
+from imc_common.users import Users, hashes_of, user_address
+
+_User = Annotated[str, typer.Argument(help="The user's address, as alice@example.org.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Users with passwords, for identity = digest.", no_args_is_help=True)
+    group.command()(with_settings(add))
+    group.command()(with_settings(passwd))
+    group.command()(with_settings(remove))
+    group.command("list")(with_settings(list_users))
+    group.command()(with_settings(rotate))
+    app.add_typer(group, name="user")
+
+
+def add(loaded: Loaded, user: _User) -> None:
+    """Add a user. The password is asked for, or read as one line from standard input."""
+
+    async def run(users: Users) -> None:
+        who = user_address(user)
+        await users.add(who, hashes_of(who, read_password(twice=True), loaded.settings.digest_algorithms))
+        typer.echo(f"{who} is added")
+
+    _with_users(loaded, run)
+
+
+def passwd(loaded: Loaded, user: _User) -> None:
+    """Change a user's password; the old one is good no more."""
+
+    async def run(users: Users) -> None:
+        who = user_address(user)
+        await users.change(who, hashes_of(who, read_password(twice=True), loaded.settings.digest_algorithms))
+        typer.echo(f"{who} has another password")
+
+    _with_users(loaded, run)
+
+
+def remove(loaded: Loaded, user: _User) -> None:
+    """Remove a user, who cannot send any more. Their rooms stay as they are."""
+
+    async def run(users: Users) -> None:
+        who = user_address(user)
+        await users.remove(who)
+        typer.echo(f"{who} is removed")
+
+    _with_users(loaded, run)
+
+
+def list_users(loaded: Loaded) -> None:
+    """List the users, with the algorithms each can use."""
+
+    async def run(users: Users) -> None:
+        for who, algorithms in (await users.all()).items():
+            typer.echo(f"{printable(who, 256)}  {', '.join(algorithms) or 'none that is known'}")
+
+    _with_users(loaded, run)
+
+
+def rotate(loaded: Loaded) -> None:
+    """Sign nonces with a new key, a minute from now; those signed with the old one keep their time."""
+
+    async def run(users: Users) -> None:
+        first_use = datetime.fromtimestamp(await users.rotate_key(), UTC)
+        typer.echo(f"nonces are signed with a new key from {first_use:%H:%M:%S} UTC on")
+
+    _with_users(loaded, run)
+
+
+def _with_users(loaded: Loaded, run: Callable[[Users], Awaitable[None]]) -> None:
+    async def main() -> None:
+        store = await Store.connect(loaded.settings, check=False)
+        try:
+            await run(Users(store))
+        finally:
+            await store.close()
+
+    try:
+        asyncio.run(main())
+    except ImcError as error:
+        typer.echo(f"imc user: {printable(str(error), 500)}", err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,1 @@
+"""Rooms as edges and workers both see them: commands, requests, events, texts."""

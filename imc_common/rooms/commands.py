@@ -1,0 +1,189 @@
+"""The commands of a chat room, and how the body of a MESSAGE is read.
+
+`COMMANDS` is the one table of them: parser, help and the page ``docs/commands.md`` follow it. The parser is
+pure. What it finds wrong becomes a request of type ``refused`` with one of these reasons, which the sender
+is told in a notice:
+
+==================  =========================================================================================
+`unknown_command`   the word after the start character is no command
+`usage`             arguments missing, too many, or a role that is none
+`bad_argument`      an argument is no address, or has a line break, NUL, quote or the like; `detail` shows it
+`foreign_domain`    a room in a domain not served here (`domains`); `detail` is the room
+`bad_room`          a room whose user part does not fit `room_pattern`; `detail` is the room
+`no_room`           a message to the command address (`manager`), or a command that names no other room
+`not_a_user`        the user named is the command address; `detail` is the address
+==================  =========================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from imc_common import address
+from imc_common.printable import printable
+from imc_common.rooms.room_rules import RoomRules
+from imc_common.settings import Settings
+
+REASONS = (
+    "unknown_command",
+    "usage",
+    "bad_argument",
+    "foreign_domain",
+    "bad_room",
+    "no_room",
+    "not_a_user",
+)
+ROLES = ("owner", "admin", "member")
+
+_LINE = re.compile(rb"[^\n]*")
+_SPACE = re.compile(r"[ \t]+")
+
+
+class Command(NamedTuple):
+    """One command: its name (the type of its request), further names, arguments in order, and what it does.
+
+    Arguments are ``user`` and ``role``, which must be there, ``[room]`` and ``[private]``, which need not.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    arguments: tuple[str, ...]
+    summary: str
+
+    def usage(self, start_char: str) -> str:
+        """The command as a person types it: ``#invite user [room]``."""
+        return start_char + " ".join((self.name, *self.arguments))
+
+
+COMMANDS = (
+    Command("create", (), ("[room]", "[private]"), "make a room"),
+    Command("join", (), ("[room]",), "enter a room"),
+    Command("invite", (), ("user", "[room]"), "ask a user in"),
+    Command("accept", (), ("[room]",), "take an invitation"),
+    Command("deny", ("reject",), ("[room]",), "decline an invitation"),
+    Command("remove", (), ("user", "[room]"), "put a user out"),
+    Command("add", (), ("user", "[room]"), "put a user in"),
+    Command("modify", (), ("user", "role", "[room]"), "make owner, admin or member"),
+    Command("exit", ("leave",), ("[room]",), "leave a room"),
+    Command("destroy", (), ("[room]",), "end a room"),
+    Command("list", ("members",), ("[room]",), "show the members"),
+    Command("rooms", (), (), "show the rooms"),
+    Command("help", (), (), "show this list"),
+)
+
+BY_WORD = {word: command for command in COMMANDS for word in (command.name, *command.aliases)}
+
+
+class Parsed(NamedTuple):
+    """What a body asks for: the fields of a `Request` that come from it. `room` decides the shard."""
+
+    type: str
+    room: str
+    user: str = ""
+    role: str = ""
+    private: bool = False
+    reason: str = ""
+    command: str = ""
+    detail: str = ""
+
+
+class _RefusedError(Exception):
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = printable(detail, 100)
+
+
+class CommandParser:
+    """Reads bodies under one set of settings. `to` is always the canonical address of the To header."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._rules = RoomRules(settings)
+        self._start = settings.imc_cmd_start_char.encode()
+
+    def parse(self, body: bytes, to: str) -> Parsed:
+        """A text body: a command if it begins with the start character, else a message. Never raises."""
+        if not body.startswith(self._start):
+            return self.message(to)
+        line = _first_line(body)[len(self._start) :]
+        word, *arguments = _SPACE.split(line.rstrip(" \t"))
+        command = BY_WORD.get(word.lower())
+        if command is None:
+            return Parsed("refused", to, reason="unknown_command", command=printable(word, 32))
+        try:
+            return self._read(command, arguments, to)
+        except _RefusedError as refused:
+            return Parsed("refused", to, reason=refused.reason, command=word.lower(), detail=refused.detail)
+
+    def message(self, to: str) -> Parsed:
+        """A body that cannot be a command, whatever it begins with: of any type but text/plain."""
+        if self._rules.is_command_address(to):
+            return Parsed("refused", to, reason="no_room", command="message")
+        return Parsed("message", to)
+
+    def _read(self, command: Command, arguments: list[str], to: str) -> Parsed:
+        user = role = room = ""
+        private = False
+        rest = list(arguments)
+        if "[private]" in command.arguments and rest and rest[-1].lower() == "private":
+            private = True
+            rest.pop()
+        for argument in command.arguments:
+            if argument == "user":
+                user = self._user(_next(rest), to)
+            elif argument == "role":
+                role = _role(_next(rest))
+            elif argument == "[room]":
+                room = self._room(rest.pop(0) if rest else "", to)
+        if rest:
+            raise _RefusedError("usage")
+        return Parsed(command.name, room or to, user, role, private)
+
+    def _user(self, text: str, to: str) -> str:
+        user = _address(text, to)
+        if self._rules.is_command_address(user):
+            raise _RefusedError("not_a_user", user)
+        return user
+
+    def _room(self, text: str, to: str) -> str:
+        room = _address(text, to) if text else to
+        if self._rules.is_command_address(room):
+            raise _RefusedError("no_room")
+        if not self._rules.serves(room):
+            raise _RefusedError("foreign_domain", room)
+        if not self._rules.fits_pattern(room):
+            raise _RefusedError("bad_room", room)
+        return room
+
+
+def _first_line(body: bytes) -> str:
+    """The body's first line; what follows it is no part of a command. Bytes that are no UTF-8 stay visible
+    as escapes, which no argument accepts."""
+    line = _LINE.match(body)
+    assert line is not None  # noqa: S101 # the pattern matches the empty text, too
+    return line[0].removesuffix(b"\r").decode("utf-8", "backslashreplace")
+
+
+def _next(arguments: list[str]) -> str:
+    if not arguments:
+        raise _RefusedError("usage")
+    return arguments.pop(0)
+
+
+def _role(text: str) -> str:
+    role = text.lower()
+    if role not in ROLES:
+        raise _RefusedError("usage")
+    return role
+
+
+def _address(text: str, to: str) -> str:
+    """An argument as an address: a URI, ``user@host``, or a user part in the host of To."""
+    if "'" in text:  # legal in a URI, but nobody's name; other quotes no address takes anyway
+        raise _RefusedError("bad_argument", text)
+    try:
+        if "@" in text:
+            return address.parse(text)
+        return f"{address.parse_user(text)}@{address.split(to)[1]}"
+    except address.AddressError as error:
+        raise _RefusedError("bad_argument", text) from error

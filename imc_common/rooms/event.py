@@ -1,0 +1,78 @@
+"""What happened in a room and who is to hear of it: one entry of an out-stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from imc_common.rooms.request import EntryError, RequestData, as_mapping
+
+_USUAL = [b"event", b"room", b"from", b"call_id", b"at", b"data", b"to"]
+"""The fields of most events, in the order in which `lua/include/emit.lua` writes them."""
+
+
+class Event(NamedTuple):
+    """One event as the room's script wrote it; the names of events are listed in ``lua/README.md``.
+
+    `to` are the recipients, `actor` who did it, `user` to whom. `list` and `more` belong to answers that
+    list members or rooms. `call_id`, `at` and `data` are those of the request that caused it.
+    """
+
+    entry_id: str
+    shard: int
+    name: str
+    room: str
+    to: tuple[str, ...]
+    actor: str = ""
+    user: str = ""
+    role: str = ""
+    reason: str = ""
+    command: str = ""
+    detail: str = ""
+    list: str = ""
+    more: int = 0
+    call_id: str = ""
+    at: int = 0
+    data: RequestData = RequestData()
+
+    @classmethod
+    def from_fields(
+        cls, entry_id: bytes | str, shard: int, fields: Sequence[bytes] | Mapping[bytes, bytes]
+    ) -> Event:
+        """The event of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
+        try:
+            if isinstance(fields, list) and fields[::2] == _USUAL:
+                name, room, actor, call_id, at, data, to = fields[1::2]
+                return cls(
+                    entry_id if isinstance(entry_id, str) else entry_id.decode(),
+                    shard,
+                    name.decode(),
+                    room.decode(),
+                    tuple(to.decode().split()),
+                    actor.decode(),
+                    call_id=call_id.decode(),
+                    at=int(at or 0),
+                    data=RequestData.unpack(data),
+                )
+            # most fields are absent from most entries: what is not there is not decoded
+            get = as_mapping(fields).get
+            return cls(
+                entry_id if isinstance(entry_id, str) else entry_id.decode(),
+                shard,
+                get(b"event", b"").decode(),
+                get(b"room", b"").decode(),
+                tuple(get(b"to", b"").decode().split()),
+                get(b"from", b"").decode(),
+                value.decode() if (value := get(b"user")) else "",
+                value.decode() if (value := get(b"role")) else "",
+                value.decode() if (value := get(b"reason")) else "",
+                value.decode() if (value := get(b"command")) else "",
+                value.decode() if (value := get(b"detail")) else "",
+                value.decode() if (value := get(b"list")) else "",
+                int(value) if (value := get(b"more")) else 0,
+                get(b"call_id", b"").decode(),
+                int(get(b"at") or 0),
+                RequestData.unpack(get(b"data", b"")),
+            )
+        except ValueError as error:  # UnicodeDecodeError is one
+            raise EntryError(f"an event's field cannot be read: {error}") from error

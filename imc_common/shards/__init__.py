@@ -1,0 +1,1 @@
+"""Which process owns which shard, and how it reads the streams."""

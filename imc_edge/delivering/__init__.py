@@ -1,0 +1,1 @@
+"""From an event in Redis to the recipients, and the record of each outcome."""

@@ -1,0 +1,1 @@
+"""Where a request goes: targets, DNS, permitted destinations, own addresses."""

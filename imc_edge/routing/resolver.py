@@ -1,0 +1,190 @@
+"""RFC 3263: from the host of a SIP URI to transports, addresses and ports."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.rdatatype
+import dns.resolver
+
+from imc_common.errors import ImcError
+from imc_common.sip.uri import Uri
+from imc_edge.flow import Hop
+from imc_edge.routing.targets import Targets, Weighted
+
+MAX_RECORDS: Final = 16
+"""Records of one answer that are looked at; a zone with more is not worth more."""
+MIN_TTL: Final = 1.0
+MAX_TTL: Final = 3600.0
+_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
+_PREFIXES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
+_SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
+
+
+class ResolveError(ImcError):
+    """A destination that leads nowhere; says why."""
+
+
+class RefusedError(ResolveError):
+    """A URI that no request goes to, wherever it may lead."""
+
+
+class Destination(NamedTuple):
+    """What of a URI decides where a request goes; `transport` empty if the URI leaves it open."""
+
+    host: str
+    port: int | None
+    transport: str
+    secure: bool
+
+    @classmethod
+    def of(cls, uri: Uri) -> Destination:
+        """The destination of a SIP or SIPS URI. Raises `ResolveError` for one that we do not go to.
+
+        `maddr` is refused: it could send a request to a place that the host in the URI does not name.
+        """
+        params = dict(uri.params)
+        if not uri.is_sip or "maddr" in params:
+            raise RefusedError(f"no request goes to {uri}")
+        transport = (params.get("transport") or "").lower()
+        secure = uri.scheme == "sips"
+        if transport not in {"", *_PORTS} or (secure and transport == "udp"):
+            raise ResolveError(f"transport {transport} is not served")
+        if secure and transport:
+            transport = "tls"  # RFC 3261 §26.2.2: sips over tcp is TLS
+        return cls(uri.host, uri.port, transport, secure)
+
+    @property
+    def literal(self) -> Hop | None:
+        """The hop, if the host is an IP address: nothing needs to be asked (RFC 3263 §4.1, §4.2)."""
+        try:
+            address = str(ipaddress.ip_address(self.host.strip("[]")))
+        except ValueError:
+            return None
+        return _hop(self.usual_transport, address, self.usual_port, address)
+
+    @property
+    def usual_transport(self) -> str:
+        """The one named, else UDP, or TLS for sips (RFC 3263 §4.1)."""
+        return self.transport or ("tls" if self.secure else "udp")
+
+    @property
+    def usual_port(self) -> int:
+        """The one named, else the transport's own."""
+        return self.port or _PORTS[self.usual_transport]
+
+
+class Resolver:
+    """Asks the DNS; keeps nothing, see `NextHops` for that. `dns_resolver` is what dnspython reads from
+    resolv.conf if it is not given."""
+
+    def __init__(
+        self, clock: Callable[[], float], dns_resolver: dns.asyncresolver.Resolver | None = None
+    ) -> None:
+        self._clock = clock
+        self._dns = dns_resolver
+
+    async def resolve(self, destination: Destination) -> Targets:
+        """The targets of a destination (RFC 3263 §4). Raises `ResolveError`."""
+        literal = destination.literal
+        if literal is not None:
+            return Targets.of([[Weighted(0, (literal,))]])
+        search = _Search(self._clock, self._resolver())
+        groups = await search.groups(destination)
+        if not groups:
+            raise ResolveError(f"{destination.host} has no address")
+        return Targets.of(groups, self._clock() + min(max(search.ttl, MIN_TTL), MAX_TTL))
+
+    def _resolver(self) -> dns.asyncresolver.Resolver:
+        if self._dns is None:
+            try:
+                self._dns = dns.asyncresolver.Resolver()
+            except dns.resolver.NoResolverConfiguration as error:
+                raise ResolveError(f"the DNS cannot be asked: {error}") from error
+        return self._dns
+
+
+class _Search:
+    """One search; keeps the least TTL of what it met."""
+
+    def __init__(self, clock: Callable[[], float], resolver: dns.asyncresolver.Resolver) -> None:
+        self._clock = clock
+        self._dns = resolver
+        self.ttl = MAX_TTL
+        self.had_srv = False
+
+    async def groups(self, to: Destination) -> list[list[Weighted]]:
+        """NAPTR, SRV, A and AAAA, each only where the URI leaves it open."""
+        if to.port is not None:
+            return await self._hosts(to.host, to.usual_transport, to.usual_port)
+        if to.transport:
+            services = [(to.transport, f"{_PREFIXES[to.transport]}.{to.host}")]
+        else:
+            services = await self._naptr(to) or [
+                (transport, f"{_PREFIXES[transport]}.{to.host}")
+                for transport in (("tls",) if to.secure else ("udp", "tcp", "tls"))
+            ]
+        for transport, name in services:
+            groups = await self._srv(name, transport, to.host)
+            if groups:
+                return groups
+        if self.had_srv:
+            return []  # §4.2: the host's own addresses count only where there are no SRV records
+        return await self._hosts(to.host, to.usual_transport, to.usual_port)
+
+    async def _naptr(self, to: Destination) -> list[tuple[str, str]]:
+        """Transports and SRV names by order and preference, without what we do not speak (§4.1)."""
+        found = []
+        for record in await self._ask(to.host, "NAPTR"):
+            service = record.service.decode("ascii", "replace").upper()
+            transport = _SERVICES.get(service)
+            if record.flags.lower() != b"s" or transport is None or (to.secure and transport != "tls"):
+                continue
+            found.append((record.order, record.preference, transport, record.replacement.to_text()))
+        return [(transport, name) for _, _, transport, name in sorted(found)]
+
+    async def _srv(self, name: str, transport: str, server_name: str) -> list[list[Weighted]]:
+        """SRV records by priority, with the addresses of their targets (§4.2, RFC 2782)."""
+        by_priority: dict[int, list[Weighted]] = {}
+        for record in await self._ask(name, "SRV"):
+            self.had_srv = True
+            if record.target == dns.name.root:
+                continue  # RFC 2782: "the service is decidedly not available at this domain"
+            hops = await self._addresses(record.target.to_text(), transport, record.port, server_name)
+            if hops:
+                by_priority.setdefault(record.priority, []).append(Weighted(record.weight, hops))
+        return [by_priority[priority] for priority in sorted(by_priority)]
+
+    async def _hosts(self, host: str, transport: str, port: int) -> list[list[Weighted]]:
+        hops = await self._addresses(host, transport, port, host)
+        return [[Weighted(0, hops)]] if hops else []
+
+    async def _addresses(self, host: str, transport: str, port: int, server_name: str) -> tuple[Hop, ...]:
+        """A before AAAA: who has both is reached by IPv4 first."""
+        records = [*await self._ask(host, "A"), *await self._ask(host, "AAAA")]
+        return tuple([_hop(transport, record.address, port, server_name) for record in records])
+
+    async def _ask(self, name: str, kind: str) -> Sequence[Any]:
+        """The records of one name and type, maybe none. Raises `ResolveError` if nobody answers."""
+        try:
+            # the dot at the end keeps resolv.conf's search list out
+            absolute = dns.name.from_text(name if name.endswith(".") else name + ".")
+            answer = await self._dns.resolve(absolute, kind, raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN:
+            return ()
+        except dns.exception.DNSException as error:
+            raise ResolveError(f"{name} {kind}: {error}") from error
+        if answer.rrset is None:
+            return ()
+        self.ttl = min(self.ttl, int(answer.chaining_result.minimum_ttl))  # of aliases on the way, too
+        return list(answer.rrset)[:MAX_RECORDS]
+
+
+def _hop(transport: str, address: str, port: int, server_name: str) -> Hop:
+    """A hop; the name stays with TLS only, so that one place is one hop whatever names lead to it."""
+    return Hop(transport, address, port, server_name if transport == "tls" else "")

@@ -1,0 +1,78 @@
+"""`imc check`, and the way every command takes its settings."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from imc_cli import application, main
+from imc_cli.options import with_settings
+from imc_common.settings import Loaded, Settings
+
+
+def imc(*args: str, env: dict[str, str] | None = None) -> Result:
+    """The command line run with these arguments."""
+    return CliRunner().invoke(application(), args, env=env)
+
+
+def test_it_prints_each_effective_setting_with_its_source(tmp_path: Path) -> None:
+    """As TOML, so it can be kept; passwords are masked."""
+    config = tmp_path / "imc.toml"
+    config.write_text('db_url = "redis://u:secret@h"\n')
+    env = {"IMC_MANAGER": "boss"}
+    result = imc("check", "--config", str(config), "--hash-size", "5", env=env)
+    assert result.exit_code == 0, result.output
+    values = tomllib.loads(result.stdout)
+    assert set(values) == set(Settings.model_fields)
+    assert (values["hash_size"], values["manager"], values["db_url"]) == (5, "boss", "redis://u:***@h")
+    sources = {line.split(" = ")[0]: line.rpartition("# ")[2] for line in result.stdout.splitlines()}
+    shown = [sources[name] for name in ("hash_size", "manager", "db_url", "listen")]
+    assert shown == ["command line", "environment", str(config), "default"]
+
+
+def test_it_tells_every_mistake_and_fails(tmp_path: Path) -> None:
+    """Exit status 2, nothing on standard output."""
+    config = tmp_path / "imc.toml"
+    config.write_text("hashsize = 4\nmax_body = 0\n")
+    result = imc("check", "--config", str(config), "--listen", "x")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    keys = {line.split(": ")[1] for line in result.stderr.splitlines()}
+    assert keys == {"hashsize", "max_body", "listen"}
+
+
+def test_every_setting_is_an_option() -> None:
+    """So any can be tried without a file."""
+    result = CliRunner().invoke(application(), ["check", "--help"], env={"COLUMNS": "200"})
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in result.stdout
+
+
+def test_a_command_with_a_parameter_of_its_own_keeps_it() -> None:
+    """It stands before the settings, and hides the setting of the same name."""
+    app = typer.Typer()
+
+    @app.command()
+    @with_settings
+    def run(loaded: Loaded, word: str, manager: Annotated[bool, typer.Option()] = False) -> None:
+        """Say it."""
+        typer.echo(f"{word} {manager} {loaded.settings.hash_size}")
+
+    result = CliRunner().invoke(app, ["hello", "--manager", "--hash-size", "1"])
+    assert result.output == "hello True 1\n"
+
+
+def test_main_is_the_whole_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the installed `imc` calls."""
+    monkeypatch.setattr("sys.argv", ["imc", "--help"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 0
+    assert "check" in capsys.readouterr().out

@@ -1,0 +1,122 @@
+"""``imc dead``: letters seen, put back and dropped on a real Redis."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from imc_common import keys
+from tests.chaos.servers import Single
+from tests.tools import require
+
+pytestmark = pytest.mark.integration
+
+FIELDS = {
+    "dead_stream": "imc:{3}:in",
+    "dead_entry": "1-1",
+    "dead_reason": "WRONGTYPE planted",
+    "dead_at": "1700000000000",
+    "type": "message",
+    "from": "alice@example.org",
+    "room": "r@example.org\x1b[2J",
+    "data": b"\x81\xff",
+}
+LEFT = {name: value for name, value in FIELDS.items() if not name.startswith("dead_")}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis."""
+    require("redis-server")
+    require("redis-cli")
+    server = Single(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[redis.Redis]:
+    """The Redis with two dead letters, 1-0 in shard 3 and 2-0 in shard 5."""
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+        client.xadd(keys.dead(3), FIELDS, id="1-0")
+        client.xadd(keys.dead(5), FIELDS | {"dead_stream": "imc:{5}:out"}, id="2-0")
+        yield client
+
+
+def dead(url: str, *words: str, status: int = 0) -> str:
+    """What ``imc dead`` prints; its exit status must be ``status``."""
+    command = [sys.executable, "-m", "imc_cli", "dead", *words, "--db-url", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, done.stderr
+    return done.stderr if status else done.stdout
+
+
+def test_list_shows_every_letter_of_every_shard(url: str, db: redis.Redis) -> None:
+    """One JSON object a line, control characters escaped."""
+    lines = [json.loads(line) for line in dead(url, "list", "--json").splitlines()]
+    assert [line["letter"] for line in lines] == ["3/1-0", "5/2-0"]
+    assert lines[0] == {
+        "letter": "3/1-0",
+        "when": "2023-11-14T22:13:20+00:00",
+        "stream": "imc:{3}:in",
+        "what": "message",
+        "room": "r@example.org\\x1b[2J",
+        "from": "alice@example.org",
+        "reason": "WRONGTYPE planted",
+    }
+
+
+def test_list_is_a_table_for_people(url: str, db: redis.Redis) -> None:
+    """With a heading, and never a raw escape sequence from a room's name."""
+    shown = dead(url, "list")
+    assert "letter" in shown
+    assert "3/1-0" in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_show_has_every_field(url: str, db: redis.Redis) -> None:
+    """Bytes that are no text are escaped."""
+    shown = dead(url, "show", "3/1-0")
+    assert "reason: WRONGTYPE planted" in shown
+    assert "  from: alice@example.org" in shown
+    assert "  data: " in shown
+
+
+def test_retry_puts_one_back_into_its_stream(url: str, db: redis.Redis) -> None:
+    """The other letter stays."""
+    assert dead(url, "retry", "3/1-0") == "put back: 1\n"
+    [(_, fields)] = db.xrange(keys.requests(3))
+    assert set(fields) == {name.encode() for name in LEFT}
+    assert (db.xlen(keys.dead(3)), db.xlen(keys.dead(5))) == (0, 1)
+
+
+def test_drop_all_leaves_nothing(url: str, db: redis.Redis) -> None:
+    """Neither letters nor entries."""
+    assert dead(url, "drop", "--all") == "dropped: 2\n"
+    assert db.exists(keys.dead(3), keys.dead(5), keys.requests(3), keys.events(5)) <= 2
+    assert (db.xlen(keys.dead(3)), db.xlen(keys.dead(5))) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (["retry"], 2, "name dead letters, or say --all"),
+        (["drop", "--all", "3/1-0"], 2, "name dead letters, or say --all"),
+        (["show", "3/9-9"], 1, "there is no dead letter 3/9-9"),
+        (["show", "99/1-0"], 1, "'99/1-0' is no dead letter"),
+        (["drop", "x"], 1, "'x' is no dead letter"),
+    ],
+)
+def test_what_makes_no_sense_is_told(
+    url: str, db: redis.Redis, words: list[str], status: int, told: str
+) -> None:
+    """And nothing changes."""
+    assert told in dead(url, *words, status=status)
+    assert (db.xlen(keys.dead(3)), db.xlen(keys.dead(5))) == (1, 1)

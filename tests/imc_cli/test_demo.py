@@ -1,0 +1,132 @@
+"""The demo's own judgement: what it says of a service that does not do what it should."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from imc_cli import demo
+from imc_cli.conversation import CONVERSATION, USERS, Step, filled, matches
+from imc_cli.demo import play
+from imc_common.errors import ImcError
+
+
+class FakeService(asyncio.DatagramProtocol):
+    """Answers every request with ``status``; to the first MESSAGE of each user it sends ``notices``."""
+
+    def __init__(self) -> None:
+        self.status = "202 Accepted"
+        self.notices: list[str] = []
+        self.transport: asyncio.DatagramTransport
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where it listens."""
+        place: tuple[str, int] = self.transport.get_extra_info("sockname")
+        return place
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Answer, and send the next notice to who sent a MESSAGE."""
+        text = data.decode()
+        if text.startswith("SIP/2.0"):
+            return
+        lines = [line for line in text.split("\r\n") if re.match("Via|From|To|Call-ID|CSeq", line)]
+        self.transport.sendto("\r\n".join([f"SIP/2.0 {self.status}", *lines, "", ""]).encode(), addr)
+        if text.startswith("MESSAGE") and self.notices:
+            room = re.search(r"MESSAGE sip:(\S+)", text)
+            assert room is not None
+            body = self.notices.pop(0).replace("{room}", room[1])
+            number = len(self.notices)
+            lines = [
+                "MESSAGE sip:x@y SIP/2.0",
+                f"Via: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bK{number}",
+                f"From: <sip:{room[1]}>;tag=1",
+                "To: <sip:x@y>",
+                f"Call-ID: {number}",
+                "CSeq: 1 MESSAGE",
+                f"Content-Length: {len(body)}",
+                "",
+                body,
+            ]
+            self.transport.sendto("\r\n".join(lines).encode(), addr)
+
+
+@pytest.fixture
+async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeService]:
+    """A fake service; the demo has little patience with it."""
+    monkeypatch.setattr(demo, "PATIENCE", 0.2)
+    transport, service = await asyncio.get_running_loop().create_datagram_endpoint(
+        FakeService, local_addr=("127.0.0.1", 0)
+    )
+    service.transport = transport
+    yield service
+    transport.close()
+
+
+async def test_messages_that_do_not_come_are_faults(service: FakeService) -> None:
+    """One for each that was due, by step and user."""
+    service.notices = ["*** You have made the private room {room}."]
+    faults = await play(service.place, "example.org", lambda _: None)
+    due = [name for step in CONVERSATION[1:] for name, patterns in step.then.items() for _ in patterns]
+    assert re.findall(r": (\w+) got nothing", "\n".join(faults)) == due
+
+
+async def test_wrong_and_surplus_messages_are_faults(service: FakeService) -> None:
+    """What came instead is told; so is what nobody was to get."""
+    made = "*** You have made the private room {room}."
+    service.notices = [made, *["nonsense"] * 30]
+    faults = await play(service.place, "example.org", lambda _: None)
+    assert "after '#join': bob got 'nonsense'" in faults
+    assert "nothing more was due, but carol got 'nonsense'" in faults
+
+
+async def test_a_room_that_is_taken_is_passed_over(service: FakeService) -> None:
+    """The next name is tried."""
+    said: list[str] = []
+    service.notices = [
+        "*** #create: there is a room {room} already.",
+        "*** You have made the private room {room}.",
+    ]
+    await play(service.place, "example.org", said.append)
+    assert any("alice -> chat-001" in line for line in said)
+    assert any("bob -> chat-001" in line for line in said)
+
+
+async def test_a_refusal_ends_it(service: FakeService) -> None:
+    """With the status, and without trying further rooms."""
+    service.status = "503 Service Unavailable"
+    with pytest.raises(ImcError, match=r"chat-000@example\.org could not be made"):
+        await play(service.place, "example.org", lambda _: None)
+
+
+async def test_nobody_there(service: FakeService) -> None:
+    """Said with the address."""
+    service.transport.close()
+    with pytest.raises(ImcError, match=r"nobody answers at 127\.0\.0\.1"):
+        await play(service.place, "example.org", lambda _: None)
+
+
+async def test_no_way_there() -> None:
+    """An address that cannot be reached at all."""
+    with pytest.raises(ImcError, match="cannot be reached"):
+        await play(("255.255.255.255", 5060), "example.org", lambda _: None)
+
+
+def test_every_user_of_the_conversation_is_known() -> None:
+    """Steps name users; their patterns name nothing that has no value."""
+    names = {name: f"{name}@127.0.0.1:5071" for name in USERS} | {"room": "chat-000@example.org"}
+    for step in CONVERSATION:
+        assert {step.who, *step.then} <= set(USERS)
+        for text in (step.text, *(pattern for patterns in step.then.values() for pattern in patterns)):
+            assert "{" not in filled(text, names)
+
+
+def test_addresses_in_patterns_are_taken_by_the_letter() -> None:
+    """A dot in an address is a dot."""
+    step = Step("alice", "x", {"bob": ("<{alice}>: x",)})
+    names = {"alice": "alice@127.0.0.1:5071"}
+    assert matches(step.then["bob"][0], names, "<alice@127.0.0.1:5071>: x")
+    assert not matches(step.then["bob"][0], names, "<alice@127x0.0.1:5071>: x")

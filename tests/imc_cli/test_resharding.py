@@ -1,0 +1,225 @@
+"""``imc reshard`` on a real Redis: nothing is lost, wherever it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imc_cli.migration.load import load
+from imc_cli.migration.rows import Room
+from imc_cli.resharding import SINCE, Census, ReshardError, Resharding
+from imc_common import keys
+from imc_common.keys import Keys, shard_of
+from imc_common.settings import Settings
+from imc_common.store import Store, StoreRefused, StoreUnreachable
+from tests.servers import Server
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 60.0
+
+
+def rooms_named(name: str, count: int) -> list[Room]:
+    return [
+        Room(
+            f"{name}{number}@example.org",
+            private=number % 3 == 0,
+            members={
+                f"u{number}@example.org": "owner",
+                "bob@example.org": "member",
+                "eve@example.org": "invited",
+            },
+        )
+        for number in range(count)
+    ]
+
+
+ROOMS = rooms_named("room", 60)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A real Redis."""
+    running = Server("redis-server", tmp_path)
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+async def store(server: Server) -> AsyncIterator[Store]:
+    """A store with sixty rooms in 16 shards."""
+    settings = Settings(db_url=server.url)
+    store = await Store.connect(settings)
+    await load(store, settings, ROOMS, 1700000000000)
+    yield store
+    await store.close()
+
+
+async def no_sleep(_seconds: float) -> None:
+    """The wait for retransmissions is over at once."""
+
+
+def resharding(store: Any, target: int) -> Resharding:
+    return Resharding(store, Settings(), target, sleep=no_sleep)
+
+
+async def everything(store: Store, hash_size: int, rooms: Sequence[Room] = ROOMS) -> dict[str, Any]:
+    """Rooms with members and index sets, as they are found where ``hash_size`` says they are."""
+    table = Keys()
+    found = {}
+    for room in rooms:
+        shard = shard_of(room.address, hash_size)
+        owner, bob = room.owner, "bob@example.org"
+        found[room.address] = await store.run(
+            [
+                ("HGETALL", table.room(shard, room.address)),
+                ("HGETALL", table.members(shard, room.address)),
+                ("ZSCORE", table.rooms(shard), room.address),
+                ("SISMEMBER", keys.owned_rooms(shard, owner), room.address),
+                ("SISMEMBER", keys.private_rooms(shard, bob), room.address),
+                ("SISMEMBER", keys.private_rooms(shard, "eve@example.org"), room.address),
+            ]
+        )
+    return found
+
+
+@pytest.mark.parametrize("target", [0, 2, 6])
+async def test_every_room_is_found_in_its_new_shard(store: Store, target: int) -> None:
+    """With its members, its privacy and the sets it stands in; nothing is left where it was."""
+    before = await everything(store, 4)
+    assert await resharding(store, target).run() == Census(60, 180)
+    assert await everything(store, target) == before
+    found, _ = await store.run([("KEYS", "imc_members:*"), ("HGETALL", keys.CONFIG)])
+    assert len(found) == 60
+
+
+@pytest.mark.parametrize("commands", [2, 90, *range(110, 330, 11)])
+async def test_a_run_that_was_killed_is_started_again(store: Store, commands: int) -> None:
+    """Wherever it ended: the second run leaves the same as one that was never killed."""
+    before = await everything(store, 4)
+    with pytest.raises(StoreUnreachable):
+        await resharding(Killed(store, commands), 6).run()
+    await resharding(store, 6).run()
+    assert await everything(store, 6) == before
+
+
+class Killed:
+    """A store that goes away after so many pipelines, the last one done by half."""
+
+    def __init__(self, store: Store, pipelines: int) -> None:
+        self._store = store
+        self._left = pipelines
+
+    async def run(self, commands: list[Any]) -> list[Any]:
+        self._left -= 1
+        if self._left:
+            return await self._store.run(commands)
+        await self._store.run(commands[: len(commands) // 2])
+        raise StoreUnreachable("killed")
+
+
+async def test_a_process_that_is_killed_half_way_is_started_again(store: Store, server: Server) -> None:
+    """A real ``imc reshard``, killed twice among two thousand rooms: the third run leaves all in place."""
+    rooms = rooms_named("many", 2000)
+    await load(store, Settings(db_url=server.url), rooms, 1700000000000)
+    before = await everything(store, 4, rooms)
+    for moved in (1, 700):
+        process = command(server)
+        try:
+            until = time.monotonic() + PATIENCE
+            while await in_new_shards(store) < moved:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < until
+        finally:
+            process.kill()
+            process.communicate()
+        assert moved <= await in_new_shards(store) < await in_new_shards(store, start=0)
+        (config,) = await store.run([("HMGET", keys.CONFIG, "hash_size", keys.RESHARD_TO)])
+        assert config == [b"4", b"6"]
+    await store.run([("HSET", keys.CONFIG, SINCE, 0)])  # the wait for retransmissions is over
+    process = command(server)
+    said, error = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+    assert process.returncode == 0, error
+    assert b"2060 rooms with 6180 members are in 64 shards now" in said
+    assert await everything(store, 6, rooms) == before
+    assert await in_new_shards(store, start=0) == 2060
+
+
+def command(server: Server) -> subprocess.Popen[bytes]:
+    """``imc reshard`` from 16 to 64 shards, in a process of its own."""
+    words = ["reshard", "--hash-size", "6", "--db-url", server.url]
+    return subprocess.Popen(
+        [sys.executable, "-m", "imc_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+async def in_new_shards(store: Store, start: int = 16) -> int:
+    """Rooms in the shards from ``start`` on, those that are in two of them counted twice."""
+    return sum(await store.run([("ZCARD", Keys().rooms(shard)) for shard in range(start, 64)]))
+
+
+async def test_nobody_starts_between_two_layouts(store: Store, server: Server) -> None:
+    """Until the run is finished, a process refuses and says what to do; and no other target is taken."""
+    with pytest.raises(StoreUnreachable):
+        await resharding(Killed(store, 150), 6).run()
+    with pytest.raises(StoreRefused, match="imc reshard --hash-size 6"):
+        await Store.connect(Settings(db_url=server.url))
+    with pytest.raises(ReshardError, match="to hash_size 6 was begun"):
+        await resharding(store, 5).run()
+
+
+async def test_running_processes_are_told_to_stop(store: Store) -> None:
+    """A heartbeat that is fresh by Redis's clock, which alone counts."""
+    await store.run([store.script("heartbeat", [keys.EDGES], ["edge-1", 3000])])
+    with pytest.raises(ReshardError, match="edge-1 is in imc:edges"):
+        await resharding(store, 6).run()
+
+
+@pytest.mark.parametrize("stream", [keys.requests, keys.events, keys.dead])
+async def test_streams_must_be_empty(store: Store, stream: Any) -> None:
+    """What waits in a stream would wait in the wrong shard for ever."""
+    await store.run([("XADD", stream(7), "*", "type", "message")])
+    with pytest.raises(ReshardError, match=r"\{7\}.* holds 1 entries"):
+        await resharding(store, 6).run()
+
+
+async def test_the_same_size_is_refused(store: Store) -> None:
+    """There is nothing to do."""
+    with pytest.raises(ReshardError, match="hash_size is 4 already"):
+        await resharding(store, 4).run()
+
+
+async def test_an_empty_redis_is_refused(server: Server) -> None:
+    """Nothing was ever started on it: it is probably the wrong one."""
+    store = await Store.connect(Settings(db_url=server.url), check=False)
+    with pytest.raises(ReshardError, match="no process of imc ever started"):
+        await resharding(store, 4).run()
+    await store.close()
+
+
+async def test_records_of_failures_go_with_their_rooms(store: Store) -> None:
+    """They are looked for in the room's shard."""
+    room = ROOMS[0].address
+    await store.run([("XADD", keys.undelivered(shard_of(room, 4)), "*", "room", room, "status", "404")])
+    await resharding(store, 6).run()
+    [records] = await store.run([("XRANGE", keys.undelivered(shard_of(room, 6)), "-", "+")])
+    assert [fields for _, fields in records] == [[b"room", room.encode(), b"status", b"404"]]
+
+
+async def test_a_room_that_vanished_is_noticed(store: Store) -> None:
+    """Then the layout is not switched over."""
+    lost = ROOMS[0].address
+    with pytest.raises(StoreUnreachable):
+        await resharding(Killed(store, 150), 6).run()
+    for shard in range(64):
+        await store.run([("ZREM", Keys().rooms(shard), lost)])
+    with pytest.raises(ReshardError, match="nothing was switched over"):
+        await resharding(store, 6).run()

@@ -1,0 +1,294 @@
+"""The terminal's SIP user, against plain sockets and against another of its kind."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from imc_cli import user_agent
+from imc_cli.user_agent import Incoming, UserAgent, UserAgentError
+from tests.patience import PATIENCE
+
+
+class Peer(asyncio.DatagramProtocol):
+    """A plain socket: keeps what comes, and sends what a test tells it to."""
+
+    def __init__(self) -> None:
+        self.got: asyncio.Queue[str] = asyncio.Queue()
+        self.source: tuple[str, int] = ("", 0)
+        self.transport: asyncio.DatagramTransport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Keep it."""
+        self.source = addr
+        self.got.put_nowait(data.decode())
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where it listens."""
+        place: tuple[str, int] = self.transport.get_extra_info("sockname")
+        return place
+
+    def answer(self, request: str, status: str) -> None:
+        """Answer a request."""
+        lines = [line for line in request.split("\r\n") if re.match("Via|From|To|Call-ID|CSeq", line)]
+        text = "\r\n".join([f"SIP/2.0 {status}", *lines, "Content-Length: 0", "", ""])
+        self.transport.sendto(text.encode(), self.source)
+
+    def send(self, agent: UserAgent, request: str) -> None:
+        """Send bytes to an agent."""
+        host, _, port = agent.address.rpartition("@")[2].rpartition(":")
+        self.transport.sendto(request.replace("\n", "\r\n").encode(), (host, int(port)))
+
+
+MESSAGE = """MESSAGE sip:alice@127.0.0.1 SIP/2.0
+Via: SIP/2.0/UDP 127.0.0.1:5999;branch=z9hG4bK1
+Max-Forwards: 70
+From: "Bob B." <sip:bob@EXAMPLE.org>;tag=1
+To: <sip:alice@127.0.0.1>
+Call-ID: one
+CSeq: 1 MESSAGE
+Content-Type: text/plain
+Content-Length: 4
+
+hi 1"""
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    """A plain socket."""
+    transport, peer = await asyncio.get_running_loop().create_datagram_endpoint(
+        Peer, local_addr=("127.0.0.1", 0)
+    )
+    peer.transport = transport
+    yield peer
+    transport.close()
+
+
+Open = Callable[[str], Awaitable[tuple[UserAgent, list[Incoming]]]]
+
+
+@pytest.fixture
+async def open_agent(peer: Peer) -> AsyncIterator[Open]:
+    """Makes agents that send to the peer, each with the list of what it got."""
+    agents: list[UserAgent] = []
+
+    async def make(uri: str) -> tuple[UserAgent, list[Incoming]]:
+        inbox: list[Incoming] = []
+        agents.append(await UserAgent.open(uri, peer.place, inbox.append))
+        return agents[-1], inbox
+
+    yield make
+    for agent in agents:
+        await agent.close()
+
+
+async def test_a_message_is_sent_with_all_it_needs(peer: Peer, open_agent: Open) -> None:
+    """RFC 3261 §8.1.1: the six mandatory headers; Content-Type and Content-Length of the text."""
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    sending = asyncio.create_task(agent.send("sip:room@example.org", "Grüße"))
+    request = await peer.got.get()
+    peer.answer(request, "202 Accepted")
+    assert (await sending).ok
+    assert request.startswith("MESSAGE sip:room@example.org SIP/2.0\r\n")
+    assert f"From: <sip:{agent.address}>;tag=" in request
+    assert "To: <sip:room@example.org>\r\n" in request
+    assert "Content-Length: 7\r\n" in request
+    assert request.endswith("\r\n\r\nGrüße")
+    for name in ("Via", "Max-Forwards", "Call-ID", "CSeq"):
+        assert f"\r\n{name}: " in request
+
+
+async def test_it_is_repeated_until_the_final_answer(peer: Peer, open_agent: Open) -> None:
+    """RFC 3261 §17.1.2.2: after 0.5 s, then 1 s, the same bytes; a provisional answer ends nothing."""
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    sending = asyncio.create_task(agent.send("sip:room@example.org", "hello"))
+    first = await peer.got.get()
+    peer.answer(first, "100 Trying")
+    assert await asyncio.wait_for(peer.got.get(), PATIENCE) == first
+    peer.answer(first, "404 Not Found")
+    answer = await sending
+    assert (answer.status, answer.reason, answer.ok) == (404, "Not Found", False)
+    while not peer.got.empty():  # repeated before the answer came
+        peer.got.get_nowait()
+    await asyncio.sleep(1.2)
+    assert peer.got.empty()
+
+
+async def test_silence_is_408(peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 3261 §8.1.3.1: timer F running out is treated as a 408; a stray answer is dropped."""
+    monkeypatch.setattr(user_agent, "TIMER_F", 0.2)
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    answer = await agent.send("sip:room@example.org", "hello")
+    peer.answer(await peer.got.get(), "202 Accepted")
+    await asyncio.sleep(0.1)
+    assert answer.status == 408
+
+
+async def test_options_ask_the_next_hop(peer: Peer, open_agent: Open) -> None:
+    """Addressed to the hop itself, without a user."""
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    asking = asyncio.create_task(agent.options(within=PATIENCE))
+    request = await peer.got.get()
+    peer.answer(request, "503 Service Unavailable")
+    assert (await asking).status == 503
+    assert request.startswith(f"OPTIONS sip:127.0.0.1:{peer.place[1]} SIP/2.0\r\n")
+    assert "Content-Type" not in request
+
+
+async def test_a_registration_is_renewed_and_taken_back(
+    peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 3261 §10.2: one Call-ID, rising CSeq; what is sent last makes an end of it."""
+    monkeypatch.setattr(user_agent, "EXPIRES", 0.2)
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    registering = asyncio.create_task(agent.register())
+    requests = [await peer.got.get()]
+    peer.answer(requests[0], "200 OK")
+    assert await registering
+    requests.append(await peer.got.get())
+    peer.answer(requests[1], "200 OK")
+    closing = asyncio.create_task(agent.close())
+    while "expires=0\r\n" not in requests[-1]:
+        requests.append(await peer.got.get())
+        peer.answer(requests[-1], "200 OK")
+    await closing
+    assert {request.partition("\r\n")[0] for request in requests} == {"REGISTER sip:127.0.0.1 SIP/2.0"}
+    assert len({re.findall("Call-ID: .*", request)[0] for request in requests}) == 1
+    numbers = [int(re.findall(r"CSeq: (\d+) REGISTER", request)[0]) for request in requests]
+    assert numbers == sorted(numbers)
+    assert f"\r\nTo: <sip:{agent.address}>\r\n" in requests[0]
+    assert f"\r\nContact: <sip:{agent.address}>;expires=0.2\r\n" in requests[0]
+
+
+async def test_who_is_no_registrar_is_not_told_again(peer: Peer, open_agent: Open) -> None:
+    """An edge answers 405; nothing is renewed or taken back."""
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    registering = asyncio.create_task(agent.register())
+    peer.answer(await peer.got.get(), "405 Method Not Allowed")
+    assert not await registering
+    await agent.close()
+    assert peer.got.empty()
+
+
+async def test_a_message_that_comes_is_answered_and_given_on_once(peer: Peer, open_agent: Open) -> None:
+    """A retransmission gets the same answer again, and nobody sees it twice."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    peer.send(agent, MESSAGE)
+    first = await peer.got.get()
+    peer.send(agent, MESSAGE)
+    assert await peer.got.get() == first
+    peer.send(agent, MESSAGE.replace("CSeq: 1", "CSeq: 2").replace("hi 1", "hi 2"))
+    await peer.got.get()
+    assert first.startswith("SIP/2.0 200 OK\r\n")
+    assert [(one.sender, one.name, one.text) for one in inbox] == [
+        ("bob@example.org", "Bob B.", "hi 1"),
+        ("bob@example.org", "Bob B.", "hi 2"),
+    ]
+
+
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", 200), ("INVITE", 405)])
+async def test_other_methods(peer: Peer, open_agent: Open, method: str, status: int) -> None:
+    """OPTIONS is answered, what it does not do gets 405; both say what it does."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    peer.send(agent, MESSAGE.replace("MESSAGE", method))
+    answer = await peer.got.get()
+    assert answer.startswith(f"SIP/2.0 {status} ")
+    assert "\r\nAllow: MESSAGE, OPTIONS\r\n" in answer
+    assert inbox == []
+
+
+async def test_what_nobody_can_read_gets_no_answer(peer: Peer, open_agent: Open) -> None:
+    """Nor does an ACK; and the agent goes on."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    for junk in ("junk", "\n\n", MESSAGE.replace("MESSAGE", "ACK"), MESSAGE.replace("tag=1", 'tag="')):
+        peer.send(agent, junk)
+    peer.send(agent, MESSAGE)
+    assert (await peer.got.get()).startswith("SIP/2.0 200 ")
+    assert len(inbox) == 1
+
+
+async def test_its_memory_of_answers_is_bounded(
+    peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest answer is forgotten first."""
+    monkeypatch.setattr(user_agent, "REMEMBERED", 2)
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    for number in (1, 2, 3, 3, 1):
+        peer.send(agent, MESSAGE.replace("Call-ID: one", f"Call-ID: {number}"))
+        await peer.got.get()
+    assert len(inbox) == 4
+
+
+@pytest.mark.parametrize(
+    "uri", ["alice", "sip:127.0.0.1:0", "tel:123", "sip:alice@192.0.2.1:0", "sip:alice@127.0.0.1:99999"]
+)
+async def test_an_address_that_cannot_be_had(open_agent: Open, uri: str) -> None:
+    """No URI, no user, or not an address of this machine: the error says which."""
+    with pytest.raises(UserAgentError, match=re.escape(uri) if "192" not in uri else "cannot listen"):
+        await open_agent(uri)
+
+
+async def test_a_next_hop_without_address() -> None:
+    """A name that cannot be looked up is told as such."""
+    with pytest.raises(UserAgentError, match="cannot be found"):
+        await UserAgent.open("sip:alice@127.0.0.1:0", ("no-such-host.invalid", 5060), print)
+
+
+async def test_users_at_ipv6_addresses() -> None:
+    """Two agents talk to each other over IPv6."""
+    inbox: list[Incoming] = []
+    bob = await UserAgent.open("sip:bob@[::1]:0", ("::1", 9), inbox.append)
+    port = int(bob.address.rpartition(":")[2])
+    alice = await UserAgent.open("sip:alice@[::1]:0", ("::1", port), inbox.append)
+    try:
+        assert (await alice.send(f"sip:{bob.address}", "hello")).status == 200
+        assert (await alice.options(within=PATIENCE)).status == 200
+        assert [one.sender for one in inbox] == [alice.address]
+    finally:
+        await alice.close()
+        await bob.close()
+
+
+def on_a_stream(text: str) -> bytes:
+    """A request as it comes over TCP."""
+    return text.replace("\n", "\r\n").replace("SIP/2.0/UDP", "SIP/2.0/TCP").encode()
+
+
+async def test_messages_over_tcp_on_the_same_port(open_agent: Open) -> None:
+    """RFC 3261 §18.1.1: what is too large for UDP comes so; a keep-alive is answered (RFC 5626 §4.4.1)."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    host, _, port = agent.address.rpartition("@")[2].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    second = MESSAGE.replace("Call-ID: one", "Call-ID: two")
+    broken = MESSAGE.replace("Content-Type: text/plain", "\x01")
+    writer.write(on_a_stream(MESSAGE) + b"\r\n\r\n" + on_a_stream(broken) + on_a_stream(second)[:-2])
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"SIP/2.0 200 OK\r\n")
+    assert await reader.readexactly(2) == b"\r\n"
+    writer.write(on_a_stream(second)[-2:])
+    assert b"Call-ID: two\r\n" in await reader.readuntil(b"\r\n\r\n")
+    assert [one.text for one in inbox] == ["hi 1", "hi 1"]
+    writer.write(b"\x16\x03\x01 no SIP at all")
+    assert await reader.read() == b"", "a stream nobody can follow is closed"
+    writer.close()
+
+
+async def test_closing_ends_open_connections(peer: Peer) -> None:
+    """An agent that closes leaves nothing behind."""
+    agent = await UserAgent.open("sip:alice@127.0.0.1:0", peer.place, print)
+    host, _, port = agent.address.rpartition("@")[2].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(on_a_stream(MESSAGE))
+    await reader.readuntil(b"\r\n\r\n")
+    await agent.close()
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_port_that_is_taken(peer: Peer) -> None:
+    """Said at once, with the address."""
+    with pytest.raises(UserAgentError, match=f"cannot listen on 127.0.0.1:{peer.place[1]}: .*in use"):
+        await UserAgent.open(f"sip:alice@127.0.0.1:{peer.place[1]}", peer.place, print)

@@ -1,0 +1,279 @@
+"""What a person reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imc_common.rooms import commands, texts
+from imc_common.rooms.event import Event
+from imc_common.rooms.pages import HEADERS, MAX_MESSAGE
+from imc_common.rooms.request import EntryError, RequestData
+from imc_common.rooms.texts import Text, render
+from imc_common.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+ROOM = "chat-000@example.org"
+ALICE, BOB = "alice@example.org", "bob@example.org:5070"
+
+
+def event(name: str, **fields: object) -> Event:
+    """An event in the room, alice the actor."""
+    plain = Event("1-0", 0, name, ROOM, (BOB,), actor=ALICE, user=BOB)
+    return plain._replace(**fields)  # type: ignore[arg-type]
+
+
+def notice(name: str, **fields: object) -> str:
+    """The one notice of an event."""
+    [text] = render(event(name, **fields), Settings())
+    assert text.content_type == "text/plain"
+    assert text.body.startswith(b"*** ")
+    return text.body[4:].decode("ascii")
+
+
+def message(content_type: str, body: bytes, **settings: object) -> Text:
+    """A message of alice as the others get it."""
+    data = RequestData(content_type, body)
+    [text] = render(event("message", data=data), Settings(**settings))  # type: ignore[arg-type]
+    return text
+
+
+@pytest.mark.parametrize(
+    "content_type", ["message/imdn+xml", "Application/im-isComposing+xml; charset=utf-8"]
+)
+def test_rule_7_receipts_and_typing_notifications_get_no_notice(content_type: str) -> None:
+    """A program sent them, and would answer, or show them to a person who wrote nothing."""
+    data = RequestData(content_type, b"<x/>")
+    assert render(event("refused", reason="not_member", command="message", data=data), Settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "expected"),
+    [
+        ("created", {"detail": "private"}, f"You have made the private room {ROOM}."),
+        ("joined", {}, f"{ALICE} has joined {ROOM}."),
+        ("already_member", {}, f"You are a member of {ROOM} already."),
+        (
+            "join_refused",
+            {},
+            f"{ALICE} tried to join {ROOM}, which is private, and was refused."
+            f" To ask them in: #invite {ALICE}",
+        ),
+        ("invited", {}, f"{ALICE} invites you to {ROOM}. Answer #accept to join, or #deny to decline."),
+        (
+            "invitation_failed",
+            {"reason": "no_answer", "detail": "408"},
+            f"Your invitation of {BOB} to {ROOM} is withdrawn: there was no answer.",
+        ),
+        (
+            "invitation_failed",
+            {"reason": "delivery_failed", "detail": "404"},
+            f"Your invitation of {BOB} to {ROOM} is withdrawn: it could not be delivered (404).",
+        ),
+        ("denied", {}, f"{ALICE} has declined the invitation to {ROOM}."),
+        ("you_were_removed", {"role": "member"}, f"You have been removed from {ROOM} by {ALICE}."),
+        (
+            "you_were_removed",
+            {"role": "invited"},
+            f"Your invitation to {ROOM} has been withdrawn by {ALICE}.",
+        ),
+        ("removed", {"role": "admin"}, f"{BOB} has been removed from {ROOM} by {ALICE}."),
+        ("removed", {"role": "invited"}, f"The invitation of {BOB} to {ROOM} has been withdrawn by {ALICE}."),
+        ("added", {}, f"{BOB} has been added to {ROOM} by {ALICE}."),
+        ("role_changed", {"role": "admin"}, f"{BOB} has been made admin of {ROOM} by {ALICE}."),
+        ("left", {}, f"{ALICE} has left {ROOM}."),
+        (
+            "dropped",
+            {"detail": "404"},
+            f"{BOB} has been removed from {ROOM}: messages to this address fail (404).",
+        ),
+        ("destroyed", {}, f"The room {ROOM} has been destroyed by {ALICE}."),
+    ],
+)
+def test_an_event_is_told_in_one_sentence(name: str, fields: dict[str, object], expected: str) -> None:
+    """It names who, whom and which room."""
+    assert notice(name, **fields) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"reason": "unknown_command", "command": "foo"},
+            "#foo is not a command. Send #help for a list of commands.",
+        ),
+        ({"reason": "usage", "command": "modify"}, "Usage: #modify user role [room]"),
+        ({"reason": "usage", "command": "leave"}, "Usage: #exit [room]"),
+        ({"reason": "no_room", "command": "join"}, "#join: name a room. Usage: #join [room]"),
+        (
+            {"reason": "no_room", "command": "message"},
+            "This address has no room, it takes commands only. Send #help for a list of commands.",
+        ),
+        (
+            {"reason": "bad_argument", "command": "add", "detail": "x%00"},
+            "#add: x%00 is no address. Usage: #add user [room]",
+        ),
+        (
+            {"reason": "not_member", "command": "message"},
+            f"Your message was not delivered: you are not a member of {ROOM}.",
+        ),
+        ({"reason": "unknown_room", "command": "list"}, f"#list: there is no room {ROOM}."),
+        (
+            {"reason": "too_many_rooms", "command": "create", "user": ""},
+            "#create: you own as many rooms as one user may.",
+        ),
+        (
+            {"reason": "too_many_rooms", "command": "modify"},
+            f"#modify: {BOB} owns as many rooms as one user may.",
+        ),
+    ],
+)
+def test_a_refusal_says_why(fields: dict[str, object], expected: str) -> None:
+    """With the command, and for wrong usage the right one."""
+    assert notice("refused", **fields) == expected
+
+
+def test_the_configured_start_character_is_shown() -> None:
+    """Wherever a notice names a command."""
+    settings = Settings(imc_cmd_start_char="/")
+    for each in (event("help"), event("invited"), event("refused", reason="usage", command="add")):
+        body = render(each, settings)[0].body
+        assert b"#" not in body
+        assert b"/" in body
+
+
+@pytest.mark.parametrize("reason", sorted(texts.REFUSALS))
+def test_every_reason_gives_a_whole_sentence(reason: str) -> None:
+    """No field is left open, for commands and for messages."""
+    for command in ("modify", "message"):
+        text = notice("refused", reason=reason, command=command, detail="x", role="admin")
+        assert "{" not in text
+        assert len(text) > 10
+
+
+def test_there_is_a_text_for_every_reason_of_the_parser() -> None:
+    """What the edge refuses is told."""
+    assert set(commands.REASONS) <= texts.REFUSALS
+
+
+def test_events_and_reasons_are_those_of_the_scripts() -> None:
+    """lua/README.md lists them: each has a text, and no text is left over."""
+    readme = (ROOT / "lua" / "README.md").read_text(encoding="utf-8")
+    _, _, rest = readme.partition("\n## Events\n")
+    event_part, _, reason_part = rest.partition("\n## Reasons\n")
+    assert set(re.findall(r"^\| `(\w+)` \|", event_part, re.MULTILINE)) == texts.EVENTS
+    of_scripts = set(re.findall(r"^\| `(\w+)` \|", reason_part, re.MULTILINE))
+    assert of_scripts | set(commands.REASONS) | set(texts.OVER_LIMIT) == texts.REFUSALS
+    failures = reason_part.partition("Of `invitation_failed`:")[2]
+    assert set(texts.WHY_FAILED) <= set(re.findall(r"`(\w+)`", failures))
+
+
+def test_an_unknown_event_or_reason_is_an_entry_error() -> None:
+    """It is not delivered as nonsense, but told apart as an entry that cannot be handled."""
+    with pytest.raises(EntryError, match="'nonsense'"):
+        render(event("nonsense"), Settings())
+    with pytest.raises(EntryError, match="'nonsense'"):
+        render(event("refused", reason="nonsense"), Settings())
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "Text/Plain; charset=UTF-8",
+        'text/plain ;charset="iso-8859-1"',
+        "text/plain;charset=x-own",
+    ],
+)
+def test_plain_text_gets_the_sender_in_front(content_type: str) -> None:
+    """Bytes before bytes: the body is not decoded, so invalid UTF-8 goes through unchanged."""
+    text = message(content_type, b"caf\xe9\xff")
+    assert text == Text(content_type, b"<alice@example.org>: caf\xe9\xff")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/html",
+        "message/cpim",
+        "application/im-iscomposing+xml",
+        "multipart/mixed;boundary=x",
+        "text/plainer",
+        "text/plain;charset=utf-16",
+        "text/plain;charset=utf-16le",
+    ],
+)
+def test_other_bodies_go_through_byte_for_byte(content_type: str) -> None:
+    """Other types, and charsets in which a prefix would make the text unreadable."""
+    assert message(content_type, b"\x00\xff<x/>") == Text(content_type, b"\x00\xff<x/>")
+
+
+def test_the_prefix_is_written_in_the_charset_of_the_message() -> None:
+    """And what that charset does not have is replaced."""
+    text = message("text/plain;charset=iso-8859-1", b"hi", sender_prefix="é€ {user}: ")
+    assert text.body == b"\xe9? alice: hi"
+
+
+def test_without_a_prefix_plain_text_goes_through_too() -> None:
+    """An empty setting turns it off."""
+    assert message("text/plain", b"hi", sender_prefix="").body == b"hi"
+
+
+def test_members_are_listed_by_rank_then_address() -> None:
+    """Owners are marked `*`, admins `~`; invited ones are not shown."""
+    given_ = "member:zoe@h admin:carl@h invited:ian@h owner:bob@h member:abe@h owner:al@h"
+    lines = notice("members", list=given_).split("\n")
+    assert lines == [f"Members of {ROOM}:", "*al@h", "*bob@h", "~carl@h", "abe@h", "zoe@h"]
+
+
+def test_rooms_are_listed_by_address() -> None:
+    """Private ones are marked, and rooms left out are counted."""
+    lines = notice("rooms", list="public:b@h private:a@h", more=7).split("\n")
+    assert lines == ["Rooms:", "a@h (private)", "b@h", "and 7 more"]
+    assert notice("rooms") == "Rooms:\nnone"
+
+
+def test_help_lists_every_command_with_its_arguments() -> None:
+    """In one MESSAGE over UDP, as a person types them."""
+    lines = notice("help").split("\n")
+    assert [line.partition(" - ")[0] for line in lines[1:]] == [
+        command.usage("#") for command in commands.COMMANDS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "title"), [("members", "member", f"Members of {ROOM}"), ("rooms", "public", "Rooms")]
+)
+@given(count=st.integers(1, 300), length=st.integers(1, 60), extra=st.integers(0, 10))
+def test_long_lists_are_cut_to_fit(
+    name: str, kind: str, *, title: str, count: int, length: int, extra: int
+) -> None:
+    """No body passes what 1,300 bytes leave for it, no line is lost or doubled, and parts are numbered."""
+    members = [f"{'x' * length}{number:03d}@h" for number in range(count)]
+    settings = Settings(extra_hdrs=tuple(f"X-{number}: y" for number in range(extra)))
+    found = render(event(name, list=" ".join(f"{kind}:{member}" for member in members)), settings)
+    shown = []
+    for number, text in enumerate(found, 1):
+        assert len(text.body) <= MAX_MESSAGE - HEADERS - extra * 6
+        head, *lines = text.body.decode().split("\n")
+        part = f", part {number} of {len(found)}" if len(found) > 1 else ""
+        assert head == f"*** {title}{part}:"
+        shown += lines
+    assert shown == members
+
+
+def test_however_many_extra_headers_a_list_still_moves_on() -> None:
+    """Each part shows at least one line, even one longer than a part should be."""
+    settings = Settings(extra_hdrs=("X: " + "y" * 900,))
+    long = [f"{'x' * 240}{number}@h" for number in range(3)]
+    assert len(render(event("members", list=" ".join(f"member:{each}" for each in long)), settings)) == 3
+
+
+def test_an_operators_notice_is_the_operators_words() -> None:
+    """After the mark of a notice."""
+    [text] = render(event("notice", data=RequestData("text/plain", "Grüße".encode())), Settings())
+    assert text == Text("text/plain", "*** Grüße".encode())

@@ -1,0 +1,226 @@
+"""Reading the streams of the owned shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import structlog.testing
+
+from imc_common import keys
+from imc_common.shards import consumer as consumer_module
+from imc_common.shards.consumer import Batch, Consumer
+from tests.fake_store import FakeStore
+
+
+class Owned:
+    """An ownership that owns what the test says."""
+
+    def __init__(self, *shards: int, process_id: str = "p1") -> None:
+        self.process_id = process_id
+        self.shards = frozenset(shards)
+        self.being_read: Callable[[int], bool] = lambda shard: False
+        self.on_taken: Callable[[int], None] = lambda shard: None
+
+    def owned(self) -> frozenset[int]:
+        return self.shards
+
+    taking = owned
+
+    def lease(self, shard: int) -> str:
+        return keys.lease(shard, "worker")
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[FakeStore]:
+    store = FakeStore()
+    yield store
+    await store.close()
+
+
+def consumer_of(store: FakeStore, owned: Owned, count: int = 10, block_ms: int = 20) -> Consumer:
+    return Consumer(store, owned, keys.requests, count, block_ms)
+
+
+async def add(store: FakeStore, shard: int, *values: str) -> None:
+    await store.run([("XADD", keys.requests(shard), "*", "v", value) for value in values])
+
+
+def values(batches: list[Batch]) -> list[tuple[int, bool, list[str]]]:
+    return [(b.shard, b.again, [fields[1].decode() for _, fields in b.entries]) for b in batches]
+
+
+async def test_new_entries_come_in_order_by_shard(store: FakeStore) -> None:
+    """Entries of each owned shard come in its order; a shard that is not owned is not read."""
+    consumer = consumer_of(store, Owned(1, 2))
+    for shard in (1, 2, 3):
+        await add(store, shard, "a", "b")
+    assert values(await consumer.read()) == [(1, False, ["a", "b"]), (2, False, ["a", "b"])]
+    assert await consumer.read() == []
+
+
+async def test_pending_entries_come_before_new_ones(store: FakeStore) -> None:
+    """A new owner gets what its predecessor left pending, in pages and marked, then what is new."""
+    before = consumer_of(store, Owned(1))
+    await before.read()
+    await add(store, 1, *"abcde")
+    await before.read()
+    await add(store, 1, "f")
+    after = consumer_of(store, Owned(1), count=2)
+    read = [values(await after.read()) for _ in range(3)]
+    assert read == [[(1, True, ["a", "b"])], [(1, True, ["c", "d"])], [(1, True, ["e"]), (1, False, ["f"])]]
+
+
+async def test_resync_reads_the_pending_again(store: FakeStore) -> None:
+    """After resync the shard's entries come again, before newer ones; others go on."""
+    consumer = consumer_of(store, Owned(1, 2))
+    await consumer.read()
+    await add(store, 1, "a", "b")
+    await consumer.read()
+    await add(store, 1, "c")
+    await add(store, 2, "x")
+    consumer.resync(1)
+    assert values(await consumer.read()) == [(1, True, ["a", "b"]), (2, False, ["x"]), (1, False, ["c"])]
+
+
+async def test_resync_with_a_delay_leaves_the_shard_alone_meanwhile(store: FakeStore) -> None:
+    """A shard in trouble is not read until the delay is over; other shards are."""
+    consumer = consumer_of(store, Owned(1, 2))
+    await consumer.read()
+    await add(store, 1, "a")
+    await consumer.read()
+    consumer.resync(1, delay=1000.0)
+    await add(store, 2, "x")
+    assert values(await consumer.read()) == [(2, False, ["x"])]
+    assert await consumer.read() == []
+    consumer._held_back[1] -= 1000.0
+    assert values(await consumer.read()) == [(1, True, ["a"])]
+
+
+async def test_what_a_read_brings_after_resync_is_left_for_the_next(store: FakeStore) -> None:
+    """Entries read while resync was asked for come once, in order, from the pending list."""
+    consumer = consumer_of(store, Owned(1), block_ms=5000)
+    await consumer.read()
+    reading = asyncio.create_task(consumer.read())
+    await asyncio.sleep(0)
+    consumer.resync(1)
+    await add(store, 1, "a")
+    assert await reading == []
+    assert values(await consumer.read()) == [(1, True, ["a"])]
+
+
+async def test_what_was_read_of_a_lost_shard_is_not_handed_out(store: FakeStore) -> None:
+    """A lease that ended during the read: its entries are another owner's; once back they come as pending."""
+    owned = Owned(1)
+    consumer = consumer_of(store, owned, block_ms=5000)
+    await consumer.read()
+    reading = asyncio.create_task(consumer.read())
+    await asyncio.sleep(0)
+    owned.shards = frozenset()
+    await add(store, 1, "a")
+    assert await reading == []
+    owned.shards = frozenset((1,))
+    assert values(await consumer.read()) == [(1, True, ["a"])]
+
+
+async def test_a_shard_taken_again_unnoticed_starts_from_its_pending(store: FakeStore) -> None:
+    """A lease that lapsed and was taken again between two reads: others may have left entries pending."""
+    owned = Owned(1)
+    consumer = consumer_of(store, owned)
+    await consumer.read()
+    await add(store, 1, "a")
+    await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # somebody else, meanwhile
+    owned.on_taken(1)
+    assert values(await consumer.read()) == [(1, True, ["a"])]
+
+
+async def test_a_former_owners_late_read_takes_nothing_away(store: FakeStore) -> None:
+    """It was stopped in the middle of a read and finds out only afterwards: its successor misses nothing."""
+    before = consumer_of(store, Owned(1, process_id="before"), block_ms=300)
+    await before.read()
+    after = consumer_of(store, Owned(1, process_id="after"))
+    reading = asyncio.create_task(before.read())
+    await asyncio.sleep(0.01)
+    await store.run([("SET", keys.lease(1, "worker"), "after")])
+    await after.read()
+    await add(store, 1, "a")
+    assert await reading == []
+    assert values(await after.read()) == [(1, False, ["a"])]
+    assert await before.read() == []
+
+
+async def test_the_shards_of_a_read_in_the_air_are_known(store: FakeStore) -> None:
+    """Ownership learns which shards a read may still bring entries of."""
+    owned = Owned(1)
+    consumer = consumer_of(store, owned)
+    await consumer.read()
+    reading = asyncio.create_task(consumer.read())
+    await asyncio.sleep(0)
+    assert owned.being_read(1)
+    await reading
+    assert not owned.being_read(1)
+
+
+async def test_entries_that_were_deleted_do_not_come_again(store: FakeStore) -> None:
+    """What is there still is what nobody has handled."""
+    consumer = consumer_of(store, Owned(1))
+    await consumer.read()
+    await add(store, 1, "a", "b")
+    ((batch),) = await consumer.read()
+    await store.run([("XDEL", keys.requests(1), batch.entries[0][0])])
+    consumer.resync(1)
+    assert values(await consumer.read()) == [(1, True, ["b"])]
+
+
+async def test_lost_groups_are_made_anew_from_the_beginning(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis came back empty and took new entries: they are read from the first on, with a loud line."""
+    monkeypatch.setattr(consumer_module, "GROUP_SECONDS", 0.01)
+    consumer = consumer_of(store, Owned(1))
+    await consumer.read()
+    await store.run([("FLUSHALL",)])
+    await add(store, 1, "a")
+    with structlog.testing.capture_logs() as lines:
+        assert await consumer.read() == []
+    assert [line["log_level"] for line in lines] == ["critical"]
+    assert values(await consumer.read()) == [(1, False, ["a"])]
+
+
+async def test_lost_groups_are_tried_once_a_second_at_most(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While groups keep vanishing, attempts keep their distance."""
+    monkeypatch.setattr(consumer_module, "GROUP_SECONDS", 0.1)
+    consumer = consumer_of(store, Owned(1))
+    await consumer.read()
+    started = asyncio.get_running_loop().time()
+    for _ in range(3):
+        await store.run([("FLUSHALL",)])
+        assert await consumer.read() == []
+    assert asyncio.get_running_loop().time() - started >= 0.2
+
+
+async def test_a_shard_of_the_wrong_type_does_not_stop_the_others(store: FakeStore) -> None:
+    """A key that is no stream costs its own shard only."""
+    await store.run([("SET", keys.requests(1), "no stream")])
+    consumer = consumer_of(store, Owned(1, 2))
+    await consumer.read()
+    await add(store, 2, "x")
+    assert values(await consumer.read()) == [(2, False, ["x"])]
+
+
+async def test_redis_away_means_from_the_pending_afterwards(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that was lost may have held entries: after the outage the pending ones come first."""
+    monkeypatch.setattr(consumer_module, "UNREACHABLE_SECONDS", 0.01)
+    consumer = consumer_of(store, Owned(1))
+    await consumer.read()
+    await add(store, 1, "a")
+    await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # the answer that never arrived
+    store.away = True
+    assert await consumer.read() == []
+    store.away = False
+    assert values(await consumer.read()) == [(1, True, ["a"])]

@@ -1,0 +1,365 @@
+"""How a delivery goes on after its first request: targets, contacts, credentials, sizes (RFC 3261 §8.1.3)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from imc_common.rooms.request import RequestData
+from imc_common.settings import Settings
+from imc_common.sip.auth import parse_digest
+from imc_common.sip.digest import digest, digest_response
+from imc_edge.flow import Hop
+from imc_edge.routing.resolver import Destination, ResolveError, Resolver
+from imc_edge.routing.targets import Targets, Weighted
+from imc_edge.transports.pool import ConnectError
+from tests.imc_edge.sending import Clock, Sending, on_loopback
+
+BOB = "bob@127.0.0.1:5071"
+ELSEWHERE = "bob@example.org"
+ONE, TWO = Hop("udp", "127.0.0.11", 5060, "example.org"), Hop("udp", "127.0.0.12", 5060, "example.org")
+BIG = RequestData("text/html", b"x" * 1300, 69)
+
+
+class Zone(Resolver):
+    """Names as the test has them; counts the questions."""
+
+    def __init__(self, **names: list[Hop]) -> None:
+        super().__init__(Clock())
+        self.names = {name.replace("_", "."): hops for name, hops in names.items()}
+        self.asked: list[Destination] = []
+
+    async def resolve(self, destination: Destination) -> Targets:
+        self.asked.append(destination)
+        await asyncio.sleep(0)
+        if destination.host not in self.names:
+            raise ResolveError("no such name")
+        return Targets.of([[Weighted(0, (hop,))] for hop in self.names[destination.host]], 1100.0)
+
+
+def zone() -> Zone:
+    """example.org has two servers, the first preferred."""
+    return Zone(example_org=[ONE, TWO])
+
+
+def outcomes(sending: Sending) -> list[tuple[str, ...]]:
+    """Recipients and outcomes as they were settled."""
+    return [args[4:] for args in sending.redis.of("settle")]
+
+
+async def test_rfc_3263_4_3_on_503_the_next_target_is_tried_with_a_new_branch() -> None:
+    """The same request otherwise: Call-ID, CSeq, From tag."""
+    async with Sending(resolver=zone()) as sending:
+        await sending.event(to=(ELSEWHERE,))
+        first = sending.wires.sent[0]
+        assert first.hop == ONE
+        await sending.reply(first, 503)
+        second = sending.wires.sent[1]
+        assert second.hop == TWO
+        for header in ("Call-ID", "CSeq", "From", "To"):
+            assert second.request.headers.get(header) == first.request.headers.get(header)
+        assert second.request.via.branch != first.request.via.branch
+        await sending.reply(second)
+        assert len(sending.redis.of("settle_delivered")) == 1
+
+
+async def test_rfc_3263_4_3_after_a_time_out_the_next_target_is_tried() -> None:
+    """Silence of one server is not yet silence of the recipient."""
+    async with Sending(resolver=zone()) as sending:
+        await sending.event(to=(ELSEWHERE,))
+        await sending.pass_time(32.3)
+        assert sending.wires.sent[-1].hop == TWO
+        await sending.reply(sending.wires.sent[-1])
+        assert len(sending.redis.of("settle_delivered")) == 1
+
+
+async def test_each_request_has_the_via_of_its_own_hop() -> None:
+    """Though what most recipients' requests have in common is made once."""
+    async with Sending() as sending:
+        for name in ("a", "b"):
+            await sending.event(to=(f"{name}@127.0.0.21", f"{name}@127.0.0.22;transport=tcp"))
+        assert [sent.hop.transport for sent in sending.wires.sent] == ["udp", "tcp"] * 2
+        assert all(
+            sent.request.vias[0].transport.lower() == sent.hop.transport for sent in sending.wires.sent
+        )
+
+
+async def test_rfc_3263_4_3_on_a_transport_error_the_next_target_is_tried() -> None:
+    """And the broken one is left alone for a moment by the others as well."""
+    async with Sending(resolver=zone()) as sending:
+        sending.wires.broken[ONE.transport, ONE.host, ONE.port] = ConnectionRefusedError()
+        await sending.event(to=(ELSEWHERE,))
+        assert [sent.hop for sent in sending.wires.sent] == [ONE, TWO]
+        await sending.event(to=("carol@example.org",))
+        assert [sent.hop for sent in sending.wires.sent] == [ONE, TWO, TWO]
+
+
+async def test_a_482_from_the_second_target_counts_as_delivered() -> None:
+    """The first one had passed it on after all."""
+    async with Sending(resolver=zone()) as sending:
+        await sending.event(to=(ELSEWHERE,))
+        await sending.reply(sending.wires.sent[0], 503)
+        await sending.reply(sending.wires.sent[1], 482)
+        assert len(sending.redis.of("settle_delivered")) == 1
+
+
+async def test_21_5_4_a_503_with_retry_after_holds_the_hop_off() -> None:
+    """Others go to the next target at once, and come back when the time is over."""
+    async with Sending(resolver=zone()) as sending:
+        await sending.event(to=(ELSEWHERE,))
+        await sending.reply(sending.wires.sent[0], 503, "Retry-After: 60 (busy);duration=30")
+        await sending.event(to=("carol@example.org",))
+        assert [sent.hop for sent in sending.wires.sent] == [ONE, TWO, TWO]
+        for sent in sending.wires.sent[1:]:
+            sending.deliver.response(sent.answer(200))
+        sending.clock.now += 61
+        await sending.event(to=("carol@example.org",))
+        assert sending.wires.sent[-1].hop == ONE
+
+
+async def test_a_lone_target_that_asks_for_a_short_pause_gets_it() -> None:
+    """What is within the time a silent target would be given is waited for."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,))
+        await sending.reply(sending.wires.sent[0], 503, "Retry-After: 5")
+        await sending.pass_time(4.8)
+        assert len(sending.wires.sent) == 1
+        await sending.pass_time(0.5)
+        assert len(sending.wires.sent) == 2
+        await sending.reply(sending.wires.sent[1])
+        assert len(sending.redis.of("settle_delivered")) == 1
+
+
+@pytest.mark.parametrize("headers", [(), ("Retry-After: 3600",)])
+async def test_a_lone_target_that_is_out_of_service_fails_the_delivery(headers: tuple[str, ...]) -> None:
+    """Without Retry-After a 503 is a 500 (RFC 3261 §21.5.4); an hour is too long to wait."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,))
+        await sending.reply(sending.wires.sent[0], 503, *headers)
+        assert outcomes(sending) == [(BOB, "503", "0")]
+
+
+async def test_a_lone_target_that_refuses_connections_is_tried_again_for_32_s() -> None:
+    """A proxy that restarts costs nobody a message; one that stays away is a transport error, 503."""
+    settings = Settings(outbound_proxy="sip:127.0.0.1:5099;transport=tcp")
+    async with Sending(settings) as sending:
+        sending.wires.broken["tcp", "127.0.0.1", 5099] = ConnectionRefusedError()
+        await sending.event(to=(BOB,))
+        await sending.pass_time(10)
+        assert 8 <= len(sending.wires.sent) <= 11
+        del sending.wires.broken["tcp", "127.0.0.1", 5099]
+        await sending.pass_time(2)
+        await sending.reply(sending.wires.sent[-1])
+        assert len(sending.redis.of("settle_delivered")) == 1
+        sending.wires.broken["tcp", "127.0.0.1", 5099] = ConnectionRefusedError()
+        await sending.event(to=(BOB,))
+        await sending.pass_time(33)
+        assert outcomes(sending) == [(BOB, "503", "0")]
+
+
+async def test_8_1_3_4_contacts_of_a_3xx_are_followed_once_each_best_first() -> None:
+    """New Request-URI, same To; loops of redirections end."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,))
+        best = '"B, C" <sip:b?b@127.0.0.1:6002;x=y;method=INVITE?Evil=1>;q=0.9'
+        contacts = f"<sip:bob@127.0.0.1:6001>;q=0.2, {best}"
+        await sending.reply(sending.wires.sent[0], 302, f"Contact: {contacts}")
+        second = sending.wires.sent[1]
+        assert second.request.uri == "sip:b?b@127.0.0.1:6002;x=y"
+        assert second.hop.port == 6002
+        assert second.recipient == BOB
+        assert "Evil" not in second.request.headers
+        await sending.reply(second, 302, f"Contact: <sip:{BOB}>, <sip:b?b@127.0.0.1:6002;x=y>")
+        third = sending.wires.sent[2]
+        assert third.hop.port == 6001
+        await sending.reply(third, 486)
+        assert outcomes(sending) == [(BOB, "486", "0")]
+
+
+async def test_a_3xx_without_a_contact_we_can_use_is_a_failure() -> None:
+    """mailto, maddr and rubbish are not followed."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,))
+        contacts = "Contact: <mailto:bob@example.org>, <sip:bob@127.0.0.1;maddr=10.0.0.1>"
+        await sending.reply(sending.wires.sent[0], 302, contacts, "Contact: <<<")
+        assert len(sending.wires.sent) == 1
+        assert outcomes(sending) == [(BOB, "403", "0")]
+
+
+async def test_21_6_a_6xx_ends_the_search() -> None:
+    """Other contacts are not asked any more."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,))
+        await sending.reply(sending.wires.sent[0], 302, "Contact: <sip:127.0.0.1:6001>, <sip:127.0.0.1:6002>")
+        await sending.reply(sending.wires.sent[1], 603)
+        assert len(sending.wires.sent) == 2
+        assert outcomes(sending) == [(BOB, "603", "0")]
+
+
+@pytest.mark.parametrize(
+    ("status", "asks", "answers"),
+    [(401, "WWW-Authenticate", "Authorization"), (407, "Proxy-Authenticate", "Proxy-Authorization")],
+)
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512-256"])
+async def test_22_2_a_challenge_is_answered_with_the_configured_credentials(
+    status: int, asks: str, answers: str, algorithm: str
+) -> None:
+    """Same Call-ID and From tag, CSeq one higher, digest as in RFC 7616."""
+    settings = on_loopback(credentials=("imc:s3:cr@t@example.org",))
+    async with Sending(settings) as sending:
+        await sending.event(to=(BOB,))
+        challenge = (
+            f'Digest realm="example.org", nonce="n1", qop="auth,auth-int", algorithm={algorithm}, opaque="o"'
+        )
+        await sending.reply(sending.wires.sent[0], status, f"{asks}: {challenge}")
+        first, second = (sent.request for sent in sending.wires.sent)
+        assert second.call_id == first.call_id
+        assert second.from_.tag == first.from_.tag
+        assert second.cseq.number == first.cseq.number + 1
+        given = parse_digest(second.headers.get(answers) or "")
+        ha1 = digest(algorithm, "imc:example.org:s3:cr@t")
+        assert given["opaque"] == "o"
+        assert given["response"] == digest_response(
+            algorithm, ha1, "MESSAGE", second.uri, "n1", cnonce=given["cnonce"], count=given["nc"]
+        )
+        await sending.reply(sending.wires.sent[1])
+        assert len(sending.redis.of("settle_delivered")) == 1
+
+
+async def test_22_3_a_second_refusal_of_the_same_realm_is_a_failure() -> None:
+    """Unless the nonce was only stale, once."""
+    settings = on_loopback(credentials=("imc:wrong@example.org",))
+    challenge = 'WWW-Authenticate: Digest realm="example.org", nonce="n{}"{}'
+    async with Sending(settings) as sending:
+        await sending.event(to=(BOB,))
+        await sending.reply(sending.wires.sent[0], 401, challenge.format(1, ""))
+        await sending.reply(sending.wires.sent[1], 401, challenge.format(2, ", stale=true"))
+        await sending.reply(sending.wires.sent[2], 401, challenge.format(3, ", stale=true"))
+        assert len(sending.wires.sent) == 3
+        assert outcomes(sending) == [(BOB, "401", "0")]
+
+
+async def test_a_challenge_without_credentials_is_a_failure() -> None:
+    """Another realm, another algorithm, no digest at all."""
+    settings = on_loopback(credentials=("imc:secret@example.org",))
+    for challenge in (
+        'Digest realm="example.net", nonce="n"',
+        'Digest realm="example.org", nonce="n", algorithm=SHA-1',
+        'Digest realm="example.org", nonce="n", qop="auth-int"',
+        'Basic realm="example.org"',
+        "rubbish",
+    ):
+        async with Sending(settings) as sending:
+            await sending.event(to=(BOB,))
+            await sending.reply(sending.wires.sent[0], 401, f"WWW-Authenticate: {challenge}")
+            assert outcomes(sending) == [(BOB, "401", "0")]
+
+
+async def test_rfc_8760_the_strongest_of_several_challenges_is_answered() -> None:
+    """Whatever their order."""
+    settings = on_loopback(credentials=("imc:secret@example.org",))
+    async with Sending(settings) as sending:
+        await sending.event(to=(BOB,))
+        kinds = ("MD5", "SHA-512-256", "SHA-256")
+        lines = [
+            f'WWW-Authenticate: Digest realm="example.org", nonce="n", algorithm={kind}' for kind in kinds
+        ]
+        await sending.reply(sending.wires.sent[0], 401, *lines)
+        assert "algorithm=SHA-512-256" in (sending.wires.sent[1].request.headers.get("Authorization") or "")
+
+
+async def test_18_1_1_a_request_over_1300_bytes_goes_over_tcp() -> None:
+    """As finally built: 1,300 bytes in all are still a datagram."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 500, 69))
+        await sending.reply(sending.wires.sent[0])
+        fitting = 1300 - len(sending.wires.sent[0].data) + 500
+        for length, transport in ((fitting, "udp"), (fitting + 1, "tcp")):
+            await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * length, 69))
+            sent = sending.wires.sent[-1]
+            assert sent.hop == Hop(transport, "127.0.0.1", 5071)
+            assert sent.request.via.transport == transport.upper()
+            assert len(sent.data) == 1300 - fitting + length
+            await sending.reply(sent)
+
+
+async def test_18_1_1_back_to_udp_only_when_the_peer_has_no_tcp() -> None:
+    """A refused connection; not after a time-out."""
+    async with Sending() as sending:
+        refused = ConnectError("refused")
+        refused.__cause__ = ConnectionRefusedError()
+        sending.wires.broken["tcp", "127.0.0.1", 5071] = refused
+        await sending.event(to=(BOB,), data=BIG)
+        assert [sent.hop.transport for sent in sending.wires.sent] == ["tcp", "udp"]
+        await sending.reply(sending.wires.sent[1])
+        assert len(sending.redis.of("settle_delivered")) == 1
+    for error in (TimeoutError(), ConnectionResetError("was open, and broke")):
+        async with Sending() as sending:
+            sending.wires.broken["tcp", "127.0.0.1", 5071] = error
+            await sending.event(to=(BOB,), data=BIG)
+            assert [sent.hop.transport for sent in sending.wires.sent] == ["tcp"]
+
+
+async def test_a_recipient_whose_domain_leads_nowhere_fails() -> None:
+    """And the DNS is not asked again for every delivery."""
+    resolver = zone()
+    async with Sending(resolver=resolver) as sending:
+        for _ in range(3):
+            await sending.event(to=("bob@nowhere.example",))
+        assert outcomes(sending) == [("bob@nowhere.example", "no-target", "0")] * 3
+        assert len(resolver.asked) == 1
+
+
+async def test_many_deliveries_to_one_domain_ask_once() -> None:
+    """And again when the time to live is over."""
+    resolver = zone()
+    async with Sending(resolver=resolver) as sending:
+        await sending.event(to=[f"user{n}@example.org" for n in range(20)])
+        assert len(sending.wires.sent) == 20
+        assert len(resolver.asked) == 1
+        sending.clock.now = 1101
+        await sending.event(to=("someone@example.org",))
+        assert len(resolver.asked) == 2
+
+
+async def test_everything_goes_to_the_outbound_proxy_if_there_is_one() -> None:
+    """Request-URI and To stay the recipient's; contacts go there, too."""
+    async with Sending(Settings(outbound_proxy="sip:192.0.2.99:5080;transport=tcp")) as sending:
+        await sending.event(to=(BOB, ELSEWHERE))
+        assert {sent.hop for sent in sending.wires.sent} == {Hop("tcp", "192.0.2.99", 5080)}
+        assert [sent.request.uri for sent in sending.wires.sent] == [f"sip:{BOB}", f"sip:{ELSEWHERE}"]
+        await sending.reply(sending.wires.sent[0], 302, "Contact: <sip:bob@127.0.0.1:6001>")
+        assert sending.wires.sent[2].hop.host == "192.0.2.99"
+        assert sending.wires.sent[2].request.uri == "sip:bob@127.0.0.1:6001"
+
+
+async def test_a_thousand_refusals_in_a_queue_do_not_go_deep() -> None:
+    """Each failure starts the next delivery; that must not become recursion."""
+    async with Sending(resolver=zone()) as sending:
+        await asyncio.gather(*(sending.event(to=("bob@nowhere.example",)) for _ in range(300)))
+        await sending.until(lambda: len(outcomes(sending)) >= 300)
+        assert len(outcomes(sending)) == 300
+
+
+async def test_credentials_that_make_a_request_too_long_for_a_datagram_move_it_to_tcp() -> None:
+    """The length counts as finally built."""
+    settings = on_loopback(credentials=("imc:secret@example.org",))
+    async with Sending(settings) as sending:
+        await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 780, 69))
+        assert sending.wires.sent[0].hop.transport == "udp"
+        challenge = f'WWW-Authenticate: Digest realm="example.org", nonce="{"n" * 400}"'
+        await sending.reply(sending.wires.sent[0], 401, challenge)
+        assert sending.wires.sent[1].hop.transport == "tcp"
+        assert len(sending.wires.sent[1].data) > 1300
+
+
+async def test_rfc_3428_7_nothing_is_sent_again_after_its_time() -> None:
+    """Rule 6: a pause that a 503 asks for ends after the message has expired."""
+    async with Sending() as sending:
+        expires = int(sending.clock.wall() * 1000) + 2_000
+        await sending.event(to=(BOB,), data=RequestData("text/plain", b"soon", 69, "", expires))
+        await sending.reply(sending.wires.sent[0], 503, "Retry-After: 5")
+        await sending.pass_time(6)
+        assert len(sending.wires.sent) == 1
+        assert sending.redis.of("settle")[-1][4:] == (BOB, "expired", "0")

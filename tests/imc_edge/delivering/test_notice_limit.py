@@ -1,0 +1,25 @@
+"""Rule 13: notices to one sender are limited in rate."""
+
+from __future__ import annotations
+
+from imc_edge.delivering.notice_limit import BURST, MOST_SENDERS, SECONDS_EACH, NoticeLimit
+
+
+def test_a_burst_passes_then_one_at_a_time() -> None:
+    """Each sender has its own share."""
+    now = 100.0
+    limit = NoticeLimit(lambda: now)
+    assert [limit.allows("a@b") for _ in range(BURST + 2)] == [True] * BURST + [False] * 2
+    assert limit.allows("c@b")
+    now += SECONDS_EACH
+    assert [limit.allows("a@b") for _ in range(2)] == [True, False]
+    now += 1000
+    assert [limit.allows("a@b") for _ in range(BURST + 1)] == [True] * BURST + [False]
+
+
+def test_memory_is_bounded_however_many_senders_there_are() -> None:
+    """Row 31's kind of sender invents names."""
+    limit = NoticeLimit(lambda: 0.0)
+    for number in range(MOST_SENDERS * 2):
+        assert limit.allows(f"user{number}@b")
+    assert len(limit._full_at) <= MOST_SENDERS

@@ -1,0 +1,219 @@
+"""What goes out parses to exactly what was meant, for our codec and for an independent one."""
+
+from __future__ import annotations
+
+import pytest
+import sipmessage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imc_common.rooms.event import Event
+from imc_common.rooms.pages import HEADERS
+from imc_common.rooms.request import RequestData
+from imc_common.rooms.texts import Text
+from imc_common.sip.message import Request
+from imc_common.sip.parse import parse_message
+from imc_common.sip.validate import validate_request
+from imc_edge.delivering.outbound import (
+    MAX_DATAGRAM,
+    UnsendableError,
+    first_request,
+    later_request,
+    make_part,
+    request_head,
+    request_to,
+)
+from imc_edge.identifiers import Identities
+
+ROOM = "chat-000@example.org"
+BOB = "bob@127.0.0.1:5071"
+IDENTITIES = Identities(b"secret")
+SHARE = IDENTITIES.recipient(BOB)
+VIA = "SIP/2.0/UDP 192.0.2.1:5060"
+
+
+def event(name: str = "message", **fields: object) -> Event:
+    """An event of room chat-000."""
+    given = {"actor": "alice@example.org", "call_id": "abc@192.0.2.9", "at": 1_700_000_000_000, **fields}
+    return Event("7-0", 3, name, ROOM, (BOB,), **given)  # type: ignore[arg-type] # fields as the test gives them
+
+
+def build(of: Event, text: Text | None = None, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+    """The first request to bob."""
+    part = make_part(IDENTITIES.part(3, "7-0", 0), of, text or Text("text/plain", b"hello"), headers)
+    return first_request(request_head(f"sip:{BOB}", VIA, SHARE), request_to(BOB, SHARE), SHARE, part)
+
+
+def parse(data: bytes) -> Request:
+    """The request, which has to be a valid one."""
+    request = parse_message(data)
+    assert isinstance(request, Request)
+    validate_request(request)
+    return request
+
+
+def test_a_message_has_the_headers_of_a_new_transaction() -> None:
+    """RFC 3261 §8.1.1: every mandatory header, and those that tell where it comes from; no Contact."""
+    request = parse(build(event(data=RequestData("text/plain", b"hello", 42, "Alice"))))
+    names = [name for name, _ in request.headers]
+    assert names == [
+        "Via", "To", "Call-ID", "From", "CSeq", "Max-Forwards", "In-Reply-To", "Date", "Content-Type",
+        "Content-Length",
+    ]  # fmt: skip
+    assert request.uri == f"sip:{BOB}"
+    assert str(request.to.uri) == f"sip:{BOB}"
+    assert str(request.from_.uri) == f"sip:{ROOM}"
+    assert request.from_.display_name == "Alice (alice@example.org)"
+    assert request.max_forwards == 42
+    assert request.headers.get("In-Reply-To") == "abc@192.0.2.9"
+    assert request.cseq.method == "MESSAGE"
+    assert request.body == b"hello"
+
+
+def test_an_independent_parser_agrees() -> None:
+    """sipmessage reads the same values."""
+    oracle = sipmessage.Message.parse(build(event()))
+    assert isinstance(oracle, sipmessage.Request)
+    assert oracle.method == "MESSAGE"
+    assert str(oracle.uri) == f"sip:{BOB}"
+    assert oracle.from_address is not None
+    assert oracle.from_address.name == "alice@example.org"
+    assert oracle.from_address.parameters["tag"]
+    assert str(oracle.via[0].parameters["branch"]).startswith("z9hG4bK")
+    assert oracle.body == b"hello"
+
+
+def test_identities_follow_from_the_entry_and_the_recipient() -> None:
+    """The same after a crash; different for another entry, another recipient, another secret."""
+    first = parse(build(event()))
+    again = parse(build(event()))
+    assert (first.call_id, first.from_.tag, first.via.branch) == (
+        again.call_id,
+        again.from_.tag,
+        again.via.branch,
+    )
+    shares = {IDENTITIES.recipient(a) for a in (BOB, "carol@example.org")} | {Identities(b"x").recipient(BOB)}
+    tokens = {
+        IDENTITIES.part(s, e, n) for s, e, n in ((3, "7-0", 0), (3, "7-0", 1), (3, "8-0", 0), (4, "7-0", 0))
+    } | {Identities(b"x").part(3, "7-0", 0)}
+    assert len(shares) == 3
+    assert len(tokens) == 5
+
+
+def test_identities_are_the_same_on_every_edge() -> None:
+    """Also on one of another version that goes on with a shard: a repeat must be known as one."""
+    assert IDENTITIES.recipient(BOB) == b"e7bbe03afa726c63"
+    assert IDENTITIES.part(3, "7-0", 0) == b"467216bfeb27e2b7"
+
+
+def test_a_later_request_keeps_call_id_and_tag_and_has_a_new_branch() -> None:
+    """RFC 3261 §22.2: with credentials the CSeq grows; all else identifies the same MESSAGE."""
+    part = make_part(IDENTITIES.part(3, "7-0", 0), event(), Text("text/plain", b"hello"), ())
+    head, to = request_head(f"sip:{BOB}", VIA, SHARE), request_to(BOB, SHARE)
+    first = parse(first_request(head, to, SHARE, part))
+    later = parse(
+        later_request(head, to, SHARE, part, attempt=1, cseq=2, headers=[("Authorization", "Digest x=y")])
+    )
+    assert (later.call_id, later.from_.tag) == (first.call_id, first.from_.tag)
+    assert later.via.branch != first.via.branch
+    assert (first.cseq.number, later.cseq.number) == (1, 2)
+    assert later.headers.get("Authorization") == "Digest x=y"
+
+
+def test_notices_are_marked_as_automatic_and_start_with_full_max_forwards() -> None:
+    """Whatever answers by itself must not answer a notice; and a notice is a new request."""
+    request = parse(build(event("joined", data=RequestData("text/plain", b"#join", 3, "Alice"))))
+    assert request.headers.get("Auto-Submitted") == "auto-generated"
+    assert request.max_forwards == 70
+    assert request.from_.display_name == ""
+
+
+def test_expires_counts_from_date() -> None:
+    """RFC 3428 §7: whoever stores the message on the way sees the same end."""
+    data = RequestData("text/plain", b"hello", 69, "", 1_700_000_060_000)
+    request = parse(build(event(data=data)))
+    assert request.headers.get("Date") == "Tue, 14 Nov 2023 22:13:20 GMT"
+    assert request.expires == 60
+
+
+def test_extra_headers_and_the_type_go_out_as_they_are() -> None:
+    """`extra_hdrs` and any Content-Type with its parameters."""
+    request = parse(build(event(), Text("text/plain;charset=UTF-8", b"x"), (("P-Flags", "3"),)))
+    assert request.headers.get("P-Flags") == "3"
+    assert request.headers.get("Content-Type") == "text/plain;charset=UTF-8"
+
+
+@given(st.text(), st.binary(max_size=200))
+def test_no_display_name_smuggles_a_header(name: str, body: bytes) -> None:
+    """Case 43: whatever a sender calls himself, headers and body are the intended ones."""
+    data = build(event(data=RequestData("text/plain", body, 69, name)), Text("text/plain", body))
+    request = parse(data)
+    assert len(request.headers) == 10
+    assert request.body == body
+    assert request.from_.display_name.endswith("alice@example.org" + (")" if name else ""))
+    # Python's idea of line ends is not SIP's, but is that of some who read SIP
+    head = data[: -len(body)] if body else data
+    assert len(head.decode().splitlines()) == 12
+    oracle = sipmessage.Message.parse(data)
+    assert isinstance(oracle, sipmessage.Request)
+    assert oracle.body == body
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("X-A", "b\r\nEvil: 1"),
+        ("X-A\r\nEvil", "1"),
+        ("X-A", "b\nEvil: 1"),
+        ("X A", "b"),
+        ("X-A", "b\x00"),
+        ("", "b"),
+    ],
+)
+def test_a_header_that_would_break_the_message_is_refused(header: tuple[str, str]) -> None:
+    """Header lines come from the settings and from stored requests; neither may add lines."""
+    with pytest.raises(UnsendableError):
+        build(event(), headers=(header,))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "bob@example.org\r\nEvil: 1", "bob@example.org>", "bob smith@example.org", "bob@", "@example.org", "",
+        "bob@exa mple.org", "bob@example.org?Route=x", "b\u2028b@example.org", 'b"b@example.org', "bob",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    """Addresses come canonical from the stream; should one not be, it is not sent to."""
+    with pytest.raises(UnsendableError):
+        request_to(address, SHARE)
+
+
+def test_a_call_id_that_is_none_is_left_out() -> None:
+    """In-Reply-To is a courtesy; a strange Call-ID must not cost the delivery."""
+    assert "In-Reply-To" not in parse(build(event(call_id="a b\r\nEvil: 1"))).headers
+
+
+def test_a_type_that_is_none_is_refused() -> None:
+    """A Content-Type with a line end in it never goes out."""
+    with pytest.raises(UnsendableError):
+        build(event(), Text("text/plain\r\nEvil: 1", b"x"))
+
+
+def test_headers_leave_room_for_a_page() -> None:
+    """Pages of long lists are cut so that headers have room; with addresses as they usually are, they fit."""
+    page = Text("text/plain", b"x" * (MAX_DATAGRAM - HEADERS))
+    data = build(event("members", call_id="a84b4c76e66710a84b4c76e66710@192.0.2.9"), page)
+    assert len(data) <= MAX_DATAGRAM
+
+
+def test_short_requests_have_few_lengths() -> None:
+    """So that many go out in one system call, whatever the names and texts in them."""
+    sizes = set()
+    for text in range(60):
+        for user in range(1, 20):
+            part = make_part(b"t" * 16, event("message"), Text("text/plain", b"x" * text), ())
+            to = request_to(f"{'u' * user}@example.org", b"s" * 16)
+            head = request_head(f"sip:{'u' * user}@example.org", "SIP/2.0/UDP 192.0.2.1:5060", b"s" * 16)
+            sizes.add(len(first_request(head, to, b"s" * 16, part)))
+    assert len(sizes) <= 6

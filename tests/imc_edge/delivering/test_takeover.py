@@ -1,0 +1,157 @@
+"""Events that come again: counted before they are touched, so that one that ends processes is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from imc_common import keys
+from imc_common.metrics import Metrics
+from imc_common.rooms.event import Event
+from imc_common.store import Command, StoreUnreachable
+from imc_edge.delivering.counts import DeliveryCounts
+from imc_edge.delivering.outbound import Part
+from imc_edge.delivering.takeover import Takeover
+from tests.imc_edge.sending import Redis, Stream, entry
+
+SHARD = 3
+ENTRIES = [(f"{number}-0", entry(to=("bob@127.0.0.1",))) for number in range(4)]
+
+
+class ProcessEndsError(BaseException):
+    """What happens next happens in another process."""
+
+
+class Handling:
+    """Events are made into nothing; one of them may end the process or raise."""
+
+    def __init__(self, redis: Redis, *, deadly: str = "", broken: str = "") -> None:
+        self.deadly, self.broken = deadly, broken
+        self.tried: list[str] = []
+        self.source = Stream()
+        self.counts = DeliveryCounts(Metrics())
+        self.takeover = Takeover(redis, self.source, self.counts, max_attempts=3, wall=lambda: 1.0)
+
+    def make(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[Part]]:
+        self.tried.append(entry_id)
+        if entry_id == self.deadly:
+            raise ProcessEndsError
+        if entry_id == self.broken:
+            raise ValueError("broken")
+        return Event.from_fields(entry_id, shard, fields), []
+
+    async def run(self) -> list[str]:
+        """The ids that can be sent."""
+        left = [each for each in ENTRIES if each[0] not in self.buried()]
+        return [taken.event.entry_id for taken in await self.takeover.prepare(SHARD, left, self.make)]
+
+    def buried(self) -> list[str]:
+        return [args[0] for args in redis_of(self).of("bury")]
+
+
+def redis_of(handling: Handling) -> Redis:
+    redis = handling.takeover._store
+    assert isinstance(redis, Redis)
+    return redis
+
+
+async def test_events_that_come_again_are_made_in_order_and_leave_no_count() -> None:
+    """With who has answered already."""
+    redis = Redis()
+    redis.settled[keys.settled(SHARD, "2-0")] = {b"bob@127.0.0.1"}
+    taken = await Handling(redis).takeover.prepare(SHARD, ENTRIES, Handling(redis).make)
+    assert [each.event.entry_id for each in taken] == ["0-0", "1-0", "2-0", "3-0"]
+    assert [bool(each.settled) for each in taken] == [False, False, True, False]
+    assert redis.tried == {}
+
+
+async def test_an_event_that_has_ended_meanwhile_is_not_sent_again() -> None:
+    """With its entry it is forgotten who had it; it is neither made nor counted."""
+    redis = Redis()
+    redis.settled[keys.settled(SHARD, "2-0")] = {b"bob@127.0.0.1"}
+    redis.gone = {"1-0"}
+    handling = Handling(redis)
+    taken = await handling.takeover.prepare(SHARD, ENTRIES, handling.make)
+    assert [(each.event.entry_id, bool(each.settled)) for each in taken] == [
+        ("0-0", False),
+        ("2-0", True),
+        ("3-0", False),
+    ]
+    assert handling.tried == ["0-0", "2-0", "3-0"]
+    assert redis.tried == {}
+
+
+async def test_an_event_that_ends_processes_is_buried_and_no_other() -> None:
+    """Case 5: all are tried together once, the suspects one by one afterwards."""
+    redis = Redis()
+    for _ in range(3):
+        with pytest.raises(ProcessEndsError):
+            await Handling(redis, deadly="1-0").run()
+    last = Handling(redis, deadly="1-0")
+    assert await last.run() == ["0-0", "2-0", "3-0"]
+    assert last.buried() == ["1-0"]
+    assert "1-0" not in last.tried
+    assert redis.tried == {}
+    assert last.counts.poisoned.value == 1
+
+
+async def test_a_request_of_the_same_id_does_not_count_for_an_event() -> None:
+    """Both streams of a shard may give an entry the same id; their attempts are counted apart."""
+    redis = Redis()
+    redis.tried[keys.attempts(SHARD, "in", "1-0")] = 1000
+    assert await Handling(redis).run() == ["0-0", "1-0", "2-0", "3-0"]
+
+
+async def test_an_event_that_raises_is_tried_max_attempts_times() -> None:
+    """The others go on meanwhile; a pause lies between."""
+    redis = Redis()
+    for attempt in range(3):
+        handling = Handling(redis, broken="1-0")
+        assert await handling.run() == ["0-0", "2-0", "3-0"]
+        assert handling.source.resynced == ([SHARD] if attempt < 2 else [])
+    assert handling.buried() == ["1-0"]
+    assert redis.tried == {}
+
+
+class Fickle(Redis):
+    """Goes away whenever a count is to be taken back for the second time since it came back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patience = 1
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        if commands and commands[0][0] == "DEL":
+            self.patience -= 1
+            if not self.patience:
+                raise StoreUnreachable("away")
+        return await super().run(commands)
+
+
+async def test_an_outage_of_redis_does_not_count() -> None:
+    """Again and again it goes away after an attempt was counted: no event is to blame for that."""
+    redis = Fickle()
+    handling = Handling(redis)
+    for attempt in range(5):
+        redis.patience = 2 if attempt else 1
+        with pytest.raises(StoreUnreachable):
+            await handling.run()
+    redis.patience = 9
+    assert await handling.run() == ["0-0", "1-0", "2-0", "3-0"]
+    assert redis.tried == {}
+
+
+async def test_what_an_outage_left_counted_is_taken_back_for_lost_shards_too() -> None:
+    """The shard is another edge's after the outage: it must not find our attempt counted."""
+    redis = Fickle()
+    handling = Handling(redis)
+    with pytest.raises(StoreUnreachable):
+        await handling.run()
+    assert set(redis.tried.values()) == {1}
+    assert handling.takeover.untidy
+    redis.patience = 9
+    await handling.takeover.tidy()
+    assert not handling.takeover.untidy
+    assert redis.tried == {}

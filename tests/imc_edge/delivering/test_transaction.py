@@ -1,0 +1,246 @@
+"""The non-INVITE client transaction: RFC 3261 §17.1.2, timer by timer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from imc_common.metrics import Metrics
+from imc_common.sip.message import Response
+from imc_edge.delivering.counts import DeliveryCounts
+from imc_edge.delivering.timer_wheel import TICK, TimerWheel
+from imc_edge.delivering.transaction import TRANSITIONS, ClientTransactions, TransactionTimeoutError
+from imc_edge.flow import Hop
+from tests.imc_edge.sending import Clock, Wires
+
+KEY = b"0123456789abcdef0123456789abcdef00"
+UDP = Hop("udp", "127.0.0.1", 5071)
+TCP = Hop("tcp", "127.0.0.1", 5071)
+
+
+class User:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def wanted(self) -> bool:
+        return True
+
+    def unanswered_yet(self) -> None:
+        self.told.append("unanswered yet")
+
+    def accepted(self) -> None:
+        self.told.append("accepted")
+
+    def rejected(self, response: Response) -> None:
+        self.told.append(response.status)
+
+    def failed(self, error: Exception) -> None:
+        self.told.append(type(error))
+
+
+class Layer:
+    """One transaction towards one hop, and time that passes when told."""
+
+    def __init__(self, hop: Hop = UDP) -> None:
+        self.clock = Clock()
+        self.wires = Wires()
+        self.metrics = Metrics()
+        self.wheel = TimerWheel(self.clock)
+        self.counts = DeliveryCounts(self.metrics)
+        self.transactions = ClientTransactions(self.wires, self.wheel, self.counts)
+        self.user = User()
+        self.started = self.clock.now
+        request = (
+            b"MESSAGE sip:bob@127.0.0.1:5071 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK"
+            + KEY
+            + b"\r\n"
+            b"To: <sip:bob@127.0.0.1:5071>\r\nFrom: <sip:chat@example.org>;tag=1\r\nCall-ID: a\r\n"
+            b"CSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.transactions.start(KEY, hop, request, self.user)
+
+    def run_until(self, seconds: float) -> list[float]:
+        """Let time pass up to so many seconds after the start; when something was sent meanwhile."""
+        sent = []
+        while self.clock.now < self.started + seconds - 1e-9:
+            before = len(self.wires.sent)
+            self.clock.now += 0.01
+            self.transactions.advance()
+            sent += [self.clock.now - self.started] * (len(self.wires.sent) - before)
+        return sent
+
+    def answer(self, status: int, *headers: str) -> None:
+        """A response arrives."""
+        self.transactions.receive(self.wires.sent[0].answer(status, *headers))
+
+
+def near(times: list[float], expected: list[float]) -> bool:
+    """Each at most two ticks and the test's own step after its time, never before."""
+    return len(times) == len(expected) and all(
+        0 <= time - wanted <= 2 * TICK + 0.01 + 1e-6 for time, wanted in zip(times, expected, strict=True)
+    )
+
+
+def test_17_1_2_2_timer_e_doubles_up_to_t2_and_timer_f_ends_it() -> None:
+    """Retransmissions after 0.5, 1, 2, 4, 4, … s; after 64*T1 the user hears of the time-out, once."""
+    layer = Layer()
+    sent = layer.run_until(33)
+    assert near(sent, [0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5])
+    assert len({each.data for each in layer.wires.sent}) == 1
+    assert layer.user.told == ["unanswered yet", TransactionTimeoutError]
+    assert len(layer.transactions) == 0
+
+
+def test_17_1_2_2_timer_f_is_64_times_t1() -> None:
+    """Not before 32 s, and soon after."""
+    layer = Layer()
+    layer.run_until(31.9)
+    assert layer.user.told == ["unanswered yet"]
+    layer.run_until(32.2)
+    assert layer.user.told == ["unanswered yet", TransactionTimeoutError]
+
+
+def test_17_1_2_2_in_proceeding_timer_e_is_t2() -> None:
+    """After a provisional response the request goes on being retransmitted, every 4 s."""
+    layer = Layer()
+    layer.answer(100)
+    assert near(layer.run_until(13), [0.5, 4.5, 8.5, 12.5])
+    layer.answer(200)
+    assert layer.user.told == ["unanswered yet", "accepted"]
+
+
+def test_a_reliable_transport_has_no_timer_e_but_timer_f() -> None:
+    """§17.1.2.2: retransmissions are for unreliable transports only."""
+    layer = Layer(TCP)
+    (transaction,) = layer.transactions._young.values()
+    assert transaction.data == b""  # nobody keeps what is not sent again
+    assert layer.run_until(33) == []
+    assert layer.user.told == ["unanswered yet", TransactionTimeoutError]
+
+
+@pytest.mark.parametrize("status", [200, 202, 299])
+def test_a_2xx_completes_it(status: int) -> None:
+    """The user is told at once, and nothing is sent any more."""
+    layer = Layer()
+    layer.answer(status)
+    assert layer.user.told == ["accepted"]
+    assert layer.run_until(10) == []
+    assert len(layer.transactions) == 0
+
+
+@pytest.mark.parametrize("status", [200, 300])
+def test_an_answered_request_leaves_nothing_to_wait_for_its_timer(status: int) -> None:
+    """At full load that would be tens of thousands."""
+    layer = Layer()
+    layer.answer(status)
+    assert len(layer.transactions) == 0
+    assert not any(layer.wheel._slots)
+
+
+@pytest.mark.parametrize("status", [300, 404, 503, 603])
+def test_other_final_responses_are_passed_up(status: int) -> None:
+    """With the whole response."""
+    layer = Layer()
+    layer.answer(status)
+    assert layer.user.told == [status]
+
+
+def test_17_1_2_2_timer_k_absorbs_repeated_responses() -> None:
+    """A request that was sent twice may be answered twice: the second answer is taken for T4, then stray."""
+    layer = Layer()
+    layer.run_until(0.7)
+    layer.answer(200)
+    layer.answer(200)
+    layer.answer(404)
+    assert layer.user.told == ["unanswered yet", "accepted"]
+    assert len(layer.transactions) == 1
+    assert layer.counts.stray.value == 0
+    layer.run_until(6)
+    assert len(layer.transactions) == 0
+    layer.answer(200)
+    assert layer.counts.stray.value == 1
+
+
+def test_a_response_of_another_branch_is_dropped() -> None:
+    """§17.1.3, §18.1.2: no transaction, no effect."""
+    layer = Layer()
+    answer = layer.wires.sent[0].answer(200).replace(KEY, KEY[::-1])
+    layer.transactions.receive(answer)
+    layer.transactions.receive(answer.replace(b"200", b"404"))
+    assert layer.user.told == []
+    assert layer.counts.stray.value == 2
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_8_1_3_3_a_response_with_two_vias_is_dropped(status: int) -> None:
+    """It was meant for somebody behind us, whom there is not."""
+    layer = Layer()
+    answer = layer.wires.sent[0].answer(status)
+    second = b"\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bKother\r\nFrom:"
+    layer.transactions.receive(answer.replace(b"\r\nFrom:", second))
+    assert layer.user.told == []
+    assert layer.counts.stray.value == 1
+
+
+def test_17_1_3_the_method_in_cseq_has_to_match() -> None:
+    """A response to something else with our branch is not ours."""
+    layer = Layer()
+    layer.transactions.receive(layer.wires.sent[0].answer(404).replace(b"1 MESSAGE", b"1 CANCEL"))
+    assert layer.user.told == []
+
+
+def test_a_response_written_in_another_way_is_matched_by_the_parser() -> None:
+    """Compact names, blanks around the equals sign, other parameters in front."""
+    layer = Layer()
+    answer = layer.wires.sent[0].answer(200).replace(b"Via:", b"v :")
+    answer = answer.replace(b";branch=z9hG4bK", b" ; received=127.0.0.1;BRANCH = z9hG4bK").replace(
+        b";received=127.0.0.1\r", b"\r"
+    )
+    layer.transactions.receive(answer)
+    assert layer.user.told == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    "junk", [b"SIP/2.0 200 OK", b"SIP/2.0 2", b"SIP/2.0 999 X\r\n\r\n", b"\x00\xff", b""]
+)
+def test_junk_is_dropped(junk: bytes) -> None:
+    """Nothing that arrives raises."""
+    layer = Layer()
+    layer.transactions.receive(junk)
+    assert layer.user.told == []
+
+
+async def test_17_1_4_a_transport_error_ends_it() -> None:
+    """The user is told, later, and only once."""
+    layer = Layer()
+    sent = layer.wires.sent[0]
+    sent.sender.transport_error(ConnectionRefusedError())
+    sent.sender.transport_error(ConnectionRefusedError())
+    assert layer.user.told == []
+    await asyncio.sleep(0)
+    assert layer.user.told == [ConnectionRefusedError]
+    layer.answer(200)
+    assert layer.user.told == [ConnectionRefusedError]
+    assert layer.run_until(33) == []
+
+
+def test_the_table_knows_every_state() -> None:
+    """Every transition leads to a state that has a row; nothing leaves the last one."""
+    for row in TRANSITIONS.values():
+        assert all(state in TRANSITIONS for state, _ in row.values())
+    assert TRANSITIONS["terminated"] == {}
+
+
+def test_a_transaction_that_ends_leaves_a_later_one_of_the_same_branch_alone() -> None:
+    """A shard was lost and came back: the same event goes out again while Timer K of the first runs."""
+    layer = Layer()
+    layer.run_until(0.7)
+    layer.answer(200)
+    again = User()
+    layer.transactions.start(KEY, UDP, layer.wires.sent[0].data, again)
+    layer.run_until(6.5)
+    layer.answer(200)
+    assert again.told[-1] == "accepted"

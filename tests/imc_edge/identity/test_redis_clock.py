@@ -1,0 +1,80 @@
+"""The time by Redis's clock, on an edge whose own is another."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from imc_common.store import Command, ReplyError, StoreUnreachable
+from imc_edge.identity import redis_clock
+from imc_edge.identity.redis_clock import RedisClock
+from tests.imc_edge.sending import Clock
+
+
+class Server:
+    """Tells the time as a test says."""
+
+    def __init__(self) -> None:
+        self.reply: Any = 0
+        self.asked = 0
+
+    def script(self, name: str, keys: list[str], args: list[Any]) -> Command:
+        return (name, *keys, *args)
+
+    async def run(self, commands: list[Command]) -> list[Any]:
+        self.asked += 1
+        if isinstance(self.reply, StoreUnreachable):
+            raise self.reply
+        return [self.reply]
+
+
+async def test_the_time_is_redis_s_and_goes_on_by_the_own_clock() -> None:
+    """Whatever the own one shows; asked again, a clock that was put right is followed."""
+    server, own = Server(), Clock()
+    clock = RedisClock(server, own)  # type: ignore[arg-type]
+    server.reply = 1_700_000_000_500
+    await clock.read()
+    assert clock() == pytest.approx(1_700_000_000.5)
+    own.now += 10
+    assert clock() == pytest.approx(1_700_000_010.5)
+    server.reply = 1_600_000_000_000
+    await clock.read()
+    assert clock() == pytest.approx(1_600_000_000)
+
+
+@pytest.mark.parametrize("reply", [StoreUnreachable("away"), ReplyError("LOADING")])
+async def test_while_redis_is_away_what_was_known_stays(reply: Any) -> None:
+    """Nonces go on."""
+    server, own = Server(), Clock()
+    clock = RedisClock(server, own)  # type: ignore[arg-type]
+    server.reply = 1_700_000_000_000
+    await clock.read()
+    server.reply = reply
+    await clock.read()
+    assert clock() == pytest.approx(1_700_000_000)
+
+
+async def test_it_is_asked_again_and_again_and_sooner_until_the_first_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until then an edge's nonces are good at no other."""
+    monkeypatch.setattr(redis_clock, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(redis_clock, "ASK_EVERY", 3600)
+    server = Server()
+    server.reply = StoreUnreachable("away")
+    running = asyncio.create_task(RedisClock(server, Clock()).run())  # type: ignore[arg-type]
+    while server.asked < 3:
+        await asyncio.sleep(0.001)
+    server.reply = 1_700_000_000_000
+    before = server.asked
+    while server.asked == before:
+        await asyncio.sleep(0.001)
+    told = server.asked
+    await asyncio.sleep(0.02)
+    assert server.asked == told
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running

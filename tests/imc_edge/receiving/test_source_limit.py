@@ -1,0 +1,89 @@
+"""How much of one source is looked at."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from imc_common.sip.errors import SipParseError
+from imc_common.sip.parse import parse_message
+from imc_edge.receiving import source_limit
+from imc_edge.receiving.source_limit import SourceLimit
+from tests.imc_edge.doubles import Edge, FakeFlow, edge, message
+from tests.imc_edge.sending import Clock
+
+
+def passed(limit: SourceLimit, count: int, host: str = "192.0.2.1") -> int:
+    """How many of so many requests."""
+    return sum(limit.allows(host) for _ in range(count))
+
+
+def test_each_source_has_so_many_in_two_seconds() -> None:
+    """As pike's 30 in 2 s; others are not touched."""
+    clock = Clock()
+    limit = SourceLimit(15, clock)
+    assert passed(limit, 1000) == 30
+    assert passed(limit, 30, "192.0.2.2") == 30
+    clock.now += 2.1
+    assert passed(limit, 1000) == 30
+
+
+def test_the_log_names_a_source_once_in_a_window() -> None:
+    """It may be a balancer that nobody has listed."""
+    clock = Clock()
+    limit = SourceLimit(1, clock)
+    with capture_logs() as lines:
+        passed(limit, 50)
+        clock.now += 2.1
+        passed(limit, 50)
+    assert [line["source"] for line in lines] == ["192.0.2.1"] * 2
+
+
+def test_one_host_has_one_network_of_ipv6() -> None:
+    """Its 2**64 addresses are one source; another network is another."""
+    limit = SourceLimit(1, Clock())
+    hosts = [f"2001:db8:1:2::{number:x}" for number in range(1, 100)]
+    assert sum(limit.allows(host) for host in hosts) == 2
+    assert limit.allows("2001:db8:1:3::1")
+    assert limit.allows("fe80::1%lo")
+
+
+def test_0_is_no_limit() -> None:
+    """And remembers nobody."""
+    assert passed(SourceLimit(0, Clock()), 1000) == 1000
+
+
+def test_made_up_sources_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window starts anew."""
+    monkeypatch.setattr(source_limit, "MOST_SOURCES", 100)
+    limit = SourceLimit(1, Clock())
+    for number in range(1000):
+        limit.allows(f"192.0.{number // 250}.{number % 250}")
+    assert len(limit._counts) <= 100
+
+
+def hand_up(at: Edge, data: bytes, flow: FakeFlow) -> None:
+    """As the transport does it."""
+    if flow.transport == "udp":
+        at.acceptor.receive(data, flow)
+        return
+    try:
+        at.acceptor.take(parse_message(data, stream=True), flow)
+    except SipParseError as error:
+        at.acceptor.refuse(error, flow)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_flood_is_not_looked_into(transport: str) -> None:
+    """No answer, neither to good requests nor to bad ones; a trusted peer speaks for many."""
+    async with edge(max_requests_per_source=1, trusted_peers=("192.0.2.1/32",)) as at:
+        stranger = FakeFlow(transport, ("192.0.2.9", 5060))
+        proxy = FakeFlow(transport, ("192.0.2.1", 5060))
+        for number in range(5):
+            for flow in (stranger, proxy):
+                hand_up(at, message(Call_ID=f"{flow.peer[0]}-{number}"), flow)
+                hand_up(at, message(Call_ID=f"b{number}", Content_Length="x"), flow)
+        await at.settle()
+        assert [answer.status for answer in stranger.answers] == [403, 400]
+        assert sorted(answer.status for answer in proxy.answers) == [202] * 5 + [400] * 5
+        assert b'imc_ignored_total{reason="flood"} 8.0' in at.metrics.page()

@@ -1,0 +1,96 @@
+"""Edges know where edges listen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from imc_common.scripts import Command
+from imc_common.store import StoreUnreachable
+from imc_edge.flow import Hop
+from imc_edge.routing.own_addresses import OwnAddresses, is_local
+
+
+class Shared:
+    """The sorted set that all edges beat into."""
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+        self.away = False
+
+    def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
+        """Only heartbeats come."""
+        assert (name, list(keys)) == ("heartbeat", ["imc:edge_addresses"])
+        return ("BEAT", str(args[0]))
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Keep what is told, take out what goes."""
+        if self.away:
+            raise StoreUnreachable("away")
+        for name, *words in commands:
+            if name == "BEAT":
+                self.told.add(str(words[0]))
+            else:
+                self.told -= {str(word) for word in words[1:]}
+        return [[each.encode() for each in sorted(self.told)] for _ in commands]
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "::ffff:192.0.2.7", "64:ff9b::c000:207"])
+async def test_what_one_edge_tells_all_know(host: str) -> None:
+    """Whatever spelling leads there; and no longer when it has ended."""
+    shared = Shared()
+    one, other = OwnAddresses(shared, [("192.0.2.7", 5060)]), OwnAddresses(shared, [("127.0.0.1", 5070)])
+    await one.beat()
+    assert Hop("udp", host, 5060) not in other
+    await other.beat()
+    assert Hop("udp", host, 5060) in other
+    assert Hop("tcp", host, 5061) not in other
+    await one.forget()
+    await other.beat()
+    assert Hop("udp", host, 5060) not in other
+
+
+async def test_without_redis_the_last_word_counts() -> None:
+    """An edge that hears nothing new goes on with what it knows."""
+    shared = Shared()
+    shared.told.add("192.0.2.7|5060")
+    own = OwnAddresses(shared, [("127.0.0.1", 5070)])
+    await own.beat()
+    shared.away = True
+    with pytest.raises(StoreUnreachable):
+        await own.beat()
+    assert Hop("udp", "192.0.2.7", 5060) in own
+
+
+def test_a_wildcard_is_every_address_of_this_host() -> None:
+    """Any of them, at the port that is listened on."""
+    own = OwnAddresses(Shared(), [("0.0.0.0", 5060)])
+    assert Hop("udp", "127.0.0.5", 5060) in own
+    assert Hop("udp", "127.0.0.5", 5061) not in own
+    assert Hop("udp", "192.0.2.7", 5060) not in own
+    assert is_local("127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("advertise", "known"),
+    [
+        ("192.0.2.7", ("192.0.2.7", 5060)),
+        ("192.0.2.7:5090", ("192.0.2.7", 5090)),
+        ("[2001:db8::7]:5090", ("2001:db8::7", 5090)),
+        ("[2001:db8::7]", ("2001:db8::7", 5060)),
+    ],
+)
+async def test_what_is_advertised_is_told(advertise: str, known: tuple[str, int]) -> None:
+    """Behind address translation others know an edge by that."""
+    own = OwnAddresses(Shared(), [("127.0.0.1", 5060)], advertise)
+    await own.beat()
+    assert Hop("udp", *known) in own
+
+
+async def test_an_advertised_name_is_not_looked_up() -> None:
+    """It would be stale at once; the addresses it leads to are listened on by somebody who tells them."""
+    shared = Shared()
+    await OwnAddresses(shared, [("127.0.0.1", 5060)], "sip.example.org").beat()
+    assert shared.told == {"127.0.0.1|5060"}

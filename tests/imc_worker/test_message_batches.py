@@ -1,0 +1,34 @@
+"""Which messages may be handled by one script."""
+
+from __future__ import annotations
+
+from imc_worker.dispatcher import Handed
+from imc_worker.message_batches import MOST, leading_messages
+
+
+def entries(*kinds: str) -> list[Handed]:
+    """Entries given as shard and type: ``3m`` a message of shard 3, ``3j`` something else."""
+    names = {"m": b"message", "j": b"join"}
+    return [(int(kind[:-1]), b"1-1", [b"type", names[kind[-1]], b"from", b"a@b"]) for kind in kinds]
+
+
+def test_messages_of_a_shard_go_together_past_those_of_others() -> None:
+    """Each shard for itself."""
+    assert leading_messages(entries("1m", "2m", "1m", "2m", "1m")) == [[0, 2, 4], [1, 3]]
+
+
+def test_what_comes_after_something_else_waits_for_it() -> None:
+    """A join must have its effect before the next message."""
+    assert leading_messages(entries("1m", "1m", "1j", "1m", "1m")) == [[0, 1]]
+    assert leading_messages(entries("1j", "1m", "1m", "2m", "2m")) == [[3, 4]]
+
+
+def test_one_alone_is_no_run() -> None:
+    """It goes the usual way."""
+    assert leading_messages(entries("1m", "2m", "3j")) == []
+
+
+def test_runs_are_bounded() -> None:
+    """A script takes Redis for itself while it runs."""
+    assert [len(run) for run in leading_messages(entries(*["1m"] * (2 * MOST + 5)))] == [MOST, MOST, 5]
+    assert [len(run) for run in leading_messages(entries(*["1m"] * (MOST + 1)))] == [MOST]
