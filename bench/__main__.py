@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def _kept(path: Path, measured: set[str]) -> list[Record]:
-    """Records of earlier runs, of cases that were not measured now."""
+    """Records that an earlier run here left of cases that were not measured now; none in a fresh checkout."""
     if not path.exists():
         return []
     return [record for record in json.loads(path.read_text())["records"] if record["case"] not in measured]
