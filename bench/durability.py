@@ -21,7 +21,7 @@ import uvloop
 
 from imc_cli.embedded import CONFIG
 from imc_common import keys
-from imc_common.rooms.request import Request, RequestData
+from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Settings
 from imc_common.store import NotDurable, Store
 from imc_edge.accept_batch import AcceptBatch
@@ -39,7 +39,9 @@ async def measure(store: Store, batch: int, seconds: float = SECONDS) -> tuple[f
     """
     accepts = AcceptBatch(store.scripts)
     data = RequestData(body=b"x" * 60).pack()
-    fields = Request("message", "a@example.org", "room@example.org", call_id="c", at=1, data=data).to_fields()
+    fields = RoomRequest(
+        "message", "a@example.org", "room@example.org", call_id="c", at=1, data=data
+    ).to_fields()
     times: list[float] = []
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:

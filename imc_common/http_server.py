@@ -31,7 +31,7 @@ class ListenError(ImcError):
     """The address cannot be listened on; says which one and why."""
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """A request that was read whole; header names in lower case. `peer` is the client's IP address."""
 
     method: str
@@ -41,7 +41,7 @@ class Request(NamedTuple):
     peer: str = ""
 
 
-class Response(NamedTuple):
+class HttpResponse(NamedTuple):
     """What a handler answers."""
 
     status: int
@@ -50,7 +50,7 @@ class Response(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 class _Refused(Exception):
@@ -99,12 +99,12 @@ class HttpServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
-        request: Request | None = None
+        request: HttpRequest | None = None
         try:
             async with asyncio.timeout(self._seconds):
                 request = await _read(reader, peer[0] if peer else "")
         except _Refused as refusal:
-            response = Response(refusal.status)
+            response = HttpResponse(refusal.status)
         else:
             response = await self._handled(request)
         head_only = request is not None and request.method == "HEAD"
@@ -112,15 +112,15 @@ class HttpServer:
             writer.write(_written(response, head_only=head_only))
             await writer.drain()
 
-    async def _handled(self, request: Request) -> Response:
+    async def _handled(self, request: HttpRequest) -> HttpResponse:
         try:
             return await self._handler(request)
         except Exception:
             log.exception("a request by HTTP could not be handled", path=request.path)
-            return Response(500)
+            return HttpResponse(500)
 
 
-async def _read(reader: asyncio.StreamReader, peer: str) -> Request:
+async def _read(reader: asyncio.StreamReader, peer: str) -> HttpRequest:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.LimitOverrunError:
@@ -143,10 +143,10 @@ async def _read(reader: asyncio.StreamReader, peer: str) -> Request:
     if int(length) > MAX_BODY:
         raise _Refused(413)
     body = await reader.readexactly(int(length))
-    return Request(words[0], words[1].partition("?")[0], headers, body, peer)
+    return HttpRequest(words[0], words[1].partition("?")[0], headers, body, peer)
 
 
-def _written(response: Response, *, head_only: bool) -> bytes:
+def _written(response: HttpResponse, *, head_only: bool) -> bytes:
     phrase = HTTPStatus(response.status).phrase
     body = response.body or (f"{phrase}\n".encode() if response.status not in {204, 304} else b"")
     lines = [f"HTTP/1.1 {response.status} {phrase}", f"Content-Length: {len(body)}", "Connection: close"]

@@ -11,7 +11,7 @@ MOST: Final = 16
 """Messages of one script."""
 
 _MESSAGE: Final = [b"type", b"message"]
-"""How the entry of a plain message begins (`imc_common.rooms.request.Request.to_fields`)."""
+"""How the entry of a plain message begins (`imc_common.rooms.request.RoomRequest.to_fields`)."""
 
 
 def leading_messages(entries: Sequence[Handed]) -> list[list[int]]:

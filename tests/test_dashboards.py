@@ -12,7 +12,7 @@ import yaml
 
 from imc_common.reload import LIVE
 from imc_common.settings import Settings
-from imc_worker.mi.commands import Commands
+from imc_worker.mi.commands import MiCommands
 
 ROOT = Path(__file__).parents[1]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/imc.json").read_text())
@@ -126,7 +126,7 @@ def test_the_table_of_mi_commands_is_complete_and_true() -> None:
     for names, params in re.findall(r"^\| (`[^|]+) \|([^|]*)\|", section, re.MULTILINE):
         for name in re.findall(r"`([^`]+)`", names):
             told[name] = re.findall(r"`(\w+)`", params)
-    there = Commands(None, None, Settings()).table  # type: ignore[arg-type] # none of them is run
+    there = MiCommands(None, None, Settings()).table  # type: ignore[arg-type] # none of them is run
     assert told == {
         name: list(command.params) for name, command in there.items() if not name.startswith(("imc:", "imc."))
     }

@@ -40,7 +40,7 @@ _LINE = re.compile(rb"[^\n]*")
 _SPACE = re.compile(r"[ \t]+")
 
 
-class Command(NamedTuple):
+class RoomCommand(NamedTuple):
     """One command: its name (the type of its request), further names, arguments in order, and what it does.
 
     Arguments are ``user`` and ``role``, which must be there, ``[room]`` and ``[private]``, which need not.
@@ -57,26 +57,26 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("create", (), ("[room]", "[private]"), "make a room"),
-    Command("join", (), ("[room]",), "enter a room"),
-    Command("invite", (), ("user", "[room]"), "ask a user in"),
-    Command("accept", (), ("[room]",), "take an invitation"),
-    Command("deny", ("reject",), ("[room]",), "decline an invitation"),
-    Command("remove", (), ("user", "[room]"), "put a user out"),
-    Command("add", (), ("user", "[room]"), "put a user in"),
-    Command("modify", (), ("user", "role", "[room]"), "make owner, admin or member"),
-    Command("exit", ("leave",), ("[room]",), "leave a room"),
-    Command("destroy", (), ("[room]",), "end a room"),
-    Command("list", ("members",), ("[room]",), "show the members"),
-    Command("rooms", (), (), "show the rooms"),
-    Command("help", (), (), "show this list"),
+    RoomCommand("create", (), ("[room]", "[private]"), "make a room"),
+    RoomCommand("join", (), ("[room]",), "enter a room"),
+    RoomCommand("invite", (), ("user", "[room]"), "ask a user in"),
+    RoomCommand("accept", (), ("[room]",), "take an invitation"),
+    RoomCommand("deny", ("reject",), ("[room]",), "decline an invitation"),
+    RoomCommand("remove", (), ("user", "[room]"), "put a user out"),
+    RoomCommand("add", (), ("user", "[room]"), "put a user in"),
+    RoomCommand("modify", (), ("user", "role", "[room]"), "make owner, admin or member"),
+    RoomCommand("exit", ("leave",), ("[room]",), "leave a room"),
+    RoomCommand("destroy", (), ("[room]",), "end a room"),
+    RoomCommand("list", ("members",), ("[room]",), "show the members"),
+    RoomCommand("rooms", (), (), "show the rooms"),
+    RoomCommand("help", (), (), "show this list"),
 )
 
 BY_WORD = {word: command for command in COMMANDS for word in (command.name, *command.aliases)}
 
 
 class Parsed(NamedTuple):
-    """What a body asks for: the fields of a `Request` that come from it. `room` decides the shard."""
+    """What a body asks for: the fields of a `RoomRequest` that come from it. `room` decides the shard."""
 
     type: str
     room: str
@@ -121,7 +121,7 @@ class CommandParser:
             return Parsed("refused", to, reason="no_room", command="message")
         return Parsed("message", to)
 
-    def _read(self, command: Command, arguments: list[str], to: str) -> Parsed:
+    def _read(self, command: RoomCommand, arguments: list[str], to: str) -> Parsed:
         user = role = room = ""
         private = False
         rest = list(arguments)

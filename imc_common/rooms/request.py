@@ -65,7 +65,7 @@ class RequestData(NamedTuple):
             raise EntryError(f"field data cannot be read: {error!r}") from error
 
 
-class Request(NamedTuple):
+class RoomRequest(NamedTuple):
     """One request of a user, or the receipt of a delivery; empty text where a type has no such field.
 
     `data` stays packed (`RequestData.pack`): a worker never looks inside. `event` and `status` are a
@@ -110,7 +110,7 @@ class Request(NamedTuple):
         return fields
 
     @classmethod
-    def from_fields(cls, fields: Sequence[bytes] | Mapping[bytes, bytes]) -> Request:
+    def from_fields(cls, fields: Sequence[bytes] | Mapping[bytes, bytes]) -> RoomRequest:
         """The request of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
         try:
             get = as_mapping(fields).get

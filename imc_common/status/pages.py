@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from imc_common.http_server import HttpServer, ListenError, Request, Response
+from imc_common.http_server import HttpRequest, HttpResponse, HttpServer, ListenError
 from imc_common.metrics import Metrics
 from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port
@@ -47,13 +47,13 @@ class StatusPages:
         """Serve no more."""
         await self._server.close()
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: HttpRequest) -> HttpResponse:
         """The answer to one request."""
         if request.path not in {"/metrics", "/livez", "/readyz"}:
-            return Response(404)
+            return HttpResponse(404)
         if request.method not in {"GET", "HEAD"}:
-            return Response(405, headers=(("Allow", "GET, HEAD"),))
+            return HttpResponse(405, headers=(("Allow", "GET, HEAD"),))
         if request.path == "/metrics":
-            return Response(200, self._metrics.page(), CONTENT_TYPE_LATEST)
+            return HttpResponse(200, self._metrics.page(), CONTENT_TYPE_LATEST)
         trouble = self._trouble() if request.path == "/readyz" else ""
-        return Response(503, f"{trouble}\n".encode()) if trouble else Response(200, b"ok\n")
+        return HttpResponse(503, f"{trouble}\n".encode()) if trouble else HttpResponse(200, b"ok\n")

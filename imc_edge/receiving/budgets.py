@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, NamedTuple
 from imc_common import keys
 from imc_common.address import without_port
 from imc_common.keys import Keys
-from imc_common.rooms.request import Request
+from imc_common.rooms.request import RoomRequest
 from imc_common.settings import Settings
 from imc_common.store import Command, Store
 from imc_edge.receiving.recent import Recent
@@ -204,7 +204,7 @@ class Budgets:
         self.members_prefixes = [names.members(shard, "") if deliveries else "" for shard in shards]
         """Of each shard what `accept.lua` needs to tell the deliveries of a message; empty: nobody asks."""
 
-    def count(self, entry: Request) -> Excess | Charge | None:
+    def count(self, entry: RoomRequest) -> Excess | Charge | None:
         """Count what a sender wants: why it may not be, or what comes back with Redis's word on it."""
         who = without_port(entry.sender)
         is_message = entry.type == "message"
@@ -232,7 +232,7 @@ class Budgets:
         if self._deliveries is not None:
             self._deliveries.add(who, deliveries - expected)
 
-    def invitation(self, entry: Request, digest: str) -> Command | None:
+    def invitation(self, entry: RoomRequest, digest: str) -> Command | None:
         """What to ask Redis before an invitation is taken, if there is something to ask."""
         if entry.type not in INVITATIONS or not (self._per_hour or self._per_target):
             return None

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from imc_common import keys
 from imc_common.address import without_port
-from imc_common.rooms.request import Request
+from imc_common.rooms.request import RoomRequest
 from imc_common.store import Command, Store
 from imc_edge.receiving.budgets import Excess
 
@@ -37,7 +37,7 @@ class ExcessNotices:
         self._clock = clock
         self._silent_until: dict[str, float] = {}
 
-    def due(self, entry: Request, excess: Excess, max_backlog: int) -> tuple[Command, Telling] | None:
+    def due(self, entry: RoomRequest, excess: Excess, max_backlog: int) -> tuple[Command, Telling] | None:
         """What tells the sender of a refused request, unless it was told; of everybody's limit nobody is."""
         if excess.limit == "total":
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from imc_common.rooms.request import Request as Entry
+from imc_common.rooms.request import RoomRequest
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.store import Command
@@ -34,7 +34,7 @@ class Asked(NamedTuple):
     """An invitation that may be taken with this command once Redis has said so."""
 
     ticket: Ticket
-    entry: Entry
+    entry: RoomRequest
     seen: str
     accept: Command
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from imc_common.rooms.commands import CommandParser
-from imc_common.rooms.request import Request as Entry
-from imc_common.rooms.request import RequestData
+from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.sip.message import Request
 from imc_edge.identity.sender import Sender
 
@@ -14,7 +13,7 @@ DEFAULT_HOPS = 70
 
 def entry_of(
     request: Request, sender: Sender, to: str, *, is_plain: bool, parser: CommandParser, at: int
-) -> Entry:
+) -> RoomRequest:
     """The entry of a request that passed all checks; ``at`` in ms since the epoch.
 
     Only plain text can be a command. Max-Forwards is one less than the request's (RFC 7332 §5): what is sent
@@ -29,7 +28,7 @@ def entry_of(
         display_name=sender.display_name,
         expires_at=expires_at(request, at),
     )
-    return Entry(
+    return RoomRequest(
         parsed.type,
         sender.address,
         parsed.room,

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class MiCommand:
     """A command: what runs it, its parameters in order, how many of the last ones may be left out."""
 
     run: Callable[..., Awaitable[Any]]
@@ -35,7 +35,7 @@ class Command:
     changes: bool = False
 
 
-class Commands:
+class MiCommands:
     """Runs commands by name. What they raise is `MiError`."""
 
     def __init__(self, rooms: Rooms, operator: Operator, settings: Settings) -> None:
@@ -44,26 +44,26 @@ class Commands:
         self._rules = RoomRules(settings)
         room, member = ("room",), ("room", "user")
         own = {
-            "list_rooms": Command(self._list_rooms),
-            "list_members": Command(self._list_members, room),
-            "show_room": Command(self._show_room, room),
-            "create_room": Command(self._create_room, ("room", "owner", "private"), 1, changes=True),
-            "destroy_room": Command(self._destroy_room, room, changes=True),
-            "add_member": Command(self._add_member, member, changes=True),
-            "remove_member": Command(self._remove_member, member, changes=True),
-            "set_role": Command(self._set_role, ("room", "user", "role"), changes=True),
-            "kick": Command(self._kick, ("user",), changes=True),
-            "notice": Command(self._notice, ("text", "room"), 1, changes=True),
+            "list_rooms": MiCommand(self._list_rooms),
+            "list_members": MiCommand(self._list_members, room),
+            "show_room": MiCommand(self._show_room, room),
+            "create_room": MiCommand(self._create_room, ("room", "owner", "private"), 1, changes=True),
+            "destroy_room": MiCommand(self._destroy_room, room, changes=True),
+            "add_member": MiCommand(self._add_member, member, changes=True),
+            "remove_member": MiCommand(self._remove_member, member, changes=True),
+            "set_role": MiCommand(self._set_role, ("room", "user", "role"), changes=True),
+            "kick": MiCommand(self._kick, ("user",), changes=True),
+            "notice": MiCommand(self._notice, ("text", "room"), 1, changes=True),
         }
-        statistics = Command(self._statistics, ("statistics",))
+        statistics = MiCommand(self._statistics, ("statistics",))
         self.table = {
             **{f"imc_{name}": command for name, command in own.items()},
             **{f"imc:{name}": command for name, command in own.items()},
-            "imc.list_rooms": Command(self._kamailio_rooms),
-            "imc.list_members": Command(self._kamailio_members, room, 1),
+            "imc.list_rooms": MiCommand(self._kamailio_rooms),
+            "imc.list_members": MiCommand(self._kamailio_members, room, 1),
             "get_statistics": statistics,
             "statistics:get": statistics,
-            "which": Command(self._which, ("command",), 1),
+            "which": MiCommand(self._which, ("command",), 1),
         }
 
     async def call(self, name: str, params: Params, by: str) -> Any:
@@ -194,7 +194,7 @@ def _address(text: str) -> str:
         raise MiError(400, "bad param", f"{text!r}: {error}") from error
 
 
-def _bound(command: Command, params: Params) -> dict[str, Any]:
+def _bound(command: MiCommand, params: Params) -> dict[str, Any]:
     """The parameters by name, as text; a list only where `statistics` takes one."""
     if isinstance(params, list):
         if len(params) > len(command.params):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from imc_common import keys
 from imc_common.address import domain
-from imc_common.rooms.request import Request, RequestData
+from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
 from imc_worker.mi.jsonrpc import MiError
@@ -50,7 +50,7 @@ class Operator:
         """Make a room of this owner, who is told."""
         if await self._rooms.get(address) is not None:
             raise MiError(409, "room exists")
-        await self._send([Request("create", owner, address, private=private)])
+        await self._send([RoomRequest("create", owner, address, private=private)])
         room = await self._rooms.get(address)
         if room is None or room.members.get(owner) != "owner":
             raise MiError(403, "refused", "the owner has as many rooms as one user may, perhaps")
@@ -139,12 +139,14 @@ class Operator:
             raise MiError(404, "no such room")
         return room
 
-    def _request(self, kind: str, address: str, user: str = "", role: str = "", text: str = "") -> Request:
+    def _request(
+        self, kind: str, address: str, user: str = "", role: str = "", text: str = ""
+    ) -> RoomRequest:
         sender = f"{self._settings.manager or 'operator'}@{domain(address)}"
         data = RequestData("text/plain", text.encode()).pack()
-        return Request(kind, sender, address, user, role, data=data)
+        return RoomRequest(kind, sender, address, user, role, data=data)
 
-    async def _send(self, requests: Sequence[Request]) -> None:
+    async def _send(self, requests: Sequence[RoomRequest]) -> None:
         """Put requests in and wait until workers have handled all of them."""
         waiting = await self._put(requests)
         look, until = FIRST_LOOK, asyncio.get_running_loop().time() + WAIT_SECONDS
@@ -156,7 +158,7 @@ class Operator:
             if waiting and asyncio.get_running_loop().time() > until:
                 raise MiError(504, "no worker has taken it yet", "it will be handled when one does")
 
-    async def _put(self, requests: Sequence[Request]) -> list[tuple[str, Any]]:
+    async def _put(self, requests: Sequence[RoomRequest]) -> list[tuple[str, Any]]:
         """Append requests to their streams; stream and entry id of each."""
         streams = [keys.requests(keys.shard_of(one.room, self._settings.hash_size)) for one in requests]
         at = int(self._wall() * 1000)

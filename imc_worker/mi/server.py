@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from imc_common.http_server import HttpServer, ListenError, Request, Response
+from imc_common.http_server import HttpRequest, HttpResponse, HttpServer, ListenError
 from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port, is_loopback
 from imc_common.store import Command
 from imc_worker.mi import jsonrpc
-from imc_worker.mi.commands import Commands
+from imc_worker.mi.commands import MiCommands
 from imc_worker.mi.fifo import Fifo
 from imc_worker.mi.fifo_protocol import FifoRequest, tree_of, written_tree
 from imc_worker.mi.jsonrpc import MiError
@@ -43,7 +43,7 @@ class MiServer:
         self._settings = settings
         self._token = settings.mi_token
         rooms = Rooms(store, settings)
-        self._commands = Commands(rooms, Operator(store, rooms, settings, time.time), settings)
+        self._commands = MiCommands(rooms, Operator(store, rooms, settings, time.time), settings)
         self._http = HttpServer(self.answer_http)
         self.address: tuple[str, int] | None = None
         """Where HTTP is served, once it is."""
@@ -84,31 +84,31 @@ class MiServer:
             return f"500 command '{command}' failed\n"
         return written_tree(200, "OK", () if result == "OK" else tree_of(result))
 
-    async def answer_http(self, request: Request) -> Response:
+    async def answer_http(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request by HTTP: JSON-RPC in a POST to /mi."""
         refused = self._refused(request)
         if refused is not None:
             return refused
         by = f"http {request.peer}"
         reply = await jsonrpc.answer(request.body, lambda name, params: self._commands.call(name, params, by))
-        return Response(204) if reply is None else Response(200, reply.encode(), "application/json")
+        return HttpResponse(204) if reply is None else HttpResponse(200, reply.encode(), "application/json")
 
-    def _refused(self, request: Request) -> Response | None:
+    def _refused(self, request: HttpRequest) -> HttpResponse | None:
         if request.path != PATH:
-            return Response(404)
+            return HttpResponse(404)
         if request.method != "POST":
-            return Response(405, headers=(("Allow", "POST"),))
+            return HttpResponse(405, headers=(("Allow", "POST"),))
         if self._token:
             given = request.headers.get("authorization", "").encode("latin-1")
             if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
                 log.warning("an MI request had no valid token", peer=request.peer)
-                return Response(401, headers=(("WWW-Authenticate", "Bearer"),))
+                return HttpResponse(401, headers=(("WWW-Authenticate", "Bearer"),))
         elif not _named_by_address(request.headers.get("host", "")):
             # a web page whose name was made to point here (DNS rebinding) would send its own name
-            return Response(403)
+            return HttpResponse(403)
         # what a web page may send without asking first is never of this type
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return Response(415)
+            return HttpResponse(415)
         return None
 
     async def _run_http(self) -> None:

@@ -13,7 +13,7 @@ from imc_cli import application, mi_client
 from imc_cli.mi import _show
 from imc_cli.mi_client import MiFailure, MiUnreachable
 from imc_cli.trace import _printer
-from imc_common.http_server import HttpServer, Request, Response
+from imc_common.http_server import HttpRequest, HttpResponse, HttpServer
 from imc_common.settings import Settings
 from imc_worker.mi import __main__ as mi_process
 
@@ -46,19 +46,19 @@ def test_exit_statuses(words: list[str], status: int) -> None:
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (Response(401), MiUnreachable),
-        (Response(200, b"<html>"), MiUnreachable),
+        (HttpResponse(401), MiUnreachable),
+        (HttpResponse(200, b"<html>"), MiUnreachable),
         (
-            Response(200, json.dumps({"error": {"code": 404, "message": "x", "data": "y"}}).encode()),
+            HttpResponse(200, json.dumps({"error": {"code": 404, "message": "x", "data": "y"}}).encode()),
             MiFailure,
         ),
     ],
 )
-async def test_answers_that_are_no_result(answer: Response, error: type[Exception]) -> None:
+async def test_answers_that_are_no_result(answer: HttpResponse, error: type[Exception]) -> None:
     """Refused, no JSON, a failure with its detail."""
-    seen: list[Request] = []
+    seen: list[HttpRequest] = []
 
-    async def handle(request: Request) -> Response:
+    async def handle(request: HttpRequest) -> HttpResponse:
         seen.append(request)
         return answer
 

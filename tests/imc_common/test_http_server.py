@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from imc_common import http_server
-from imc_common.http_server import Handler, HttpServer, ListenError, Request, Response
+from imc_common.http_server import Handler, HttpRequest, HttpResponse, HttpServer, ListenError
 from tests.patience import PATIENCE
 
 
@@ -34,9 +34,9 @@ async def sent(port: int, data: bytes) -> bytes:
         writer.close()
 
 
-async def echo(request: Request) -> Response:
+async def echo(request: HttpRequest) -> HttpResponse:
     """Shows what the server made of a request."""
-    return Response(200, f"{request.method} {request.path} {request.peer} {request.body!r}".encode())
+    return HttpResponse(200, f"{request.method} {request.path} {request.peer} {request.body!r}".encode())
 
 
 async def test_a_request_reaches_the_handler_and_its_answer_the_client() -> None:
@@ -73,7 +73,7 @@ async def test_head_gets_the_head_only() -> None:
 async def test_what_is_no_proper_request_is_refused(request_bytes: bytes, status: int) -> None:
     """The handler never sees it."""
 
-    async def never(_request: Request) -> Response:
+    async def never(_request: HttpRequest) -> HttpResponse:
         pytest.fail("the handler was called")
 
     async with served(never) as port:
@@ -83,7 +83,7 @@ async def test_what_is_no_proper_request_is_refused(request_bytes: bytes, status
 async def test_a_failing_handler_is_a_500() -> None:
     """And the server lives on."""
 
-    async def fails(_request: Request) -> Response:
+    async def fails(_request: HttpRequest) -> HttpResponse:
         raise RuntimeError("broken")
 
     async with served(fails) as port:

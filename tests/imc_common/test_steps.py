@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from imc_common import keys, steps
-from imc_common.rooms.request import Request, RequestData
+from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.steps import Steps, unwatch, watch
 from tests.fake_store import FakeStore
 from tests.patience import PATIENCE
@@ -88,7 +88,7 @@ async def test_a_workers_entry_is_told_by_its_fields(store: FakeStore) -> None:
     await store.run(watch(ALICE, steps.ROOMS))
     one = stepper(store)
     await one.look()
-    request = Request("invite", ALICE, ROOM, BOB, call_id="c1", data=RequestData(body=b"secret").pack())
+    request = RoomRequest("invite", ALICE, ROOM, BOB, call_id="c1", data=RequestData(body=b"secret").pack())
     flat = [part.encode() if isinstance(part, str) else part for part in request.to_fields()]
     one.handled(flat, b"done")
     one.handled(flat, RuntimeError("broken"))

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from imc_common.metrics import Metrics
-from imc_common.rooms.request import Request, RequestData
+from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.sip import Response, parse_message
@@ -62,7 +62,7 @@ class FakeStore:
         return results if command[1] == self._accept_many else results[0]
 
     @property
-    def entries(self) -> list[Request]:
+    def entries(self) -> list[RoomRequest]:
         """The requests that were to go into streams, duplicates and what was told before too."""
         return [
             entry_of(fields)
@@ -86,14 +86,14 @@ class FakeStore:
         return found
 
 
-def entry_of(fields: Sequence[Any]) -> Request:
+def entry_of(fields: Sequence[Any]) -> RoomRequest:
     """The request that an accept command has these fields of."""
-    return Request.from_fields(
+    return RoomRequest.from_fields(
         [field if isinstance(field, bytes) else str(field).encode() for field in fields]
     )
 
 
-def data_of(request: Request) -> RequestData:
+def data_of(request: RoomRequest) -> RequestData:
     return RequestData.unpack(request.data)
 
 

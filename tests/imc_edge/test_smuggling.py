@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from imc_common import keys
 from imc_common.rooms.commands import CommandParser
 from imc_common.rooms.event import Event
-from imc_common.rooms.request import Request as Entry
+from imc_common.rooms.request import RoomRequest
 from imc_common.rooms.texts import REASONS, render
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
@@ -71,7 +71,7 @@ hostile = st.one_of(
 )
 
 
-def accepted(data: bytes, *, asserted: bool = False) -> Entry | None:
+def accepted(data: bytes, *, asserted: bool = False) -> RoomRequest | None:
     """The entry of a request, as an edge makes it; None if it is refused."""
     try:
         request = usual_message(data, LIMITS)
@@ -88,7 +88,7 @@ def accepted(data: bytes, *, asserted: bool = False) -> Entry | None:
         return None
 
 
-def sent(name: str, entry: Entry, **more: str) -> list[bytes]:
+def sent(name: str, entry: RoomRequest, **more: str) -> list[bytes]:
     """What bob gets of an event that a script makes of the entry."""
     fields: dict[bytes, bytes] = {b"event": name.encode(), b"to": BOB.encode()}
     flat = [part if isinstance(part, bytes) else part.encode() for part in entry.to_fields()]

@@ -10,7 +10,7 @@ import pytest
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
 from imc_common.metrics import Metrics
-from imc_common.rooms.request import Request, RequestData
+from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Settings
 from imc_common.shards.consumer import Consumer
 from imc_common.shards.ownership import Ownership
@@ -49,7 +49,7 @@ class Bench:
 
     async def ask(self, type: str, sender: str, room: str = ROOM, **fields: Any) -> bytes:  # noqa: A002
         """Put a request into its shard's stream as an edge would; gives the entry's id."""
-        request = Request(
+        request = RoomRequest(
             type, sender, room, call_id="c@h", at=1, data=RequestData(body=b"hi").pack(), **fields
         )
         return await self.put(*request.to_fields(), room=room)

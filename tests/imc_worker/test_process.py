@@ -18,7 +18,7 @@ import pytest
 
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
-from imc_common.rooms.request import Request, RequestData
+from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable
 from tests.patience import PATIENCE, Stopwatch
@@ -96,7 +96,7 @@ class Plant:
         for _ in range(number):
             room = ROOMS[self.sent % len(ROOMS)]
             data = RequestData(body=b"hi").pack()
-            request = Request("message", "a@example.org", room, call_id=str(self.sent), at=1, data=data)
+            request = RoomRequest("message", "a@example.org", room, call_id=str(self.sent), at=1, data=data)
             commands.append(("XADD", keys.requests(shard_of(room, 4)), "*", *request.to_fields()))
             self.sent += 1
         replies = await self.store.run(commands)
@@ -238,7 +238,7 @@ async def test_an_entry_that_kills_workers_is_buried(plant: Plant) -> None:
     """After max_attempts deaths it is in dead, and the shard goes on; others never stopped."""
     room = ROOMS[0]
     shard = shard_of(room, 4)
-    request = Request("message", "a@example.org", room, call_id="poison", at=1)
+    request = RoomRequest("message", "a@example.org", room, call_id="poison", at=1)
     await plant.store.run([("XADD", keys.requests(shard), "*", *request.to_fields())])
     await plant.say(200)
     deaths = 0

@@ -15,10 +15,10 @@ import pytest
 
 from imc_common import keys
 from imc_common.keys import Keys
-from imc_common.rooms.request import Request, RequestData
+from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Endpoint, Settings
 from imc_common.shards.ownership import BEATS_PER_LEASE
-from imc_common.sip.message import Request as MessageRequest
+from imc_common.sip.message import Request
 from tests.imc_edge.deliveries import ROOM, SHARD, Plant, same
 from tests.imc_edge.doubles import message
 from tests.imc_edge.process import User as Sender
@@ -80,7 +80,7 @@ class Service(Plant):
             self.until(lambda: self.even(processes))
         assert watch.seconds < TWO_HEARTBEATS + ALLOWANCE
 
-    def hear(self, came: dict[str, MessageRequest], seconds: float = PATIENCE) -> None:
+    def hear(self, came: dict[str, Request], seconds: float = PATIENCE) -> None:
         """Bob answers what comes next, if anything does; what comes again must be the same for him."""
         got = self.bob.receive(seconds)
         if got is not None:
@@ -90,7 +90,7 @@ class Service(Plant):
     def say(self, text: str) -> None:
         """Alice says something in the room, as if an edge had taken it."""
         data = RequestData(body=text.encode()).pack()
-        request = Request("message", ALICE, ROOM, call_id=text, at=int(time.time() * 1000), data=data)
+        request = RoomRequest("message", ALICE, ROOM, call_id=text, at=int(time.time() * 1000), data=data)
         fields = request.to_fields()
         self.redis.execute_command("XADD", keys.requests(SHARD), "*", *fields)
 
@@ -123,7 +123,7 @@ def test_within_two_default_leases_others_carry_on(service: Service, fate: signa
     owners = [service.owner(role) for role in ROLES]
     for owner in owners:
         owner.send_signal(fate)
-    came: dict[str, MessageRequest] = {}
+    came: dict[str, Request] = {}
     with Stopwatch() as watch:
         service.event(service.bob, text="an event that waits for an edge")
         service.say("a request that waits for a worker")

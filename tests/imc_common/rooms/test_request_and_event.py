@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imc_common.rooms.event import Event
-from imc_common.rooms.request import EntryError, Request, RequestData, call_id_of
+from imc_common.rooms.request import EntryError, RequestData, RoomRequest, call_id_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 DATA = st.builds(
@@ -21,7 +21,7 @@ DATA = st.builds(
     headers=st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
 )
 REQUESTS = st.builds(
-    Request,
+    RoomRequest,
     type=TEXT,
     sender=TEXT,
     room=TEXT,
@@ -45,11 +45,11 @@ def stored(fields: list[str | bytes]) -> list[bytes]:
 
 
 @given(REQUESTS)
-def test_a_request_comes_back_from_the_stream_as_it_went_in(request_: Request) -> None:
+def test_a_request_comes_back_from_the_stream_as_it_went_in(request_: RoomRequest) -> None:
     """Flat or as a mapping, every field is the same."""
     flat = stored(request_.to_fields())
-    assert Request.from_fields(flat) == request_
-    assert Request.from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) == request_
+    assert RoomRequest.from_fields(flat) == request_
+    assert RoomRequest.from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) == request_
 
 
 @given(DATA)
@@ -76,7 +76,7 @@ def test_data_that_is_not_ours_is_an_entry_error(data: bytes) -> None:
 def test_fields_that_are_not_ours_are_an_entry_error(fields: list[bytes]) -> None:
     """For requests and events alike, whatever is wrong: bad UTF-8, no number, an odd count."""
     with pytest.raises(EntryError):
-        Request.from_fields(fields)
+        RoomRequest.from_fields(fields)
     with pytest.raises(EntryError):
         Event.from_fields(b"1-0", 0, [b"event", *fields[1:]] if fields[0] == b"type" else fields)
 

@@ -12,16 +12,16 @@ from typer.testing import CliRunner
 
 from imc_cli import application
 from imc_common import probe
-from imc_common.http_server import Request
+from imc_common.http_server import HttpRequest
 from imc_common.metrics import Metrics
 from imc_common.probe import ask
 from imc_common.settings import Settings
 from imc_common.status import StatusPages
 
 
-def get(path: str, method: str = "GET") -> Request:
+def get(path: str, method: str = "GET") -> HttpRequest:
     """A request for a page."""
-    return Request(method, path, {})
+    return HttpRequest(method, path, {})
 
 
 async def test_metrics_are_in_prometheus_format() -> None:

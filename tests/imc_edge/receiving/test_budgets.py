@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imc_common.rooms.request import Request
+from imc_common.rooms.request import RoomRequest
 from imc_common.settings import Settings
 from imc_common.sip.message import Response
 from imc_common.store import Command, ReplyError
@@ -253,8 +253,8 @@ def test_a_user_is_the_same_at_every_port(identity: str) -> None:
     limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
     for port in (5071, 5072):
         sender = f"{ALICE}:{port}"
-        charge = limits.count(Request("message", sender, "r@example.org"))
-        invite = Request("invite", sender, "r@example.org", BOB)
+        charge = limits.count(RoomRequest("message", sender, "r@example.org"))
+        invite = RoomRequest("invite", sender, "r@example.org", BOB)
         assert limits.count(invite) is None
         limits.invitation(invite, "digest")
         assert isinstance(charge, Charge)
@@ -334,11 +334,11 @@ def test_a_limit_that_is_switched_off_meanwhile_counts_no_more() -> None:
     """Redis's word on messages that were on their way comes later."""
     store = SimpleNamespace(script=lambda name, keys, args: ())
     limits = Budgets(Settings(), store, lambda command, report: True, Clock())  # type: ignore[arg-type]
-    charge = limits.count(Request("message", ALICE, "r@example.org"))
+    charge = limits.count(RoomRequest("message", ALICE, "r@example.org"))
     assert isinstance(charge, Charge)
     limits.reload(Settings(max_deliveries_per_second=0))
     limits.caused(charge, 500)
-    assert limits.count(Request("message", ALICE, "r@example.org")) is None
+    assert limits.count(RoomRequest("message", ALICE, "r@example.org")) is None
 
 
 def test_sizes_of_rooms_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +348,7 @@ def test_sizes_of_rooms_are_remembered_within_bounds(monkeypatch: pytest.MonkeyP
     settings = Settings(max_messages_per_second=0)
     limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
     for number in range(100):
-        charge = limits.count(Request("message", ALICE, f"r{number}@example.org"))
+        charge = limits.count(RoomRequest("message", ALICE, f"r{number}@example.org"))
         assert isinstance(charge, Charge)
         limits.caused(charge, LARGE)
         assert len(limits._reach) <= 20
@@ -360,7 +360,7 @@ def test_of_small_rooms_nothing_is_remembered() -> None:
     limits = Budgets(Settings(), store, lambda command, report: True, Clock())  # type: ignore[arg-type]
 
     def say(deliveries: int) -> int:
-        charge = limits.count(Request("message", ALICE, "r@example.org"))
+        charge = limits.count(RoomRequest("message", ALICE, "r@example.org"))
         assert isinstance(charge, Charge)
         limits.caused(charge, deliveries)
         return charge.expected
@@ -376,7 +376,7 @@ def test_a_small_room_is_remembered_where_the_limit_is_as_small() -> None:
     settings = Settings(max_deliveries_per_second=4)  # in chunks of 5
     limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
     for deliveries, expected in ((4, 0), (5, 0), (5, 5)):
-        charge = limits.count(Request("message", ALICE, "r@example.org"))
+        charge = limits.count(RoomRequest("message", ALICE, "r@example.org"))
         assert isinstance(charge, Charge)
         assert charge.expected == expected
         limits.caused(charge, deliveries)

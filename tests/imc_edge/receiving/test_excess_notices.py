@@ -6,14 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from imc_common.rooms.request import Request
+from imc_common.rooms.request import RoomRequest
 from imc_common.store import ReplyError
 from imc_edge.receiving import excess_notices
 from imc_edge.receiving.budgets import Excess
 from imc_edge.receiving.excess_notices import ExcessNotices
 from tests.imc_edge.sending import Clock
 
-ENTRY = Request("invite", "alice@example.org:5071", "r@example.org", "bob@example.org")
+ENTRY = RoomRequest("invite", "alice@example.org:5071", "r@example.org", "bob@example.org")
 
 
 def notices(clock: Clock) -> ExcessNotices:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imc_worker.mi.commands import Commands
+from imc_worker.mi.commands import MiCommands
 from imc_worker.mi.operate import Operator
 from imc_worker.mi.rooms import Rooms
 from tests.imc_worker.conftest import Bench
@@ -22,7 +22,7 @@ class Mi:
         self.bench = Bench(**settings)
         rooms = Rooms(self.bench.store, self.bench.settings)
         operator = Operator(self.bench.store, rooms, self.bench.settings, lambda: 1.7e9)
-        self.commands = Commands(rooms, operator, self.bench.settings)
+        self.commands = MiCommands(rooms, operator, self.bench.settings)
 
     async def call(self, name: str, *params: Any, **named: Any) -> Any:
         """The result of a command."""

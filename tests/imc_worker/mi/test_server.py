@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from imc_common.http_server import HttpServer, Request, Response
+from imc_common.http_server import HttpRequest, HttpResponse, HttpServer
 from imc_common.settings import Settings
 from imc_worker.mi import server as server_module
 from imc_worker.mi.fifo_protocol import FifoRequest
@@ -19,12 +19,12 @@ JSON = {"content-type": "application/json; charset=utf-8", "host": "127.0.0.1:88
 WHICH = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "which"}).encode()
 
 
-def post(body: bytes = WHICH, path: str = "/mi", **headers: str) -> Request:
+def post(body: bytes = WHICH, path: str = "/mi", **headers: str) -> HttpRequest:
     """A request as clients send it."""
-    return Request("POST", path, JSON | headers, body, "127.0.0.1")
+    return HttpRequest("POST", path, JSON | headers, body, "127.0.0.1")
 
 
-async def status(settings: Settings, request: Request) -> int:
+async def status(settings: Settings, request: HttpRequest) -> int:
     """The status of the answer."""
     return (await MiServer(FakeStore(), settings).answer_http(request)).status
 
@@ -76,8 +76,8 @@ async def test_a_taken_port_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     """Until the neighbour that serves MI ends."""
     monkeypatch.setattr(server_module, "RETRY_SECONDS", 0.01)
 
-    async def never(_request: Request) -> Response:
-        return Response(404)
+    async def never(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(404)
 
     neighbour = HttpServer(never)
     _, port = await neighbour.start("127.0.0.1", 0)
