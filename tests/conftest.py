@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Settings for all tests."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "imc",
-    # How long a machine takes that is busy or stands still for a moment says nothing about what is tested.
+    # Time must not decide a test: machines are busy, and sometimes stall.
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    # The same examples everywhere: what passes here passes there. `make fuzz` looks for others.
+    # The same examples on every machine. `make fuzz` searches for others.
     derandomize=True,
 )
 settings.load_profile("imc")

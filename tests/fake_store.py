@@ -1,4 +1,4 @@
-"""A store on fakeredis: the same scripts and replies as on a real server, without one."""
+"""A store on fakeredis: the scripts and replies of a real server, without starting one."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from imc_common.store.read import read_command
 
 
 class FakeStore:
-    """What `Store` promises, on a fakeredis server that several of them may share."""
+    """Implements `Store` on a fakeredis server; several may share one.
+
+    ``unreachable`` simulates an outage.
+    """
 
     def __init__(self, server: fakeredis.FakeServer | None = None) -> None:
         self.scripts = Scripts()
         self.secret = b"secret"
-        self.away = False
+        self.unreachable = False
         self.ran: list[list[Command]] = []
         self._client = fakeredis.FakeAsyncRedis(server=server or fakeredis.FakeServer(), protocol=2)
         self._connection: Any = None
-        self._in_turn = asyncio.Lock()  # one connection: replies come in the order of the commands
+        self._in_turn = asyncio.Lock()  # one connection: replies have to match the order of the commands
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         return self.scripts.command(name, keys, args)
 
     async def run(self, commands: Sequence[Command], *, durable: bool = False) -> list[Any]:
-        if self.away:
-            raise StoreUnreachable("away")
+        if self.unreachable:
+            raise StoreUnreachable("unreachable")
         self.ran.append(list(commands))
         async with self._in_turn:
             return [await self._reply(command) for command in commands]

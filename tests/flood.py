@@ -1,7 +1,7 @@
-"""Floods a live edge, measures what that costs and what others notice: ``python -m tests.flood``.
+"""Measures what floods cost an edge and its other users: ``python -m tests.flood``.
 
-Bad datagrams come from a trusted peer, so that each is looked at; the flood that others have to live with
-comes from a source that is not trusted. All on loopback.
+Bad datagrams come from a trusted peer, so that the edge parses each. The flood beside which others are
+measured comes from an untrusted source. All of it stays on loopback.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tests.ports import free_port
 from tests.servers import running
 
 BATCH = 48
-"""Datagrams sent before the edge has to show that it has read them: the kernel's buffer loses none."""
+"""Datagrams sent before the edge has to confirm that it read them, so that the kernel's buffer drops none."""
 FLOODER = "127.0.0.9"
 NUMBERS = itertools.count(1)
 TRUSTED = "127.0.0.1/32"
 
 
 def bad(number: int) -> bytes:
-    """One of many kinds of bad datagram, with names that were never there before."""
+    """One of twelve kinds of bad datagram, with names that no earlier datagram had."""
     name = f"u{number}"
     good = fresh(From=f"<sip:{name}@h{number}.example>;tag={number}")
     return (
@@ -56,7 +56,7 @@ def bad(number: int) -> bytes:
 
 @dataclass(frozen=True)
 class Cost:
-    """What bad datagrams cost an edge."""
+    """The cost of bad datagrams to an edge."""
 
     datagrams: int
     kilobytes: float
@@ -72,7 +72,7 @@ class Cost:
 
 
 def send_bad(edge: EdgeProcess, at: Endpoint, count: int) -> Cost:
-    """Send so many, each read by the edge, after as many again that warm it up (at most 20,000)."""
+    """Send ``count`` bad datagrams and measure, after up to 20,000 that warm the edge up."""
     with User(at) as user:
         _send_all(user, min(count, 20_000))
         memory, cpu, size = memory_kb(edge), cpu_seconds(edge), 0
@@ -92,19 +92,19 @@ def _send_all(user: User, count: int) -> int:
 
 
 def _until_read(user: User) -> None:
-    """The edge has answered an OPTIONS that was sent now, so it has read what came before."""
+    """Wait for the response to an OPTIONS: the edge has then read everything sent before it."""
     user.ask(fresh("OPTIONS"))
 
 
 def cpu_seconds(edge: EdgeProcess) -> float:
-    """CPU time that the process has had."""
+    """CPU time that the process has used."""
     fields = Path(f"/proc/{edge.child.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def flooding(at: Endpoint, per_second: int) -> Iterator[None]:
-    """Well-formed messages from a source that is not trusted, about so many a second, by another process."""
+    """Another process sends about ``per_second`` well-formed messages from an untrusted source."""
     command = [
         sys.executable,
         "-m",
@@ -123,7 +123,7 @@ def flooding(at: Endpoint, per_second: int) -> Iterator[None]:
 
 
 def flood(host: str, port: int, per_second: int, seconds: float = 120.0) -> None:
-    """Send until killed, or for so long at most; in bursts of 10 ms."""
+    """Send in bursts every 10 ms, until killed or for ``seconds``."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((FLOODER, 0))
         each, until = max(1, per_second // 100), time.monotonic() + seconds
@@ -137,7 +137,7 @@ def flood(host: str, port: int, per_second: int, seconds: float = 120.0) -> None
 
 
 def latencies(at: Endpoint, seconds: float, pause: float = 0.01) -> list[float]:
-    """How long each of one trusted user's messages took to its 202, in ms, sorted; silence counts 3,000."""
+    """Milliseconds from each message of a trusted user to its 202, sorted; no response counts as 3,000."""
     found = []
     until = time.monotonic() + seconds
     with User(at) as user:
@@ -151,24 +151,24 @@ def latencies(at: Endpoint, seconds: float, pause: float = 0.01) -> list[float]:
 
 
 def dropped(status_port: int) -> int:
-    """Requests that the edge did not look into, by its own count."""
+    """Requests that the edge dropped unread, as its own metric counts them."""
     with urlopen(f"http://127.0.0.1:{status_port}/metrics", timeout=10) as page:
         found = re.search(rb'imc_ignored_total\{reason="flood"\} ([0-9.]+)', page.read())
     return int(float(found[1])) if found else 0
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Of sorted values."""
+    """The value below which ``share`` of the sorted values lie."""
     return values[min(len(values) - 1, int(len(values) * share))]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datagrams", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rate", type=int, default=20_000)
-    parser.add_argument("--flood", default="", help="be the flooder of this address")
+    parser.add_argument("--flood", default="", help="only flood this address")
     options = parser.parse_args()
     if options.flood:
         host, _, port = options.flood.rpartition(":")
@@ -194,7 +194,7 @@ def main() -> None:
                 print(
                     f"limit {limit}/s, {about}: {len(values)} messages of others, median"
                     f" {percentile(values, 0.5):.1f} ms, p99 {percentile(values, 0.99):.1f} ms,"
-                    f" unanswered {sum(value >= 3000 for value in values)}"
+                    f" without response {sum(value >= 3000 for value in values)}"
                 )
 
 

@@ -1,9 +1,9 @@
 """Coverage-guided fuzzing of the SIP codec: ``python -m tests.fuzz_codec --seconds 60``.
 
-Starts from the torture messages, bends them, and keeps what reaches a new pair of lines in the codec as a
-start for more. Every input goes through parser, validator, all accessors, the answer and the stream framer,
-in one piece and in two. Nothing may come out but the codec's own error, nothing may take more than a few
-milliseconds per kilobyte, and the process must not grow. A run is repeated exactly by its seed.
+It mutates the torture messages. An input that reaches a new pair of lines in the codec joins the corpus.
+Every input goes through the parser, the validator, all accessors, the response builder and the stream framer
+(in one piece and in two). Only the codec's own error may be raised, an input may take a few milliseconds per
+kilobyte, and the process must not grow. The same seed repeats a run exactly.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from tests.conformance.cases import CASES
 from tests.mutator import Mutator
 
 SECONDS_PER_KILOBYTE = 0.005
-"""Of CPU, on top of as much for any input."""
+"""CPU seconds allowed per kilobyte, and once more for each input."""
 GROWTH = 64 * 1024
-"""Kilobytes the process may grow between a tenth of the run and its end: the codec's bounded caches."""
+"""Kilobytes that the process may grow between the first tenth of a run and its end: the codec's bounded caches."""
 WIDE = Limits(message=10**6, head=10**6, header=10**6, headers=10**5, uri=10**6)
-"""For what we print: compact names become long, and an answer repeats what was too long."""
+"""Limits for what we serialise: compact names become long ones, and a response repeats overlong headers."""
 TRACED = 4096
-"""Bytes of the longest input whose way through the codec is looked at."""
+"""Bytes of the longest input whose path through the codec is traced."""
 _CODEC = str(Path(imc_common.sip.__file__).parent)
 _ACCESSORS = ("via", "answer_via", "vias", "from_", "to", "call_id", "cseq", "content_type", "date")
 _OF_REQUESTS = (*_ACCESSORS, "target", "max_forwards", "expires")
@@ -53,7 +53,7 @@ Edge = tuple[CodeType, int, int]
 
 
 class Finding(Exception):
-    """An input that the codec does not handle, and why."""
+    """An input that the codec handles badly, and why."""
 
     def __init__(self, data: bytes, why: str) -> None:
         super().__init__(f"{why}: {data!r}")
@@ -62,36 +62,39 @@ class Finding(Exception):
 
 @dataclass
 class Report:
-    """What a run has seen."""
+    """The counts of a run."""
 
     inputs: int = 0
     accepted: int = 0
     kept: int = 0
     slowest: float = 0.0
-    """Seconds of CPU that the slowest input took."""
+    """CPU seconds of the slowest input."""
     growth: int = 0
     """Kilobytes."""
     edges: set[Edge] = field(default_factory=set)
 
 
 def examine(data: bytes) -> bool:
-    """Puts one input through the whole codec; whether it was a good message.
+    """Put one input through the whole codec; returns whether it was a valid message.
 
-    Raises what the codec raises, except its own errors, and AssertionError where it contradicts itself.
+    Raises AssertionError where the codec contradicts itself, and any exception of the codec except its own
+    errors.
     """
     cut = len(data) // 2
-    assert _stream(data) == _stream(data[:cut], data[cut:]), "the stream depends on how it is cut"
+    assert _stream(data) == _stream(data[:cut], data[cut:]), (
+        "the framer's result depends on where the input is cut"
+    )
     try:
         message = parse_message(data)
     except SipParseError as error:
         if error.request is not None:
-            _answer(error.request, error)
+            _check_response(error.request, error)
         return False
     for name in _OF_REQUESTS if isinstance(message, Request) else _ACCESSORS:
         with suppress(SipError):
             getattr(message, name)
     assert parse_message(message.to_bytes(), limits=WIDE) == message, (
-        "printed and parsed again it is another message"
+        "serialised and parsed again, it is another message"
     )
     try:
         if isinstance(message, Response):
@@ -100,26 +103,26 @@ def examine(data: bytes) -> bool:
         validate_request(message)
     except SipError as error:
         if isinstance(message, Request):
-            _answer(message, error)
+            _check_response(message, error)
         return False
-    _answer(message, SipError(202, "Accepted"))
+    _check_response(message, SipError(202, "Accepted"))
     message.from_.uri.is_sip and message.from_.uri.address()
     return True
 
 
-def _answer(request: Request, error: SipError) -> None:
-    """The answer has to be a good response of the same status, a little longer than the request at most."""
-    answer = build_response(
+def _check_response(request: Request, error: SipError) -> None:
+    """The response to the request parses, has the same status and no headers but ours."""
+    response = build_response(
         request, error.status, error.reason, "us", error.headers, source=("192.0.2.1", 5060)
     )
-    parsed = parse_message(answer, limits=WIDE)
-    assert isinstance(parsed, Response), "the answer is no response"
-    assert parsed.status == error.status, "the answer has another status"
-    assert answer.endswith(b"Content-Length: 0\r\n\r\n"), "the answer has more headers than we made"
+    parsed = parse_message(response, limits=WIDE)
+    assert isinstance(parsed, Response), "the response does not parse as one"
+    assert parsed.status == error.status, "the response has another status"
+    assert response.endswith(b"Content-Length: 0\r\n\r\n"), "the response has headers that we did not make"
 
 
 def _stream(*pieces: bytes) -> list[str]:
-    """What a connection makes of these pieces."""
+    """The messages and errors that the framer gives for these pieces."""
     framer, seen = Framer(), []
     for piece in pieces:
         framer.receive(piece)
@@ -133,7 +136,7 @@ def _stream(*pieces: bytes) -> list[str]:
             else:
                 if item is None:
                     break
-                if item != "ping":  # keep-alives in a row count as one, so a cut may make two of them
+                if item != "ping":  # successive keep-alives count as one, so a cut may make two of them
                     seen.append(repr(item))
     return seen
 
@@ -142,13 +145,15 @@ class Fuzzer:
     """One run with its corpus."""
 
     def __init__(self, seed: int) -> None:
-        whole = [case.data for case in CASES]
-        self.corpus = whole + [as_message(case.data, "fuzz") for case in CASES if case.message is not None]
+        originals = [case.data for case in CASES]
+        self.corpus = originals + [
+            as_message(case.data, "fuzz") for case in CASES if case.message is not None
+        ]
         self.mutator = Mutator(random.Random(seed))
         self.report = Report()
 
     def run(self, seconds: float) -> Report:
-        """Fuzzes for so long. Raises Finding."""
+        """Fuzz for so many seconds. Raises Finding."""
         start = time.monotonic()
         before = None
         for data in self.corpus[:]:
@@ -156,7 +161,7 @@ class Fuzzer:
         while (passed := time.monotonic() - start) < seconds:
             if before is None and passed > seconds / 10:
                 before = _memory()
-            self._try(self.mutator.bend(self.corpus))
+            self._try(self.mutator.mutate(self.corpus))
         self.report.growth = _memory() - (before or _memory())
         if self.report.growth > GROWTH:
             raise Finding(b"", f"the process grew by {self.report.growth} kB")
@@ -167,14 +172,14 @@ class Fuzzer:
         allowed = SECONDS_PER_KILOBYTE * (1 + len(data) / 1024)
         try:
             took = self._timed(data)
-            if took > allowed:  # somebody else may have had the processor's caches
+            if took > allowed:  # another process may have used the processor's caches
                 took = min(took, *(self._timed(data) for _ in range(20)))
         except Exception as error:
             raise Finding(data, f"{type(error).__name__}: {error}") from error
         self.report.slowest = max(self.report.slowest, took)
         if took > allowed:
             raise Finding(data, f"{took * 1000:.1f} ms for {len(data)} bytes")
-        # A coverage measurement wants the only trace function for itself; tracing long inputs takes long.
+        # A coverage measurement needs the only trace function; tracing long inputs is slow.
         if sys.gettrace() is None and len(data) <= TRACED:
             new = edges_of(lambda: examine(data)) - self.report.edges
             if new:
@@ -189,7 +194,7 @@ class Fuzzer:
 
 
 def edges_of(action: Callable[[], object]) -> set[Edge]:
-    """The pairs of lines, one run after the other, that an action reaches in the codec."""
+    """The pairs of successive lines that an action executes in the codec."""
     edges: set[Edge] = set()
 
     def enter(frame: FrameType, _event: str, _argument: Any) -> Any:
@@ -215,12 +220,12 @@ def edges_of(action: Callable[[], object]) -> set[Edge]:
 
 
 def _memory() -> int:
-    """Kilobytes, at most so far."""
+    """Peak resident memory so far, in kilobytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main() -> int:
-    """The command: 0 if nothing was found."""
+    """The command. Its exit status is 0 if nothing was found."""
     parser = argparse.ArgumentParser(description="Fuzz the SIP codec.")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
@@ -235,9 +240,9 @@ def main() -> int:
         print(finding)
         return 1
     print(
-        f"{report.inputs} inputs, {report.accepted} of them good messages, {report.kept} kept for new ways "
-        f"({len(report.edges)} pairs of lines); "
-        f"slowest {report.slowest * 1000:.1f} ms, grew by {report.growth} kB"
+        f"{report.inputs} inputs, {report.accepted} of them valid messages, {report.kept} kept because they "
+        f"reached new lines ({len(report.edges)} pairs of lines); "
+        f"slowest {report.slowest * 1000:.1f} ms, memory grew by {report.growth} kB"
     )
     return 0
 

@@ -1,7 +1,7 @@
-"""Throws bent SIP messages at a live edge: ``python -m tests.fuzz_edge --seconds 60``.
+"""Sends mutated SIP messages to a live edge: ``python -m tests.fuzz_edge --seconds 60``.
 
-They go over UDP and over TCP, in pieces. Every second a good OPTIONS has to be answered with 200: whatever
-came before, the edge still serves. It must log no exception and must not grow.
+They go over UDP, and over TCP in pieces. Every second the edge has to respond to a good OPTIONS with 200. It
+must log no exception, and its memory must not grow.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ OPTIONS = (
     "CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
 )
 GROWTH = 32 * 1024
-"""Kilobytes the edge may grow between a third of the storm and its end."""
+"""Kilobytes that the edge may grow between the first third of a run and its end."""
 
 
-class Storm:
-    """Bent messages for one edge, the same ones for the same seed."""
+class EdgeFuzzer:
+    """Mutated messages for one edge; the same seed makes the same messages."""
 
     def __init__(self, host: str, port: int, seed: int) -> None:
-        self.place = (host, port)
+        self.address = (host, port)
         self.sent = 0
         self.random = random.Random(seed)
         self.mutator = Mutator(self.random)
-        self.corpus = [as_message(case.data, "storm") for case in CASES if case.message is not None]
+        self.corpus = [as_message(case.data, "fuzz") for case in CASES if case.message is not None]
         self.corpus += [case.data for case in CASES]
 
-    def blow(self, seconds: float, pause: float = 0.001) -> None:
-        """Sends for so long. Raises TimeoutError if the edge stops to answer OPTIONS."""
+    def send_for(self, seconds: float, pause: float = 0.001) -> None:
+        """Send for so many seconds. Raises TimeoutError if the edge stops responding to OPTIONS."""
         end = time.monotonic() + seconds
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             while time.monotonic() < end:
@@ -54,36 +54,40 @@ class Storm:
                 self.check()
 
     def check(self) -> None:
-        """One OPTIONS, sent up to ten times. Raises TimeoutError, AssertionError."""
+        """Send OPTIONS up to ten times.
+
+        Raises TimeoutError without a response, AssertionError if it is no 200.
+        """
         token = f"{self.random.getrandbits(64):x}"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.connect(self.place)
+            udp.connect(self.address)
             udp.settimeout(1)
             here = udp.getsockname()[1]
-            request = OPTIONS.format(host=self.place[0], port=self.place[1], here=here, token=token).encode()
+            host, port = self.address
+            request = OPTIONS.format(host=host, port=port, here=here, token=token).encode()
             for _ in range(10):
                 with suppress(TimeoutError):
                     udp.send(request)
-                    answer = udp.recv(65_535)
-                    assert answer.startswith(b"SIP/2.0 200 "), answer
+                    response = udp.recv(65_535)
+                    assert response.startswith(b"SIP/2.0 200 "), response
                     return
-        raise TimeoutError("the edge does not answer OPTIONS any more")
+        raise TimeoutError("the edge no longer responds to OPTIONS")
 
     def _send(self, udp: socket.socket) -> None:
-        data = self.mutator.bend(self.corpus)
+        data = self.mutator.mutate(self.corpus)
         self.sent += 1
         if self.random.random() < 0.9:
-            udp.sendto(data[:65_000], self.place)
+            udp.sendto(data[:65_000], self.address)
             return
-        with suppress(OSError), socket.create_connection(self.place, timeout=1) as tcp:
+        with suppress(OSError), socket.create_connection(self.address, timeout=1) as tcp:
             cut = self.random.randint(0, len(data))
             tcp.sendall(data[:cut])
             tcp.sendall(data[cut:])
 
 
 @contextmanager
-def lonely_service(folder: Path) -> Iterator[Service]:
-    """One edge and one worker on a Valkey; what they send ends in a socket that nobody reads."""
+def isolated_service(folder: Path) -> Iterator[Service]:
+    """One edge and one worker on a Valkey. Their outbound proxy is a socket that nobody reads."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
         sink.bind(("127.0.0.1", 0))
         settings = {"outbound_proxy": f"sip:127.0.0.1:{sink.getsockname()[1]}", "drain_timeout": "1"}
@@ -91,39 +95,39 @@ def lonely_service(folder: Path) -> Iterator[Service]:
             yield running
 
 
-def weather(running: Service, seconds: float, seed: int) -> Storm:
-    """A storm over a service's first edge. Raises AssertionError if it logs an exception or grows."""
+def fuzz(running: Service, seconds: float, seed: int) -> EdgeFuzzer:
+    """Fuzz a service's first edge. Raises AssertionError if it logs an exception or grows."""
     edge = running.edges[0]
-    storm = Storm(*running.edge, seed)
-    storm.blow(seconds / 3)
+    fuzzer = EdgeFuzzer(*running.edge, seed)
+    fuzzer.send_for(seconds / 3)
     before = memory_of(edge.child.pid) if edge.child else 0
-    storm.blow(seconds * 2 / 3)
+    fuzzer.send_for(seconds * 2 / 3)
     growth = (memory_of(edge.child.pid) if edge.child else 0) - before
     assert growth < GROWTH, f"the edge grew by {growth} kB"
     log = edge.log()
     assert "Traceback" not in log, log
     assert "could not be handled" not in log, log
-    return storm
+    return fuzzer
 
 
 def memory_of(pid: int) -> int:
-    """Kilobytes that a process has in memory."""
+    """A process's resident memory in kilobytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (size,) = [line for line in lines if line.startswith("VmRSS:")]
     return int(size.split()[1])
 
 
 def main() -> int:
-    """The command: 0 if the edge served to the end."""
-    parser = argparse.ArgumentParser(description="Fuzz a live edge, started here.")
+    """The command. Its exit status is 0 if the edge served to the end."""
+    parser = argparse.ArgumentParser(description="Start an edge and fuzz it.")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     options = parser.parse_args()
     print(f"seed {options.seed}")
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-    with tempfile.TemporaryDirectory() as folder, lonely_service(Path(folder)) as running:
-        storm = weather(running, options.seconds, options.seed)
-    print(f"{storm.sent} messages, and the edge still answers")
+    with tempfile.TemporaryDirectory() as folder, isolated_service(Path(folder)) as running:
+        fuzzer = fuzz(running, options.seconds, options.seed)
+    print(f"{fuzzer.sent} messages sent; the edge still responds")
     return 0
 
 

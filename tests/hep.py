@@ -1,4 +1,4 @@
-"""A decoder of HEP3, written after the HEP3 specification's table of chunks, not after our encoder."""
+"""A HEP3 decoder, written from the specification's table of chunks and independent of our encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = {
 
 
 def decode(packet: bytes) -> dict[str, Any]:
-    """The chunks of a packet by name; checks magic and lengths."""
+    """The chunks of a packet by name. Raises AssertionError for a wrong magic number or length."""
     magic, length = struct.unpack("!4sH", packet[:6])
     assert magic == b"HEP3"
     assert length == len(packet)

@@ -1,4 +1,4 @@
-"""Bends SIP messages: bytes, words of the grammar, lines, long runs."""
+"""Mutates SIP messages: bytes, words of the grammar, lines, long repetitions."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ WORDS = [
     *(b"Via: ", b"v: ", b"To: ", b"f: ", b"From: ", b"i: ", b"CSeq: 1 MESSAGE", b"l: ", b"Content-Length: 5"),
     *(b"Via: SIP/2.0/UDP a.example;branch=z9hG4bK1\r\n", b"Contact: *\r\n", b"Content-Type: a/b\r\n"),
 ]
-LONGEST = 70_000
-"""Just more than a datagram holds."""
+MAX_SIZE = 70_000
+"""Bytes; slightly more than a datagram holds."""
 
 
 class Mutator:
-    """Makes a new message out of old ones, one to four bends at a time."""
+    """Makes a new message out of a corpus, with one to four mutations at a time."""
 
     def __init__(self, source: random.Random) -> None:
         self._random = source
-        self._bends = (
+        self._mutations = (
             self._flip,
             self._insert,
             self._remove,
@@ -61,15 +61,15 @@ class Mutator:
             self._swap_header,
         )
 
-    def bend(self, corpus: Sequence[bytes]) -> bytes:
-        """A bent copy of one member, now and then with the tail of another."""
+    def mutate(self, corpus: Sequence[bytes]) -> bytes:
+        """A mutated copy of one message, sometimes with the tail of another."""
         data = bytearray(self._random.choice(corpus))
         if self._random.random() < 0.1:
             other = self._random.choice(corpus)
             data[self._place(data) :] = other[self._place(other) :]
         for _ in range(self._random.randint(1, 4)):
-            self._random.choice(self._bends)(data)
-        return bytes(data[:LONGEST])
+            self._random.choice(self._mutations)(data)
+        return bytes(data[:MAX_SIZE])
 
     def _place(self, data: Sized) -> int:
         return self._random.randint(0, len(data))
@@ -91,7 +91,7 @@ class Mutator:
         data[place : place + self._random.randint(1, 8)] = self._random.choice(WORDS)
 
     def _repeat(self, data: bytearray) -> None:
-        """One word or a piece of the message, up to some thousand times."""
+        """Insert one word or a piece of the message, up to 3000 times."""
         place = self._place(data)
         piece = self._random.choice([bytes(data[place : place + 20]), self._random.choice(WORDS)])
         data[place:place] = piece * self._random.choice([2, 2, 2, 10, 10, 10, 100, 100, 3000])
@@ -103,7 +103,7 @@ class Mutator:
         data[:] = b"\r\n".join(lines)
 
     def _swap_header(self, data: bytearray) -> None:
-        """Gives the value of one header to another."""
+        """Give the value of one header to another."""
         lines = bytes(data).split(b"\r\n")
         giver, taker = self._random.choice(lines), self._random.randrange(len(lines))
         lines[taker] = lines[taker].partition(b":")[0] + b":" + giver.partition(b":")[2]

@@ -1,4 +1,4 @@
-"""How long tests wait, and how they measure, on a machine that is busy or stands still for seconds."""
+"""How long tests wait, and how they measure time, on a machine that is busy or stalls for seconds."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from types import TracebackType
 
 PATIENCE = 40.0
-"""Seconds within which what must come has come."""
+"""Seconds to wait for something that must happen."""
 _TICK = 0.01
 _STALL = 0.05
 
 
 class Stopwatch:
-    """Seconds since its start, those left out in which this machine did not let us run.
+    """Seconds since its start, without the time in which the machine did not let this process run.
 
-    A thread that sleeps for moments sees when one lasts longer: then nobody could keep a promise in time.
-    Used as a context, it stops with the block.
+    A thread sleeps for short ticks; a tick that lasts much longer was a stall. As a context manager, the
+    watch stops at the end of the block.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,13 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """The seconds up to now, or up to its end."""
+        """Seconds up to now, or up to the stop."""
         return (self._stopped or time.monotonic()) - self._started - self._stalled
 
     def stop(self) -> float:
-        """Its end; the seconds."""
+        """Stop the watch; returns its seconds."""
         if self._stopped is None:
-            time.sleep(2 * _TICK)  # a stall that ended just now is seen
+            time.sleep(2 * _TICK)  # so that the thread sees a stall that has just ended
             self._stopped = time.monotonic()
             self._end.set()
             self._thread.join()

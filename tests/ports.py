@@ -1,7 +1,7 @@
-"""Ports for the servers of tests, that nobody else takes between being chosen and being bound.
+"""Ports for servers under test, which nothing else takes between the choice and the bind.
 
-They are below those that the kernel gives to sockets that ask for any, each is given out once, and tests that
-run side by side choose from ranges of their own.
+They are below the kernel's range of ephemeral ports, each is handed out once, and parallel test processes
+have separate ranges.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import socket
 from collections.abc import Iterator
 
 BUS = 10_000
-"""What Redis adds to a port for a cluster's bus: nobody is given such ports."""
+"""Redis adds this to a server's port for the cluster bus; free_port() never returns a port in that range."""
 _FIRST, _SHARES, _SHARE = 12_000, 8, 1_250
 
 
 def _ours() -> Iterator[int]:
-    """The ports of this process, again and again, from any of them on: another run may go on beside."""
+    """This process's ports in a cycle. The start is random, since another test run may use the same range."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw7").removeprefix("gw")
     first = _FIRST + int(worker) % _SHARES * _SHARE
     start = random.randrange(_SHARE)
@@ -29,7 +29,7 @@ _PORTS = _ours()
 
 
 def free_port() -> int:
-    """A port that nobody has, for UDP and for TCP, at every address of this machine."""
+    """A port that is free for UDP and TCP at every address of this machine."""
     return next(port for port in _PORTS if _is_free(port))
 
 

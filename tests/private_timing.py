@@ -1,7 +1,7 @@
-"""How long a stranger's request takes, to a private room and to none: ``python -m tests.private_timing``.
+"""Times a stranger's requests to a private room and to no room: ``python -m tests.private_timing``.
 
-By turns to the one and to the other, of the same length; prints the median of each, the round trip included.
-What must be the same, and is tested, is what is done: `tests/lua/test_private.py`.
+It alternates between the two, with names of the same length, and prints the median of each, round trip
+included. `tests/lua/test_private.py` tests that both are handled the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMMANDS = ("message", "list", "invite", "exit", "join")
 
 
 def measure(shard: Shard, kind: str, count: int) -> dict[str, float]:
-    """Median microseconds by room."""
+    """Median microseconds of one kind of request, by room."""
     taken: dict[str, list[float]] = {HIDDEN: [], ABSENT: []}
     script = SCRIPT_OF[kind]
     for number in range(count):
@@ -40,7 +40,7 @@ def measure(shard: Shard, kind: str, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     with tempfile.TemporaryDirectory() as name, running("redis-server", Path(name)) as server:
         client = redis.Redis(unix_socket_path=server.socket)
         for members in (5, 500):

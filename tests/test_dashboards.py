@@ -1,4 +1,4 @@
-"""Dashboard, alerts and scrape configuration name metrics and services that exist."""
+"""The dashboard, the alerts, the scrape configuration and docs/operating.md name what exists in the code."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def expressions() -> list[str]:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_queries_ask_for_metrics_that_exist(expression: str) -> None:
-    """A renamed metric would leave an empty panel, or an alert that never fires."""
+def test_every_query_uses_existing_metrics(expression: str) -> None:
+    """After a renaming, a panel would be empty or an alert would never fire."""
     asked = set(re.findall(r"\bimc_\w+", expression))
     assert asked
     assert asked <= defined()
     assert expression.count("(") == expression.count(")")
 
 
-def test_every_number_that_operators_look_for_has_a_panel() -> None:
+def test_every_important_metric_has_a_panel() -> None:
     """Requests, latencies, deliveries, backlog, pending, leases, retransmissions, receipts, rooms."""
     shown = set(re.findall(r"\bimc_\w+", " ".join(expressions())))
     assert shown >= {
@@ -57,15 +57,15 @@ def test_every_number_that_operators_look_for_has_a_panel() -> None:
 
 
 def test_no_metric_has_a_label_per_room_or_user() -> None:
-    """Their number has no bound."""
+    """The number of rooms and users is unbounded, and so would be the number of time series."""
     sources = "".join(path.read_text() for path in ROOT.glob("imc_*/**/*.py"))
     labels = set(re.findall(r"by \(([\w, ]+)\)", " ".join(expressions())))
     assert not {"room", "user", "address"} & {name for each in labels for name in each.split(", ")}
     assert not re.search(r'counters\(\s*"[^"]+",\s*"[^"]+",\s*"(room|user|address)"', sources)
 
 
-def test_panels_do_not_overlap() -> None:
-    """Within the 24 columns of a dashboard."""
+def test_dashboard_panels_do_not_overlap() -> None:
+    """They also stay within the 24 columns of a dashboard."""
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
@@ -79,8 +79,8 @@ def test_panels_do_not_overlap() -> None:
         taken |= cells
 
 
-def test_prometheus_scrapes_the_services_of_compose_where_they_serve_status() -> None:
-    """By name, on the port of `status_listen`; the profile is off unless asked for."""
+def test_prometheus_scrapes_the_status_port_of_the_compose_services() -> None:
+    """It finds them by name; the metrics services belong to a profile that is off by default."""
     scrape = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     found: list[dict[str, Any]] = [job["dns_sd_configs"][0] for job in scrape]
     assert {job["names"][0] for job in found} == {"edge", "worker"} <= set(COMPOSE["services"])
@@ -104,23 +104,23 @@ def test_prometheus_scrapes_the_services_of_compose_where_they_serve_status() ->
             assert not source.startswith("./") or (ROOT / source).exists()
 
 
-def test_the_table_of_metrics_is_complete_and_true() -> None:
-    """`docs/operating.md` names every metric, and none that is not there."""
+def test_the_documented_table_of_metrics_matches_the_code() -> None:
+    """`docs/operating.md` names every metric, and no other."""
     section = (ROOT / "docs/operating.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]
     told = set(re.findall(r"^\| `(imc_\w+)` \|", section, re.MULTILINE))
     assert told == {name.removesuffix("_bucket") for name in defined()}
 
 
-def test_the_lists_of_what_a_reload_changes_are_true() -> None:
-    """`docs/operating.md` has the same names as the code."""
+def test_the_documented_reloadable_settings_match_the_code() -> None:
+    """`docs/operating.md` lists the same settings as the code."""
     section = (ROOT / "docs/operating.md").read_text().split("\n## Changing settings\n")[1]
     edges, workers, both = (set(re.findall(r"`(\w+)`", part)) for part in re.split(r"\n- ", section)[1:])
     assert edges | both == LIVE["edge"]
     assert workers | both == LIVE["worker"]
 
 
-def test_the_table_of_mi_commands_is_complete_and_true() -> None:
-    """Names and parameters."""
+def test_the_documented_table_of_mi_commands_matches_the_code() -> None:
+    """Names and parameters of each command."""
     section = (ROOT / "docs/operating.md").read_text().split("\n## Management interface\n")[1]
     told = {}
     for names, params in re.findall(r"^\| (`[^|]+) \|([^|]*)\|", section, re.MULTILINE):

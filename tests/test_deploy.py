@@ -1,4 +1,4 @@
-"""Files for service managers are well formed and name what exists."""
+"""The files for Kubernetes, Compose and systemd are well formed and name what exists."""
 
 import subprocess
 from pathlib import Path
@@ -19,8 +19,8 @@ def documents() -> list[dict[str, object]]:
     return list(yaml.safe_load_all(text))
 
 
-def test_kubernetes_manifests_have_the_parts_that_belong_together() -> None:
-    """Each document stands alone; edges and workers are there, and the service finds the edges."""
+def test_kubernetes_manifests_define_edges_workers_and_a_service() -> None:
+    """Each has a document of its own."""
     kinds = [(d["kind"], d["metadata"]["name"]) for d in documents()]  # type: ignore[index]
     assert ("Deployment", "imc-edge") in kinds
     assert ("Deployment", "imc-worker") in kinds
@@ -29,7 +29,7 @@ def test_kubernetes_manifests_have_the_parts_that_belong_together() -> None:
 
 @pytest.mark.parametrize("version", ["1.25", "1.37"])
 def test_kubernetes_manifests_follow_the_schema(version: str) -> None:
-    """Of an old and of a new cluster; strict: a field that does not exist is an error."""
+    """The schemas of an old and of a new cluster, strict: an unknown field is an error."""
     checked = 0
     for document in documents():
         kubernetes_validate.validate(document, version, strict=True)  # raises
@@ -37,8 +37,8 @@ def test_kubernetes_manifests_follow_the_schema(version: str) -> None:
     assert checked
 
 
-def test_pods_are_asked_and_told_in_time() -> None:
-    """Probes on both pages; an edge is taken out of the endpoints before it drains, and has time for that."""
+def test_pods_have_probes_and_enough_time_to_drain() -> None:
+    """An edge leaves the service's endpoints before it drains (preStop), and the grace period covers both."""
     for deployment in (d for d in documents() if d["kind"] == "Deployment"):
         pod = deployment["spec"]["template"]["spec"]  # type: ignore[index]
         (container,) = pod["containers"]
@@ -51,16 +51,16 @@ def test_pods_are_asked_and_told_in_time() -> None:
 
 
 @pytest.mark.parametrize("file", ["compose.yaml", "deploy/kubernetes/imc.yaml"])
-def test_every_setting_that_is_given_exists(file: str) -> None:
-    """A variable that no process reads would be a promise nobody keeps."""
+def test_every_environment_variable_is_a_setting(file: str) -> None:
+    """A misspelled variable would have no effect."""
     words = (ROOT / file).read_text().replace(":", " ").split()
     given = {word.removeprefix("IMC_").lower() for word in words if word.startswith("IMC_")}
     assert given
     assert given <= set(Settings.model_fields)
 
 
-def test_redis_is_set_up_everywhere_alike() -> None:
-    """In the containers and by the page for those who have their own as in the embedded server."""
+def test_redis_has_the_same_configuration_everywhere() -> None:
+    """The embedded server, compose.yaml and the advice in docs/running.md agree."""
     _, *words = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["redis"]["command"]
     given = dict(zip(words[::2], words[1::2], strict=True))
     assert {f"--{name}": value for name, value in CONFIG.items()}.items() <= given.items()
@@ -70,16 +70,16 @@ def test_redis_is_set_up_everywhere_alike() -> None:
 
 
 @pytest.mark.parametrize("role", ["edge", "worker"])
-def test_units_give_more_time_than_a_drain_takes(role: str) -> None:
-    """systemd must not kill what is still delivering."""
+def test_systemd_waits_longer_than_a_drain_takes(role: str) -> None:
+    """Otherwise it would kill a process that still delivers."""
     unit = (ROOT / "deploy" / "systemd" / f"imc-{role}@.service").read_text()
     seconds = next(line for line in unit.splitlines() if line.startswith("TimeoutStopSec=")).partition("=")[2]
     assert int(seconds) > Settings().drain_timeout
 
 
 @pytest.mark.parametrize("role", ["edge", "worker"])
-def test_units_are_what_systemd_reads_and_expose_little(role: str, tmp_path: Path) -> None:
-    """`systemd-analyze`: no unknown word; an exposure of at most 2.0 of 10."""
+def test_systemd_units_are_valid_and_expose_little(role: str, tmp_path: Path) -> None:
+    """`systemd-analyze` finds no unknown directive and an exposure of at most 2.0 out of 10."""
     analyze = require("systemd-analyze")
     unit = tmp_path / f"imc-{role}@1.service"
     text = (ROOT / "deploy" / "systemd" / f"imc-{role}@.service").read_text()

@@ -1,4 +1,4 @@
-"""What the pages point to is there, and the commands they show exist."""
+"""Links, paths and commands in the pages exist; the packages import each other as documented."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PAGES = sorted(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files(page: Path) -> None:
-    """Every relative link of a page is a file of the repository."""
+    """Every relative link in a page leads to a file of the repository."""
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def shown_commands() -> list[str]:
-    """Each `imc …` line in a code block of a page."""
+    """Each `imc …` line in the shell blocks of all pages."""
     lines = []
     for page in PAGES:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
@@ -34,8 +34,8 @@ def shown_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("line", shown_commands())
-def test_shown_commands_have_the_options_they_are_shown_with(line: str) -> None:
-    """A page never shows a command or an option that is not there."""
+def test_shown_commands_and_their_options_exist(line: str) -> None:
+    """Each command of the pages has help, and the help has each option shown."""
     words = shlex.split(line)[1:]
     command = [word for word in words[:2] if re.fullmatch(r"[a-z-]+", word)][: 2 if words[0] in GROUPS else 1]
     help_text = CliRunner().invoke(application(), [*command, "--help"], env={"COLUMNS": "250"})
@@ -45,11 +45,11 @@ def test_shown_commands_have_the_options_they_are_shown_with(line: str) -> None:
 
 
 GROUPS = {"dead", "user"}
-"""Commands that have commands of their own."""
+"""Commands that have subcommands."""
 
 
-def test_the_makefile_has_the_two_commands() -> None:
-    """`make run` and `make test`, as the README says."""
+def test_the_makefile_has_the_targets_that_the_readme_names() -> None:
+    """`make run` and `make test`."""
     makefile = (ROOT / "Makefile").read_text()
     readme = (ROOT / "README.md").read_text()
     for target in ("run", "test"):
@@ -58,15 +58,15 @@ def test_the_makefile_has_the_two_commands() -> None:
 
 
 def test_paths_in_the_architecture_page_exist() -> None:
-    """A module that moves takes the page with it."""
+    """The page has to follow when a module moves."""
     text = (ROOT / "docs" / "architecture.md").read_text()
     paths = re.findall(r"`((?:imc_\w+|lua|tests)/[\w/.]*)`", text)
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_edges_and_workers_do_not_know_each_other() -> None:
-    """They share only imc_common, and imc_common knows neither: data goes one way."""
+def test_edges_and_workers_do_not_import_each_other() -> None:
+    """They share only imc_common, which imports neither."""
     foreign = {
         "imc_edge": ("imc_worker",),
         "imc_worker": ("imc_edge",),

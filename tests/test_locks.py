@@ -1,4 +1,4 @@
-"""The locks in requirements/ agree with the ranges in pyproject.toml and with each other."""
+"""The lock files in requirements/ agree with the ranges in pyproject.toml and with each other."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def locked(name: str) -> dict[str, str]:
-    """Package to version of one lock."""
+    """The version of each package in one lock file."""
     text = (ROOT / "requirements" / name).read_text()
     return dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", ["run.txt", "compile.txt", "test.txt"])
 def test_every_locked_package_has_a_hash(name: str) -> None:
-    """pip refuses whatever is not the very file that was locked."""
+    """With a hash, pip installs only the file that was locked."""
     text = (ROOT / "requirements" / name).read_text()
     blocks = re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]
     assert blocks
@@ -34,7 +34,7 @@ def test_every_locked_package_has_a_hash(name: str) -> None:
     [("run.txt", ["embedded"]), ("compile.txt", []), ("test.txt", list(PROJECT["optional-dependencies"]))],
 )
 def test_lock_satisfies_the_ranges_of_pyproject(name: str, extras: list[str]) -> None:
-    """A range changed without `make lock`, or a package never locked, is found here."""
+    """It does not after a change of a range without `make lock`."""
     wanted = [
         *PROJECT["dependencies"],
         *(r for extra in extras for r in PROJECT["optional-dependencies"][extra]),
@@ -48,8 +48,8 @@ def test_lock_satisfies_the_ranges_of_pyproject(name: str, extras: list[str]) ->
     assert wrong == []
 
 
-def test_what_runs_is_what_was_tested() -> None:
-    """`make run` and the image install the versions that `make test` tested."""
+def test_all_lock_files_have_the_versions_that_were_tested() -> None:
+    """`make run` and the image install the same versions as `make test`."""
     tested = locked("test.txt")
     assert {name: version for name, version in locked("run.txt").items() if tested.get(name) != version} == {}
     compiled = locked("compile.txt").items()

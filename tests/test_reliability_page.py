@@ -1,4 +1,4 @@
-"""The page on failures names tests that exist."""
+"""docs/reliability.md names a test for each failure, and the tests exist."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
 
 
-def test_each_test_the_page_names_is_there() -> None:
-    """A failure whose test was renamed or removed would look shown when it is not."""
+def test_every_test_that_the_reliability_page_names_exists() -> None:
+    """The page has to follow when a test is renamed or removed."""
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`", PAGE)
     assert len(named) > 30
     missing = [
@@ -21,8 +21,8 @@ def test_each_test_the_page_names_is_there() -> None:
     assert missing == []
 
 
-def test_each_failure_names_tests_and_not_just_their_file() -> None:
-    """A file would still be there when the test is not."""
+def test_every_failure_names_tests_and_not_only_files() -> None:
+    """A file may still exist when the test is gone."""
     table = PAGE.partition("\n## Each failure and its test\n")[2]
     rows = re.findall(r"^\| (?!failure|---)(.*) \|$", table, re.MULTILINE)
     assert len(rows) > 30

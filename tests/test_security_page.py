@@ -1,4 +1,4 @@
-"""The page on security names a test for each line, and the tests exist."""
+"""docs/security.md names tests for each threat, and the tests exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PAGE = (ROOT / "docs" / "security.md").read_text()
 
 
 def lines() -> list[str]:
-    """The rows of the tables that say what holds what back."""
+    """The rows of the tables of threats and defences."""
     held_back = PAGE.partition("\n## What holds them back\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (?!attempt|---)(.*) \|$", held_back, re.MULTILINE)
     assert len(rows) > 30
@@ -18,14 +18,14 @@ def lines() -> list[str]:
 
 
 def is_a_test(named: str) -> bool:
-    """One test in its file; a whole file would still be there when the test is not."""
+    """Whether ``named`` is FILE::TEST and the test exists. A file alone does not count."""
     file, _, name = named.partition("::")
     path = ROOT / file
     return name.startswith("test_") and path.is_file() and f"def {name}(" in path.read_text()
 
 
-def test_each_line_names_a_test_that_is_there() -> None:
-    """What no test shows is no promise."""
+def test_every_threat_names_existing_tests() -> None:
+    """A defence that no test shows is only a claim."""
     wrong = []
     for row in lines():
         named = re.findall(r"`([^`]*)`", row.rpartition(" | ")[2])
@@ -35,17 +35,17 @@ def test_each_line_names_a_test_that_is_there() -> None:
     assert wrong == []
 
 
-def test_a_whole_file_is_no_test() -> None:
-    """Nor is a test that was renamed."""
+def test_a_file_or_a_renamed_test_does_not_count_as_a_test() -> None:
+    """Only FILE::TEST with an existing test does."""
     here = "tests/test_security_page.py"
-    assert is_a_test(f"{here}::test_a_whole_file_is_no_test")
+    assert is_a_test(f"{here}::test_a_file_or_a_renamed_test_does_not_count_as_a_test")
     assert not [
         named for named in (here, f"{here}::test_gone", "tests/gone.py::test_gone") if is_a_test(named)
     ]
 
 
-def test_the_settings_it_names_exist() -> None:
-    """A limit that was renamed takes the page with it."""
+def test_every_setting_that_the_security_page_names_exists() -> None:
+    """The page has to follow when a limit is renamed."""
     settings = (ROOT / "docs" / "settings.md").read_text()
     named = set(re.findall(r"`((?:max|destination|digest)_\w+)`", PAGE))
     assert {name for name in named if f"| `{name}` |" not in settings} == set()

@@ -1,4 +1,4 @@
-"""The pages as a site."""
+"""The pages as a web site."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    """`mkdocs build --strict`: every link leads to a page and to a heading that are there."""
+    """`mkdocs build --strict`: every link leads to an existing page and heading."""
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert built.returncode == 0, built.stderr
     for page in ("index.html", "first-chat/index.html", "lua/index.html", "bench/results/results/index.html"):
         text = (tmp_path / page).read_text()
         assert "<h1" in text
-        assert 'href="docs/' not in text, "links are turned to where pages are on the site"
+        assert 'href="docs/' not in text, "links have to lead to the site's paths"
 
 
 def test_the_table_of_commands_is_complete() -> None:

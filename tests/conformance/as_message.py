@@ -1,7 +1,7 @@
-"""A torture message turned into a MESSAGE, its fault kept.
+"""Turns a torture message into a MESSAGE and keeps its fault.
 
-Works on the bytes and knows no SIP beyond the names of four headers, so that no parser of ours smooths out
-what is meant to be rough.
+It works on bytes and knows only the names of four headers: a parser of ours could repair the very fault that
+a case tests.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _TYPE = re.compile(rb"(?im)^((?:content-type|c)[ \t]*:[ \t]*)application/sdp")
 
 
 def as_message(data: bytes, unique: str) -> bytes:
-    """The same request as a MESSAGE of its own: ``unique`` goes into Call-ID and topmost branch.
+    """The same request as a MESSAGE; ``unique`` is put in front of its Call-ID and topmost branch.
 
-    A CSeq that named the request's method names MESSAGE, one that named another keeps it. SDP is declared to
-    be text, because its type is not what is on trial; bodies keep their length.
+    If CSeq named the request's method, it now names MESSAGE; otherwise it is kept. A type of application/sdp
+    becomes text/plain, because the type is not what these cases test. Bodies keep their length.
     """
     head, gap, body = data.partition(b"\r\n\r\n")
     start = _START.match(head)
@@ -47,6 +47,6 @@ def as_message(data: bytes, unique: str) -> bytes:
     return head + gap + body
 
 
-def answered_at(data: bytes, port: int) -> bytes:
-    """The same with the topmost Via's sent-by on this machine, so that an answer over UDP can be received."""
+def with_sent_by(data: bytes, port: int) -> bytes:
+    """The same with 127.0.0.1 and this port as the topmost Via's sent-by, where a test receives the response."""
     return _SENT_BY.sub(lambda match: match[1] + b"127.0.0.1:%d" % port, data, count=1)

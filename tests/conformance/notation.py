@@ -1,7 +1,7 @@
-"""The notation of RFC 4475 section 2, in which the message files are written, to bytes.
+"""Reads the notation of RFC 4475 §2, in which the message files are written.
 
-``<allOneLine>`` joins the lines it holds, ``<repeat count=N>`` repeats its content, ``<hex>`` holds octets.
-Every other line ends with CRLF.
+``<allOneLine>`` joins the lines it encloses, ``<repeat count=N>`` repeats its content, ``<hex>`` encloses
+octets in hexadecimal. Every other line ends with CRLF.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _HEX = re.compile(r"<hex>(.*?)</hex>", re.DOTALL)
 
 
 def load(rfc: str, name: str) -> bytes:
-    """The message as it goes on the wire."""
+    """One message file as the bytes that go on the wire."""
     return expand((HERE / rfc / f"{name}.txt").read_text(encoding="utf-8"))
 
 
 def expand(text: str) -> bytes:
-    """The octets that a text in this notation stands for."""
+    """The bytes that a text in this notation describes."""
     text = _ONE_LINE.sub(lambda match: match[1].replace("\n", ""), text)
     text = _REPEAT.sub(lambda match: match[2] * int(match[1]), text)
     pieces = _HEX.split(text)

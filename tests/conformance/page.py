@@ -1,4 +1,4 @@
-"""The tables of docs/conformance.md: ``python -m tests.conformance.page`` writes them anew."""
+"""Generates the tables of docs/conformance.md: run ``python -m tests.conformance.page``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _TABLE = re.compile(r"(<!-- table: ([a-z0-9]+) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def tables() -> dict[str, str]:
-    """Each table of the page by its name."""
+    """The generated tables, by the name in the page's markers."""
     made = {
-        rfc: ["| message | section | as it is | as a MESSAGE | why |", "|---|---|---|---|---|"]
+        rfc: ["| message | section | original | as a MESSAGE | why |", "|---|---|---|---|---|"]
         for rfc in ("rfc4475", "rfc5118")
     }
     for case in CASES:
@@ -31,26 +31,26 @@ def tables() -> dict[str, str]:
         ("body", f"`max_body`, {DEFAULT.body:,} bytes", 413),
     ]
     made["limits"] = [
-        "| what | at most | past it |",
+        "| what | maximum | status beyond it |",
         "|---|---|---|",
-        *(f"| {what} | {most} | {status} |" for what, most, status in limits),
+        *(f"| {what} | {maximum} | {status} |" for what, maximum, status in limits),
     ]
     return {name: "\n".join(lines) for name, lines in made.items()}
 
 
 def filled(page: str) -> str:
-    """The page with its tables as they have to be."""
+    """The page with its tables generated anew."""
     known = tables()
     return _TABLE.sub(lambda match: f"{match[1]}{known[match[2]]}\n{match[3]}", page)
 
 
 def _row(case: Case) -> str:
-    turned = "" if case.message is None else _statuses(case.message)
-    return f"| {case.name} | {case.section} | {_statuses(case.answers)} | {turned} | {case.why} |"
+    as_message = "" if case.message is None else _statuses(case.message)
+    return f"| {case.name} | {case.section} | {_statuses(case.original)} | {as_message} | {case.why} |"
 
 
 def _statuses(statuses: tuple[int, ...]) -> str:
-    return " or ".join(map(str, statuses)) if statuses else "silence"
+    return " or ".join(map(str, statuses)) if statuses else "no response"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The torture messages against parser and validator; what a live edge makes of them is tested elsewhere."""
+"""The torture messages against parser and validator, without an edge (``test_edge.py`` has that)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BY_NAME = {case.name: case for case in CASES}
 
 
 def verdict(data: bytes) -> tuple[int, Request | None]:
-    """What the codec says: OK, DROP or a status, and the request to answer to."""
+    """The codec's verdict: OK, DROP or a status, and the request that a response would go to."""
     request: Request | None = None
     try:
         message = parse_message(data)
@@ -43,7 +43,7 @@ def verdict(data: bytes) -> tuple[int, Request | None]:
 
 
 def request_of(name: str) -> Request:
-    """A valid case's request."""
+    """The parsed request of a valid case."""
     status, request = verdict(BY_NAME[name].data)
     assert status == OK
     assert request is not None
@@ -51,14 +51,14 @@ def request_of(name: str) -> Request:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_as_it_is(case: Case) -> None:
-    """The message as the RFC has it is accepted, refused with the status, or dropped."""
+def test_original_message_gets_the_expected_verdict(case: Case) -> None:
+    """The message as the RFC has it is accepted, rejected with the expected status, or dropped."""
     assert verdict(case.data)[0] == case.codec, case.why
 
 
 @pytest.mark.parametrize("case", REQUESTS, ids=str)
-def test_as_a_message(case: Case) -> None:
-    """Turned into a MESSAGE it meets the same verdict: the fault, not the method, decides."""
+def test_same_fault_in_a_message_gets_the_same_verdict(case: Case) -> None:
+    """The fault decides, not the method."""
     data = as_message(case.data, "fresh")
     status, request = verdict(data)
     assert status == case.codec, case.why
@@ -68,22 +68,22 @@ def test_as_a_message(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in REQUESTS if case.codec != OK], ids=str)
-def test_a_refusal_can_be_answered(case: Case) -> None:
-    """Section 8.2.6: the answer to a bad request is itself a well-formed response, short and without body."""
+def test_rejection_is_a_short_well_formed_response(case: Case) -> None:
+    """RFC 3261 §8.2.6: also of a bad request enough is read to build a response, which has no body."""
     status, request = verdict(case.data)
     assert request is not None
     assert request.answer_via.host
-    answer = build_response(request, status, to_tag="us", source=("192.0.2.77", 5060))
-    assert len(answer) <= len(case.data) + 200
-    assert answer.endswith(b"\r\nContent-Length: 0\r\n\r\n")
-    parsed = parse_message(answer)
+    response = build_response(request, status, to_tag="us", source=("192.0.2.77", 5060))
+    assert len(response) <= len(case.data) + 200
+    assert response.endswith(b"\r\nContent-Length: 0\r\n\r\n")
+    parsed = parse_message(response)
     assert isinstance(parsed, Response)
     assert parsed.status == status
 
 
 @pytest.mark.parametrize("case", REQUESTS, ids=str)
-def test_what_is_accepted_prints_and_parses_back(case: Case) -> None:
-    """A request that was accepted and printed is equal when parsed again."""
+def test_accepted_request_survives_a_round_trip(case: Case) -> None:
+    """An accepted request is equal to itself after it was serialised and parsed again."""
     status, request = verdict(case.data)
     if status == OK:
         assert request is not None
@@ -93,8 +93,8 @@ def test_what_is_accepted_prints_and_parses_back(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_on_a_stream(case: Case) -> None:
-    """The same bytes on a connection: faults of framing close it, what comes short is waited for."""
+def test_framing_faults_are_fatal_on_a_stream(case: Case) -> None:
+    """On a connection, a fault that hides where the message ends is fatal; other faults are not."""
     framer = Framer()
     framer.receive(case.data)
     if case.name in {"ncl", "mcl01", "inv2543", "bigcode"}:
@@ -113,21 +113,21 @@ def test_on_a_stream(case: Case) -> None:
         assert framer.next() == parse_message(case.data)
 
 
-def test_every_message_of_both_rfcs_is_here() -> None:
-    """49 and 12 of them, each with a file, each file with a case."""
+def test_every_message_of_both_rfcs_has_a_case() -> None:
+    """RFC 4475 has 49 messages, RFC 5118 has 12; each has a file, and each file has a case."""
     for rfc, cases, count in (("rfc4475", RFC4475, 49), ("rfc5118", RFC5118, 12)):
         assert len(cases) == count
         assert {case.name for case in cases} == {path.stem for path in (HERE / rfc).glob("*.txt")}
 
 
-def test_the_notation_says_what_rfc_4475_section_2_says() -> None:
-    """Lines joined, strings repeated, octets given in hexadecimal, CRLF at the ends."""
+def test_notation_follows_rfc_4475_section_2() -> None:
+    """Joined lines, repeated strings, octets in hexadecimal, CRLF at the end of lines."""
     text = "<allOneLine>\na<repeat count=3>b</repeat>\nc\n</allOneLine>\n<hex>00 0a\nFF</hex>\n"
     assert expand(text) == b"abbbc\r\n\x00\x0a\xff\r\n"
 
 
-def test_wsinv_means_what_it_says() -> None:
-    """Section 3.1.1.1: values behind all the folding."""
+def test_wsinv_values_are_read_through_folding() -> None:
+    """RFC 4475 §3.1.1.1."""
     request = request_of("wsinv")
     assert request.max_forwards == 68
     assert (request.cseq.number, request.cseq.method) == (9, "INVITE")
@@ -140,8 +140,8 @@ def test_wsinv_means_what_it_says() -> None:
     assert request.headers.get("UnknownHeaderWithUnusualValue") == ";;,,;;,;"
 
 
-def test_intmeth_means_what_it_says() -> None:
-    """Section 3.1.1.2: users, methods and quoted strings with every character they may have."""
+def test_intmeth_values_keep_unusual_characters() -> None:
+    """RFC 4475 §3.1.1.2: user parts, methods and quoted strings with every character they may have."""
     request = request_of("intmeth")
     assert request.method == "!interesting-Method0123456789_*+`.%indeed'~"
     assert request.target.user == "1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*"
@@ -151,8 +151,8 @@ def test_intmeth_means_what_it_says() -> None:
     assert request.from_.tag == "_token~1'+`*%!-."
 
 
-def test_escapes_are_undone_once_and_only_in_users() -> None:
-    """Sections 3.1.1.3 to 3.1.1.5."""
+def test_escapes_are_decoded_once_and_only_in_user_parts() -> None:
+    """RFC 4475 §3.1.1.3 to §3.1.1.5."""
     request = request_of("esc01")
     assert request.target.address() == "sips%3Auser%40example.com@example.net"
     assert request.to.uri.address() == "user@example.com"
@@ -165,7 +165,7 @@ def test_escapes_are_undone_once_and_only_in_users() -> None:
 
 
 def test_mpart01_keeps_its_binary_part() -> None:
-    """Section 3.1.1.11: 553 octets, NUL among them, unchanged."""
+    """RFC 4475 §3.1.1.11: 553 octets, NUL among them, unchanged."""
     request = request_of("mpart01")
     assert len(request.body) == 553
     assert b"\x00" in request.body
@@ -173,8 +173,8 @@ def test_mpart01_keeps_its_binary_part() -> None:
     assert str(request.content_type) == "multipart/mixed;boundary=7a9cbec02ceef655"
 
 
-def test_the_ambiguous_port_is_part_of_the_address() -> None:
-    """RFC 5118 sections 4.3 and 4.4."""
+def test_port_inside_ipv6_brackets_is_part_of_the_address() -> None:
+    """RFC 5118 §4.3 and §4.4."""
     assert (request_of("port-ambiguous").target.host, request_of("port-ambiguous").target.port) == (
         "[2001:db8::10:5070]",
         None,
@@ -182,30 +182,30 @@ def test_the_ambiguous_port_is_part_of_the_address() -> None:
     assert request_of("port-unambiguous").target.port == 5070
 
 
-def test_received_is_understood_with_and_without_brackets() -> None:
-    """RFC 5118 section 4.5."""
+def test_received_parameter_is_read_with_and_without_brackets() -> None:
+    """RFC 5118 §4.5."""
     for name in ("via-received-param-with-delim", "via-received-param-no-delim"):
         received = find(request_of(name).via.params, "received")
         assert received is not None
         assert received.strip("[]") == "2001:db8::9:255"
 
 
-def test_the_colon_too_many_is_taken_out() -> None:
-    """RFC 5118 section 4.10: both spellings name one host."""
+def test_ipv6_with_three_colons_is_the_same_host_as_with_two() -> None:
+    """RFC 5118 §4.10: the grammar of RFC 3261 allowed a colon too many."""
     hosts = {
         request_of(name).target.host for name in ("ipv6-bug-abnf-3-colons", "ipv6-correct-abnf-2-colons")
     }
     assert hosts == {"[2001:db8::192.0.2.1]"}
 
 
-def test_a_bad_date_is_no_date() -> None:
-    """Section 3.1.2.12."""
+def test_date_outside_gmt_is_ignored() -> None:
+    """RFC 4475 §3.1.2.12."""
     assert request_of("baddate").date is None
     assert request_of("mpart01").date is not None
 
 
-def test_longreq_is_within_our_limits_but_not_within_narrow_ones() -> None:
-    """Section 3.1.1.7: a limit that refuses it refuses with a status, not with an exception of its own."""
+def test_longreq_is_within_default_limits_and_gets_513_beyond_narrow_ones() -> None:
+    """RFC 4475 §3.1.1.7: a message beyond a limit gets a status."""
     with pytest.raises(SipParseError) as caught:
         parse_message(BY_NAME["longreq"].data, limits=Limits(head=2048))
     assert caught.value.status == 513

@@ -1,4 +1,4 @@
-"""The torture messages against the receiving side of an edge: what it answers with default settings."""
+"""The torture messages against the receiving side of an edge with default settings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.imc_edge.doubles import Edge, FakeFlow, edge
 REQUESTS = [case for case in CASES if case.message is not None]
 
 
-async def answers(at: Edge, data: bytes) -> list[int]:
-    """The statuses of the answers to a datagram, handed up as the socket does."""
+async def responses(at: Edge, data: bytes) -> list[int]:
+    """The statuses of the responses to one datagram."""
     flow = FakeFlow()
     if data.startswith(b"SIP/2.0 "):
         at.acceptor.response(data)
@@ -25,7 +25,7 @@ async def answers(at: Edge, data: bytes) -> list[int]:
 
 
 def assert_one_of(statuses: list[int], expected: tuple[int, ...], case: Case) -> None:
-    """Exactly one of the expected statuses came, or silence where none is expected."""
+    """There is one response with one of the expected statuses, or none where none is expected."""
     if not expected:
         assert statuses == [], case.why
     else:
@@ -34,33 +34,33 @@ def assert_one_of(statuses: list[int], expected: tuple[int, ...], case: Case) ->
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-async def test_as_it_is(case: Case) -> None:
+async def test_original_message_gets_the_expected_response(case: Case) -> None:
     """The message as the RFC has it."""
     async with edge() as at:
-        assert_one_of(await answers(at, case.data), case.answers, case)
+        assert_one_of(await responses(at, case.data), case.original, case)
 
 
 @pytest.mark.parametrize("case", REQUESTS, ids=str)
-async def test_as_a_message(case: Case) -> None:
-    """The same turned into a MESSAGE; a retransmission of it gets the same answer."""
+async def test_as_a_message_it_gets_the_expected_response_also_when_retransmitted(case: Case) -> None:
+    """The original turned into a MESSAGE."""
     assert case.message is not None
     data = as_message(case.data, "fresh")
     async with edge() as at:
-        first = await answers(at, data)
+        first = await responses(at, data)
         assert_one_of(first, case.message, case)
-        assert await answers(at, data) == first
+        assert await responses(at, data) == first
 
 
-OTHERWISE_ON_A_STREAM = {
-    "inv2543": (400,),  # section 20.14: Content-Length is mandatory there
-    "clerr": (413,),  # its rest would be waited for, had it not been announced as longer than we take
-    "dblreq": (202, 405),  # section 18.3: what follows the body is the next message, an INVITE
+DIFFERENT_ON_A_STREAM = {
+    "inv2543": (400,),  # RFC 3261 §20.14: Content-Length is mandatory on a stream
+    "clerr": (413,),  # announces a body beyond max_body; otherwise the edge would wait for the rest
+    "dblreq": (202, 405),  # RFC 3261 §18.3: the octets after the body are the next message, an INVITE
 }
 
 
 @pytest.mark.parametrize("case", REQUESTS, ids=str)
-async def test_as_a_message_over_tcp(case: Case) -> None:
-    """On a stream the same answers come, but for what concerns its framing."""
+async def test_as_a_message_over_tcp_it_gets_the_same_response_unless_framing_differs(case: Case) -> None:
+    """DIFFERENT_ON_A_STREAM lists the cases where a stream has other rules than a datagram."""
     assert case.message is not None
     framer, flow = Framer(), FakeFlow("tcp")
     framer.receive(as_message(case.data, "fresh"))
@@ -74,6 +74,6 @@ async def test_as_a_message_over_tcp(case: Case) -> None:
         await at.settle()
     statuses = sorted(answer.status for answer in flow.answers)
     if case.name == "dblreq":
-        assert tuple(statuses) == OTHERWISE_ON_A_STREAM[case.name]
+        assert tuple(statuses) == DIFFERENT_ON_A_STREAM[case.name]
     else:
-        assert_one_of(statuses, OTHERWISE_ON_A_STREAM.get(case.name, case.message), case)
+        assert_one_of(statuses, DIFFERENT_ON_A_STREAM.get(case.name, case.message), case)

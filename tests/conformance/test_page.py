@@ -1,10 +1,12 @@
+"""The tables of docs/conformance.md are generated from the cases."""
+
 from __future__ import annotations
 
 from tests.conformance.page import PAGE, filled, tables
 
 
-def test_the_page_says_what_the_tests_check() -> None:
-    """docs/conformance.md has every message, with the answers that the tests here hold an edge to."""
+def test_the_conformance_page_is_up_to_date() -> None:
+    """docs/conformance.md lists every torture message with the responses that these tests expect."""
     text = PAGE.read_text()
     assert filled(text) == text
     for name, table in tables().items():

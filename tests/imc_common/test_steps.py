@@ -117,10 +117,10 @@ async def test_the_duty_outlives_an_outage(store: FakeStore, monkeypatch: pytest
     monkeypatch.setattr(steps, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(steps, "FLUSH_SECONDS", 0.01)
     one = stepper(store)
-    store.away = True
+    store.unreachable = True
     duty: asyncio.Task[Any] = asyncio.create_task(one.run())
     await asyncio.sleep(0.05)
-    store.away = False
+    store.unreachable = False
     await store.run(watch(ROOM))
     async with asyncio.timeout(PATIENCE):
         while not await noted(store):

@@ -112,7 +112,7 @@ class Redis:
         self.ran: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = []
         self.settled: dict[str, set[bytes]] = {}
         self.gone: set[str] = set()
-        self.away = False
+        self.unreachable = False
         self.replies: dict[str, list[Any]] = {}
         self.tried: dict[str, int] = {}
 
@@ -123,7 +123,7 @@ class Redis:
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Note each command; give planned replies, or good ones."""
         await asyncio.sleep(0)
-        if self.away:
+        if self.unreachable:
             raise StoreUnreachable("away")
         return [self._reply(command) for command in commands]
 

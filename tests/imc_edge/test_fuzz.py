@@ -30,7 +30,7 @@ async def test_whatever_comes_in_gets_at_most_one_short_answer() -> None:
     mutator = Mutator(random.Random(3))
     async with edge(max_backlog=0) as at:
         for _ in range(ROUNDS):
-            data = mutator.bend(CORPUS)
+            data = mutator.mutate(CORPUS)
             if data.startswith(b"SIP/2.0 "):
                 continue
             flow = FakeFlow()
@@ -48,7 +48,7 @@ def bombard_udp(at: Endpoint, mutator: Mutator, seconds: float) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            attacker.sendto(mutator.bend(CORPUS)[:65000], at[1:])
+            attacker.sendto(mutator.mutate(CORPUS)[:65000], at[1:])
 
 
 def bombard_tcp(at: Endpoint, mutator: Mutator, seconds: float) -> None:
@@ -57,7 +57,7 @@ def bombard_tcp(at: Endpoint, mutator: Mutator, seconds: float) -> None:
     while time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection(at[1:], timeout=1.0) as attacker:
             for _ in range(50):
-                attacker.sendall(mutator.bend(CORPUS))
+                attacker.sendall(mutator.mutate(CORPUS))
 
 
 @pytest.mark.integration

@@ -195,11 +195,11 @@ async def test_a_count_is_put_back_though_no_entry_comes_any_more(bench: Bench) 
     retrial, entry = bench.committer._retrial, (SHARD, b"1-0", [b"type", b"message"])
     assert await retrial.judge([entry]) == ["try"]
     retrial.absolve(entry)
-    bench.store.away = True
+    bench.store.unreachable = True
     running_on = asyncio.create_task(bench.committer.run())
     await asyncio.sleep(2 * PAUSE_SECONDS[0])
     assert retrial.untidy
-    bench.store.away = False
+    bench.store.unreachable = False
     async with asyncio.timeout(PATIENCE):
         while retrial.untidy:
             await asyncio.sleep(0.01)

@@ -220,7 +220,7 @@ async def test_redis_away_means_from_the_pending_afterwards(
     await consumer.read()
     await add(store, 1, "a")
     await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # the answer that never arrived
-    store.away = True
+    store.unreachable = True
     assert await consumer.read() == []
-    store.away = False
+    store.unreachable = False
     assert values(await consumer.read()) == [(1, True, ["a"])]

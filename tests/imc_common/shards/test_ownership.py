@@ -172,11 +172,11 @@ async def test_a_lease_is_kept_while_redis_is_away_for_less_than_its_time(fleet:
     a = fleet.join("a")
     await a.step()
     fleet.clock.now += 1.0
-    fleet.stores["a"].away = True
+    fleet.stores["a"].unreachable = True
     with pytest.raises(StoreUnreachable):
         await a.step()
     assert len(a.owned()) == SHARDS
-    fleet.stores["a"].away = False
+    fleet.stores["a"].unreachable = False
     fleet.clock.now += 1.5
     await a.step()
     fleet.clock.now += 2.0

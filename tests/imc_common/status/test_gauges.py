@@ -94,11 +94,11 @@ async def test_the_duty_goes_on_when_redis_was_away(
     monkeypatch.setattr(members, "REST", 0.01)
     await add_room(store, 0, "r@h", 3)
     metrics = Metrics()
-    store.away = True
+    store.unreachable = True
     duty = asyncio.create_task(Gauges(store, Settings(), "worker", lambda: frozenset({0}), metrics).run())
     await asyncio.sleep(0.05)
     assert shown(metrics)["imc_active_rooms"] == 0
-    store.away = False
+    store.unreachable = False
     async with asyncio.timeout(40):
         while shown(metrics)["imc_active_rooms"] != 1 or shown(metrics)["imc_members"] != 3:
             await asyncio.sleep(0.01)

@@ -290,7 +290,7 @@ async def test_an_entry_in_flight_that_is_read_again_is_not_sent_again() -> None
 async def test_nothing_new_overtakes_what_cannot_be_taken_over_yet() -> None:
     """Redis goes away between the read and the look at who has answered: the shard's order stays."""
     async with Sending() as sending:
-        sending.redis.away = True
+        sending.redis.unreachable = True
         sending.stream.batches.put_nowait(Batch(3, [(b"7-0", entry(to=(BOB,)))], again=True))
         await sending.feed("8-0", entry(to=(BOB,)))
         assert sending.wires.sent == []
@@ -386,10 +386,10 @@ async def test_settling_goes_on_when_redis_is_back() -> None:
     """An outage loses no outcome and repeats none."""
     async with Sending() as sending:
         entry_id = await sending.event(to=(BOB,))
-        sending.redis.away = True
+        sending.redis.unreachable = True
         await sending.reply(sending.wires.sent[0])
         assert sending.deliver.in_flight(3) == 1
-        sending.redis.away = False
+        sending.redis.unreachable = False
         await sending.until(lambda: sending.redis.of("settle_delivered") == [(entry_id,)])
         await sending.until(lambda: sending.deliver.in_flight() == 0)
 
@@ -494,12 +494,12 @@ async def test_an_edge_that_loses_the_shard_while_it_waits_sends_no_more_of_the_
 async def test_counts_that_an_outage_left_are_taken_back_though_no_event_comes_any_more() -> None:
     """The shard may be another edge's by then."""
     async with Sending() as sending:
-        sending.redis.away = True
+        sending.redis.unreachable = True
         await sending.feed("7-0", entry(to=(BOB,)), again=True)
         takeover, counter = sending.deliver._takeover, keys.attempts(3, "out", "7-0")
         await sending.until(lambda: takeover.untidy)
         sending.redis.tried[counter] = 1  # the answer to that was lost
         await sending.until(lambda: takeover.untidy)
-        sending.redis.away = False
+        sending.redis.unreachable = False
         await sending.until(lambda: not takeover.untidy)
         assert counter not in sending.redis.tried

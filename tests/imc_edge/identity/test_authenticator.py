@@ -395,11 +395,11 @@ async def test_redis_out_of_reach_is_503() -> None:
     """Nobody is believed, and nobody told that their password is wrong."""
     async with service() as at:
         told = await first_challenge(at)
-        at.store.away = True  # type: ignore[attr-defined]
+        at.store.unreachable = True  # type: ignore[attr-defined]
         answer = await ask(at, signed(credentials(told)))
         assert answer.status == 503
         assert "Retry-After" in answer.headers
-        at.store.away = False  # type: ignore[attr-defined]
+        at.store.unreachable = False  # type: ignore[attr-defined]
         assert (await ask(at, signed(credentials(told, 2), "third"))).status == 202
 
 
@@ -459,7 +459,7 @@ async def test_bent_credentials_get_one_answer_and_prove_nothing() -> None:
         told = challenges(await ask(at, message()))
         corpus = [signed(credentials(each, 0 if each.algorithm == "MD5" else 1)) for each in told]
         for _ in range(1500):
-            data = mutator.bend(corpus)
+            data = mutator.mutate(corpus)
             if data.startswith(b"SIP/2.0 "):
                 continue
             flow = FakeFlow()
@@ -515,7 +515,7 @@ async def test_a_key_in_redis_that_is_none_is_left_out() -> None:
     signing = NonceKeys(store, "", lambda: 1_700_000_000.0)  # type: ignore[arg-type]
     await signing.read()
     assert signing.signing() == b"\x00\xff"
-    store.away = True
+    store.unreachable = True
     await signing.read()
     assert signing.signing() == b"\x00\xff"
 

@@ -18,7 +18,7 @@ class Shared:
 
     def __init__(self) -> None:
         self.told: set[str] = set()
-        self.away = False
+        self.unreachable = False
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         """Only heartbeats come."""
@@ -27,7 +27,7 @@ class Shared:
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Keep what is told, take out what goes."""
-        if self.away:
+        if self.unreachable:
             raise StoreUnreachable("away")
         for name, *words in commands:
             if name == "BEAT":
@@ -58,7 +58,7 @@ async def test_without_redis_the_last_word_counts() -> None:
     shared.told.add("192.0.2.7|5060")
     own = OwnAddresses(shared, [("127.0.0.1", 5070)])
     await own.beat()
-    shared.away = True
+    shared.unreachable = True
     with pytest.raises(StoreUnreachable):
         await own.beat()
     assert Hop("udp", "192.0.2.7", 5060) in own

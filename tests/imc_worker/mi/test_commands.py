@@ -241,7 +241,7 @@ async def test_without_a_worker_the_caller_is_told_so(monkeypatch: pytest.Monkey
 async def test_without_redis_the_caller_is_told_so() -> None:
     """503, for changes and questions."""
     mi = Mi()
-    mi.bench.store.away = True
+    mi.bench.store.unreachable = True
     assert await fails(mi, "imc_list_rooms") == 503
     assert await fails(mi, "imc_kick", BOB) == 503
     await mi.close()
