@@ -5,7 +5,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev &
 RUN python3 -m venv /opt/imc
 COPY requirements/compile.txt requirements/
 RUN /opt/imc/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/compile.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY lua lua
 COPY imc_cli imc_cli
 COPY imc_common imc_common

@@ -78,7 +78,7 @@ $(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find
 	$(COMPILED)/bin/python -m pip $(QUIET) install --no-deps --require-hashes -r requirements/compile.txt
 	rm -rf $(COMPILED)/src
 	mkdir $(COMPILED)/src
-	cp -r pyproject.toml README.md lua imc_cli imc_common imc_edge imc_worker $(COMPILED)/src
+	cp -r pyproject.toml README.md LICENSE lua imc_cli imc_common imc_edge imc_worker $(COMPILED)/src
 	cd $(COMPILED)/src && HATCH_BUILD_HOOKS_ENABLE=1 ../bin/python -m hatchling build -t wheel
 	$(COMPILED)/bin/python -m pip $(QUIET) install --force-reinstall --no-deps $(COMPILED)/src/dist/*.whl
 	@touch $@

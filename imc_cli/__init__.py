@@ -9,6 +9,7 @@ from __future__ import annotations
 import pkgutil
 import sys
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
@@ -30,7 +31,23 @@ def application() -> typer.Typer:
     return app
 
 
-def _root() -> None:
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from imc_common.build_info import build_info  # noqa: PLC0415 # only this option needs it
+
+        version, python, compiled = build_info()
+        typer.echo(f"imc {version} (Python {python}, compiled: {compiled})")
+        raise typer.Exit
+
+
+def _root(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Chat rooms over SIP MESSAGE."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from imc_common.build_info import build_info
 from imc_common.http_server import HttpRequest, HttpResponse, HttpServer, ListenError
 from imc_common.metrics import Metrics
 from imc_common.settings import Settings
@@ -26,6 +27,10 @@ class StatusPages:
         """``trouble()``: why this process had better not be given work; empty: it is ready."""
         self._metrics = metrics
         self._trouble = trouble
+        build = build_info()
+        metrics.gauge(
+            "imc_build_info", "The build this process runs; always 1.", lambda: {build: 1.0}, build._fields
+        )
         self._server = HttpServer(self.answer)
 
     async def start(self, settings: Settings) -> tuple[str, int] | None:

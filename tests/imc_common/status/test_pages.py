@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from imc_cli import application
 from imc_common import probe
+from imc_common.build_info import build_info
 from imc_common.http_server import HttpRequest
 from imc_common.metrics import Metrics
 from imc_common.probe import ask
@@ -29,9 +30,17 @@ async def test_metrics_are_in_prometheus_format() -> None:
     metrics = Metrics()
     metrics.counter("imc_things", "Things.").value += 3
     answer = await StatusPages(metrics, lambda: "").answer(get("/metrics"))
-    (family,) = text_string_to_metric_families(answer.body.decode())
-    assert (family.name, family.samples[0].value) == ("imc_things", 3)
+    families = {f.name: f for f in text_string_to_metric_families(answer.body.decode())}
+    assert families["imc_things"].samples[0].value == 3
     assert answer.content_type.startswith("text/plain; version=")
+
+
+async def test_metrics_say_which_build_runs() -> None:
+    """With the labels in the order they are declared in."""
+    answer = await StatusPages(Metrics(), lambda: "").answer(get("/metrics"))
+    (family,) = text_string_to_metric_families(answer.body.decode())
+    (sample,) = family.samples
+    assert (sample.name, sample.value, sample.labels) == ("imc_build_info", 1, build_info()._asdict())
 
 
 async def test_a_process_in_trouble_lives_but_is_not_ready() -> None:
