@@ -68,7 +68,7 @@ async def find(store: Store, shard: int, entry: str) -> Letter:
 
 async def retry(store: Store, letter: Letter) -> bool:
     """Puts the entry back into its stream; False if the letter was gone. Raises `StoreUnreachable`."""
-    command = store.script("retry_dead", [keys.dead(letter.shard), letter.stream], [letter.id])
+    command = store.script("retry_dead_letter", [keys.dead(letter.shard), letter.stream], [letter.id])
     [reply] = await store.run([command])
     return bool(_checked(reply) == b"done")
 

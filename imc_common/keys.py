@@ -128,9 +128,9 @@ def owned_rooms(shard: int, user: str) -> str:
     return f"imc:{{{shard}}}:owned_rooms:{without_port(user)}"
 
 
-def told(shard: int, limit: str, user: str) -> str:
-    """String with a time-to-live: this user has heard lately that it passed the limit."""
-    return f"imc:{{{shard}}}:told:{limit}:{user}"
+def limit_notice(shard: int, limit: str, user: str) -> str:
+    """String with a time-to-live: this user was told lately that the limit is exceeded."""
+    return f"imc:{{{shard}}}:limit_notice:{limit}:{user}"
 
 
 def budget(shard: int, kind: str, user: str) -> str:

@@ -111,7 +111,7 @@ class Users:
         return first_use
 
     async def _now(self) -> float:
-        reply = await self._ask(*self._store.script("tell_time", [keys.DIGEST_KEYS], []))
+        reply = await self._ask(*self._store.script("read_clock", [keys.DIGEST_KEYS], []))
         if not isinstance(reply, int):
             raise UsersError(f"redis does not tell the time: {reply!r}")
         return reply / 1000

@@ -110,11 +110,11 @@ class Dispatcher:
             case b"receipt":
                 return self._command("discard_receipt", [requests], [entry_id])
             case b"help" | b"refused" as event:
-                return self._command("answer_sender", [requests, events], [entry_id, event])
+                return self._command("notify_sender", [requests, events], [entry_id, event])
             case b"rooms":
                 found, more = await self._all_shards.rooms_for(fields[b"from"].decode())
                 args: list[str | bytes | int] = [entry_id, "rooms", "list", found, "more", more]
-                return self._command("answer_sender", [requests, events], args)
+                return self._command("notify_sender", [requests, events], args)
             case unknown:
                 raise EntryError(f"unknown type {unknown!r}")
 

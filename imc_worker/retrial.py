@@ -119,7 +119,7 @@ class Retrial:
         stream, call_id = keys.requests(shard), call_id_of(fields)
         log.error("entry buried", stream=stream, entry=entry_id, reason=reason, call_id=call_id)
         at = int(self._wall_clock() * 1000)
-        return self._store.script("bury", [stream, keys.dead(shard)], [entry_id, reason, at])
+        return self._store.script("move_to_dead_letters", [stream, keys.dead(shard)], [entry_id, reason, at])
 
 
 def _counter(entry: Handed) -> str:

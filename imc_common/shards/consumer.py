@@ -197,7 +197,7 @@ class Consumer:
             return
         lease, process_id = self._ownership.lease, self._ownership.process_id
         replies = await self._store.run(
-            [self._store.script("start_shard", [self._stream(s), lease(s)], [process_id]) for s in shards]
+            [self._store.script("claim_stream", [self._stream(s), lease(s)], [process_id]) for s in shards]
         )
         for shard, reply in zip(shards, replies, strict=True):
             if reply == ANOTHERS:

@@ -149,7 +149,7 @@ class Ownership:
         self._refresh()
         started = self._clock()
         held = sorted(self._held)
-        beat = self._store.script("heartbeat", [self._processes], [self.process_id, self._ttl_ms])
+        beat = self._store.script("record_heartbeat", [self._processes], [self.process_id, self._ttl_ms])
         commands = [self._lease_command("take_lease", shard) for shard in held]
         living, *kept = await self._store.run([beat, *commands])
         self._note(held, kept, started)

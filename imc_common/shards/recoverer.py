@@ -90,4 +90,4 @@ class Recoverer:
         return ids
 
     def _page(self, shard: int, after: str = "-") -> Command:
-        return self._store.script("list_handed_out", [self._stream(shard)], [after, PAGE])
+        return self._store.script("list_pending", [self._stream(shard)], [after, PAGE])

@@ -24,7 +24,9 @@ class DeliveryCounts:
         self.receipts = metrics.counter(
             "imc_receipts", "Failed deliveries told to workers, for them to act on."
         )
-        self.poisoned = metrics.counter("imc_poisoned_events", "Events that went to the dead letters.")
+        self.poisoned = metrics.counter(
+            "imc_dead_lettered_events", "Events that were moved to the dead letters."
+        )
         self.latency = metrics.histogram(
             "imc_delivery_seconds",
             "From taking a request to the last answer of its deliveries, by this clock.",

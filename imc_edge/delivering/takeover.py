@@ -171,4 +171,6 @@ class Takeover:
 
 def bury(store: Store, shard: int, entry_id: str, reason: str, now: float) -> Command:
     """The command that moves an event to the shard's dead letters."""
-    return store.script("bury", [keys.events(shard), keys.dead(shard)], [entry_id, reason, int(now * 1000)])
+    return store.script(
+        "move_to_dead_letters", [keys.events(shard), keys.dead(shard)], [entry_id, reason, int(now * 1000)]
+    )

@@ -41,7 +41,7 @@ class RedisClock:
         """Ask Redis for the time; when it is away, what was known stays."""
         asked = self._clock()
         try:
-            (reply,) = await self._store.run([self._store.script("tell_time", [keys.DIGEST_KEYS], [])])
+            (reply,) = await self._store.run([self._store.script("read_clock", [keys.DIGEST_KEYS], [])])
         except StoreUnreachable:
             return
         if isinstance(reply, int):

@@ -263,7 +263,7 @@ class Acceptor:
                 self._excess_notices.heard(telling, None)
 
     def _was_seen(self, shard: int, digest: str) -> Command:
-        return self._store.script("was_seen", self._accepting[shard][:2], (digest,))
+        return self._store.script("find_duplicate", self._accepting[shard][:2], (digest,))
 
     def _check_peer(self, flow: Flow) -> None:
         """Nobody is believed who is not one of the proxies that know their users."""

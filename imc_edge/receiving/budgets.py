@@ -1,11 +1,11 @@
 """What one user may do how often: counted here, and for all edges together in Redis.
 
 A user's messages cost a look into a dictionary each. An edge tells Redis of them in chunks of an eighth of
-what the user may send at once (`lua/spend.lua`); there, in the user's own shard, the chunks of all edges come
-off one budget. If it is overdrawn, each edge hears so with its next chunk, and until the debt is paid off
+what the user may send at once (`lua/charge_budget.lua`); there, in the user's own shard, the chunks of all edges
+come off one budget. If it is overdrawn, each edge hears so with its next chunk, and until the debt is paid off
 refuses what comes without asking. So a user may exceed the limit by a chunk for each edge, once, but not in
 the long run. Invitations are few and a nuisance each: they are asked for before they are taken
-(`lua/take_invitation.lua`).
+(`lua/charge_invitation.lua`).
 
 Deliveries are counted in the same way. How many a message causes Redis says with the word that it has it
 (`lua/include/accept.lua`); until then it counts as many as the last one of this user to this room, if those
@@ -242,7 +242,7 @@ class Budgets:
             keys.budget(shard, "invitation", who),
             keys.budget(shard, "invitation", f"{who} {entry.user}"),
         )
-        return self._store.script("take_invitation", budgets, (digest, self._per_hour, self._per_target))
+        return self._store.script("charge_invitation", budgets, (digest, self._per_hour, self._per_target))
 
     def _meter(self, kind: str, per_second: float, burst: int, most_owed: int = 0) -> Meter | None:
         """``most_owed``: what a user may owe at most; 0: as much as the budget holds."""
@@ -252,7 +252,7 @@ class Budgets:
 
         def spend(who: str, cost: int) -> Command:
             key = keys.budget(keys.shard_of(who, self._hash_size), kind, who)
-            return self._store.script("spend", (key,), (cost, *limits))
+            return self._store.script("charge_budget", (key,), (cost, *limits))
 
         return Meter(burst, spend, self._tell, self._clock)
 

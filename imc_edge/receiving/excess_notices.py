@@ -1,7 +1,7 @@
 """Who passes a limit hears so: one notice for each limit, user and minute, whichever edges refuse.
 
-Redis decides who tells (`lua/tell_excess.lua`), in the script that also writes the notice: so there is one
-and no more, and none is lost with the edge that was about to. An edge remembers how long it is to be silent.
+Redis decides who tells (`lua/send_limit_notice.lua`), in the script that also writes the notice: so there is
+one and no more, and none is lost with the edge that was about to. An edge remembers how long it is to be silent.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ExcessNotices:
             return None
         who = without_port(entry.sender)
         shard = keys.shard_of(who, self._hash_size)
-        key = keys.told(shard, f"{excess.limit}{excess.part}", who)
+        key = keys.limit_notice(shard, f"{excess.limit}{excess.part}", who)
         now = self._clock()
         if self._silent_until.get(key, now) > now:
             return None
@@ -57,7 +57,7 @@ class ExcessNotices:
             detail=str(excess.seconds),
         )
         args = (WINDOW_MS, max_backlog, *notice.to_fields())
-        return self._store.script("tell_excess", (key, keys.requests(shard)), args), Telling(key)
+        return self._store.script("send_limit_notice", (key, keys.requests(shard)), args), Telling(key)
 
     def heard(self, telling: Telling, reply: Any) -> None:
         """What Redis says: how long to be silent. If it took nothing, the next refusal tries again."""

@@ -65,7 +65,10 @@ class OwnAddresses:
         """Tell and hear once. Raises StoreUnreachable."""
         ttl_ms = int(TTL * 1000)
         replies = await self._store.run(
-            [self._store.script("heartbeat", [keys.EDGE_ADDRESSES], [told, ttl_ms]) for told in self._told]
+            [
+                self._store.script("record_heartbeat", [keys.EDGE_ADDRESSES], [told, ttl_ms])
+                for told in self._told
+            ]
         )
         if replies and isinstance(replies[-1], list):
             self._others = frozenset(address.decode() for address in replies[-1])

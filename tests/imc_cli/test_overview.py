@@ -38,7 +38,7 @@ async def test_everything_is_read(store: FakeStore) -> None:
     """Owners, lengths, what is pending, what ever passed, rooms, dead letters, busiest rooms."""
     shard = 3
     await store.run(
-        [store.script("start_shard", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])]
+        [store.script("claim_stream", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])]
     )
     await store.run([("XADD", keys.requests(shard), "*", "type", "help")] * 3)
     await store.read_new(keys.group("p1"), [keys.requests(shard)], 1, None)

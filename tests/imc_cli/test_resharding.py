@@ -178,7 +178,7 @@ async def test_nobody_starts_between_two_layouts(store: Store, server: Server) -
 
 async def test_running_processes_are_told_to_stop(store: Store) -> None:
     """A heartbeat that is fresh by Redis's clock, which alone counts."""
-    await store.run([store.script("heartbeat", [keys.EDGES], ["edge-1", 3000])])
+    await store.run([store.script("record_heartbeat", [keys.EDGES], ["edge-1", 3000])])
     with pytest.raises(ReshardError, match="edge-1 is in imc:edges"):
         await resharding(store, 6).run()
 

@@ -77,7 +77,7 @@ async def test_what_redis_refuses_is_told() -> None:
 async def test_a_new_key_is_used_in_a_minute_by_redis_s_clock() -> None:
     """Not by the clock of the machine on which it is made: edges go by Redis's, too."""
     store = FakeStore()
-    tell_time = store.script("tell_time", [keys.DIGEST_KEYS], [])
+    tell_time = store.script("read_clock", [keys.DIGEST_KEYS], [])
     before, first_use, after = (
         (await store.run([tell_time]))[0],
         await Users(store).rotate_key(),

@@ -31,7 +31,7 @@ class FakeStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self._seen: set[Any] = set()
-        scripts = ("accept", "accept_many", "tell_excess", "was_seen")
+        scripts = ("accept", "accept_many", "send_limit_notice", "find_duplicate")
         self._accept, self._accept_many, self._tell, self._was_seen = (
             self.script(name, (), ())[1] for name in scripts
         )

@@ -70,7 +70,7 @@ def _tells_time(_: Shard) -> tuple[list[str], list[Any]]:
 
 
 def _tells_excess(shard: Shard) -> tuple[list[str], list[Any]]:
-    return [keys.told(SHARD, "messages", ALICE), IN], [60_000, 10, "type", "refused"]
+    return [keys.limit_notice(SHARD, "messages", ALICE), IN], [60_000, 10, "type", "refused"]
 
 
 def _accepts(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -93,7 +93,7 @@ def _buries(shard: Shard) -> tuple[list[str], list[Any]]:
 
 
 def _retries(shard: Shard) -> tuple[list[str], list[Any]]:
-    shard.run("bury", *_buries(shard))
+    shard.run("move_to_dead_letters", *_buries(shard))
     [(letter, _)] = shard.redis.xrange(keys.dead(SHARD))
     return [keys.dead(SHARD), IN], [decoded(letter)]
 
@@ -192,28 +192,28 @@ ROOM_CASES = {
         "withdraw_invitation", "receipt", DAVE, status="404", user=ALICE, of=INVITATION
     ),
     "member unreachable": _asks("drop_unreachable", "receipt", CAROL, status="404"),
-    "answer": Case("answer_sender", _answers),
+    "answer": Case("notify_sender", _answers),
     "discard": Case("discard_receipt", _discards),
 }
 
 CASES = ROOM_CASES | {
     "accept of a request": Case("accept", _accepts),
     "accept of many": Case("accept_many", _accepts_many),
-    "was seen": Case("was_seen", _was_seen),
+    "was seen": Case("find_duplicate", _was_seen),
     "messages": Case("broadcast_messages", _broadcasts_many),
-    "spend": Case("spend", _spends),
-    "take invitation": Case("take_invitation", _takes_invitation),
-    "tell excess": Case("tell_excess", _tells_excess),
-    "tell time": Case("tell_time", _tells_time),
-    "bury": Case("bury", _buries),
-    "retry": Case("retry_dead", _retries),
+    "charge_budget": Case("charge_budget", _spends),
+    "take invitation": Case("charge_invitation", _takes_invitation),
+    "tell excess": Case("send_limit_notice", _tells_excess),
+    "tell time": Case("read_clock", _tells_time),
+    "move_to_dead_letters": Case("move_to_dead_letters", _buries),
+    "retry": Case("retry_dead_letter", _retries),
     "settle one of many": Case("settle", _settles(0)),
     "settle the last": Case("settle", _settles(1)),
     "settle delivered": Case("settle_delivered", _settles_delivered),
-    "heartbeat": Case("heartbeat", _beats),
+    "record_heartbeat": Case("record_heartbeat", _beats),
     "take lease": Case("take_lease", _takes),
     "release lease": Case("release_lease", _releases),
     "import": Case("import_room", _imports),
-    "start shard": Case("start_shard", _starts),
-    "list handed out": Case("list_handed_out", _lists_handed_out),
+    "start shard": Case("claim_stream", _starts),
+    "list handed out": Case("list_pending", _lists_handed_out),
 }

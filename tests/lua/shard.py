@@ -88,7 +88,7 @@ class Shard:
     def start(self, reader: str = READER) -> list[str]:
         """This process begins to read both streams; how far each was read before."""
         roles = ((IN, "worker"), (OUT, "edge"))
-        return [str(self.run("start_shard", [s, keys.lease(SHARD, role)], [reader])) for s, role in roles]
+        return [str(self.run("claim_stream", [s, keys.lease(SHARD, role)], [reader])) for s, role in roles]
 
     def run(self, script: str, script_keys: list[str], args: list[Any]) -> Any:
         """The reply of a script, decoded. A server that has seen the script gets its digest only."""

@@ -15,7 +15,7 @@ room_cases = pytest.mark.parametrize("case", ROOM_CASES.values(), ids=ROOM_CASES
 
 def plant(shard: Shard, key: str) -> None:
     """Puts something of a wrong type where the script wants its own: a string, or a list for a string."""
-    is_string = key.startswith((keys.lease(SHARD, ""), keys.told(SHARD, "messages", "")))
+    is_string = key.startswith((keys.lease(SHARD, ""), keys.limit_notice(SHARD, "messages", "")))
     shard.redis.delete(key)
     if is_string:
         shard.redis.rpush(key, "planted")
@@ -81,7 +81,14 @@ def test_out_of_memory(real_shard: Shard, case: Case) -> None:
     real_shard.redis.config_set("maxmemory", 1)
     with pytest.raises(redis.exceptions.OutOfMemoryError):
         real_shard.redis.set("more", "memory")
-    if case.script in {"accept", "accept_many", "import_room", "spend", "take_invitation", "tell_excess"}:
+    if case.script in {
+        "accept",
+        "accept_many",
+        "import_room",
+        "charge_budget",
+        "charge_invitation",
+        "send_limit_notice",
+    }:
         with pytest.raises(redis.exceptions.OutOfMemoryError):
             real_shard.run(case.script, script_keys, args)
         assert real_shard.dump() == before

@@ -26,7 +26,7 @@ PATTERNS = {
     keys.settled("S", "ENTRY"),
     keys.unreachable("S", "ROOM"),
     keys.lease("S", "ROLE"),
-    keys.told("S", "LIMIT", "USER"),
+    keys.limit_notice("S", "LIMIT", "USER"),
     keys.budget("S", "KIND", "USER"),
     *(keys.private_rooms("S", who) for who in ("SENDER", "USER", "FROM")),
     *(keys.owned_rooms("S", who) for who in ("SENDER", "USER", "FROM")),
@@ -111,7 +111,7 @@ def test_events_are_all_named(script: str) -> None:
     """Every event a script can emit stands in its header, and nothing else does."""
     emitted = set(re.findall(r'\b(?:emit|admit)\((?:request\.\w+, )?"(\w+)"', SCRIPTS.sources[script]))
     named = set(header_of(script).names("Events"))
-    assert emitted == named or script == "answer_sender"  # whose event is an argument
+    assert emitted == named or script == "notify_sender"  # whose event is an argument
 
 
 @every_script

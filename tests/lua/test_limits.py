@@ -1,4 +1,4 @@
-"""spend, take_invitation, tell_excess, and the deliveries of a message, which accept tells."""
+"""spend, charge_invitation, send_limit_notice, and the deliveries of a message, which accept tells."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from imc_common import keys
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, ROOM, SHARD, Shard, decoded
 
 BUDGET = keys.budget(SHARD, "message", ALICE)
-TOLD = keys.told(SHARD, "messages", ALICE)
+TOLD = keys.limit_notice(SHARD, "messages", ALICE)
 HOUR = 3_600_000
 
 
 def spend(shard: Shard, cost: int, per_hour: int = 3600, burst: int = 10, most_owed: int = 10) -> Any:
     """Milliseconds to wait."""
-    return shard.run("spend", [BUDGET], [cost, per_hour, burst, most_owed])
+    return shard.run("charge_budget", [BUDGET], [cost, per_hour, burst, most_owed])
 
 
 def let_pass(shard: Shard, seconds: float, budget: str = BUDGET) -> None:
@@ -62,7 +62,7 @@ def test_a_budget_goes_when_it_is_full_again(shard: Shard) -> None:
 def take(shard: Shard, target: str, digest: str, per_hour: int = 4, per_target: int = 2) -> Any:
     """Milliseconds to wait, and whether that is so for every target."""
     budgets = [keys.budget(SHARD, "invitation", who) for who in (ALICE, f"{ALICE} {target}")]
-    return shard.run("take_invitation", budgets, [digest, per_hour, per_target])
+    return shard.run("charge_invitation", budgets, [digest, per_hour, per_target])
 
 
 def test_invitations_to_one_target_run_out_before_those_to_others(shard: Shard) -> None:
@@ -95,7 +95,7 @@ def test_a_limit_of_0_is_none(shard: Shard) -> None:
 
 def tell(shard: Shard, max_backlog: int = 0) -> Any:
     """Milliseconds of silence, from now on or still."""
-    return shard.run("tell_excess", [TOLD, IN], [60_000, max_backlog, "type", "refused", "from", ALICE])
+    return shard.run("send_limit_notice", [TOLD, IN], [60_000, max_backlog, "type", "refused", "from", ALICE])
 
 
 def told(shard: Shard) -> list[dict[str, str]]:

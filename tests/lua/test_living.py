@@ -10,23 +10,23 @@ LEASE = keys.lease(SHARD, "worker")
 
 def test_heartbeat_gives_the_living_sorted(shard: Shard) -> None:
     """Each process learns the ids of all, itself too, in the same order."""
-    assert shard.run("heartbeat", [keys.WORKERS], ["w2", 300_000]) == ["w2"]
-    assert shard.run("heartbeat", [keys.WORKERS], ["w1", 300_000]) == ["w1", "w2"]
-    assert shard.run("heartbeat", [keys.WORKERS], ["w2", 300_000]) == ["w1", "w2"]
+    assert shard.run("record_heartbeat", [keys.WORKERS], ["w2", 300_000]) == ["w2"]
+    assert shard.run("record_heartbeat", [keys.WORKERS], ["w1", 300_000]) == ["w1", "w2"]
+    assert shard.run("record_heartbeat", [keys.WORKERS], ["w2", 300_000]) == ["w1", "w2"]
 
 
 def test_the_silent_are_dropped(shard: Shard) -> None:
     """Who has not beaten for ttl_ms is no longer there."""
-    shard.run("heartbeat", [keys.WORKERS], ["w1", 300_000])
+    shard.run("record_heartbeat", [keys.WORKERS], ["w1", 300_000])
     shard.redis.zincrby(keys.WORKERS, -400_000, "w1")
-    assert shard.run("heartbeat", [keys.WORKERS], ["w2", 300_000]) == ["w2"]
+    assert shard.run("record_heartbeat", [keys.WORKERS], ["w2", 300_000]) == ["w2"]
 
 
 def test_clock_put_back(shard: Shard) -> None:
     """A dead process does not live on for the hour the server's clock was put back."""
-    shard.run("heartbeat", [keys.WORKERS], ["w1", 300_000])
+    shard.run("record_heartbeat", [keys.WORKERS], ["w1", 300_000])
     shard.redis.zincrby(keys.WORKERS, 3_600_000, "w1")
-    assert shard.run("heartbeat", [keys.WORKERS], ["w2", 300_000]) == ["w2"]
+    assert shard.run("record_heartbeat", [keys.WORKERS], ["w2", 300_000]) == ["w2"]
 
 
 def test_a_free_lease_is_taken(shard: Shard) -> None:

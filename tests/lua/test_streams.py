@@ -1,4 +1,4 @@
-"""accept, bury, settle, settle_delivered, start_shard: how entries come into the streams and go."""
+"""accept, bury, settle, settle_delivered, claim_stream: how entries come into the streams and go."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def accept(shard: Shard, *fields: str, digest: str = "digest", max_backlog: int 
 
 
 def was_seen(shard: Shard, digest: str) -> bool:
-    return shard.run("was_seen", [RECENT, OLDER], [digest]) == "duplicate"
+    return shard.run("find_duplicate", [RECENT, OLDER], [digest]) == "duplicate"
 
 
 def entries(shard: Shard, stream: str) -> list[dict[str, str]]:
@@ -200,7 +200,7 @@ def test_a_shard_that_nobody_speaks_to_keeps_nothing(shard: Shard) -> None:
 def test_bury_moves_the_entry(shard: Shard) -> None:
     """Where it was, why and when stand before the entry's own fields; the stream is rid of it."""
     entry_id = shard.put("refused", ALICE, reason="its own")
-    assert shard.run("bury", [IN, DEAD], [entry_id, "WRONGTYPE", 1234]) == "done"
+    assert shard.run("move_to_dead_letters", [IN, DEAD], [entry_id, "WRONGTYPE", 1234]) == "done"
     (letter,) = entries(shard, DEAD)
     assert letter["reason"] == "its own"
     assert {name: letter[name] for name in letter if name.startswith("dead_")} == {
@@ -212,8 +212,8 @@ def test_bury_moves_the_entry(shard: Shard) -> None:
 def test_bury_once(shard: Shard) -> None:
     """A second run finds nothing."""
     entry_id = event(shard, BOB)
-    shard.run("bury", [OUT, DEAD], [entry_id, "why", 1])
-    assert shard.run("bury", [OUT, DEAD], [entry_id, "why", 1]) == "gone"
+    shard.run("move_to_dead_letters", [OUT, DEAD], [entry_id, "why", 1])
+    assert shard.run("move_to_dead_letters", [OUT, DEAD], [entry_id, "why", 1]) == "gone"
     assert len(entries(shard, DEAD)) == 1
 
 
@@ -221,12 +221,12 @@ def test_retry_puts_the_entry_back_as_it_was(shard: Shard) -> None:
     """Its own fields, without what was written about its end; a second run finds nothing."""
     entry_id = shard.put("refused", ALICE, reason="its own")
     (before,) = entries(shard, IN)
-    shard.run("bury", [IN, DEAD], [entry_id, "why", 1])
+    shard.run("move_to_dead_letters", [IN, DEAD], [entry_id, "why", 1])
     [(letter, _)] = shard.redis.xrange(DEAD)
-    assert shard.run("retry_dead", [DEAD, IN], [letter]) == "done"
+    assert shard.run("retry_dead_letter", [DEAD, IN], [letter]) == "done"
     assert entries(shard, IN) == [before]
     assert entries(shard, DEAD) == []
-    assert shard.run("retry_dead", [DEAD, IN], [letter]) == "gone"
+    assert shard.run("retry_dead_letter", [DEAD, IN], [letter]) == "gone"
 
 
 def test_settle_remembers_who_answered(shard: Shard) -> None:
@@ -368,14 +368,14 @@ def test_start_shard_is_for_the_holder_of_the_lease(shard: Shard) -> None:
 def test_list_handed_out(shard: Shard) -> None:
     """What was read and is there still, a page at a time; nothing that nobody has read."""
     ids = [event(shard, BOB) for _ in range(4)]
-    assert shard.run("list_handed_out", [OUT], ["-", 10]) == []
+    assert shard.run("list_pending", [OUT], ["-", 10]) == []
     read(shard, OUT, 3)
     shard.redis.xdel(OUT, ids[1])
-    assert shard.run("list_handed_out", [OUT], ["-", 10]) == [ids[0], ids[2]]
-    assert shard.run("list_handed_out", [OUT], ["-", 1]) == [ids[0]]
-    assert shard.run("list_handed_out", [OUT], [f"({ids[0]}", 10]) == [ids[2]]
+    assert shard.run("list_pending", [OUT], ["-", 10]) == [ids[0], ids[2]]
+    assert shard.run("list_pending", [OUT], ["-", 1]) == [ids[0]]
+    assert shard.run("list_pending", [OUT], [f"({ids[0]}", 10]) == [ids[2]]
     shard.redis.delete(OUT)
-    assert shard.run("list_handed_out", [OUT], ["-", 10]) == []
+    assert shard.run("list_pending", [OUT], ["-", 10]) == []
 
 
 def groups(shard: Shard, stream: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""broadcast_message, list_members, answer_sender, discard_receipt."""
+"""broadcast_message, list_members, notify_sender, discard_receipt."""
 
 import pytest
 
@@ -84,7 +84,7 @@ def test_the_invited_get_no_list(room: Shard) -> None:
 def test_answer_help(shard: Shard) -> None:
     """Help goes back to who asked."""
     entry_id = shard.put("help", ALICE)
-    assert shard.run("answer_sender", [IN, OUT], [entry_id, "help"]) == "done"
+    assert shard.run("notify_sender", [IN, OUT], [entry_id, "help"]) == "done"
     assert shard.drain() == [heard("help", ALICE, by=ALICE)]
 
 
@@ -92,21 +92,21 @@ def test_answer_rooms(shard: Shard) -> None:
     """The caller's fields go along."""
     entry_id = shard.put("rooms", ALICE)
     args = [entry_id, "rooms", "list", f"public:{ROOM}", "more", "7"]
-    assert shard.run("answer_sender", [IN, OUT], args) == "done"
+    assert shard.run("notify_sender", [IN, OUT], args) == "done"
     assert shard.drain() == [heard("rooms", ALICE, by=ALICE, list=f"public:{ROOM}", more="7")]
 
 
 def test_answer_refused(shard: Shard) -> None:
     """What the edge found wrong is passed on from the request."""
     entry_id = shard.put("refused", ALICE, reason="unknown_command", command="jion", detail="x")
-    assert shard.run("answer_sender", [IN, OUT], [entry_id, "refused"]) == "done"
+    assert shard.run("notify_sender", [IN, OUT], [entry_id, "refused"]) == "done"
     assert shard.drain() == refused(ALICE, "unknown_command", "jion", detail="x")
 
 
 def test_a_room_gets_no_answer(shard: Shard) -> None:
     """A room that asks itself for help is not answered."""
     entry_id = shard.put("help", ROOM)
-    assert shard.run("answer_sender", [IN, OUT], [entry_id, "help"]) == "done"
+    assert shard.run("notify_sender", [IN, OUT], [entry_id, "help"]) == "done"
     assert shard.drain() == []
 
 

@@ -43,7 +43,7 @@ class Desk:
     async def handed_out(self, count: int) -> list[bytes]:
         """So many entries that somebody was handed."""
         stream = keys.events(SHARD)
-        await self.store.run([self.store.script("start_shard", [stream, keys.lease(SHARD, "edge")], ["p1"])])
+        await self.store.run([self.store.script("claim_stream", [stream, keys.lease(SHARD, "edge")], ["p1"])])
         await self.store.run([("XADD", stream, "*", "event", "message")] * count)
         ((_, entries),) = await self.store.read_new(keys.group("p1"), [stream], count, None)
         return [entry_id for entry_id, _ in entries or []]

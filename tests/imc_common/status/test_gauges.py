@@ -47,7 +47,7 @@ async def test_streams_of_owned_shards_and_rooms_of_all_are_told(store: FakeStor
     """Backlog, pending and dead letters only where this process owns the shard."""
     for shard in (1, 2):
         await store.run(
-            [store.script("start_shard", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])]
+            [store.script("claim_stream", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])]
         )
         await store.run([("XADD", keys.requests(shard), "*", "type", "help")] * 3)
         await store.run([("XADD", keys.dead(shard), "*", "type", "help")])

@@ -99,7 +99,7 @@ async def test_streams_of_several_nodes_are_read_at_once(store: Store) -> None:
     await clear(store)
     streams = [keys.requests(shard) for shard in SHARDS]
     await store.run(
-        [store.script("start_shard", [keys.requests(s), keys.lease(s, "worker")], ["p1"]) for s in SHARDS]
+        [store.script("claim_stream", [keys.requests(s), keys.lease(s, "worker")], ["p1"]) for s in SHARDS]
     )
     reading = asyncio.create_task(store.read_new(keys.group("p1"), streams, 10, 1000 * int(PATIENCE)))
     await asyncio.sleep(0.05)

@@ -30,7 +30,7 @@ ALLOWANCE = 10.0
 
 def start(store: Store, shard: int) -> Command:
     """A process takes the shard's requests over; the reply is how far they were read."""
-    return store.script("start_shard", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])
+    return store.script("claim_stream", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])
 
 
 @asynccontextmanager

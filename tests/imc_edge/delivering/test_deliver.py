@@ -366,7 +366,7 @@ async def test_an_event_that_cannot_be_rendered_is_buried_after_max_attempts() -
             await sending.feed("7-0", entry("no such event", to=(BOB,)), again=attempt > 0)
             await sending.event(to=(f"user{attempt}@127.0.0.1",))
         assert sending.stream.resynced == [3, 3]
-        ((entry_id, reason, _),) = sending.redis.of("bury")
+        ((entry_id, reason, _),) = sending.redis.of("move_to_dead_letters")
         assert entry_id == "7-0"
         assert "no such event" in reason
         assert len(sending.wires.sent) == 3
@@ -378,7 +378,7 @@ async def test_a_room_that_is_no_address_is_poison() -> None:
     async with Sending(on_loopback(max_attempts=3)) as sending:
         for attempt in range(3):
             await sending.feed("7-0", entry(to=(BOB,), room="chat\r\nX: 1@example.org"), again=attempt > 0)
-        assert len(sending.redis.of("bury")) == 1
+        assert len(sending.redis.of("move_to_dead_letters")) == 1
         assert sending.wires.sent == []
 
 
@@ -402,7 +402,7 @@ async def test_a_refused_settling_is_tried_again_and_a_hopeless_one_buried() -> 
         ] * 3
         await sending.event(to=(BOB,))
         await sending.reply(sending.wires.sent[0], 486)
-        await sending.until(lambda: len(sending.redis.of("bury")) == 1)
+        await sending.until(lambda: len(sending.redis.of("move_to_dead_letters")) == 1)
         await sending.settle_down()
         assert sending.deliver.in_flight() == 0
 

@@ -48,7 +48,7 @@ class Handling:
         return [taken.event.entry_id for taken in await self.takeover.prepare(SHARD, left, self.make)]
 
     def buried(self) -> list[str]:
-        return [args[0] for args in redis_of(self).of("bury")]
+        return [args[0] for args in redis_of(self).of("move_to_dead_letters")]
 
 
 def redis_of(handling: Handling) -> Redis:

@@ -167,7 +167,9 @@ async def burst(at: Edge, count: int, **headers: str) -> list[Response]:
 
 def overdrawn(at: Edge, wait: int = 2500) -> None:
     """From now on every budget is."""
-    spend, take_invitation = (at.store.script(name, (), ())[1] for name in ("spend", "take_invitation"))
+    spend, take_invitation = (
+        at.store.script(name, (), ())[1] for name in ("charge_budget", "charge_invitation")
+    )
 
     def reply(command: Command) -> Any:
         if command[1] == spend:
@@ -266,7 +268,7 @@ def test_a_user_is_the_same_at_every_port(identity: str) -> None:
 
 def deliveries(at: Edge, *replies: Any, wait: int = 0) -> list[int]:
     """Redis answers messages so, in turn, and reports of deliveries with this wait; the reports' costs."""
-    accept, spend = (at.store.script(name, (), ())[1] for name in ("accept", "spend"))
+    accept, spend = (at.store.script(name, (), ())[1] for name in ("accept", "charge_budget"))
     costs: list[int] = []
     turn = iter(replies)
 

@@ -30,7 +30,7 @@ def test_redis_is_asked_once_until_it_says_that_the_time_is_over() -> None:
     assert due is not None
     command, telling = due
     assert [str(key).partition("}")[2] for key in command[1:3]] == [
-        ":told:invitations:alice@example.org",
+        ":limit_notice:invitations:alice@example.org",
         ":in",
     ]
     assert str(command[1]).partition("}")[0] == str(command[2]).partition("}")[0]

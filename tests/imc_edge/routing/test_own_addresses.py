@@ -22,7 +22,7 @@ class Shared:
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         """Only heartbeats come."""
-        assert (name, list(keys)) == ("heartbeat", ["imc:edge_addresses"])
+        assert (name, list(keys)) == ("record_heartbeat", ["imc:edge_addresses"])
         return ("BEAT", str(args[0]))
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:

@@ -1,7 +1,7 @@
 -- A user hears that a limit was passed: once in a while, however often that is and whichever edges refuse.
 --
 -- KEYS:
---   told      imc:{S}:told:LIMIT:USER  string
+--   notice    imc:{S}:limit_notice:LIMIT:USER  string
 --   requests  imc:{S}:in               stream
 --
 -- ARGV:
@@ -12,17 +12,17 @@
 -- Returns:
 --   (number)    the user was told, now or before: ms until it may be again
 --   overloaded  the stream is full: nothing changed
-local told, requests = unpack(KEYS)
+local notice, requests = unpack(KEYS)
 local window_ms, max_backlog = unpack(ARGV)
 local fields = { unpack(ARGV, 3) }
 window_ms, max_backlog = math.max(1, tonumber(window_ms)), tonumber(max_backlog)
 
 local backlog = redis.call("XLEN", requests)
-if redis.call("GET", told) then
-    return math.max(1, redis.call("PTTL", told))
+if redis.call("GET", notice) then
+    return math.max(1, redis.call("PTTL", notice))
 elseif max_backlog > 0 and backlog >= max_backlog then
     return "overloaded"
 end
 redis.call("XADD", requests, "*", unpack(fields))
-redis.call("SET", told, "1", "PX", window_ms)
+redis.call("SET", notice, "1", "PX", window_ms)
 return window_ms
