@@ -1,10 +1,10 @@
 """What one user may do how often: counted here, and for all edges together in Redis.
 
 A user's messages cost a look into a dictionary each. An edge tells Redis of them in chunks of an eighth of
-what the user may send at once (`lua/charge_budget.lua`); there, in the user's own shard, the chunks of all edges
-come off one budget. If it is overdrawn, each edge hears so with its next chunk, and until the debt is paid off
-refuses what comes without asking. So a user may exceed the limit by a chunk for each edge, once, but not in
-the long run. Invitations are few and a nuisance each: they are asked for before they are taken
+what the user may send at once (`lua/charge_budget.lua`); there, in the user's own shard, the chunks of all
+edges come off one budget. If it is overdrawn, each edge hears so with its next chunk, and until the debt is
+paid off refuses what comes without asking. So a user may exceed the limit by a chunk for each edge, once, but
+not in the long run. Invitations are few and a nuisance each: they are asked for before they are taken
 (`lua/charge_invitation.lua`).
 
 Deliveries are counted in the same way. How many a message causes Redis says with the word that it has it

@@ -1,7 +1,8 @@
 """Who passes a limit hears so: one notice for each limit, user and minute, whichever edges refuse.
 
 Redis decides who tells (`lua/send_limit_notice.lua`), in the script that also writes the notice: so there is
-one and no more, and none is lost with the edge that was about to. An edge remembers how long it is to be silent.
+one and no more, and none is lost with the edge that was about to. An edge remembers how long it is to be
+silent.
 """
 
 from __future__ import annotations
