@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from imc_common import keys
 from imc_common.keys import Keys
@@ -12,16 +11,11 @@ from imc_common.settings import Settings
 from imc_common.shards.group import in_hand
 from imc_common.steps import ROOMS, watch
 from imc_common.store import Command
+from imc_common.store.protocols import CommandRunner
 
 BUSIEST = 50
 PIPELINE = 400
 _PER_SHARD = 10
-
-
-class Runner(Protocol):
-    """The part of a store that reading needs."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
 
 
 @dataclass(slots=True)
@@ -54,7 +48,7 @@ class Overview:
     clients: int = 0
 
 
-async def read(store: Runner, settings: Settings, now: float) -> Overview:
+async def read(store: CommandRunner, settings: Settings, now: float) -> Overview:
     """The overview of now; also asks the workers to go on counting requests by room.
 
     Raises StoreUnreachable.

@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -19,6 +19,7 @@ from imc_common import keys
 from imc_common.rooms.request import as_mapping
 from imc_common.settings import Settings
 from imc_common.store import Command, StoreUnreachable
+from imc_common.store.protocols import CommandRunner
 
 LOOK_SECONDS = 1.0
 FLUSH_SECONDS = 0.1
@@ -36,16 +37,12 @@ ROOMS = "*rooms"
 log = structlog.get_logger()
 
 
-class Runner(Protocol):
-    """The part of a store that steps need."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
-
-
 class Steps:
     """Where a process notes steps: ``if steps.on: steps.note(…)``."""
 
-    def __init__(self, store: Runner, process: str, *, verbose: bool, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, store: CommandRunner, process: str, *, verbose: bool, wall: Callable[[], float]
+    ) -> None:
         """``verbose``: log every step. ``wall()``: seconds since the epoch."""
         self.on = verbose
         """Whether anybody wants to know."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 from urllib.parse import unquote
 
 from imc_common import address, keys
 from imc_common.errors import ImcError
 from imc_common.scripts import Command
 from imc_common.sip.digest import ALGORITHMS, digest
+from imc_common.store.protocols import ScriptRunner
 
 FIRST_USE = 60.0
 """Seconds from the making of a signing key to its first use: by then every edge has read it."""
@@ -23,14 +23,6 @@ KEPT_KEYS = 4
 
 class UsersError(ImcError):
     """What was asked for cannot be done: the user is there already, or is not; or Redis refuses."""
-
-
-class Runner(Protocol):
-    """The part of a store that is needed here."""
-
-    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
-
-    async def run(self, commands: list[Command]) -> list[object]: ...
 
 
 def hashes_of(user: str, password: str, algorithms: Iterable[str]) -> dict[str, str]:
@@ -64,7 +56,7 @@ def user_address(text: str) -> str:
 class Users:
     """The users in Redis, for operators."""
 
-    def __init__(self, store: Runner) -> None:
+    def __init__(self, store: ScriptRunner) -> None:
         self._store = store
 
     async def add(self, user: str, hashes: Mapping[str, str]) -> None:

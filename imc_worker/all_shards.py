@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.store import Command, ReplyError
+from imc_common.store.protocols import CommandRunner
 
 MOST_ROOMS = 200
 """Rooms named in one answer, the first by address: about ten MESSAGEs of 1,300 bytes, as many as anybody
 reads. The rest is counted."""
 
 
-class Runner(Protocol):
-    """The part of a store that look-ups need."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
-
-
 class AllShards:
     """Looks at the indexes of every shard. What it tells may be a moment old: no script spans shards."""
 
-    def __init__(self, store: Runner, names: Keys, shards: int) -> None:
+    def __init__(self, store: CommandRunner, names: Keys, shards: int) -> None:
         self._store = store
         self._names = names
         self._shards = range(shards)

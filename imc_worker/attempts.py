@@ -8,24 +8,19 @@ are written as numbers and not as steps: writing one twice does no harm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Final
 
 from imc_common.store import Command, ReplyError, StoreUnreachable
+from imc_common.store.protocols import CommandRunner
 
 TTL_MS: Final = 3600 * 1000
 """How long attempts are remembered: longer than a supervisor's pause between two starts of a dying worker."""
 
 
-class Runner(Protocol):
-    """The part of a store that the counters need."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
-
-
 class Attempts:
     """The counters of entries, by key."""
 
-    def __init__(self, store: Runner) -> None:
+    def __init__(self, store: CommandRunner) -> None:
         self._store = store
         self._before: dict[str, int] = {}
         self._left: dict[str, int] = {}

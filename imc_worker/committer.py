@@ -14,17 +14,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from imc_common.metrics import Metrics
 from imc_common.rooms.request import call_id_of
-from imc_common.shards.consumer import Batch
+from imc_common.shards.consumer import Batch, Consumer
 from imc_common.steps import Steps
-from imc_common.store import Command, ReplyError, StoreUnreachable
+from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.store.protocols import CommandRunner
 from imc_worker.dispatcher import Dispatcher, Handed
 from imc_worker.message_batches import leading_messages
 from imc_worker.retrial import Retrial
@@ -44,26 +45,14 @@ DONE, EARLY = b"done", b"early"
 HANDLED = frozenset((DONE, b"gone"))
 
 
-class Runner(Protocol):
-    """The part of a store that the committer needs."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
-
-
-class Source(Protocol):
-    """The part of a consumer that the committer needs."""
-
-    def resync(self, shard: int, delay: float = 0.0) -> None: ...
-
-
 class Committer:
     """Takes batches by `put` and handles them in `run`."""
 
     def __init__(  # noqa: PLR0917 # the parts it stands between
         self,
-        store: Runner,
+        store: CommandRunner,
         dispatcher: Dispatcher,
-        source: Source,
+        source: Consumer,
         retrial: Retrial,
         owned: Callable[[], frozenset[int]],
         metrics: Metrics,

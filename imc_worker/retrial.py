@@ -8,13 +8,14 @@ suspect is tried alone, so that none is buried for what another one did.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import structlog
 
 from imc_common import keys
 from imc_common.rooms.request import call_id_of
 from imc_common.store import Command, ReplyError
+from imc_common.store.protocols import ScriptRunner
 from imc_worker.attempts import Attempts
 from imc_worker.dispatcher import Handed
 
@@ -27,18 +28,10 @@ LEAST_ATTEMPTS = 3  # the first handling, one shared attempt, and one alone, whi
 Verdict = Literal["try", "wait", "buried"] | ReplyError
 
 
-class Scripted(Protocol):
-    """The part of a store that retrials need."""
-
-    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
-
-
 class Retrial:
     """Counts attempts and buries. An entry's first, failed handling counts as one that has been made."""
 
-    def __init__(self, store: Scripted, max_attempts: int, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, store: ScriptRunner, max_attempts: int, wall_clock: Callable[[], float]) -> None:
         self._store = store
         self._max_attempts = max(max_attempts, LEAST_ATTEMPTS)
         self._suspects_turn = False

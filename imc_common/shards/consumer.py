@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from imc_common import keys
-from imc_common.store import Command, Entry, ReplyError, StoreUnreachable
+from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.store.protocols import StreamReader
 
 log = structlog.get_logger()
 
@@ -24,18 +25,6 @@ LOST = frozenset(("NOGROUP", "UNBLOCKED"))  # the latter if it happens while a r
 NONE, ANOTHERS = b"0-0", b"lost"
 UNREACHABLE_SECONDS = 0.25
 GROUP_SECONDS = 1.0  # between two attempts to make missing groups
-
-
-class Readable(Protocol):
-    """The part of a store that a consumer needs."""
-
-    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
-
-    async def run(self, commands: list[Command]) -> list[Any]: ...
-
-    async def read_new(
-        self, group: str, streams: Sequence[str], count: int, block_ms: int | None
-    ) -> list[tuple[str, list[Entry] | None]]: ...
 
 
 class Owner(Protocol):
@@ -79,7 +68,7 @@ class Consumer:
     """
 
     def __init__(
-        self, store: Readable, ownership: Owner, stream: Callable[[int], str], count: int, block_ms: int
+        self, store: StreamReader, ownership: Owner, stream: Callable[[int], str], count: int, block_ms: int
     ) -> None:
         self._store = store
         self._ownership = ownership

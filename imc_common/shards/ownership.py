@@ -13,12 +13,13 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import structlog
 
 from imc_common import keys
 from imc_common.store import Command, ReplyError, StoreUnreachable
+from imc_common.store.protocols import DurableScriptRunner
 
 log = structlog.get_logger()
 
@@ -34,14 +35,6 @@ def process_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
-class Scripted(Protocol):
-    """The part of a store that ownership needs."""
-
-    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
-
-    async def run(self, commands: list[Command], *, durable: bool = False) -> list[Any]: ...
-
-
 class Ownership:
     """The shards of one process.
 
@@ -51,7 +44,7 @@ class Ownership:
 
     def __init__(  # noqa: PLR0917 # a lease needs all of it, and nothing more
         self,
-        store: Scripted,
+        store: DurableScriptRunner,
         role: Role,
         process_id: str,
         shards: int,

@@ -7,30 +7,18 @@ this is the net below, for what nobody has thought of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
+from imc_common.shards.consumer import Consumer
 from imc_common.store import Command, ReplyError, StoreUnreachable
+from imc_common.store.protocols import ScriptRunner
 
 log = structlog.get_logger()
 
 PAGE = 1000  # entries of one shard looked at in one go: about a millisecond of Redis's time
-
-
-class Scripted(Protocol):
-    """The part of a store that the recoverer needs."""
-
-    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
-
-
-class Source(Protocol):
-    """The part of a consumer that the recoverer needs."""
-
-    def resync(self, shard: int, delay: float = 0.0) -> None: ...
 
 
 class Recoverer:
@@ -41,8 +29,8 @@ class Recoverer:
 
     def __init__(  # noqa: PLR0917 # the parts it stands between
         self,
-        store: Scripted,
-        source: Source,
+        store: ScriptRunner,
+        source: Consumer,
         owned: Callable[[], frozenset[int]],
         stream: Callable[[int], str],
         lease_ttl: float,

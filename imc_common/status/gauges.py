@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from imc_common import keys
 from imc_common.keys import Keys
@@ -14,6 +14,7 @@ from imc_common.settings import Settings
 from imc_common.shards.group import in_hand
 from imc_common.status.members import MemberCount
 from imc_common.store import Command, StoreUnreachable
+from imc_common.store.protocols import CommandRunner
 
 EVERY = 5.0
 """Seconds between two readings; longer with many shards, so that Redis is asked little."""
@@ -22,12 +23,6 @@ PIPELINE = 240
 """Commands of one pipeline: about a millisecond of Redis's time."""
 
 _STREAMS = {"requests": keys.requests, "events": keys.events}
-
-
-class Runner(Protocol):
-    """The part of a store that reading needs."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
 
 
 class Gauges:
@@ -39,7 +34,7 @@ class Gauges:
 
     def __init__(
         self,
-        store: Runner,
+        store: CommandRunner,
         settings: Settings,
         role: Literal["edge", "worker"],
         owned: Callable[[], frozenset[int]],

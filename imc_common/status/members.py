@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from imc_common.keys import Keys
-from imc_common.store import Command, StoreUnreachable
+from imc_common.store import StoreUnreachable
+from imc_common.store.protocols import CommandRunner
 
 PAGE = 100
 PAUSE = 0.1
@@ -16,16 +16,10 @@ REST = 10.0
 """Seconds between two rounds."""
 
 
-class Runner(Protocol):
-    """The part of a store that counting needs."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
-
-
 class MemberCount:
     """The members of all rooms in the owned shards, as of the last round over each shard."""
 
-    def __init__(self, store: Runner, names: Keys, owned: Callable[[], frozenset[int]]) -> None:
+    def __init__(self, store: CommandRunner, names: Keys, owned: Callable[[], frozenset[int]]) -> None:
         self._store = store
         self._names = names
         self._owned = owned

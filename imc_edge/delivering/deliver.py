@@ -22,8 +22,10 @@ from imc_common.rooms.event import Event
 from imc_common.rooms.request import call_id_of
 from imc_common.rooms.texts import OVER_LIMIT, render
 from imc_common.settings import Settings
+from imc_common.shards.consumer import Batch, Consumer
+from imc_common.shards.ownership import Ownership
 from imc_common.steps import Steps
-from imc_common.store import StoreUnreachable
+from imc_common.store import Store, StoreUnreachable
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.courier import Courier
 from imc_edge.delivering.credentials import Credentials
@@ -33,7 +35,6 @@ from imc_edge.delivering.outbound import Part, make_part, request_to
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.recipient import Load, Recipient
 from imc_edge.delivering.recipients import Recipients
-from imc_edge.delivering.seams import Batch, Consumer, Ownership, Store
 from imc_edge.delivering.settlement import Settlement
 from imc_edge.delivering.takeover import AGAIN_SECONDS, Takeover
 from imc_edge.delivering.timer_wheel import TICK, TimerWheel

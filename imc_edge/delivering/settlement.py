@@ -19,10 +19,10 @@ from imc_common.rooms.request import RequestData
 from imc_common.scripts import Command
 from imc_common.steps import Steps
 from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.store.protocols import ScriptRunner
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.outcome import receipt_due
 from imc_edge.delivering.outgoing import Outgoing
-from imc_edge.delivering.seams import Store
 from imc_edge.delivering.takeover import bury
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class Settlement:
 
     def __init__(
         self,
-        store: Store,
+        store: ScriptRunner,
         counts: DeliveryCounts,
         wall: Callable[[], float],
         undelivered_max: int,

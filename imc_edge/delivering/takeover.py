@@ -20,10 +20,11 @@ from imc_common.logs import about
 from imc_common.rooms.event import Event
 from imc_common.rooms.request import call_id_of
 from imc_common.scripts import Command
+from imc_common.shards.consumer import Consumer
 from imc_common.store import StoreUnreachable
+from imc_common.store.protocols import ScriptRunner
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.outbound import Part
-from imc_edge.delivering.seams import Consumer, Store
 
 log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ class Takeover:
 
     def __init__(
         self,
-        store: Store,
+        store: ScriptRunner,
         source: Consumer,
         counts: DeliveryCounts,
         *,
@@ -169,7 +170,7 @@ class Takeover:
         await self._store.run([("DEL", keys.attempts(shard, "out", entry_id)) for entry_id in ids])
 
 
-def bury(store: Store, shard: int, entry_id: str, reason: str, now: float) -> Command:
+def bury(store: ScriptRunner, shard: int, entry_id: str, reason: str, now: float) -> Command:
     """The command that moves an event to the shard's dead letters."""
     return store.script(
         "move_to_dead_letters", [keys.events(shard), keys.dead(shard)], [entry_id, reason, int(now * 1000)]

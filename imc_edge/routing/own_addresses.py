@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final, Protocol
+from typing import Final
 
 from imc_common import keys
-from imc_common.store import Command, StoreUnreachable
+from imc_common.store import StoreUnreachable
+from imc_common.store.protocols import ScriptRunner
 from imc_edge.flow import Hop, SocketAddress
 from imc_edge.routing.destinations import reached
 
@@ -26,21 +27,13 @@ _ROUTES: Final = (
 """Somewhere outside: the address of ours that routes lead from is what others may know us by."""
 
 
-class Scripted(Protocol):
-    """The part of a store that is needed here."""
-
-    def script(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Command: ...
-
-    async def run(self, commands: list[Command]) -> list[Any]: ...
-
-
 class OwnAddresses:
     """Addresses and ports of this edge and, through Redis, of all others. Its `run` has to be kept running.
 
     The transport does not matter: whoever listens on one of a port is likely to own the others.
     """
 
-    def __init__(self, store: Scripted, listening: Iterable[SocketAddress], advertise: str = "") -> None:
+    def __init__(self, store: ScriptRunner, listening: Iterable[SocketAddress], advertise: str = "") -> None:
         """``listening`` as it was bound, with real ports; a wildcard stands for every address of the host."""
         self._store = store
         self._listening = frozenset((_plain(host), port) for host, port in listening)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from imc_common import keys
 from imc_common.address import domain
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
+from imc_common.store.protocols import CommandRunner
 from imc_worker.mi.jsonrpc import MiError
 from imc_worker.mi.rooms import Room, Rooms
 
@@ -30,16 +31,12 @@ _PER_ROUND = 100
 _ROUND_SECONDS = 0.05  # between two rounds of a notice to all rooms: deliveries take longer anyway
 
 
-class Runner(Protocol):
-    """The part of a store that operating needs."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
-
-
 class Operator:
     """Changes rooms in an operator's name, `manager` at the room's host. Errors are `MiError`s."""
 
-    def __init__(self, store: Runner, rooms: Rooms, settings: Settings, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, store: CommandRunner, rooms: Rooms, settings: Settings, wall: Callable[[], float]
+    ) -> None:
         """``wall()``: seconds since the epoch."""
         self._store = store
         self._rooms = rooms

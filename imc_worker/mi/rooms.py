@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from imc_common.keys import Keys, shard_of
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
+from imc_common.store.protocols import CommandRunner
 
 PAGE = 200
 """Rooms looked at per round trip."""
@@ -15,12 +16,6 @@ FIELDS = 4000
 """Members read per pipeline: Redis runs one without a break, and this takes it about a millisecond."""
 
 RANKS = {"owner": 0, "admin": 1, "member": 2, "invited": 3}
-
-
-class Runner(Protocol):
-    """The part of a store that reading needs."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
 
 
 class Room(NamedTuple):
@@ -41,7 +36,7 @@ class Room(NamedTuple):
 class Rooms:
     """The rooms of all shards. Every method may raise StoreUnreachable, and ReplyError for foreign keys."""
 
-    def __init__(self, store: Runner, settings: Settings) -> None:
+    def __init__(self, store: CommandRunner, settings: Settings) -> None:
         self._store = store
         self._hash_size = settings.hash_size
         self._names = Keys(settings.rooms_table, settings.members_table)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import structlog
 
 from imc_common.http_server import HttpRequest, HttpResponse, HttpServer, ListenError
 from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port, is_loopback
-from imc_common.store import Command
+from imc_common.store.protocols import CommandRunner
 from imc_worker.mi import jsonrpc
 from imc_worker.mi.commands import MiCommands
 from imc_worker.mi.fifo import Fifo
@@ -30,16 +28,10 @@ RETRY_SECONDS = 5.0
 log = structlog.get_logger()
 
 
-class Runner(Protocol):
-    """The part of a store that MI needs."""
-
-    async def run(self, commands: Sequence[Command]) -> list[Any]: ...
-
-
 class MiServer:
     """Serves `mi_fifo` and `mi_listen`. Where a neighbour has them, it waits for its turn."""
 
-    def __init__(self, store: Runner, settings: Settings) -> None:
+    def __init__(self, store: CommandRunner, settings: Settings) -> None:
         self._settings = settings
         self._token = settings.mi_token
         rooms = Rooms(store, settings)
