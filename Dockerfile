@@ -20,7 +20,8 @@ RUN HATCH_BUILD_HOOKS_ENABLE=1 /opt/imc/bin/python -m hatchling build -t wheel \
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/imc /opt/imc
-ENV PATH=/opt/imc/bin:$PATH PYTHONUNBUFFERED=1
+# PYTHONSAFEPATH: modules are imported from the image only, never from the working folder.
+ENV PATH=/opt/imc/bin:$PATH PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin imc
 USER 10001
 WORKDIR /tmp

@@ -190,7 +190,7 @@ class Imc:
     def start_processes(self) -> None:
         for role in ("worker", "edge"):
             for _ in range(self._processes):
-                self._run(role, PYTHON, "-m", f"imc_{role}")
+                self._run(role, PYTHON, "-P", "-m", f"imc_{role}")
         wait_answering(self.target, [*chain.from_iterable(self._running.values())])
 
     def stop_processes(self) -> None:

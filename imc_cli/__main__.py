@@ -1,4 +1,4 @@
-"""``python -m imc_cli`` is ``imc``."""
+"""``python -P -m imc_cli`` is ``imc``."""
 
 from imc_cli import main
 

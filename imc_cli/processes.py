@@ -21,17 +21,17 @@ def register(app: typer.Typer) -> None:
 
 
 def edge(loaded: Loaded) -> None:
-    """Run one edge: takes MESSAGEs from users and delivers to them. Same as python -m imc_edge."""
+    """Run one edge: takes MESSAGEs from users and delivers to them. Same as python -P -m imc_edge."""
     _become("imc_edge", loaded)
 
 
 def worker(loaded: Loaded) -> None:
-    """Run one worker: carries out what edges took. Same as python -m imc_worker."""
+    """Run one worker: carries out what edges took. Same as python -P -m imc_worker."""
     _become("imc_worker", loaded)
 
 
 def mi_server(loaded: Loaded) -> None:
-    """Serve MI at `mi_fifo` and `mi_listen`, beside the workers. Same as python -m imc_worker.mi."""
+    """Serve MI at `mi_fifo` and `mi_listen`, beside the workers. Same as python -P -m imc_worker.mi."""
     _become("imc_worker.mi", loaded)
 
 
@@ -41,8 +41,12 @@ def _become(module: str, loaded: Loaded) -> None:
 
 
 def argv(module: str, loaded: Loaded) -> list[str]:
-    """The command of a process, which reads the same file of settings, also again on SIGHUP."""
-    return [sys.executable, "-m", module, *(["--config", str(loaded.config)] if loaded.config else [])]
+    """The command of a process, which reads the same file of settings, also again on SIGHUP.
+
+    ``-P`` keeps the working folder off the module path: it may have a ``structlog.py`` of somebody else's.
+    Unlike ``-I`` it leaves the operator's ``PYTHON…`` variables in force.
+    """
+    return [sys.executable, "-P", "-m", module, *(["--config", str(loaded.config)] if loaded.config else [])]
 
 
 def environment(loaded: Loaded, base: Mapping[str, str], **values: object) -> dict[str, str]:

@@ -1,5 +1,6 @@
-"""``python -m imc_common.probe``: a container's health check. It runs often, and so with next to no imports.
+"""``python -I -m imc_common.probe``: a container's health check.
 
+It runs often, and so with next to no imports.
 Exit status 0 if the process at IMC_STATUS_LISTEN is ready, 1 if not, 2 unset. See also ``imc health``.
 """
 

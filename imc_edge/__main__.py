@@ -1,4 +1,4 @@
-"""``python -m imc_edge [--config FILE]``: one edge process. Settings also come from the environment."""
+"""``python -P -m imc_edge [--config FILE]``: one edge process. Settings also come from the environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imc_edge.launcher import Edge
 
 def main() -> int:
     """Run an edge until it is told to stop; gives the exit status: 2 for wrong settings."""
-    parser = argparse.ArgumentParser(prog="python -m imc_edge", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m imc_edge", description=__doc__)
     parser.add_argument("--config", type=Path, help="TOML file with settings")
     try:
         config = parser.parse_args().config

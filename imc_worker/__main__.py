@@ -1,4 +1,7 @@
-"""``python -m imc_worker [--config FILE]``: one worker process. Settings also come from the environment."""
+"""``python -P -m imc_worker [--config FILE]``: one worker process.
+
+Settings also come from the environment.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from imc_worker.launcher import Worker
 
 def main() -> int:
     """Run a worker until it is told to stop; gives the exit status: 2 for wrong settings."""
-    parser = argparse.ArgumentParser(prog="python -m imc_worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m imc_worker", description=__doc__)
     parser.add_argument("--config", type=Path, help="TOML file with settings")
     try:
         config = parser.parse_args().config

@@ -1,4 +1,4 @@
-"""``python -m imc_worker.mi [--config FILE]``: MI as a process of its own, beside the workers."""
+"""``python -P -m imc_worker.mi [--config FILE]``: MI as a process of its own, beside the workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from imc_worker.mi.server import MiServer
 
 def main() -> int:
     """Serve until told to stop; gives the exit status: 2 for wrong settings."""
-    parser = argparse.ArgumentParser(prog="python -m imc_worker.mi", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m imc_worker.mi", description=__doc__)
     parser.add_argument("--config", type=Path, help="TOML file with settings")
     try:
         settings = load(parser.parse_args().config, os.environ, {}).settings

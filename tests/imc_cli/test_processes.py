@@ -40,7 +40,7 @@ def test_the_command_line_wins_over_environment_and_file(tmp_path: Path) -> None
     config.write_text("hash_size = 5\nmax_body = 100\nmanager = 'boss'\n")
     env = {"IMC_HASH_SIZE": "6", "IMC_MAX_BODY": "200"}
     loaded = load(config, env, {"hash_size": "7"})
-    assert argv("imc_edge", loaded)[1:] == ["-m", "imc_edge", "--config", str(config)]
+    assert argv("imc_edge", loaded)[1:] == ["-P", "-m", "imc_edge", "--config", str(config)]
     settings = load(config, environment(loaded, env, max_body=300), {}).settings
     assert (settings.hash_size, settings.max_body, settings.manager) == (7, 300, "boss")
 
