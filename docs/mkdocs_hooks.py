@@ -1,6 +1,6 @@
-"""What MkDocs has to know to make the site of pages that are written to be read in the repository, too.
+"""Lets MkDocs build the site from pages that are also read in the repository.
 
-Pages outside of docs/ keep their paths, those of docs/ lose that folder; relative links are turned to match.
+Pages outside of docs/ keep their path. Pages in docs/ move up one folder. Relative links are adapted.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def test_the_documented_table_of_metrics_matches_the_code() -> None:
 
 def test_the_documented_reloadable_settings_match_the_code() -> None:
     """`docs/operating.md` lists the same settings as the code."""
-    section = (ROOT / "docs/operating.md").read_text().split("\n## Changing settings\n")[1]
+    section = (ROOT / "docs/operating.md").read_text().split("\n## Change settings while running\n")[1]
     edges, workers, both = (set(re.findall(r"`(\w+)`", part)) for part in re.split(r"\n- ", section)[1:])
     assert edges | both == LIVE["edge"]
     assert workers | both == LIVE["worker"]
@@ -121,7 +121,7 @@ def test_the_documented_reloadable_settings_match_the_code() -> None:
 
 def test_the_documented_table_of_mi_commands_matches_the_code() -> None:
     """Names and parameters of each command."""
-    section = (ROOT / "docs/operating.md").read_text().split("\n## Management interface\n")[1]
+    section = (ROOT / "docs/operating.md").read_text().split("\n## Use the management interface\n")[1]
     told = {}
     for names, params in re.findall(r"^\| (`[^|]+) \|([^|]*)\|", section, re.MULTILINE):
         for name in re.findall(r"`([^`]+)`", names):

@@ -64,7 +64,7 @@ def test_redis_has_the_same_configuration_everywhere() -> None:
     _, *words = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["redis"]["command"]
     given = dict(zip(words[::2], words[1::2], strict=True))
     assert {f"--{name}": value for name, value in CONFIG.items()}.items() <= given.items()
-    page = (ROOT / "docs" / "running.md").read_text().partition("## A Redis of your own")[2]
+    page = (ROOT / "docs" / "running.md").read_text().partition("## Use your own Redis")[2]
     advised = page.split("```")[1].strip().splitlines()
     assert advised == [f"{name} {value}" for name, value in CONFIG.items()]
 

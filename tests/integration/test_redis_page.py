@@ -129,14 +129,14 @@ async def test_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> Non
     await promote(alice, bob, "admin", f"sip:{ROOM}")
     await alice.say(f"sip:{ROOM}", f"#invite sip:{carol.address}")
     await carol.assert_gets(notice(alice.address))
-    (rooms,) = shell.run("The rooms of all shards")
+    (rooms,) = shell.run("List the rooms of all shards")
     assert sorted(rooms.split()) == [ROOM, HIDDEN]
-    assert shell.run("How many there are") == ["2\n"]
-    (room,) = map(paired, shell.run("One room"))
+    assert shell.run("Count the rooms") == ["2\n"]
+    (room,) = map(paired, shell.run("Show one room"))
     assert room["private"] == "0"
     assert room["owner"] == alice.address
     assert room["created_at"].isdigit()
-    (members,) = map(paired, shell.run("Its members"))
+    (members,) = map(paired, shell.run("Show its members"))
     assert members == {alice.address: "owner", bob.address: "admin", carol.address: "invited"}
     await alice.say(f"sip:{ROOM}", "#destroy")
     for one in (alice, bob):
@@ -146,7 +146,7 @@ async def test_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> Non
 async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -> None:
     """0 everywhere at rest; what no worker takes is counted, and the oldest is shown."""
     alice = users["alice"]
-    heading = "Backlog: requests of each shard that no worker has handled"
+    heading = "Show the backlog of requests"
     at_rest = [f"{shard} 0" for shard in range(16)]
     wait_until(lambda: shell.run(heading)[0].splitlines() == at_rest, "rest")
     assert shell.run(heading)[1].strip() == ""
@@ -164,14 +164,14 @@ async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -
 async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
     """An event whose recipient has not answered is there, and was read: nothing is lagging."""
     alice = users["alice"]
-    heading = "Events whose recipients have not all answered"
+    heading = "Show unfinished events"
     wait_until(lambda: not shell.run(heading)[0].split(), "rest", 100)
     alice.answer = lambda _: None
     await alice.say(f"sip:{ROOM}", "#list")
     await alice.assert_gets(notice(ROOM))
     (event,) = shell.run(heading)
     assert alice.address in event.split()
-    (groups,) = map(paired, shell.run("What a stream's reader has not seen yet"))
+    (groups,) = map(paired, shell.run("Show how far a stream was read"))
     assert (groups["name"].startswith("imc@"), groups["lag"]) == (True, "0")
     alice.answer = lambda _: 200
     await asyncio.to_thread(wait_until, lambda: not shell.run(heading)[0].split(), "the answer", 100)
@@ -179,11 +179,11 @@ async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
 
 def test_processes(live: Service, shell: Shell) -> None:
     """The live ones, and both owners of each shard."""
-    workers, edges = (text.split() for text in shell.run("Live processes"))
+    workers, edges = (text.split() for text in shell.run("List live processes"))
     assert [name.split("-")[-2] for name in workers] == [str(process_id(live.workers[0]))]
     assert [name.split("-")[-2] for name in edges] == [str(process_id(live.edges[0]))]
     owned = [f"{shard} {workers[0]} {edges[0]}" for shard in range(16)]
-    wait_until(lambda: shell.run("Who owns which shard")[0].splitlines() == owned, "an owner of each")
+    wait_until(lambda: shell.run("Show the owners of each shard")[0].splitlines() == owned, "an owner of each")
 
 
 def process_id(process: Process) -> int:
@@ -194,10 +194,10 @@ def process_id(process: Process) -> int:
 
 def test_dead_letters(live: Service, shell: Shell) -> None:
     """An entry nobody can handle is there with the reason."""
-    assert shell.run("Dead letters")[0].strip() == ""
+    assert shell.run("Show dead letters")[0].strip() == ""
     live.redis.xadd(keys.requests(SHARD), {"type": "nonsense", "from": "x@y", "room": ROOM})
     wait_until(lambda: live.redis.xlen(keys.dead(SHARD)) == 1, "a dead letter")
-    (dead,) = shell.run("Dead letters")
+    (dead,) = shell.run("Show dead letters")
     words = dead.split()
     assert "nonsense" in words
     assert "dead_reason" in words
@@ -209,7 +209,7 @@ async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> Non
     alice.answer = lambda _: 486
     await alice.say(f"sip:{ROOM}", "#list")
     await alice.assert_gets(notice(ROOM))
-    heading = "Deliveries that failed, the latest first"
+    heading = "Show failed deliveries, the latest first"
     wait_until(lambda: "486" in shell.run(heading)[0].split(), "the failure", 100)
     words = shell.run(heading)[0].split()
     assert alice.address in words
@@ -220,7 +220,7 @@ def test_how_many_users_there_are(live: Service, shell: Shell) -> None:
     """Of all their shards."""
     for user in ("alice@example.org", "bob@example.org"):
         live.redis.hset(keys.users(keys.user_shard(user)), user, "SHA-256=")
-    assert shell.run("How many users there are") == ["2\n"]
+    assert shell.run("Count the users") == ["2\n"]
 
 
 def test_every_line_of_the_page_is_run_here() -> None:
