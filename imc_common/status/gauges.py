@@ -50,6 +50,9 @@ class Gauges:
         self._rooms = 0
         labels = ("shard", "stream")
         metrics.gauge("imc_leases", "Shards this process owns.", lambda: {role: float(len(owned()))}, "role")
+        metrics.gauge(
+            "imc_shards", "Shards of the service: 2 to the power of hash_size.", lambda: self._shards
+        )
         metrics.gauge("imc_backlog", "Entries of a shard's stream.", lambda: self._backlog, labels)
         metrics.gauge(
             "imc_pending", "Entries of them that were read and are not done.", lambda: self._pending, labels

@@ -31,6 +31,7 @@ class StatusPages:
         metrics.gauge(
             "imc_build_info", "The build this process runs; always 1.", lambda: {build: 1.0}, build._fields
         )
+        metrics.gauge("imc_ready", "1 if this process is ready, else 0.", lambda: float(not trouble()))
         self._server = HttpServer(self.answer)
 
     async def start(self, settings: Settings) -> tuple[str, int] | None:

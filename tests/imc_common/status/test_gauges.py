@@ -57,6 +57,7 @@ async def test_streams_of_owned_shards_and_rooms_of_all_are_told(store: FakeStor
     await Gauges(store, Settings(hash_size=2), "edge", lambda: frozenset({1}), metrics).read()
     assert shown(metrics) == {
         "imc_leases edge": 1,
+        "imc_shards": 4,
         "imc_backlog 1 events": 0,
         "imc_backlog 1 requests": 3,
         "imc_pending 1 events": 0,

@@ -38,8 +38,8 @@ async def test_metrics_are_in_prometheus_format() -> None:
 async def test_metrics_say_which_build_runs() -> None:
     """With the labels in the order they are declared in."""
     answer = await StatusPages(Metrics(), lambda: "").answer(get("/metrics"))
-    (family,) = text_string_to_metric_families(answer.body.decode())
-    (sample,) = family.samples
+    families = {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
+    (sample,) = families["imc_build_info"].samples
     assert (sample.name, sample.value, sample.labels) == ("imc_build_info", 1, build_info()._asdict())
 
 
@@ -49,6 +49,9 @@ async def test_a_process_in_trouble_lives_but_is_not_ready() -> None:
     assert (await pages.answer(get("/livez"))).status == 200
     ready = await pages.answer(get("/readyz"))
     assert (ready.status, ready.body) == (503, b"redis is out of reach\n")
+    assert b"\nimc_ready 0.0\n" in (await pages.answer(get("/metrics"))).body
+    well = StatusPages(Metrics(), lambda: "")
+    assert b"\nimc_ready 1.0\n" in (await well.answer(get("/metrics"))).body
 
 
 async def test_other_paths_and_methods_are_refused() -> None:
