@@ -15,13 +15,14 @@ from typing import Any
 from imc_common import keys
 from imc_common.errors import ImcError
 from imc_common.keys import Keys, shard_of
+from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, Store
 
 PAGE = 200
-SEEN_SECONDS = 32
-"""64*T1: only then no retransmission of what the old shards accepted can come any more."""
+HEARTBEAT_SECONDS = 32
+"""A process whose last heartbeat is younger may still run."""
 
 SINCE, ROOMS, MEMBERS = "reshard_since", "reshard_rooms", "reshard_members"
 MARKS = (keys.RESHARD_TO, SINCE, ROOMS, MEMBERS)
@@ -115,7 +116,7 @@ class Resharding:
             [("TIME",), *(("ZREVRANGE", key, 0, 0, "WITHSCORES") for key in (keys.WORKERS, keys.EDGES))]
         )
         for key, newest in zip((keys.WORKERS, keys.EDGES), beats, strict=True):
-            if newest and int(seconds) * 1000 - float(newest[1]) < SEEN_SECONDS * 1000:
+            if newest and int(seconds) * 1000 - float(newest[1]) < HEARTBEAT_SECONDS * 1000:
                 raise ReshardError(f"stop all edges and workers first: {newest[0].decode()} is in {key}")
 
     async def _refuse_entries(self, shards: int) -> None:
@@ -204,8 +205,9 @@ class Resharding:
             start = f"({page[-1][0].decode()}"
 
     async def _wait_for_retransmissions(self) -> None:
+        """The new shards do not know what the old ones accepted, so no copy of that may find an edge."""
         [[seconds, _], since] = await self._run([("TIME",), ("HGET", keys.CONFIG, SINCE)])
-        await self._sleep(max(0, int(since) + SEEN_SECONDS - int(seconds)))
+        await self._sleep(max(0, int(since) + RETRANSMISSION_SECONDS - int(seconds)))
 
     async def _finish(self) -> None:
         await self._run(

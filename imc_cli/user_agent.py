@@ -21,6 +21,7 @@ from imc_common.errors import ImcError
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
+from imc_common.sip.ports import SIP_PORT
 from imc_common.sip.response import build_response
 from imc_common.sip.uri import Uri
 
@@ -103,7 +104,7 @@ class UserAgent(asyncio.DatagramProtocol):
         if wanted.user is None or not wanted.is_sip:
             raise UserAgentError(f"{uri!r} is not sip:USER@HOST:PORT")
         via = await _resolve(via)
-        udp, tcp = _bind(wanted.host.strip("[]"), 5060 if wanted.port is None else wanted.port)
+        udp, tcp = _bind(wanted.host.strip("[]"), SIP_PORT if wanted.port is None else wanted.port)
         login = None if password is None else Login(unquote(wanted.user), password)
         agent = cls(wanted._replace(port=udp.getsockname()[1]), via, on_message, login)
         agent._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: agent, sock=udp)

@@ -7,11 +7,19 @@ much to build.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
 from imc_common.errors import ImcError
+
+RETRANSMISSION_SECONDS: Final = 64
+"""For how long after a request was accepted a copy of it may still arrive.
+
+A client repeats a request for 64*T1 = 32 s (RFC 3261 §17.1.2.2). At the very end of that time a balancer may
+begin to try the next edge, for another 32 s. Edges recognise what was accepted for as long; and a change of
+`hash_size`, after which they could not, keeps them stopped for as long.
+"""
 
 _FLAT = (list, tuple)
 _pack: Callable[[dict[str, Any]], bytes] = msgpack.Packer().pack

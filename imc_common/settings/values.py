@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator
 
 from imc_common.address import AddressError, parse_host, parse_user
+from imc_common.sip.ports import SIP_PORT
 
 DB_SCHEMES: Final[tuple[str, ...]] = (
     "redis",
@@ -190,14 +191,14 @@ def _start_char(text: str) -> str:
 
 def _proxy(text: str) -> str:
     match = _PROXY(text) if text else None
-    if text and (match is None or not 0 < int(match[2] or 5060) < 65536):
+    if text and (match is None or not 0 < int(match[2] or SIP_PORT) < 65536):
         raise ValueError(f"{text!r} is not such a URI")
     return text
 
 
 def _advertise(text: str) -> str:
     match = _ADVERTISE(text) if text else None
-    if text and (match is None or not 0 < int(match[2] or 5060) < 65536):
+    if text and (match is None or not 0 < int(match[2] or SIP_PORT) < 65536):
         raise ValueError(f"{text!r} is not HOST or HOST:PORT")
     return text
 

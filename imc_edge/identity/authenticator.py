@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from imc_common import address, keys
+from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.settings import Settings
 from imc_common.sip.auth import Authorization, Challenge
 from imc_common.sip.digest import is_right
@@ -32,9 +33,9 @@ from imc_edge.identity.sender import sender_of
 MAX_WAITING = 10_000
 FAILURES_MS = 300_000
 """How long failures are counted, from the first one on."""
-REPEATED_MS = 60_000
-"""How long after its first use a nonce count is good for the same request again. A retransmission or a
-balancer's retry comes within 64 s; an edge remembers for as long what it took, and needs a moment to ask."""
+RETRANSMISSION_MS = (RETRANSMISSION_SECONDS - 4) * 1000
+"""How long after its first use a nonce count may be used again by the same request, accepted then or not. It
+has to end before Redis forgets what was accepted, and an edge needs a moment to ask."""
 _NOBODY = "0" * 64
 """Stands in for HA1 of a user who is not there, so that it takes as long to refuse them."""
 
@@ -197,7 +198,7 @@ class Authenticator:
         So it is taken here, and if that edge comes to it after all, both are one. How long ago the use was is
         told by Redis's clock alone.
         """
-        self._outcome.proved(login, is_late=lifetime - reply >= REPEATED_MS)
+        self._outcome.proved(login, is_late=lifetime - reply >= RETRANSMISSION_MS)
 
     def stale(self, login: Login) -> SipError:
         """The 401 that says: the password is right, but do it again with this nonce."""

@@ -13,11 +13,11 @@ import structlog
 
 from imc_common import keys
 from imc_common.errors import ImcError
+from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.store import Store, StoreUnreachable
 
-GRACE = 32.0
-"""Seconds for which what was taken with a nonce is still recognised after it ran out: a client may repeat its
-request for 64·T1."""
+GRACE = float(RETRANSMISSION_SECONDS)
+"""Seconds after a nonce has expired in which a retransmission of what was accepted with it is recognised."""
 AHEAD = 30.0
 """Seconds by which the edge that made a nonce may take Redis's time for later than we do: more than it takes
 Redis to tell the time."""

@@ -16,6 +16,7 @@ import structlog
 from imc_common import keys
 from imc_common.metrics import Metrics
 from imc_common.rooms.commands import CommandParser
+from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError, SipParseError
 from imc_common.sip.limits import Limits
@@ -43,9 +44,7 @@ from imc_edge.receiving.responses import Answers
 from imc_edge.receiving.room_request import entry_of
 from imc_edge.receiving.source_limit import SourceLimit
 
-SEEN_MS = 64_000
-"""How long a request is remembered: twice 64·T1, because a balancer may begin its retry at the very end of
-the client's own time."""
+SEEN_MS = RETRANSMISSION_SECONDS * 1000
 MAX_WAITING = 10_000
 """Requests that may wait for Redis in this process; more get 503 at once."""
 _SHORTEST = 16

@@ -11,13 +11,13 @@ from ipaddress import ip_address
 
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
+from imc_common.sip.ports import DEFAULT_PORTS
 from imc_common.sip.response import asks_for_source, copied_headers, finish_response
 from imc_common.sip.via import Via
 from imc_edge.flow import Flow, SocketAddress
 
 PADDING = 32
 """Bytes of which a 202's length is a multiple."""
-_DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
 
 
 class Answer:
@@ -66,7 +66,7 @@ def destination(via: Via, flow: Flow) -> SocketAddress:
                 host = value.strip("[]")
         if wants_source and host == source[0]:
             return source
-    return host, via.port or _DEFAULT_PORT[flow.transport]
+    return host, via.port or DEFAULT_PORTS[flow.transport]
 
 
 def _is_safe_maddr(maddr: str, source: str) -> bool:

@@ -13,6 +13,7 @@ import dns.rdatatype
 import dns.resolver
 
 from imc_common.errors import ImcError
+from imc_common.sip.ports import DEFAULT_PORTS
 from imc_common.sip.uri import Uri
 from imc_edge.flow import Hop
 from imc_edge.routing.targets import Targets, Weighted
@@ -21,7 +22,6 @@ MAX_RECORDS: Final = 16
 """Records of one answer that are looked at; a zone with more is not worth more."""
 MIN_TTL: Final = 1.0
 MAX_TTL: Final = 3600.0
-_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 _PREFIXES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 _SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
 
@@ -53,7 +53,7 @@ class Destination(NamedTuple):
             raise RefusedError(f"no request goes to {uri}")
         transport = (params.get("transport") or "").lower()
         secure = uri.scheme == "sips"
-        if transport not in {"", *_PORTS} or (secure and transport == "udp"):
+        if transport not in {"", *DEFAULT_PORTS} or (secure and transport == "udp"):
             raise ResolveError(f"transport {transport} is not served")
         if secure and transport:
             transport = "tls"  # RFC 3261 §26.2.2: sips over tcp is TLS
@@ -76,7 +76,7 @@ class Destination(NamedTuple):
     @property
     def usual_port(self) -> int:
         """The one named, else the transport's own."""
-        return self.port or _PORTS[self.usual_transport]
+        return self.port or DEFAULT_PORTS[self.usual_transport]
 
 
 class Resolver:

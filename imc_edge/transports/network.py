@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from imc_common.errors import ImcError
 from imc_common.settings import Endpoint, Settings
+from imc_common.sip.ports import DEFAULT_PORTS, SIP_PORT
 from imc_edge.flow import Hop, Receiver, Sender, SocketAddress
 from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.transports.connection import Times
@@ -16,7 +17,6 @@ from imc_edge.transports.tls import Tls
 from imc_edge.transports.udp import UdpSocket, bind_udp
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
-_DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
 MAX_KNOWN_ROUTES = 4096
 
 
@@ -171,7 +171,7 @@ class Network:
         for stream in self._streams:
             if stream.transport == hop.transport and (":" in stream.address[0]) == ipv6:
                 return stream.address
-        return _source_address(hop), _DEFAULT_PORT[hop.transport]
+        return _source_address(hop), DEFAULT_PORTS[hop.transport]
 
 
 def _source_address(hop: Hop) -> str:
@@ -179,7 +179,7 @@ def _source_address(hop: Hop) -> str:
     family = socket.AF_INET6 if ":" in hop.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((hop.host, hop.port or 5060))
+            probe.connect((hop.host, hop.port or SIP_PORT))
         except OSError:
             return "::1" if family == socket.AF_INET6 else "127.0.0.1"
         return str(probe.getsockname()[0])

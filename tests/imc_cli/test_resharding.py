@@ -17,8 +17,10 @@ from imc_cli.migration.rows import Room
 from imc_cli.resharding import SINCE, Census, ReshardError, Resharding
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
+from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreRefused, StoreUnreachable
+from imc_edge.receiving.accept import SEEN_MS
 from tests.servers import Server
 
 pytestmark = pytest.mark.integration
@@ -99,6 +101,27 @@ async def test_every_room_is_found_in_its_new_shard(store: Store, target: int) -
     assert await everything(store, target) == before
     found, _ = await store.run([("KEYS", "imc_members:*"), ("HGETALL", keys.CONFIG)])
     assert len(found) == 60
+
+
+async def test_a_reshard_outlasts_every_retransmission_of_what_was_accepted_before(store: Store) -> None:
+    """Accepted last, sent again as late as can be: that is before an edge may start, so it is not doubled."""
+    room = next(room.address for room in ROOMS if shard_of(room.address, 4) != shard_of(room.address, 6))
+    old, new = shard_of(room, 4), shard_of(room, 6)
+    limits = (SEEN_MS, 0, "")
+    accept = store.script("accept", keys.accepting(old), (*limits, "digest", "type", "message"))
+    assert await store.run([accept]) == [b"accepted"]
+    [[accepted_at, _], _] = await store.run([("TIME",), ("XTRIM", keys.requests(old), "MAXLEN", 0)])
+    edges_may_start_at: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        [[now, _], is_closed] = await store.run([("TIME",), ("HEXISTS", keys.CONFIG, keys.RESHARD_TO)])
+        assert is_closed
+        edges_may_start_at.append(int(now) + seconds)
+
+    await Resharding(store, Settings(), 6, sleep=sleep).run()
+    assert edges_may_start_at[0] >= int(accepted_at) + RETRANSMISSION_SECONDS
+    [is_known] = await store.run([store.script("was_seen", keys.accepting(new)[:2], ("digest",))])
+    assert is_known == b"unknown"
 
 
 @pytest.mark.parametrize("commands", [2, 90, *range(110, 330, 11)])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from imc_common import keys
+from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.sip import Response
 from imc_common.sip.auth import Authorization, Challenge
 from imc_common.sip.digest import digest, digest_response
@@ -244,9 +245,9 @@ async def test_what_was_taken_in_time_keeps_its_answer_when_the_nonce_runs_out()
         request = signed(credentials(await first_challenge(at)))
         at.now += 59
         assert (await ask(at, request)).status == 202
-        at.now += 20
+        at.now += RETRANSMISSION_SECONDS
         assert (await ask(at, request)).status == 202
-        at.now += 20
+        at.now += 2
         assert (await ask(at, request)).status == 401
         assert await requests_in(at) == 1
 
