@@ -1,4 +1,4 @@
-"""RFC 3263 against a name server of our own."""
+"""RFC 3263 against a name server of our own; also covers the default ports of `imc_common/sip/ports.py`."""
 
 from __future__ import annotations
 
