@@ -120,7 +120,7 @@ async def test_a_reshard_outlasts_every_retransmission_of_what_was_accepted_befo
 
     await Resharding(store, Settings(), 6, sleep=sleep).run()
     assert edges_may_start_at[0] >= int(accepted_at) + RETRANSMISSION_SECONDS
-    [is_known] = await store.run([store.script("was_seen", keys.accepting(new)[:2], ("digest",))])
+    [is_known] = await store.run([store.script("find_duplicate", keys.accepting(new)[:2], ("digest",))])
     assert is_known == b"unknown"
 
 
