@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import yaml
 from imc_common.reload import LIVE
 from imc_common.settings import Settings
 from imc_worker.mi.commands import MiCommands
+from tests.tools import require
 
+BY_SHARD = {"imc_backlog", "imc_pending", "imc_dead_letters"}
 ROOT = Path(__file__).parents[1]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/imc.json").read_text())
 ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
@@ -31,10 +35,14 @@ def defined() -> set[str]:
     return names
 
 
+def queries() -> list[str]:
+    """Every query of the dashboard."""
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+
+
 def expressions() -> list[str]:
     """Every query of the dashboard and of the alerts."""
-    targets = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-    return targets + [rule["expr"] for group in ALERTS["groups"] for rule in group["rules"]]
+    return queries() + [rule["expr"] for group in ALERTS["groups"] for rule in group["rules"]]
 
 
 @pytest.mark.parametrize("expression", expressions())
@@ -62,6 +70,49 @@ def test_no_metric_has_a_label_per_room_or_user() -> None:
     labels = set(re.findall(r"by \(([\w, ]+)\)", " ".join(expressions())))
     assert not {"room", "user", "address"} & {name for each in labels for name in each.split(", ")}
     assert not re.search(r'counters\(\s*"[^"]+",\s*"[^"]+",\s*"(room|user|address)"', sources)
+
+
+def parts(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object of the dashboard, the outermost first."""
+    if isinstance(node, dict):
+        yield node
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from parts(inner)
+
+
+def test_the_dashboard_can_be_imported_into_any_grafana() -> None:
+    """It names no data source and no database id of the Grafana that it was made with."""
+    sources = [part["datasource"] for part in parts(DASHBOARD) if "datasource" in part]
+    assert len(sources) > len(DASHBOARD["panels"])
+    assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
+    assert DASHBOARD.get("id") is None
+    first, *others = DASHBOARD["templating"]["list"]
+    assert (first["name"], first["type"], first["query"]) == ("datasource", "datasource", "prometheus")
+    assert [each["name"] for each in others] == ["instance", "shard"]
+
+
+def test_dashboard_variables_are_read_from_existing_metrics() -> None:
+    """All values are chosen at first; the list comes from the label that the queries filter by."""
+    for variable in DASHBOARD["templating"]["list"][1:]:
+        assert variable["multi"] is variable["includeAll"] is True
+        assert variable["current"]["value"] == ["$__all"]
+        match = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"])
+        assert match
+        assert match[1] in defined()
+        assert match[2] == variable["name"]
+
+
+@pytest.mark.parametrize("query", queries())
+def test_every_dashboard_query_follows_the_variables(query: str, tmp_path: Path) -> None:
+    """Each metric is filtered by instance, and by shard where it has that label; Prometheus can parse it."""
+    for metric, labels in re.findall(r"\b(imc_\w+)(\{[^}]*\})?", query):
+        assert 'instance=~"$instance"' in labels, metric
+        assert ('shard=~"$shard"' in labels) == (metric in BY_SHARD), metric
+    rule = {"record": "r", "expr": query.replace("$__rate_interval", "1m")}
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": [rule]}]}))
+    words = [require("promtool"), "check", "rules", tmp_path / "rules.yml"]
+    checked = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_dashboard_panels_do_not_overlap() -> None:
