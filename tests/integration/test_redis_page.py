@@ -183,7 +183,9 @@ def test_processes(live: Service, shell: Shell) -> None:
     assert [name.split("-")[-2] for name in workers] == [str(process_id(live.workers[0]))]
     assert [name.split("-")[-2] for name in edges] == [str(process_id(live.edges[0]))]
     owned = [f"{shard} {workers[0]} {edges[0]}" for shard in range(16)]
-    wait_until(lambda: shell.run("Show the owners of each shard")[0].splitlines() == owned, "an owner of each")
+    wait_until(
+        lambda: shell.run("Show the owners of each shard")[0].splitlines() == owned, "an owner of each"
+    )
 
 
 def process_id(process: Process) -> int:
