@@ -27,11 +27,11 @@ def test_every_failure_names_tests_and_not_only_files() -> None:
     rows = re.findall(r"^\| (?!failure|---)(.*) \|$", table, re.MULTILINE)
     assert len(rows) > 30
     shown_by = [row.rpartition(" | ")[2] for row in rows]
-    by_the_judge = "the judge: *misdirected*, in every run"
+    by_the_checker = "the checker: *misdirected*, in every run"
     vague = [
         shown
         for shown in shown_by
-        if shown != by_the_judge
+        if shown != by_the_checker
         and (not (named := re.findall(r"`([^`]*)`", shown)) or not all("::test_" in each for each in named))
     ]
     assert vague == []

@@ -11,7 +11,7 @@ PAGE = (ROOT / "docs" / "security.md").read_text()
 
 def lines() -> list[str]:
     """The rows of the tables of threats and defences."""
-    held_back = PAGE.partition("\n## What holds them back\n")[2].partition("\n## ")[0]
+    held_back = PAGE.partition("\n## What stops each attempt\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (?!attempt|---)(.*) \|$", held_back, re.MULTILINE)
     assert len(rows) > 30
     return rows
