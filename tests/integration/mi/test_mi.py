@@ -210,9 +210,9 @@ def test_a_server_of_its_own_takes_over_where_the_workers_ends(mi: MiService) ->
     wait_until(other.exists, "a second FIFO")
     settings = Settings(mi_fifo=str(other), mi_reply_dir=mi.replies)
     assert ask(settings, "imc_list_rooms", []) == LISTED
+    wait_until(lambda: "cannot listen" in (mi.replies / "log").read_text(), "a line about the port")
     server.terminate()
     assert server.wait(PATIENCE) == 0
-    assert "cannot listen" in (mi.replies / "log").read_text()
     assert not other.exists()
 
 
