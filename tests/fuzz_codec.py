@@ -40,7 +40,7 @@ from tests.mutator import Mutator
 SECONDS_PER_KILOBYTE = 0.005
 """CPU seconds allowed per kilobyte, and once more for each input."""
 GROWTH = 64 * 1024
-"""Kilobytes that the process may grow between the first tenth of a run and its end: the codec's bounded caches."""
+"""Kilobytes that the process may grow after the first tenth of a run: the codec's caches are bounded."""
 WIDE = Limits(message=10**6, head=10**6, header=10**6, headers=10**5, uri=10**6)
 """Limits for what we serialise: compact names become long ones, and a response repeats overlong headers."""
 TRACED = 4096

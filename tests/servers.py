@@ -64,7 +64,7 @@ class Server:
             self._child.send_signal(number)
 
     def call(self, *words: str) -> bytes:
-        """Run one command on a new connection; returns the first line of the reply, empty if there is none."""
+        """Run one command on a new connection; returns the reply's first line, empty if there is none."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(PATIENCE)
@@ -88,7 +88,7 @@ def running(kind: str, folder: Path, *options: str, port: int = 0) -> Iterator[S
 
 @contextmanager
 def redis_alone() -> Iterator[Server]:
-    """Debian's redis-server with the policy that imc needs, in a short path: socket paths have a length limit."""
+    """Debian's redis-server with the policy that imc needs, in a folder with a short path for its socket."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server,

@@ -48,5 +48,5 @@ def as_message(data: bytes, unique: str) -> bytes:
 
 
 def with_sent_by(data: bytes, port: int) -> bytes:
-    """The same with 127.0.0.1 and this port as the topmost Via's sent-by, where a test receives the response."""
+    """The same with 127.0.0.1 and this port as the topmost Via's sent-by, for a test's socket."""
     return _SENT_BY.sub(lambda match: match[1] + b"127.0.0.1:%d" % port, data, count=1)

@@ -1,4 +1,4 @@
-"""The `imc` command as a process of its own, with or without a terminal."""
+"""Runs the `imc` command as a separate process, with or without a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>()][A-Z0-9]?)
 def run(
     *args: str, seconds: float = 110, cwd: Path | None = None, text: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run `imc` to its end, with this text on standard input."""
+    """Run `imc` and wait until it exits; ``text`` is its standard input."""
     return subprocess.run(
         [*IMC, *args],
         input=text,
@@ -35,7 +35,7 @@ def run(
 
 
 class Running:
-    """An `imc` that runs on, both outputs read line by line."""
+    """An `imc` that keeps running; standard output and error are collected in ``output``."""
 
     def __init__(self, *args: str, cwd: Path) -> None:
         self.output = ""
@@ -46,7 +46,7 @@ class Running:
         os.set_blocking(self.process.stdout.fileno(), False)
 
     def wait_for(self, pattern: str, seconds: float = 90) -> re.Match[str]:
-        """Wait until the output so far has the pattern."""
+        """Wait until the output contains the pattern; returns the match."""
         until = time.monotonic() + seconds
         while (match := re.search(pattern, self.output)) is None:
             assert time.monotonic() < until, f"{pattern!r} did not come:\n{self.output}"
@@ -61,14 +61,14 @@ class Running:
             self.output += (self.process.stdout.read() or b"").decode()
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Send SIGINT, as Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
 
     def end(self, seconds: float = 80) -> int:
-        """The exit status, once it has ended; the rest of the output is read."""
+        """Wait until it exits and read the rest of its output; returns the exit status."""
         until = time.monotonic() + seconds
         while self.process.poll() is None:
-            assert time.monotonic() < until, f"has not ended:\n{self.output}"
+            assert time.monotonic() < until, f"still running:\n{self.output}"
             self._read(0.1)
         self._read(0)
         return self.process.returncode
@@ -76,7 +76,7 @@ class Running:
 
 @contextmanager
 def running(*args: str, cwd: Path) -> Iterator[Running]:
-    """An `imc` for the length of the block; ended hard if the block did not end it."""
+    """An `imc` that runs until the end of the block; two SIGINTs end it if the block did not."""
     imc = Running(*args, cwd=cwd)
     try:
         yield imc
@@ -91,7 +91,7 @@ def running(*args: str, cwd: Path) -> Iterator[Running]:
 
 
 class Terminal:
-    """An `imc` at a terminal of its own."""
+    """An `imc` on a pseudo-terminal."""
 
     def __init__(self, *args: str) -> None:
         self.master, slave = pty.openpty()
@@ -107,11 +107,11 @@ class Terminal:
         os.close(slave)
 
     def type(self, keys: str) -> None:
-        """Press keys."""
+        """Press these keys."""
         os.write(self.master, keys.encode())
 
     def wait_for(self, pattern: str, seconds: float = 90) -> None:
-        """Wait until the pattern is in what was written since the last wait, escape sequences left out."""
+        """Wait until the output since the last wait contains the pattern, escape sequences left out."""
         until = time.monotonic() + seconds
         while True:
             text = _ESCAPES.sub("", self.raw)
@@ -127,14 +127,14 @@ class Terminal:
             return
         try:
             data = os.read(self.master, 65536)
-        except OSError:  # EIO: the program has ended
+        except OSError:  # EIO: the program has exited
             return
         if _CURSOR_QUESTION in data:
             os.write(self.master, b"\x1b[1;1R")
         self.raw += data.decode(errors="replace")
 
     def end(self, seconds: float = 60) -> int:
-        """The exit status, once it has ended."""
+        """Wait until it exits; returns the exit status."""
         until = time.monotonic() + seconds
         while self.process.poll() is None:
             assert time.monotonic() < until, self.raw

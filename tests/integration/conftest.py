@@ -12,7 +12,7 @@ import pytest
 from tests.integration.service import SERVERS, Service, service, valkey_server
 from tests.integration.sip_user import SipUser
 
-# processes that tests start run this checkout, whether it is installed or not
+# processes that tests start run this checkout, even if another one is installed
 os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
 
 OpenUser = Callable[..., Awaitable[SipUser]]
@@ -20,14 +20,14 @@ OpenUser = Callable[..., Awaitable[SipUser]]
 
 @pytest.fixture(scope="session", params=list(SERVERS))
 def imc(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service with default settings, for all tests; once on Redis and once on Valkey."""
+    """One service with default settings for all tests, once on Redis and once on Valkey."""
     with service(tmp_path_factory.mktemp(request.param), request.param) as running:
         yield running
 
 
 @pytest.fixture
 async def open_user(imc: Service) -> AsyncIterator[OpenUser]:
-    """Makes users; each has a port of its own and is gone after the test."""
+    """Opens users at ports of their own and closes them after the test."""
     users: list[SipUser] = []
 
     async def make(name: str, edge: tuple[str, int] = imc.edge) -> SipUser:
@@ -41,12 +41,12 @@ async def open_user(imc: Service) -> AsyncIterator[OpenUser]:
 
 @pytest.fixture
 def room() -> str:
-    """The URI of a room that no other test uses."""
+    """The URI of a new room."""
     return f"sip:room-{secrets.token_hex(4)}@example.org"
 
 
 @pytest.fixture(scope="session")
 def imc_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Valkey that no service uses yet."""
+    """The URL of an unused Valkey."""
     with valkey_server(tmp_path_factory.mktemp("valkey")) as url:
         yield url

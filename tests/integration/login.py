@@ -1,4 +1,4 @@
-"""A user's answer to a 401: of imc's own client side, the challenge as sipmessage reads it."""
+"""Credentials for a 401: sipmessage reads the challenge, imc's client code computes the digest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from imc_common.sip.digest import authorization
 PASSWORD = "wonder-land"
 
 
-def answered(response: sipmessage.Response, user: str, uri: str, algorithm: str, **other: str) -> str:
-    """The header line for the request that follows."""
-    told = [sipmessage.AuthChallenge.parse(value) for value in response.headers.getlist("WWW-Authenticate")]
-    params = next(each.parameters for each in told if each.parameters["algorithm"] == algorithm)
+def credentials(response: sipmessage.Response, user: str, uri: str, algorithm: str, **other: str) -> str:
+    """The Authorization header line for the next request; ``password`` replaces the right one."""
+    offered = [
+        sipmessage.AuthChallenge.parse(value) for value in response.headers.getlist("WWW-Authenticate")
+    ]
+    params = next(each.parameters for each in offered if each.parameters["algorithm"] == algorithm)
     assert params["qop"] == "auth"
     challenge = Challenge(params["realm"], params["nonce"], algorithm, qop=True)
     password = other.get("password", PASSWORD)

@@ -1,4 +1,4 @@
-"""imc as it runs in earnest: a real Redis or Valkey, edge and worker processes, on ports of their own."""
+"""Starts a whole imc: a real Redis or Valkey, edge and worker processes, on free ports."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ PASSWORD = "5ecret-of-imc"
 
 @contextmanager
 def as_its_user(server: Single, folder: Path) -> Iterator[str]:
-    """A server, started, with the users of `deploy/redis/users.acl`; the URL for imc's.
+    """Start a server with the users of `deploy/redis/users.acl`; yields the URL for imc's user.
 
-    Tests themselves look in as the default user, who is off in the file. What imc was denied fails the test.
+    Tests use the default user, which is off in that file, to look into Redis. At the end, any command that
+    Redis denied to imc fails the test.
     """
     require("redis-server")
     require("redis-cli")
@@ -47,19 +48,19 @@ def as_its_user(server: Single, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """Debian's redis-server; gives the URL for imc's user."""
+    """Start Debian's redis-server; yields the URL for imc's user."""
     with as_its_user(Single(folder), folder) as url:
         yield url
 
 
 def default_user(url: str) -> str:
-    """The same server for a test that looks in."""
+    """The URL of the same server for its default user, who may do everything."""
     return url.replace(f"imc:{PASSWORD}@", "")
 
 
 @contextmanager
 def valkey_server(folder: Path) -> Iterator[str]:
-    """The Valkey of the wheel; gives its URL."""
+    """Start the Valkey from the wheel; yields its URL."""
     with ValkeyServer(
         data_dir=folder, config={"appendonly": "yes", "maxmemory-policy": "noeviction"}
     ) as server:
@@ -68,7 +69,7 @@ def valkey_server(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def redis_cluster(folder: Path) -> Iterator[str]:
-    """Three primaries with a replica each; gives the URL for imc's user."""
+    """Start a cluster of three primaries with a replica each; yields the URL for imc's user."""
     with as_its_user(Cluster(folder), folder) as url:
         yield url
 
@@ -86,13 +87,17 @@ UNLIMITED = (
 
 
 class Service:
-    """One Redis with edges and workers on it; ``settings`` are given to every process, empty ones to none."""
+    """Edges and workers on one Redis.
+
+    Every process gets ``settings``, except those that are empty strings.
+    """
 
     def __init__(
         self, folder: Path, url: str, settings: dict[str, str], edges: int = 1, workers: int = 1
     ) -> None:
         self.url = url
-        # users on this machine, who make large rooms in a moment; those of one name are one user to limits
+        # Users are on this machine, and tests create large rooms quickly. Limits count users of one name as
+        # one.
         given = {"destination_networks": "127.0.0.0/8", **dict.fromkeys(UNLIMITED, "0")} | settings
         env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in given.items() if value}
         self.ports = [free_port() for _ in range(edges)]
@@ -104,21 +109,21 @@ class Service:
 
     @cached_property
     def redis(self) -> redis.Redis:
-        """A client of our own, where there is one server."""
+        """A Redis client for the test; not for a cluster."""
         return redis.Redis.from_url(default_user(self.url))
 
     @property
     def edge(self) -> tuple[str, int]:
-        """Where users send to."""
+        """The address of the first edge."""
         return "127.0.0.1", self.ports[0]
 
     def start(self) -> None:
-        """Start everything; returns when every edge answers OPTIONS with 200."""
+        """Start everything; returns when every edge responds to OPTIONS with 200."""
         for process in self.edges + self.workers:
             process.start()
         for port, process in zip(self.ports, self.edges, strict=True):
             try:
-                wait_until(lambda port=port: options(port) == 200, "an edge that serves", 90)  # type: ignore[misc]
+                wait_until(lambda port=port: options(port) == 200, "the edge serves", 90)  # type: ignore[misc]
             except TimeoutError as error:
                 raise AssertionError(f"{error}; its log:\n{process.log()}") from error
 
@@ -131,7 +136,7 @@ class Service:
         wait_until(lambda: not any(self.redis.xlen(stream) for stream in streams), "empty streams", 90)
 
     def stop(self) -> None:
-        """End everything with SIGTERM; every process must end well."""
+        """End everything with SIGTERM; every process must exit with status 0."""
         for process in self.edges + self.workers:
             process.send(signal.SIGTERM)
         statuses = {
@@ -143,7 +148,7 @@ class Service:
 
 
 def python(folder: Path, name: str, module: str, env: dict[str, str]) -> Process:
-    """A process of ours; its log is NAME.log in ``folder``."""
+    """An edge or a worker, not started; its log is NAME.log in ``folder``."""
     return Process(name, [sys.executable, "-m", module], folder, env)
 
 
@@ -151,7 +156,7 @@ def python(folder: Path, name: str, module: str, env: dict[str, str]) -> Process
 def service(
     folder: Path, kind: str, settings: dict[str, str] | None = None, *, edges: int = 1, workers: int = 1
 ) -> Iterator[Service]:
-    """A service for the length of the block, on a server of its own."""
+    """A service on its own server that runs until the end of the block."""
     with ExitStack() as stack:
         (folder / "server").mkdir()
         url = stack.enter_context(KINDS[kind](folder / "server"))
@@ -162,7 +167,7 @@ def service(
 
 
 def options(port: int, host: str = "127.0.0.1") -> int | None:
-    """The status of an edge's answer to OPTIONS; None for silence."""
+    """The status of an edge's response to OPTIONS; None without one."""
     token = secrets.token_hex(8)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(0.3)

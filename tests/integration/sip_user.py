@@ -1,4 +1,4 @@
-"""A simulated SIP user on a real UDP socket, written without imc's own codec: sipmessage reads what comes."""
+"""A simulated SIP user on a UDP socket, independent of imc's codec: it parses with the package sipmessage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUMBERS = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One MESSAGE as it came."""
+    """One MESSAGE that a user received."""
 
     sender: str  # user@host:port of From
     name: str
@@ -30,34 +30,37 @@ class Received:
 
     @property
     def text(self) -> str:
-        """The body as a person reads it."""
+        """The body as text."""
         return self.body.decode()
 
 
 class SipUser(asyncio.DatagramProtocol):
-    """Sends and receives at ``NAME@127.0.0.1:PORT``; ``answer`` chooses the status, None for silence."""
+    """A user at ``NAME@127.0.0.1:PORT``.
+
+    ``status_for`` gives the status of its responses; None means silence.
+    """
 
     def __init__(self, name: str, edge: tuple[str, int]) -> None:
         self.name = name
         self.edge = edge
-        self.answer: Callable[[sipmessage.Request], int | None] = lambda _: 200
+        self.status_for: Callable[[sipmessage.Request], int | None] = lambda _: 200
         self.inbox: asyncio.Queue[Received] = asyncio.Queue()
         self.seen: list[Received] = []
-        self.arrivals: list[tuple[str, str]] = []  # Call-ID and body of each datagram, repeats too
-        self._answers: dict[str, asyncio.Future[sipmessage.Response]] = {}
+        self.arrivals: list[tuple[str, str]] = []  # Call-ID and body of each datagram, also retransmissions
+        self._responses: dict[str, asyncio.Future[sipmessage.Response]] = {}
         self._done: set[tuple[str, str]] = set()
         self._transport: asyncio.DatagramTransport
 
     @classmethod
     async def open(cls, name: str, edge: tuple[str, int]) -> SipUser:
-        """A user at a free port."""
+        """Open a user at a free port."""
         user = cls(name, edge)
         loop = asyncio.get_running_loop()
         user._transport, _ = await loop.create_datagram_endpoint(lambda: user, local_addr=("127.0.0.1", 0))
         return user
 
     def close(self) -> None:
-        """The port is free again."""
+        """Close the socket."""
         self._transport.close()
 
     @property
@@ -68,7 +71,7 @@ class SipUser(asyncio.DatagramProtocol):
 
     @property
     def address(self) -> str:
-        """Who this user is."""
+        """The user's address, with the port."""
         return f"{self.name}@127.0.0.1:{self.port}"
 
     def request(
@@ -81,7 +84,7 @@ class SipUser(asyncio.DatagramProtocol):
         method: str = "MESSAGE",
         sender: str = "",
     ) -> bytes:
-        """A request with a branch, a Call-ID and a tag of its own; ``sender`` is another From."""
+        """A request with a new branch, Call-ID and tag; ``sender`` replaces the address in From."""
         data = body.encode() if isinstance(body, str) else body
         token = secrets.token_hex(8)
         return (
@@ -98,19 +101,19 @@ class SipUser(asyncio.DatagramProtocol):
         ).encode() + data
 
     def request_with_new_branch(self, request: bytes) -> bytes:
-        """The same request as a balancer's second try sends it."""
+        """The same request as a balancer's retry sends it: with another branch."""
         return re.sub(rb"branch=z9hG4bK\w+", b"branch=z9hG4bK" + secrets.token_hex(8).encode(), request)
 
     def transmit(self, request: bytes) -> asyncio.Future[sipmessage.Response]:
-        """Send once; the future gets the final answer."""
+        """Send once; the future gets the final response."""
         match = re.search(rb"branch=(z9hG4bK\w+)", request)
         assert match is not None
-        future = self._answers.setdefault(match[1].decode(), asyncio.get_running_loop().create_future())
+        future = self._responses.setdefault(match[1].decode(), asyncio.get_running_loop().create_future())
         self._transport.sendto(request, self.edge)
         return future
 
     async def send(self, to: str, body: str | bytes, **kwargs: str) -> sipmessage.Response:
-        """Send a MESSAGE, repeating it as UDP asks; gives the final answer."""
+        """Send a MESSAGE with retransmissions (RFC 3261 §17.1.2); returns the final response."""
         return await self._transact(self.request(to, body, **kwargs))
 
     async def _transact(self, request: bytes) -> sipmessage.Response:
@@ -119,13 +122,13 @@ class SipUser(asyncio.DatagramProtocol):
             done, _ = await asyncio.wait([future], timeout=pause)
             if done:
                 return future.result()
-        raise AssertionError(f"no answer to {request!r}")
+        raise AssertionError(f"no response to {request!r}")
 
     async def say(self, to: str, body: str | bytes, **kwargs: str) -> None:
-        """Send a MESSAGE that the edge must take with 202.
+        """Send a MESSAGE; it must be accepted with 202.
 
-        A 503 says that Redis did not answer in 3 s, as when this machine stood still: then the same is sent
-        again, as a balancer does.
+        A 503 means that Redis did not reply within 3 s, which a stall of this machine can cause. The message
+        is then sent again, as a balancer does.
         """
         request = self.request(to, body, **kwargs)
         response = await self._transact(request)
@@ -137,57 +140,57 @@ class SipUser(asyncio.DatagramProtocol):
         assert response.code == 202, f"{response.code} {response.phrase}"
 
     async def assert_gets(self, pattern: str, within: float = PATIENCE) -> Received:
-        """The next MESSAGE must match the regular expression, in full."""
+        """The text of the next MESSAGE must match the whole regular expression."""
         try:
             received = await asyncio.wait_for(self.inbox.get(), within)
         except TimeoutError:
             raise AssertionError(
-                f"{self.name} got nothing, waited for {pattern!r}; before: {self.texts()}"
+                f"{self.name} got no further MESSAGE, expected {pattern!r}; got before: {self.texts()}"
             ) from None
         assert re.fullmatch(pattern, received.text, re.DOTALL), (
-            f"{self.name} got {received.text!r}, not {pattern!r}"
+            f"{self.name} got {received.text!r}, expected {pattern!r}"
         )
         return received
 
     async def assert_gets_nothing(self, seconds: float = 0.3) -> None:
-        """No MESSAGE may wait, nor come for a while."""
+        """No MESSAGE is unread, and none comes for so many seconds."""
         await asyncio.sleep(seconds)
         assert self.inbox.empty(), f"{self.name} got {self.inbox.get_nowait().text!r}"
 
     async def until(self, enough: Callable[[list[str]], bool]) -> None:
-        """Wait until the texts got so far are enough."""
+        """Wait until ``enough`` is true of the texts received so far."""
         deadline = time.monotonic() + PATIENCE
         while not enough(self.texts()):
-            assert time.monotonic() < deadline, f"{self.name} got no more than {self.texts()}"
+            assert time.monotonic() < deadline, f"{self.name} got only {self.texts()}"
             await asyncio.sleep(0.02)
 
     def drain(self) -> list[Received]:
-        """All MESSAGEs that wait unread."""
+        """Remove and return all unread MESSAGEs."""
         return [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
 
     def texts(self) -> list[str]:
-        """All texts got so far, each once."""
+        """The texts of all MESSAGEs so far, without retransmissions."""
         return [received.text for received in self.seen]
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Answer a request, each once into the inbox; hand a response to who waits for it."""
+        """Respond to a request and put it into the inbox once; complete the future of a response."""
         message = sipmessage.Message.parse(data)
         if isinstance(message, sipmessage.Response):
-            future = self._answers.get(message.via[0].parameters.get("branch") or "")
+            future = self._responses.get(message.via[0].parameters.get("branch") or "")
             if future is not None and not future.done() and message.code >= 200:
                 future.set_result(message)
             return
         assert isinstance(message, sipmessage.Request)
         self.arrivals.append((message.call_id, message.body.decode("utf-8", "replace")))
-        status = self.answer(message)
+        status = self.status_for(message)
         if status is not None:
             self._transport.sendto(response_to(message, status), addr)
         key = (message.call_id, str(message.cseq))
         if key not in self._done:
             self._done.add(key)
-            self._take(message, len(data))
+            self._receive(message, len(data))
 
-    def _take(self, message: sipmessage.Request, size: int) -> None:
+    def _receive(self, message: sipmessage.Request, size: int) -> None:
         sender = message.from_address
         place = f"{sender.uri.host}:{sender.uri.port}" if sender.uri.port else sender.uri.host
         received = Received(
@@ -203,13 +206,13 @@ class SipUser(asyncio.DatagramProtocol):
 
 
 def response_to(request: sipmessage.Request, status: int) -> bytes:
-    """A response as RFC 3261 §8.2.6 has it: Via, From, Call-ID and CSeq as they came, To with a tag."""
+    """A response (RFC 3261 §8.2.6): Via, From, Call-ID and CSeq copied, To with a tag."""
     copied = [f"{name}: {value}" for name in ("Via", "From") for value in request.headers.getlist(name)]
     to = f"To: {request.headers['To']};tag=peer"
     rest = [f"Call-ID: {request.call_id}", f"CSeq: {request.headers['CSeq']}", "Content-Length: 0"]
-    return "\r\n".join([f"SIP/2.0 {status} As told", *copied, to, *rest, "", ""]).encode()
+    return "\r\n".join([f"SIP/2.0 {status} Test", *copied, to, *rest, "", ""]).encode()
 
 
 def notice(*parts: str) -> str:
-    """A pattern: a notice that has all these parts, whatever their order."""
+    """A pattern for a notice that contains all these parts in any order."""
     return r"\*\*\* " + "".join(f"(?=.*{re.escape(part)})" for part in parts) + ".+"

@@ -16,7 +16,7 @@ _CALL_ID = re.compile("^Call-ID: *(.*)$", re.MULTILINE | re.IGNORECASE)
 
 
 def say(folder: Path, edge: tuple[str, int], lines: Sequence[tuple[str, str, str]]) -> None:
-    """Send each (sender, room, text) as a MESSAGE, in order; every one must be answered 202."""
+    """Send each (sender, room, text) as a MESSAGE, in order; each must be accepted with 202."""
     number = len(list(folder.glob("say-*.csv")))
     csv = folder / f"say-{number}.csv"
     csv.write_text("SEQUENTIAL\n" + "".join(";".join(line) + "\n" for line in lines))
@@ -32,7 +32,7 @@ def say(folder: Path, edge: tuple[str, int], lines: Sequence[tuple[str, str, str
 
 @dataclass
 class SippMember:
-    """A sipp that listens as one user; what it got is in its log."""
+    """A sipp that listens as one user; its log has what it received."""
 
     name: str
     port: int
@@ -41,8 +41,10 @@ class SippMember:
 
     @classmethod
     def start(cls, folder: Path, name: str, port: int, scenario: str, calls: int, **words: str) -> SippMember:
-        """Listen with a scenario until so many calls (MESSAGEs) are done. ``words``: what to put in place of
-        which of its words, an underscore standing for a space."""
+        """Listen with a scenario until ``calls`` calls (MESSAGEs) are done.
+
+        Each of ``words`` names text of the scenario, with underscores for spaces, and its replacement.
+        """
         text = (SCENARIOS / scenario).read_text()
         for word, replacement in words.items():
             text = text.replace(word.replace("_", " "), replacement)
@@ -60,30 +62,30 @@ class SippMember:
 
     @property
     def address(self) -> str:
-        """Who this user is."""
+        """The user's address, with the port."""
         return f"{self.name}@127.0.0.1:{self.port}"
 
     def wait(self, seconds: float = 120) -> int:
-        """The exit status: 0 if every call went by the scenario."""
+        """Wait until it exits; the status is 0 if every call followed the scenario."""
         return self.process.wait(seconds)
 
     def stop(self) -> None:
-        """End it, if it has not ended."""
+        """Kill it if it still runs."""
         self.process.kill()
         self.process.wait()
 
     def texts(self) -> list[str]:
-        """The bodies of all MESSAGEs that came, each once, in order."""
+        """The bodies of all MESSAGEs in order, without retransmissions."""
         first: dict[str, str] = {}
         for call_id, body in self._received():
             first.setdefault(call_id, body)
         return list(first.values())
 
-    def heard(self) -> int:
-        """How many came, repeats too."""
+    def count_received(self) -> int:
+        """How many MESSAGEs came, retransmissions included."""
         return len(self._received())
 
     def _received(self) -> list[tuple[str, str]]:
-        """Call-ID and body of each, in order."""
+        """Call-ID and body of each MESSAGE, in order."""
         found = _RECEIVED.findall(self.log.read_text() + "-" * 20)
         return [(_CALL_ID.findall(head)[0], body.rstrip("\n")) for head, body in found]

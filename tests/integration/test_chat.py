@@ -1,4 +1,4 @@
-"""`imc chat` at a terminal, and following a script."""
+"""`imc chat` at a terminal, and with a script."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SILENCE = "10"
 
 @pytest.fixture
 def chat(imc: Service, room: str) -> Iterator[Terminal]:
-    """bob at a terminal."""
+    """bob's `imc chat` on a pseudo-terminal."""
     terminal = Terminal(
         *("chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}")
     )
@@ -34,8 +34,10 @@ def chat(imc: Service, room: str) -> Iterator[Terminal]:
         terminal.process.wait()
 
 
-async def test_a_conversation_at_the_terminal(open_user: OpenUser, room: str, chat: Terminal) -> None:
-    """Lines are sent, what comes is shown above the prompt, arrow up brings the last line, Ctrl-D ends."""
+async def test_chat_at_a_terminal_sends_lines_and_shows_messages(
+    open_user: OpenUser, room: str, chat: Terminal
+) -> None:
+    """Messages appear above the prompt, arrow up recalls the last line, Ctrl-D ends the program."""
     alice = await open_user("alice")
     await alice.say(room, "#create")
     await alice.assert_gets(notice("You have made"))
@@ -57,8 +59,8 @@ async def test_a_conversation_at_the_terminal(open_user: OpenUser, room: str, ch
     assert chat.end() == 0
 
 
-def test_a_line_that_is_refused_is_told(imc: Service, room: str) -> None:
-    """A status other than 2xx is shown, the lines after it are sent, and the exit status is 1."""
+def test_a_rejected_line_is_reported_and_the_exit_status_is_1(imc: Service, room: str) -> None:
+    """A status other than 2xx is shown; the lines after it are still sent."""
     command = ["chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
     done = run(*command, "--wait", SILENCE, text="x" * 9000 + "\n#create\n")
     assert done.returncode == 1
@@ -67,17 +69,17 @@ def test_a_line_that_is_refused_is_told(imc: Service, room: str) -> None:
 
 
 async def test_notices_are_coloured(chat: Terminal) -> None:
-    """A notice stands out from what members write."""
+    """A user can tell notices from messages of members."""
     chat.wait_for("bob>")
     chat.type("#dance\r")
     chat.wait_for("#dance is not a command")
     assert "\x1b[0;36m" in chat.raw or "36m*** " in chat.raw
 
 
-async def test_a_script_sends_its_lines_and_prints_what_comes(
+async def test_a_script_sends_its_lines_in_order_and_prints_received_messages(
     open_user: OpenUser, imc: Service, room: str, tmp_path: Path
 ) -> None:
-    """In order, each after the answer to the one before."""
+    """Each line is sent after the response to the previous one."""
     alice = await open_user("alice")
     script = tmp_path / "lines.txt"
     script.write_text(f"#create\n#add sip:{alice.address}\n\nHello from a script\n#list\n")
@@ -92,8 +94,8 @@ async def test_a_script_sends_its_lines_and_prints_what_comes(
     assert re.search(r"\*bob@127\.0\.0\.1:\d+\n" + re.escape(alice.address), done.stdout)
 
 
-def test_lines_on_standard_input_are_a_script(imc: Service, room: str) -> None:
-    """So it can stand in a pipe."""
+def test_standard_input_that_is_no_terminal_is_a_script(imc: Service, room: str) -> None:
+    """`imc chat` works in a pipe."""
     command = ["chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
     done = run(*command, "--wait", SILENCE, text="#create\n")
     assert done.returncode == 0, done.stderr
@@ -101,15 +103,15 @@ def test_lines_on_standard_input_are_a_script(imc: Service, room: str) -> None:
 
 
 @pytest.mark.parametrize("room", ["chat-000", "sip:example.org", "tel:123", "a b@example.org"])
-def test_a_room_that_is_none(room: str) -> None:
-    """Said before anything is sent."""
+def test_chat_rejects_an_invalid_room_address(room: str) -> None:
+    """Before it sends anything, with exit status 2."""
     done = run("chat", "sip:bob@127.0.0.1:0", "--room", room)
     assert done.returncode == 2
     assert done.stderr.startswith(f"imc chat: {room!r} is no room")
 
 
-def test_an_address_that_is_not_ours() -> None:
-    """Said in one line, exit status 2."""
+def test_chat_reports_an_address_that_it_cannot_bind() -> None:
+    """In one line, with exit status 2."""
     done = run("chat", "sip:bob@192.0.2.1:5071", "--room", "sip:a@example.org")
     assert done.returncode == 2
     assert done.stderr == f"imc chat: cannot listen on 192.0.2.1:5071: {done.stderr.rpartition('5071: ')[2]}"

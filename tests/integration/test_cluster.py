@@ -17,13 +17,13 @@ globals().update({name: value for name, value in vars(test_commands).items() if 
 
 @pytest.fixture(scope="module")
 def imc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service on a Cluster, each 202 and each delivery after a replica has it."""
+    """One service on a cluster with `durability = replicas`."""
     folder = tmp_path_factory.mktemp("cluster")
     with service(folder, "cluster", {"durability": "replicas"}, edges=2, workers=2) as running:
         yield running
 
 
-def test_the_demo_conversation(imc: Service) -> None:
-    """Four users in a private room; every one gets what is due, and nothing else."""
+def test_the_demo_conversation_works_on_a_cluster(imc: Service) -> None:
+    """Four users in a private room; each gets exactly the expected messages."""
     done = run("demo", "--via", f"127.0.0.1:{imc.ports[0]}")
     assert done.returncode == 0, done.stdout + done.stderr

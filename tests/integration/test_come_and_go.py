@@ -1,4 +1,4 @@
-"""Real edges and workers with the default lease die, join and leave; how soon the others make up for it."""
+"""Edges and workers with the default lease die, join and leave; the others take over in time."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ pytestmark = pytest.mark.integration
 LEASE = Settings().lease_ttl
 TWO_HEARTBEATS = 2 * LEASE / BEATS_PER_LEASE
 ALLOWANCE = 10.0
-"""Seconds that a busy machine may need on top of what is stated; standstills of it are not counted at all."""
+"""Seconds that a busy machine may need on top of the stated time. Stalls of the machine are not counted."""
 ROLES = {"edge": keys.EDGES, "worker": keys.WORKERS}
 ALICE = "alice@example.org"
 
 
 class Service(Plant):
-    """Edges and workers with default settings; one room of two, of whom one gets what the other says."""
+    """Edges and workers with default settings, and a room: Alice, its owner, writes; Bob receives."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -48,15 +48,15 @@ class Service(Plant):
         self.redis.hset(names.members(SHARD, ROOM), mapping=roles)  # type: ignore[arg-type]
 
     def join(self, role: str) -> subprocess.Popen[bytes]:
-        """One process more, which is counted among the living when this returns."""
+        """Start one more process; returns when it is registered as live."""
         child = self.start("-m", f"imc_{role}")
         self.until(lambda: self.lives(role, child))
         return child
 
     def lives(self, role: str, child: subprocess.Popen[bytes]) -> bool:
-        """Whether the others count with this process."""
-        living: list[bytes] = self.redis.zrange(ROLES[role], 0, -1)  # type: ignore[assignment]
-        return any(f"-{child.pid}-".encode() in name for name in living)
+        """Whether this process is registered as live."""
+        live: list[bytes] = self.redis.zrange(ROLES[role], 0, -1)  # type: ignore[assignment]
+        return any(f"-{child.pid}-".encode() in name for name in live)
 
     def owner(self, role: str) -> subprocess.Popen[bytes]:
         """The process that owns the room's shard."""
@@ -64,43 +64,46 @@ class Service(Plant):
         return next(child for child in self.edges if f"-{child.pid}-" in name)
 
     def shares(self, role: str) -> list[int]:
-        """How many shards each process of a role owns, most first; empty while a shard has no owner."""
+        """How many shards each process of a role owns, in descending order; empty if a shard has no owner."""
         owners: list[bytes | None] = self.redis.mget([keys.lease(shard, role) for shard in range(16)])  # type: ignore[assignment]
         return [] if None in owners else sorted(Counter(owners).values(), reverse=True)
 
     def even(self, processes: int) -> bool:
-        """Whether of both roles so many processes have as many shards each, give or take one."""
+        """Whether, of each role, so many processes own all shards and their shares differ by at most one."""
         each, over = divmod(16, processes)
         expected = [each + 1] * over + [each] * (processes - over)
         return all(self.shares(role) == expected for role in ROLES)
 
     def assert_soon_even(self, processes: int) -> None:
-        """It takes two heartbeats at most."""
+        """The shards are spread evenly within two heartbeats."""
         with Stopwatch() as watch:
             self.until(lambda: self.even(processes))
         assert watch.seconds < TWO_HEARTBEATS + ALLOWANCE
 
     def hear(self, came: dict[str, Request], seconds: float = PATIENCE) -> None:
-        """Bob answers what comes next, if anything does; what comes again must be the same for him."""
+        """Bob receives one MESSAGE, if one comes, and responds.
+
+        A repeated one must have the same identity.
+        """
         got = self.bob.receive(seconds)
         if got is not None:
             request = self.bob.answer(got)
             assert same(came.setdefault(request.body.decode(), request), request)
 
     def say(self, text: str) -> None:
-        """Alice says something in the room, as if an edge had taken it."""
+        """Append a message of Alice's to the room's stream, as an edge does."""
         data = RequestData(body=text.encode()).pack()
         request = RoomRequest("message", ALICE, ROOM, call_id=text, at=int(time.time() * 1000), data=data)
         fields = request.to_fields()
         self.redis.execute_command("XADD", keys.requests(SHARD), "*", *fields)
 
     def all_listening(self) -> list[Endpoint]:
-        """Where edges take requests, in the order of their starts."""
+        """The endpoints of the edges, in the order of their starts."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [Endpoint.parse(line["endpoints"][0]) for line in lines if "endpoints" in line]
 
     def listening(self) -> Endpoint:
-        """Where the edge that was started last takes requests."""
+        """The endpoint of the edge that was started last."""
         return self.all_listening()[-1]
 
 
@@ -113,9 +116,14 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP], ids=lambda fate: fate.name)
-def test_within_two_default_leases_others_carry_on(service: Service, fate: signal.Signals) -> None:
-    """The owners of a shard, worker and edge, die or stop at once: within 6 s their successors have handled a
-    request and sent an event. Stopped ones change nothing when they wake. (The OOM killer sends SIGKILL.)"""
+def test_others_take_over_within_two_leases_when_an_owner_dies_or_freezes(
+    service: Service, fate: signal.Signals
+) -> None:
+    """The edge and the worker that own a shard die (as by the OOM killer) or freeze.
+
+    Within two leases, 6 s, others have handled a request and sent an event. Frozen ones change nothing when
+    they continue.
+    """
     for _ in range(2):
         for role in ROLES:
             service.join(role)
@@ -125,8 +133,8 @@ def test_within_two_default_leases_others_carry_on(service: Service, fate: signa
         owner.send_signal(fate)
     came: dict[str, Request] = {}
     with Stopwatch() as watch:
-        service.event(service.bob, text="an event that waits for an edge")
-        service.say("a request that waits for a worker")
+        service.event(service.bob, text="an event without an edge")
+        service.say("a request without a worker")
         while len(came) < 2:
             service.hear(came)
     assert watch.seconds < 2 * LEASE + ALLOWANCE
@@ -145,25 +153,27 @@ def test_within_two_default_leases_others_carry_on(service: Service, fate: signa
         assert service.left() == 0
 
 
-def test_shards_spread_evenly_within_two_heartbeats(service: Service) -> None:
-    """Two join one, a fourth joins, two leave, one by one: each time all have as many, give or take one."""
-    running_ones = {role: [service.join(role)] for role in ROLES}
+def test_shards_are_spread_evenly_within_two_heartbeats_of_a_join_or_leave(service: Service) -> None:
+    """From one process of each role to four, and back to two: shares differ by at most one shard."""
+    running = {role: [service.join(role)] for role in ROLES}
     service.until(lambda: service.even(1))
     for count in (2, 3, 4):
         for role in ROLES:
-            running_ones[role].append(service.join(role))
+            running[role].append(service.join(role))
         service.assert_soon_even(count)
     for count in (3, 2):
-        leaving = [running_ones[role].pop(0) for role in ROLES]
+        leaving = [running[role].pop(0) for role in ROLES]
         for child in leaving:
             child.terminate()
         assert [child.wait(PATIENCE) for child in leaving] == [0, 0]
         service.assert_soon_even(count)
 
 
-def test_a_second_sigterm_of_an_edge_loses_nothing(service: Service) -> None:
-    """Accepted messages wait for a member's answer as their edge gets two signals: the next one delivers each
-    of them once, in order, the first with the same identity."""
+def test_an_edge_loses_nothing_when_a_second_sigterm_ends_its_drain(service: Service) -> None:
+    """A member does not respond, so deliveries are pending when the edge gets two SIGTERMs.
+
+    The next edge delivers each of them once, in order, and the first one with the same identity.
+    """
     edge = service.join("edge")
     service.join("worker")
     service.until(lambda: service.even(1))

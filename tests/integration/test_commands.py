@@ -241,7 +241,7 @@ class TestInvitations:
     ) -> None:
         """A 480 to the invitation undoes it; the inviter, an admin here, reads why."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
-        carol.answer = lambda _: 480
+        carol.status_for = lambda _: 480
         await create(alice, room, private=True)
         await add(alice, bob, room)
         await promote(alice, bob, "admin", room)
@@ -249,7 +249,7 @@ class TestInvitations:
         await carol.assert_gets(notice(bob.address))
         await bob.assert_gets(notice(carol.address, "480"))
         await alice.assert_gets_nothing()
-        carol.answer = lambda _: 200
+        carol.status_for = lambda _: 200
         await carol.say(room, "#accept")
         await carol.assert_gets(notice())
         await alice.assert_gets_nothing()
@@ -260,7 +260,7 @@ class TestInvitations:
     ) -> None:
         """Silence counts after timer F, 32 s."""
         alice, carol = await open_user("alice"), await open_user("carol")
-        carol.answer = lambda _: None
+        carol.status_for = lambda _: None
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{carol.address}")
         # an edge that loses its lease, as when the machine stands still for seconds, begins the 32 s anew

@@ -1,4 +1,4 @@
-"""Two real edges whose clocks are two hours apart: what the one took, the other delivers, or lets expire."""
+"""Expires between two edges whose clocks are two hours apart."""
 
 from __future__ import annotations
 
@@ -29,9 +29,12 @@ def service(tmp_path: Path) -> Iterator[Service]:
         service.end()
 
 
-def test_expires_is_the_same_span_whichever_edge_takes_and_whichever_delivers(service: Service) -> None:
-    """Each edge takes for rooms of its own and of the other. A member lets the first message wait: meanwhile
-    the second, of one second, expires, and the third, of a minute, does not."""
+def test_expires_does_not_depend_on_which_edge_accepts_and_which_delivers(service: Service) -> None:
+    """Each edge accepts messages for its own shards and for the other's.
+
+    A member does not respond to the first message. Meanwhile the second, with Expires: 1, expires; the third,
+    with Expires: 60, does not.
+    """
     require("faketime")
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     at: list[Endpoint] = []
@@ -39,7 +42,7 @@ def test_expires_is_the_same_span_whichever_edge_takes_and_whichever_delivers(se
         service.environment = {"LD_PRELOAD": str(library), "FAKETIME": clock}
         service.environment["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
         service.join("edge")
-        service.until(lambda: len(service.all_listening()) == len(at) + 1)  # called at once
+        service.until(lambda: len(service.all_listening()) == len(at) + 1)  # runs within this iteration
         at.append(service.listening())
     service.environment = {}
     service.join("worker")
@@ -60,7 +63,7 @@ def test_expires_is_the_same_span_whichever_edge_takes_and_whichever_delivers(se
                     request = message(text.encode(), Via=via, Call_ID=name, **headers)
                     assert alice.ask(request).status == 202
             waiting.append(user.receive())
-        time.sleep(2.0)  # not patience: what is to expire has to
+        time.sleep(2.0)  # longer than the second message's Expires
         for (user, _), first in zip(pairs, waiting, strict=True):
             assert user.answer(first).body.endswith(b"one")
             got = user.receive()
@@ -77,7 +80,10 @@ def test_expires_is_the_same_span_whichever_edge_takes_and_whichever_delivers(se
 
 
 def room_of(service: Service, user: User, owner: str, first_edge: object) -> str:
-    """A room for Alice and this user; its shard is of the edge that has shard 0 (a), or of the other."""
+    """A room of Alice and this user.
+
+    Owner "a": its shard is owned by the edge of shard 0; "b": by the other.
+    """
     names = Keys()
     for number in range(1000):
         room = f"room-{number}@example.org"

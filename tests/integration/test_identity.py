@@ -1,4 +1,4 @@
-"""Passwords, as somebody else's SIP clients answer for them: two edges, users made by `imc user`."""
+"""Digest authentication with two edges, users made by `imc user`, and SIP clients of others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sipmessage
 from imc_common import keys
 from tests.chaos.plant import wait_until
 from tests.integration.command import Terminal, run
-from tests.integration.login import PASSWORD, answered
+from tests.integration.login import PASSWORD, credentials
 from tests.integration.peers.baresip import Baresip
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
@@ -29,7 +29,7 @@ USERS = ("alice", "bob", "carol", "dave")
 
 
 def make_users(running: Service, *options: str) -> None:
-    """By the command line, the password by standard input."""
+    """Add users with `imc user add`; the password comes from standard input."""
     for name in USERS:
         done = run(
             "user", "add", f"{name}@127.0.0.1", "--db-url", running.url, *options, text=f"{PASSWORD}\n"
@@ -39,7 +39,7 @@ def make_users(running: Service, *options: str) -> None:
 
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Two edges that ask for passwords."""
+    """Two edges with `identity = digest`."""
     with service(tmp_path_factory.mktemp("digest"), "redis", {"identity": "digest"}, edges=2) as running:
         make_users(running)
         yield running
@@ -47,7 +47,7 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def asking_old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """An edge for clients that know MD5 only, as those of Debian 12 do."""
+    """An edge for clients that only support MD5, as those of Debian 12."""
     settings = {"identity": "digest", "digest_algorithms": "MD5"}
     with service(tmp_path_factory.mktemp("md5"), "redis", settings) as running:
         make_users(running, "--digest-algorithms", "MD5")
@@ -57,17 +57,17 @@ def asking_old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 async def say(
     user: SipUser, asking: Service, text: str, algorithm: str = "SHA-256", **other: str
 ) -> sipmessage.Response:
-    """One edge asks, the other one is answered; gives its answer."""
+    """Get a challenge from one edge and send the credentials to the other; returns the last response."""
     room = f"sip:{ROOM}"
     user.edge = ("127.0.0.1", asking.ports[0])
     challenged = await user.send(room, text)
     assert challenged.code == 401
     user.edge = ("127.0.0.1", asking.ports[1])
-    return await user.send(room, text, headers=answered(challenged, user.name, room, algorithm, **other))
+    return await user.send(room, text, headers=credentials(challenged, user.name, room, algorithm, **other))
 
 
-async def test_a_conversation_of_users_with_passwords(asking: Service) -> None:
-    """Alice makes a room, Bob comes in; a stranger and a wrong password get no further than 401."""
+async def test_users_with_passwords_talk_and_others_get_401(asking: Service) -> None:
+    """Alice creates a room, Bob joins; a stranger and a wrong password get 401."""
     alice = await SipUser.open("alice", asking.edge)
     bob = await SipUser.open("bob", asking.edge)
     stranger = await SipUser.open("stranger", asking.edge)
@@ -81,16 +81,16 @@ async def test_a_conversation_of_users_with_passwords(asking: Service) -> None:
         assert (await alice.assert_gets(".*hello")).name.startswith("bob")
         assert (await say(stranger, asking, "hi")).code == 401
         stranger.name = "bob"
-        refused = await say(stranger, asking, "hi")
-        assert refused.code == 202, "the port is another, the user the same"
+        accepted = await say(stranger, asking, "hi")
+        assert accepted.code == 202, "another port, but the user and password of bob"
         await alice.assert_gets_nothing()
     finally:
         for user in (alice, bob, stranger):
             user.close()
 
 
-async def test_a_removed_user_and_an_old_password_are_refused_at_once(asking: Service) -> None:
-    """`imc user passwd` and `remove` hold from the next request on, at every edge."""
+async def test_a_changed_password_and_a_removed_user_take_effect_at_once(asking: Service) -> None:
+    """`imc user passwd` and `imc user remove` apply to the next request at every edge."""
     carol = await SipUser.open("carol", asking.edge)
     where = ("--db-url", asking.url)
     try:
@@ -106,8 +106,8 @@ async def test_a_removed_user_and_an_old_password_are_refused_at_once(asking: Se
         carol.close()
 
 
-async def test_nonces_go_on_when_their_key_is_rotated(asking: Service) -> None:
-    """The old key signs for another minute and checks for longer: nobody notices."""
+async def test_nonces_stay_valid_when_their_key_is_rotated(asking: Service) -> None:
+    """The old key signs for one more minute and verifies for longer."""
     dave = await SipUser.open("dave", asking.edge)
     try:
         done = await asyncio.to_thread(run, "user", "rotate", "--db-url", asking.url)
@@ -118,8 +118,8 @@ async def test_nonces_go_on_when_their_key_is_rotated(asking: Service) -> None:
         dave.close()
 
 
-async def test_what_a_proxy_asserts_is_not_passed_on(tmp_path: Path) -> None:
-    """RFC 3325 §5: the header is for those who trust each other; a delivery has others only."""
+async def test_deliveries_do_not_contain_the_asserted_identity(tmp_path: Path) -> None:
+    """RFC 3325 §5: P-Asserted-Identity stays between elements that trust each other."""
     with service(tmp_path, "redis", {"identity": "asserted"}) as running:
         alice, bob = [await SipUser.open(name, running.edge) for name in ("alice", "bob")]
         asserted = {user: f"P-Asserted-Identity: <sip:{user.address}>\r\n" for user in (alice, bob)}
@@ -133,8 +133,8 @@ async def test_what_a_proxy_asserts_is_not_passed_on(tmp_path: Path) -> None:
         bob.close()
 
 
-def test_redis_holds_no_password(asking: Service) -> None:
-    """HA1 only; and the nonce counts that were used, with a time-to-live."""
+def test_redis_holds_ha1_but_no_password(asking: Service) -> None:
+    """It also holds used nonce counts, with a time-to-live."""
     users = [key for tag in range(16) for key in asking.redis.hgetall(keys.users(f"u{tag}")).items()]
     assert {name.decode() for name, _ in users} >= {"alice@127.0.0.1", "bob@127.0.0.1"}
     assert all(PASSWORD.encode() not in value for _, value in users)
@@ -143,8 +143,8 @@ def test_redis_holds_no_password(asking: Service) -> None:
     assert "alice@127.0.0.1  SHA-512-256, SHA-256\n" in done.stdout
 
 
-def test_chat_logs_in(asking: Service, tmp_path: Path) -> None:
-    """`imc chat --login`: the password is the first line of standard input, or is asked for at a terminal."""
+def test_imc_chat_logs_in_with_a_password(asking: Service, tmp_path: Path) -> None:
+    """`imc chat --login` reads the password from the first line of standard input, or asks at a terminal."""
     where = ["--room", f"sip:{ROOM}", "--via", f"127.0.0.1:{asking.ports[0]}"]
     lines = tmp_path / "lines"
     lines.write_text("#join\nhello\nhello again\n")
@@ -168,8 +168,8 @@ def test_chat_logs_in(asking: Service, tmp_path: Path) -> None:
         terminal.process.wait()
 
 
-def test_sipp_logs_in(asking_old: Service, tmp_path: Path) -> None:
-    """Its own implementation of RFC 2617; a wrong password is asked for again."""
+def test_sipp_logs_in_with_a_password(asking_old: Service, tmp_path: Path) -> None:
+    """SIPp's own implementation of RFC 2617; a wrong password gets another 401."""
     for password, status in ((PASSWORD, 0), ("guess", 1)):
         csv = tmp_path / "lines.csv"
         csv.write_text(
@@ -186,8 +186,8 @@ def test_sipp_logs_in(asking_old: Service, tmp_path: Path) -> None:
         assert min(done.returncode, 1) == status, done.stdout[-3000:] + done.stderr
 
 
-def test_sipsak_logs_in(asking_old: Service, tmp_path: Path) -> None:
-    """`sipsak -a`, with a request from a file: its own message mode (`-M`) crashes on any 401."""
+def test_sipsak_logs_in_with_a_password(asking_old: Service, tmp_path: Path) -> None:
+    """`sipsak -a` with a request from a file, since its message mode (`-M`) crashes on any 401."""
     room = f"sip:sak@127.0.0.1:{asking_old.ports[0]}"
     for number, (password, status) in enumerate(((PASSWORD, b"202 Accepted"), ("guess", b"authorization"))):
         token = f"sipsak{number}"
@@ -207,8 +207,8 @@ def test_sipsak_logs_in(asking_old: Service, tmp_path: Path) -> None:
         assert (done.returncode == 0) == (password == PASSWORD)
 
 
-async def test_baresip_logs_in(asking_old: Service, tmp_path: Path) -> None:
-    """A real softphone answers the challenge by itself."""
+async def test_baresip_logs_in_with_a_password(asking_old: Service, tmp_path: Path) -> None:
+    """A real softphone responds to the challenge."""
     room = f"phone@127.0.0.1:{asking_old.ports[0]}"
     phone = Baresip(tmp_path, "carol", room, PASSWORD)
     phone.start()

@@ -1,4 +1,4 @@
-"""What one user may do, with two real edges, a worker and Redis: all count together, and say so once."""
+"""Limits of one user with two edges: all rooms and edges count together, and one notice explains it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMITS = {
     "max_commands_per_minute": str(COMMANDS),
     "max_invitations_per_hour": "3",
     "max_invitations_per_target": "1",
-    "drain_timeout": "1",  # users of the tests before are gone, and stay members
+    "drain_timeout": "1",  # users of earlier tests are gone but still members
 }
 CHUNK = BURST // 8
 DELIVERIES = 4
@@ -37,14 +37,14 @@ ROOMS = [f"sip:r{number}@example.org" for number in range(4)]  # of several shar
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with little patience; two edges."""
+    """Two edges with low limits."""
     with service(tmp_path_factory.mktemp("limited"), "redis", LIMITS, edges=2) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def few_deliveries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Two edges that limit nothing but deliveries."""
+    """Two edges with a low limit of deliveries."""
     settings = {"max_deliveries_per_second": str(DELIVERIES)}
     with service(tmp_path_factory.mktemp("few-deliveries"), "redis", settings, edges=2) as running:
         yield running
@@ -52,7 +52,7 @@ def few_deliveries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
 
 @pytest.fixture
 async def users(limited: Service) -> AsyncIterator[list[SipUser]]:
-    """Alice, Bob, Carol and Dave, of this test only, who are at the first edge unless told otherwise."""
+    """Alice, Bob, Carol and Dave, new for this test, at the first edge by default."""
     test = secrets.token_hex(2)
     made = [await SipUser.open(f"{name}-{test}", limited.edge) for name in ("alice", "bob", "carol", "dave")]
     yield made
@@ -61,7 +61,7 @@ async def users(limited: Service) -> AsyncIterator[list[SipUser]]:
 
 
 async def test_messages_are_counted_over_edges_and_rooms(limited: Service, users: list[SipUser]) -> None:
-    """A user that goes from edge to edge and from room to room gets no more than at one; and one notice."""
+    """A user who alternates between edges and rooms can send no more than at one, and gets one notice."""
     alice, bob = users[:2]
     for room in ROOMS:
         await alice.say(room, "#create")
@@ -76,7 +76,7 @@ async def test_messages_are_counted_over_edges_and_rooms(limited: Service, users
             assert int(response.headers["Retry-After"]) >= 1
     assert set(statuses) == {202, 403}
     came_back = math.ceil((time.monotonic() - begun) * MESSAGES_PER_SECOND)
-    # a chunk at each edge, before and after what came back meanwhile
+    # each edge may exceed the limit by a chunk, before and after the budget was refilled meanwhile
     assert BURST <= statuses[202] <= BURST + 4 * CHUNK + came_back
     await alice.assert_gets(notice("you write more than one user may"))
     await alice.assert_gets_nothing()
@@ -84,7 +84,7 @@ async def test_messages_are_counted_over_edges_and_rooms(limited: Service, users
 
 
 async def test_commands_are_counted_over_edges_and_rooms(limited: Service, users: list[SipUser]) -> None:
-    """The same for commands; messages have their own count."""
+    """The same for commands; messages are counted separately."""
     alice, bob = users[:2]
     begun = time.monotonic()
     statuses: Counter[int] = Counter()
@@ -93,19 +93,19 @@ async def test_commands_are_counted_over_edges_and_rooms(limited: Service, users
         statuses[(await alice.send(ROOMS[number % len(ROOMS)], "#help")).code] += 1
     paid_back = math.ceil((time.monotonic() - begun) * COMMANDS / 60)
     assert set(statuses) == {202, 403}
-    # a chunk at each edge, before and after what came back meanwhile
+    # each edge may exceed the limit by a chunk, before and after the budget was refilled meanwhile
     assert COMMANDS <= statuses[202] <= COMMANDS + 4 * (COMMANDS // 8) + paid_back
     told = await everything(alice, lambda texts: len(about(TOO_MANY_COMMANDS, texts)) > 0)
     notices = about(TOO_MANY_COMMANDS, told)
-    assert 1 <= len(notices) <= 1 + paid_back // (COMMANDS // 8)  # once, until the debt is paid
+    assert 1 <= len(notices) <= 1 + paid_back // (COMMANDS // 8)  # one until the budget is refilled
     assert (await alice.send(ROOMS[0], "hello")).code == 202
     assert (await bob.send(ROOMS[0], "#list")).code == 202
 
 
-async def test_one_notice_is_told_whatever_else_is_refused_and_where(
+async def test_the_notice_about_a_limit_is_sent_even_among_many_other_refusals(
     limited: Service, users: list[SipUser]
 ) -> None:
-    """Among more refusals than anybody is told of, at both edges."""
+    """Both edges refuse more commands than they send notices for."""
     alice = users[0]
     statuses: Counter[int] = Counter()
     for number in range(3 * COMMANDS):
@@ -120,8 +120,8 @@ async def test_one_notice_is_told_whatever_else_is_refused_and_where(
     assert 0 < len(about("nonsense", told)) < statuses[202]
 
 
-async def test_after_the_wait_it_goes_on(limited: Service, users: list[SipUser]) -> None:
-    """Retry-After is true."""
+async def test_a_message_is_accepted_again_after_retry_after(limited: Service, users: list[SipUser]) -> None:
+    """The Retry-After of a 403 is long enough."""
     alice = users[0]
     await alice.say(ROOMS[0], "#join")
     refused = None
@@ -132,8 +132,10 @@ async def test_after_the_wait_it_goes_on(limited: Service, users: list[SipUser])
     assert (await alice.send(ROOMS[0], "hello")).code == 202
 
 
-async def test_invitations_to_one_and_to_all(limited: Service, users: list[SipUser]) -> None:
-    """One per target and hour, three in all: asked for at either edge."""
+async def test_invitations_are_limited_per_target_and_in_total(
+    limited: Service, users: list[SipUser]
+) -> None:
+    """One per target and hour and three in total, at both edges together."""
     alice, bob, carol, dave = users
     await alice.say("sip:invites@example.org", "#create")
     await alice.assert_gets(notice("You have made"))
@@ -153,12 +155,12 @@ async def test_invitations_to_one_and_to_all(limited: Service, users: list[SipUs
     assert [await invite("x@127.0.0.1:9"), await invite(bob)] == [403, 403]
     await alice.assert_gets(
         notice("you invite more people than one user may")
-    )  # for another reason: all, not one
+    )  # once more, since another limit was exceeded
     await alice.assert_gets_nothing()
 
 
 async def test_deliveries_are_counted_over_edges_and_rooms(few_deliveries: Service) -> None:
-    """Forty at once, in messages to three others each, wherever they are sent to: then one notice."""
+    """Forty messages to three other members each, alternating between edges and rooms; then one notice."""
     assert len({shard_of(room.removeprefix("sip:"), 4) for room in ROOMS}) == len(ROOMS)
     names = ("alice", "bob", "carol", "dave")
     alice, *others = users = [await SipUser.open(name, few_deliveries.edge) for name in names]
@@ -177,7 +179,7 @@ async def test_deliveries_are_counted_over_edges_and_rooms(few_deliveries: Servi
         else:
             assert int(response.headers["Retry-After"]) >= 1
     came_back = math.ceil((time.monotonic() - begun) * DELIVERIES)
-    # at each edge: less than a chunk that is not told yet, and the message that passes the limit
+    # at each edge: less than a chunk that is not reported yet, and the message that exceeds the limit
     chunk, each = DELIVERIES * 10 // 8, len(others)
     assert (
         DELIVERIES * 10 - 2 * chunk <= len(taken) * each <= DELIVERIES * 10 + 2 * (chunk + each) + came_back
@@ -196,7 +198,7 @@ async def test_deliveries_are_counted_over_edges_and_rooms(few_deliveries: Servi
 
 
 async def everything(user: SipUser, enough: Callable[[list[str]], bool]) -> list[str]:
-    """All that came: until it is enough, however slow the machine is, and until nothing more comes."""
+    """Texts received until ``enough`` is true of them and then no more come for a second."""
     texts: list[str] = []
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -208,5 +210,5 @@ async def everything(user: SipUser, enough: Callable[[list[str]], bool]) -> list
 
 
 def about(part: str, texts: list[str]) -> list[str]:
-    """Those of the texts that have this part."""
+    """The texts that contain this part."""
     return [text for text in texts if part in text]

@@ -1,4 +1,4 @@
-"""`make run` as on a machine that has only Python and make: a new environment, from the lock."""
+"""`make run` on a machine that has only Python and make: a new environment from the lock file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_make_run_once_in_a_new_environment(tmp_path: Path) -> None:
-    """Installs what is locked, plays the conversation, ends with status 0."""
+def test_make_run_once_works_in_a_new_environment(tmp_path: Path) -> None:
+    """It installs the locked packages, plays the demo conversation and exits with status 0."""
     if os.environ.get("IMC_REQUIRE_TOOLS") != "1":
         pytest.skip("installs from the package index; run with IMC_REQUIRE_TOOLS=1")
     args = f"--once --listen udp:127.0.0.1:{free_port()} --data-dir {tmp_path / 'var'}"

@@ -1,4 +1,4 @@
-"""Plain messages to a room, and what a delivery looks like on the wire."""
+"""Messages to a room, and the deliveries on the wire."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def three(open_user: OpenUser, room: str) -> tuple[SipUser, SipUser, SipUs
 
 
 async def test_message_goes_to_every_other_member(open_user: OpenUser, room: str) -> None:
-    """With the sender's prefix and display name, and never back to the sender."""
+    """With the sender's prefix and display name, and not back to the sender."""
     alice, bob, carol = await three(open_user, room)
     await alice.say(room, "Grüße!")
     for one in (bob, carol):
@@ -36,7 +36,7 @@ async def test_message_goes_to_every_other_member(open_user: OpenUser, room: str
 
 
 async def test_messages_keep_their_order(open_user: OpenUser, room: str) -> None:
-    """What several members say one after the other is read by all others in that order."""
+    """All members receive the messages of several senders in the order in which they were sent."""
     alice, bob, carol = await three(open_user, room)
     said = []
     for number in range(20):
@@ -50,8 +50,10 @@ async def test_messages_keep_their_order(open_user: OpenUser, room: str) -> None
 
 
 @pytest.mark.parametrize("private", [False, True])
-async def test_non_member_is_refused_by_notice(open_user: OpenUser, room: str, private: bool) -> None:
-    """The members hear nothing of it."""
+async def test_a_non_member_gets_a_notice_and_members_get_nothing(
+    open_user: OpenUser, room: str, private: bool
+) -> None:
+    """In a public and in a private room."""
     alice, dave = await open_user("alice"), await open_user("dave")
     await create(alice, room, private)
     await dave.say(room, "let me in")
@@ -67,10 +69,10 @@ async def test_non_member_is_refused_by_notice(open_user: OpenUser, room: str, p
         ('multipart/mixed;boundary="b"', b"--b\r\n\r\n\x00\x01\r\n--b--"),
     ],
 )
-async def test_other_types_pass_byte_for_byte(
+async def test_bodies_of_other_types_are_delivered_unchanged(
     open_user: OpenUser, room: str, content_type: str, body: bytes
 ) -> None:
-    """No prefix, no command in it, the Content-Type as it was; the display name carries the sender."""
+    """No prefix is added and no command is read; the display name names the sender."""
     alice, bob, _ = await three(open_user, room)
     await alice.say(room, body, content_type=content_type)
     received = await asyncio.wait_for(bob.inbox.get(), PATIENCE)
@@ -79,8 +81,8 @@ async def test_other_types_pass_byte_for_byte(
     assert "alice" in received.name
 
 
-async def test_delivery_is_a_request_of_its_own(open_user: OpenUser, room: str) -> None:
-    """From the room, to the recipient, own Call-ID, one forward less, In-Reply-To with the request's."""
+async def test_delivery_is_a_new_request_from_the_room(open_user: OpenUser, room: str) -> None:
+    """It has a new Call-ID, one hop less in Max-Forwards, and In-Reply-To with the Call-ID of the request."""
     alice, bob, carol = await three(open_user, room)
     request = alice.request(room, "hi").replace(b"Max-Forwards: 70", b"Max-Forwards: 9")
     response = await alice.transmit(request)
@@ -98,7 +100,7 @@ async def test_delivery_is_a_request_of_its_own(open_user: OpenUser, room: str) 
 
 
 async def test_retransmitted_request_is_one_message(open_user: OpenUser, room: str) -> None:
-    """The same bytes twice, and once more with a new branch: the same answer, one delivery."""
+    """A retry with a new branch gets the same response and causes no second delivery."""
     alice, bob, _ = await three(open_user, room)
     request = alice.request(room, "only once")
     first = await alice.transmit(request)
@@ -109,10 +111,12 @@ async def test_retransmitted_request_is_one_message(open_user: OpenUser, room: s
     await bob.assert_gets_nothing()
 
 
-async def test_silent_member_is_sent_to_again_and_delays_nobody(open_user: OpenUser, room: str) -> None:
-    """RFC 3261 §17.1.2: the delivery is repeated with the same Call-ID; others get theirs at once."""
+async def test_a_member_that_does_not_respond_gets_retransmissions_and_delays_nobody(
+    open_user: OpenUser, room: str
+) -> None:
+    """RFC 3261 §17.1.2: retransmissions have the same Call-ID. Other members get their messages at once."""
     alice, bob, carol = await three(open_user, room)
-    bob.answer = lambda _: None
+    bob.status_for = lambda _: None
     await alice.say(room, "one")
     await carol.assert_gets(".*: one")
     await alice.say(room, "two")
@@ -123,13 +127,13 @@ async def test_silent_member_is_sent_to_again_and_delays_nobody(open_user: OpenU
         calls = [call for call, body in bob.arrivals if body.endswith(": one")]
     assert len(set(calls)) == 1
     assert not any(body.endswith(": two") for _, body in bob.arrivals), "RFC 3428 §8: one in flight"
-    bob.answer = lambda _: 200
+    bob.status_for = lambda _: 200
     await bob.assert_gets(".*: one")
     await bob.assert_gets(".*: two")
 
 
 async def test_removed_member_gets_nothing_sent_after_the_removal(open_user: OpenUser, room: str) -> None:
-    """Removal takes its turn like a message: what comes after it is not delivered."""
+    """A removal is ordered like a message: a removed member gets nothing that was sent after it."""
     alice, bob, carol = await three(open_user, room)
     for line in ("before", f"#remove sip:{bob.address}", "after"):
         await alice.say(room, line)
@@ -141,8 +145,10 @@ async def test_removed_member_gets_nothing_sent_after_the_removal(open_user: Ope
     await bob.assert_gets_nothing()
 
 
-async def test_many_members_get_it_across_chunks(open_user: OpenUser, room: str) -> None:
-    """More members than delivery_chunk: every one of them gets the message, once."""
+async def test_each_member_of_a_room_larger_than_delivery_chunk_gets_a_message_once(
+    open_user: OpenUser, room: str
+) -> None:
+    """70 members in several events."""
     alice = await open_user("alice")
     await create(alice, room)
     members = []

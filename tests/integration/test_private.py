@@ -1,4 +1,4 @@
-"""Private rooms as a stranger sees them: on the wire, and while somebody is put out."""
+"""Private rooms do not reveal themselves to strangers, nor messages to removed members."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ COMMANDS = (
     "#invite {eve}", "#accept", "#deny", "#remove {alice}", "#remove {eve}", "#add {eve}",
     "#add {alice}", "#modify {alice} member", "#modify {eve} owner", "#exit", "#destroy", "#list", "hello",
 )  # fmt: skip
-OWN_OF_EACH = {"Call-Id", "In-Reply-To", "Date", "Via"}
+UNIQUE_HEADERS = {"Call-Id", "In-Reply-To", "Date", "Via"}
 
 
-def apart_from(room: str, received: Received) -> list[str]:
-    """The whole MESSAGE, line by line, without the room's name and what no two requests share."""
+def comparable(room: str, received: Received) -> list[str]:
+    """The lines of the MESSAGE without the room's name, tags and headers that are unique to a request."""
     text = re.sub(r"tag=\w+", "tag", bytes(received.request).decode().replace(short(room), "ROOM"))
-    return [line for line in text.split("\r\n") if line.partition(":")[0].title() not in OWN_OF_EACH]
+    return [line for line in text.split("\r\n") if line.partition(":")[0].title() not in UNIQUE_HEADERS]
 
 
-async def test_on_the_wire_a_private_room_is_like_none(open_user: OpenUser, room: str) -> None:
-    """Every command, answered with the same status and a notice that differs in nothing but the name."""
+async def test_a_stranger_cannot_tell_a_private_room_from_an_absent_one(
+    open_user: OpenUser, room: str
+) -> None:
+    """Every command gets the same status and the same notice except for the room's name."""
     alice = await open_user("alice")
     await create(alice, room, private=True)
     absent = room.replace("room-", "none-")
     for line in COMMANDS:
-        stranger = await open_user("stranger")  # another each time: one may not send so many commands
+        stranger = await open_user("stranger")  # a new one each time: one user's commands are limited
         told = []
-        for each, eve in ((room, "eve-0"), (absent, "eve-1")):  # nobody is invited twice so soon
-            answer = await stranger.send(each, line.format(alice=alice.address, eve=eve))
-            assert answer.code == 202
+        for each, eve in ((room, "eve-0"), (absent, "eve-1")):  # two, since a user is not invited twice
+            response = await stranger.send(each, line.format(alice=alice.address, eve=eve))
+            assert response.code == 202
             received = await stranger.assert_gets(notice("there is no room"))
-            told.append([text.replace(eve, "EVE") for text in apart_from(each, received)])
+            told.append([text.replace(eve, "EVE") for text in comparable(each, received)])
         assert told[0] == told[1], line
     await stranger.say(room, "#rooms")
     assert short(room) not in (await stranger.assert_gets(notice("Rooms"))).text
@@ -47,9 +49,13 @@ async def test_on_the_wire_a_private_room_is_like_none(open_user: OpenUser, room
     await alice.assert_gets_nothing()
 
 
-async def test_after_their_removal_nobody_hears_a_thing(open_user: OpenUser, room: str) -> None:
-    """While three others talk, the notice of the removal is the last that bob gets; all they said before, he
-    got before, and nothing of what came after, though he is slow and much waits for him."""
+async def test_a_removed_member_gets_everything_before_and_nothing_after_the_removal(
+    open_user: OpenUser, room: str
+) -> None:
+    """Three others talk while bob, who responds late and has a queue, is removed.
+
+    The last message that he gets is the notice of the removal.
+    """
     alice, bob = await open_user("alice"), await open_user("bob")
     talkers = [await open_user(f"talker{number}") for number in range(3)]
     await create(alice, room, private=True)
@@ -62,12 +68,12 @@ async def test_after_their_removal_nobody_hears_a_thing(open_user: OpenUser, roo
         ignored[0] -= 1
         return 200 if ignored[0] < 0 else None
 
-    bob.answer = slowly
+    bob.status_for = slowly
 
     is_removed = asyncio.Event()
 
     async def talk(talker: SipUser) -> int:
-        """Ten before and ten after, at least; and all the time between. How many it were."""
+        """At least ten lines before and ten after the removal, without a pause; returns their number."""
         after = 0
         for number in range(500):
             after += is_removed.is_set()
@@ -88,4 +94,4 @@ async def test_after_their_removal_nobody_hears_a_thing(open_user: OpenUser, roo
     at = next(number for number, text in enumerate(alice.texts()) if "has been removed" in text)
     said_before = [text for text in alice.texts()[:at] if " says " in text]
     assert [text for text in bob.texts() if " says " in text] == said_before
-    assert any(" says " in text for text in alice.texts()[at:]), "the removal came in the middle"
+    assert any(" says " in text for text in alice.texts()[at:]), "messages follow the removal"

@@ -1,4 +1,4 @@
-"""What a message costs in log lines."""
+"""Messages write no log lines at the default level."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that logs as it does by itself."""
+    """A service with the default log level."""
     with service(tmp_path_factory.mktemp("quiet"), "redis", {"log_level": "info"}) as running:
         yield running
 
 
-async def test_messages_leave_no_line(quiet: Service, room: str) -> None:
-    """At `info`. (A few lines may come in between if the machine stalls.)"""
+async def test_messages_write_no_log_line_at_info(quiet: Service, room: str) -> None:
+    """They would fill the log of a busy system. (A few other lines may appear if the machine stalls.)"""
     alice, bob = [await SipUser.open(name, quiet.edge) for name in ("alice", "bob")]
     try:
         await create(alice, room)

@@ -166,14 +166,14 @@ async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
     alice = users["alice"]
     heading = "Show unfinished events"
     wait_until(lambda: not shell.run(heading)[0].split(), "rest", 100)
-    alice.answer = lambda _: None
+    alice.status_for = lambda _: None
     await alice.say(f"sip:{ROOM}", "#list")
     await alice.assert_gets(notice(ROOM))
     (event,) = shell.run(heading)
     assert alice.address in event.split()
     (groups,) = map(paired, shell.run("Show how far a stream was read"))
     assert (groups["name"].startswith("imc@"), groups["lag"]) == (True, "0")
-    alice.answer = lambda _: 200
+    alice.status_for = lambda _: 200
     await asyncio.to_thread(wait_until, lambda: not shell.run(heading)[0].split(), "the answer", 100)
 
 
@@ -208,7 +208,7 @@ def test_dead_letters(live: Service, shell: Shell) -> None:
 async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> None:
     """The recipient, the status and the room are there."""
     alice = users["alice"]
-    alice.answer = lambda _: 486
+    alice.status_for = lambda _: 486
     await alice.say(f"sip:{ROOM}", "#list")
     await alice.assert_gets(notice(ROOM))
     heading = "Show failed deliveries, the latest first"

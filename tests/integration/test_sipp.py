@@ -65,7 +65,7 @@ def test_members_that_answer_200_404_500_and_nothing(
     assert alice.texts()[1:] == told
     assert [member.texts() for member in (good, broken, gone)] == [told, told[1:], told[2:]]
     assert silent.texts() == told[3:]
-    assert silent.heard() >= 7, (
+    assert silent.count_received() >= 7, (
         "11 times, 0.5 s doubling to 4 s apart, until 32 s, if the machine never stalls"
     )
 

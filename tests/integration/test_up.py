@@ -87,7 +87,7 @@ async def test_a_second_start_finds_its_rooms_again(tmp_path: Path, alice: SipUs
 
 async def test_ctrl_c_finishes_what_is_in_flight_first(tmp_path: Path, alice: SipUser) -> None:
     """A delivery that is being repeated when Ctrl-C comes still reaches who answers later."""
-    alice.answer = lambda _: None
+    alice.status_for = lambda _: None
     with running("up", *anywhere(), cwd=tmp_path) as imc:
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say("sip:a-room@example.org", "#create")
@@ -95,7 +95,7 @@ async def test_ctrl_c_finishes_what_is_in_flight_first(tmp_path: Path, alice: Si
         imc.interrupt()
         await asyncio.sleep(1)
         assert imc.process.poll() is None
-        alice.answer = lambda _: 200
+        alice.status_for = lambda _: 200
         before = len(alice.arrivals)
         assert await asyncio.to_thread(imc.end) == 0, imc.output
         assert len(alice.arrivals) > before
@@ -103,7 +103,7 @@ async def test_ctrl_c_finishes_what_is_in_flight_first(tmp_path: Path, alice: Si
 
 async def test_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, alice: SipUser) -> None:
     """What was not delivered is in ./var, and is delivered by the next start."""
-    alice.answer = lambda _: None
+    alice.status_for = lambda _: None
     with running("up", *anywhere(), cwd=tmp_path) as imc:
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say("sip:a-room@example.org", "#create")
@@ -114,7 +114,7 @@ async def test_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, alic
         with Stopwatch() as watch:
             imc.end()
         assert watch.seconds < 20, "it did not wait for the drain, 32 s"
-    alice.answer = lambda _: 200
+    alice.status_for = lambda _: 200
     before = len(alice.arrivals)
     with running("up", *anywhere(), cwd=tmp_path) as imc:
         await asyncio.to_thread(port_of, imc)

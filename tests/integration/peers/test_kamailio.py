@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.command import run
-from tests.integration.login import PASSWORD, answered
+from tests.integration.login import PASSWORD, credentials
 from tests.integration.peers.kamailio import Site, site
 from tests.integration.sip_user import SipUser
 
@@ -127,7 +127,7 @@ async def test_passwords_are_asked_for_through_the_balancer(tmp_path: Path) -> N
         for line, told in (("#create", ".*You have made.*"), ("#list", ".*Members of.*")) * 3:
             challenged = await alice.send(room, line)
             assert challenged.code == 401
-            login = answered(challenged, "alice", room, "SHA-256")
+            login = credentials(challenged, "alice", room, "SHA-256")
             assert (await alice.send(room, line, headers=login)).code == 202
             await alice.assert_gets(told if line == "#list" else ".*")
         alice.close()
