@@ -57,19 +57,19 @@ class RoomCommand(NamedTuple):
 
 
 COMMANDS = (
-    RoomCommand("create", (), ("[room]", "[private]"), "make a room"),
-    RoomCommand("join", (), ("[room]",), "enter a room"),
-    RoomCommand("invite", (), ("user", "[room]"), "ask a user in"),
-    RoomCommand("accept", (), ("[room]",), "take an invitation"),
+    RoomCommand("create", (), ("[room]", "[private]"), "create a room"),
+    RoomCommand("join", (), ("[room]",), "join a room"),
+    RoomCommand("invite", (), ("user", "[room]"), "invite a user"),
+    RoomCommand("accept", (), ("[room]",), "accept an invitation"),
     RoomCommand("deny", ("reject",), ("[room]",), "decline an invitation"),
-    RoomCommand("remove", (), ("user", "[room]"), "put a user out"),
-    RoomCommand("add", (), ("user", "[room]"), "put a user in"),
-    RoomCommand("modify", (), ("user", "role", "[room]"), "make owner, admin or member"),
+    RoomCommand("remove", (), ("user", "[room]"), "remove a user"),
+    RoomCommand("add", (), ("user", "[room]"), "add a user without an invitation"),
+    RoomCommand("modify", (), ("user", "role", "[room]"), "change a role: owner, admin or member"),
     RoomCommand("exit", ("leave",), ("[room]",), "leave a room"),
-    RoomCommand("destroy", (), ("[room]",), "end a room"),
-    RoomCommand("list", ("members",), ("[room]",), "show the members"),
-    RoomCommand("rooms", (), (), "show the rooms"),
-    RoomCommand("help", (), (), "show this list"),
+    RoomCommand("destroy", (), ("[room]",), "delete a room for everybody"),
+    RoomCommand("list", ("members",), ("[room]",), "list the members"),
+    RoomCommand("rooms", (), (), "list the rooms"),
+    RoomCommand("help", (), (), "list the commands"),
 )
 
 BY_WORD = {word: command for command in COMMANDS for word in (command.name, *command.aliases)}

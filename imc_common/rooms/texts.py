@@ -1,7 +1,8 @@
-"""What a person reads: every event of a room as the body of a MESSAGE. All wording of the service is here.
+"""The text of every notice: an event of a room as the body of a MESSAGE. All wording of the service is here.
 
-Notices start with ``*** ``, so that nobody takes them for what a member wrote. Everything that goes into one
-is printable ASCII by construction: addresses are canonical, words from outside went through `printable`.
+Notices start with ``*** ``, so that nobody mistakes them for a member's words. They do not name the room:
+they come from it, and clients show From. Every notice is printable ASCII: addresses are canonical, and other
+input went through `printable`.
 """
 
 from __future__ import annotations
@@ -19,72 +20,89 @@ from imc_common.settings import Settings
 NOTICE = "*** "
 PLAIN = "text/plain"
 QUIET_TYPES = frozenset({"application/im-iscomposing+xml", "message/imdn+xml"})
-"""Typing notifications (RFC 3994) and receipts (RFC 5438): programs send them, and nobody waits for a word on
-what became of them."""
+"""Typing notifications (RFC 3994) and receipts (RFC 5438): programs send them, and no person waits for a
+notice about them."""
 
 NOTICES = {
-    "created": "You have made the {detail} room {room}.",
-    "joined": "{actor} has joined {room}.",
-    "already_member": "You are a member of {room} already.",
-    "join_refused": "{actor} tried to join {room}, which is private, and was refused."
-    " To ask them in: {start}invite {actor}",
-    "invited": "{actor} invites you to {room}. Answer {start}accept to join, or {start}deny to decline.",
-    "invitation_failed": "Your invitation of {user} to {room} is withdrawn: {why}.",
-    "denied": "{actor} has declined the invitation to {room}.",
-    "you_were_removed": "You have been removed from {room} by {actor}.",
-    "removed": "{user} has been removed from {room} by {actor}.",
-    "added": "{user} has been added to {room} by {actor}.",
-    "role_changed": "{user} has been made {role} of {room} by {actor}.",
-    "left": "{actor} has left {room}.",
-    "dropped": "{user} has been removed from {room}: messages to this address fail ({detail}).",
-    "destroyed": "The room {room} has been destroyed by {actor}.",
+    "created": "You have created this {detail} room. Send {start}help for a list of commands.",
+    "joined": "{actor} has joined.",
+    "already_member": "You are already a member of this room.",
+    "join_refused": "{actor} wants to join, but this room is private."
+    " To invite them, send {start}invite {actor}",
+    "invited": "{actor} invites you to this room. Send {start}accept to join or {start}deny to decline.",
+    "invitation_failed": "{user} {why}. Your invitation was withdrawn. Try again later.",
+    "denied": "{actor} has declined the invitation.",
+    "you_were_removed": "{actor} has removed you from this room.",
+    "removed": "{actor} has removed {user}.",
+    "added": "{actor} has added {user}.",
+    "role_changed": "{actor} has made {user} {role}.",
+    "left": "{actor} has left.",
+    "dropped": "{user} could not be reached and has been removed.",
+    "destroyed": "{actor} has deleted this room.",
 }
-"""Events that are one sentence. `message`, `refused`, `members`, `rooms` and `help` are made by functions."""
+"""Events that are one sentence or two; `message`, `refused`, `members`, `rooms` and `help` have functions."""
+
+TO_ACTOR = {
+    "joined": "You have joined this room. Send {start}help for a list of commands.",
+    "denied": "You have declined the invitation.",
+    "removed": "You have removed {user}.",
+    "added": "You have added {user}.",
+    "role_changed": "You have made {user} {role}.",
+    "left": "You have left this room.",
+    "destroyed": "You have deleted this room.",
+}
+"""The same where the one recipient is the user who did it."""
+
+TO_USER = {
+    "added": "{actor} has added you to this room. Send {start}exit to leave.",
+    "role_changed": "{actor} has made you {role}.",
+}
+"""The same where the one recipient is the user to whom it was done."""
 
 OF_INVITATIONS = {
-    "you_were_removed": "Your invitation to {room} has been withdrawn by {actor}.",
-    "removed": "The invitation of {user} to {room} has been withdrawn by {actor}.",
+    "you_were_removed": "{actor} has withdrawn your invitation to this room.",
+    "removed": "{actor} has withdrawn the invitation of {user}.",
 }
-"""The same for somebody who was invited only."""
+_OWN_WITHDRAWAL = "You have withdrawn the invitation of {user}."
+"""The same where the removed user was only invited."""
 
 REASONS = {
-    "unknown_room": "there is no room {room}.",
-    "not_member": "you are not a member of {room}.",
-    "admins_only": "only owners and admins of {room} may do this.",
-    "owner_only": "only an owner of {room} may do this.",
-    "not_invited": "you are not invited to {room}.",
-    "user_is_member": "{user} is a member of {room} already.",
-    "user_is_invited": "{user} is invited to {room} already and has not answered yet.",
-    "not_in_room": "{user} is not in {room}.",
-    "is_owner": "{user} is an owner of {room} and cannot be removed.",
-    "last_owner": "{room} would have no owner left. Make somebody else owner first, or destroy the room.",
-    "role_already": "{user} has this role in {room} already.",
-    "bad_role": "a role is one of owner, admin, member.",
-    "room_exists": "there is a room {room} already.",
-    "room_full": "{room} is full.",
-    "too_many_rooms": "{whose} as many rooms as one user may.",
-    "is_room": "the room {room} cannot be a user of itself.",
-    "bad_argument": "{detail} is no address. Usage: {usage}",
-    "foreign_domain": "rooms of another domain are not served here: {detail}",
-    "bad_room": "a room here cannot have this name: {detail}",
-    "not_a_user": "this is no user's address: {detail}",
+    "unknown_room": "this room does not exist. Send {start}rooms for a list of rooms.",
+    "not_member": "you are not a member of this room. To join it, send {start}join",
+    "admins_only": "only owners and admins can do this. Send {start}list to see who they are.",
+    "owner_only": "only an owner can do this. Send {start}list to see who they are.",
+    "not_invited": "you have no open invitation to this room.",
+    "user_is_member": "{user} is already a member.",
+    "user_is_invited": "{user} is already invited and has not responded yet.",
+    "not_in_room": "{user} is not in this room. Send {start}list to see the members.",
+    "is_owner": "owners cannot be removed. Take the role away first: {start}modify {user} member",
+    "last_owner": "you are the last owner. Make somebody else owner with {start}modify, or delete the room"
+    " with {start}destroy.",
+    "role_already": "{user} already has this role.",
+    "bad_role": "the role must be owner, admin or member.",
+    "room_exists": "a room with this name already exists. Choose another name.",
+    "room_full": "this room is full. Try again when somebody has left.",
+    "too_many_rooms": "{user} cannot own more rooms.",
+    "is_room": "a room cannot be a member of itself.",
+    "bad_argument": "{detail} is not a valid address. Write it like this: {usage}",
+    "foreign_domain": "there are no rooms in the domain of {detail}",
+    "bad_room": "{detail} cannot be the name of a room.",
+    "not_a_user": "{detail} receives commands and cannot be a member.",
 }
 """Why a command or message was refused; `unknown_command`, `usage` and `no_room` have a form of their own."""
 
 OVER_LIMIT = {
-    "too_many_messages": "you write more than one user may. What you send in the next {detail} s is refused.",
-    "too_many_commands": "you send more commands than one user may. In the next {detail} s they are refused.",
-    "too_many_deliveries": "you write to more people than one user may. Wait {detail} s before the next.",
-    "too_many_invitations": "you invite more people than one user may. Try again in {detail} s.",
+    "too_many_messages": "You are sending messages too fast. Try again in {detail}.",
+    "too_many_commands": "You are sending commands too fast. Try again in {detail}.",
+    "too_many_deliveries": "You are sending to too many people. Try again in {detail}.",
+    "too_many_invitations": "You are inviting too many people. Try again in {detail}.",
 }
-"""What a sender is told, once, when an edge takes no more of it for so many seconds."""
+"""What a sender is told, once, when an edge accepts nothing more of it for so many seconds."""
 
-WHY_FAILED = {
-    "no_answer": "there was no answer",
-    "delivery_failed": "it could not be delivered ({detail})",
-}
-_ROLES = {"owner": "owner", "admin": "admin", "member": "plain member"}
-_RANKS = {"owner": (0, "*"), "admin": (1, "~"), "member": (2, "")}
+WHY_FAILED = {"no_answer": "did not respond", "delivery_failed": "could not be reached"}
+_OWN_ROOMS = "you cannot own more rooms. Delete one first: {start}destroy"
+_ROLES = {"owner": "an owner", "admin": "an admin", "member": "a plain member"}
+_RANKS = {"owner": 0, "admin": 1, "member": 2}
 
 
 class Text(NamedTuple):
@@ -149,19 +167,27 @@ def _prefix_charset(content_type: str) -> str | None:
 
 
 def _sentence(event: Event, settings: Settings) -> str:
-    template = NOTICES[event.name]
-    if event.role == "invited":
-        template = OF_INVITATIONS.get(event.name, template)
-    why = WHY_FAILED.get(event.reason, WHY_FAILED["delivery_failed"]).format(detail=event.detail)
-    return template.format(
+    return _template(event).format(
         actor=event.actor,
         user=event.user,
-        room=event.room,
         role=_ROLES.get(event.role, event.role),
         detail=event.detail,
-        why=why,
+        why=WHY_FAILED.get(event.reason, WHY_FAILED["delivery_failed"]),
         start=settings.imc_cmd_start_char,
     )
+
+
+def _template(event: Event) -> str:
+    """The notice for these recipients: a user who is told alone is "you"."""
+    if event.role == "invited" and event.name in OF_INVITATIONS:
+        return _OWN_WITHDRAWAL if event.to == (event.actor,) else OF_INVITATIONS[event.name]
+    if event.name == "role_changed" and event.actor == event.user:
+        return "You are now {role}." if event.to == (event.actor,) else "{actor} is now {role}."
+    if event.to == (event.actor,):
+        return TO_ACTOR.get(event.name) or NOTICES[event.name]
+    if event.to == (event.user,):
+        return TO_USER.get(event.name) or NOTICES[event.name]
+    return NOTICES[event.name]
 
 
 def _refusal(event: Event, settings: Settings) -> str:
@@ -171,34 +197,37 @@ def _refusal(event: Event, settings: Settings) -> str:
     if event.reason == "unknown_command":
         return f"{start}{word} is not a command. Send {start}help for a list of commands."
     if event.reason == "usage":
-        return f"Usage: {usage}"
+        return f"Write it like this: {usage}"
     if event.reason == "no_room":
         if command is None:
-            return (
-                f"This address has no room, it takes commands only. Send {start}help for a list of commands."
-            )
-        return f"{start}{word}: name a room. Usage: {usage}"
-    template = REASONS.get(event.reason) or OVER_LIMIT.get(event.reason)
+            return f"This address accepts only commands. Send {start}help for a list of commands."
+        return f"{start}{word} must name a room here. Write it like this: {usage.replace('[room]', 'room')}"
+    if event.reason in OVER_LIMIT:
+        return OVER_LIMIT[event.reason].format(detail=_duration(event.detail))
+    template = REASONS.get(event.reason)
     if template is None:
         raise EntryError(f"there is no text for reason {event.reason!r}")
-    sentence = template.format(
-        room=event.room,
-        user=event.user,
-        detail=event.detail,
-        usage=usage,
-        whose=f"{event.user} owns" if event.user else "you own",
-    )
+    if event.reason == "too_many_rooms" and event.user in ("", event.actor):
+        template = _OWN_ROOMS
+    sentence = template.format(user=event.user, detail=event.detail, usage=usage, start=start)
     return (f"{start}{word}: " if command else "Your message was not delivered: ") + sentence
+
+
+def _duration(seconds: str) -> str:
+    """So many seconds, in minutes where that is easier to read."""
+    if not seconds.isdecimal() or int(seconds) < 120:
+        return f"{seconds} s"
+    return f"{-(-int(seconds) // 60)} min"
 
 
 def _members(event: Event, settings: Settings) -> list[str]:
     members = []
     for item in event.list.split():
         role, _, member = item.partition(":")
-        rank, mark = _RANKS.get(role, (3, ""))
-        if rank < 3:
-            members.append((rank, member, mark + member))
-    return pages(f"Members of {event.room}", [line for _, _, line in sorted(members)], settings.extra_hdrs)
+        if role in _RANKS:
+            # behind a space, where no address can put it
+            members.append((_RANKS[role], member, member if role == "member" else f"{member} ({role})"))
+    return pages("Members", [line for _, _, line in sorted(members)], settings.extra_hdrs)
 
 
 def _rooms(event: Event, settings: Settings) -> list[str]:
@@ -209,7 +238,9 @@ def _rooms(event: Event, settings: Settings) -> list[str]:
     lines.sort()
     if event.more:
         lines.append(f"and {event.more} more")
-    return pages("Rooms", lines or ["none"], settings.extra_hdrs)
+    if not lines:
+        return [f"There are no rooms yet. To create one, send {settings.imc_cmd_start_char}create room"]
+    return pages("Rooms", lines, settings.extra_hdrs)
 
 
 def _help(_event: Event, settings: Settings) -> list[str]:

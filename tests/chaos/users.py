@@ -19,7 +19,8 @@ ATTEMPT_SECONDS = 2.0  # then the next edge is tried, as a balancer would
 GIVE_UP_SECONDS = 240.0
 RETRANSMIT_SECONDS = (0.5, 1.0)
 
-_MOVED = re.compile(rb"\b(u\d+)@\S* has (joined|left|been removed)")
+_JOINED = re.compile(rb"\b(u\d+)@\S* has joined")
+_LEFT = re.compile(rb"\b(u\d+)@\S* (?:has left|could not be reached)| ha(?:s|ve) removed (u\d+)@")
 _BRANCH = re.compile(rb"branch=(z9hG4bK[A-Za-z0-9.-]+)")
 _ADDRESS = re.compile(rb"sips?:([^@>;\s]+)@")
 
@@ -114,11 +115,12 @@ class Population(asyncio.DatagramProtocol):
         if user[1].decode() in self.unheard:
             return
         mark = body.rpartition(b"mark=")[2].decode() if b"mark=" in body else ""
-        moved = _MOVED.search(body)
         if mark:
             kind, what = Kind.MESSAGE, mark
-        elif moved:
-            kind, what = (Kind.JOINED if moved[2] == b"joined" else Kind.LEFT), moved[1].decode()
+        elif joined := _JOINED.search(body):
+            kind, what = Kind.JOINED, joined[1].decode()
+        elif left := _LEFT.search(body):
+            kind, what = Kind.LEFT, (left[1] or left[2]).decode()
         else:
             return
         name, call_id = user[1].decode(), _header(head, b"Call-ID").decode()

@@ -68,7 +68,7 @@ async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeService]
 
 async def test_messages_that_do_not_come_are_faults(service: FakeService) -> None:
     """One for each that was due, by step and user."""
-    service.notices = ["*** You have made the private room {room}."]
+    service.notices = ["*** You have created this private room. Send #help for a list of commands."]
     faults = await play(service.place, "example.org", lambda _: None)
     due = [name for step in CONVERSATION[1:] for name, patterns in step.then.items() for _ in patterns]
     assert re.findall(r": (\w+) got nothing", "\n".join(faults)) == due
@@ -76,7 +76,7 @@ async def test_messages_that_do_not_come_are_faults(service: FakeService) -> Non
 
 async def test_wrong_and_surplus_messages_are_faults(service: FakeService) -> None:
     """What came instead is told; so is what nobody was to get."""
-    made = "*** You have made the private room {room}."
+    made = "*** You have created this private room. Send #help for a list of commands."
     service.notices = [made, *["nonsense"] * 30]
     faults = await play(service.place, "example.org", lambda _: None)
     assert "after '#join': bob got 'nonsense'" in faults
@@ -87,8 +87,8 @@ async def test_a_room_that_is_taken_is_passed_over(service: FakeService) -> None
     """The next name is tried."""
     said: list[str] = []
     service.notices = [
-        "*** #create: there is a room {room} already.",
-        "*** You have made the private room {room}.",
+        "*** #create: a room with this name already exists. Choose another name.",
+        "*** You have created this private room. Send #help for a list of commands.",
     ]
     await play(service.place, "example.org", said.append)
     assert any("alice -> chat-001" in line for line in said)

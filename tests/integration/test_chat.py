@@ -13,7 +13,6 @@ from tests.integration.command import Terminal, run
 from tests.integration.conftest import OpenUser
 from tests.integration.service import Service
 from tests.integration.sip_user import notice
-from tests.integration.test_commands import short
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +39,7 @@ async def test_chat_at_a_terminal_sends_lines_and_shows_messages(
     """Messages appear above the prompt, arrow up recalls the last line, Ctrl-D ends the program."""
     alice = await open_user("alice")
     await alice.say(room, "#create")
-    await alice.assert_gets(notice("You have made"))
+    await alice.assert_gets(notice("You have created"))
     chat.wait_for("bob>")
     chat.type("#join\r")
     chat.wait_for(r"\*\*\* bob@127\.0\.0\.1:\d+ has joined")
@@ -65,7 +64,7 @@ def test_a_rejected_line_is_reported_and_the_exit_status_is_1(imc: Service, room
     done = run(*command, "--wait", SILENCE, text="x" * 9000 + "\n#create\n")
     assert done.returncode == 1
     assert "not sent: 413 " in done.stdout
-    assert "You have made" in done.stdout
+    assert "You have created" in done.stdout
 
 
 async def test_notices_are_coloured(chat: Terminal) -> None:
@@ -90,8 +89,8 @@ async def test_a_script_sends_its_lines_in_order_and_prints_received_messages(
     assert done.returncode == 0, done.stderr
     await alice.assert_gets(notice("added"))
     await alice.assert_gets(r"<bob@127\.0\.0\.1:\d+>: Hello from a script")
-    assert f"*** You have made the public room {short(room)}." in done.stdout
-    assert re.search(r"\*bob@127\.0\.0\.1:\d+\n" + re.escape(alice.address), done.stdout)
+    assert "*** You have created this public room. " in done.stdout
+    assert re.search(r"bob@127\.0\.0\.1:\d+ \(owner\)\n" + re.escape(alice.address), done.stdout)
 
 
 def test_standard_input_that_is_no_terminal_is_a_script(imc: Service, room: str) -> None:
@@ -99,7 +98,7 @@ def test_standard_input_that_is_no_terminal_is_a_script(imc: Service, room: str)
     command = ["chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
     done = run(*command, "--wait", SILENCE, text="#create\n")
     assert done.returncode == 0, done.stderr
-    assert "You have made" in done.stdout
+    assert "You have created" in done.stdout
 
 
 @pytest.mark.parametrize("room", ["chat-000", "sip:example.org", "tel:123", "a b@example.org"])

@@ -73,7 +73,7 @@ async def test_users_with_passwords_talk_and_others_get_401(asking: Service) -> 
     stranger = await SipUser.open("stranger", asking.edge)
     try:
         assert (await say(alice, asking, "#create", "SHA-512-256")).code == 202
-        await alice.assert_gets(notice("You have made"))
+        await alice.assert_gets(notice("You have created"))
         assert (await say(bob, asking, "#join")).code == 202
         await alice.assert_gets(notice("has joined"))
         assert (await say(bob, asking, "hi", password="guess")).code == 401

@@ -30,8 +30,8 @@ LIMITS = {
 }
 CHUNK = BURST // 8
 DELIVERIES = 4
-TOO_MANY_COMMANDS = "you send more commands than one user may"
-TOO_MANY_DELIVERIES = "you write to more people than one user may"
+TOO_MANY_COMMANDS = "You are sending commands too fast"
+TOO_MANY_DELIVERIES = "You are sending to too many people"
 ROOMS = [f"sip:r{number}@example.org" for number in range(4)]  # of several shards
 
 
@@ -65,7 +65,7 @@ async def test_messages_are_counted_over_edges_and_rooms(limited: Service, users
     alice, bob = users[:2]
     for room in ROOMS:
         await alice.say(room, "#create")
-        await alice.assert_gets(notice("You have made"))
+        await alice.assert_gets(notice("You have created"))
     begun = time.monotonic()
     statuses: Counter[int] = Counter()
     for number in range(4 * BURST):
@@ -78,7 +78,7 @@ async def test_messages_are_counted_over_edges_and_rooms(limited: Service, users
     came_back = math.ceil((time.monotonic() - begun) * MESSAGES_PER_SECOND)
     # each edge may exceed the limit by a chunk, before and after the budget was refilled meanwhile
     assert BURST <= statuses[202] <= BURST + 4 * CHUNK + came_back
-    await alice.assert_gets(notice("you write more than one user may"))
+    await alice.assert_gets(notice("You are sending messages too fast"))
     await alice.assert_gets_nothing()
     assert (await bob.send(ROOMS[0], "#join")).code == 202
 
@@ -138,7 +138,7 @@ async def test_invitations_are_limited_per_target_and_in_total(
     """One per target and hour and three in total, at both edges together."""
     alice, bob, carol, dave = users
     await alice.say("sip:invites@example.org", "#create")
-    await alice.assert_gets(notice("You have made"))
+    await alice.assert_gets(notice("You have created"))
 
     async def invite(who: SipUser | str) -> int:
         address = who if isinstance(who, str) else who.address
@@ -150,11 +150,11 @@ async def test_invitations_are_limited_per_target_and_in_total(
     await alice.assert_gets(notice("declined"))
     alice.edge = ("127.0.0.1", limited.ports[1])
     assert await invite(bob) == 403
-    await alice.assert_gets(notice("you invite more people than one user may"))
+    await alice.assert_gets(notice("You are inviting too many people"))
     assert [await invite(carol), await invite(dave)] == [202, 202]
     assert [await invite("x@127.0.0.1:9"), await invite(bob)] == [403, 403]
     await alice.assert_gets(
-        notice("you invite more people than one user may")
+        notice("You are inviting too many people")
     )  # once more, since another limit was exceeded
     await alice.assert_gets_nothing()
 
@@ -167,7 +167,7 @@ async def test_deliveries_are_counted_over_edges_and_rooms(few_deliveries: Servi
     for room in ROOMS:
         for number, user in enumerate(users):
             await user.say(room, "#join")
-            await alice.assert_gets(notice("You have made" if number == 0 else "joined"))
+            await alice.assert_gets(notice("You have created" if number == 0 else "joined"))
     begun = time.monotonic()
     taken = []
     for number in range(40):

@@ -140,7 +140,7 @@ async def test_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> Non
     assert members == {alice.address: "owner", bob.address: "admin", carol.address: "invited"}
     await alice.say(f"sip:{ROOM}", "#destroy")
     for one in (alice, bob):
-        await one.assert_gets(notice("destroyed"))
+        await one.assert_gets(notice("deleted this room"))
 
 
 async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -> None:
@@ -158,7 +158,7 @@ async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -
     assert alice.address in oldest
     assert ROOM in oldest
     for _ in range(2):
-        await alice.assert_gets(notice(ROOM))
+        await alice.assert_gets(notice("this room does not exist"))
 
 
 async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
@@ -168,7 +168,7 @@ async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
     wait_until(lambda: not shell.run(heading)[0].split(), "rest", 100)
     alice.status_for = lambda _: None
     await alice.say(f"sip:{ROOM}", "#list")
-    await alice.assert_gets(notice(ROOM))
+    await alice.assert_gets(notice("this room does not exist"))
     (event,) = shell.run(heading)
     assert alice.address in event.split()
     (groups,) = map(paired, shell.run("Show how far a stream was read"))
@@ -210,7 +210,7 @@ async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> Non
     alice = users["alice"]
     alice.status_for = lambda _: 486
     await alice.say(f"sip:{ROOM}", "#list")
-    await alice.assert_gets(notice(ROOM))
+    await alice.assert_gets(notice("this room does not exist"))
     heading = "Show failed deliveries, the latest first"
     wait_until(lambda: "486" in shell.run(heading)[0].split(), "the failure", 100)
     words = shell.run(heading)[0].split()

@@ -61,7 +61,7 @@ def test_members_that_answer_200_404_500_and_nothing(
     say(tmp_path, imc.edge, [(alice.address, address, line) for line in ("#create", *lines)])
     for member in (alice, *members):
         assert member.wait() == 0, (tmp_path / f"{member.name}.out").read_text()
-    told = [f"*** {member.address} has been added to {address} by {alice.address}." for member in members]
+    told = [f"*** {alice.address} has added {member.address}." for member in members]
     assert alice.texts()[1:] == told
     assert [member.texts() for member in (good, broken, gone)] == [told, told[1:], told[2:]]
     assert silent.texts() == told[3:]

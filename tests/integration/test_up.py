@@ -70,7 +70,7 @@ async def test_a_second_start_finds_its_rooms_again(tmp_path: Path, alice: SipUs
     with running("up", *anywhere(), cwd=tmp_path) as imc:
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say(room, "#create private")
-        await alice.assert_gets(notice("You have made"))
+        await alice.assert_gets(notice("You have created"))
         started = children(imc.process.pid)
         imc.interrupt()
         assert imc.end() == 0, imc.output
@@ -91,7 +91,7 @@ async def test_ctrl_c_finishes_what_is_in_flight_first(tmp_path: Path, alice: Si
     with running("up", *anywhere(), cwd=tmp_path) as imc:
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say("sip:a-room@example.org", "#create")
-        await alice.assert_gets(notice("You have made"))
+        await alice.assert_gets(notice("You have created"))
         imc.interrupt()
         await asyncio.sleep(1)
         assert imc.process.poll() is None
@@ -107,7 +107,7 @@ async def test_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, alic
     with running("up", *anywhere(), cwd=tmp_path) as imc:
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say("sip:a-room@example.org", "#create")
-        await alice.assert_gets(notice("You have made"))
+        await alice.assert_gets(notice("You have created"))
         imc.interrupt()
         await asyncio.to_thread(imc.wait_for, "Once more Ctrl-C")
         imc.interrupt()
@@ -133,7 +133,7 @@ async def test_a_process_that_dies_is_started_again(tmp_path: Path, alice: SipUs
             imc.wait_for(rf"{module.removeprefix('imc_')} 1 ended \(SIGKILL\); starting it again")
         wait_until(lambda: options(port) == 200, "the edge is back")
         await alice.say("sip:a-room@example.org", "#create")
-        await alice.assert_gets(notice("You have made"), within=60)
+        await alice.assert_gets(notice("You have created"), within=60)
 
 
 def test_several_edges_and_workers(tmp_path: Path, imc_url: str) -> None:

@@ -18,12 +18,12 @@ from imc_common.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 ROOM = "chat-000@example.org"
-ALICE, BOB = "alice@example.org", "bob@example.org:5070"
+ALICE, BOB, CAROL = "alice@example.org", "bob@example.org:5070", "carol@example.org"
 
 
 def event(name: str, **fields: object) -> Event:
     """An event in the room, alice the actor."""
-    plain = Event("1-0", 0, name, ROOM, (BOB,), actor=ALICE, user=BOB)
+    plain = Event("1-0", 0, name, ROOM, (CAROL,), actor=ALICE, user=BOB)
     return plain._replace(**fields)  # type: ignore[arg-type]
 
 
@@ -45,58 +45,74 @@ def message(content_type: str, body: bytes, **settings: object) -> Text:
 @pytest.mark.parametrize(
     "content_type", ["message/imdn+xml", "Application/im-isComposing+xml; charset=utf-8"]
 )
-def test_rule_7_receipts_and_typing_notifications_get_no_notice(content_type: str) -> None:
+def test_receipts_and_typing_notifications_get_no_notice(content_type: str) -> None:
     """A program sent them, and would answer, or show them to a person who wrote nothing."""
     data = RequestData(content_type, b"<x/>")
     assert render(event("refused", reason="not_member", command="message", data=data), Settings()) == []
 
 
+INVITE = f"To invite them, send #invite {ALICE}"
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "expected"),
     [
-        ("created", {"detail": "private"}, f"You have made the private room {ROOM}."),
-        ("joined", {}, f"{ALICE} has joined {ROOM}."),
-        ("already_member", {}, f"You are a member of {ROOM} already."),
         (
-            "join_refused",
-            {},
-            f"{ALICE} tried to join {ROOM}, which is private, and was refused."
-            f" To ask them in: #invite {ALICE}",
+            "created",
+            {"detail": "private"},
+            "You have created this private room. Send #help for a list of commands.",
         ),
-        ("invited", {}, f"{ALICE} invites you to {ROOM}. Answer #accept to join, or #deny to decline."),
+        ("joined", {}, f"{ALICE} has joined."),
+        ("already_member", {}, "You are already a member of this room."),
+        ("join_refused", {}, f"{ALICE} wants to join, but this room is private. {INVITE}"),
+        ("invited", {}, f"{ALICE} invites you to this room. Send #accept to join or #deny to decline."),
         (
             "invitation_failed",
             {"reason": "no_answer", "detail": "408"},
-            f"Your invitation of {BOB} to {ROOM} is withdrawn: there was no answer.",
+            f"{BOB} did not respond. Your invitation was withdrawn. Try again later.",
         ),
         (
             "invitation_failed",
             {"reason": "delivery_failed", "detail": "404"},
-            f"Your invitation of {BOB} to {ROOM} is withdrawn: it could not be delivered (404).",
+            f"{BOB} could not be reached. Your invitation was withdrawn. Try again later.",
         ),
-        ("denied", {}, f"{ALICE} has declined the invitation to {ROOM}."),
-        ("you_were_removed", {"role": "member"}, f"You have been removed from {ROOM} by {ALICE}."),
-        (
-            "you_were_removed",
-            {"role": "invited"},
-            f"Your invitation to {ROOM} has been withdrawn by {ALICE}.",
-        ),
-        ("removed", {"role": "admin"}, f"{BOB} has been removed from {ROOM} by {ALICE}."),
-        ("removed", {"role": "invited"}, f"The invitation of {BOB} to {ROOM} has been withdrawn by {ALICE}."),
-        ("added", {}, f"{BOB} has been added to {ROOM} by {ALICE}."),
-        ("role_changed", {"role": "admin"}, f"{BOB} has been made admin of {ROOM} by {ALICE}."),
-        ("left", {}, f"{ALICE} has left {ROOM}."),
-        (
-            "dropped",
-            {"detail": "404"},
-            f"{BOB} has been removed from {ROOM}: messages to this address fail (404).",
-        ),
-        ("destroyed", {}, f"The room {ROOM} has been destroyed by {ALICE}."),
+        ("denied", {}, f"{ALICE} has declined the invitation."),
+        ("you_were_removed", {"role": "member"}, f"{ALICE} has removed you from this room."),
+        ("you_were_removed", {"role": "invited"}, f"{ALICE} has withdrawn your invitation to this room."),
+        ("removed", {"role": "admin"}, f"{ALICE} has removed {BOB}."),
+        ("removed", {"role": "invited"}, f"{ALICE} has withdrawn the invitation of {BOB}."),
+        ("added", {}, f"{ALICE} has added {BOB}."),
+        ("role_changed", {"role": "admin"}, f"{ALICE} has made {BOB} an admin."),
+        ("role_changed", {"role": "member", "user": ALICE}, f"{ALICE} is now a plain member."),
+        ("left", {}, f"{ALICE} has left."),
+        ("dropped", {"detail": "404"}, f"{BOB} could not be reached and has been removed."),
+        ("destroyed", {}, f"{ALICE} has deleted this room."),
     ],
 )
-def test_an_event_is_told_in_one_sentence(name: str, fields: dict[str, object], expected: str) -> None:
-    """It names who, whom and which room."""
+def test_an_event_is_told_in_plain_words(name: str, fields: dict[str, object], expected: str) -> None:
+    """It says who did what to whom. The room is in From, so the notice does not name it."""
     assert notice(name, **fields) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "fields", "expected"),
+    [
+        ("joined", ALICE, {}, "You have joined this room. Send #help for a list of commands."),
+        ("denied", ALICE, {}, "You have declined the invitation."),
+        ("removed", ALICE, {}, f"You have removed {BOB}."),
+        ("removed", ALICE, {"role": "invited"}, f"You have withdrawn the invitation of {BOB}."),
+        ("added", ALICE, {}, f"You have added {BOB}."),
+        ("added", BOB, {}, f"{ALICE} has added you to this room. Send #exit to leave."),
+        ("role_changed", ALICE, {"role": "owner"}, f"You have made {BOB} an owner."),
+        ("role_changed", BOB, {"role": "owner"}, f"{ALICE} has made you an owner."),
+        ("role_changed", ALICE, {"role": "member", "user": ALICE}, "You are now a plain member."),
+        ("left", ALICE, {}, "You have left this room."),
+        ("destroyed", ALICE, {}, "You have deleted this room."),
+    ],
+)
+def test_who_is_told_alone_is_you(name: str, to: str, fields: dict[str, object], expected: str) -> None:
+    """An event to its actor or to the user concerned, and to nobody else, does not repeat their address."""
+    assert notice(name, to=(to,), **fields) == expected
 
 
 @pytest.mark.parametrize(
@@ -106,35 +122,81 @@ def test_an_event_is_told_in_one_sentence(name: str, fields: dict[str, object], 
             {"reason": "unknown_command", "command": "foo"},
             "#foo is not a command. Send #help for a list of commands.",
         ),
-        ({"reason": "usage", "command": "modify"}, "Usage: #modify user role [room]"),
-        ({"reason": "usage", "command": "leave"}, "Usage: #exit [room]"),
-        ({"reason": "no_room", "command": "join"}, "#join: name a room. Usage: #join [room]"),
+        ({"reason": "usage", "command": "modify"}, "Write it like this: #modify user role [room]"),
+        ({"reason": "usage", "command": "leave"}, "Write it like this: #exit [room]"),
+        (
+            {"reason": "no_room", "command": "join"},
+            "#join must name a room here. Write it like this: #join room",
+        ),
         (
             {"reason": "no_room", "command": "message"},
-            "This address has no room, it takes commands only. Send #help for a list of commands.",
+            "This address accepts only commands. Send #help for a list of commands.",
         ),
         (
             {"reason": "bad_argument", "command": "add", "detail": "x%00"},
-            "#add: x%00 is no address. Usage: #add user [room]",
+            "#add: x%00 is not a valid address. Write it like this: #add user [room]",
         ),
         (
             {"reason": "not_member", "command": "message"},
-            f"Your message was not delivered: you are not a member of {ROOM}.",
+            "Your message was not delivered: you are not a member of this room. To join it, send #join",
         ),
-        ({"reason": "unknown_room", "command": "list"}, f"#list: there is no room {ROOM}."),
+        (
+            {"reason": "unknown_room", "command": "list"},
+            "#list: this room does not exist. Send #rooms for a list of rooms.",
+        ),
         (
             {"reason": "too_many_rooms", "command": "create", "user": ""},
-            "#create: you own as many rooms as one user may.",
+            "#create: you cannot own more rooms. Delete one first: #destroy",
+        ),
+        ({"reason": "too_many_rooms", "command": "modify"}, f"#modify: {BOB} cannot own more rooms."),
+        (
+            {"reason": "is_owner", "command": "remove"},
+            f"#remove: owners cannot be removed. Take the role away first: #modify {BOB} member",
         ),
         (
-            {"reason": "too_many_rooms", "command": "modify"},
-            f"#modify: {BOB} owns as many rooms as one user may.",
+            {"reason": "too_many_messages", "command": "message", "detail": "5"},
+            "You are sending messages too fast. Try again in 5 s.",
+        ),
+        (
+            {"reason": "too_many_invitations", "command": "invite", "detail": "3541"},
+            "You are inviting too many people. Try again in 60 min.",
         ),
     ],
 )
-def test_a_refusal_says_why(fields: dict[str, object], expected: str) -> None:
+def test_a_refusal_says_why_and_what_to_do(fields: dict[str, object], expected: str) -> None:
     """With the command, and for wrong usage the right one."""
     assert notice("refused", **fields) == expected
+
+
+def all_notices() -> list[str]:
+    """Every notice of one sentence or two there is, for each kind of recipient."""
+    told = [(ALICE,), (BOB,), (ALICE, BOB)]
+    sentences = [
+        notice(name, to=to, role=role, reason="no_answer", detail="7")
+        for name in texts.NOTICES
+        for to in told
+        for role in ("member", "invited")
+    ]
+    commands_ = [
+        notice("refused", reason=reason, command=word, detail="7")
+        for reason in texts.REFUSALS
+        for word in ("modify", "message")
+    ]
+    return sentences + commands_
+
+
+def test_notices_are_short_and_do_not_name_the_room() -> None:
+    """They are read on a phone, in the conversation with the room."""
+    for text in all_notices():
+        assert ROOM not in text
+        assert len(text) <= 160, text
+        assert text.count(". ") <= 2, text
+
+
+def test_no_notice_has_a_sip_status_or_a_name_from_the_code() -> None:
+    """Words with an underscore and status codes mean nothing to a reader."""
+    for text in all_notices():
+        assert not re.search(r"\b[45]\d\d\b|\w_\w|\bNone\b|[{}]", text), text
 
 
 def test_the_configured_start_character_is_shown() -> None:
@@ -224,17 +286,23 @@ def test_without_a_prefix_plain_text_goes_through_too() -> None:
 
 
 def test_members_are_listed_by_rank_then_address() -> None:
-    """Owners are marked `*`, admins `~`; invited ones are not shown."""
+    """Owners and admins are marked; the invited are not shown."""
     given_ = "member:zoe@h admin:carl@h invited:ian@h owner:bob@h member:abe@h owner:al@h"
     lines = notice("members", list=given_).split("\n")
-    assert lines == [f"Members of {ROOM}:", "*al@h", "*bob@h", "~carl@h", "abe@h", "zoe@h"]
+    assert lines == ["Members:", "al@h (owner)", "bob@h (owner)", "carl@h (admin)", "abe@h", "zoe@h"]
+
+
+def test_no_address_looks_like_one_with_a_role() -> None:
+    """The role stands behind a space, which no address has: `*bob` is only a name."""
+    lines = notice("members", list="member:*bob@h member:a(owner)@h").split("\n")
+    assert lines == ["Members:", "*bob@h", "a(owner)@h"]
 
 
 def test_rooms_are_listed_by_address() -> None:
     """Private ones are marked, and rooms left out are counted."""
     lines = notice("rooms", list="public:b@h private:a@h", more=7).split("\n")
     assert lines == ["Rooms:", "a@h (private)", "b@h", "and 7 more"]
-    assert notice("rooms") == "Rooms:\nnone"
+    assert notice("rooms") == "There are no rooms yet. To create one, send #create room"
 
 
 def test_help_lists_every_command_with_its_arguments() -> None:
@@ -246,7 +314,7 @@ def test_help_lists_every_command_with_its_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "title"), [("members", "member", f"Members of {ROOM}"), ("rooms", "public", "Rooms")]
+    ("name", "kind", "title"), [("members", "member", "Members"), ("rooms", "public", "Rooms")]
 )
 @given(count=st.integers(1, 300), length=st.integers(1, 60), extra=st.integers(0, 10))
 def test_long_lists_are_cut_to_fit(

@@ -101,7 +101,7 @@ async def test_that_a_limit_was_passed_is_told_however_many_refusals_there_are()
         while sending.deliver.in_flight():
             await sending.reply(sending.wires.sent[-1])
         assert len(sending.wires.sent) == BURST + 1
-        assert b"more commands than one user may" in sending.wires.sent[-1].request.body
+        assert b"sending commands too fast" in sending.wires.sent[-1].request.body
 
 
 async def test_a_long_list_is_sent_page_after_page() -> None:

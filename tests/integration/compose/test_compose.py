@@ -53,7 +53,7 @@ class Pair:
         """Register, make the room, join it; nothing is left unread."""
         await self.register()
         await self.alice.say(self.room, "#create")
-        await self.alice.assert_gets(".*You have made.*", PATIENCE)
+        await self.alice.assert_gets(".*You have created.*", PATIENCE)
         await self.bob.say(self.room, "#join")
         for user in (self.alice, self.bob):
             await user.assert_gets(".*has joined.*", PATIENCE)
@@ -127,7 +127,7 @@ async def test_a_user_over_tcp(stack: Stack) -> None:
     await assert_comes("SIP/2.0 200 ")
     send(2, "MESSAGE", f"sip:room-{secrets.token_hex(4)}@example.org", "Content-Type: text/plain", "#create")
     await assert_comes("SIP/2.0 202 ")
-    await assert_comes("*** You have made")
+    await assert_comes("*** You have created")
     writer.close()
 
 

@@ -39,7 +39,7 @@ async def meet(users: list[SipUser]) -> str:
     room = f"sip:room-{secrets.token_hex(4)}@example.org"
     alice, bob = users
     await alice.say(room, "#create")
-    await alice.assert_gets(".*You have made.*")
+    await alice.assert_gets(".*You have created.*")
     await bob.say(room, "#join")
     for user in users:
         await user.assert_gets(".*has joined.*")
@@ -99,7 +99,7 @@ async def test_registered_users_are_reached_at_their_contact(users: list[SipUser
     for user in users:
         await register(user)
     await alice.say(room, "#create", headers="", sender="alice@example.org")
-    await alice.assert_gets(".*You have made.*")
+    await alice.assert_gets(".*You have created.*")
     await bob.say(room, "#join", sender="bob@example.org")
     await alice.assert_gets(".*bob@example.org has joined.*")
     await bob.assert_gets(".*bob@example.org has joined.*")
@@ -124,7 +124,7 @@ async def test_passwords_are_asked_for_through_the_balancer(tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
         alice = await SipUser.open("alice", balanced.address)
         room = "sip:tea@example.org"
-        for line, told in (("#create", ".*You have made.*"), ("#list", ".*Members of.*")) * 3:
+        for line, told in (("#create", ".*You have created.*"), ("#list", ".*Members.*")) * 3:
             challenged = await alice.send(room, line)
             assert challenged.code == 401
             login = credentials(challenged, "alice", room, "SHA-256")

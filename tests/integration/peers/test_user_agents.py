@@ -121,7 +121,7 @@ async def test_sipp_speaks_over_tcp_and_ipv6(
     """A user on the other transport comes into the room and is heard."""
     room = f"sipp-{mode}-{len(host)}@example.org"
     await alice.say(f"sip:{room}", "#create")
-    await alice.assert_gets(".*You have made.*")
+    await alice.assert_gets(".*You have created.*")
     sender = "bob@127.0.0.1:9"
     csv = tmp_path / "lines.csv"
     csv.write_text(f"SEQUENTIAL\n{sender};{room};#join\n{sender};{room};over {mode}\n")
@@ -149,7 +149,7 @@ async def test_baresip_is_a_user_in_a_room(everywhere: Everywhere, alice: SipUse
     phone.start()
     try:
         await alice.say(f"sip:{room}", "#create")
-        await alice.assert_gets(".*You have made.*")
+        await alice.assert_gets(".*You have created.*")
         phone.message("#join")
         await alice.assert_gets(f".*{phone.address} has joined.*")
         phone.message("hello from a phone")
