@@ -80,7 +80,7 @@ async def test_a_second_start_finds_its_rooms_again(tmp_path: Path, alice: SipUs
         imc.wait_for("The conversation went as it should.")
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say(room, "#list")
-        await alice.assert_gets(notice(f"*{alice.address}"))
+        await alice.assert_gets(notice(f"{alice.address} (owner)"))
         imc.interrupt()
         assert imc.end() == 0, imc.output
 
