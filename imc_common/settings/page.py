@@ -9,18 +9,31 @@ from imc_common.settings.toml import written
 _HEAD = """\
 # Settings
 
-Made from `imc_common/settings/model.py` by `python -m imc_common.settings.page > docs/settings.md`:
-do not edit it.
+This page lists every setting with its default and its allowed values. It is for operators who write a
+settings file.
 
-A value comes from, in rising order: a TOML file (`--config FILE`, lines of `name = value`), the environment
-(`IMC_HASH_SIZE=5`), the command line (`--hash-size 5`). Outside of TOML, lists are written with commas
-(`udp:0.0.0.0:5060,tcp:0.0.0.0:5060`), the header lines of `extra_hdrs` with `\\r\\n` between them.
-`imc check --config FILE` prints the effective settings with the source of each, or every mistake at once.
-A process with a mistake in its settings does not start; an unknown name in the file is a mistake. In the
-environment an unknown `IMC_…` is one only if it looks like a misspelt setting, because container platforms
-make such variables, too.
+It is made from `imc_common/settings/model.py` by `python -m imc_common.settings.page > docs/settings.md`.
+Do not edit it.
 
-| setting | default | allowed | |
+## Where values come from
+
+Later sources override earlier ones:
+
+1. a TOML file (`--config FILE`), with lines of `name = value`;
+2. the environment: `IMC_HASH_SIZE=5`;
+3. the command line: `--hash-size 5`.
+
+Outside TOML, separate the values of a list with commas (`udp:0.0.0.0:5060,tcp:0.0.0.0:5060`), and the
+header lines of `extra_hdrs` with `\\r\\n`.
+
+`imc check --config FILE` prints the effective settings with their sources, or all mistakes together. A
+process does not start if a setting is wrong. An unknown name in the file is a mistake. In the environment,
+an unknown `IMC_…` is a mistake only if it looks like a misspelt setting, because container platforms set
+such variables too.
+
+## All settings
+
+| setting | default | allowed values | meaning |
 |---|---|---|---|
 """
 
