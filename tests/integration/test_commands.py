@@ -1,4 +1,4 @@
-"""Every row of the command table, and each refusal, with real processes, real UDP and a real Redis."""
+"""Every command and every refusal, with real processes, UDP and Redis."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def user_part(room: str) -> str:
 
 
 async def create(owner: SipUser, room: str, private: bool = False) -> None:
-    """The user makes the room and is told so."""
+    """The user creates the room and gets the notice."""
     await owner.say(room, "#create private" if private else "#create")
     await owner.assert_gets(notice("You have created"))
 
 
 async def join(user: SipUser, room: str, *members: SipUser) -> None:
-    """The user joins a public room; the members there, and the user, are told."""
+    """The user joins a public room; all members get the notice."""
     await user.say(room, "#join")
     for one in members:
         await one.assert_gets(notice(user.address, "has joined"))
@@ -40,7 +40,7 @@ async def join(user: SipUser, room: str, *members: SipUser) -> None:
 
 
 async def add(by: SipUser, user: SipUser, room: str, *others: SipUser) -> None:
-    """An owner or admin puts the user in; all are told."""
+    """An owner or admin adds the user; all members get the notice."""
     await by.say(room, f"#add sip:{user.address}")
     for one in (by, *others):
         await one.assert_gets(notice(user.address, "added"))
@@ -48,7 +48,7 @@ async def add(by: SipUser, user: SipUser, room: str, *others: SipUser) -> None:
 
 
 async def promote(by: SipUser, user: SipUser, role: str, room: str, *others: SipUser) -> None:
-    """The user gets the role; all are told."""
+    """The user gets the role; all members get the notice."""
     await by.say(room, f"#modify sip:{user.address} {role}")
     for one in (by, *others):
         await one.assert_gets(notice(user.address, role))
@@ -58,47 +58,51 @@ async def promote(by: SipUser, user: SipUser, role: str, room: str, *others: Sip
 class TestCreate:
     """`create [room] [private]`"""
 
-    async def test_sender_owns_the_new_room_and_is_told(self, open_user: OpenUser, room: str) -> None:
-        """The notice comes from the room; the list shows the sender as its owner."""
+    async def test_sender_becomes_the_owner(self, open_user: OpenUser, room: str) -> None:
+        """A notice names the room, and the list shows the sender as owner."""
         alice = await open_user("alice")
         await create(alice, room)
         await alice.say(room, "#list")
         await alice.assert_gets(notice(f"{alice.address} (owner)"))
 
     @pytest.mark.parametrize("spelling", ["sip:{user}@example.org", "{user}@EXAMPLE.org", "{user}"])
-    async def test_room_argument_in_every_spelling(
+    async def test_room_can_be_a_uri_an_address_or_a_user_part(
         self, open_user: OpenUser, room: str, spelling: str
     ) -> None:
-        """A room is named by URI, by address, or by user part in the domain of To."""
+        """A user part alone gets the domain of To."""
         alice = await open_user("alice")
         await alice.say("sip:chat-manager@example.org", "#create " + spelling.format(user=user_part(room)))
         await alice.assert_gets(notice("You have created"))
 
-    async def test_create_private_takes_the_room_from_to(self, open_user: OpenUser, room: str) -> None:
-        """`#create private` makes a private room named by the To header, not a room called private."""
+    async def test_create_private_without_a_name_creates_the_room_in_to(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """`#create private` creates a private room named by the To header, not a room called private."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await bob.say(room, "#join")
         await bob.assert_gets(notice("this room does not exist"))
         await alice.assert_gets(notice(f"{bob.address} wants to join", f"#invite {bob.address}"))
 
-    async def test_existing_public_room_is_joined(self, open_user: OpenUser, room: str) -> None:
-        """Without check_on_create, creating a public room that exists is joining it."""
+    async def test_creating_an_existing_public_room_joins_it(self, open_user: OpenUser, room: str) -> None:
+        """Unless check_on_create is set."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await bob.say(room, "#create")
         for one in (alice, bob):
             await one.assert_gets(notice(bob.address, "has joined"))
 
-    async def test_member_is_told_that_it_is_one(self, open_user: OpenUser, room: str) -> None:
-        """Creating a room one is in changes nothing."""
+    async def test_a_member_who_creates_the_room_again_gets_a_notice(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """Nothing changes."""
         alice = await open_user("alice")
         await create(alice, room)
         await alice.say(room, "#CREATE")
         await alice.assert_gets(notice("already"))
 
-    async def test_existing_private_room_is_refused(self, open_user: OpenUser, room: str) -> None:
-        """Nobody becomes owner or member of a private room by creating it."""
+    async def test_creating_an_existing_private_room_is_refused(self, open_user: OpenUser, room: str) -> None:
+        """The sender becomes neither owner nor member."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await bob.say(room, "#create")
@@ -111,14 +115,14 @@ class TestCreate:
 class TestJoin:
     """`join [room]`"""
 
-    async def test_absent_room_is_created(self, open_user: OpenUser, room: str) -> None:
-        """With create_on_join the first to join owns the room."""
+    async def test_joining_an_absent_room_creates_it(self, open_user: OpenUser, room: str) -> None:
+        """With create_on_join, the first user to join becomes the owner."""
         alice = await open_user("alice")
         await alice.say(room, "#join")
         await alice.assert_gets(notice("You have created"))
 
-    async def test_all_members_are_told(self, open_user: OpenUser, room: str) -> None:
-        """Members and the new one get the same notice."""
+    async def test_all_members_get_a_notice(self, open_user: OpenUser, room: str) -> None:
+        """The new member gets the same one."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room)
         for new, members in ((bob, [alice]), (carol, [alice, bob])):
@@ -126,8 +130,8 @@ class TestJoin:
             for one in (*members, new):
                 await one.assert_gets(notice(new.address, "has joined"))
 
-    async def test_member_is_told_that_it_is_one(self, open_user: OpenUser, room: str) -> None:
-        """Joining twice changes nothing."""
+    async def test_a_member_who_joins_again_gets_a_notice(self, open_user: OpenUser, room: str) -> None:
+        """Nothing changes, and the other members get nothing."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await join(bob, room, alice)
@@ -135,8 +139,10 @@ class TestJoin:
         await bob.assert_gets(notice("already"))
         await alice.assert_gets_nothing()
 
-    async def test_private_room_refuses_the_uninvited(self, open_user: OpenUser, room: str) -> None:
-        """The attempt is told to the owner and the admins, not to plain members."""
+    async def test_joining_a_private_room_without_an_invitation_is_refused(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """Owners and admins get a notice about the attempt; plain members do not."""
         alice, bob, carol, dave = [await open_user(name) for name in ("alice", "bob", "carol", "dave")]
         await create(alice, room, private=True)
         await add(alice, bob, room)
@@ -148,8 +154,8 @@ class TestJoin:
             await one.assert_gets(notice(f"{dave.address} wants to join"))
         await carol.assert_gets_nothing()
 
-    async def test_invited_user_may_join_a_private_room(self, open_user: OpenUser, room: str) -> None:
-        """Joining on an invitation is accepting it."""
+    async def test_an_invited_user_can_join_a_private_room(self, open_user: OpenUser, room: str) -> None:
+        """`join` accepts the invitation."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
@@ -160,18 +166,18 @@ class TestJoin:
 class TestInvitations:
     """`invite`, `accept`, `deny` and `reject`"""
 
-    async def test_invitation_comes_from_the_room_and_names_inviter_and_answers(
+    async def test_invitation_names_the_inviter_the_room_and_the_commands_to_reply(
         self, open_user: OpenUser, room: str
     ) -> None:
-        """The invited one reads who asks, where to, and how to say yes or no."""
+        """It comes from the room's address."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
         received = await bob.assert_gets(notice(alice.address, "#accept", "#deny"))
         assert received.sender == short(room)
 
-    async def test_accepting_makes_a_member(self, open_user: OpenUser, room: str) -> None:
-        """All are told, and the new member gets what is said from then on."""
+    async def test_accepting_an_invitation_makes_a_member(self, open_user: OpenUser, room: str) -> None:
+        """All members get the notice, and the new one gets the messages from then on."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address} {user_part(room)}")
@@ -184,7 +190,7 @@ class TestInvitations:
 
     @pytest.mark.parametrize("command", ["#deny", "#reject"])
     async def test_denying_ends_the_invitation(self, open_user: OpenUser, room: str, command: str) -> None:
-        """Owner and admins are told; accepting afterwards is refused."""
+        """Owners and admins get a notice; accepting afterwards is refused."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
@@ -195,8 +201,8 @@ class TestInvitations:
         await bob.assert_gets(notice())
         await alice.assert_gets_nothing()
 
-    async def test_nobody_is_invited_twice_before_the_answer(self, open_user: OpenUser, room: str) -> None:
-        """The inviter is told; after a refusal another invitation may come."""
+    async def test_a_pending_invitation_is_not_sent_again(self, open_user: OpenUser, room: str) -> None:
+        """The inviter gets a notice. After the invitation was denied, another can be sent."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
@@ -208,10 +214,10 @@ class TestInvitations:
         await alice.say(room, f"#invite sip:{bob.address}")
         await bob.assert_gets(notice(alice.address, "#accept"))
 
-    async def test_invited_only_gets_no_messages_and_may_send_none(
+    async def test_an_invited_user_neither_gets_nor_sends_messages(
         self, open_user: OpenUser, room: str
     ) -> None:
-        """An invitation is no membership."""
+        """Only accepting the invitation makes a member."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
@@ -222,8 +228,10 @@ class TestInvitations:
         await bob.assert_gets(notice("not a member"))
         await alice.assert_gets_nothing()
 
-    async def test_leaving_when_only_invited_is_denying(self, open_user: OpenUser, room: str) -> None:
-        """`exit` of an invited one ends the invitation and tells the owner."""
+    async def test_exit_of_an_invited_user_denies_the_invitation(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """The owner gets a notice."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
@@ -233,7 +241,7 @@ class TestInvitations:
 
     @pytest.mark.parametrize("private", [False, True])
     async def test_inviting_a_member_is_refused(self, open_user: OpenUser, room: str, private: bool) -> None:
-        """The inviter is told that the user is in the room."""
+        """The inviter gets a notice; the member gets nothing."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private)
         await add(alice, bob, room)
@@ -241,10 +249,10 @@ class TestInvitations:
         await alice.assert_gets(notice(bob.address))
         await bob.assert_gets_nothing()
 
-    async def test_failed_invitation_is_withdrawn_and_the_inviter_told(
+    async def test_an_invitation_that_could_not_be_delivered_is_withdrawn(
         self, open_user: OpenUser, room: str
     ) -> None:
-        """A 480 to the invitation undoes it; the inviter, an admin here, reads why."""
+        """After a 480 the inviter, here an admin, gets a notice with the status."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         carol.status_for = lambda _: 480
         await create(alice, room, private=True)
@@ -260,24 +268,24 @@ class TestInvitations:
         await alice.assert_gets_nothing()
 
     @pytest.mark.slow
-    async def test_unanswered_invitation_is_withdrawn_and_the_inviter_told(
+    async def test_an_invitation_without_a_response_is_withdrawn(
         self, open_user: OpenUser, room: str
     ) -> None:
-        """Silence counts after timer F, 32 s."""
+        """After Timer F, 32 s; the inviter gets a notice."""
         alice, carol = await open_user("alice"), await open_user("carol")
         carol.status_for = lambda _: None
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{carol.address}")
-        # an edge that loses its lease, as when the machine stands still for seconds, begins the 32 s anew
+        # if the machine stalls and the edge loses its lease, the next edge starts the 32 s again
         await alice.assert_gets(notice(f"{carol.address} did not respond"), within=200)
-        # RFC 3261 §17.1.2.2: 0.5 s doubling to 4 s, until 32 s: 11, or fewer where the machine stood still
+        # RFC 3261 §17.1.2.2: 0.5 s, doubling to 4 s, until 32 s make 11; fewer if the machine stalls
         assert len(carol.arrivals) >= 7
 
     @pytest.mark.parametrize("command", ["#accept", "#deny"])
-    async def test_answer_without_invitation_is_refused(
+    async def test_accept_or_deny_without_an_invitation_is_refused(
         self, open_user: OpenUser, room: str, command: str
     ) -> None:
-        """Accepting or denying what nobody offered gets a notice, and no one else hears of it."""
+        """The sender gets a notice; nobody else does."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await bob.say(room, command)
@@ -288,8 +296,10 @@ class TestInvitations:
 class TestRemove:
     """`remove user [room]`"""
 
-    async def test_removed_one_and_the_rest_are_told(self, open_user: OpenUser, room: str) -> None:
-        """The rest read who was removed; the removed one gets nothing more."""
+    async def test_the_removed_member_and_the_others_get_a_notice(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """Afterwards the removed member gets nothing more."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room)
         await join(bob, room, alice)
@@ -302,8 +312,10 @@ class TestRemove:
         await alice.assert_gets(f"<{carol.address}>: gone\\?")
         await bob.assert_gets_nothing()
 
-    async def test_invitation_is_removed(self, open_user: OpenUser, room: str) -> None:
-        """An invited one can no longer accept."""
+    async def test_removing_an_invited_user_withdraws_the_invitation(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """The user can no longer accept."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
@@ -314,10 +326,10 @@ class TestRemove:
         await bob.say(room, "#accept")
         await bob.assert_gets(notice())
 
-    async def test_owner_cannot_be_removed_and_admin_only_by_the_owner(
+    async def test_owners_cannot_be_removed_and_admins_only_by_owners(
         self, open_user: OpenUser, room: str
     ) -> None:
-        """An admin removes members, not admins, and nobody the owner."""
+        """An admin can only remove plain members."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room)
         await add(alice, bob, room)
@@ -332,8 +344,10 @@ class TestRemove:
         for one in (alice, bob):
             await one.assert_gets(notice(f"has removed {carol.address}"))
 
-    async def test_somebody_who_is_not_there(self, open_user: OpenUser, room: str) -> None:
-        """The sender is told that the user is not in the room."""
+    async def test_removing_a_user_who_is_not_in_the_room_is_refused(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """The sender gets a notice; the user gets nothing."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await alice.say(room, f"#remove sip:{bob.address}")
@@ -344,8 +358,8 @@ class TestRemove:
 class TestAddAndModify:
     """`add user [room]` and `modify user role [room]`"""
 
-    async def test_added_user_is_a_member_at_once(self, open_user: OpenUser, room: str) -> None:
-        """All are told, the added one with them."""
+    async def test_an_added_user_is_a_member_at_once(self, open_user: OpenUser, room: str) -> None:
+        """All members get a notice, the new one included."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         await add(alice, bob, room)
@@ -353,7 +367,7 @@ class TestAddAndModify:
         await alice.assert_gets(f"<{bob.address}>: here")
 
     async def test_adding_a_member_is_refused(self, open_user: OpenUser, room: str) -> None:
-        """The sender is told that the user is in the room."""
+        """The sender gets a notice; the member gets nothing."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await add(alice, bob, room)
@@ -361,8 +375,11 @@ class TestAddAndModify:
         await alice.assert_gets(notice(bob.address))
         await bob.assert_gets_nothing()
 
-    async def test_roles_show_in_the_list(self, open_user: OpenUser, room: str) -> None:
-        """Owners are marked *, admins ~, invited ones left out; owners, admins, members, each by address."""
+    async def test_the_list_shows_roles(self, open_user: OpenUser, room: str) -> None:
+        """Owners (*) first, then admins (~), then members, each sorted by address.
+
+        Invited users are left out.
+        """
         alice, bob, carol, dave = [await open_user(name) for name in ("alice", "bob", "carol", "dave")]
         await create(alice, room)
         await add(alice, carol, room)
@@ -378,8 +395,8 @@ class TestAddAndModify:
         assert places == sorted(places)
         assert dave.address not in received.text
 
-    async def test_admin_gives_roles_up_to_admin(self, open_user: OpenUser, room: str) -> None:
-        """An admin makes admins, but neither owners nor anything of the owner."""
+    async def test_an_admin_can_make_admins_but_no_owners(self, open_user: OpenUser, room: str) -> None:
+        """An admin cannot change an owner's role either."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room)
         await add(alice, bob, room)
@@ -391,8 +408,8 @@ class TestAddAndModify:
             await bob.assert_gets(notice())
         await alice.assert_gets_nothing()
 
-    async def test_last_owner_cannot_step_down(self, open_user: OpenUser, room: str) -> None:
-        """A second owner has to be there first."""
+    async def test_the_last_owner_cannot_give_up_the_role(self, open_user: OpenUser, room: str) -> None:
+        """With a second owner, it is possible."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await add(alice, bob, room)
@@ -404,8 +421,10 @@ class TestAddAndModify:
         for one in (alice, bob):
             await one.assert_gets(notice(alice.address, "member"))
 
-    async def test_somebody_who_is_not_there(self, open_user: OpenUser, room: str) -> None:
-        """A role needs a member."""
+    async def test_changing_the_role_of_a_user_who_is_not_in_the_room_is_refused(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """The sender gets a notice."""
         alice = await open_user("alice")
         await create(alice, room)
         await alice.say(room, "#modify nobody@example.org admin")
@@ -416,10 +435,10 @@ class TestExitAndDestroy:
     """`exit`, `leave` and `destroy`"""
 
     @pytest.mark.parametrize("command", ["#exit", "#leave"])
-    async def test_rest_is_told_that_a_member_left(
+    async def test_the_others_get_a_notice_when_a_member_leaves(
         self, open_user: OpenUser, room: str, command: str
     ) -> None:
-        """The one that left gets nothing that is said afterwards."""
+        """The former member gets no later messages."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await join(bob, room, alice)
@@ -428,8 +447,10 @@ class TestExitAndDestroy:
         await alice.say(room, "alone")
         await bob.assert_gets_nothing()
 
-    async def test_room_goes_with_its_last_owner(self, open_user: OpenUser, room: str) -> None:
-        """With owner_exit = destroy all members are told, and the name is free again."""
+    async def test_the_room_is_destroyed_when_its_last_owner_leaves(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """With `owner_exit = destroy`. All members get a notice, and the name is free again."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await join(bob, room, alice)
@@ -438,8 +459,8 @@ class TestExitAndDestroy:
             await one.assert_gets(notice("deleted this room"))
         await create(bob, room)
 
-    async def test_room_stays_while_another_owner_is_there(self, open_user: OpenUser, room: str) -> None:
-        """Only the last owner's leaving ends the room."""
+    async def test_the_room_stays_if_another_owner_remains(self, open_user: OpenUser, room: str) -> None:
+        """The other owner gets a notice."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await add(alice, bob, room)
@@ -450,10 +471,10 @@ class TestExitAndDestroy:
         await bob.assert_gets(notice(f"{bob.address} (owner)"))
 
     @pytest.mark.parametrize("private", [False, True])
-    async def test_destroying_ends_room_members_and_invitations(
+    async def test_destroying_a_room_ends_memberships_and_invitations(
         self, open_user: OpenUser, room: str, private: bool
     ) -> None:
-        """All members are told; an invitation to it is worth nothing any more."""
+        """All members get a notice; a pending invitation is no longer valid."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room, private)
         await add(alice, bob, room)
@@ -467,8 +488,8 @@ class TestExitAndDestroy:
         await alice.say(room, "anybody?")
         await alice.assert_gets(notice("this room does not exist"))
 
-    async def test_only_the_owner_destroys(self, open_user: OpenUser, room: str) -> None:
-        """An admin is refused, and the room stays."""
+    async def test_an_admin_cannot_destroy_the_room(self, open_user: OpenUser, room: str) -> None:
+        """The admin gets a notice; the others get nothing."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await add(alice, bob, room)
@@ -481,16 +502,16 @@ class TestExitAndDestroy:
 class TestLists:
     """`list`, `rooms` and `help`"""
 
-    async def test_list_is_for_members(self, open_user: OpenUser, room: str) -> None:
-        """Others are refused."""
+    async def test_only_members_can_list_the_members(self, open_user: OpenUser, room: str) -> None:
+        """Others get a notice without addresses of members."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await bob.say(room, "#list")
         received = await bob.assert_gets(notice("not a member"))
         assert alice.address not in received.text
 
-    async def test_long_list_comes_in_several_messages(self, open_user: OpenUser, room: str) -> None:
-        """None of them is over 1,300 bytes, and together they name everybody, in order."""
+    async def test_a_long_list_is_split_into_several_messages(self, open_user: OpenUser, room: str) -> None:
+        """Each has at most 1,300 bytes, and together they name all members in order."""
         alice = await open_user("alice")
         await create(alice, room)
         users = [f"a-member-with-a-name-of-some-length-{number:02}@127.0.0.1:9" for number in range(40)]
@@ -508,8 +529,10 @@ class TestLists:
         places = [text.index(user) for user in users]
         assert places == sorted(places)
 
-    async def test_rooms_shows_public_ones_and_own_private_ones(self, open_user: OpenUser, room: str) -> None:
-        """A private room is shown to who is in it, and not to who is only invited or a stranger."""
+    async def test_rooms_lists_public_rooms_and_the_members_private_rooms(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """A private room is not shown to strangers and users who are only invited."""
         alice, bob = await open_user("alice"), await open_user("bob")
         hidden = room.replace("room-", "hidden-")
         await create(alice, room)
@@ -522,7 +545,7 @@ class TestLists:
         assert short(hidden) not in await whole_list(bob, short(room))
 
     async def test_help_names_every_command_with_its_arguments(self, open_user: OpenUser) -> None:
-        """With the configured start character; several notices if one is too small."""
+        """With the configured start character, in as many notices as needed."""
         alice = await open_user("alice")
         await alice.say("sip:chat-manager@example.org", "#help")
         commands = (
@@ -535,7 +558,7 @@ class TestLists:
 
 
 async def whole_list(user: SipUser, *parts: str) -> str:
-    """The notices of one answer, until they have all these parts, and those that follow at once."""
+    """The text of successive notices until they contain all these parts, and of those that follow at once."""
     text = ""
     while not all(part in text for part in parts):
         text += (await user.assert_gets(notice())).text + "\n"
@@ -544,10 +567,12 @@ async def whole_list(user: SipUser, *parts: str) -> str:
 
 
 class TestRefusals:
-    """Whatever is refused or malformed gets a notice that says why, and for wrong usage the usage."""
+    """A notice explains each refusal; after wrong usage it shows the usage."""
 
-    async def test_unknown_command(self, open_user: OpenUser, room: str) -> None:
-        """The notice names the word and points to help."""
+    async def test_an_unknown_command_gets_a_notice_that_points_to_help(
+        self, open_user: OpenUser, room: str
+    ) -> None:
+        """The notice repeats the unknown word."""
         alice = await open_user("alice")
         await alice.say(room, "#dance now")
         await alice.assert_gets(notice("dance", "#help"))
@@ -564,24 +589,28 @@ class TestRefusals:
             ("#help me", "#help"),
         ],
     )
-    async def test_wrong_usage(self, open_user: OpenUser, room: str, line: str, usage: str) -> None:
-        """The notice shows how the command is used."""
+    async def test_wrong_arguments_get_a_notice_with_the_usage(
+        self, open_user: OpenUser, room: str, line: str, usage: str
+    ) -> None:
+        """Missing, unknown or too many arguments."""
         alice = await open_user("alice")
         await alice.say(room, line)
         await alice.assert_gets(notice(usage))
 
     @pytest.mark.parametrize("line", NEED_A_ROOM)
-    async def test_room_that_is_not_there(self, open_user: OpenUser, room: str, line: str) -> None:
-        """Every command but create and join, and every message, needs the room."""
+    async def test_commands_and_messages_to_an_absent_room_are_refused(
+        self, open_user: OpenUser, room: str, line: str
+    ) -> None:
+        """All commands except create and join."""
         alice = await open_user("alice")
         await alice.say(room, line)
         await alice.assert_gets(notice("this room does not exist"))
 
     @pytest.mark.parametrize("line", NEED_A_ROOM)
-    async def test_private_room_answers_strangers_as_an_absent_one(
+    async def test_strangers_get_the_same_notice_from_a_private_room_as_from_an_absent_one(
         self, open_user: OpenUser, room: str, line: str
     ) -> None:
-        """Nobody learns by asking whether a private room exists."""
+        """They cannot find out whether a private room exists."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
         absent = room.replace("room-", "none-")
@@ -592,8 +621,10 @@ class TestRefusals:
         assert of_private.replace(short(room), short(absent)) == of_absent
 
     @pytest.mark.parametrize("line", [*OF_OTHERS, "#destroy"])
-    async def test_plain_members_do_not_govern(self, open_user: OpenUser, room: str, line: str) -> None:
-        """What owners and admins may do is refused to members, and to others."""
+    async def test_plain_members_and_strangers_cannot_use_the_commands_of_owners_and_admins(
+        self, open_user: OpenUser, room: str, line: str
+    ) -> None:
+        """They get a notice; the owner gets nothing."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room)
         await join(bob, room, alice)
@@ -605,20 +636,22 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "line", ["#invite bob%0d%0aX:y", '#add "bob"@x.org', "#join a\x00b", "#create a b c"]
     )
-    async def test_malformed_arguments(self, open_user: OpenUser, room: str, line: str) -> None:
-        """An argument that no address can be is refused, not repaired."""
+    async def test_an_argument_that_is_no_address_is_refused(
+        self, open_user: OpenUser, room: str, line: str
+    ) -> None:
+        """It is not repaired."""
         alice = await open_user("alice")
         await alice.say(room, line)
         await alice.assert_gets(notice())
 
-    async def test_message_to_the_manager(self, open_user: OpenUser) -> None:
-        """The manager has no room; the notice says so."""
+    async def test_a_message_to_the_manager_is_refused(self, open_user: OpenUser) -> None:
+        """The manager is the address for commands and no room; the sender gets a notice."""
         alice = await open_user("alice")
         await alice.say("sip:chat-manager@example.org", "hello")
         await alice.assert_gets(notice())
 
-    async def test_rest_of_the_body_is_ignored(self, open_user: OpenUser, room: str) -> None:
-        """Only the first line is the command."""
+    async def test_a_command_ends_with_the_first_line(self, open_user: OpenUser, room: str) -> None:
+        """The rest of the body is ignored."""
         alice = await open_user("alice")
         await alice.say(room, "#create\r\nprivate nonsense here")
         await alice.assert_gets(notice("You have created"))

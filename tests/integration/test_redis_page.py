@@ -1,4 +1,4 @@
-"""Every line of docs/redis.md, exactly as it stands there, against a live system."""
+"""Runs every command line of docs/redis.md unchanged against a live system."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHARD = keys.shard_of(ROOM, 4)
 
 
 def blocks() -> dict[str, list[str]]:
-    """The page's shell lines under each heading."""
+    """The page's shell lines by heading."""
     found: dict[str, list[str]] = {}
     for section in re.split(r"^#+ ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
         lines = [
@@ -47,13 +47,13 @@ BLOCKS = blocks()
 
 
 class Shell:
-    """Runs the page's lines one after the other, so that an `export` holds for the next."""
+    """Runs the page's lines in order and passes exported variables on to the next line."""
 
     def __init__(self, url: str) -> None:
         self._env = {**os.environ, "REDIS": f"--no-auth-warning -u {url}"}
 
     def run(self, heading: str) -> list[str]:
-        """The output of the lines under a heading, one text for each line."""
+        """The output of each line under a heading."""
         texts = []
         for line in BLOCKS[heading]:
             script = ["bash", "-euc", f"{line}\nprintf '\\0'; env -0"]
@@ -74,7 +74,7 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service of its own, on Redis."""
+    """A service on Redis that no other module uses."""
     require("redis-cli")
     with service(tmp_path_factory.mktemp("page"), "redis") as running:
         yield running
@@ -82,7 +82,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def shell(live: Service) -> Shell:
-    """A shell that knows room and shard, as the page sets them."""
+    """A shell with the variables for room and shard that the page sets."""
     shell = Shell(live.url)
     shell.run("Shards")
     return shell
@@ -90,7 +90,7 @@ def shell(live: Service) -> Shell:
 
 @pytest.fixture
 async def users(live: Service) -> AsyncIterator[dict[str, SipUser]]:
-    """Users who are gone after the test."""
+    """Users alice, bob and carol, closed after the test."""
     users = {name: await SipUser.open(name, live.edge) for name in ("alice", "bob", "carol")}
     yield users
     for user in users.values():
@@ -99,7 +99,7 @@ async def users(live: Service) -> AsyncIterator[dict[str, SipUser]]:
 
 @contextmanager
 def stopped(process: Process) -> Iterator[None]:
-    """The process sleeps inside the block."""
+    """The process is stopped (SIGSTOP) for the length of the block."""
     process.send(signal.SIGSTOP)
     try:
         yield
@@ -113,15 +113,15 @@ def paired(text: str) -> dict[str, str]:
     return dict(zip(lines[::2], lines[1::2], strict=True))
 
 
-def test_shards(live: Service) -> None:
-    """The configuration, and the shard of the room as imc computes it."""
+def test_the_page_computes_the_shard_of_a_room_as_imc_does(live: Service) -> None:
+    """It also shows the configuration that processes agreed on."""
     shell = Shell(live.url)
     assert shell.run("Shards")[0].split() == ["4", live.redis.hget(keys.CONFIG, "layout").decode()]
     assert shell._env["S"] == str(SHARD)
 
 
-async def test_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> None:
-    """All rooms with their count; one room; its members with their roles."""
+async def test_the_page_shows_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> None:
+    """All rooms, their number, one room, and its members with their roles."""
     alice, bob, carol = users.values()
     await create(alice, f"sip:{ROOM}")
     await create(alice, f"sip:{HIDDEN}", private=True)
@@ -143,12 +143,12 @@ async def test_rooms_and_members(shell: Shell, users: dict[str, SipUser]) -> Non
         await one.assert_gets(notice("deleted this room"))
 
 
-async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -> None:
-    """0 everywhere at rest; what no worker takes is counted, and the oldest is shown."""
+async def test_the_page_shows_the_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -> None:
+    """0 in every shard at rest; with a stopped worker, the number of requests and the oldest one."""
     alice = users["alice"]
     heading = "Show the backlog of requests"
     at_rest = [f"{shard} 0" for shard in range(16)]
-    wait_until(lambda: shell.run(heading)[0].splitlines() == at_rest, "rest")
+    wait_until(lambda: shell.run(heading)[0].splitlines() == at_rest, "no backlog")
     assert shell.run(heading)[1].strip() == ""
     with stopped(live.workers[0]):
         await alice.say(f"sip:{ROOM}", "one")
@@ -161,11 +161,11 @@ async def test_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -
         await alice.assert_gets(notice("this room does not exist"))
 
 
-async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
-    """An event whose recipient has not answered is there, and was read: nothing is lagging."""
+async def test_the_page_shows_pending_events(shell: Shell, users: dict[str, SipUser]) -> None:
+    """An event whose recipient has not responded is listed, and the reader has no lag."""
     alice = users["alice"]
     heading = "Show unfinished events"
-    wait_until(lambda: not shell.run(heading)[0].split(), "rest", 100)
+    wait_until(lambda: not shell.run(heading)[0].split(), "no pending event", 100)
     alice.status_for = lambda _: None
     await alice.say(f"sip:{ROOM}", "#list")
     await alice.assert_gets(notice("this room does not exist"))
@@ -174,11 +174,11 @@ async def test_events_in_hand(shell: Shell, users: dict[str, SipUser]) -> None:
     (groups,) = map(paired, shell.run("Show how far a stream was read"))
     assert (groups["name"].startswith("imc@"), groups["lag"]) == (True, "0")
     alice.status_for = lambda _: 200
-    await asyncio.to_thread(wait_until, lambda: not shell.run(heading)[0].split(), "the answer", 100)
+    await asyncio.to_thread(wait_until, lambda: not shell.run(heading)[0].split(), "no pending event", 100)
 
 
-def test_processes(live: Service, shell: Shell) -> None:
-    """The live ones, and both owners of each shard."""
+def test_the_page_shows_live_processes_and_owners_of_shards(live: Service, shell: Shell) -> None:
+    """Each shard is owned by a worker and an edge."""
     workers, edges = (text.split() for text in shell.run("List live processes"))
     assert [name.split("-")[-2] for name in workers] == [str(process_id(live.workers[0]))]
     assert [name.split("-")[-2] for name in edges] == [str(process_id(live.edges[0]))]
@@ -189,13 +189,13 @@ def test_processes(live: Service, shell: Shell) -> None:
 
 
 def process_id(process: Process) -> int:
-    """The process's number."""
+    """The process id."""
     assert process.child is not None
     return process.child.pid
 
 
-def test_dead_letters(live: Service, shell: Shell) -> None:
-    """An entry nobody can handle is there with the reason."""
+def test_the_page_shows_dead_letters_with_their_reason(live: Service, shell: Shell) -> None:
+    """Here an entry of an unknown type."""
     assert shell.run("Show dead letters")[0].strip() == ""
     live.redis.xadd(keys.requests(SHARD), {"type": "nonsense", "from": "x@y", "room": ROOM})
     wait_until(lambda: live.redis.xlen(keys.dead(SHARD)) == 1, "a dead letter")
@@ -205,8 +205,8 @@ def test_dead_letters(live: Service, shell: Shell) -> None:
     assert "dead_reason" in words
 
 
-async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> None:
-    """The recipient, the status and the room are there."""
+async def test_the_page_shows_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> None:
+    """With the recipient, the status and the room."""
     alice = users["alice"]
     alice.status_for = lambda _: 486
     await alice.say(f"sip:{ROOM}", "#list")
@@ -218,23 +218,23 @@ async def test_failed_deliveries(shell: Shell, users: dict[str, SipUser]) -> Non
     assert ROOM in words
 
 
-def test_how_many_users_there_are(live: Service, shell: Shell) -> None:
-    """Of all their shards."""
+def test_the_page_counts_users_in_all_shards(live: Service, shell: Shell) -> None:
+    """Users have shards of their own."""
     for user in ("alice@example.org", "bob@example.org"):
         live.redis.hset(keys.users(keys.user_shard(user)), user, "SHA-256=")
     assert shell.run("Count the users") == ["2\n"]
 
 
-def test_every_line_of_the_page_is_run_here() -> None:
-    """A line added to the page needs a check in this file."""
+def test_every_command_line_of_the_page_is_tested() -> None:
+    """A new line in the page needs a test in this file."""
     source = Path(__file__).read_text()
     assert [heading for heading in BLOCKS if f'"{heading}"' not in source] == []
     lines = re.findall(r"^(?:redis-cli|export|for) .*", PAGE.read_text(), re.MULTILINE)
     assert [line for block in BLOCKS.values() for line in block] == lines
 
 
-def test_the_page_has_every_key_and_no_other() -> None:
-    """As `imc_common/keys.py` makes them, with S for the shard and capitals for what varies."""
+def test_the_page_lists_every_redis_key() -> None:
+    """The keys that `imc_common/keys.py` makes and no others; S is the shard, capitals are variables."""
     makers = [made for _, made in inspect.getmembers(keys, inspect.isfunction)]
     makers += [getattr(keys.Keys(), name) for name in ("rooms", "room", "members")]
     made = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("imc:")}

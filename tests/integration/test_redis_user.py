@@ -1,6 +1,6 @@
-"""The Redis user of `deploy/redis/users.acl`: what imc needs, and nothing else; and no password in sight.
+"""The Redis user of `deploy/redis/users.acl` may do what imc needs and nothing else; passwords stay hidden.
 
-All tests of this folder that run on Redis run as this user, and fail if it was denied anything.
+All tests of this folder that run on Redis use this user, and fail if Redis denied it anything.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ FORBIDDEN = [
     ("EVAL", "return redis.call('CONFIG', 'GET', '*')", "1", "imc:x"),
 ]
 ADDED_BY_OPERATORS = {"WAITAOF"}
-"""Only with `durability = fsync`; Debian's Redis does not know it."""
-DONE_WITHOUT = {"CONFIG"}
-SAID_BY_EVERYBODY = {"AUTH", "HELLO"}
-WORDS_OF_OTHER_THINGS = {"ROLE", "READONLY"}
-"""In errors and in answers of MI."""
+"""Only used with `durability = fsync`; Debian's Redis does not have it."""
+OPTIONAL = {"CONFIG"}
+ALWAYS_ALLOWED = {"AUTH", "HELLO"}
+NOT_COMMANDS = {"ROLE", "READONLY"}
+"""Names of errors and of fields in MI replies."""
 PACKAGES = ("imc_cli", "imc_common", "imc_edge", "imc_worker")
 
 
 def forget_denials(server: str) -> None:
-    """They were to be: the fixture does not count them."""
+    """Clear the denials that the test caused on purpose, so that the fixture does not fail."""
     with redis.Redis.from_url(default_user(server)) as admin:
         admin.execute_command("ACL", "LOG", "RESET")
 
@@ -73,8 +73,8 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_imc_may_nothing_else(server: str) -> None:
-    """Not look at others' keys, nor change the server, nor by way of a script."""
+def test_the_redis_user_may_not_use_other_keys_or_commands(server: str) -> None:
+    """Not even from a script."""
     with redis.Redis.from_url(server) as imc:
         for words in FORBIDDEN:
             with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)permission|can't|not allowed"):
@@ -82,8 +82,8 @@ def test_imc_may_nothing_else(server: str) -> None:
     forget_denials(server)
 
 
-def test_what_is_granted_is_what_the_code_says(server: str) -> None:
-    """Every command of Lua and Python, and no other."""
+def test_the_redis_user_may_use_exactly_the_commands_in_the_code(server: str) -> None:
+    """The commands in the Lua scripts and the Python modules, and no others."""
     known = set(
         redis_cli(int(server.rpartition(":")[2].partition("/")[0]), "COMMAND", "LIST").upper().split()
     )
@@ -94,11 +94,11 @@ def test_what_is_granted_is_what_the_code_says(server: str) -> None:
     sources = [*ROOT.glob("lua/**/*.lua"), *(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))]
     text = "\n".join(path.read_text() for path in sources if path.name != "slots.py")
     said = set(re.findall(r'"([A-Z]{2,})"', text)) & known
-    assert said - ADDED_BY_OPERATORS - DONE_WITHOUT - SAID_BY_EVERYBODY - WORDS_OF_OTHER_THINGS == granted
+    assert said - ADDED_BY_OPERATORS - OPTIONAL - ALWAYS_ALLOWED - NOT_COMMANDS == granted
 
 
-async def test_the_tools_work_as_this_user(server: str, tmp_path: Path) -> None:
-    """A conversation, then what operators do, then the conversation goes on in other shards."""
+async def test_the_operators_commands_work_as_this_redis_user(server: str, tmp_path: Path) -> None:
+    """A conversation, then `imc dead` and `imc reshard`, then the conversation goes on in other shards."""
     room = "sip:chat@example.org"
 
     async def talk(settings: dict[str, str], first: bool) -> None:
@@ -136,8 +136,8 @@ def command_lines(*processes: int) -> str:
 
 
 @pytest.mark.parametrize("module", ["imc_edge", "imc_worker"])
-def test_no_password_in_logs_and_process_lists(server: str, tmp_path: Path, module: str) -> None:
-    """A debug log, a wrong password, and a Redis that goes away."""
+def test_passwords_do_not_appear_in_logs_and_process_lists(server: str, tmp_path: Path, module: str) -> None:
+    """At log level debug, with a wrong password, and with an unreachable Redis."""
     env = {"IMC_LISTEN": "udp:127.0.0.1:0", "IMC_LOG_LEVEL": "debug"}
     wrong = python(tmp_path, "wrong", module, env | {"IMC_DB_URL": server.replace(PASSWORD, f"{PASSWORD}x")})
     assert wrong.start().child is not None
@@ -149,7 +149,9 @@ def test_no_password_in_logs_and_process_lists(server: str, tmp_path: Path, modu
         tmp_path, "away", module, env | {"IMC_DB_URL": f"redis://imc:{PASSWORD}@127.0.0.1:9"}
     ).start()
     try:
-        wait_until(lambda: "edge listens" in right.log() or "worker serves" in right.log(), "a start")
+        wait_until(
+            lambda: "edge listens" in right.log() or "worker serves" in right.log(), "the process serves"
+        )
         wait_until(lambda: "out of reach" in away.log(), "a warning")
         running_now = [process.child.pid for process in (right, away) if process.child]
         lines = command_lines(*running_now)
@@ -163,10 +165,10 @@ def test_no_password_in_logs_and_process_lists(server: str, tmp_path: Path, modu
     forget_denials(server)
 
 
-def test_a_password_among_the_arguments_is_warned_of(
+def test_a_password_on_the_command_line_causes_a_warning(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`imc up` hands it to its processes by the environment; its own arguments it cannot hide."""
+    """`imc up` passes it to its processes in the environment, but cannot hide its own arguments."""
     assert "put db_url into IMC_DB_URL" in run("check", "--db-url", server).stderr
     done = run("dead", "list", "--db-url", server.replace(PASSWORD, f"{PASSWORD}x"))
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""Who may not do what, and the words it is refused with: in public and in private rooms."""
+"""Refused commands and the notices about them, in public and in private rooms."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from tests.integration.test_commands import add, create, promote
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("private", [False, True])]
 
 OWNERS_ONLY = "only an owner can do this"
-IN_CHARGE_ONLY = "only owners and admins can do this"
+OWNERS_AND_ADMINS_ONLY = "only owners and admins can do this"
 NO_MEMBER = "you are not a member of this room"
-TO_STRANGERS = {False: NO_MEMBER, True: "this room does not exist"}  # by whether the room is private
+TO_STRANGERS = {False: NO_MEMBER, True: "this room does not exist"}  # False: public, True: private
 
 
 async def assert_refused(user: SipUser, room: str, line: str, reason: str) -> None:
-    """The user sends the line and reads the command and the reason, and nothing else."""
+    """The user sends the line and gets one notice with the command and the reason."""
     await user.say(room, line)
     await user.assert_gets(notice(line.split(maxsplit=1)[0] + ":", reason))
     assert user.inbox.empty()
 
 
 async def members(user: SipUser, room: str) -> set[str]:
-    """The room's members as the list shows them, marks included."""
+    """The room's members as `#list` shows them, with the marks of their roles."""
     await user.say(room, "#list")
     received = await user.assert_gets(notice("Members", user.address))
     return set(received.text.split("\n")[1:])
 
 
 async def all_roles(open_user: OpenUser, room: str, private: bool) -> list[SipUser]:
-    """A room with an owner, two admins and two plain members, in this order."""
+    """Create a room with an owner, two admins and two plain members; returns them in this order."""
     users = [await open_user(name) for name in ("alice", "bob", "carol", "dave", "erin")]
     owner = users[0]
     await create(owner, room, private)
@@ -46,14 +46,14 @@ async def all_roles(open_user: OpenUser, room: str, private: bool) -> list[SipUs
     return users
 
 
-class TestUsersThatCannotBe:
-    """Addresses and roles that `invite`, `add` and `modify` do not take."""
+class TestArguments:
+    """Addresses and roles that `invite`, `add` and `modify` reject."""
 
     @pytest.mark.parametrize("command", ["#invite", "#add"])
-    async def test_room_and_manager_are_no_users(
+    async def test_the_room_and_the_manager_cannot_be_members(
         self, open_user: OpenUser, room: str, private: bool, command: str
     ) -> None:
-        """A room that is its own member would talk to itself for ever; the command address is in no room."""
+        """A room that is its own member would send messages to itself for ever."""
         alice = await open_user("alice")
         await create(alice, room, private)
         await assert_refused(alice, room, f"{command} {room}", "a room cannot be a member of itself")
@@ -62,10 +62,10 @@ class TestUsersThatCannotBe:
         assert await members(alice, room) == {f"{alice.address} (owner)"}
 
     @pytest.mark.parametrize("role", ["owner", "admin", "member"])
-    async def test_role_that_the_user_has(
+    async def test_giving_a_user_the_role_they_have_is_refused(
         self, open_user: OpenUser, room: str, private: bool, role: str
     ) -> None:
-        """Nobody is told of a change that is none."""
+        """The sender gets a notice; the user gets nothing."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private)
         await add(alice, bob, room)
@@ -77,12 +77,12 @@ class TestUsersThatCannotBe:
 
 
 class TestRemove:
-    """`remove`: who may, and whom."""
+    """Who may `remove` whom."""
 
-    async def test_member_is_removed_and_is_a_stranger(
+    async def test_a_removed_member_is_a_stranger(
         self, open_user: OpenUser, room: str, private: bool
     ) -> None:
-        """The removed one may not send any more, and cannot be removed again."""
+        """A removed member may not send, and cannot be removed again."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room, private)
         await add(alice, bob, room)
@@ -97,10 +97,10 @@ class TestRemove:
         await assert_refused(alice, room, f"#remove sip:{bob.address}", f"{bob.address} is not in this room")
         await carol.assert_gets_nothing()
 
-    async def test_owners_and_admins_are_protected(
+    async def test_owners_and_admins_are_protected_from_removal(
         self, open_user: OpenUser, room: str, private: bool
     ) -> None:
-        """Nobody removes an owner, an admin removes no admin, a member nobody."""
+        """Nobody can remove an owner, an admin cannot remove an admin, a member cannot remove anybody."""
         alice, bob, carol, dave, erin = await all_roles(open_user, room, private)
         before = await members(alice, room)
         is_owner = "owners cannot be removed"
@@ -108,25 +108,25 @@ class TestRemove:
             await assert_refused(one, room, f"#remove sip:{alice.address}", is_owner)
         await assert_refused(bob, room, f"#remove sip:{carol.address}", OWNERS_ONLY)
         for one in (alice, bob, erin):
-            await assert_refused(dave, room, f"#remove sip:{one.address}", IN_CHARGE_ONLY)
+            await assert_refused(dave, room, f"#remove sip:{one.address}", OWNERS_AND_ADMINS_ONLY)
         assert await members(alice, room) == before
         for one in (carol, erin):
             await one.assert_gets_nothing(0.1)
 
 
 class TestModify:
-    """`modify`: who may, and whom."""
+    """Who may `modify` whom."""
 
-    async def test_owners_and_admins_are_protected(
+    async def test_owners_and_admins_are_protected_from_modification(
         self, open_user: OpenUser, room: str, private: bool
     ) -> None:
-        """An admin touches neither owners nor admins nor makes owners, a member changes nobody."""
+        """An admin cannot change owners or admins, nor make owners; a member cannot change anybody."""
         alice, bob, carol, dave, erin = await all_roles(open_user, room, private)
         before = await members(alice, room)
         for one, role in ((alice, "member"), (alice, "admin"), (carol, "member"), (dave, "owner")):
             await assert_refused(bob, room, f"#modify sip:{one.address} {role}", OWNERS_ONLY)
         for one, role in ((alice, "member"), (bob, "member"), (erin, "admin"), (dave, "admin")):
-            await assert_refused(dave, room, f"#modify sip:{one.address} {role}", IN_CHARGE_ONLY)
+            await assert_refused(dave, room, f"#modify sip:{one.address} {role}", OWNERS_AND_ADMINS_ONLY)
         await assert_refused(alice, room, f"#modify sip:{alice.address} admin", "you are the last owner")
         assert await members(alice, room) == before
         for one in (carol, erin):
@@ -134,10 +134,12 @@ class TestModify:
 
 
 class TestExitAndDestroy:
-    """`exit` and `destroy`: what is gone afterwards, and who may."""
+    """Who may `exit` and `destroy`, and the state afterwards."""
 
-    async def test_who_left_is_a_stranger(self, open_user: OpenUser, room: str, private: bool) -> None:
-        """The rest is told; leaving twice is refused."""
+    async def test_a_member_who_left_is_a_stranger(
+        self, open_user: OpenUser, room: str, private: bool
+    ) -> None:
+        """The others get a notice; leaving twice is refused."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private)
         await add(alice, bob, room)
@@ -146,8 +148,10 @@ class TestExitAndDestroy:
         await assert_refused(bob, room, "#exit", TO_STRANGERS[private])
         assert await members(alice, room) == {f"{alice.address} (owner)"}
 
-    async def test_room_goes_with_its_last_owner(self, open_user: OpenUser, room: str, private: bool) -> None:
-        """All members are told, and to each of them there is no room any more."""
+    async def test_the_room_is_destroyed_when_its_last_owner_leaves(
+        self, open_user: OpenUser, room: str, private: bool
+    ) -> None:
+        """All members get a notice; afterwards the room does not exist for any of them."""
         users = await all_roles(open_user, room, private)
         await users[0].say(room, "#exit")
         for user in users:
@@ -155,7 +159,9 @@ class TestExitAndDestroy:
         for user in users:
             await assert_refused(user, room, "#list", "this room does not exist")
 
-    async def test_only_an_owner_destroys(self, open_user: OpenUser, room: str, private: bool) -> None:
+    async def test_only_owners_can_destroy_the_room(
+        self, open_user: OpenUser, room: str, private: bool
+    ) -> None:
         """Admins, members and strangers are refused; a second owner is not."""
         alice, bob, carol, dave, erin = users = await all_roles(open_user, room, private)
         mallory = await open_user("mallory")
@@ -169,12 +175,12 @@ class TestExitAndDestroy:
 
 
 class TestList:
-    """`list` is for members, whatever their role."""
+    """`list` is for members of any role."""
 
-    async def test_every_member_reads_the_same_list(
+    async def test_every_member_gets_the_same_list(
         self, open_user: OpenUser, room: str, private: bool
     ) -> None:
-        """Owner, admin and plain member read the roles of all; the invited one is in none of the lists."""
+        """It shows the roles of all members, and leaves invited users out."""
         alice, bob, carol, dave, erin = await all_roles(open_user, room, private)
         frank = await open_user("frank")
         await alice.say(room, f"#invite sip:{frank.address}")
@@ -186,10 +192,10 @@ class TestList:
         for user in (alice, bob, dave):
             assert await members(user, room) == whole
 
-    async def test_invited_and_strangers_are_refused(
+    async def test_invited_users_and_strangers_cannot_list_members(
         self, open_user: OpenUser, room: str, private: bool
     ) -> None:
-        """To a stranger a private room is not there; an invited one knows of it, and is no member yet."""
+        """A private room does not exist for a stranger; an invited user knows of it but is no member."""
         alice, bob, mallory = await open_user("alice"), await open_user("bob"), await open_user("mallory")
         await create(alice, room, private)
         await alice.say(room, f"#invite sip:{bob.address}")
@@ -200,7 +206,7 @@ class TestList:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service where rooms hold two and users own one."""
+    """A service with low limits of members and rooms."""
     settings = {"max_members": "2", "max_rooms_per_owner": "1"}
     with service(tmp_path_factory.mktemp("small"), "redis", settings) as running:
         yield running
@@ -211,7 +217,7 @@ class TestLimits:
 
     @pytest.fixture
     async def open_user(self, small: Service) -> AsyncIterator[OpenUser]:
-        """Makes users of the small service, who were not there in another test."""
+        """Opens users of the small service with names that are new for this test."""
         users: list[SipUser] = []
         test = secrets.token_hex(2)
 
@@ -223,8 +229,8 @@ class TestLimits:
         for user in users:
             user.close()
 
-    async def test_full_room(self, open_user: OpenUser, room: str, private: bool) -> None:
-        """Nobody is invited, added, or let in by `join` or `create`, until somebody has left."""
+    async def test_nobody_can_enter_a_full_room(self, open_user: OpenUser, room: str, private: bool) -> None:
+        """`invite`, `add`, `join` and `create` are refused until a member has left."""
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room, private)
         await add(alice, bob, room)
@@ -237,8 +243,10 @@ class TestLimits:
         await alice.assert_gets(notice(bob.address, "has left"))
         await add(alice, carol, room)
 
-    async def test_owner_of_enough(self, open_user: OpenUser, room: str, private: bool) -> None:
-        """Who owns a room already is made owner of no other, but admin."""
+    async def test_a_user_who_owns_the_maximum_of_rooms_cannot_become_owner_of_another(
+        self, open_user: OpenUser, room: str, private: bool
+    ) -> None:
+        """The user can become admin."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private)
         await create(bob, room.replace("room-", "other-"), private)
