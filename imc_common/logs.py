@@ -30,12 +30,12 @@ _MAX_FIELD = 2000  # a traceback fits, a whole datagram does not
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """Set up structlog, and lead lines of the standard `logging` the same way, to `stream` (stderr)."""
     out = stream or sys.stderr
-    people = settings.log_format == "people" or (settings.log_format == "auto" and out.isatty())
+    console = settings.log_format == "console" or (settings.log_format == "auto" and out.isatty())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     # plain_traceback: the exception is text already, so that `escape` has seen it
     ending: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        if people
+        if console
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(

@@ -1,4 +1,4 @@
-"""Settings read again while a process runs (SIGHUP): what takes effect at once, and what needs a restart."""
+"""SIGHUP: a process reads its settings again. Some take effect at once, others need a restart."""
 
 from __future__ import annotations
 
@@ -8,82 +8,72 @@ from typing import Final, Literal, NamedTuple, Protocol
 import structlog
 
 from imc_common import logs
-from imc_common.settings.load import SettingsError
+from imc_common.settings.load import SettingsError, reload_by
 from imc_common.settings.model import Settings
 
 Role = Literal["edge", "worker"]
 
-LOGS: Final = frozenset({"log_level", "log_format"})
-USER_LIMITS: Final = frozenset(
-    {"max_requests_per_source", "max_messages_per_second", "max_message_burst", "max_commands_per_minute"}
-    | {"max_invitations_per_hour", "max_invitations_per_target", "max_total_messages_per_second"}
-    | {"max_deliveries_per_second"}
-)
-LIVE: Final[dict[Role, frozenset[str]]] = {
-    "edge": LOGS
-    | USER_LIMITS
-    | {"accept_types", "domains", "extra_hdrs", "identity", "imc_cmd_start_char", "manager", "max_backlog"}
-    | {"max_in_flight", "recipient_queue", "room_pattern", "sender_prefix", "trusted_peers"}
-    | {"digest_algorithms", "digest_max_failures", "digest_nonce_ttl", "unreachable_ttl"},
-    "worker": LOGS
-    | {"check_on_create", "create_on_join", "delivery_chunk", "evict_after", "max_members"}
-    | {"max_rooms_per_owner", "owner_exit", "unreachable_ttl"},
+RELOADABLE: Final[dict[Role, frozenset[str]]] = {
+    role: frozenset(name for name in Settings.model_fields if reload_by(name) in (role, "both"))
+    for role in ("edge", "worker")
 }
-"""What a process of each role can change while it runs."""
-FOREIGN: Final[dict[Role, frozenset[str]]] = {
-    "edge": LIVE["worker"] - LIVE["edge"],
-    "worker": USER_LIMITS
-    | frozenset({"accept_types", "extra_hdrs", "identity", "imc_cmd_start_char", "max_backlog"})
-    | {"max_in_flight", "recipient_queue", "sender_prefix", "trusted_peers"}
-    | {"digest_algorithms", "digest_max_failures", "digest_nonce_ttl", "digest_key_file"},
+"""The settings that a process of each role changes while it runs, as `Settings` declares them."""
+_CHECKED_BY_MI: Final = frozenset({"domains", "manager", "room_pattern"})
+"""Workers use these for MI commands, with the values of their start."""
+_UNUSED: Final[dict[Role, frozenset[str]]] = {
+    "edge": RELOADABLE["worker"] - RELOADABLE["edge"],
+    "worker": RELOADABLE["edge"] - RELOADABLE["worker"] - _CHECKED_BY_MI | {"digest_key_file"},
 }
-"""What a process of each role has no use for: a change of it needs nothing there."""
+"""Settings that a process of each role does not use: a change needs neither a reload nor a restart."""
 
 log = structlog.get_logger()
 
 
-class Part(Protocol):
-    """A part of a process that takes new settings."""
+class Reloadable(Protocol):
+    """A part of a process that accepts new settings."""
 
     def reload(self, settings: Settings) -> None:
-        """Go on with these settings."""
+        """Use these settings from now on."""
         ...
 
 
 class Plan(NamedTuple):
-    """What a reload comes to: the settings to go on with, the names that change, those that would have to."""
+    """The result of a reload."""
 
     settings: Settings
+    """The settings to use from now on."""
     changed: tuple[str, ...]
+    """Names of the settings that changed."""
     restart: tuple[str, ...]
+    """Names of the settings that differ in the file but need a restart."""
 
 
 def plan(now: Settings, wanted: Settings, role: Role) -> Plan:
     """How a process of this role gets from its settings to the wanted ones without a restart."""
     differ = [name for name in Settings.model_fields if getattr(now, name) != getattr(wanted, name)]
-    changed = tuple(name for name in differ if name in LIVE[role])
-    restart = tuple(name for name in differ if name not in LIVE[role] | FOREIGN[role])
+    changed = tuple(name for name in differ if name in RELOADABLE[role])
+    restart = tuple(name for name in differ if name not in RELOADABLE[role] | _UNUSED[role])
     settings = now.model_copy(update={name: getattr(wanted, name) for name in changed})
     return Plan(settings, changed, restart)
 
 
-def reload(now: Settings, read: Callable[[], Settings], role: Role, parts: Sequence[Part]) -> Settings:
-    """Read again, hand the parts what may change, and log what came of it; the settings to go on with.
+def reload(now: Settings, read: Callable[[], Settings], role: Role, parts: Sequence[Reloadable]) -> Settings:
+    """Read the settings again, pass what may change to the parts, and log the result.
 
-    With a mistake in them, everything stays as it was.
+    Returns the settings to use from now on. If the new ones have a mistake, these are the old ones.
     """
     try:
         wanted = read()
     except SettingsError as error:
-        log.error("settings stay as they were", mistakes=[str(each) for each in error.mistakes])  # noqa: TRY400 # the mistakes say it all
+        log.error("settings not reloaded", mistakes=[str(each) for each in error.mistakes])  # noqa: TRY400 # the mistakes say it all
         return now
     settings, changed, restart = plan(now, wanted, role)
     if changed:
-        if LOGS & set(changed):
+        if not {"log_level", "log_format"}.isdisjoint(changed):
             logs.configure(settings)
         for part in parts:
             part.reload(settings)
-    log.info("settings read again", changed=list(changed))
+    log.info("settings reloaded", changed=list(changed))
     if restart:
-        log.warning("these settings take effect with a restart", settings=list(restart))
+        log.warning("settings need a restart", settings=list(restart))
     return settings

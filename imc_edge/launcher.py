@@ -21,7 +21,7 @@ import structlog
 from imc_common import keys
 from imc_common.metrics import Metrics
 from imc_common.notify import notify
-from imc_common.reload import Part, reload
+from imc_common.reload import Reloadable, reload
 from imc_common.settings import Settings
 from imc_common.settings.values import is_loopback
 from imc_common.shards.consumer import Consumer
@@ -65,7 +65,7 @@ class Edge:
         """
         self._settings = settings
         self._reread = reread
-        self._reloadable: list[Part] = []
+        self._reloadable: list[Reloadable] = []
         self._health: Health | None = None
         self._nonce_keys: NonceKeys | None = None
         files = (settings.tls_certificate, settings.tls_private_key, settings.tls_ca)

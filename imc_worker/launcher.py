@@ -22,7 +22,7 @@ from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.metrics import Metrics
 from imc_common.notify import notify
-from imc_common.reload import Part, reload
+from imc_common.reload import Reloadable, reload
 from imc_common.settings import Settings
 from imc_common.shards.consumer import Consumer
 from imc_common.shards.ownership import Ownership, process_id
@@ -53,7 +53,7 @@ class Worker:
         """`reread` gives the settings anew at SIGHUP."""
         self._settings = settings
         self._reread = reread
-        self._reloadable: list[Part] = []
+        self._reloadable: list[Reloadable] = []
         self._metrics = Metrics()
         self._stop = asyncio.Event()
         self._ownership: Ownership | None = None

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from imc_common.reload import LIVE
 from imc_common.settings import Settings
 from imc_worker.mi.commands import MiCommands
 from tests.tools import require
@@ -160,14 +159,6 @@ def test_the_documented_table_of_metrics_matches_the_code() -> None:
     section = (ROOT / "docs/operating.md").read_text().split("\n## Metrics\n")[1].split("\n## ")[0]
     told = set(re.findall(r"^\| `(imc_\w+)` \|", section, re.MULTILINE))
     assert told == {name.removesuffix("_bucket") for name in defined()}
-
-
-def test_the_documented_reloadable_settings_match_the_code() -> None:
-    """`docs/operating.md` lists the same settings as the code."""
-    section = (ROOT / "docs/operating.md").read_text().split("\n## Change settings while running\n")[1]
-    edges, workers, both = (set(re.findall(r"`(\w+)`", part)) for part in re.split(r"\n- ", section)[1:])
-    assert edges | both == LIVE["edge"]
-    assert workers | both == LIVE["worker"]
 
 
 def test_the_documented_table_of_mi_commands_matches_the_code() -> None:

@@ -84,11 +84,10 @@ def load(config: Path | None, env: Mapping[str, str], cli: Mapping[str, Any]) ->
 
 
 def allowed(name: str) -> str:
-    """What a setting takes, in words."""
+    """The values that a setting accepts, in words."""
     field = Settings.model_fields[name]
-    extra = field.json_schema_extra
-    if isinstance(extra, dict) and "allowed" in extra:
-        return str(extra["allowed"])
+    if words := _about(name, "allowed"):
+        return words
     if get_origin(field.annotation) is Literal:
         return ", ".join(get_args(field.annotation))
     if field.annotation is bool:
@@ -96,6 +95,16 @@ def allowed(name: str) -> str:
     if field.annotation in (int, float):
         return ("a whole number" if field.annotation is int else "a number") + _bounds(field)
     return "a path"
+
+
+def reload_by(name: str) -> str:
+    """The processes that apply a change on SIGHUP: ``edge``, ``worker`` or ``both``; empty: none."""
+    return _about(name, "reload")
+
+
+def _about(name: str, key: str) -> str:
+    extra = Settings.model_fields[name].json_schema_extra
+    return str(extra.get(key, "")) if isinstance(extra, dict) else ""
 
 
 def _bounds(field: FieldInfo) -> str:

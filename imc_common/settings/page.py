@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imc_common.settings.load import allowed
+from imc_common.settings.load import allowed, reload_by
 from imc_common.settings.model import Settings
 from imc_common.settings.toml import written
 
@@ -33,17 +33,21 @@ such variables too.
 
 ## All settings
 
-| setting | default | allowed values | meaning |
-|---|---|---|---|
+The column *reload* names the processes that apply a change on SIGHUP (`systemctl reload`): edges, workers or both.
+If it is empty, the change needs a restart ([operating](operating.md#change-settings-while-running)).
+
+| setting | default | allowed values | reload | meaning |
+|---|---|---|---|---|
 """
+_RELOAD = {"edge": "edges", "worker": "workers", "both": "both", "": ""}
 
 
 def page() -> str:
     """The page as Markdown."""
     rows = []
     for name, field in Settings.model_fields.items():
-        default = written(name, field.default)
-        cells = (f"`{name}`", f"`{default}`", allowed(name), field.description or "")
+        default, reload = written(name, field.default), _RELOAD[reload_by(name)]
+        cells = (f"`{name}`", f"`{default}`", allowed(name), reload, field.description or "")
         rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n")
     return _HEAD + "".join(rows)
 

@@ -55,7 +55,7 @@ def test_lines_are_json_where_no_person_looks() -> None:
     assert line["timestamp"].endswith("Z")
 
 
-@pytest.mark.parametrize(("form", "stream"), [("auto", Terminal()), ("people", io.StringIO())])
+@pytest.mark.parametrize(("form", "stream"), [("auto", Terminal()), ("console", io.StringIO())])
 def test_lines_are_for_people_at_a_terminal(form: str, stream: io.StringIO) -> None:
     """Or where the setting says so; exceptions are shown in full."""
     logs.configure(Settings(log_format=form), stream)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""SIGHUP: what changes at once, what needs a restart, what stays."""
+"""Reload of settings on SIGHUP: what changes at once, what needs a restart, what stays."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from imc_common.reload import FOREIGN, LIVE, Role, plan, reload
+from imc_common.reload import RELOADABLE, Role, plan, reload
 from imc_common.settings import Mistake, Settings, SettingsError
 
 
 class Part:
-    """Remembers what it was given."""
+    """Records the settings it was given."""
 
     def __init__(self) -> None:
         self.given: list[Settings] = []
@@ -25,21 +25,36 @@ class Part:
 
 @pytest.fixture(autouse=True)
 def _logs() -> Iterator[None]:
-    """The test changes how lines are written."""
+    """Restore the log configuration that a test changes."""
     before = structlog.get_config()
     yield
     structlog.configure(**before)
 
 
-@pytest.mark.parametrize("role", ["edge", "worker"])
-def test_names_are_settings(role: Role) -> None:
-    """A setting that is renamed has to be renamed here, too."""
-    assert LIVE[role] | FOREIGN[role] <= set(Settings.model_fields)
-    assert not LIVE[role] & FOREIGN[role]
+@pytest.mark.parametrize(
+    ("role", "reloadable", "not_reloadable"),
+    [
+        ("edge", {"domains", "max_backlog", "log_level"}, {"max_members", "listen", "hash_size"}),
+        ("worker", {"max_members", "evict_after", "log_level"}, {"domains", "mi_listen", "hash_size"}),
+    ],
+)
+def test_a_role_reloads_the_settings_that_are_declared_for_it(
+    role: Role, reloadable: set[str], not_reloadable: set[str]
+) -> None:
+    """Each setting declares it in `Settings`, the only place."""
+    assert reloadable <= RELOADABLE[role]
+    assert not not_reloadable & RELOADABLE[role]
 
 
-def test_some_change_and_some_need_a_restart() -> None:
-    """What cannot change keeps its old value; another role's settings are nobody's concern."""
+def test_a_setting_that_a_role_does_not_use_needs_nothing() -> None:
+    """Neither a change nor a restart is reported; the rules for rooms, which MI checks, need a restart."""
+    wanted = Settings(max_backlog=1, digest_key_file="keys", domains=("example.org",), max_members=7)
+    assert plan(Settings(), wanted, "worker")[1:] == (("max_members",), ("domains",))
+    assert plan(Settings(), wanted, "edge")[1:] == (("domains", "max_backlog"), ("digest_key_file",))
+
+
+def test_reloadable_settings_change_and_the_rest_needs_a_restart() -> None:
+    """A setting that needs a restart keeps its old value. Settings of the other role are ignored."""
     wanted = Settings(sender_prefix="", hash_size=5, max_members=7)
     settings, changed, restart = plan(Settings(), wanted, "edge")
     assert (changed, restart) == (("sender_prefix",), ("hash_size",))
@@ -47,8 +62,8 @@ def test_some_change_and_some_need_a_restart() -> None:
     assert plan(Settings(), wanted, "worker")[1:] == (("max_members",), ("hash_size",))
 
 
-def test_parts_get_the_settings_to_go_on_with() -> None:
-    """And the log says what came of it."""
+def test_parts_get_the_new_settings_and_the_log_names_them() -> None:
+    """The parts, the caller and the log agree."""
     part = Part()
     with capture_logs() as lines:
         settings = reload(Settings(), lambda: Settings(max_backlog=1, hash_size=5), "edge", [part])
@@ -56,21 +71,21 @@ def test_parts_get_the_settings_to_go_on_with() -> None:
     assert (settings.max_backlog, settings.hash_size) == (1, 4)
     said: list[Any] = [(line["event"], line.get("changed") or line.get("settings")) for line in lines]
     assert said == [
-        ("settings read again", ["max_backlog"]),
-        ("these settings take effect with a restart", ["hash_size"]),
+        ("settings reloaded", ["max_backlog"]),
+        ("settings need a restart", ["hash_size"]),
     ]
 
 
-def test_nothing_changed_nothing_is_touched() -> None:
-    """One line says so."""
+def test_a_reload_without_a_change_reaches_no_part() -> None:
+    """The log has one line."""
     part = Part()
     with capture_logs() as lines:
         assert reload(Settings(), Settings, "worker", [part]) == Settings()
-    assert (part.given, [line["event"] for line in lines]) == ([], ["settings read again"])
+    assert (part.given, [line["event"] for line in lines]) == ([], ["settings reloaded"])
 
 
-def test_with_a_mistake_everything_stays() -> None:
-    """Every mistake is told."""
+def test_a_mistake_leaves_all_settings_unchanged() -> None:
+    """The log has every mistake."""
 
     def wrong() -> Settings:
         raise SettingsError([Mistake("file", "hash_size", "is wrong", "a number")])
@@ -83,7 +98,7 @@ def test_with_a_mistake_everything_stays() -> None:
 
 
 def test_the_log_level_changes_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """For loggers that wrote before as well."""
+    """Also for loggers that have written before."""
     log = structlog.get_logger("imc.test")
     reload(Settings(log_level="error"), lambda: Settings(log_level="warning", log_format="json"), "edge", [])
     log.info("not this")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from imc_common.reload import RELOADABLE
 from imc_common.settings import Settings, load
 from imc_common.settings.page import page
 from imc_common.settings.toml import effective
@@ -21,8 +22,19 @@ def test_every_setting_has_a_description_and_says_what_it_takes() -> None:
     """A row without words would be no documentation."""
     for row in page().splitlines():
         if row.startswith("| `"):
-            assert all(cell.strip() for cell in row.replace(r"\|", "").strip("|").split("|")), row
+            name, default, allowed, _, about = row.replace(r"\|", "").strip("|").split("|")
+            assert all(cell.strip() for cell in (name, default, allowed, about)), row
     assert all(f"| `{name}` |" in page() for name in Settings.model_fields)
+
+
+def test_every_reloadable_setting_says_so_on_the_page() -> None:
+    """The column names the processes that apply a change on SIGHUP."""
+    rows = [
+        row.replace(r"\|", "").strip("|").split("|") for row in page().splitlines() if row.startswith("| `")
+    ]
+    shown = {row[0].strip(" `"): row[3].strip() for row in rows}
+    assert RELOADABLE["edge"] == {name for name, who in shown.items() if who in ("edges", "both")}
+    assert RELOADABLE["worker"] == {name for name, who in shown.items() if who in ("workers", "both")}
 
 
 def test_effective_settings_are_a_file_that_gives_them_again(tmp_path: Path) -> None:
