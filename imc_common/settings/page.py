@@ -33,8 +33,8 @@ such variables too.
 
 ## All settings
 
-The column *reload* names the processes that apply a change on SIGHUP (`systemctl reload`): edges, workers or both.
-If it is empty, the change needs a restart ([operating](operating.md#change-settings-while-running)).
+The column *reload* names the processes that apply a change on SIGHUP (`systemctl reload`): edges, workers or
+both. If it is empty, the change needs a restart ([operating](operating.md#change-settings-while-running)).
 
 | setting | default | allowed values | reload | meaning |
 |---|---|---|---|---|
