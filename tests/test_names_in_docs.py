@@ -1,0 +1,147 @@
+"""Every file, script, setting, metric, command and notice that a page names exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imc_cli import application
+from imc_common.rooms import texts
+from imc_common.settings import Settings
+from imc_worker.mi.commands import MiCommands
+from tests.test_dashboards import defined
+
+ROOT = Path(__file__).parent.parent
+FILES = subprocess.run(
+    ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.splitlines()
+PAGES = [file for file in FILES if file.endswith(".md")]
+NAMES_OF_OTHERS = {"communication_type", "dump.rdb", "redis.conf", "results.json"}
+"""Of opensips-cli, of Redis, and of the benchmark's output, which is not in the repository."""
+NOT_SETTINGS = {"IMC_REQUIRE_TOOLS"}
+"""Variables of the tests."""
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def quoted(page: str) -> set[str]:
+    """What stands between backticks in a page, code blocks left out."""
+    prose = re.sub(r"^ *```.*?^ *```", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    return set(re.findall(r"`([^`\n]+)`", prose))
+
+
+@cache
+def words_of_the_code() -> frozenset[str]:
+    """Every word of the code, without the tests and the pages themselves."""
+    code = (
+        file for file in FILES if not file.startswith("tests/") and file.endswith((".py", ".lua", ".c", ".h"))
+    )
+    return frozenset(word for file in code for word in re.findall(r"\w+", text_of(file)))
+
+
+@each_page
+def test_paths_exist(page: str) -> None:
+    """A path begins with a folder of the repository; a test in a file is `FILE::TEST`."""
+    folders = {file.partition("/")[0] for file in FILES if "/" in file}
+    named = {name.partition("::")[0] for name in quoted(page) if name.partition("/")[0] in folders}
+    paths = {path for path in named if re.fullmatch(r"[\w./@*-]*/[\w./@*-]*", path)}
+    assert [path for path in sorted(paths) if not list(ROOT.glob(path.rstrip("/")))] == []
+
+
+@each_page
+def test_file_names_exist(page: str) -> None:
+    """A file named without its folder is somewhere in the repository."""
+    there = {Path(file).name for file in FILES} | NAMES_OF_OTHERS
+    named = {
+        name
+        for name in quoted(page)
+        if re.fullmatch(r"[\w-]+\.(py|lua|toml|yaml|acl|md|json|conf|rdb)", name)
+    }
+    settings_file = {"imc.toml"}
+    assert named - there - settings_file == set()
+
+
+@each_page
+def test_names_occur_in_the_code(page: str) -> None:
+    """Scripts, settings, fields, events, reasons: after a renaming, the old name is in no source."""
+    named = {name for name in quoted(page) if re.fullmatch(r"(?!imc_)[a-z]+(_[a-z0-9]+)+", name)}
+    assert named - words_of_the_code() - NAMES_OF_OTHERS == set()
+
+
+@each_page
+def test_metrics_and_management_commands_exist(page: str) -> None:
+    """A name that begins with `imc_` is a metric, a management command, a package or a table."""
+    named = {match[1] for name in quoted(page) if (match := re.match(r"(imc_\w+)(\{.*\})?$", name))}
+    commands = MiCommands(None, None, Settings()).table  # type: ignore[arg-type] # none of them is run
+    tables = {Settings().rooms_table, Settings().members_table}
+    others = {"imc_manager", "imc_cmd_start_char"}  # Kamailio's function, a setting
+    metrics = defined() | {name.removesuffix("_bucket") for name in defined()}
+    assert named - metrics - commands.keys() - tables - others == set()
+
+
+@each_page
+def test_settings_exist(page: str) -> None:
+    """`name = value` in the text, and every variable IMC_NAME, also in code blocks."""
+    assigned = {match[1] for name in quoted(page) if (match := re.match(r"([a-z]+_\w+|[a-z]+) = ", name))}
+    variables = set(re.findall(r"\bIMC_[A-Z_]+\b", text_of(page))) - NOT_SETTINGS
+    named = assigned | {variable.removeprefix("IMC_").lower() for variable in variables}
+    assert named - set(Settings.model_fields) - {"name"} == set()
+
+
+@each_page
+def test_make_targets_exist(page: str) -> None:
+    """Also in code blocks."""
+    makefiles = text_of("Makefile") + text_of("bench/Makefile")
+    targets = set(re.findall(r"^([a-z-]+):", makefiles, re.MULTILINE))
+    shown = quoted(page) | {line.strip() for line in text_of(page).splitlines()}
+    named = {match[1] for line in shown if (match := re.match(r"make ([a-z-]+)", line))}
+    assert named - targets == set()
+
+
+@each_page
+def test_commands_in_the_text_exist(page: str) -> None:
+    """`imc COMMAND` and its options; `tests/test_docs.py` looks at those in code blocks."""
+    wrong = []
+    for line in sorted(quoted(page)):
+        words = line.split()
+        if words[0] != "imc" or len(words) == 1:
+            continue
+        command = [word for word in words[1:3] if re.fullmatch(r"[a-z-]+", word) and word[0] != "-"]
+        shown = CliRunner().invoke(
+            application(),
+            [*command[: 2 if words[1] in {"dead", "user"} else 1], "--help"],
+            env={"COLUMNS": "250"},
+        )
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        if shown.exit_code or any(option not in shown.stdout for option in options):
+            wrong.append(line)
+    assert wrong == []
+
+
+def notices() -> list[re.Pattern[str]]:
+    """The notices of one sentence, as patterns."""
+    templates = (*texts.NOTICES.values(), *texts.OF_INVITATIONS.values())
+    return [re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(template))) for template in templates]
+
+
+@each_page
+def test_notices_are_worded_as_the_service_words_them(page: str) -> None:
+    """Lines of code blocks that begin with `*** `."""
+    shown = re.findall(r"^\*\*\* (.*)$", text_of(page), re.MULTILINE)
+    assert [line for line in shown if not any(notice.fullmatch(line) for notice in notices())] == []
+
+
+def test_a_name_that_is_gone_is_found() -> None:
+    """These checks would notice a renaming."""
+    assert "lua" in {file.partition("/")[0] for file in FILES}
+    assert "evict_whenever" not in words_of_the_code()
+    assert "room_pattern" in words_of_the_code()
+    assert {"max_backlog", "#invite"} <= quoted("docs/receiving.md")
