@@ -13,6 +13,7 @@ from typing import NamedTuple
 from imc_common.address import split
 from imc_common.rooms.commands import BY_WORD, COMMANDS
 from imc_common.rooms.event import Event
+from imc_common.rooms.names import shown_name
 from imc_common.rooms.pages import pages
 from imc_common.rooms.request import EntryError
 from imc_common.settings import Settings
@@ -143,12 +144,13 @@ def _message(event: Event, settings: Settings) -> Text:
     charset = _prefix_charset(content_type)
     if charset is None:
         return Text(content_type, body)
-    return Text(content_type, _prefix(settings.sender_prefix, event.actor, charset) + body)
+    return Text(content_type, _prefix(settings.sender_prefix, event, charset) + body)
 
 
-def _prefix(template: str, actor: str, charset: str) -> bytes:
-    user, host = split(actor)
-    return template.format(user=user, host=host).encode(charset, "replace")
+def _prefix(template: str, event: Event, charset: str) -> bytes:
+    user, host = split(event.actor)
+    name = shown_name(event.data.display_name) if "{name" in template else ""
+    return template.format(user=user, host=host, name=name or user).encode(charset, "replace")
 
 
 @lru_cache(maxsize=256)

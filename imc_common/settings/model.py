@@ -110,9 +110,10 @@ class Settings(BaseModel):
     )
     sender_prefix: values.Prefix = Field(
         "<{user}@{host}>: ",
-        description="Text put before every text/plain message to a room. `{host}` includes the port if"
-        " there is one.",
-        json_schema_extra=_about("text with {user} and {host}; empty: no prefix", reload="edge"),
+        description="Text put before every text/plain message to a room. `{name}` is the sender's display"
+        " name, or the user part if there is no display name that is safe to show. `{host}` includes the"
+        " port if there is one.",
+        json_schema_extra=_about("text with {name}, {user} and {host}; empty: no prefix", reload="edge"),
     )
     max_members: int = Field(
         500,

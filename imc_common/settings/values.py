@@ -245,11 +245,11 @@ def _domain(text: str) -> str:
 
 def _prefix(text: str) -> str:
     fields = {field for _, field, _, _ in Formatter().parse(text)} - {None}
-    if not fields <= {"user", "host"}:
-        raise ValueError("it has a field other than {user} and {host}")
+    if not fields <= {"name", "user", "host"}:
+        raise ValueError("it has a field other than {name}, {user} and {host}")
     if any(char < " " for char in text):
         raise ValueError("it has a control character")
-    text.format(user="", host="")  # a ValueError for a format that no text takes
+    text.format(name="", user="", host="")  # a ValueError for a format that no text takes
     return text
 
 

@@ -280,6 +280,29 @@ def test_the_prefix_is_written_in_the_charset_of_the_message() -> None:
     assert text.body == b"\xe9? alice: hi"
 
 
+def named(display_name: str, template: str = "{name}: ") -> bytes:
+    """What others read of a message of alice under this display name."""
+    data = RequestData("text/plain", b"hi", display_name=display_name)
+    [text] = render(event("message", data=data), Settings(sender_prefix=template))
+    return text.body
+
+
+def test_a_prefix_shows_the_senders_name() -> None:
+    """The display name where there is one, else the user part."""
+    assert named("Alice van Dyk") == b"Alice van Dyk: hi"
+    assert named("") == b"alice: hi"
+    assert named("Alice", "{name} <{user}@{host}> ") == b"Alice <alice@example.org> hi"
+    assert named("Jürgen") == "Jürgen: hi".encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["bob@example.org", "bob＠example.org", "*** Bob has left", "+4915112345678"]
+)
+def test_no_address_or_notice_is_forged_by_a_display_name(name: str) -> None:
+    """Such a name is not shown: the user part is."""
+    assert named(name) == b"alice: hi"
+
+
 def test_without_a_prefix_plain_text_goes_through_too() -> None:
     """An empty setting turns it off."""
     assert message("text/plain", b"hi", sender_prefix="").body == b"hi"

@@ -129,7 +129,7 @@ def test_a_value_is_read_from_text(name: str, value: object, expected: object) -
         ("outbound_proxy", "sip:h;transport=sctp"),
         ("advertise", "h:x"), ("advertise", "h:70000"),
         ("room_pattern", "["), ("manager", "a b"), ("rooms_table", "a{1}"), ("members_table", ""),
-        ("sender_prefix", "{name}"), ("sender_prefix", "{user.x}"), ("sender_prefix", "{0}"),
+        ("sender_prefix", "{port}"), ("sender_prefix", "{user.x}"), ("sender_prefix", "{0}"),
         ("sender_prefix", "{"), ("sender_prefix", "a\nb"), ("sender_prefix", "{user:d}"),
         ("hash_size", -1), ("hash_size", True), ("hash_size", "4.5"), ("lease_ttl", "nan"), ("lease_ttl", 0),
         ("drain_timeout", "inf"), ("max_body", 0), ("delivery_chunk", 0), ("max_attempts", 0),

@@ -1,0 +1,33 @@
+"""Names that people choose for themselves: a nickname in a room, or the display name of From.
+
+Other members read such a name where an address could stand. So it may not look like an address, a telephone
+number, a notice or the end of a sender's prefix; whoever wants one of these is shown by address instead.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+from unicodedata import normalize
+
+MAX_NAME: Final = 32
+"""Characters of a name, at most."""
+
+_FORBIDDEN: Final = frozenset('@<>:*"\\|#()\u115f\u1160\u2800')
+"""Characters of addresses, notices, prefixes and lists; and three that are printable and look like nothing."""
+
+
+@lru_cache(maxsize=1024)
+def shown_name(text: str) -> str:
+    """A display name fit to be shown in place of an address, at most `MAX_NAME` characters; empty: unfit.
+
+    It needs a letter: a name of digits could pass for another member's telephone number. Compatibility forms
+    are replaced (NFKC), so that a fullwidth ``@`` is an ``@``.
+    """
+    if len(text) > 8 * MAX_NAME:  # nobody's name, and not worth the work
+        return ""
+    name = " ".join(normalize("NFKC", text).split())
+    # marks that reverse the direction of writing, and characters without a glyph, are not printable
+    if not name.isprintable() or not _FORBIDDEN.isdisjoint(name) or not any(map(str.isalpha, name)):
+        return ""
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 3] + "..."

@@ -1,0 +1,51 @@
+"""Names that people choose: which are shown, and that none passes for an address."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imc_common.rooms.names import MAX_NAME, shown_name
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Alice", "Alice"),
+        ("  Alice \t van  Dyk ", "Alice van Dyk"),
+        ("Jürgen O'Brien-Smith, Jr.", "Jürgen O'Brien-Smith, Jr."),
+        ("Alice\r\n\u2028Bob\u00a0", "Alice Bob"),
+        ("山田太郎", "山田太郎"),
+        ("Ａｌｉｃｅ", "Alice"),
+        ("Alice 🎈", "Alice 🎈"),
+        ("A" * 40, "A" * 29 + "..."),
+    ],
+)
+def test_a_usual_name_is_shown(text: str, shown: str) -> None:
+    """In any script, with single spaces, cut to a bounded length."""
+    assert shown_name(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bob@example.org", "bob＠example.org", "bob﹫example.org", "sip:bob", "Bob <bob", "a>: b",
+        "*** Alice has left", "＊＊＊ Alice", "#help", "Bob (owner)", 'Bob"', "Bob\\",
+        "+49 151 12345678", "007", "…", "🎈", "", " ",
+        "Alice\x00", "\u202eecilA", "Al\u200bice", "\u3164", "\u2800", "\ud800a",
+        "A" * 300,
+    ],
+)  # fmt: skip
+def test_a_name_that_could_mislead_is_not_shown(text: str) -> None:
+    """Addresses, telephone numbers, notices, prefixes, and what a reader cannot see."""
+    assert shown_name(text) == ""
+
+
+@given(st.text())
+def test_no_name_has_a_part_of_an_address_or_an_invisible_character(text: str) -> None:
+    """Whatever is sent."""
+    name = shown_name(text)
+    assert len(name) <= MAX_NAME
+    assert name == "" or name.isprintable()
+    assert not set(name) & set('@<>:*"\\|#()')
