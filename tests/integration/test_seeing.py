@@ -1,4 +1,4 @@
-"""What operators see of a running service: pages, a message's way, the whole on one screen."""
+"""What operators see of a running service: status pages, metrics, logs, `imc trace`, `imc top` and HEP."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that logs every step; each process serves its status on a port of its own."""
+    """A service at log level debug."""
     with service(tmp_path_factory.mktemp("seen"), "redis", {"log_level": "debug"}) as running:
         yield running
 
 
 @pytest.fixture
 async def users(seen: Service) -> AsyncIterator[OpenUser]:
-    """Makes users of this service."""
+    """Opens users of this service."""
     made: list[SipUser] = []
 
     async def make(name: str, edge: tuple[str, int] = seen.edge) -> SipUser:
@@ -53,12 +53,12 @@ async def users(seen: Service) -> AsyncIterator[OpenUser]:
 
 
 def imc(seen: Service, *words: str) -> list[str]:
-    """A command of ours on this service's Redis."""
+    """The command line of an `imc` command on this service's Redis."""
     return [sys.executable, "-m", "imc_cli", *words, "--db-url", seen.url]
 
 
-async def test_one_grep_follows_a_message(seen: Service, users: OpenUser, room: str) -> None:
-    """Its Call-ID is in the lines of edge and worker."""
+async def test_all_log_lines_of_a_message_have_its_call_id(seen: Service, users: OpenUser, room: str) -> None:
+    """One grep over the logs of edges and workers shows every step."""
     alice, bob = await users("alice"), await users("bob")
     await create(alice, room)
     await join(bob, room, alice)
@@ -76,17 +76,17 @@ async def test_one_grep_follows_a_message(seen: Service, users: OpenUser, room: 
     await asyncio.to_thread(wait_until, lambda: steps() >= every, "every step")
 
 
-async def test_imc_trace_follows_live_what_passes(
+async def test_imc_trace_shows_the_steps_of_a_room_or_user(
     seen: Service, users: OpenUser, room: str, tmp_path: Path
 ) -> None:
-    """Of a room, and of a user; other rooms' messages are not shown, nor anybody's words."""
+    """It shows neither other rooms nor the content of messages."""
     alice, bob = await users("alice"), await users("bob")
     await create(alice, room)
     of_room, of_bob = Trace(seen, tmp_path, room, "--json"), Trace(seen, tmp_path, f"sip:{bob.address}")
     wait_until(lambda: seen.redis.scard("imc:watched") == 2, "both traces")
     until = time.monotonic() + PATIENCE
     while not of_room.steps() >= {"received", "handled", "sending", "delivered"}:
-        assert time.monotonic() < until  # every process looks once a second who is followed
+        assert time.monotonic() < until  # every process reads once a second what is traced
         await alice.say(room, "#list")
         await alice.assert_gets(notice("Members"))
         await asyncio.sleep(0.2)
@@ -105,11 +105,11 @@ async def test_imc_trace_follows_live_what_passes(
         trace.end()
     assert {step["room"] for step in of_room.lines()} == {short(room)}
     assert "words of mine" not in of_room.output() + of_bob.output()
-    wait_until(lambda: seen.redis.scard("imc:watched") == 0, "the end of watching")
+    wait_until(lambda: seen.redis.scard("imc:watched") == 0, "the end of the traces")
 
 
 class Trace:
-    """An `imc trace` of an address."""
+    """A running `imc trace` of one address."""
 
     def __init__(self, seen: Service, folder: Path, address: str, *form: str) -> None:
         self._file = folder / f"trace-{secrets.token_hex(4)}"
@@ -118,26 +118,28 @@ class Trace:
             self._process = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
 
     def output(self) -> str:
-        """The whole lines that it has written."""
+        """The complete lines that it has written."""
         text, end, _ = self._file.read_text().rpartition("\n")
         return text + end
 
     def lines(self) -> list[dict[str, str]]:
-        """The same where they are JSON."""
+        """Its output with --json, parsed."""
         return [json.loads(line) for line in self.output().splitlines()]
 
     def steps(self) -> set[str]:
-        """The names of the steps among them."""
+        """The names of the steps in its output with --json."""
         return {line["step"] for line in self.lines()}
 
     def end(self) -> None:
-        """As by Ctrl-C."""
+        """Send SIGINT, as Ctrl-C does; the exit status must be 0."""
         self._process.send_signal(signal.SIGINT)
         assert self._process.wait(PATIENCE) == 0
 
 
-async def test_imc_top_fills_the_screen(seen: Service, users: OpenUser, room: str) -> None:
-    """In a real terminal: owners, rates, the busiest room; q ends it and gives the screen back."""
+async def test_imc_top_shows_owners_rates_and_the_busiest_room(
+    seen: Service, users: OpenUser, room: str
+) -> None:
+    """In a real terminal; q ends it and restores the screen."""
     program = require("tmux")
     alice, bob = await users("alice"), await users("bob")
     await create(alice, room)
@@ -168,8 +170,8 @@ async def test_imc_top_fills_the_screen(seen: Service, users: OpenUser, room: st
             tmux("kill-server")
 
 
-def test_status_of_edge_and_worker(tmp_path: Path) -> None:
-    """Alive, and ready once Redis is there; every metric that operators look for is on the page."""
+def test_edges_and_workers_serve_health_and_metrics(tmp_path: Path) -> None:
+    """`/livez` and `/readyz` are 200, and `/metrics` has every important metric."""
     with service(tmp_path, "redis", {"status_listen": "127.0.0.1:0"}) as running:
         pages = []
         for process in (*running.edges, *running.workers):
@@ -188,7 +190,7 @@ def test_status_of_edge_and_worker(tmp_path: Path) -> None:
 
 
 def status(url: str) -> int:
-    """The status of a GET; 0 without an answer."""
+    """The status of a GET; 0 without a response."""
     try:
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 # our own address
             return int(answer.status)
@@ -199,13 +201,13 @@ def status(url: str) -> int:
 
 
 def metrics(url: str) -> set[str]:
-    """The names of all metrics of a page."""
+    """The names of all metrics on a page."""
     with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 # our own address
         return {family.name for family in text_string_to_metric_families(answer.read().decode())}
 
 
-async def test_homer_gets_a_copy_of_every_sip_message(tmp_path: Path, room: str) -> None:
-    """The command, its 202, the notice, and its 200, between the ends they really had."""
+async def test_a_hep_collector_gets_a_copy_of_every_sip_message(tmp_path: Path, room: str) -> None:
+    """A command, its 202, the notice and its 200, each with its source and target."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as homer:
         homer.bind(("127.0.0.1", 0))
         homer.settimeout(PATIENCE)
@@ -220,7 +222,7 @@ async def test_homer_gets_a_copy_of_every_sip_message(tmp_path: Path, room: str)
                 packet = decode(homer.recv(65536))
                 first = packet["payload"].split(b"\r\n")[0].decode()
                 if "OPTIONS" in packet["payload"].decode():
-                    continue  # the start-up probe of the test
+                    continue  # sent by the test when it waits for the edge
                 source = packet["source"], packet["source_port"]
                 target = packet["target"], packet["target_port"]
                 seen.add((first.split(" sip:")[0][:11], source, target))
@@ -233,8 +235,8 @@ async def test_homer_gets_a_copy_of_every_sip_message(tmp_path: Path, room: str)
     }
 
 
-async def test_sighup_changes_what_can_change(tmp_path: Path, room: str) -> None:
-    """A new prefix and a new limit are used at once; another number of shards needs a restart."""
+async def test_sighup_reloads_the_settings_that_can_change(tmp_path: Path, room: str) -> None:
+    """A new prefix and a new limit apply at once; another number of shards needs a restart."""
     config = tmp_path / "imc.toml"
     config.write_text("")
     by_the_file = {"max_rooms_per_owner": ""}

@@ -1,4 +1,4 @@
-"""What edges and workers tell systemd: ready once they serve, stopping once they drain (sd_notify(3))."""
+"""Edges and workers notify systemd when they serve and when they drain (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize("role", ["edge", "worker"])
-def test_a_process_says_when_it_serves_and_when_it_drains(tmp_path: Path, imc_url: str, role: str) -> None:
-    """A unit of `Type=notify` that never says READY=1 is killed again and again."""
+def test_a_process_notifies_systemd_when_it_serves_and_when_it_drains(
+    tmp_path: Path, imc_url: str, role: str
+) -> None:
+    """systemd would kill a unit of `Type=notify` that never sends READY=1."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "manager"))
         manager.settimeout(60)

@@ -1,4 +1,4 @@
-"""Settings other than the defaults, seen from outside."""
+"""The effect of settings other than the defaults, as users see it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ STRICT = {
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with everything set otherwise; two edges and two workers."""
+    """Two edges and two workers with many settings changed."""
     with service(tmp_path_factory.mktemp("strict"), "valkey", STRICT, edges=2, workers=2) as running:
         yield running
 
 
 @pytest.fixture
 async def open_user(strict: Service) -> AsyncIterator[OpenUser]:
-    """Makes users of the strict service, of one test only, at its two edges in turn."""
+    """Opens users of the strict service with names that are new for this test, at its two edges in turn."""
     users: list[SipUser] = []
     test = secrets.token_hex(2)
 
@@ -59,20 +59,24 @@ async def open_user(strict: Service) -> AsyncIterator[OpenUser]:
 
 
 async def create(owner: SipUser, room: str) -> None:
-    """The user makes the room and is told so."""
+    """The user creates the room and gets the notice."""
     await owner.say(room, "!create")
     await owner.assert_gets(notice("You have created"))
 
 
-async def test_join_creates_nothing(open_user: OpenUser, room: str) -> None:
-    """create_on_join = false: a room that is not there cannot be joined."""
+async def test_joining_an_absent_room_is_refused_without_create_on_join(
+    open_user: OpenUser, room: str
+) -> None:
+    """`create_on_join = false`."""
     alice = await open_user("alice")
     await alice.say(room, "!join")
     await alice.assert_gets(notice("this room does not exist"))
 
 
-async def test_creating_an_existing_room_is_refused(open_user: OpenUser, room: str) -> None:
-    """check_on_create = true: nobody joins by creating; a member is refused, too."""
+async def test_creating_an_existing_room_is_refused_with_check_on_create(
+    open_user: OpenUser, room: str
+) -> None:
+    """`check_on_create = true`: a stranger does not join, and a member is refused as well."""
     alice, bob = await open_user("alice"), await open_user("bob")
     await create(alice, room)
     await bob.say(room, "!create")
@@ -80,8 +84,8 @@ async def test_creating_an_existing_room_is_refused(open_user: OpenUser, room: s
     await alice.assert_gets_nothing()
 
 
-async def test_last_owner_has_to_stay(open_user: OpenUser, room: str) -> None:
-    """owner_exit = refuse: the room is still there afterwards."""
+async def test_the_last_owner_cannot_leave_with_owner_exit_refuse(open_user: OpenUser, room: str) -> None:
+    """The room still exists afterwards."""
     alice = await open_user("alice")
     await create(alice, room)
     await alice.say(room, "!exit")
@@ -91,22 +95,24 @@ async def test_last_owner_has_to_stay(open_user: OpenUser, room: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["sip:room-1@example.com", "sip:lobby@example.org"])
-async def test_other_domains_and_names_get_404(open_user: OpenUser, uri: str) -> None:
-    """domains and room_pattern: the edge says so at once."""
+async def test_a_room_outside_domains_or_room_pattern_gets_404(open_user: OpenUser, uri: str) -> None:
+    """The edge responds at once."""
     alice = await open_user("alice")
     assert (await alice.send(uri, "hello")).code == 404
 
 
 @pytest.mark.parametrize("argument", ["room-1@example.com", "lobby"])
-async def test_other_domains_and_names_as_arguments(open_user: OpenUser, argument: str) -> None:
-    """A room named in a command is held to the same; the notice says what is wrong."""
+async def test_a_room_argument_outside_domains_or_room_pattern_is_refused(
+    open_user: OpenUser, argument: str
+) -> None:
+    """The notice repeats the argument."""
     alice = await open_user("alice")
     await alice.say("sip:helpdesk@example.org", f"!create {argument}")
     await alice.assert_gets(notice(argument))
 
 
-async def test_start_char_prefix_and_headers(open_user: OpenUser, room: str) -> None:
-    """`#help` is a message like any other; deliveries have the prefix and the extra header."""
+async def test_start_character_prefix_and_extra_headers_are_used(open_user: OpenUser, room: str) -> None:
+    """`#help` is an ordinary message; deliveries have the prefix and the extra header."""
     alice, bob = await open_user("alice"), await open_user("bob")
     await create(alice, room)
     await bob.say(room, "!join")
@@ -120,8 +126,8 @@ async def test_start_char_prefix_and_headers(open_user: OpenUser, room: str) -> 
     assert "!create [room] [private]" in (await bob.assert_gets(notice("!help"))).text
 
 
-async def test_limits(open_user: OpenUser, room: str) -> None:
-    """Body, members and rooms per owner."""
+async def test_limits_of_body_members_and_rooms_apply(open_user: OpenUser, room: str) -> None:
+    """`max_body`, `max_members` and `max_rooms_per_owner`."""
     alice = await open_user("alice")
     assert (await alice.send(room, "x" * 201)).code == 413
     await create(alice, room)
@@ -138,16 +144,16 @@ async def test_limits(open_user: OpenUser, room: str) -> None:
         await alice.assert_gets(notice("deleted this room"))
 
 
-async def test_types_that_are_not_accepted(open_user: OpenUser, room: str) -> None:
-    """415 with Accept, which names those that are (RFC 3261 §21.4.13)."""
+async def test_other_types_than_accept_types_get_415(open_user: OpenUser, room: str) -> None:
+    """Accept lists the accepted types (RFC 3261 §21.4.13)."""
     alice = await open_user("alice")
     response = await alice.send(room, "x", content_type="image/png")
     assert response.code == 415
     assert response.headers["Accept"].replace(" ", "") == "text/plain,text/html"
 
 
-async def test_tables_have_the_names_that_are_set(strict: Service, open_user: OpenUser, room: str) -> None:
-    """rooms_table and members_table."""
+async def test_tables_have_the_configured_names(strict: Service, open_user: OpenUser, room: str) -> None:
+    """`rooms_table` and `members_table`."""
     alice = await open_user("alice")
     await create(alice, room)
     assert [key for key in strict.redis.keys("my_rooms:{*}:*") if short(room).encode() in key]
@@ -155,8 +161,8 @@ async def test_tables_have_the_names_that_are_set(strict: Service, open_user: Op
     assert strict.redis.keys("imc_rooms*") == []
 
 
-async def test_everything_goes_to_the_outbound_proxy(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """outbound_proxy is the next hop for every recipient; the Request-URI stays the recipient's."""
+async def test_all_deliveries_go_to_the_outbound_proxy(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The Request-URI is still the recipient's."""
     proxy = await SipUser.open("proxy", ("", 0))
     settings = {"outbound_proxy": f"sip:127.0.0.1:{proxy.port};transport=udp"}
     with service(tmp_path_factory.mktemp("proxy"), "valkey", settings) as running:

@@ -1,4 +1,4 @@
-"""Conversations with SIPp as the users: somebody else's SIP on both ends."""
+"""Conversations between users that are SIPp processes, so both ends speak an independent SIP."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Ends what a test started."""
+    """Ends the processes that a test started."""
     with ExitStack() as running:
         yield running
 
 
 def listen(stack: ExitStack, folder: Path, name: str, scenario: str, calls: int, **words: str) -> SippMember:
-    """A member that listens and is ended after the test."""
+    """Start a member that listens until the end of the test."""
     member = SippMember.start(folder, name, free_port(), scenario, calls, **words)
     stack.callback(member.stop)
     return member
 
 
-def test_demo_conversation(imc: Service, tmp_path: Path, room: str, stack: ExitStack) -> None:
-    """The demo conversation with SIPp as all four users: each gets exactly what it must, in order."""
+def test_the_demo_conversation_works_with_sipp_users(
+    imc: Service, tmp_path: Path, room: str, stack: ExitStack
+) -> None:
+    """SIPp plays all four users; each gets exactly the expected messages, in order."""
     due = {name: [p for step in CONVERSATION for p in step.then.get(name, ())] for name in USERS}
     members = {name: listen(stack, tmp_path, name, "answer.xml", max(len(due[name]), 1)) for name in USERS}
     names = {name: member.address for name, member in members.items()} | {"room": room.removeprefix("sip:")}
@@ -46,10 +48,10 @@ def test_demo_conversation(imc: Service, tmp_path: Path, room: str, stack: ExitS
 
 
 @pytest.mark.slow
-def test_members_that_answer_200_404_500_and_nothing(
+def test_members_get_notices_whatever_other_members_respond(
     imc: Service, tmp_path: Path, room: str, stack: ExitStack
 ) -> None:
-    """Each is told of the next to come in, whatever the others answer; a failure is kept with its status."""
+    """Members respond with 200, 404, 500 or not at all. Each failure is recorded with its status."""
     address = room.removeprefix("sip:")
     alice = listen(stack, tmp_path, "alice", "answer.xml", 5)
     good = listen(stack, tmp_path, "good", "answer.xml", 4)

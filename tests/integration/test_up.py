@@ -1,4 +1,4 @@
-"""`imc up`, `imc edge`, `imc worker` and `imc demo`: the service as a person starts and stops it."""
+"""`imc up`, `imc edge`, `imc worker` and `imc demo` start and stop the service."""
 
 from __future__ import annotations
 
@@ -26,48 +26,48 @@ pytestmark = pytest.mark.integration
 SERVING = r"To chat, in two more terminals"
 
 
-def anywhere() -> list[str]:
-    """A port that nobody else gets before the edge has it."""
+def on_a_free_port() -> list[str]:
+    """The option that makes the first edge listen on a free port."""
     return ["--listen", f"udp:127.0.0.1:{free_port()}"]
 
 
 def port_of(imc: Running) -> int:
-    """Where the first edge listens, once everything serves."""
+    """The port of the first edge; waits until everything serves."""
     imc.wait_for(SERVING)
     return int(imc.wait_for(r"Edge 1 listens at udp:127\.0\.0\.1:(\d+)")[1])
 
 
 @pytest.fixture
 async def alice() -> AsyncIterator[SipUser]:
-    """A user whose edge is yet to be chosen."""
+    """A user without an edge; tests set it."""
     user = await SipUser.open("alice", ("", 0))
     yield user
     user.close()
 
 
-def test_demo_once_plays_the_conversation_and_ends(tmp_path: Path) -> None:
-    """Each MESSAGE is printed as it passes, everything is checked, nothing is left running."""
-    done = run("up", "--demo", "--once", *anywhere(), cwd=tmp_path)
+def test_up_demo_once_plays_the_conversation_and_exits(tmp_path: Path) -> None:
+    """It prints and checks each MESSAGE, and leaves no process running."""
+    done = run("up", "--demo", "--once", *on_a_free_port(), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The conversation went as it should." in done.stdout
     assert "FAULT" not in done.stderr
     for step in CONVERSATION:
         assert re.search(rf"{step.who} -> chat-000 +{re.escape(step.text.split('{')[0])}", done.stdout)
     assert re.search(r"chat-000 -> bob +<alice@127\.0\.0\.1:\d+>: Hello Bob", done.stdout)
-    assert list((tmp_path / "var").glob("appendonlydir/*.aof")), "the data are kept in ./var"
+    assert list((tmp_path / "var").glob("appendonlydir/*.aof")), "the data stay in ./var"
 
 
-def test_once_fails_if_an_expected_message_does_not_come(tmp_path: Path) -> None:
-    """With another start character the demo's commands are no commands."""
-    done = run("up", "--once", "--imc-cmd-start-char", "!", *anywhere(), cwd=tmp_path)
+def test_up_once_fails_if_an_expected_message_does_not_come(tmp_path: Path) -> None:
+    """With another start character the demo's commands are ordinary messages."""
+    done = run("up", "--once", "--imc-cmd-start-char", "!", *on_a_free_port(), cwd=tmp_path)
     assert done.returncode == 1
     assert "FAULT" in done.stderr or "could not be made" in done.stderr
 
 
-async def test_a_second_start_finds_its_rooms_again(tmp_path: Path, alice: SipUser) -> None:
-    """Ctrl-C ends everything well; the rooms are in ./var, and the demo copes with one left behind."""
+async def test_rooms_survive_a_restart_of_imc_up(tmp_path: Path, alice: SipUser) -> None:
+    """Ctrl-C ends all processes cleanly, and the rooms are stored in ./var. The demo works beside them."""
     room = "sip:chat-000@example.org"
-    with running("up", *anywhere(), cwd=tmp_path) as imc:
+    with running("up", *on_a_free_port(), cwd=tmp_path) as imc:
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say(room, "#create private")
         await alice.assert_gets(notice("You have created"))
@@ -76,7 +76,7 @@ async def test_a_second_start_finds_its_rooms_again(tmp_path: Path, alice: SipUs
         assert imc.end() == 0, imc.output
     assert len(started) == 3, "a server, an edge and a worker"
     assert [pid for pid in started if alive(pid)] == []
-    with running("up", "--demo", *anywhere(), cwd=tmp_path) as imc:
+    with running("up", "--demo", *on_a_free_port(), cwd=tmp_path) as imc:
         imc.wait_for("The conversation went as it should.")
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say(room, "#list")
@@ -85,10 +85,10 @@ async def test_a_second_start_finds_its_rooms_again(tmp_path: Path, alice: SipUs
         assert imc.end() == 0, imc.output
 
 
-async def test_ctrl_c_finishes_what_is_in_flight_first(tmp_path: Path, alice: SipUser) -> None:
-    """A delivery that is being repeated when Ctrl-C comes still reaches who answers later."""
+async def test_ctrl_c_waits_for_deliveries_in_flight(tmp_path: Path, alice: SipUser) -> None:
+    """A delivery that is retransmitted when Ctrl-C comes still reaches a user who responds later."""
     alice.status_for = lambda _: None
-    with running("up", *anywhere(), cwd=tmp_path) as imc:
+    with running("up", *on_a_free_port(), cwd=tmp_path) as imc:
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say("sip:a-room@example.org", "#create")
         await alice.assert_gets(notice("You have created"))
@@ -101,10 +101,10 @@ async def test_ctrl_c_finishes_what_is_in_flight_first(tmp_path: Path, alice: Si
         assert len(alice.arrivals) > before
 
 
-async def test_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, alice: SipUser) -> None:
-    """What was not delivered is in ./var, and is delivered by the next start."""
+async def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, alice: SipUser) -> None:
+    """Undelivered messages stay in ./var and are delivered after the next start."""
     alice.status_for = lambda _: None
-    with running("up", *anywhere(), cwd=tmp_path) as imc:
+    with running("up", *on_a_free_port(), cwd=tmp_path) as imc:
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say("sip:a-room@example.org", "#create")
         await alice.assert_gets(notice("You have created"))
@@ -113,18 +113,18 @@ async def test_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, alic
         imc.interrupt()
         with Stopwatch() as watch:
             imc.end()
-        assert watch.seconds < 20, "it did not wait for the drain, 32 s"
+        assert watch.seconds < 20, "it did not wait 32 s for the drain"
     alice.status_for = lambda _: 200
     before = len(alice.arrivals)
-    with running("up", *anywhere(), cwd=tmp_path) as imc:
+    with running("up", *on_a_free_port(), cwd=tmp_path) as imc:
         await asyncio.to_thread(port_of, imc)
         await asyncio.to_thread(wait_until, lambda: len(alice.arrivals) > before, "the delivery", 60)
-    assert len({call for call, _ in alice.arrivals}) == 1, "a repeat is recognisable by its Call-ID"
+    assert len({call for call, _ in alice.arrivals}) == 1, "a repeated delivery has the same Call-ID"
 
 
-async def test_a_process_that_dies_is_started_again(tmp_path: Path, alice: SipUser) -> None:
-    """Killing the worker, then the edge, costs seconds, not the service."""
-    with running("up", *anywhere(), "--lease-ttl", "1", cwd=tmp_path) as imc:
+async def test_imc_up_restarts_a_process_that_dies(tmp_path: Path, alice: SipUser) -> None:
+    """First the worker is killed, then the edge; the service continues."""
+    with running("up", *on_a_free_port(), "--lease-ttl", "1", cwd=tmp_path) as imc:
         port = port_of(imc)
         alice.edge = ("127.0.0.1", port)
         for module in ("imc_worker", "imc_edge"):
@@ -136,14 +136,14 @@ async def test_a_process_that_dies_is_started_again(tmp_path: Path, alice: SipUs
         await alice.assert_gets(notice("You have created"), within=60)
 
 
-def test_several_edges_and_workers(tmp_path: Path, imc_url: str) -> None:
-    """Each edge listens 10 ports above the one before; an own server is started only without db_url."""
+def test_imc_up_starts_several_edges_and_workers(tmp_path: Path, imc_url: str) -> None:
+    """Each edge listens 10 ports above the previous one. With db_url, no server is started."""
     port = free_port()
     more = ["--edges", "2", "--workers", "2", "--listen", f"udp:127.0.0.1:{port}", "--db-url", imc_url]
     with running("up", *more, cwd=tmp_path) as imc:
         imc.wait_for(SERVING)
         for edge in (port, port + 10):
-            wait_until(lambda edge=edge: options(edge) == 200, "an answer")  # type: ignore[misc]
+            wait_until(lambda edge=edge: options(edge) == 200, "a response")  # type: ignore[misc]
         assert len(children(imc.process.pid)) == 4
         imc.interrupt()
         assert imc.end() == 0, imc.output
@@ -151,7 +151,7 @@ def test_several_edges_and_workers(tmp_path: Path, imc_url: str) -> None:
 
 
 def test_settings_from_a_file_reach_every_process(tmp_path: Path) -> None:
-    """`--config` is read by edge and worker, too."""
+    """Edges and workers read the file given with `--config`."""
     (tmp_path / "imc.toml").write_text('listen = ["udp:127.0.0.1:0"]\nmanager = "helpdesk"\n')
     with running("up", "--config", "imc.toml", cwd=tmp_path) as imc:
         done = run(
@@ -169,9 +169,9 @@ def test_settings_from_a_file_reach_every_process(tmp_path: Path) -> None:
         (["--db-url", "http://127.0.0.1/"], 2, "db_url"),
     ],
 )
-def test_what_cannot_start_says_why(tmp_path: Path, args: list[str], status: int, words: str) -> None:
-    """A wrong setting never starts a process."""
-    done = run("up", *anywhere(), *args, cwd=tmp_path)
+def test_imc_up_rejects_invalid_settings(tmp_path: Path, args: list[str], status: int, words: str) -> None:
+    """It names the setting and starts no process."""
+    done = run("up", *on_a_free_port(), *args, cwd=tmp_path)
     assert done.returncode == status, done.stdout + done.stderr
     assert words in done.stderr
 
@@ -187,19 +187,19 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     assert "edge 1 ended at its start" in done.stderr
 
 
-def test_a_second_one_on_the_same_data_is_refused(tmp_path: Path) -> None:
-    """Two servers on one append-only file would ruin it."""
-    with running("up", *anywhere(), cwd=tmp_path) as imc:
+def test_a_second_imc_up_on_the_same_data_folder_is_refused(tmp_path: Path) -> None:
+    """Two servers would corrupt the append-only file."""
+    with running("up", *on_a_free_port(), cwd=tmp_path) as imc:
         imc.wait_for(SERVING)
-        done = run("up", *anywhere(), cwd=tmp_path)
+        done = run("up", *on_a_free_port(), cwd=tmp_path)
         assert done.returncode == 1
         assert "already in use" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["edge", "worker"])
-def test_one_process_each(tmp_path: Path, imc_url: str, command: str) -> None:
-    """`imc edge` and `imc worker` become the process: SIGTERM ends it with status 0."""
-    args = [command, "--db-url", imc_url, *(anywhere() if command == "edge" else [])]
+def test_imc_edge_and_imc_worker_run_one_process(tmp_path: Path, imc_url: str, command: str) -> None:
+    """The command replaces itself with the process (exec); SIGTERM ends it with status 0."""
+    args = [command, "--db-url", imc_url, *(on_a_free_port() if command == "edge" else [])]
     with running(*args, cwd=tmp_path) as imc:
         wait_until(lambda: f"imc_{command}" in command_of(imc.process.pid), "exec")
         imc.wait_for("edge listens|worker serves")
@@ -208,15 +208,15 @@ def test_one_process_each(tmp_path: Path, imc_url: str, command: str) -> None:
 
 
 def test_demo_against_a_running_service(imc: Service) -> None:
-    """Exit status 0 if every user got what was due."""
+    """The exit status is 0 if every user got the expected messages."""
     done = run("demo", "--via", f"127.0.0.1:{imc.ports[0]}", "--domain", "demo.example")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The conversation went as it should." in done.stdout
 
 
 @pytest.mark.parametrize("via", ["127.0.0.1:9", "no-such-host.invalid", "nonsense:x"])
-def test_demo_against_nobody(via: str) -> None:
-    """Exit status not 0, and a word on why."""
+def test_demo_fails_if_the_service_is_unreachable(via: str) -> None:
+    """The exit status is not 0, and the error names the host."""
     done = run("demo", "--via", via)
     assert done.returncode != 0
     assert via.partition(":")[0] in done.stderr

@@ -1,4 +1,4 @@
-"""The set-up of ``compose.yaml`` on this machine's Docker engine, as a project and on a port of its own."""
+"""Runs ``compose.yaml`` on this machine's Docker engine, with a new project name and a free port."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from tests.ports import free_port
 from tests.tools import absent, require
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 180  # seconds within which containers have come up or gone, on a busy machine too
+PATIENCE = 180  # seconds for containers to start or stop, also on a busy machine
 
 
 def compose_command() -> list[str]:
-    """Plugin or program, or what ``COMPOSE`` names; without an engine the test is skipped."""
+    """The words of the compose command: the plugin, the program, or what the variable COMPOSE says.
+
+    Without a Docker engine the test is skipped.
+    """
     docker = require("docker")
     if "COMPOSE" in os.environ:
         words = shlex.split(os.environ["COMPOSE"])
@@ -35,7 +38,7 @@ def compose_command() -> list[str]:
 
 
 class Stack:
-    """One running set-up; services are named as in ``compose.yaml``."""
+    """One running project; services have their names in ``compose.yaml``."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -43,7 +46,7 @@ class Stack:
         self._env = os.environ | {"SIP_PORT": str(self.port)}
 
     def compose(self, *words: str) -> str:
-        """Run a compose command to its end; gives its output."""
+        """Run a compose command; returns its output."""
         done = subprocess.run(
             [*self._command, *words],
             cwd=ROOT,
@@ -57,38 +60,38 @@ class Stack:
         return done.stdout
 
     def up(self, *words: str) -> None:
-        """``up`` in the background; returns when all are healthy and the balancer has every edge."""
+        """Run ``up``; returns when all containers are healthy and the balancer has all edges in service."""
         self.compose("up", "--detach", *words)
         wait_until(self.healthy, "every container healthy", PATIENCE)
         edges = len(self.containers("edge"))
         wait_until(lambda: self.edges_in_service() == edges, f"{edges} edges in service", PATIENCE)
 
     def containers(self, *services: str) -> list[str]:
-        """Ids of the services' running containers."""
+        """The ids of the services' running containers."""
         found = self.compose("ps", "--quiet", *services).split()
         states = json.loads(docker("inspect", *found)) if found else []
         return [state["Id"] for state in states if state["State"]["Running"]]
 
     def healthy(self) -> bool:
-        """Whether all containers there are say that they are well."""
+        """Whether all containers are healthy."""
         states = json.loads(docker("inspect", *self.compose("ps", "--quiet").split()))
         return all(state["State"].get("Health", {}).get("Status") == "healthy" for state in states)
 
     def edges_in_service(self) -> int:
-        """How many edges the balancer sends to now."""
+        """How many edges the balancer has in service."""
         return self.run_in("lb", "kamcmd", "-s", "unix:/run/kamailio/kamailio_ctl", "dispatcher.list").count(
             "FLAGS: AP"
         )
 
     def redis(self, *words: str) -> str:
-        """What ``redis-cli`` answers."""
+        """The output of ``redis-cli``."""
         return self.run_in("redis", "redis-cli", *words).strip()
 
     def run_in(self, service: str, *words: str) -> str:
-        """Run a command in a service's first container; gives its output."""
+        """Run a command in a service's first container; returns its output."""
         return self.compose("exec", "-T", service, *words)
 
 
 def docker(*words: str) -> str:
-    """Run a docker command to its end; gives its output."""
+    """Run a docker command; returns its output."""
     return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True).stdout

@@ -1,6 +1,6 @@
-"""`compose.yaml` on a real Docker engine: run by `make test-compose`, skipped where there is none.
+"""`compose.yaml` on a real Docker engine: run by `make test-compose`, skipped without an engine.
 
-The images are built from this checkout, on the base images that the engine has or can get.
+The images are built from this checkout, on base images that the engine has or can pull.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LINES = 20
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """Two edges and two workers behind the balancer; gone with all they wrote afterwards."""
+    """Two edges and two workers behind the balancer; removed afterwards with their volumes."""
     stack = Stack()
     try:
         stack.up("--build")
@@ -34,7 +34,7 @@ def stack() -> Iterator[Stack]:
 
 
 class Pair:
-    """alice and bob in a room of their own, registered at the balancer: Docker's NAT is in between."""
+    """alice and bob in a new room, registered at the balancer through Docker's NAT."""
 
     def __init__(self, alice: SipUser, bob: SipUser) -> None:
         self.alice = alice
@@ -42,15 +42,15 @@ class Pair:
         self.room = f"sip:room-{secrets.token_hex(4)}@example.org"
 
     async def register(self) -> None:
-        """Both are where the balancer finds them."""
+        """Both register their contacts at the balancer."""
         for user in (self.alice, self.bob):
             where = f"sip:{user.address}"
             headers = f"Contact: <{where}>;expires=600\r\n"
-            answer = await user.send(where, b"", method="REGISTER", headers=headers)
-            assert answer.code == 200
+            response = await user.send(where, b"", method="REGISTER", headers=headers)
+            assert response.code == 200
 
     async def meet(self) -> None:
-        """Register, make the room, join it; nothing is left unread."""
+        """Register, create the room, join it and read all notices."""
         await self.register()
         await self.alice.say(self.room, "#create")
         await self.alice.assert_gets(".*You have created.*", PATIENCE)
@@ -59,7 +59,7 @@ class Pair:
             await user.assert_gets(".*has joined.*", PATIENCE)
 
     async def _say(self, text: str) -> None:
-        """Send until it is accepted; a 503 asks for that, as while Redis is slow on a busy machine."""
+        """Send until it is accepted: a busy machine may cause a 503."""
         request = self.alice.request(self.room, text)
         async with asyncio.timeout(PATIENCE):
             while True:
@@ -73,13 +73,13 @@ class Pair:
                 request = self.alice.request_with_new_branch(request)
 
     async def assert_lines_arrive(self, word: str, work: Awaitable[object] | None = None) -> None:
-        """alice says some lines, and goes on until the work is done; all are taken and reach bob in order."""
+        """alice sends lines, at least until the work is done; all are accepted and reach bob in order."""
         working = asyncio.ensure_future(work or asyncio.sleep(0))
         said = 0
         while said < LINES or not working.done():
             await self._say(f"{word} {said}")
             said += 1
-            await asyncio.sleep(0.3)  # well within what one user may send
+            await asyncio.sleep(0.3)  # within the limit of one user
         await working
         for number in range(said):
             await self.bob.assert_gets(f".*: {word} {number}", PATIENCE)
@@ -88,8 +88,8 @@ class Pair:
 
 @pytest.fixture
 async def pair(stack: Stack) -> AsyncIterator[Pair]:
-    """alice and bob, in the middle of a conversation."""
-    token = secrets.token_hex(4)  # the registrar remembers who was there before
+    """alice and bob in a room."""
+    token = secrets.token_hex(4)  # new names, since the registrar remembers the users of other tests
     users = [await SipUser.open(f"{name}-{token}", ("127.0.0.1", stack.port)) for name in ("alice", "bob")]
     pair = Pair(*users)
     await pair.meet()
@@ -99,13 +99,13 @@ async def pair(stack: Stack) -> AsyncIterator[Pair]:
 
 
 def test_the_demo_conversation_through_the_balancer(stack: Stack) -> None:
-    """From outside, through the published port, with every check the demo has."""
+    """From outside, through the published port."""
     ended = run("demo", "--via", f"127.0.0.1:{stack.port}")
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-async def test_a_user_over_tcp(stack: Stack) -> None:
-    """Registers, makes a room, and gets the notice on the connection it has opened."""
+async def test_a_user_over_tcp_gets_deliveries_on_the_same_connection(stack: Stack) -> None:
+    """The user registers and creates a room."""
     reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
     address = f"tess@127.0.0.1:{writer.get_extra_info('sockname')[1]}"
 
@@ -131,8 +131,8 @@ async def test_a_user_over_tcp(stack: Stack) -> None:
     writer.close()
 
 
-def test_nothing_in_the_containers_can_be_written_or_gained(stack: Stack) -> None:
-    """No root, no capabilities, no file system to write to; no port but the balancer's outside."""
+def test_containers_run_without_privileges_and_only_the_balancer_publishes_ports(stack: Stack) -> None:
+    """No root user, no capabilities, a read-only root file system."""
     for service in ("edge", "worker", "lb"):
         for state in json.loads(docker("inspect", *stack.containers(service))):
             assert state["HostConfig"]["ReadonlyRootfs"]
@@ -141,15 +141,15 @@ def test_nothing_in_the_containers_can_be_written_or_gained(stack: Stack) -> Non
             assert bool(state["HostConfig"]["PortBindings"]) == (service == "lb")
 
 
-def test_redis_keeps_what_a_202_promised(stack: Stack) -> None:
-    """Append-only file on, nothing is evicted."""
+def test_redis_is_configured_to_lose_nothing(stack: Stack) -> None:
+    """The append-only file is on, and nothing is evicted."""
     assert stack.redis("config", "get", "appendonly").split() == ["appendonly", "yes"]
     assert stack.redis("config", "get", "maxmemory-policy").split()[1] == "noeviction"
 
 
 @pytest.mark.parametrize("service", ["edge", "worker"])
-async def test_a_killed_process_takes_nothing_with_it(stack: Stack, pair: Pair, service: str) -> None:
-    """What was accepted reaches its recipients, the talk goes on, the next `up` replaces the process."""
+async def test_a_killed_container_loses_no_message(stack: Stack, pair: Pair, service: str) -> None:
+    """Accepted messages are delivered, the conversation continues, and the next `up` replaces it."""
     victim = stack.containers(service)[0]
     await pair.assert_lines_arrive("while it dies", asyncio.to_thread(docker, "kill", victim))
     assert victim not in stack.containers(service)
@@ -158,8 +158,8 @@ async def test_a_killed_process_takes_nothing_with_it(stack: Stack, pair: Pair, 
     await pair.assert_lines_arrive("together again")
 
 
-async def test_more_of_everything_and_fewer_again_while_people_talk(stack: Stack, pair: Pair) -> None:
-    """`--scale`, nothing edited: the balancer finds the new edges; those that go finish what they have."""
+async def test_scaling_up_and_down_loses_no_message(stack: Stack, pair: Pair) -> None:
+    """`--scale` alone: the balancer finds new edges, and those that stop finish their deliveries."""
     more = asyncio.to_thread(stack.up, "--scale", "edge=4", "--scale", "worker=4")
     await pair.assert_lines_arrive("while it grows", more)
     assert stack.redis("zcard", "imc:edges") == "4"
@@ -170,16 +170,16 @@ async def test_more_of_everything_and_fewer_again_while_people_talk(stack: Stack
     await pair.assert_lines_arrive("with one")
 
 
-async def test_rooms_outlive_the_containers(stack: Stack, pair: Pair) -> None:
-    """`down` leaves the volume: with the next `up` everybody is still in the room."""
+async def test_rooms_survive_down_and_up(stack: Stack, pair: Pair) -> None:
+    """`down` keeps the volume, so the members are still in the room after the next `up`."""
     await asyncio.to_thread(stack.compose, "down")
     await asyncio.to_thread(stack.up)
     await pair.register()
     await pair.assert_lines_arrive("as before")
 
 
-def test_what_stops_has_drained(stack: Stack) -> None:
-    """SIGTERM ends every process by itself, well within the grace period."""
+def test_stopped_processes_drain_and_exit_with_status_0(stack: Stack) -> None:
+    """SIGTERM ends every process within the grace period."""
     doomed = stack.containers("edge", "worker")
     stack.compose("stop", "edge", "worker")
     wait_until(lambda: not stack.containers("edge", "worker"), "all stopped", PATIENCE)

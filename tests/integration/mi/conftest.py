@@ -20,7 +20,7 @@ ALICE, BOB = "sip:alice@example.org", "sip:bob@example.org"
 
 
 class MiService(NamedTuple):
-    """The service, where MI is, and the settings a client needs."""
+    """The service, the addresses of its MI, and a client's settings."""
 
     service: Service
     fifo: Path
@@ -31,7 +31,7 @@ class MiService(NamedTuple):
 
 @pytest.fixture(scope="session")
 def mi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiService]:
-    """One for all tests: real Redis, edge and worker processes."""
+    """One service for all tests, with a room of alice and bob."""
     with tempfile.TemporaryDirectory(prefix="imc-mi-") as folder:
         fifo, port = Path(folder) / "fifo", free_port()
         given = {"mi_fifo": str(fifo), "mi_reply_dir": folder, "mi_listen": f"127.0.0.1:{port}"}

@@ -1,4 +1,4 @@
-"""MI as its clients use it: by hand, with OpenSIPS's own tools, with `imc mi`."""
+"""The management interface: by hand, with OpenSIPS's own tools, and with `imc mi`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ MEMBERS = {"ROOM": ROOM, "MEMBERS": [ALICE, BOB], "NO_MEMBERS": 2}
 
 
 def by_fifo(mi: MiService, request: str, name: str = "reply_fifo") -> str:
-    """What a shell script does: make the reply FIFO, write the request, read the reply."""
+    """Make a reply FIFO, write the request and read the reply, as a shell script does."""
     reply = mi.replies / name
     os.mkfifo(reply)
-    reader = os.open(reply, os.O_RDONLY | os.O_NONBLOCK)  # no later than the server, however slow we are
+    reader = os.open(reply, os.O_RDONLY | os.O_NONBLOCK)  # opened before the server opens it for writing
     try:
         with mi.fifo.open("w") as fifo:
             fifo.write(request)
@@ -45,18 +45,18 @@ def by_fifo(mi: MiService, request: str, name: str = "reply_fifo") -> str:
 
 
 def by_http(mi: MiService, body: Any, **headers: str) -> tuple[int, str]:
-    """Status and text of the answer to a POST."""
+    """Status and text of the response to a POST."""
     connection = http.client.HTTPConnection("127.0.0.1", mi.port, timeout=PATIENCE)
     given = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
     connection.request("POST", "/mi", json.dumps(body), given)
-    answer = connection.getresponse()
-    text = answer.read().decode()
+    response = connection.getresponse()
+    text = response.read().decode()
     connection.close()
-    return answer.status, text
+    return response.status, text
 
 
-def test_the_old_fifo_protocol(mi: MiService) -> None:
-    """To the letter of OpenSIPS 1.x."""
+def test_fifo_speaks_the_plain_text_protocol_of_opensips_1(mi: MiService) -> None:
+    """Exactly as OpenSIPS 1.x."""
     assert by_fifo(mi, ":imc_list_rooms:reply_fifo\n\n") == (
         f"200 OK\nROOM::  URI={ROOM} MEMBERS=2 OWNER={ALICE}\n\n"
     )
@@ -75,16 +75,16 @@ def test_the_old_fifo_protocol(mi: MiService) -> None:
     )
 
 
-def test_json_rpc_by_fifo(mi: MiService) -> None:
-    """As OpenSIPS 3 takes it, with pretty or terse JSON."""
+def test_fifo_speaks_json_rpc(mi: MiService) -> None:
+    """As OpenSIPS 3, with JSON on one line or on several."""
     request = {"jsonrpc": "2.0", "id": 7, "method": "imc_list_rooms"}
     for text in (json.dumps(request), json.dumps(request, indent=2)):
         reply = json.loads(by_fifo(mi, f":reply_fifo:{text}"))
         assert reply == {"jsonrpc": "2.0", "id": 7, "result": LISTED}
 
 
-def test_replies_go_nowhere_else(mi: MiService, tmp_path: Path) -> None:
-    """No path in the name, no symbolic or second link, no plain file."""
+def test_fifo_replies_are_only_written_to_fifos_in_the_reply_folder(mi: MiService, tmp_path: Path) -> None:
+    """Not to a name with a path, a symbolic link, a FIFO with a second link, or a regular file."""
     outside = tmp_path / "outside"
     outside.write_text("")
     plain, link = mi.replies / "plain", mi.replies / "link"
@@ -105,25 +105,25 @@ def test_replies_go_nowhere_else(mi: MiService, tmp_path: Path) -> None:
 
 
 def test_the_fifo_is_for_user_and_group(mi: MiService) -> None:
-    """0660, as mi_fifo makes it, whatever the umask."""
+    """Its mode is 0660, as of OpenSIPS's mi_fifo, whatever the umask."""
     assert stat.S_IMODE(mi.fifo.stat().st_mode) == 0o660
 
 
-def test_json_rpc_by_http(mi: MiService) -> None:
-    """POST to /mi; a notification has no body."""
+def test_http_speaks_json_rpc(mi: MiService) -> None:
+    """POST to /mi; the response to a notification has no body."""
     status, text = by_http(mi, {"jsonrpc": "2.0", "id": 1, "method": "imc:list_members", "params": [ROOM]})
     assert (status, json.loads(text)["result"]) == (200, MEMBERS)
     assert by_http(mi, {"jsonrpc": "2.0", "method": "imc_list_rooms"}) == (204, "")
 
 
 def test_a_web_page_cannot_use_the_operators_browser(mi: MiService) -> None:
-    """Neither by a form's content type nor by a name that points to this machine."""
+    """Neither with the content type of a form nor with a host name that resolves to this machine."""
     assert by_http(mi, {}, Content_Type="text/plain")[0] == 415
     assert by_http(mi, {}, Host="attacker.example")[0] == 403
 
 
-def test_a_room_that_is_changed_by_mi_is_changed_for_its_members(mi: MiService) -> None:
-    """Through the same scripts: in Redis the room is gone, and its streams are empty again."""
+def test_rooms_are_changed_through_mi(mi: MiService) -> None:
+    """Through the same scripts as by users' commands; each change is in the audit log."""
     room = "sip:chat-001@example.org"
     ask(mi.settings, "imc_create_room", {"room": room, "owner": ALICE, "private": "1"})
     ask(mi.settings, "imc_add_member", [room, BOB])
@@ -137,8 +137,8 @@ def test_a_room_that_is_changed_by_mi_is_changed_for_its_members(mi: MiService) 
     assert any("imc_kick" in line and '"audit": true' in line for line in audit)
 
 
-def test_the_opensips_python_package(mi: MiService) -> None:
-    """A real client, by FIFO and by HTTP."""
+def test_the_opensips_python_package_is_a_client(mi: MiService) -> None:
+    """Through FIFO and HTTP."""
     fifo = client.OpenSIPSMI(
         "fifo", fifo_file=str(mi.fifo), fifo_file_fallback=str(mi.fifo), fifo_reply_dir=str(mi.replies)
     )
@@ -153,8 +153,8 @@ def test_the_opensips_python_package(mi: MiService) -> None:
 
 
 @pytest.mark.parametrize("way", ["fifo", "http"])
-def test_opensips_cli(mi: MiService, way: str) -> None:
-    """The command line tool of OpenSIPS, unchanged."""
+def test_opensips_cli_is_a_client(mi: MiService, way: str) -> None:
+    """OpenSIPS's command line tool, unchanged."""
     where = (
         ["-o", f"fifo_file={mi.fifo}", "-o", f"fifo_reply_dir={mi.replies}"]
         if way == "fifo"
@@ -173,8 +173,8 @@ def test_opensips_cli(mi: MiService, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["fifo", "http"])
-def test_imc_mi(mi: MiService, way: str) -> None:
-    """Our own client: a table for people, JSON for programs, a failure by its exit status."""
+def test_imc_mi_is_a_client(mi: MiService, way: str) -> None:
+    """It prints a table, or JSON with --json; after a failure its exit status is 1."""
     where = (
         ["--mi-fifo", str(mi.fifo), "--mi-reply-dir", str(mi.replies)]
         if way == "fifo"
@@ -197,8 +197,8 @@ def test_imc_mi(mi: MiService, way: str) -> None:
     assert (failed.returncode, failed.stderr) == (1, "404 no such room\n")
 
 
-def test_a_server_of_its_own_takes_over_where_the_workers_ends(mi: MiService) -> None:
-    """It waits while the FIFO is served, and tells so; without settings it does not start."""
+def test_imc_mi_server_serves_mi_beside_the_workers(mi: MiService) -> None:
+    """It reports an HTTP port in use and keeps trying; without settings it does not start."""
     env = {**os.environ, "IMC_DB_URL": mi.service.url, "IMC_MI_REPLY_DIR": str(mi.replies)}
     other = mi.replies / "second_fifo"
     command = [sys.executable, "-m", "imc_cli", "mi-server"]
@@ -216,8 +216,8 @@ def test_a_server_of_its_own_takes_over_where_the_workers_ends(mi: MiService) ->
     assert not other.exists()
 
 
-def test_imc_mi_without_a_server(tmp_path: Path) -> None:
-    """It says where nobody answers."""
+def test_a_client_reports_an_unreachable_server(tmp_path: Path) -> None:
+    """Without settings, with a closed port, without a FIFO or a reply folder."""
     for settings in (
         Settings(),
         Settings(mi_listen="127.0.0.1:1"),
@@ -228,9 +228,11 @@ def test_imc_mi_without_a_server(tmp_path: Path) -> None:
             ask(settings, "which", [])
 
 
-def test_long_lists_do_not_hold_up_redis(mi: MiService) -> None:
-    """Ten thousand rooms, one with twenty thousand members: no command takes Redis 5 ms. (One that does takes
-    them each time; others do at times, on a machine that has much else to do.)"""
+def test_long_lists_do_not_block_redis(mi: MiService) -> None:
+    """With 10,000 rooms, one with 20,000 members, no command blocks Redis for 5 ms.
+
+    On a busy machine a fast command may take so long once; only a slow one does every time.
+    """
     redis = mi.service.redis
     added = redis.pipeline(transaction=False)
     for number in range(10_000):

@@ -50,7 +50,7 @@ def _fill(url: str, serial: str) -> None:
 
 
 def execute(url: str, *statements: str) -> None:
-    """Runs statements in one transaction."""
+    """Run statements in one transaction."""
     engine = connect(url)
     with engine.begin() as connection:
         for statement in statements:
@@ -86,7 +86,7 @@ def _run(command: list[str]) -> None:
 
 @contextmanager
 def sqlite(folder: Path) -> Iterator[str]:
-    """A file."""
+    """An SQLite file in ``folder``; yields its URL."""
     url = f"sqlite:///{folder / 'imc.sqlite'}"
     _fill(url, "INTEGER PRIMARY KEY")
     yield url
@@ -94,7 +94,7 @@ def sqlite(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def mariadb(folder: Path) -> Iterator[str]:
-    """Debian's mariadb-server, with its data in ``folder``."""
+    """Start Debian's mariadb-server with its data in ``folder``; yields the URL."""
     require("mariadbd")
     user, port = _as("mysql", folder), free_port()
     data = ["--no-defaults", f"--datadir={folder}/data"]
@@ -117,7 +117,7 @@ def mariadb(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """Debian's postgresql, with its data in ``folder``."""
+    """Start Debian's postgresql with its data in ``folder``; yields the URL."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     postgres = str(programs[-1] / "postgres") if programs else require("postgres")
     user, port = _as("postgres", folder), free_port()

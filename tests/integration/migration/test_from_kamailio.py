@@ -1,4 +1,4 @@
-"""Rooms of a real Kamailio: it chats, is stopped, writes its tables, and we read them."""
+"""`imc import` reads the tables that a real Kamailio with its imc module wrote."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMANDS = (
 
 
 def chat(port: int) -> bool:
-    """Sends every command to Kamailio; whether each was answered 200."""
+    """Send every command to Kamailio; returns whether each got 200."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         here = sock.getsockname()[1]
@@ -41,7 +41,7 @@ def chat(port: int) -> bool:
                 f"Call-ID: {number}-{here}\r\nCSeq: 1 MESSAGE\r\nContent-Type: text/plain\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n{body}"
             )
-            sock.settimeout(PATIENCE if number else 0.5)  # once it has answered, it is there
+            sock.settimeout(PATIENCE if number else 0.5)  # after the first response it is running
             try:
                 sock.sendto(request.encode(), ("127.0.0.1", port))
                 if not sock.recv(4096).startswith(b"SIP/2.0 200"):
@@ -51,8 +51,8 @@ def chat(port: int) -> bool:
     return True
 
 
-def test_rooms_of_a_running_kamailio_come_over(tmp_path: Path) -> None:
-    """MariaDB, because Kamailio 5.6 itself crashes at its end with SQLite before it has written its rooms."""
+def test_rooms_of_kamailio_are_imported(tmp_path: Path) -> None:
+    """With MariaDB, because Kamailio 5.6 with SQLite crashes at its exit before it writes its rooms."""
     for program in ("redis-server", "redis-cli", "kamailio"):
         require(program)
     (tmp_path / "mariadb").mkdir()

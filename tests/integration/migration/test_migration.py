@@ -23,14 +23,14 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real Redis, as the user that imc is there."""
+    """The URL of a real Redis for imc's user."""
     with redis_server(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
 @pytest.fixture
 def db(server: str) -> Iterator[redis.Redis]:
-    """The Redis, empty before each test."""
+    """A client of that Redis, which is empty before each test."""
     with redis.Redis.from_url(default_user(server), decode_responses=True) as client:
         client.flushall()
         yield client
@@ -51,7 +51,7 @@ def filled(database: str) -> str:
 
 
 def imc(*words: str, status: int = 0) -> list[str]:
-    """What a command prints; its exit status must be ``status``."""
+    """The lines that an `imc` command prints; its exit status must be ``status``."""
     done = subprocess.run(
         [sys.executable, "-m", "imc_cli", *words],
         capture_output=True,
@@ -82,10 +82,8 @@ EXPECTED = {
 }
 
 
-def test_import_makes_the_rooms_and_reports_what_it_refused(
-    filled: str, server: str, db: redis.Redis
-) -> None:
-    """Two rooms come over, with their roles; the deleted one and its member are refused by name."""
+def test_import_creates_the_rooms_and_reports_refused_rows(filled: str, server: str, db: redis.Redis) -> None:
+    """Two rooms are imported with their roles; a deleted one and its member are refused by name."""
     said = imc("import", "--from", filled, "--db-url", server)
     assert said[:2] == REFUSED
     assert said[2:] == ["read 2 rooms with 5 members, refused 2 rows", "made 2, completed 0, unchanged 0"]
@@ -93,7 +91,7 @@ def test_import_makes_the_rooms_and_reports_what_it_refused(
 
 
 def test_a_second_import_changes_nothing(filled: str, server: str, db: redis.Redis) -> None:
-    """Safe to run again."""
+    """It is safe to run it again."""
     imc("import", "--from", filled, "--db-url", server)
     before = rooms(db)
     said = imc("import", "--from", filled, "--db-url", server)
@@ -102,17 +100,17 @@ def test_a_second_import_changes_nothing(filled: str, server: str, db: redis.Red
 
 
 def test_dry_run_changes_nothing(filled: str, server: str, db: redis.Redis) -> None:
-    """The report is the same, Redis stays empty."""
+    """It prints the same report, and Redis stays empty."""
     said = imc("import", "--from", filled, "--db-url", server, "--dry-run")
     assert said[:2] == REFUSED
     assert said[-1] == "dry run: nothing was changed"
     assert rooms(db) == {}
 
 
-def test_a_room_that_is_private_in_one_place_only_is_not_touched(
+def test_import_leaves_a_room_that_is_private_on_one_side_only(
     filled: str, server: str, db: redis.Redis
 ) -> None:
-    """The exit status tells that something is left to decide."""
+    """Exit status 1 says that the operator has to decide."""
     imc("import", "--from", filled, "--db-url", server)
     execute(filled, "UPDATE imc_rooms SET flag = 1 WHERE name = 'lobby'")
     said = imc("import", "--from", filled, "--db-url", server, status=1)
@@ -120,8 +118,8 @@ def test_a_room_that_is_private_in_one_place_only_is_not_touched(
     assert rooms(db) == EXPECTED
 
 
-def test_export_writes_what_import_reads(filled: str, server: str, db: redis.Redis) -> None:
-    """Out into the same tables, and in again into an empty Redis: the same rooms."""
+def test_export_and_import_give_the_same_rooms(filled: str, server: str, db: redis.Redis) -> None:
+    """Export into the same tables, then import into an empty Redis."""
     imc("import", "--from", filled, "--db-url", server)
     assert imc("export", "--to", filled, "--db-url", server) == ["wrote 2 rooms with 5 members"]
     db.flushall()
@@ -130,8 +128,10 @@ def test_export_writes_what_import_reads(filled: str, server: str, db: redis.Red
     assert rooms(db) == EXPECTED
 
 
-def test_other_table_names_are_taken(filled: str, server: str, db: redis.Redis) -> None:
-    """``--rooms-table`` and ``--members-table`` name tables of the database, not keys."""
+def test_import_and_export_use_the_table_names_of_their_options(
+    filled: str, server: str, db: redis.Redis
+) -> None:
+    """``--rooms-table`` and ``--members-table`` name tables of the database, not Redis keys."""
     imc("import", "--from", filled, "--db-url", server)
     tables = ["--rooms-table", "old_rooms", "--members-table", "old_members"]
     imc("export", "--to", filled, "--db-url", server, *tables)
@@ -141,14 +141,14 @@ def test_other_table_names_are_taken(filled: str, server: str, db: redis.Redis) 
     execute(filled, "DROP TABLE old_rooms", "DROP TABLE old_members")
 
 
-def test_a_database_that_is_not_there_is_told_without_its_password(server: str, tmp_path: Path) -> None:
-    """One line, exit status 1, no secret."""
+def test_the_error_about_an_unreachable_database_hides_the_password(server: str, tmp_path: Path) -> None:
+    """One line, with exit status 1."""
     *_, line = imc("import", "--from", "mysql://imc:secret@127.0.0.1:1/imc", "--db-url", server, status=1)
     assert line.startswith("mysql://imc:***@127.0.0.1:1/imc: ")
     assert "secret" not in line
 
 
-def test_another_kind_of_url_is_refused(server: str) -> None:
-    """What may be given is named."""
+def test_an_unsupported_database_url_is_refused(server: str) -> None:
+    """The error lists the supported schemes."""
     *_, line = imc("import", "--from", "oracle://host/db", "--db-url", server, status=1)
     assert line == "oracle:// is none of mysql://, postgresql://, sqlite://"

@@ -1,4 +1,4 @@
-"""baresip, a softphone, driven over its control socket (netstrings of JSON)."""
+"""Drives the softphone baresip through its control socket (JSON in netstrings)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ ctrl_tcp_listen 127.0.0.1:{control_port}
 
 
 class Baresip:
-    """A softphone at ``NAME@127.0.0.1:PORT`` whose only contact is a room."""
+    """A softphone at ``NAME@127.0.0.1:PORT`` with one contact, a room."""
 
     def __init__(self, folder: Path, name: str, room: str, password: str = "") -> None:
         program = require("baresip")
-        self.port, _tls, self._control = free_port(), free_port(), free_port()  # TLS is one above, always
+        self.port, _tls, self._control = (
+            free_port(),
+            free_port(),
+            free_port(),
+        )  # baresip's TLS port is always one higher
         modules = next(Path("/usr/lib").glob("**/baresip/modules"))
         config = CONFIG.format(sip_port=self.port, modules=modules, control_port=self._control)
         (folder / "config").write_text(config)
@@ -43,10 +47,10 @@ class Baresip:
         wait_until(lambda: "baresip is ready" in self.process.log(), "baresip")
 
     def message(self, text: str) -> None:
-        """Sends a text to the room."""
+        """Send a text to the room."""
         command = json.dumps({"command": "message", "params": text}).encode()
         with socket.create_connection(("127.0.0.1", self._control), timeout=PATIENCE) as control:
             control.sendall(b"%d:%s," % (len(command), command))
             reply = json.loads(control.recv(4096).partition(b":")[2].rstrip(b","))
         assert reply["ok"], reply
-        time.sleep(0.2)  # it takes one command at a time
+        time.sleep(0.2)  # it handles one command at a time

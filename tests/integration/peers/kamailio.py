@@ -1,6 +1,7 @@
-"""Kamailio with the configuration of ``deploy/lb``, in front of edges on loopback addresses of their own.
+"""Kamailio with the configuration of ``deploy/lb`` in front of two edges.
 
-Users are on 127.0.0.1 and edges on 127.0.0.2, 127.0.0.3 …, because the balancer tells them apart by address.
+Users are on 127.0.0.1 and edges on 127.0.0.2 and 127.0.0.3, because the balancer distinguishes them by
+address.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Site:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where users send to."""
+        """The balancer's address for users."""
         return "127.0.0.1", self.port
 
     def start(self) -> None:
@@ -84,17 +85,17 @@ class Site:
         self.wait_for_edges(2)
 
     def in_service(self) -> int:
-        """How many edges the balancer sends to now."""
-        return self.balancer_says().count("FLAGS: AP")
+        """How many edges the balancer has in service."""
+        return self.dispatcher_list().count("FLAGS: AP")
 
-    def balancer_says(self) -> str:
-        """``kamcmd dispatcher.list``."""
+    def dispatcher_list(self) -> str:
+        """The output of ``kamcmd dispatcher.list``."""
         where = f"unix:{self.balancer.folder}/kamailio_ctl"
         command = [require("kamcmd"), "-s", where, "dispatcher.list"]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
 
     def wait_for_edges(self, count: int) -> None:
-        """Returns when the balancer has so many edges in service."""
+        """Wait until the balancer has so many edges in service."""
         wait_until(lambda: self.in_service() == count, f"{count} edges in service")
 
     def stop(self) -> None:
@@ -104,7 +105,7 @@ class Site:
 
 @contextmanager
 def site(folder: Path, settings: dict[str, str] | None = None) -> Iterator[Site]:
-    """A running site on a Redis of its own; ``settings`` are given to every process."""
+    """A site with its own Redis that runs until the end of the block; every process gets ``settings``."""
     for program in ("kamailio", "kamcmd", "redis-server", "redis-cli"):
         require(program)
     redis = Single(folder)

@@ -1,4 +1,4 @@
-"""Kamailio as the balancer in front of two edges, as registrar, and as next hop of every delivery."""
+"""Kamailio as load balancer of two edges, as registrar, and as outbound proxy of deliveries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def balanced(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 async def users(balanced: Site) -> AsyncIterator[list[SipUser]]:
-    """alice and bob, who know the balancer only."""
+    """alice and bob, who send to the balancer."""
     opened = [await SipUser.open(name, balanced.address) for name in ("alice", "bob")]
     yield opened
     for user in opened:
@@ -35,7 +35,7 @@ async def users(balanced: Site) -> AsyncIterator[list[SipUser]]:
 
 
 async def meet(users: list[SipUser]) -> str:
-    """Both in one room, with nothing unread."""
+    """Put both into a new room and read all notices; returns its URI."""
     room = f"sip:room-{secrets.token_hex(4)}@example.org"
     alice, bob = users
     await alice.say(room, "#create")
@@ -47,7 +47,7 @@ async def meet(users: list[SipUser]) -> str:
 
 
 async def assert_lines_arrive(users: list[SipUser], room: str, count: int, prefix: str) -> None:
-    """alice says ``count`` lines; each must be accepted and reach bob, once and in order."""
+    """alice sends ``count`` lines; each must be accepted and reach bob once and in order."""
     alice, bob = users
     for number in range(count):
         await alice.say(room, f"{prefix} {number}")
@@ -56,16 +56,18 @@ async def assert_lines_arrive(users: list[SipUser], room: str, count: int, prefi
     await bob.assert_gets_nothing()
 
 
-async def test_conversation_through_the_balancer(users: list[SipUser], balanced: Site) -> None:
-    """Both edges take their part: Call-IDs are spread over them."""
+async def test_a_conversation_through_the_balancer_uses_both_edges(
+    users: list[SipUser], balanced: Site
+) -> None:
+    """The balancer distributes requests by Call-ID; messages stay in order."""
     room = await meet(users)
     await assert_lines_arrive(users, room, 20, "line")
 
 
-async def test_an_edge_that_drains_is_taken_out_and_nothing_is_lost(
+async def test_a_draining_edge_leaves_the_balancer_and_nothing_is_lost(
     users: list[SipUser], balanced: Site
 ) -> None:
-    """SIGTERM: OPTIONS says 503, the balancer sends elsewhere, what was accepted is delivered."""
+    """After SIGTERM the edge responds to OPTIONS with 503, so the balancer uses the other edge."""
     room = await meet(users)
     talking = asyncio.create_task(assert_lines_arrive(users, room, 40, "while it goes"))
     await asyncio.sleep(0.1)
@@ -78,10 +80,10 @@ async def test_an_edge_that_drains_is_taken_out_and_nothing_is_lost(
     await assert_lines_arrive(users, room, 10, "with one edge")
 
 
-async def test_an_edge_that_dies_is_taken_out_and_nothing_is_lost(
+async def test_a_killed_edge_leaves_the_balancer_and_nothing_is_lost(
     users: list[SipUser], balanced: Site
 ) -> None:
-    """SIGKILL: the balancer tries the other edge with a new branch, which does no second work."""
+    """The balancer retries at the other edge with a new branch; no message is delivered twice."""
     room = await meet(users)
     edge = balanced.edges["127.0.0.3"]
     edge.end(signal.SIGKILL)
@@ -93,7 +95,7 @@ async def test_an_edge_that_dies_is_taken_out_and_nothing_is_lost(
 
 
 async def test_registered_users_are_reached_at_their_contact(users: list[SipUser], balanced: Site) -> None:
-    """Addresses without any port in them: the registrar knows where they are."""
+    """Addresses without a port: the registrar knows the contacts."""
     room = f"sip:room-{secrets.token_hex(4)}@example.org"
     alice, bob = users
     for user in users:
@@ -105,19 +107,19 @@ async def test_registered_users_are_reached_at_their_contact(users: list[SipUser
     await bob.assert_gets(".*bob@example.org has joined.*")
     await alice.say(room, "hello", sender="alice@example.org")
     received = await bob.assert_gets("<alice@example.org>: hello")
-    assert received.request.uri.port == bob.port, "the registrar put the contact into the Request-URI"
+    assert received.request.uri.port == bob.port, "the Request-URI is the registered contact"
 
 
 async def register(user: SipUser) -> None:
-    """REGISTER ``NAME@example.org`` at this user's socket."""
+    """Register the user's socket as the contact of ``NAME@example.org``."""
     contact = f"Contact: <sip:{user.name}@127.0.0.1:{user.port}>\r\n"
     where = f"sip:{user.name}@example.org"
     response = await user.send(where, b"", method="REGISTER", headers=contact, sender=where[4:])
     assert response.code == 200
 
 
-async def test_passwords_are_asked_for_through_the_balancer(tmp_path: Path) -> None:
-    """Challenge and answer pass unchanged, and may go to different edges: a nonce is good at each."""
+async def test_digest_authentication_works_through_the_balancer(tmp_path: Path) -> None:
+    """Challenge and credentials pass unchanged and may go through different edges."""
     with site(tmp_path, {"identity": "digest"}) as balanced:
         user = ("user", "add", "alice@127.0.0.1", "--db-url", balanced.redis.url)
         done = await asyncio.to_thread(run, *user, text=f"{PASSWORD}\n")
@@ -133,11 +135,11 @@ async def test_passwords_are_asked_for_through_the_balancer(tmp_path: Path) -> N
         alice.close()
 
 
-async def test_what_a_user_asserts_does_not_pass_the_balancer(tmp_path: Path) -> None:
-    """RFC 3325 §5: only who has proved a user's identity may say it; this balancer has not."""
+async def test_the_balancer_removes_an_identity_that_a_user_asserts(tmp_path: Path) -> None:
+    """RFC 3325 §5: only an element that authenticated the user may assert an identity."""
     with site(tmp_path, {"identity": "asserted"}) as balanced:
         mallory = await SipUser.open("mallory", balanced.address)
         header = "P-Asserted-Identity: <sip:root@example.org>\r\n"
-        answer = await mallory.send("sip:tea@example.org", "#create", headers=header)
-        assert (answer.code, answer.phrase) == (403, "No Asserted SIP Identity")
+        response = await mallory.send("sip:tea@example.org", "#create", headers=header)
+        assert (response.code, response.phrase) == (403, "No Asserted SIP Identity")
         mallory.close()

@@ -1,4 +1,4 @@
-"""sipsak, SIPp and baresip with edges on every transport, over IPv4 and IPv6."""
+"""sipsak, OpenSSL, SIPp and baresip against an edge on UDP, TCP and TLS over IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 
 
 class Everywhere:
-    """One edge on UDP, TCP and TLS, at 127.0.0.1 and ::1, with a worker."""
+    """One worker, and one edge that listens on UDP, TCP and TLS at 127.0.0.1 and ::1."""
 
     def __init__(self, folder: Path) -> None:
         self.redis = Single(folder)
@@ -62,7 +62,7 @@ class Everywhere:
 
 @pytest.fixture(scope="module")
 def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everywhere]:
-    """The service of all tests here."""
+    """One service for all tests of this module."""
     require("redis-server")
     require("redis-cli")
     running = Everywhere(tmp_path_factory.mktemp("everywhere"))
@@ -80,17 +80,19 @@ async def alice(everywhere: Everywhere) -> AsyncIterator[SipUser]:
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_sipsak_pings_the_edge(everywhere: Everywhere, transport: str) -> None:
-    """OPTIONS without a user part, as balancers and monitors ask, is answered 200."""
+def test_sipsak_gets_200_to_options(everywhere: Everywhere, transport: str) -> None:
+    """OPTIONS without a user part, as balancers and monitors send it."""
     command = [require("sipsak"), "-vv", "-E", transport, "-s", f"sip:localhost:{everywhere.port}"]
     done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert b"200 OK" in done.stdout
 
 
-def test_openssl_pings_the_edge_over_tls(everywhere: Everywhere) -> None:
-    """TLS as OpenSSL's own client speaks it, with the certificate verified. (Debian's SIPp is built without
-    TLS, and sipsak 0.9.8 takes a TLS 1.3 session ticket for an error.)"""
+def test_openssl_client_gets_200_to_options_over_tls(everywhere: Everywhere) -> None:
+    """OpenSSL's client verifies the certificate.
+
+    Debian's SIPp is built without TLS, and sipsak 0.9.8 treats a TLS 1.3 session ticket as an error.
+    """
     request = (
         "OPTIONS sip:localhost SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bKtls;rport\r\n"
         "Max-Forwards: 70\r\nFrom: <sip:probe@localhost>;tag=1\r\nTo: <sip:localhost>\r\n"
@@ -115,10 +117,10 @@ def test_openssl_pings_the_edge_over_tls(everywhere: Everywhere) -> None:
 
 
 @pytest.mark.parametrize(("mode", "host"), [("t1", "127.0.0.1"), ("u1", "[::1]"), ("t1", "[::1]")])
-async def test_sipp_speaks_over_tcp_and_ipv6(
+async def test_a_sipp_user_over_tcp_or_ipv6_talks_in_a_room(
     everywhere: Everywhere, alice: SipUser, tmp_path: Path, mode: str, host: str
 ) -> None:
-    """A user on the other transport comes into the room and is heard."""
+    """The other member is on UDP and IPv4."""
     room = f"sipp-{mode}-{len(host)}@example.org"
     await alice.say(f"sip:{room}", "#create")
     await alice.assert_gets(".*You have created.*")
@@ -142,8 +144,8 @@ async def test_sipp_speaks_over_tcp_and_ipv6(
     await alice.assert_gets(f"<{sender}>: over {mode}")
 
 
-async def test_baresip_is_a_user_in_a_room(everywhere: Everywhere, alice: SipUser, tmp_path: Path) -> None:
-    """A real softphone joins, speaks and hears; what it is sent, it answers 200."""
+async def test_a_baresip_user_talks_in_a_room(everywhere: Everywhere, alice: SipUser, tmp_path: Path) -> None:
+    """A real softphone joins, sends and receives; it accepts the delivery with 200."""
     room = f"phone@127.0.0.1:{everywhere.port}"
     phone = Baresip(tmp_path, "carol", room)
     phone.start()
