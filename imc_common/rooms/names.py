@@ -14,7 +14,7 @@ MAX_NAME: Final = 32
 """Characters of a name, at most."""
 
 _FORBIDDEN: Final = frozenset('@<>:*"\\|#()\u115f\u1160\u2800')
-"""Characters of addresses, notices, prefixes and lists; and three that are printable and look like nothing."""
+"""Characters of addresses, notices, prefixes and lists; and three that are printable but invisible."""
 
 
 @lru_cache(maxsize=1024)

@@ -296,7 +296,7 @@ def test_a_prefix_shows_the_senders_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bob@example.org", "bob＠example.org", "*** Bob has left", "+4915112345678"]
+    "name", ["bob@example.org", "bob\uff20example.org", "*** Bob has left", "+4915112345678"]
 )
 def test_no_address_or_notice_is_forged_by_a_display_name(name: str) -> None:
     """Such a name is not shown: the user part is."""
