@@ -1,7 +1,7 @@
-"""The seam between the transports and what speaks SIP above them.
+"""The interface between the transports and the SIP layers above them.
 
-A *flow* is where a message came in, and where its responses go back (RFC 3261 §18.2.2, RFC 5626 §3.1); a
-*hop* is where a request goes out. Nothing above this line knows sockets.
+A *flow* is where a message came in, and where its responses go back (RFC 3261 §18.2.2, RFC 5626 §3.1). A
+*hop* is where a request goes out. Nothing above this interface knows sockets.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ class Flow(Protocol):
 
     @property
     def peer(self) -> SocketAddress:
-        """Source address and port of what came in: of the packet, never of its Via."""
+        """Source address and port of the packet that came in, whatever its Via says."""
         ...
 
     def send(self, data: bytes, to: SocketAddress | None = None) -> None:
         """Send one response back.
 
-        On UDP it goes to ``to``, or to the peer. On a connection it goes back on this connection; only when
-        that is gone, a new one to ``to`` is made (RFC 3261 §18.2.2). Never raises: a lost response is asked
-        for again by a retransmission.
+        On UDP it goes to ``to``, or to the peer. On a connection it goes back on this connection; only if
+        that is closed, a new one to ``to`` is opened (RFC 3261 §18.2.2). Never raises: after a lost response
+        the peer sends a retransmission.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One place to send a request to, after RFC 3263 has been followed to its end."""
+    """One place to send a request to: the result of RFC 3263."""
 
     transport: str
     host: str
     """IP address as text."""
     port: int
     server_name: str = ""
-    """The domain the URI named: what a TLS certificate has to be for (RFC 5922 §4)."""
+    """The domain of the URI, which the peer's TLS certificate has to name (RFC 5922 §4)."""
     address: SocketAddress = field(init=False, repr=False, compare=False)
     """`host` and `port`, as sockets want them."""
     line: tuple[str, str, int, str] = field(init=False, repr=False, compare=False)
-    """The same for hops that a connection can be shared by: on TCP nobody is asked for a certificate."""
+    """The same for hops that can share a connection: without TLS the server name does not matter."""
 
     def __post_init__(self) -> None:
         name = "" if self.transport == "tcp" else self.server_name
@@ -60,20 +60,22 @@ class Hop:
         object.__setattr__(self, "line", (self.transport, self.host, self.port, name))
 
 
-class Sender(Protocol):
-    """Who sends a request."""
+class TransportUser(Protocol):
+    """Sends a request and hears of errors (the "transport user" of RFC 3261 §18.4)."""
 
     def transport_error(self, error: Exception) -> None:
-        """Called at most once, in `Transports.send` or later: the network refused the request, or its
-        connection broke within a transaction's time. So it may come after the answer, and must not mind.
+        """The network refused the request, or its connection broke within a transaction's time.
+
+        Called at most once, in `Transports.send` or later. So it may come after the response, and must do no
+        harm then.
         """
 
 
 class Transports(Protocol):
     """The sending side of all transports."""
 
-    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
-        """Send one request; ``sender`` hears of it when that fails."""
+    def send(self, hop: Hop, data: bytes, user: TransportUser) -> None:
+        """Send one request; ``user`` hears of it when that fails."""
         ...
 
     def via(self, hop: Hop) -> str:
@@ -82,14 +84,14 @@ class Transports(Protocol):
 
 
 class Receiver(Protocol):
-    """What transports hand up to. Neither call raises."""
+    """What transports pass incoming messages to. No call raises."""
 
     def receive(self, data: bytes, flow: Flow) -> None:
-        """Take a datagram that is no response."""
+        """Take a datagram that is not a response."""
         ...
 
     def response(self, data: bytes) -> None:
-        """Take a response, whole and as it came; where it came from does not matter (RFC 3261 §17.1.3)."""
+        """Take a response, whole and unparsed; where it came from does not matter (RFC 3261 §17.1.3)."""
         ...
 
     def take(self, message: Request | Response, flow: Flow) -> None:
@@ -97,5 +99,5 @@ class Receiver(Protocol):
         ...
 
     def refuse(self, error: SipParseError, flow: Flow) -> None:
-        """Answer what is no proper message, if it can be answered."""
+        """Respond to a malformed message, if it says enough for a response."""
         ...

@@ -32,6 +32,7 @@ from imc_common.status import Gauges, StatusPages
 from imc_common.steps import Steps
 from imc_common.store import Store, StoreUnreachable
 from imc_edge.delivering.deliver import Deliver
+from imc_edge.delivering.wiring import assemble
 from imc_edge.health import Health
 from imc_edge.identity.nonces import KeyFileError, NonceKeys
 from imc_edge.identity.redis_clock import RedisClock
@@ -123,15 +124,17 @@ class Edge:
         listening = [(endpoint.host, endpoint.port) for endpoint in self._network.addresses]
         own = OwnAddresses(store, listening, settings.advertise)
         tap = self._tap
-        deliver = Deliver(
+        deliver = assemble(
+            settings,
             store=store,
+            secret=store.secret,
             consumer=consumer,
             ownership=ownership,
             transports=TappedTransports(self._network, tap) if tap else self._network,
             resolver=Resolver(clock),
             own=own,
-            settings=settings,
             clock=clock,
+            wall=time.time,
             metrics=self._metrics,
             steps=steps,
         )

@@ -1,4 +1,4 @@
-"""What the sending side counts."""
+"""What the delivering side counts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ class DeliveryCounts:
             "imc_events", "Events of which every delivery has ended and is recorded."
         )
         self.receipts = metrics.counter(
-            "imc_receipts", "Failed deliveries told to workers, for them to act on."
+            "imc_receipts", "Failed deliveries reported to workers, which act on them."
         )
-        self.poisoned = metrics.counter(
+        self.dead_letters = metrics.counter(
             "imc_dead_lettered_events", "Events that were moved to the dead letters."
+        )
+        self.notices_left_out = metrics.counter(
+            "imc_notices_left_out", "Refusals not reported to their sender, because there were too many."
         )
         self.latency = metrics.histogram(
             "imc_delivery_seconds",
-            "From taking a request to the last answer of its deliveries, by this clock.",
+            "From accepting a request to the last response to its deliveries, by this host's clock.",
         )

@@ -1,6 +1,9 @@
-"""Brings one delivery to its end: which target, and what an answer asks to be done next (RFC 3261 §8.1.3).
+"""Brings one delivery to its end: to which target, and what to do after a response (RFC 3261 §8.1.3).
 
-The usual case is short: one known target, one request, a 2xx. All else takes a `Detour`.
+Nearly every delivery is simple: one known target, one request, a 2xx. All others get a `RetryState`, and go
+through three nested searches. The outer one is over URIs: the recipient's, then the contacts of redirections
+(§8.1.3.4). The next is over the targets that RFC 3263 finds for a URI (RFC 3263 §4.3). The inner one is over
+requests to one target: again with credentials (§22.2), or over UDP where TCP was refused (§18.1.1).
 """
 
 from __future__ import annotations
@@ -16,30 +19,30 @@ from imc_edge.delivering.credentials import Credentials
 from imc_edge.delivering.outbound import (
     MAX_DATAGRAM,
     UnsendableError,
-    end_of_head,
     first_request,
+    head_to_address,
     later_request,
     request_head,
-    usual_head,
+    via_line,
 )
 from imc_edge.delivering.outcome import EXPIRED, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT, UNSENDABLE
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.recipient import Recipient
 from imc_edge.delivering.redirection import contacts
-from imc_edge.delivering.retry_state import Detour
+from imc_edge.delivering.retry_state import RetryState
 from imc_edge.delivering.timer_wheel import TimerWheel, ticks
 from imc_edge.delivering.transaction import T1, ClientTransactions, TransactionTimeoutError
 from imc_edge.flow import Hop, Transports
-from imc_edge.routing.back_off import HoldOff, retry_after
+from imc_edge.routing.back_off import BackOff, retry_after
 from imc_edge.routing.next_hop import NextHops
 from imc_edge.routing.targets import Targets
 
-PATIENCE: Final = 64 * T1
-"""A target that refuses connections or asks for a pause is given as long as a silent one."""
-PAUSE: Final = 1.0
-"""Seconds until a hop whose transport failed is tried again."""
+MAX_RETRY_SECONDS: Final = 64 * T1
+"""A target that refuses connections or asks for a pause gets as long as a silent one (Timer F)."""
+PAUSE_SECONDS: Final = 1.0
+"""Until a hop whose transport failed is tried again."""
 MAX_ATTEMPTS: Final = 99
-"""Requests of one delivery: the two digits that the branch has for them."""
+"""Requests of one delivery: the branch has two digits for their number."""
 MAX_CONTACTS: Final = 8
 """Contacts of redirections that one delivery follows."""
 
@@ -57,8 +60,9 @@ class Courier:
         wheel: TimerWheel,
         clock: Callable[[], float],
         random: Callable[[], float],
-        hold_off: HoldOff,
+        back_off: BackOff,
     ) -> None:
+        """``clock`` is monotonic, in seconds; ``random`` gives 0 to 1."""
         self._transactions = transactions
         self._transports = transports
         self._next_hops = next_hops
@@ -66,230 +70,244 @@ class Courier:
         self._wheel = wheel
         self._clock = clock
         self._random = random
-        self._hold_off = hold_off
+        self._back_off = back_off
         self._last_hop: Hop | None = None
-        """Of the recipient that was prepared last: most of them have the same one."""
-        self._end_of_head = b""
+        """Of the recipient that was prepared last: most recipients have the same one."""
+        self._via_line = b""
+        """Of requests to that hop."""
+
+    def close(self) -> None:
+        """Resolve no more names."""
+        self._next_hops.close()
+
+    def prepare(self, recipient: Recipient) -> Targets | None:
+        """Set the recipient's targets, if they are known, and its head if there is only one."""
+        targets = self._next_hops.proxy_targets
+        if targets is None:
+            targets = self._next_hops.known(f"sip:{recipient.address}")
+        recipient.targets = targets
+        recipient.direct_hop = None
+        if targets is not None and (hop := targets.fixed) is not None:
+            if hop is not recipient.hop:
+                if hop is not self._last_hop:
+                    self._via_line = via_line(self._transports.via(hop))
+                    self._last_hop = hop
+                recipient.head = head_to_address(recipient.address, self._via_line, recipient.recipient_id)
+                recipient.hop = hop
+            if targets.until is inf:
+                recipient.direct_hop = hop
+        return targets
 
     def send(self, recipient: Recipient) -> None:
-        """Send the recipient's current part for the first time."""
+        """Send the current MESSAGE of the recipient's delivery for the first time."""
         outgoing = recipient.outgoing
         if outgoing is None:
             return
         if self._has_expired(outgoing):
-            self._lose(recipient, EXPIRED)
+            self._give_up(recipient, EXPIRED)
             return
         recipient.started = self._wheel.tick
         targets = recipient.targets
         if targets is None or (targets.until is not inf and targets.until <= self._clock()):
             targets = self.prepare(recipient)
-        if targets is not None and (hop := targets.fixed) is not None and not self._hold_off.held:
-            part = outgoing.parts[recipient.part]
-            request = first_request(recipient.head, recipient.to, recipient.share, part)
+        if targets is not None and (hop := targets.fixed) is not None and not self._back_off.until:
+            # one known target, and no hop anywhere that is backed off: no state is needed
+            template = outgoing.templates[recipient.template_index]
+            request = first_request(recipient.head, recipient.to, recipient.recipient_id, template)
             if len(request) <= MAX_DATAGRAM or hop.transport != "udp":
-                self._transactions.start(recipient.share + part.first, hop, request, recipient)
+                self._transactions.start(
+                    recipient.recipient_id + template.branch_end, hop, request, recipient
+                )
                 return
-        detour = recipient.detour = self._detour(recipient)
-        self._aim(recipient, detour)
-
-    def prepare(self, recipient: Recipient) -> Targets | None:
-        """Give it its targets, if nobody has to be asked, and what requests to the only one begin with."""
-        targets = self._next_hops.proxy_targets
-        if targets is None:
-            targets = self._next_hops.known(f"sip:{recipient.address}")
-        recipient.targets = targets
-        if targets is not None and (hop := targets.fixed) is not None and hop is not recipient.hop:
-            if hop is not self._last_hop:
-                self._end_of_head = end_of_head(self._transports.via(hop))
-                self._last_hop = hop
-            recipient.head = usual_head(recipient.address, self._end_of_head, recipient.share)
-            recipient.hop = hop
-        return targets
+        retry = recipient.retry = self._new_retry_state(recipient)
+        self._try_uri(recipient, retry)
 
     def resume(self, recipient: Recipient) -> None:
         """A pause is over: start again with all targets of the current URI."""
-        detour = recipient.detour
-        if detour is not None and detour.waiting:
-            detour.waiting = False
+        retry = recipient.retry
+        if retry is not None and retry.paused:
+            retry.paused = False
             if recipient.still_wanted():
-                self._aim(recipient, detour)
+                self._try_uri(recipient, retry)
 
     def rejected(self, recipient: Recipient, response: Response) -> None:
-        """A final response from 300 up."""
-        detour = self._detour_so_far(recipient)
+        """A final response from 300 up came."""
+        retry = self._retry_state(recipient)
         status = response.status
         outgoing = recipient.outgoing
-        if status == 482 and outgoing is not None and (outgoing.repeat or detour.attempt > 1):
-            # RFC 3261 §8.2.2.2: it has had this very request by another way
+        if status == 482 and outgoing is not None and (outgoing.resent or retry.attempt > 1):
+            # §8.2.2.2, Loop Detected: this very request, sent before, has reached it by another way
             recipient.accepted()
         elif status < 400:
-            self._note(detour, contacts(response))
-            self._next_contact(recipient, detour, str(status))
+            self._add_contacts(retry, contacts(response))
+            self._next_contact(recipient, retry, str(status))
         elif status in {401, 407}:
-            self._authenticate(recipient, detour, response)
+            self._authenticate(recipient, retry, response)
         elif status == 503:
+            # §21.5.4: no requests to this server for as long as Retry-After says; RFC 3263 §4.3: the next
+            # target. Without Retry-After it counts as a 500, so there is nothing to wait for.
             seconds = retry_after(response.headers.get("Retry-After"))
-            if seconds is not None and detour.hop is not None:
-                self._hold_off.hold(detour.hop, seconds)
-            self._next_target(recipient, detour, str(status), again=seconds is not None)
+            if seconds is not None and retry.hop is not None:
+                self._back_off.start(retry.hop, seconds)
+            self._next_target(recipient, retry, str(status), temporary=seconds is not None)
         elif status == 408:
-            self._next_contact(recipient, detour, TIMEOUT)
+            # a proxy on the way got no response: the target is alive, so its other addresses do not help
+            self._next_contact(recipient, retry, TIMEOUT)
         else:
             if status >= 600:
-                detour.contacts.clear()  # §21.6: no other place will do better
-            self._next_contact(recipient, detour, str(status))
+                retry.contacts.clear()  # §21.6: no other place will do better
+            self._next_contact(recipient, retry, str(status))
 
     def failed(self, recipient: Recipient, error: Exception) -> None:
-        """Silence until Timer F, or a transport error: the next target (RFC 3263 §4.3)."""
-        detour = self._detour_so_far(recipient)
+        """No response until Timer F, or a transport error: the next target (RFC 3263 §4.3)."""
+        retry = self._retry_state(recipient)
         if isinstance(error, TransactionTimeoutError):
-            self._next_target(recipient, detour, TIMEOUT, again=False)
+            self._next_target(recipient, retry, TIMEOUT, temporary=False)
             return
-        datagram = detour.shrunk
-        if datagram is not None and isinstance(
-            error.__cause__, ConnectionRefusedError | ConnectionResetError
-        ):
+        udp_hop = retry.moved_to_tcp
+        if udp_hop is not None and isinstance(error.__cause__, ConnectionRefusedError | ConnectionResetError):
             # §18.1.1: a refused connection is the one case in which a request that was moved to TCP for its
-            # length may go back
-            detour.without_tcp.add(datagram)
-            self._send_to(recipient, detour, datagram)
+            # length may go over UDP after all
+            retry.tcp_refused.add(udp_hop)
+            self._send_to(recipient, retry, udp_hop)
             return
-        if detour.hop is not None:
-            self._hold_off.hold(detour.hop, PAUSE)
-        self._next_target(recipient, detour, TRANSPORT, again=True)
+        if retry.hop is not None:
+            self._back_off.start(retry.hop, PAUSE_SECONDS)
+        self._next_target(recipient, retry, TRANSPORT, temporary=True)
 
     def _has_expired(self, outgoing: Outgoing) -> bool:
-        """RFC 3428 §7: nothing is sent after its time."""
+        """RFC 3428 §7: an expired message is not sent."""
         return outgoing.deadline is not None and self._clock() >= outgoing.deadline
 
-    def _detour(self, recipient: Recipient) -> Detour:
-        return Detour(f"sip:{recipient.address}", self._clock() + PATIENCE)
+    def _new_retry_state(self, recipient: Recipient) -> RetryState:
+        return RetryState(f"sip:{recipient.address}", self._clock() + MAX_RETRY_SECONDS)
 
-    def _detour_so_far(self, recipient: Recipient) -> Detour:
-        """The delivery's detour; begun now if its first request went the short way."""
-        detour = recipient.detour
-        if detour is None:
-            detour = recipient.detour = self._detour(recipient)
-            detour.attempt = 1
-            detour.hop = recipient.hop
-            detour.all_hops = (detour.hop,) if detour.hop else ()
-        return detour
+    def _retry_state(self, recipient: Recipient) -> RetryState:
+        """The delivery's state; made now if its first request was sent without one."""
+        retry = recipient.retry
+        if retry is None:
+            retry = recipient.retry = self._new_retry_state(recipient)
+            retry.attempt = 1
+            retry.hop = recipient.hop
+            retry.all_hops = (retry.hop,) if retry.hop else ()
+        return retry
 
-    def _aim(self, recipient: Recipient, detour: Detour) -> None:
-        """Find the targets of the detour's URI and try the first."""
+    def _try_uri(self, recipient: Recipient, retry: RetryState) -> None:
+        """Find the targets of the current URI and try the first."""
 
         def found(targets: Targets | None) -> None:
-            if recipient.detour is not detour or not recipient.still_wanted():
-                return
+            if recipient.retry is not retry or not recipient.still_wanted():
+                return  # the delivery has ended meanwhile
             if targets is None:
-                self._next_contact(recipient, detour, NO_TARGET)
+                self._next_contact(recipient, retry, NO_TARGET)
             elif not targets.groups:
-                self._next_contact(recipient, detour, FORBIDDEN)
+                self._next_contact(recipient, retry, FORBIDDEN)
             else:
-                detour.hops = deque(targets.draw(self._random))
-                detour.all_hops = tuple(detour.hops)
-                self._next_target(recipient, detour, TRANSPORT, again=True)
+                retry.untried_hops = deque(targets.draw(self._random))
+                retry.all_hops = tuple(retry.untried_hops)
+                self._next_target(recipient, retry, TRANSPORT, temporary=True)
 
-        targets = self._next_hops.known(detour.uri)
+        targets = self._next_hops.known(retry.uri)
         if targets is None:
-            recipient.slower()  # name servers take their time, and nobody else is to wait for them
-            self._next_hops.find(detour.uri, found)
+            recipient.mark_unresponsive()  # a name server may be slow, and nobody else should wait for it
+            self._next_hops.find(retry.uri, found)
         else:
             found(targets)
 
-    def _next_target(self, recipient: Recipient, detour: Detour, outcome: str, *, again: bool) -> None:
-        """Try the next target that is not held off; after the last one go on to the next contact.
+    def _next_target(self, recipient: Recipient, retry: RetryState, outcome: str, *, temporary: bool) -> None:
+        """Try the next target that is not backed off; after the last one go on to the next contact.
 
-        ``again``: what has happened passes, so after a pause all targets may be tried once more.
+        ``temporary``: what has happened passes, so after a pause all targets may be tried once more.
         """
-        while detour.hops:
-            hop = detour.hops.popleft()
-            if not self._hold_off.holds(hop):
-                self._send_to(recipient, detour, hop)
+        while retry.untried_hops:
+            hop = retry.untried_hops.popleft()
+            if not self._back_off.applies_to(hop):
+                self._send_to(recipient, retry, hop)
                 return
-        if again and not detour.contacts and self._pause(recipient, detour):
+        if temporary and not retry.contacts and self._pause(recipient, retry):
             return
-        self._next_contact(recipient, detour, outcome)
+        self._next_contact(recipient, retry, outcome)
 
-    def _pause(self, recipient: Recipient, detour: Detour) -> bool:
+    def _pause(self, recipient: Recipient, retry: RetryState) -> bool:
         """Wait until a target may be tried again, if that is soon enough."""
         now = self._clock()
-        resume_at = max(now + PAUSE, self._hold_off.first_free(detour.all_hops))
-        if resume_at > detour.patient_until or detour.attempt >= MAX_ATTEMPTS:
+        resume_at = max(now + PAUSE_SECONDS, self._back_off.first_free(retry.all_hops))
+        if resume_at > retry.deadline or retry.attempt >= MAX_ATTEMPTS:
             return False
-        detour.waiting = True
-        recipient.slower()
+        retry.paused = True
+        recipient.mark_unresponsive()
         self._wheel.add(recipient, ticks(resume_at - now))
         return True
 
-    def _next_contact(self, recipient: Recipient, detour: Detour, outcome: str) -> None:
-        """RFC 3261 §8.1.3.4: the next contact, or the end."""
-        if detour.contacts:
-            detour.uri = detour.contacts.popleft()
-            self._aim(recipient, detour)
+    def _next_contact(self, recipient: Recipient, retry: RetryState, outcome: str) -> None:
+        """§8.1.3.4: try the next contact; after the last one the delivery has failed."""
+        if retry.contacts:
+            retry.uri = retry.contacts.popleft()
+            self._try_uri(recipient, retry)
         else:
-            self._lose(recipient, outcome)
+            self._give_up(recipient, outcome)
 
-    def _send_to(self, recipient: Recipient, detour: Detour, hop: Hop) -> None:
+    def _send_to(self, recipient: Recipient, retry: RetryState, hop: Hop) -> None:
         outgoing = recipient.outgoing
         if outgoing is None:
             return
         if self._has_expired(outgoing):
-            self._lose(recipient, EXPIRED)
+            self._give_up(recipient, EXPIRED)
             return
-        if detour.attempt > MAX_ATTEMPTS:
-            self._lose(recipient, TRANSPORT)
+        if retry.attempt > MAX_ATTEMPTS:
+            self._give_up(recipient, TRANSPORT)
             return
-        part = outgoing.parts[recipient.part]
+        template = outgoing.templates[recipient.template_index]
+        # §18.1.1: what is too long for a datagram goes over TCP to the same address and port
         for towards in (hop, Hop("tcp", hop.host, hop.port)):
             try:
-                head = request_head(detour.uri, self._transports.via(towards), recipient.share)
+                head = request_head(retry.uri, self._transports.via(towards), recipient.recipient_id)
             except UnsendableError:
-                self._next_contact(recipient, detour, UNSENDABLE)
+                self._next_contact(recipient, retry, UNSENDABLE)
                 return
             request = later_request(
                 head,
                 recipient.to,
-                recipient.share,
-                part,
-                attempt=detour.attempt,
-                cseq=detour.cseq,
-                headers=detour.headers,
+                recipient.recipient_id,
+                template,
+                attempt=retry.attempt,
+                cseq=retry.cseq,
+                headers=retry.headers,
             )
-            if towards.transport != "udp" or len(request) <= MAX_DATAGRAM or hop in detour.without_tcp:
-                detour.shrunk = hop if towards is not hop else None
+            if towards.transport != "udp" or len(request) <= MAX_DATAGRAM or hop in retry.tcp_refused:
+                retry.moved_to_tcp = hop if towards is not hop else None
                 break
-        key = recipient.share + part.token + b"%02d" % detour.attempt
-        detour.hop = towards
-        detour.attempt += 1
+        key = recipient.recipient_id + template.event_id + b"%02d" % retry.attempt
+        retry.hop = towards
+        retry.attempt += 1
         self._transactions.start(key, towards, request, recipient)
 
-    def _note(self, detour: Detour, uris: list[str]) -> None:
-        """Contacts to be followed, each once (RFC 3261 §8.1.3.4)."""
+    def _add_contacts(self, retry: RetryState, uris: list[str]) -> None:
+        """Contacts to be tried, each once (§8.1.3.4: "MUST NOT add any given URI … more than once")."""
         for uri in uris:
-            if uri not in detour.followed and len(detour.followed) <= MAX_CONTACTS:
-                detour.followed.add(uri)
-                detour.contacts.append(uri)
+            if uri not in retry.followed and len(retry.followed) <= MAX_CONTACTS:
+                retry.followed.add(uri)
+                retry.contacts.append(uri)
 
-    def _authenticate(self, recipient: Recipient, detour: Detour, response: Response) -> None:
-        """RFC 3261 §22.2: once more, with the credentials that are asked for and the next CSeq."""
-        answers = self._credentials.answer(response, detour.uri, detour.realms)
-        if not answers or detour.hop is None:
-            self._next_contact(recipient, detour, str(response.status))
+    def _authenticate(self, recipient: Recipient, retry: RetryState, response: Response) -> None:
+        """§22.2: send it once more, with the credentials that are asked for and the next CSeq."""
+        headers = self._credentials.headers_for(response, retry.uri, retry.realms)
+        if not headers or retry.hop is None:
+            self._next_contact(recipient, retry, str(response.status))
             return
-        detour.headers += answers
-        detour.cseq += 1
-        self._send_to(recipient, detour, detour.hop)
+        retry.headers += headers
+        retry.cseq += 1
+        self._send_to(recipient, retry, retry.hop)
 
-    def _lose(self, recipient: Recipient, outcome: str) -> None:
-        """End the delivery, but not now: whoever called may be in the middle of the recipient's queue."""
+    def _give_up(self, recipient: Recipient, outcome: str) -> None:
+        """Fail the delivery, but not now: the caller may be in the middle of the recipient's queue."""
         outgoing = recipient.outgoing
 
-        def lose() -> None:
+        def give_up() -> None:
             if recipient.outgoing is outgoing:
                 if outcome == TIMEOUT:
-                    recipient.give_up(outcome)
+                    recipient.give_up_all(outcome)
                 else:
-                    recipient.lose(outcome)
+                    recipient.give_up(outcome)
 
-        asyncio.get_running_loop().call_soon(lose)
+        asyncio.get_running_loop().call_soon(give_up)

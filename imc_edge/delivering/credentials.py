@@ -1,16 +1,20 @@
-"""Answers digest challenges with the configured credentials (RFC 3261 §22, RFC 8760)."""
+"""Our credentials for digest challenges to requests of ours (RFC 3261 §22, RFC 8760)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from secrets import token_hex
+from typing import Final
 
 from imc_common.settings.values import Credential
 from imc_common.sip.auth import Challenge
 from imc_common.sip.digest import ALGORITHMS, authorization
 from imc_common.sip.message import Response
 
-HEADERS = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
+HEADERS: Final = {
+    401: ("WWW-Authenticate", "Authorization"),
+    407: ("Proxy-Authenticate", "Proxy-Authorization"),
+}
 
 
 class Credentials:
@@ -19,16 +23,16 @@ class Credentials:
     def __init__(self, known: Iterable[Credential]) -> None:
         self._by_realm = {credential.realm: credential for credential in known}
 
-    def answer(self, response: Response, uri: str, answered: set[str]) -> list[tuple[str, str]]:
-        """The headers that answer a 401 or 407 to a MESSAGE for ``uri``; none if we cannot.
+    def headers_for(self, response: Response, uri: str, used: set[str]) -> list[tuple[str, str]]:
+        """The headers for a MESSAGE to ``uri`` that got this 401 or 407; none if we have no credentials.
 
-        Of several challenges for one realm the strongest is taken (RFC 8760 §2.4). Realms that are answered
-        go into ``answered``; one that is there already has refused our credentials, unless it only calls the
-        nonce stale (RFC 3261 §22.3).
+        Of several challenges for one realm the strongest is used (RFC 8760 §2.4). Realms that get our
+        credentials are put into ``used``; one that is there already has refused them, unless it only calls
+        the nonce stale (RFC 3261 §22.3).
         """
-        asked, answering = HEADERS[response.status]
+        challenge_header, credentials_header = HEADERS[response.status]
         best: dict[str, Challenge] = {}
-        for value in response.headers.get_all(asked):
+        for value in response.headers.get_all(challenge_header):
             try:
                 challenge = Challenge.parse(value)
             except ValueError:
@@ -40,11 +44,11 @@ class Credentials:
                 best[challenge.realm] = challenge
         headers = []
         for realm, challenge in best.items():
-            if realm in answered and not challenge.stale:
+            if realm in used and not challenge.stale:
                 return []
-            if (again := f"stale {realm}") in answered:
-                return []
-            answered.update((realm, again) if challenge.stale else (realm,))
+            if (again := f"stale {realm}") in used:
+                return []  # a second stale nonce: something is wrong there, and would go on for ever
+            used.update((realm, again) if challenge.stale else (realm,))
             credential = self._by_realm[realm]
             value = authorization(
                 challenge,
@@ -54,5 +58,5 @@ class Credentials:
                 uri=uri,
                 cnonce=token_hex(8),
             )
-            headers.append((answering, value))
+            headers.append((credentials_header, value))
         return headers

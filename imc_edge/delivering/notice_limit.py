@@ -1,4 +1,5 @@
-"""How many refusals one sender is told of: a program that answers each notice must not keep us both busy."""
+"""Limits how many refusals one sender is told of: a program that responds to each notice must not keep both
+sides busy for ever."""
 
 from __future__ import annotations
 
@@ -6,15 +7,15 @@ from collections.abc import Callable
 from typing import Final
 
 BURST: Final = 20
-"""Refusals told at once."""
+"""Notices sent at once."""
 SECONDS_EACH: Final = 1.0
-"""After the burst, one in so many seconds; what is over goes untold."""
-MOST_SENDERS: Final = 10_000
-"""Senders remembered; with more the memory starts anew, which only lets some more notices pass."""
+"""After the burst, one notice in so many seconds; the others are left out."""
+MAX_SENDERS: Final = 10_000
+"""Senders remembered; with more, all are forgotten, which only lets some more notices pass."""
 
 
 class NoticeLimit:
-    """A bucket of tokens per sender, kept as the time at which it will be full again."""
+    """A token bucket per sender, kept as the time at which it will be full again."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """``clock`` is monotonic, in seconds."""
@@ -27,7 +28,7 @@ class NoticeLimit:
         full_at = max(self._full_at.get(sender, now), now)
         if full_at - now > (BURST - 1) * SECONDS_EACH:
             return False
-        if len(self._full_at) >= MOST_SENDERS:
+        if len(self._full_at) >= MAX_SENDERS:
             self._full_at.clear()
         self._full_at[sender] = full_at + SECONDS_EACH
         return True

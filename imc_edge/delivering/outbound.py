@@ -1,9 +1,25 @@
-"""Builds the MESSAGE requests we send (RFC 3428 §4), a few pieces of bytes joined per recipient.
+"""Builds the MESSAGE requests we send (RFC 3428 §4): a few pieces of bytes, joined for each recipient.
 
-What all recipients of an event have in common is made once (`Part`), what all events to a recipient have
-in common once as well (`Recipient` keeps it). Call-ID, branch and From tag are two keyed hashes side by
-side, one of the stream entry and one of the recipient: a repeat after a crash has the same ones, and
-nobody can guess those of somebody else's delivery (RFC 3261 §19.3, §8.1.1.4).
+What every recipient of an event gets is built once, as a `MessageTemplate`; what every event to a recipient
+needs is built once, too, and kept in `Recipient`. Two keyed hashes side by side, one of the recipient and one
+of the event, identify a delivery in its branch, Call-ID and From tag::
+
+    MESSAGE <uri> SIP/2.0                                   head, of the recipient
+    Via: SIP/2.0/UDP <us>;branch=z9hG4bK<recipient_id>
+    <event_id><attempt>                                     branch_end, of the template
+    ;rport                                                  to, of the recipient
+    To: <sip:...>
+    Call-ID: <recipient_id>
+    <event_id>                                              from_, of the template
+    From: "..." <sip:...>;tag=
+    <recipient_id>                                          recipient_id
+    <event_id>                                              cseq, of the template
+    CSeq: 1 MESSAGE
+    ...                                                     tail, of the template
+
+(there is no line break before <event_id>, <recipient_id> and ;rport). A delivery that is sent again after a
+crash has the same identifiers, so the recipient can recognise it; and nobody can guess those of somebody
+else's delivery (RFC 3261 §19.3, §8.1.1.4).
 """
 
 from __future__ import annotations
@@ -19,13 +35,14 @@ from imc_common.rooms.event import Event
 from imc_common.rooms.texts import Text
 
 PADDING: Final = 32
-"""Requests are filled up to a multiple of so many bytes, apart from what all of them share: those of one
-length go out together over UDP, at a fraction of the cost (`imc_edge.transports.segmentation`)."""
-MOST_PADDED: Final = 640
-"""Longer ones are seldom of one length, and need what is left of a datagram."""
+"""Blanks after a colon bring each request to a multiple of so many bytes: datagrams of one length go out
+together, at a fraction of the cost (`imc_edge.transports.segmentation`)."""
+MAX_PADDED: Final = 640
+"""Bytes of a template that is still padded: longer ones seldom have the same length, and a datagram has no
+room to spare for them."""
 
-LONGEST_NAME: Final = 128
-"""Characters of a display name that are passed on; who sends more wants to fill screens."""
+MAX_NAME: Final = 128
+"""Characters of a display name that are passed on; a longer one would only fill screens."""
 
 MAX_DATAGRAM: Final = 1300
 """RFC 3261 §18.1.1, RFC 3428 §8: a longer request must not go over UDP when the path MTU is unknown."""
@@ -47,34 +64,35 @@ _ADDRESS = re.compile(
 
 
 class UnsendableError(ImcError):
-    """A recipient's address, a header or a type that no SIP message may carry; says which."""
+    """An address, a header or a type that a SIP message must not contain; says which."""
 
 
-class Part(NamedTuple):
-    """What is the same for every recipient of one MESSAGE of an event.
+class MessageTemplate(NamedTuple):
+    """One MESSAGE of an event, without what differs by recipient; the module's docstring shows the pieces.
 
-    `token` is the event's share of branch, Call-ID and tag, `first` the same with the number of the first
-    request. `sender` runs from after the recipient's share of the Call-ID to its share of the From tag,
-    `cseq` from there to the end of CSeq, `tail` from there to the end.
+    `event_id` is the keyed hash of the event and the number of the MESSAGE, `branch_end` the same with the
+    number of the first request, 00.
     """
 
-    token: bytes
-    first: bytes
-    sender: bytes
+    event_id: bytes
+    branch_end: bytes
+    from_: bytes
     cseq: bytes
     tail: bytes
 
 
-def make_part(token: bytes, event: Event, text: Text, extra_headers: tuple[tuple[str, str], ...]) -> Part:
-    """Everything of an event's MESSAGE that no recipient changes. Raises `UnsendableError`."""
+def make_template(
+    event_id: bytes, event: Event, text: Text, extra_headers: tuple[tuple[str, str], ...]
+) -> MessageTemplate:
+    """The template of an event's MESSAGE with this text. Raises `UnsendableError`."""
     data = event.data
     if event.name == "message":
         lines = f"Max-Forwards: {data.max_forwards}\r\n"
-        sender = token + _from_member(data.display_name, event.actor, event.room)
+        from_ = event_id + _from_member(data.display_name, event.actor, event.room)
     else:
-        # RFC 3834 §5 as far as SIP has it: what answers by itself must not answer this
+        # RFC 3834 §5, as far as it applies to SIP: automatic responders must not respond to this
         lines = "Max-Forwards: 70\r\nAuto-Submitted: auto-generated\r\n"
-        sender = token + _from("", event.room)
+        from_ = event_id + _from("", event.room)
     if _CALL_ID(event.call_id):
         lines += f"In-Reply-To: {event.call_id}\r\n"
     if event.at:
@@ -86,14 +104,14 @@ def make_part(token: bytes, event: Event, text: Text, extra_headers: tuple[tuple
         lines += _header(name, value)
     lines += _header("Content-Type", text.content_type)
     length = str(len(text.body))
-    size = len(sender) + len(lines) + len(length) + len(text.body)
-    blanks = " " * _padding(size) if size < MOST_PADDED else ""
+    size = len(from_) + len(lines) + len(length) + len(text.body)
+    blanks = " " * _padding(size) if size < MAX_PADDED else ""
     tail = f"{lines}Content-Length: {blanks}{length}\r\n\r\n".encode() + text.body
-    return Part(
-        token=token,
-        first=token + b"00",
-        sender=sender,
-        cseq=token + b"\r\nCSeq: 1 MESSAGE\r\n",
+    return MessageTemplate(
+        event_id=event_id,
+        branch_end=event_id + b"00",
+        from_=from_,
+        cseq=event_id + b"\r\nCSeq: 1 MESSAGE\r\n",
         tail=tail,
     )
 
@@ -104,14 +122,14 @@ def _from_member(name: str, address: str, room: str) -> bytes:
 
 
 def sender_display(name: str, address: str) -> str:
-    """The quoted display name that tells who wrote (RFC 3261 §25.1 `quoted-string`), with a space after it.
+    """The author of a message as a display name (RFC 3261 §25.1 `quoted-string`), with a space after it.
 
-    The address always stands in it, last: a name is what somebody calls himself.
+    The address always comes last in it, because anybody can choose any name.
     """
-    if len(name) > LONGEST_NAME:
-        name = name[: LONGEST_NAME - 3] + "..."
+    if len(name) > MAX_NAME:
+        name = name[: MAX_NAME - 3] + "..."
     text = f"{name} ({address})" if name else address
-    # what cannot be printed has no business in a name, and some parsers break lines at U+2028 or U+0085
+    # unprintable characters are replaced; some parsers break lines at U+2028 or U+0085
     clean = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     escaped = clean.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}" '
@@ -120,15 +138,15 @@ def sender_display(name: str, address: str) -> str:
 def _from(display: str, room: str) -> bytes:
     """From the end of the Call-ID to the tag of From."""
     if not _ADDRESS(room):
-        raise UnsendableError(f"the room {room!r} is no SIP address")
+        raise UnsendableError(f"the room {room!r} is not a SIP address")
     return f"\r\nFrom: {display}<sip:{room}>;tag=".encode()
 
 
 @lru_cache(maxsize=256)
 def _header(name: str, value: str) -> str:
-    """One header line. Raises `UnsendableError` for what would make more of it."""
+    """One header line. Raises `UnsendableError` if the value could add further lines."""
     if not _TOKEN(name) or not _VALUE(value):
-        raise UnsendableError(f"the header {name!r}: {value!r} may not be sent")
+        raise UnsendableError(f"the header {name!r}: {value!r} must not be sent")
     return f"{name}: {value}\r\n"
 
 
@@ -137,55 +155,62 @@ def _date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
-def request_head(uri: str, via: str, share: bytes) -> bytes:
-    """From the start line to the recipient's share of the branch. Raises `UnsendableError`."""
+def request_head(uri: str, via: str, recipient_id: bytes) -> bytes:
+    """The head of a request to any URI. Raises `UnsendableError`."""
     if not _URI(uri):
-        raise UnsendableError(f"{uri!r} is no SIP URI")
-    return f"MESSAGE {uri}".encode() + end_of_head(via) + share
+        raise UnsendableError(f"{uri!r} is not a SIP URI")
+    return f"MESSAGE {uri}".encode() + via_line(via) + recipient_id
 
 
-def end_of_head(via: str) -> bytes:
-    """What stands in every `request_head` towards one hop between the URI and the recipient's share."""
+def via_line(via: str) -> bytes:
+    """The part of every head towards one hop between the URI and the recipient's id."""
     return f" SIP/2.0\r\nVia: {via};branch=z9hG4bK".encode()
 
 
-def usual_head(address: str, end: bytes, share: bytes) -> bytes:
-    """The same as `request_head` of a recipient's own URI, whose address `request_to` has taken already."""
-    return b"".join((b"MESSAGE sip:", address.encode(), end, share))
+def head_to_address(address: str, via_line: bytes, recipient_id: bytes) -> bytes:
+    """The head of a request to a recipient's own URI, whose address `to_lines` has checked already."""
+    return b"".join((b"MESSAGE sip:", address.encode(), via_line, recipient_id))
 
 
-def request_to(address: str, share: bytes) -> bytes:
-    """From behind the branch to the recipient's share of the Call-ID; `rport` as of RFC 3581 §3."""
+def to_lines(address: str, recipient_id: bytes) -> bytes:
+    """From the end of the branch to the recipient's id in the Call-ID; `rport` as of RFC 3581 §3.
+
+    Raises `UnsendableError`.
+    """
     if not _ADDRESS(address):
-        raise UnsendableError(f"{address!r} is no SIP address")
-    # it stands in the Request-URI, too
-    return b"".join((_TO[-2 * len(address) % PADDING], address.encode(), b">\r\nCall-ID: ", share))
+        raise UnsendableError(f"{address!r} is not a SIP address")
+    # twice, because the address is in the Request-URI as well
+    return b"".join((_TO[-2 * len(address) % PADDING], address.encode(), b">\r\nCall-ID: ", recipient_id))
 
 
 _TO: Final = tuple([b";rport\r\nTo: " + b" " * blanks + b"<sip:" for blanks in range(PADDING)])
 
 
 def _padding(size: int) -> int:
-    """How many more blanks behind a colon, where §25.1 allows any number (HCOLON), make whole `PADDING`s."""
+    """Blanks after a colon, where §25.1 allows any number (HCOLON), that fill up to whole `PADDING`s."""
     return -size % PADDING
 
 
-def first_request(head: bytes, to: bytes, share: bytes, part: Part) -> bytes:
+def first_request(head: bytes, to: bytes, recipient_id: bytes, template: MessageTemplate) -> bytes:
     """The first request of a delivery."""
-    return b"".join((head, part.first, to, part.sender, share, part.cseq, part.tail))
+    _, branch_end, from_, cseq, tail = template
+    return b"".join((head, branch_end, to, from_, recipient_id, cseq, tail))
 
 
 def later_request(
     head: bytes,
     to: bytes,
-    share: bytes,
-    part: Part,
+    recipient_id: bytes,
+    template: MessageTemplate,
     *,
     attempt: int,
     cseq: int,
     headers: Iterable[tuple[str, str]],
 ) -> bytes:
     """A further request of the same delivery: a new branch, and credentials or a new CSeq where needed."""
+    event_id = template.event_id
     lines = f"\r\nCSeq: {cseq} MESSAGE\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers)
-    branch = b"%b%02d" % (part.token, attempt)
-    return b"".join((head, branch, to, part.sender, share, part.token, lines.encode(), part.tail))
+    branch_end = b"%b%02d" % (event_id, attempt)
+    return b"".join(
+        (head, branch_end, to, template.from_, recipient_id, event_id, lines.encode(), template.tail)
+    )

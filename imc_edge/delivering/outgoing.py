@@ -1,9 +1,9 @@
-"""An event on its way to its recipients: what is sent, and who has answered so far."""
+"""An event in flight to its recipients: what is sent, and how the deliveries ended so far."""
 
 from __future__ import annotations
 
 from imc_common.rooms.event import Event
-from imc_edge.delivering.outbound import Part
+from imc_edge.delivering.outbound import MessageTemplate
 
 
 class Outgoing:
@@ -11,39 +11,45 @@ class Outgoing:
 
     __slots__ = (
         "abandoned",
-        "answered",
         "deadline",
+        "delivered",
         "event",
         "failed",
-        "open",
-        "parts",
-        "quiet",
+        "parked",
+        "pending",
         "recorded",
-        "repeat",
-        "sightings",
+        "resent",
+        "sweeps",
+        "templates",
     )
 
     def __init__(
-        self, event: Event, parts: list[Part], to_go: int, *, repeat: bool, deadline: float | None
+        self,
+        event: Event,
+        templates: list[MessageTemplate],
+        recipients: int,
+        *,
+        resent: bool,
+        deadline: float | None,
     ) -> None:
         self.event = event
-        self.parts = parts
+        self.templates = templates
         """One MESSAGE each, sent one after the other; more than one where a list is long."""
-        self.open = to_go
+        self.pending = recipients
         """Recipients whose delivery has not ended."""
-        self.answered: list[str] = []
-        """Recipients that answered 2xx, as far as this is not recorded in Redis yet."""
+        self.delivered: list[str] = []
+        """Recipients that responded 2xx, as far as this is not recorded in Redis yet."""
         self.failed: list[tuple[str, str]] = []
-        """Recipients that are given up, with the outcome, as far as not recorded yet."""
-        self.recorded = repeat
+        """Recipients whose delivery failed, with the outcome, as far as not recorded yet."""
+        self.recorded = resent
         """Whether Redis may hold a set of settled recipients of this event."""
-        self.repeat = repeat
-        """Whether this event may have been sent before, by whatever process."""
+        self.resent = resent
+        """Whether this event may have been sent before, by this or another process."""
         self.deadline = deadline
-        """Monotonic time after which it is not sent any more (RFC 3428 §7); None if there is none."""
+        """Monotonic time after which it is not sent any more (RFC 3428 §7); None: never."""
         self.abandoned = False
-        """The shard is another's now: nothing more is sent, its new owner goes on."""
-        self.sightings = 0
-        """How often the sweep has seen it with something to record."""
-        self.quiet = False
-        """The sweep has recorded what there was and does not look at it until it stirs."""
+        """The shard was lost: nothing more is sent, its new owner goes on."""
+        self.sweeps = 0
+        """Turns of the settlement's sweep that saw it with deliveries pending."""
+        self.parked = False
+        """The sweep has recorded what there was, and skips it until another delivery ends."""

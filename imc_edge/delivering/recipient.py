@@ -2,273 +2,257 @@
 
 Recipients are the same for all shards: two events of different rooms that go to one user wait for each
 other here. The queue holds references only, so that a dead member costs little while Timer F runs.
+
+A recipient is in one of three conditions, which decide what happens to the next delivery offered to it:
+
+*responsive*
+    It responds within T1. Its deliveries are never refused; if they get too many, the edge reads no more
+    events until some have ended.
+*unresponsive*
+    It let T1 pass, or its target has to be resolved or waited for, or it has a long queue and takes its time.
+    Its deliveries do not stop the reading of events, so that a room of such members delays nobody else. In
+    return they are limited: `recipient_queue` for one recipient, and a number for all of them together.
+    The next response makes it responsive again.
+*backed off*
+    It was silent until Timer F. For `unreachable_ttl` seconds every delivery fails at once, unless the
+    recipient sends something itself. Then it counts as unresponsive, until it responds.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from imc_common.sip.message import Response
 from imc_edge.delivering.outcome import SURPLUS, TIMEOUT
 from imc_edge.delivering.outgoing import Outgoing
-from imc_edge.delivering.retry_state import Detour
+from imc_edge.delivering.retry_state import RetryState
 from imc_edge.flow import Hop
 from imc_edge.routing.targets import Targets
 
-LAG: Final = 100
-"""With so many deliveries waiting, a recipient has to answer soon to go on being counted as quick."""
-SOON: Final = 2
-"""Turns of the timer wheel: 50 to 100 ms."""
+if TYPE_CHECKING:  # the context holds the courier, which sends for recipients
+    from imc_edge.delivering.delivery_context import DeliveryContext
 
-
-class Courier(Protocol):
-    """Sends the delivery a recipient is at, and ends it by calling the recipient's `ended`."""
-
-    def send(self, recipient: Recipient) -> None:
-        """Send the current part for the first time."""
-
-    def resume(self, recipient: Recipient) -> None:
-        """The time the recipient was put on the wheel for has come."""
-
-    def rejected(self, recipient: Recipient, response: Response) -> None:
-        """A final response from 300 up."""
-
-    def failed(self, recipient: Recipient, error: Exception) -> None:
-        """Silence until Timer F, or a transport error."""
-
-
-@dataclass(slots=True)
-class Load:
-    """Deliveries read and not ended; those to quick recipients hold back reading."""
-
-    quick: int = 0
-    slow: int = 0
-
-
-class Desk(Protocol):
-    """What all recipients share."""
-
-    load: Load
-    queue_limit: int
-    slow_limit: int
-    unreachable_ttl: float
-
-    @property
-    def courier(self) -> Courier:
-        """Sends for all."""
-        ...
-
-    def turns(self) -> int:
-        """Turns of the timer wheel so far."""
-
-    def clock(self) -> float:
-        """Monotonic seconds."""
-
-    def may_send(self, outgoing: Outgoing) -> bool:
-        """Whether the event is still ours to send."""
-
-    def answered(self, outgoing: Outgoing, address: str) -> None:
-        """One delivery ended well."""
-
-    def lost(self, outgoing: Outgoing, address: str, outcome: str) -> None:
-        """One delivery ended otherwise."""
+LONG_QUEUE: Final = 100
+"""Deliveries waiting from which on a recipient has to respond promptly to go on counting as responsive."""
+PROMPT_TURNS: Final = 2
+"""Turns of the timer wheel that a prompt response takes at most: 50 to 100 ms."""
 
 
 class Recipient:
-    """The queue of one recipient, and the delivery it is at; the user of that delivery's transactions."""
+    """The queue of one recipient and its current delivery; the user of that delivery's transactions."""
 
     __slots__ = (
         "address",
-        "desk",
-        "detour",
+        "backed_off_until",
+        "context",
+        "direct_hop",
         "head",
-        "held_until",
         "hop",
         "outgoing",
-        "part",
         "queue",
-        "share",
-        "slow",
+        "ready_hop",
+        "recipient_id",
+        "retry",
         "started",
         "targets",
+        "template_index",
         "to",
+        "unresponsive",
     )
 
-    def __init__(self, address: str, share: bytes, to: bytes, desk: Desk) -> None:
+    def __init__(self, address: str, recipient_id: bytes, to: bytes, context: DeliveryContext) -> None:
         self.address = address
-        self.share = share
+        self.recipient_id = recipient_id
+        """Keyed hash of the address: a part of branch, Call-ID and From tag."""
         self.to = to
-        self.desk = desk
+        """`outbound.to_lines` of the address."""
+        self.context = context
         self.head = b""
-        """Start line and Via towards `hop`, made when that changes."""
+        """Start line and Via of requests to `hop`."""
         self.hop: Hop | None = None
+        """The only target, when there was only one at the last look."""
         self.targets: Targets | None = None
+        self.direct_hop: Hop | None = None
+        """The only target, if it is so for good: an IP address, or a proxy at one."""
+        self.ready_hop: Hop | None = None
+        """`direct_hop`, exactly while the recipient is idle, responsive and not backed off: its next request
+        can be sent there without any further look."""
         self.outgoing: Outgoing | None = None
-        self.part = 0
+        """The event of the current delivery; None if there is none."""
+        self.template_index = 0
+        """Which of the event's MESSAGEs is in flight."""
         self.queue: deque[Outgoing] | None = None
         self.started = 0
-        """Turn of the timer wheel at which the current delivery was begun."""
-        self.slow = False
-        """It has let T1 pass, or has many waiting and takes its time; its deliveries count apart."""
-        self.held_until = 0.0
-        """Monotonic time until which it is held off after a time-out; 0 if it is not."""
-        self.detour: Detour | None = None
+        """Turn of the timer wheel at which the current delivery began."""
+        self.unresponsive = False
+        self.backed_off_until = 0.0
+        """Monotonic time; 0 if it is not backed off. A recipient backed off is unresponsive, too."""
+        self.retry: RetryState | None = None
         """Set when the current delivery needs more than one request."""
 
     @property
-    def idle(self) -> bool:
+    def disposable(self) -> bool:
         """Nothing to send and nothing to remember."""
-        return self.outgoing is None and not self.held_until
+        return self.outgoing is None and not self.backed_off_until
 
     def offer(self, outgoing: Outgoing) -> None:
         """Send it now, or when its turn comes; or fail it, if it cannot come."""
-        if self.held_until and self._still_held():
-            self.desk.lost(outgoing, self.address, TIMEOUT)
-        elif self.outgoing is None:
-            self.outgoing = outgoing
-            load = self.desk.load
-            if self.slow:
-                load.slow += 1
-            else:
-                load.quick += 1
-            self.desk.courier.send(self)
-        else:
+        context = self.context
+        if self.backed_off_until:
+            if context.clock() < self.backed_off_until:
+                context.settlement.failed(outgoing, self.address, TIMEOUT)
+                return
+            self.backed_off_until = 0.0  # but unresponsive still: the next delivery is a probe
+        if self.outgoing is not None:
             self._wait(outgoing)
-
-    def accepted(self) -> None:
-        """The current part was answered 2xx."""
-        outgoing = self.outgoing
-        if outgoing is None:
             return
-        if self.slow:
-            self._quicker()
-        if self.part + 1 < len(outgoing.parts):
-            self.part += 1
-            self.detour = None
-            self.desk.courier.send(self)
-            return
-        self.desk.answered(outgoing, self.address)
-        self._next()
-
-    def rejected(self, response: Response) -> None:
-        """The current part was answered with a final response from 300 up."""
-        if self.slow:
-            self._quicker()
-        if self.still_wanted():
-            self.desk.courier.rejected(self, response)
-
-    def failed(self, error: Exception) -> None:
-        """The current part was not answered, or could not be sent."""
-        if self.still_wanted():
-            self.desk.courier.failed(self, error)
-
-    def wanted(self) -> bool:
-        """Whether the current delivery is still ours."""
-        return self.outgoing is not None and self.desk.may_send(self.outgoing)
-
-    def unanswered_yet(self) -> None:
-        """T1 has passed."""
-        self.slower()
-
-    def due(self) -> None:
-        """The pause of the current delivery is over."""
-        self.desk.courier.resume(self)
-
-    def lose(self, outcome: str) -> None:
-        """Give the current delivery up and go on with the next."""
-        if self.outgoing is not None:
-            self.desk.lost(self.outgoing, self.address, outcome)
-            self._next()
-
-    def give_up(self, outcome: str) -> None:
-        """Silence: give up the current delivery and all that wait, and hold the recipient off for a while.
-
-        Each of them would cost 32 s more (Timer F) and end the same way.
-        """
-        self.slower()
-        queue, self.queue = self.queue, None
-        self.held_until = self.desk.clock() + self.desk.unreachable_ttl
-        self.lose(outcome)
-        for outgoing in queue or ():
-            self.desk.load.slow -= 1
-            if self.desk.may_send(outgoing):
-                self.desk.lost(outgoing, self.address, outcome)
-
-    def still_wanted(self) -> bool:
-        """Whether the current delivery is still ours to send; if not, the next that is takes its place."""
-        if self.wanted():
-            return True
-        if self.outgoing is not None:
-            self._next()
-        return False
-
-    def heard_from(self) -> None:
-        """It sent something itself: no reason to hold it off any longer."""
-        self.held_until = 0.0
-
-    def slower(self) -> None:
-        """Count its deliveries apart from now on."""
-        if not self.slow:
-            self.slow = True
-            self._move(1)
-
-    def _quicker(self) -> None:
-        if self.queue is None or len(self.queue) < LAG // 2:
-            self.slow = False
-            self._move(-1)
-
-    def _move(self, sign: int) -> None:
-        count = sign * ((self.outgoing is not None) + len(self.queue or ()))
-        self.desk.load.quick -= count
-        self.desk.load.slow += count
+        self.outgoing = outgoing
+        self.ready_hop = None
+        if self.unresponsive:
+            context.load.unresponsive += 1
+        else:
+            context.load.responsive += 1
+        context.courier.send(self)
 
     def _wait(self, outgoing: Outgoing) -> None:
+        """Another delivery is in flight: RFC 3428 §8 allows no second one beside it."""
         queue = self.queue
         if queue is None:
             queue = self.queue = deque()
-        desk, load = self.desk, self.desk.load
-        if not self.slow:
-            # one that answers at once is never refused anything: reading is held back for it instead
+        context, load = self.context, self.context.load
+        if not self.unresponsive:
+            # accepted whatever the length: reading is what is limited for responsive recipients
             queue.append(outgoing)
-            load.quick += 1
-            if len(queue) >= LAG and desk.turns() - self.started >= SOON:
-                self.slower()
-        elif len(queue) < desk.queue_limit and load.slow < desk.slow_limit:
+            load.responsive += 1
+            if len(queue) >= LONG_QUEUE and context.wheel.tick - self.started >= PROMPT_TURNS:
+                self.mark_unresponsive()
+        elif len(queue) < context.queue_limit and load.unresponsive < context.unresponsive_limit:
             queue.append(outgoing)
-            load.slow += 1
+            load.unresponsive += 1
         else:
-            desk.lost(outgoing, self.address, SURPLUS)
+            context.settlement.failed(outgoing, self.address, SURPLUS)
+
+    # --- what the transactions of the current delivery report
+
+    def accepted(self) -> None:
+        """The current MESSAGE got a 2xx."""
+        outgoing = self.outgoing
+        if outgoing is None:
+            return
+        if self.unresponsive:
+            self._mark_responsive()
+        if self.template_index + 1 < len(outgoing.templates):
+            self.template_index += 1
+            self.retry = None
+            self.context.courier.send(self)
+            return
+        self.context.settlement.delivered(outgoing, self.address)
+        self._next()
+
+    def rejected(self, response: Response) -> None:
+        """The current MESSAGE got a final response from 300 up."""
+        if self.unresponsive and self.outgoing is not None:
+            self._mark_responsive()
+        if self.still_wanted():
+            self.context.courier.rejected(self, response)
+
+    def failed(self, error: Exception) -> None:
+        """The current MESSAGE got no response, or could not be sent."""
+        if self.still_wanted():
+            self.context.courier.failed(self, error)
+
+    def is_wanted(self) -> bool:
+        """Whether the current delivery is still ours."""
+        return self.outgoing is not None and self.context.may_send(self.outgoing)
+
+    def t1_passed(self) -> None:
+        """There is no final response yet after T1."""
+        self.mark_unresponsive()
+
+    def due(self) -> None:
+        """The pause of the current delivery is over."""
+        self.context.courier.resume(self)
+
+    # --- how the current delivery ends
+
+    def still_wanted(self) -> bool:
+        """Whether the current delivery is still ours to send; if not, the next that is takes its place."""
+        if self.is_wanted():
+            return True
+        if self.outgoing is not None:
+            self._next()
+        return False
+
+    def give_up(self, outcome: str) -> None:
+        """Fail the current delivery and go on with the next."""
+        if self.outgoing is not None:
+            self.context.settlement.failed(self.outgoing, self.address, outcome)
+            self._next()
+
+    def give_up_all(self, outcome: str) -> None:
+        """No response until Timer F: fail the current delivery and all that wait, and back off.
+
+        Each of them would take 32 s more and end in the same way.
+        """
+        self.mark_unresponsive()
+        queue, self.queue = self.queue, None
+        context = self.context
+        self.backed_off_until = context.clock() + context.unreachable_ttl
+        self.give_up(outcome)
+        for outgoing in queue or ():
+            context.load.unresponsive -= 1
+            if context.may_send(outgoing):
+                context.settlement.failed(outgoing, self.address, outcome)
 
     def _next(self) -> None:
-        """The current delivery has ended: start the first that waits and is still ours."""
-        desk = self.desk
-        load = desk.load
-        self.detour = None
-        self.part = 0
+        """The current delivery has ended: start the first that waits and is still ours, or become idle."""
+        context = self.context
+        load = context.load
+        self.retry = None
+        self.template_index = 0
         self.outgoing = None
-        if self.slow:
-            load.slow -= 1
+        if self.unresponsive:
+            load.unresponsive -= 1
         else:
-            load.quick -= 1
+            load.responsive -= 1
         queue = self.queue
         while queue:
             outgoing = queue.popleft()
-            if desk.may_send(outgoing):
+            if context.may_send(outgoing):
                 self.outgoing = outgoing
-                desk.courier.send(self)
+                context.courier.send(self)
                 return
-            if self.slow:
-                load.slow -= 1
+            if self.unresponsive:
+                load.unresponsive -= 1
             else:
-                load.quick -= 1
+                load.responsive -= 1
         self.queue = None
+        if not self.unresponsive:  # so it is not backed off either
+            self.ready_hop = self.direct_hop
 
-    def _still_held(self) -> bool:
-        """Held off still; the first delivery after it is on probation."""
-        if self.desk.clock() < self.held_until:
-            return True
-        self.held_until = 0.0
-        self.slow = True
-        return False
+    # --- the recipient's condition
+
+    def has_sent(self) -> None:
+        """The recipient sent something itself, so it is there: back off no longer."""
+        self.backed_off_until = 0.0
+
+    def mark_unresponsive(self) -> None:
+        """From now on its deliveries count apart. Called only while one is in flight."""
+        if not self.unresponsive:
+            self.unresponsive = True
+            count = self._count()
+            self.context.load.responsive -= count
+            self.context.load.unresponsive += count
+
+    def _mark_responsive(self) -> None:
+        """It has responded; with a queue still long its deliveries go on counting apart."""
+        if self.queue is None or len(self.queue) < LONG_QUEUE // 2:
+            self.unresponsive = False
+            count = self._count()
+            self.context.load.unresponsive -= count
+            self.context.load.responsive += count
+
+    def _count(self) -> int:
+        """Deliveries begun or waiting."""
+        return (self.outgoing is not None) + len(self.queue or ())

@@ -1,97 +1,112 @@
-"""The recipients that are known, bounded in number."""
+"""The recipients that are remembered, bounded in number.
+
+Among millions of users nearly all get a message once in a long while, and are made anew each time. To
+remember every one of them costs more than to make it: memory that nothing has touched for long is in no cache
+of the processor. So there are two generations:
+
+- *New* ones, few enough for the processor's cache. When there are `MAX_NEW` of them, the idle ones are
+  dropped; but every eighth time they are promoted instead.
+- *Long-lived* ones. They are dropped when they are rarely asked for, or too many.
+
+A frequent recipient is made a few times more, until its turn falls on a promotion. That works, too, for a
+room of more members than there are new recipients, all of whom come in turn. Recipients with a delivery in
+flight are never dropped, and those backed off only when there are too many.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from imc_edge.delivering.delivery_context import DeliveryContext
+from imc_edge.delivering.outbound import to_lines
 from imc_edge.delivering.recipient import Recipient
+from imc_edge.identifiers import Identities
 
-NEWCOMERS: Final = 1024
+MAX_NEW: Final = 1024
 """So many are few enough to stay in a processor's cache."""
-STAYS: Final = 8
-"""Of so many siftings, the newcomers of one stay."""
-WORTH: Final = 16
-"""Those that stayed go, too, unless one of them was asked for with every so many newcomers at least."""
+PROMOTE_EVERY: Final = 8
+"""Of so many times that the new ones are cleared, they are promoted once."""
+MAX_MISSES_PER_HIT: Final = 16
+"""Recipients made for each time that a long-lived one is asked for; with more, they are not worth keeping."""
 
 
 class Recipients:
-    """Recipients seen lately.
+    """Recipients that got something lately."""
 
-    Among millions of users nearly all are met once in a long while, and are made anew each time. To keep
-    every one of them costs more than to make it: memory that nothing has touched for long. So of those made
-    lately most go soon, whoever they are, and one in eight stays for long. Who comes often is made a few
-    times more, until he is among those that stay; that holds, too, for a room of more members than there are
-    newcomers, all of whom come in turn. Where nobody comes often, those that stayed go, too,
-    but for those held off.
-    """
-
-    def __init__(self, make: Callable[[str], Recipient], limit: int) -> None:
-        self._make = make
+    def __init__(self, context: DeliveryContext, identities: Identities, limit: int) -> None:
+        """``limit``: long-lived recipients to keep."""
+        self._context = context
+        self._identities = identities
         self._limit = limit
-        self._newcomers: dict[str, Recipient] = {}
-        self._most_newcomers = min(limit, NEWCOMERS)
-        self._sifted = 0
-        self._made = 0
-        """Newcomers since the last that stayed."""
-        self._found = 0
-        """How often those that stayed were asked for since then."""
-        self._stayed: dict[str, Recipient] = {}
-        self._most_stayed = limit
+        self._new: dict[str, Recipient] = {}
+        self._clear_new_at = min(limit, MAX_NEW)
+        self._clearings = 0
+        self._misses = 0
+        """Recipients made since the last promotion."""
+        self._hits = 0
+        """How often long-lived ones were asked for since then."""
+        self._long_lived: dict[str, Recipient] = {}
+        self._make_room_at = limit
 
     def __len__(self) -> int:
-        return len(self._newcomers) + len(self._stayed)
+        return len(self._new) + len(self._long_lived)
 
     def __iter__(self) -> Iterator[Recipient]:
-        return chain(self._newcomers.values(), self._stayed.values())
+        return chain(self._new.values(), self._long_lived.values())
 
     def get(self, address: str) -> Recipient | None:
         """The recipient of this address, if it is known."""
-        known = self._newcomers.get(address)
+        known = self._new.get(address)
         if known is None:
-            known = self._stayed.get(address)
+            known = self._long_lived.get(address)
             if known is not None:
-                self._found += 1
+                self._hits += 1
         return known
 
     def add(self, address: str) -> Recipient:
         """A recipient that is not known yet; it is from now on. Raises `UnsendableError`."""
-        made = self._make(address)
-        if len(self._newcomers) >= self._most_newcomers:
-            self._sift()
-        self._newcomers[address] = made
-        self._made += 1
+        recipient_id = self._identities.recipient(address)
+        made = Recipient(address, recipient_id, to_lines(address, recipient_id), self._context)
+        self._context.courier.prepare(made)
+        made.ready_hop = made.direct_hop
+        if len(self._new) >= self._clear_new_at:
+            self._clear_new()
+        self._new[address] = made
+        self._misses += 1
         return made
 
-    def _sift(self) -> None:
-        """Drop most of the newcomers that are idle; they are made anew when needed."""
+    def _clear_new(self) -> None:
+        """Drop or promote the new ones, but for those with a delivery in flight."""
         busy: dict[str, Recipient] = {}
-        self._sifted += 1
-        stays = self._sifted % STAYS == 0
-        if stays:
-            if self._found * WORTH < self._made:
-                self._drop_idle()
-            self._made = self._found = 0
-        for address, each in self._newcomers.items():
+        self._clearings += 1
+        promote = self._clearings % PROMOTE_EVERY == 0
+        if promote:
+            if self._misses > self._hits * MAX_MISSES_PER_HIT:
+                self._drop_disposable()
+            self._misses = self._hits = 0
+        for address, each in self._new.items():
             if each.outgoing is not None:
                 busy[address] = each
-            elif stays or each.held_until:
-                self._stayed[address] = each
-        self._newcomers = busy
-        # those with a delivery in flight are bounded elsewhere; not to be gone through for each newcomer
-        self._most_newcomers = max(min(self._limit, NEWCOMERS), 2 * len(busy))
-        if len(self._stayed) >= self._most_stayed:
+            elif promote or each.backed_off_until:
+                self._long_lived[address] = each
+        self._new = busy
+        # those with a delivery in flight are bounded elsewhere; do not go through them for each new one
+        self._clear_new_at = max(min(self._limit, MAX_NEW), 2 * len(busy))
+        if len(self._long_lived) >= self._make_room_at:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Drop the idle ones that stayed; those held off, too, if that is not enough."""
-        self._drop_idle()
-        if len(self._stayed) > self._limit // 2:
-            self._stayed = {
-                address: each for address, each in self._stayed.items() if each.outgoing is not None
+        """Drop the idle long-lived ones; those backed off, too, if that is not enough."""
+        self._drop_disposable()
+        if len(self._long_lived) > self._limit // 2:
+            self._long_lived = {
+                address: each for address, each in self._long_lived.items() if each.outgoing is not None
             }
-        self._most_stayed = max(self._limit, 2 * len(self._stayed))
+        self._make_room_at = max(self._limit, 2 * len(self._long_lived))
 
-    def _drop_idle(self) -> None:
-        self._stayed = {address: each for address, each in self._stayed.items() if not each.idle}
+    def _drop_disposable(self) -> None:
+        self._long_lived = {
+            address: each for address, each in self._long_lived.items() if not each.disposable
+        }

@@ -1,4 +1,4 @@
-"""What a delivery remembers when its first request did not settle it: where it was, where it may go yet."""
+"""What a delivery remembers once its first request did not settle it: where it went, and where it may go."""
 
 from __future__ import annotations
 
@@ -7,51 +7,51 @@ from collections import deque
 from imc_edge.flow import Hop
 
 
-class Detour:
-    """The further way of one delivery: targets (RFC 3263 §4.3), contacts (RFC 3261 §8.1.3.4), credentials."""
+class RetryState:
+    """Targets (RFC 3263 §4.3), contacts (RFC 3261 §8.1.3.4) and credentials (§22.2) of one delivery."""
 
     __slots__ = (
         "all_hops",
         "attempt",
         "contacts",
         "cseq",
-        "direct",
+        "deadline",
         "followed",
         "headers",
         "hop",
-        "hops",
-        "patient_until",
+        "moved_to_tcp",
+        "paused",
         "realms",
-        "shrunk",
+        "tcp_refused",
+        "untried_hops",
         "uri",
-        "waiting",
-        "without_tcp",
     )
 
-    def __init__(self, uri: str, patient_until: float) -> None:
+    def __init__(self, uri: str, deadline: float) -> None:
         self.uri = uri
         """The Request-URI: the recipient's, then each contact's."""
-        self.patient_until = patient_until
-        """Monotonic time until which a target that is only busy or just not there is tried again."""
+        self.deadline = deadline
+        """Monotonic time until which a target that is busy or unreachable is tried again."""
         self.attempt = 0
-        """Number of the next request; a part of its branch."""
+        """Number of the next request; it is part of the branch."""
         self.cseq = 1
         self.hop: Hop | None = None
         """Where the last request went."""
-        self.hops: deque[Hop] = deque()
+        self.untried_hops: deque[Hop] = deque()
         """Targets of `uri` that were not tried yet."""
         self.all_hops: tuple[Hop, ...] = ()
         """All targets of `uri`."""
-        self.shrunk: Hop | None = None
+        self.moved_to_tcp: Hop | None = None
         """The UDP hop that the last request left for TCP because it is too long for a datagram."""
-        self.without_tcp: set[Hop] = set()
+        self.tcp_refused: set[Hop] = set()
         """UDP hops that refused a TCP connection."""
         self.contacts: deque[str] = deque()
         """Contacts of a 3xx that were not followed yet."""
         self.followed: set[str] = {uri}
+        """URIs that were tried or are in `contacts`: each is tried once."""
         self.headers: list[tuple[str, str]] = []
         """Credentials."""
         self.realms: set[str] = set()
-        """Realms that have seen our credentials; a second challenge of the same is a refusal."""
-        self.waiting = False
-        """On the wheel, until a target may be tried again."""
+        """Realms that have got our credentials; a second challenge of the same one is a refusal."""
+        self.paused = False
+        """On the timer wheel, until a target may be tried again."""

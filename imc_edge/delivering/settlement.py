@@ -1,7 +1,21 @@
-"""Tells Redis how deliveries ended: whole events by the hundred, half-done ones every 200 ms at the latest.
+"""Records in Redis how deliveries ended: whole events by the hundred, half-delivered ones within 200 ms.
 
-One flusher for all: what ends while its pipeline is in the air, and shortly after, goes into the next one
-(group commit). Every command may be repeated without harm.
+One flusher serves all events: what ends while its pipeline is in flight, and shortly after, goes into the
+next one (group commit). Every command may run twice without harm, so one whose reply was lost is sent again.
+
+An event leaves in one of three ways:
+
+1. Every recipient responded 2xx, and Redis holds nothing about this event but the entry itself: then its id
+   joins those of other such events in one `settle_delivered`, which deletes the entries. This is the usual
+   case, and the only one whose cost must not depend on the number of recipients.
+2. A delivery failed, or part of the outcome was recorded before: then `settle` gets each recipient's outcome,
+   writes the failures that a worker has to act on into the in-stream as receipts, and deletes the entry.
+3. The shard was lost: its new owner goes on with the entry. An event of the first kind is left to it; the
+   outcomes of the second kind are still recorded, so that fewer recipients get the message twice.
+
+An event that stays open is looked at by a sweep. At its third turn, 150 ms after its start or after the last
+delivery that ended, what is known is recorded with `settle` too: if this process dies, the next owner sends
+only to those not recorded.
 """
 
 from __future__ import annotations
@@ -15,41 +29,45 @@ from typing import Final
 import structlog
 
 from imc_common import keys
+from imc_common.rooms.receipts import consequence
 from imc_common.rooms.request import RequestData
 from imc_common.scripts import Command
 from imc_common.steps import Steps
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 from imc_edge.delivering.counts import DeliveryCounts
-from imc_edge.delivering.outcome import receipt_due
 from imc_edge.delivering.outgoing import Outgoing
-from imc_edge.delivering.takeover import bury
+from imc_edge.delivering.takeover import to_dead_letters
 
 log = structlog.get_logger()
 
 SETTLED_TTL_MS: Final = 24 * 3600 * 1000
-"""For so long a half-delivered event remembers who answered, should all edges be gone."""
-SIGHTINGS: Final = 3
-"""Turns of the sweep (50 ms each) after which the answers of an event still open are recorded."""
-NOTHING: Final = RequestData()
-MOST_IDS: Final = 500
-MOST_COMMANDS: Final = 500
+"""How long a half-delivered event remembers who responded, if no edge runs meanwhile."""
+SWEEPS_BEFORE_RECORDING: Final = 3
+"""Turns of the sweep (50 ms each) after which the outcomes of an event still open are recorded."""
+NO_DATA: Final = RequestData()
+MAX_IDS: Final = 500
+"""Entries that one `settle_delivered` deletes."""
+MAX_COMMANDS: Final = 500
+"""Commands of one pipeline that are sent again after a failure."""
 GATHER_SECONDS: Final = 0.005
-"""Redis answers so fast that a pipeline in the air gathers next to nothing. Nobody waits for settling."""
+"""Pause after each pipeline. Redis replies so fast that next to nothing ends while one is in flight, and
+nobody waits for the record."""
 RETRY_SECONDS: Final = 0.25
 
 
 @dataclass(slots=True)
-class _Work:
+class _Write:
     """One command, and the events that are settled once it has run."""
 
     command: Command
-    about: Sequence[Outgoing]
+    events: Sequence[Outgoing]
     complete: bool
+    """Whether the command ends the events; otherwise it records a part of the outcomes."""
 
 
 class Settlement:
-    """All events in flight, by shard, and the way out for each."""
+    """All events in flight, by shard, and the record of their outcomes."""
 
     def __init__(
         self,
@@ -61,6 +79,7 @@ class Settlement:
         *,
         steps: Steps,
     ) -> None:
+        """``wall`` gives seconds since the epoch."""
         self._store = store
         self._counts = counts
         self._wall = wall
@@ -69,11 +88,11 @@ class Settlement:
         self._max_attempts = max_attempts
         self.in_flight: dict[int, dict[str, Outgoing]] = {}
         """Shard to entry id to event, until Redis has confirmed its end."""
-        self._young: dict[Outgoing, None] = {}
-        """Those the sweep looks at, in their order; what is settled before is taken out."""
-        self._half_done: list[Outgoing] = []
-        self._finished: list[Outgoing] = []
-        self._again: list[_Work] = []
+        self._watched: dict[Outgoing, None] = {}
+        """Those that the sweep looks at, oldest first; what is settled before is taken out."""
+        self._half_delivered: list[Outgoing] = []
+        self._ended: list[Outgoing] = []
+        self._again: list[_Write] = []
         self._attempts: Counter[tuple[int, str]] = Counter()
         self._wake = asyncio.Event()
 
@@ -81,45 +100,45 @@ class Settlement:
         """An event is about to be sent."""
         event = outgoing.event
         self.in_flight.setdefault(event.shard, {})[event.entry_id] = outgoing
-        self._young[outgoing] = None
-        if not outgoing.open:
-            self._finish(outgoing)
+        self._watched[outgoing] = None
+        if not outgoing.pending:
+            self._end(outgoing)
 
-    def answered(self, outgoing: Outgoing, address: str) -> None:
-        """One recipient answered 2xx."""
-        outgoing.answered.append(address)
-        outgoing.open -= 1
-        if not outgoing.open:
-            self._finish(outgoing)
-        elif outgoing.quiet:
-            self._stir(outgoing)
+    def delivered(self, outgoing: Outgoing, address: str) -> None:
+        """One recipient responded 2xx."""
+        outgoing.delivered.append(address)
+        outgoing.pending -= 1
+        if not outgoing.pending:
+            self._end(outgoing)
+        elif outgoing.parked:
+            self._watch_again(outgoing)
 
-    def lost(self, outgoing: Outgoing, address: str, outcome: str) -> None:
-        """The delivery to one recipient is given up."""
+    def failed(self, outgoing: Outgoing, address: str, outcome: str) -> None:
+        """The delivery to one recipient has failed."""
         outgoing.failed.append((address, outcome))
-        outgoing.open -= 1
-        if not outgoing.open:
-            self._finish(outgoing)
-        elif outgoing.quiet:
-            self._stir(outgoing)
+        outgoing.pending -= 1
+        if not outgoing.pending:
+            self._end(outgoing)
+        elif outgoing.parked:
+            self._watch_again(outgoing)
 
     def sweep(self) -> None:
-        """To be called every 50 ms: have the answers recorded of events that stay open."""
-        young: dict[Outgoing, None] = {}
-        for outgoing in self._young:
-            if not outgoing.open or outgoing.abandoned:
+        """To be called every 50 ms: have the outcomes recorded of events that stay open."""
+        watched: dict[Outgoing, None] = {}
+        for outgoing in self._watched:
+            if not outgoing.pending or outgoing.abandoned:
                 continue
-            outgoing.sightings += 1
-            if outgoing.sightings < SIGHTINGS:
-                young[outgoing] = None
+            outgoing.sweeps += 1
+            if outgoing.sweeps < SWEEPS_BEFORE_RECORDING:
+                watched[outgoing] = None
                 continue
-            outgoing.quiet = True
-            # it may wait for long now, and the parts hold all that is still to be sent
-            outgoing.event = outgoing.event._replace(to=(), data=NOTHING)
-            if outgoing.answered or outgoing.failed:
-                self._half_done.append(outgoing)
+            outgoing.parked = True
+            # it may wait for long now, and the templates hold all that is still to be sent
+            outgoing.event = outgoing.event._replace(to=(), data=NO_DATA)
+            if outgoing.delivered or outgoing.failed:
+                self._half_delivered.append(outgoing)
                 self._wake.set()
-        self._young = young
+        self._watched = watched
 
     def abandon(self, owned: frozenset[int]) -> None:
         """Let go of all events of shards that are not owned any more: their new owners go on with them."""
@@ -128,7 +147,7 @@ class Settlement:
             for outgoing in events.values():
                 outgoing.abandoned = True
             if events:
-                log.warning("deliveries left to the shard's next owner", shard=shard, events=len(events))
+                log.warning("shard lost with deliveries pending", shard=shard, events=len(events))
 
     def count(self, shard: int | None = None) -> int:
         """Events in flight, of one shard or of all."""
@@ -146,17 +165,17 @@ class Settlement:
 
     async def flush(self) -> None:
         """Send what there is to record now, in one pipeline; what fails is kept for the next one."""
-        work = self._gather()
-        if not work:
+        writes = self._gather()
+        if not writes:
             return
         try:
-            replies = await self._store.run([each.command for each in work])
+            replies = await self._store.run([each.command for each in writes])
         except StoreUnreachable:
-            self._again += work
+            self._again += writes
             await self._pause()
             return
         refused = False
-        for each, reply in zip(work, replies, strict=True):
+        for each, reply in zip(writes, replies, strict=True):
             if isinstance(reply, ReplyError):
                 refused = True
                 self._refused(each, reply)
@@ -166,73 +185,75 @@ class Settlement:
             await self._pause()
 
     def record_all(self) -> None:
-        """Have recorded now whatever is known of events that stay open: the process is about to end."""
+        """Have everything recorded that is known of open events: the process is about to end."""
         for events in self.in_flight.values():
-            self._half_done += [each for each in events.values() if each.open]
+            self._half_delivered += [each for each in events.values() if each.pending]
         self._wake.set()
 
-    def _finish(self, outgoing: Outgoing) -> None:
-        self._finished.append(outgoing)
+    def _end(self, outgoing: Outgoing) -> None:
+        self._ended.append(outgoing)
         self._wake.set()
 
-    def _stir(self, outgoing: Outgoing) -> None:
-        outgoing.quiet = False
-        outgoing.sightings = 0
-        self._young[outgoing] = None
+    def _watch_again(self, outgoing: Outgoing) -> None:
+        outgoing.parked = False
+        outgoing.sweeps = 0
+        self._watched[outgoing] = None
 
-    def _gather(self) -> list[_Work]:
-        """Commands for all that has ended since, the refused ones first."""
-        work, self._again = self._again[:MOST_COMMANDS], self._again[MOST_COMMANDS:]
-        finished, self._finished = self._finished, []
-        half_done, self._half_done = self._half_done, []
+    def _gather(self) -> list[_Write]:
+        """Commands for all that has ended since the last time; those to be sent again come first."""
+        writes, self._again = self._again[:MAX_COMMANDS], self._again[MAX_COMMANDS:]
+        ended, self._ended = self._ended, []
+        half_delivered, self._half_delivered = self._half_delivered, []
         if self._steps.on:
-            self._note(finished + half_done)
-        clean: dict[int, list[Outgoing]] = {}
-        for outgoing in finished:
+            self._note(ended + half_delivered)
+        delivered: dict[int, list[Outgoing]] = {}
+        for outgoing in ended:
+            # `settle_delivered` says nothing of recipients: it is right only if none failed, and if Redis
+            # holds no set of settled recipients that would have to be deleted with the entry
             if outgoing.recorded or outgoing.failed:
-                work.append(self._settle(outgoing, complete=True))
+                writes.append(self._settle(outgoing, complete=True))
             elif not outgoing.abandoned:
-                clean.setdefault(outgoing.event.shard, []).append(outgoing)
-                self._counts.deliveries["200"] += len(outgoing.answered)
-        for outgoing in half_done:
-            if outgoing.open and (outgoing.answered or outgoing.failed):
-                work.append(self._settle(outgoing, complete=False))
-        for shard, events in clean.items():
-            for first in range(0, len(events), MOST_IDS):
-                some = events[first : first + MOST_IDS]
+                delivered.setdefault(outgoing.event.shard, []).append(outgoing)
+                self._counts.deliveries["200"] += len(outgoing.delivered)
+        for outgoing in half_delivered:
+            if outgoing.pending and (outgoing.delivered or outgoing.failed):
+                writes.append(self._settle(outgoing, complete=False))
+        for shard, events in delivered.items():
+            for first in range(0, len(events), MAX_IDS):
+                some = events[first : first + MAX_IDS]
                 ids: list[str | bytes | int] = [each.event.entry_id for each in some]
                 command = self._store.script("settle_delivered", [keys.events(shard)], ids)
-                work.append(_Work(command, some, complete=True))
+                writes.append(_Write(command, some, complete=True))
         if self._again:
             self._wake.set()
-        return work
+        return writes
 
     def _note(self, ended: list[Outgoing]) -> None:
         for outgoing in ended:
             event = outgoing.event
-            about: dict[str, str | int] = {"type": event.name, "open": outgoing.open}
-            if outgoing.answered:
-                self._steps.note("delivered", event.room, outgoing.answered, event.call_id, **about)
+            about: dict[str, str | int] = {"type": event.name, "open": outgoing.pending}
+            if outgoing.delivered:
+                self._steps.note("delivered", event.room, outgoing.delivered, event.call_id, **about)
             for address, outcome in outgoing.failed:
                 about["outcome"] = outcome
                 self._steps.note("not delivered", event.room, (address,), event.call_id, **about)
 
-    def _settle(self, outgoing: Outgoing, *, complete: bool) -> _Work:
-        """The command that records what is known of one event by recipient."""
+    def _settle(self, outgoing: Outgoing, *, complete: bool) -> _Write:
+        """The command that records what is known of one event, by recipient."""
         event = outgoing.event
         outcomes: list[str | bytes | int] = []
-        for address in outgoing.answered:
+        for address in outgoing.delivered:
             outcomes += (address, "200", "0")
         for address, outcome in outgoing.failed:
-            due = receipt_due(event.name, outcome)
-            outcomes += (address, outcome, "1" if due else "0")
-            self._counts.receipts.value += due
+            needs_receipt = consequence(event.name, outcome) is not None
+            outcomes += (address, outcome, "1" if needs_receipt else "0")
+            self._counts.receipts.value += needs_receipt
             self._counts.deliveries[outcome] += 1
-        self._counts.deliveries["200"] += len(outgoing.answered)
-        outgoing.answered, outgoing.failed = [], []
+        self._counts.deliveries["200"] += len(outgoing.delivered)
+        outgoing.delivered, outgoing.failed = [], []
         outgoing.recorded = True
         shard, entry_id = event.shard, event.entry_id
-        return _Work(
+        return _Write(
             self._store.script(
                 "settle",
                 [
@@ -247,36 +268,43 @@ class Settlement:
             complete,
         )
 
-    def _confirm(self, work: _Work) -> None:
+    def _confirm(self, write: _Write) -> None:
+        """Redis has settled these events: forget them, so that their shard may be given back."""
         now = self._wall()
-        for outgoing in work.about:
+        for outgoing in write.events:
             event = outgoing.event
-            self._young.pop(outgoing, None)
+            self._watched.pop(outgoing, None)
             if not outgoing.abandoned and self.in_flight[event.shard].pop(event.entry_id, None) is not None:
                 self._counts.events.value += 1
                 if event.at:
                     self._counts.latency.observe(max(0.0, now - event.at / 1000))
 
-    def _refused(self, work: _Work, error: ReplyError) -> None:
-        """Redis refused a command: again later; but if it is the event's own fault, not for ever."""
-        self._again.append(work)
+    def _refused(self, write: _Write, error: ReplyError) -> None:
+        """Redis refused a command: send it again later.
+
+        Unless the server's condition is the reason, the event itself is; after `max_attempts` refusals it
+        goes to the dead letters, so that it does not block its shard for ever.
+        """
+        self._again.append(write)
         if error.transient:
             return
-        for outgoing in work.about:
+        for outgoing in write.events:
             event = outgoing.event
             name = (event.shard, event.entry_id)
             self._attempts[name] += 1
             if self._attempts[name] == self._max_attempts:
                 log.error(
-                    "an event cannot be settled",
+                    "event not settled, moved to the dead letters",
                     shard=event.shard,
                     entry=event.entry_id,
                     reason=str(error),
                     call_id=event.call_id,
                 )
-                work.command = bury(self._store, event.shard, event.entry_id, str(error), self._wall())
-                work.complete = True
-                self._counts.poisoned.value += 1
+                write.command = to_dead_letters(
+                    self._store, event.shard, event.entry_id, str(error), self._wall()
+                )
+                write.complete = True
+                self._counts.dead_letters.value += 1
                 del self._attempts[name]
 
     async def _pause(self) -> None:

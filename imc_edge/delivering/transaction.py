@@ -1,12 +1,12 @@
 """The non-INVITE client transaction of RFC 3261 §17.1.2.
 
 The table ``TRANSITIONS`` is the only place that says how a transaction changes state; the rest of this file
-feeds it what happened and does what it says. Nothing else may live here: which request goes where, and
-what an answer means for a delivery, is the transaction user's business.
+feeds it what happened and does what it says. Which request goes where, and what a response means for a
+delivery, is decided by the transaction user.
 
 Timers are those of §17.1.2.2: E (retransmission, unreliable transports only) starts at T1 and doubles up to
 T2, in *proceeding* it is T2; F ends the transaction after 64*T1; K keeps a completed one for T4, so that
-repeated responses are absorbed.
+retransmissions of the response are absorbed.
 """
 
 from __future__ import annotations
@@ -27,26 +27,43 @@ T2: Final = 4.0
 T4: Final = 5.0
 
 State = Literal["trying", "proceeding", "completed", "terminated"]
-Input = Literal["provisional", "final", "timer E", "timer F", "timer K", "transport error"]
+Input = Literal[
+    "provisional",
+    "final",
+    "final to a request sent once",
+    "timer E",
+    "timer F",
+    "timer K",
+    "transport error",
+    "cancelled",
+]
 Action = Literal["", "retransmit", "pass up", "give up"]
 
 TRANSITIONS: Final[dict[State, dict[Input, tuple[State, Action]]]] = {
     "trying": {
         "provisional": ("proceeding", ""),
         "final": ("completed", "pass up"),
+        # §17.1.2.2: "for reliable transports" Timer K is zero, so *completed* ends at once. The same is done
+        # for a request that went over UDP only once: the other side had no reason to send its response
+        # again, so there is nothing to absorb; a copy that the network makes is dropped as a stray one.
+        "final to a request sent once": ("terminated", "pass up"),
         "timer E": ("trying", "retransmit"),
         "timer F": ("terminated", "give up"),
         "transport error": ("terminated", "give up"),
+        # not in the RFC: the user does not want the request to be sent any more
+        "cancelled": ("terminated", "give up"),
     },
     "proceeding": {
         "provisional": ("proceeding", ""),
         "final": ("completed", "pass up"),
+        "final to a request sent once": ("terminated", "pass up"),
         "timer E": ("proceeding", "retransmit"),
         "timer F": ("terminated", "give up"),
         "transport error": ("terminated", "give up"),
+        "cancelled": ("terminated", "give up"),
     },
-    # "Once the client transaction enters the "Completed" state, it MUST set Timer K"; what comes again
-    # while it runs is absorbed.
+    # "Once the client transaction enters the "Completed" state, it MUST set Timer K"; what comes while it
+    # runs is absorbed.
     "completed": {
         "provisional": ("completed", ""),
         "final": ("completed", ""),
@@ -56,15 +73,18 @@ TRANSITIONS: Final[dict[State, dict[Input, tuple[State, Action]]]] = {
     "terminated": {},
 }
 
+SENT_ONCE_ENDS_AS: Final[State] = TRANSITIONS["trying"]["final to a request sent once"][0]
+"""What the table says of nearly every transaction, from *trying* and *proceeding* alike; read once."""
+
 E_TICKS: Final = tuple(ticks(min(T1 * 2**n, T2)) for n in range(4))
-"""Timer E before the first, second, … retransmission; the last one goes for all further."""
+"""Timer E before the first, second, … retransmission; the last one is that of all further."""
 F_TICKS: Final = ticks(64 * T1)
 K_TICKS: Final = ticks(T4)
 
 COOKIE: Final = b"branch=z9hG4bK"
 COOKIE_LENGTH: Final = len(COOKIE)
 KEY_LENGTH: Final = 34
-"""Length of our branches after the magic cookie: always the same, so a response's is cut out blindly."""
+"""Length of our branches after the magic cookie: always the same, so it is cut out of a response unparsed."""
 
 
 class TransactionTimeoutError(ImcError):
@@ -72,14 +92,14 @@ class TransactionTimeoutError(ImcError):
 
 
 class TransactionUser(Protocol):
-    """Who started a transaction; exactly one of the last three is called, once."""
+    """Started a transaction. Exactly one of the last three methods is called, once."""
 
-    def wanted(self) -> bool:
-        """Whether the request may still be sent again; asked at every retransmission."""
+    def is_wanted(self) -> bool:
+        """Whether the request may still be sent again; asked before every retransmission."""
         ...
 
-    def unanswered_yet(self) -> None:
-        """T1 has passed without a final response."""
+    def t1_passed(self) -> None:
+        """There is no final response yet after T1."""
 
     def accepted(self) -> None:
         """A 2xx came."""
@@ -88,7 +108,7 @@ class TransactionUser(Protocol):
         """A final response from 300 up came."""
 
     def failed(self, error: Exception) -> None:
-        """`TransactionTimeoutError`, or what the transport said."""
+        """No response: `TransactionTimeoutError`, or the error of the transport."""
 
 
 class Transaction:
@@ -120,55 +140,55 @@ class Transaction:
             self.layer.retry(self)
 
     def transport_error(self, error: Exception) -> None:
-        """`imc_edge.flow.Sender`; acts later, for it may be called while we send."""
+        """`imc_edge.flow.TransportUser`; acts later, because it may be called while we send."""
         asyncio.get_running_loop().call_soon(self.layer.step, self, "transport error", error)
 
 
 class ClientTransactions:
     """All client transactions of the process, found by the branch of their Via (§17.1.3).
 
-    Nearly all are answered before their first timer fires, and never get onto the wheel: those are in a
-    dictionary of their own, which is in the order in which they were started, so that those which are due
-    stand in front. What is answered leaves nothing behind.
+    Nearly all get a final response before their first timer fires, and never get onto the wheel. They are in
+    a dictionary of their own, in the order in which they started, so that those due stand in front. A
+    transaction that ends leaves nothing behind.
     """
 
     def __init__(self, transports: Transports, wheel: TimerWheel, counts: DeliveryCounts) -> None:
         self.wheel = wheel
         self._send = transports.send
         self._counts = counts
-        self._young: dict[bytes, Transaction] = {}
-        """Until their first timer."""
-        self._old: dict[bytes, Transaction] = {}
+        self._untimed: dict[bytes, Transaction] = {}
+        """Until their first timer: *trying* or *proceeding*, and sent once."""
+        self._timed: dict[bytes, Transaction] = {}
         """The others; each is on the wheel."""
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._untimed) + len(self._timed)
 
     def start(self, key: bytes, hop: Hop, data: bytes, user: TransactionUser) -> None:
         """Send ``data``, whose top Via has the branch ``z9hG4bK`` + ``key``, and see it to its end."""
-        # nothing is sent again where the transport sees to that; kept, it would only fill caches
+        # kept only where it may have to be sent again; on other transports it would only fill caches
         again = data if hop.transport == "udp" else b""
         transaction = Transaction(self, key, hop, again, user)
-        if self._young.setdefault(key, transaction) is not transaction:
-            # a shard that was lost came back: answers are the later one's now
-            self.wheel.add(self._young.pop(key), E_TICKS[0])
-            self._young[key] = transaction
+        if self._untimed.setdefault(key, transaction) is not transaction:
+            # a lost shard came back, and its events are sent again: responses belong to the later request
+            self.wheel.add(self._untimed.pop(key), E_TICKS[0])
+            self._untimed[key] = transaction
         self._send(hop, data, transaction)
 
     def advance(self) -> None:
-        """Turn the wheel; what waits for its first timer since T1 gets there, too."""
+        """Turn the wheel, and put on it what has waited for its first timer since T1."""
         before = self.wheel.tick
         self.wheel.advance()
         if self.wheel.tick == before:
             return
         due = []
-        for transaction in self._young.values():
+        for transaction in self._untimed.values():
             if self.wheel.tick <= transaction.started + E_TICKS[0]:
                 break
             due.append(transaction)
         for transaction in due:
-            del self._young[transaction.key]
-            self._old[transaction.key] = transaction
+            del self._untimed[transaction.key]
+            self._timed[transaction.key] = transaction
         for transaction in due:
             transaction.due()
 
@@ -181,22 +201,21 @@ class ClientTransactions:
         if data.startswith(b"SIP/2.0 2"):
             start = data.find(COOKIE) + COOKIE_LENGTH
             key = data[start : start + KEY_LENGTH]
-            # a second Via means it was not for us (§8.1.3.3): left to the parser
+            # §8.1.3.3: a response with a second Via was not for us; the parser finds out
             if data.find(b"branch=", start) < 0:
-                young = self._young.pop(key, None)
-                if young is not None:
-                    # the usual case: what `step` comes to, and `_complete` for a request that was sent once
-                    young.state = "terminated"
-                    young.user.accepted()
+                transaction = self._untimed.pop(key, None)
+                if transaction is not None:
+                    transaction.state = SENT_ONCE_ENDS_AS
+                    transaction.user.accepted()
                     return
-                old = self._old.get(key)
-                if old is not None:
-                    self.step(old, "final")
+                transaction = self._timed.get(key)
+                if transaction is not None:
+                    self._finish(transaction, None)
                     return
         self._receive_parsed(data)
 
     def _receive_parsed(self, data: bytes) -> None:
-        """The thorough way, for all that is not a plain 2xx."""
+        """Everything that is not a plain 2xx."""
         try:
             response = parse_message(data)
             transaction = self._match(response) if isinstance(response, Response) else None
@@ -207,7 +226,7 @@ class ClientTransactions:
         elif response.status < 200:
             self.step(transaction, "provisional")
         else:
-            self.step(transaction, "final", response=response if response.status >= 300 else None)
+            self._finish(transaction, response if response.status >= 300 else None)
 
     def _match(self, response: Response) -> Transaction | None:
         """§17.1.3: the same branch in the top Via, and the same method in CSeq; §8.1.3.3: one Via only."""
@@ -216,15 +235,20 @@ class ClientTransactions:
             return None
         branch = vias[0].branch or ""
         key = branch[len("z9hG4bK") :].encode()
-        return self._young.get(key) or self._old.get(key)
+        return self._untimed.get(key) or self._timed.get(key)
+
+    def _finish(self, transaction: Transaction, rejection: Response | None) -> None:
+        """A final response came; ``rejection`` if it is not a 2xx."""
+        sent_once = transaction.sends == 1
+        self.step(transaction, "final to a request sent once" if sent_once else "final", response=rejection)
 
     def retry(self, transaction: Transaction) -> None:
         """Timer E: send again where the transport may lose (§17.1.2.2); either way wait on."""
-        if not transaction.user.wanted():
-            self.step(transaction, "timer F", TransactionTimeoutError("nobody waits for it any more"))
+        if not transaction.user.is_wanted():
+            self.step(transaction, "cancelled", TransactionTimeoutError("the request is no longer wanted"))
             return
         if transaction.sends == 1:
-            transaction.user.unanswered_yet()
+            transaction.user.t1_passed()
         if transaction.hop.transport == "udp":
             self.step(transaction, "timer E")
             wait = (
@@ -248,38 +272,28 @@ class ClientTransactions:
         if transition is None:
             return
         transaction.state, action = transition
+        # first leave nothing behind, then call the user, who may start the next transaction
+        if transaction.state == "terminated":
+            transaction.data = b""
+            self._forget(transaction)
+        elif action == "pass up":
+            transaction.data = b""
+            self.wheel.add(transaction, K_TICKS)
         if action == "pass up":
-            self._complete(transaction)
             if response is None:
                 transaction.user.accepted()
             else:
                 transaction.user.rejected(response)
+        elif action == "give up":
+            transaction.user.failed(error or ImcError("the transport failed"))
         elif action == "retransmit":
             transaction.sends += 1
             self._counts.retransmitted.value += 1
             self._send(transaction.hop, transaction.data, transaction)
-        elif transaction.state == "terminated":
-            self._forget(transaction)
-            if action == "give up":
-                transaction.user.failed(error or ImcError("the transport failed"))
 
     def _forget(self, transaction: Transaction) -> None:
-        """Free its branch, unless a later one has it: a shard that was lost and came back has its events
-        sent again, and the first transaction may still be in Timer K."""
-        for known in (self._young, self._old):
+        """Free its branch, unless a later transaction has it: a shard that was lost and came back has its
+        events sent again, and the first transaction may still be in Timer K."""
+        for known in (self._untimed, self._timed):
             if known.get(transaction.key) is transaction:
                 del known[transaction.key]
-
-    def _complete(self, transaction: Transaction) -> None:
-        """Set Timer K, or end at once where its time would be spent for nothing.
-
-        §17.1.2.2 gives reliable transports a Timer K of zero. The same is done for a request that was sent
-        once and answered: nobody was asked to answer again, so there is nothing to absorb, and should the
-        network double the answer, it is dropped as a stray one, which comes to the same.
-        """
-        transaction.data = b""
-        if transaction.sends == 1:
-            transaction.state = "terminated"
-            self._forget(transaction)
-        else:
-            self.wheel.add(transaction, K_TICKS)

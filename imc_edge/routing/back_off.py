@@ -1,4 +1,4 @@
-"""Next hops that asked to be left alone, or that are not there."""
+"""Next hops that asked for a pause, or that cannot be reached, and how long nothing is sent there."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Final
 from imc_edge.flow import Hop
 
 MAX_SECONDS: Final = 3600
-"""Nobody is left alone for longer, whatever his Retry-After says."""
+"""A longer Retry-After counts as this."""
 
 _RETRY_AFTER = re.compile(r"[ \t]*([0-9]{1,10})(?![0-9])").match
 
 
-class HoldOff:
+class BackOff:
     """Hops and the monotonic time until which no request goes there."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.held: dict[Hop, float] = {}
-        """Empty in good times: then nobody needs to ask further."""
+        self.until: dict[Hop, float] = {}
+        """Empty most of the time: then no hop has to be looked up."""
 
-    def hold(self, hop: Hop, seconds: float) -> None:
-        """RFC 3261 §21.5.4: no other requests to that server for so long."""
-        self.held[hop] = max(self._clock() + min(seconds, MAX_SECONDS), self.held.get(hop, 0.0))
+    def start(self, hop: Hop, seconds: float) -> None:
+        """RFC 3261 §21.5.4: send no other requests to that server for so long."""
+        self.until[hop] = max(self._clock() + min(seconds, MAX_SECONDS), self.until.get(hop, 0.0))
 
-    def holds(self, hop: Hop) -> bool:
-        """Whether this hop is held off now; those whose time is over are forgotten here."""
-        until = self.held.get(hop)
+    def applies_to(self, hop: Hop) -> bool:
+        """Whether this hop is backed off now; one whose time is over is forgotten here."""
+        until = self.until.get(hop)
         if until is None:
             return False
         if self._clock() < until:
             return True
-        del self.held[hop]
+        del self.until[hop]
         return False
 
     def first_free(self, hops: Iterable[Hop]) -> float:
         """Monotonic time when the first of these may be used again."""
-        return min((self.held.get(hop, 0.0) for hop in hops), default=0.0)
+        return min((self.until.get(hop, 0.0) for hop in hops), default=0.0)
 
 
 def retry_after(value: str | None) -> int | None:

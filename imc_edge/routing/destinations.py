@@ -1,4 +1,4 @@
-"""Where deliveries may go: a member can be any URI, but nobody is to reach inside networks by a room."""
+"""Where deliveries may go: a member can be any URI, but must not open the way into internal networks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Network = IPv4Network | IPv6Network
 
 _UNICAST = IPv6Network("2000::/3")
-"""All that IANA gives out for the public IPv6 internet."""
+"""Everything that IANA allocates for the public IPv6 internet."""
 _NAT64 = IPv6Network("64:ff9b::/96")
-"""RFC 6052: the last 32 bits are the IPv4 address that packets end up at."""
+"""RFC 6052: the last 32 bits are the IPv4 address that packets are sent to."""
 
 
 class Destinations:
     """The settings `destination_networks`, `destination_networks_denied` and `destination_domains`.
 
-    Addresses are looked at after they were resolved, and requests go to just the address that was looked at.
+    Addresses are checked after resolution, and requests go to exactly the address that was checked.
     """
 
     def __init__(self, allowed: Sequence[Network], denied: Sequence[Network], domains: Sequence[str]) -> None:
@@ -28,14 +28,14 @@ class Destinations:
         """Whether a request may go to this IP address."""
 
     def allows_host(self, host: str) -> bool:
-        """Whether a request may be for this host: one of the domains, or below one; any if there are none."""
+        """Whether a request may go to this host: one of the domains or below one; any if none is set."""
         if not self._domains:
             return True
         labels = host.lower().rstrip(".").split(".")
         return any(".".join(labels[start:]) in self._domains for start in range(len(labels)))
 
     def _allows_address(self, text: str) -> bool:
-        address = reached(ip_address(text))
+        address = effective(ip_address(text))
         if any(address in network for network in self._denied):
             return False
         return is_public(address) or any(address in network for network in self._allowed)
@@ -44,15 +44,15 @@ class Destinations:
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address is one of the public internet.
 
-    Not left to `is_global` alone, which takes multicast addresses for global.
+    `is_global` alone is not enough: it is true for multicast addresses.
     """
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def reached(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that packets to an IPv6 address end up at, where it has one in it."""
+def effective(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv6 address contains and packets to it reach; else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64:

@@ -1,4 +1,4 @@
-"""The next hop of a delivery: `outbound_proxy` if there is one, else where the recipient's URI leads."""
+"""The next hop of a delivery: `outbound_proxy` if it is set, else what the recipient's URI resolves to."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from imc_edge.routing.resolver import Destination, RefusedError, ResolveError, R
 from imc_edge.routing.targets import NOWHERE, Targets, Weighted
 
 MAX_CACHED: Final = 10_000
-"""Destinations kept; past it the oldest go."""
+"""Destinations remembered; with more, the oldest are dropped."""
 FAILURE_SECONDS: Final = 5.0
-"""For so long a destination that led nowhere is not asked for again."""
+"""How long a destination that could not be resolved is not tried again."""
 
 Found = Callable[[Targets | None], None]
 
 
 class NextHops:
-    """Finds and keeps the targets of destinations for their time to live."""
+    """Finds the targets of destinations, and remembers them for their time to live."""
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class NextHops:
         own: OwnAddresses,
         clock: Callable[[], float],
     ) -> None:
-        """Nothing but what comes of ``outbound_proxy`` leads elsewhere than ``destinations`` allow, or to an
-        edge of ours.
+        """Targets are only what ``destinations`` allows, and no edge of ours (``own``); those of
+        ``outbound_proxy`` are not checked.
         """
         self._resolver = resolver
         self._destinations = destinations
@@ -41,13 +41,13 @@ class NextHops:
         self._clock = clock
         self._proxy = Destination.of(Uri.parse(outbound_proxy)) if outbound_proxy else None
         self.proxy_targets = _literal(self._proxy) if self._proxy else None
-        """Where all requests go; None if that needs to be asked for, or differs."""
+        """Where all requests go; None without a proxy, and if its name has to be resolved."""
         self._cache: dict[Destination, tuple[float, Targets | None]] = {}
-        self._asking: dict[Destination, list[Found]] = {}
+        self._resolving: dict[Destination, list[Found]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def known(self, uri: str) -> Targets | None:
-        """The targets of this Request-URI, if nobody has to be asked now; `find` gives the others."""
+        """The targets of this Request-URI, if no name has to be resolved now; otherwise None, see `find`."""
         if self.proxy_targets is not None:
             return self.proxy_targets
         try:
@@ -67,7 +67,7 @@ class NextHops:
     def find(self, uri: str, found: Found) -> None:
         """Call ``found``, later, with the targets, or with None if there are none.
 
-        However many deliveries wait for one destination, it is asked for once.
+        However many deliveries wait for one destination, it is resolved once.
         """
         try:
             destination = self._destination(uri)
@@ -78,17 +78,17 @@ class NextHops:
         if cached is not None and self._clock() < cached[0]:
             asyncio.get_running_loop().call_soon(found, cached[1])
             return
-        waiting = self._asking.get(destination)
+        waiting = self._resolving.get(destination)
         if waiting is not None:
             waiting.append(found)
             return
-        self._asking[destination] = [found]
-        task = asyncio.get_running_loop().create_task(self._ask(destination))
+        self._resolving[destination] = [found]
+        task = asyncio.get_running_loop().create_task(self._resolve(destination))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
-        """Stop asking."""
+        """Stop resolving."""
         for task in self._tasks:
             task.cancel()
 
@@ -96,22 +96,22 @@ class NextHops:
         return self._proxy or Destination.of(Uri.parse(uri))
 
     def _allowed(self, destination: Destination, targets: Targets) -> Targets:
-        """The targets that deliveries may go to; all of them, if they are the proxy's."""
+        """The targets that deliveries may go to; of the proxy, all."""
         return targets if destination is self._proxy else targets.only(self._allows)
 
     def _allows(self, hop: Hop) -> bool:
         return self._destinations.allows_address(hop.host) and hop not in self._own
 
-    async def _ask(self, destination: Destination) -> None:
+    async def _resolve(self, destination: Destination) -> None:
         targets: Targets | None = None
         until = self._clock() + FAILURE_SECONDS
         try:
             targets = self._allowed(destination, await self._resolver.resolve(destination))
             until = targets.until
         except ResolveError:
-            pass  # kept as leading nowhere for a while
+            pass  # remembered for a while, too
         finally:
-            waiting = self._asking.pop(destination)
+            waiting = self._resolving.pop(destination)
         if len(self._cache) >= MAX_CACHED:
             for oldest in list(self._cache)[: MAX_CACHED // 10]:
                 del self._cache[oldest]

@@ -1,4 +1,4 @@
-"""Where the edges of this service listen: no delivery goes there, or a room could write to rooms."""
+"""Where the edges of this service listen: no delivery goes there, because a room must not write to rooms."""
 
 from __future__ import annotations
 
@@ -14,31 +14,36 @@ from imc_common import keys
 from imc_common.store import StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 from imc_edge.flow import Hop, SocketAddress
-from imc_edge.routing.destinations import reached
+from imc_edge.routing.destinations import effective
 
 TTL: Final = 15.0
-"""Seconds for which an edge that says nothing more counts as listening."""
-BEAT: Final = 5.0
+"""Seconds until an edge that sends no more heartbeats is forgotten."""
+HEARTBEAT_SECONDS: Final = 5.0
 WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 # compared, not bound
 _ROUTES: Final = (
     (socket.AF_INET, ("192.0.2.1", 9)),
     (socket.AF_INET6, ("2001:db8::1", 9)),
 )
-"""Somewhere outside: the address of ours that routes lead from is what others may know us by."""
+"""Addresses outside: the source address of the routes to them is what others may know us by."""
 
 
 class OwnAddresses:
-    """Addresses and ports of this edge and, through Redis, of all others. Its `run` has to be kept running.
+    """Addresses and ports of this edge and, through Redis, of all others, while `run` is running.
 
-    The transport does not matter: whoever listens on one of a port is likely to own the others.
+    The transport does not matter: who listens on a port with one of them is likely to own it with all.
     """
 
     def __init__(self, store: ScriptRunner, listening: Iterable[SocketAddress], advertise: str = "") -> None:
-        """``listening`` as it was bound, with real ports; a wildcard stands for every address of the host."""
+        """``listening``: as bound, with real ports; a wildcard stands for every address of the host.
+
+        ``advertise``: the setting of this name.
+        """
         self._store = store
         self._listening = frozenset((_plain(host), port) for host, port in listening)
         self._wild_ports = frozenset(port for host, port in self._listening if host in WILDCARDS)
-        self._told = sorted({f"{host}|{port}" for host, port in _to_tell(self._listening, advertise)})
+        self._published = sorted(
+            {f"{host}|{port}" for host, port in _publishable(self._listening, advertise)}
+        )
         self._others: frozenset[str] = frozenset()
 
     def __contains__(self, hop: Hop) -> bool:
@@ -48,27 +53,27 @@ class OwnAddresses:
         return hop.port in self._wild_ports and is_local(host)
 
     async def run(self) -> None:
-        """Tell the other edges, and hear of theirs, until cancelled."""
+        """Publish our addresses and read those of the others, until cancelled."""
         while True:
-            with suppress(StoreUnreachable):  # what was heard last goes on to count
-                await self.beat()
-            await asyncio.sleep(BEAT)
+            with suppress(StoreUnreachable):  # what was read last stays valid
+                await self.heartbeat()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def beat(self) -> None:
-        """Tell and hear once. Raises StoreUnreachable."""
+    async def heartbeat(self) -> None:
+        """Publish and read once. Raises StoreUnreachable."""
         ttl_ms = int(TTL * 1000)
         replies = await self._store.run(
             [
-                self._store.script("record_heartbeat", [keys.EDGE_ADDRESSES], [told, ttl_ms])
-                for told in self._told
+                self._store.script("record_heartbeat", [keys.EDGE_ADDRESSES], [address, ttl_ms])
+                for address in self._published
             ]
         )
         if replies and isinstance(replies[-1], list):
             self._others = frozenset(address.decode() for address in replies[-1])
 
     async def forget(self) -> None:
-        """Nobody listens here any more. Raises StoreUnreachable."""
-        await self._store.run([("ZREM", keys.EDGE_ADDRESSES, *self._told)])
+        """Withdraw our addresses: this edge listens no more. Raises StoreUnreachable."""
+        await self._store.run([("ZREM", keys.EDGE_ADDRESSES, *self._published)])
 
 
 @lru_cache(maxsize=4096)
@@ -83,12 +88,12 @@ def is_local(host: str) -> bool:
 
 
 def _plain(host: str) -> str:
-    """One spelling of an IP address; the IPv4 address where an IPv6 one leads to it."""
-    return str(reached(ip_address(host)))
+    """One spelling of each IP address; the IPv4 address if an IPv6 one contains it."""
+    return str(effective(ip_address(host)))
 
 
-def _to_tell(listening: Iterable[SocketAddress], advertise: str) -> Iterable[SocketAddress]:
-    """What others may find us at; for a wildcard, the addresses that routes lead from."""
+def _publishable(listening: Iterable[SocketAddress], advertise: str) -> Iterable[SocketAddress]:
+    """Where others can reach us; for a wildcard, the source addresses of our routes."""
     for host, port in listening:
         yield from ((source, port) for source in (_sources() if host in WILDCARDS else (host,)))
     yield from _advertised(advertise, {port for _, port in listening})
@@ -102,7 +107,7 @@ def _sources() -> Iterable[str]:
 
 
 def _advertised(advertise: str, ports: Iterable[int]) -> Iterable[SocketAddress]:
-    """The setting `advertise`, if it has an address and no name."""
+    """The setting `advertise`, if it is an IP address and not a name."""
     host, port = advertise, ""
     if advertise.rpartition("]")[2].count(":") == 1:
         host, _, port = advertise.rpartition(":")

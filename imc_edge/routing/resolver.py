@@ -19,7 +19,7 @@ from imc_edge.flow import Hop
 from imc_edge.routing.targets import Targets, Weighted
 
 MAX_RECORDS: Final = 16
-"""Records of one answer that are looked at; a zone with more is not worth more."""
+"""Records of one DNS answer that are used."""
 MIN_TTL: Final = 1.0
 MAX_TTL: Final = 3600.0
 _PREFIXES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
@@ -27,15 +27,15 @@ _SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
 
 
 class ResolveError(ImcError):
-    """A destination that leads nowhere; says why."""
+    """A destination that cannot be resolved; says why."""
 
 
 class RefusedError(ResolveError):
-    """A URI that no request goes to, wherever it may lead."""
+    """A URI that no request is sent to, whatever it resolves to."""
 
 
 class Destination(NamedTuple):
-    """What of a URI decides where a request goes; `transport` empty if the URI leaves it open."""
+    """The parts of a URI that decide where a request goes; `transport` is empty if the URI leaves it open."""
 
     host: str
     port: int | None
@@ -44,24 +44,24 @@ class Destination(NamedTuple):
 
     @classmethod
     def of(cls, uri: Uri) -> Destination:
-        """The destination of a SIP or SIPS URI. Raises `ResolveError` for one that we do not go to.
+        """The destination of a SIP or SIPS URI. Raises `ResolveError` if no request is sent there.
 
-        `maddr` is refused: it could send a request to a place that the host in the URI does not name.
+        `maddr` is refused: it sends a request to another place than the host in the URI.
         """
         params = dict(uri.params)
         if not uri.is_sip or "maddr" in params:
-            raise RefusedError(f"no request goes to {uri}")
+            raise RefusedError(f"no request is sent to {uri}")
         transport = (params.get("transport") or "").lower()
         secure = uri.scheme == "sips"
         if transport not in {"", *DEFAULT_PORTS} or (secure and transport == "udp"):
-            raise ResolveError(f"transport {transport} is not served")
+            raise ResolveError(f"transport {transport} is not supported")
         if secure and transport:
             transport = "tls"  # RFC 3261 §26.2.2: sips over tcp is TLS
         return cls(uri.host, uri.port, transport, secure)
 
     @property
     def literal(self) -> Hop | None:
-        """The hop, if the host is an IP address: nothing needs to be asked (RFC 3263 §4.1, §4.2)."""
+        """The hop, if the host is an IP address: no DNS is needed (RFC 3263 §4.1, §4.2)."""
         try:
             address = str(ipaddress.ip_address(self.host.strip("[]")))
         except ValueError:
@@ -70,22 +70,22 @@ class Destination(NamedTuple):
 
     @property
     def usual_transport(self) -> str:
-        """The one named, else UDP, or TLS for sips (RFC 3263 §4.1)."""
+        """The one in the URI; without one UDP, or TLS for sips (RFC 3263 §4.1)."""
         return self.transport or ("tls" if self.secure else "udp")
 
     @property
     def usual_port(self) -> int:
-        """The one named, else the transport's own."""
+        """The one in the URI; without one the transport's default."""
         return self.port or DEFAULT_PORTS[self.usual_transport]
 
 
 class Resolver:
-    """Asks the DNS; keeps nothing, see `NextHops` for that. `dns_resolver` is what dnspython reads from
-    resolv.conf if it is not given."""
+    """Resolves names by DNS; remembers nothing (`NextHops` does)."""
 
     def __init__(
         self, clock: Callable[[], float], dns_resolver: dns.asyncresolver.Resolver | None = None
     ) -> None:
+        """``clock`` is monotonic; ``dns_resolver``: None for the one of resolv.conf."""
         self._clock = clock
         self._dns = dns_resolver
 
@@ -105,12 +105,12 @@ class Resolver:
             try:
                 self._dns = dns.asyncresolver.Resolver()
             except dns.resolver.NoResolverConfiguration as error:
-                raise ResolveError(f"the DNS cannot be asked: {error}") from error
+                raise ResolveError(f"DNS is not configured: {error}") from error
         return self._dns
 
 
 class _Search:
-    """One search; keeps the least TTL of what it met."""
+    """The lookups for one destination; `ttl` is the lowest of the records found."""
 
     def __init__(self, clock: Callable[[], float], resolver: dns.asyncresolver.Resolver) -> None:
         self._clock = clock
@@ -119,9 +119,11 @@ class _Search:
         self.had_srv = False
 
     async def groups(self, to: Destination) -> list[list[Weighted]]:
-        """NAPTR, SRV, A and AAAA, each only where the URI leaves it open."""
+        """NAPTR, SRV, A and AAAA, each only if the URI leaves open what it tells (RFC 3263 §4.1, §4.2)."""
+        # §4.2: a port in the URI rules out SRV, and with it NAPTR
         if to.port is not None:
             return await self._hosts(to.host, to.usual_transport, to.usual_port)
+        # §4.1: NAPTR tells the transport; with none found, each transport's SRV records are tried
         if to.transport:
             services = [(to.transport, f"{_PREFIXES[to.transport]}.{to.host}")]
         else:
@@ -134,11 +136,11 @@ class _Search:
             if groups:
                 return groups
         if self.had_srv:
-            return []  # §4.2: the host's own addresses count only where there are no SRV records
+            return []  # §4.2: the host's own addresses are used only if there are no SRV records
         return await self._hosts(to.host, to.usual_transport, to.usual_port)
 
     async def _naptr(self, to: Destination) -> list[tuple[str, str]]:
-        """Transports and SRV names by order and preference, without what we do not speak (§4.1)."""
+        """Transports and SRV names by order and preference, of the transports we support (§4.1)."""
         found = []
         for record in await self._ask(to.host, "NAPTR"):
             service = record.service.decode("ascii", "replace").upper()
@@ -165,14 +167,14 @@ class _Search:
         return [[Weighted(0, hops)]] if hops else []
 
     async def _addresses(self, host: str, transport: str, port: int, server_name: str) -> tuple[Hop, ...]:
-        """A before AAAA: who has both is reached by IPv4 first."""
+        """The host's addresses, A before AAAA: a host with both is tried by IPv4 first."""
         records = [*await self._ask(host, "A"), *await self._ask(host, "AAAA")]
         return tuple([_hop(transport, record.address, port, server_name) for record in records])
 
     async def _ask(self, name: str, kind: str) -> Sequence[Any]:
-        """The records of one name and type, maybe none. Raises `ResolveError` if nobody answers."""
+        """The records of one name and type, perhaps none. Raises `ResolveError` if no server responds."""
         try:
-            # the dot at the end keeps resolv.conf's search list out
+            # the dot at the end keeps resolv.conf's search list from being used
             absolute = dns.name.from_text(name if name.endswith(".") else name + ".")
             answer = await self._dns.resolve(absolute, kind, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
@@ -181,10 +183,10 @@ class _Search:
             raise ResolveError(f"{name} {kind}: {error}") from error
         if answer.rrset is None:
             return ()
-        self.ttl = min(self.ttl, int(answer.chaining_result.minimum_ttl))  # of aliases on the way, too
+        self.ttl = min(self.ttl, int(answer.chaining_result.minimum_ttl))  # including that of aliases
         return list(answer.rrset)[:MAX_RECORDS]
 
 
 def _hop(transport: str, address: str, port: int, server_name: str) -> Hop:
-    """A hop; the name stays with TLS only, so that one place is one hop whatever names lead to it."""
+    """A hop; only TLS keeps the name, so that without it one place is one hop, whatever names it has."""
     return Hop(transport, address, port, server_name if transport == "tls" else "")

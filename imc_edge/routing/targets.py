@@ -1,4 +1,4 @@
-"""Where a request may go, in which order: the outcome of RFC 3263 for one destination."""
+"""Where a request may go, and in which order: the result of RFC 3263 for one destination."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Weighted:
 class Targets:
     """Groups by SRV priority, best first, valid until a monotonic time.
 
-    None at all means that there were some, but that nothing may be sent there.
+    No groups: there were targets, but nothing may be sent to any of them.
     """
 
     groups: tuple[tuple[Weighted, ...], ...]
     until: float = inf
     fixed: Hop | None = None
-    """The only one, if there is only one: no need to draw."""
+    """The only hop, if there is only one: no need to draw."""
 
     @classmethod
     def of(cls, groups: Sequence[Sequence[Weighted]], until: float = inf) -> Targets:
@@ -61,4 +61,4 @@ class Targets:
 
 
 NOWHERE = Targets(())
-"""Of what nothing may be sent to."""
+"""The targets of a URI that nothing may be sent to."""

@@ -1,7 +1,7 @@
-"""One TCP or TLS connection (RFC 3261 §18.3), whoever opened it.
+"""One TCP or TLS connection (RFC 3261 §18.3), whichever side opened it.
 
-It is a flow for what comes in and carries requests out. All that is written in one turn of the event loop
-goes out in one write. The connection watches nothing itself: a sweep asks :meth:`Connection.overdue`.
+It is a flow for what comes in, and carries requests out. Everything written in one turn of the event loop
+goes out in one write. A connection has no timer of its own: the pool calls `Connection.sweep`.
 """
 
 from __future__ import annotations
@@ -14,49 +14,49 @@ from typing import Protocol, cast
 
 from imc_common.sip.errors import SipParseError
 from imc_common.sip.framing import Framer
-from imc_edge.flow import Hop, Receiver, Sender, SocketAddress
+from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long a peer may take, in seconds."""
+    """Time limits for a peer, in seconds."""
 
     message: float = 10.0
     """From the first byte of a message to its last."""
     stuck: float = 5.0
-    """With data waiting that the peer does not read."""
+    """With data waiting to be sent that the peer does not read."""
     idle: float = 120.0
     """Without a byte in either direction."""
     linger: float = 2.0
-    """From our last byte to a refused peer until the connection is cut."""
+    """From our last byte to a refused peer until the connection is aborted."""
     transaction: float = 32.0
-    """How long a request that was written may still be told of the connection's end (Timer F)."""
+    """How long after a request was written its user is told that the connection broke (Timer F)."""
 
 
 WRITE_LIMIT = 256 * 1024
-"""Bytes waiting for a peer that does not read; past it the connection is cut."""
+"""Bytes waiting for a peer that does not read; with more, the connection is aborted."""
 PONG = b"\r\n"
-"""Answer to a keep-alive (RFC 5626 §4.4.1)."""
+"""Response to a keep-alive (RFC 5626 §4.4.1)."""
 STUCK_ABOVE = 16 * 1024
-"""Bytes waiting from which on the peer's time to read runs."""
+"""Bytes waiting from which on `Times.stuck` runs."""
 MAX_UNANSWERED = 4096
-"""Requests per connection, or the last write's, that are told when it breaks; older ones have their
-transaction's timer."""
+"""Requests per connection whose users are told when it breaks, or those of the last write if they are more;
+older ones have their transaction's timer."""
 
 
 class ConnectionOwner(Protocol):
-    """What a connection reports to: the pool."""
+    """What a connection reports to (the pool)."""
 
     def opened(self, connection: Connection) -> None:
         """The connection can be used."""
         ...
 
     def lost(self, connection: Connection) -> None:
-        """The connection is gone."""
+        """The connection is closed."""
         ...
 
-    def answer_elsewhere(self, connection: Connection, data: bytes, to: SocketAddress) -> None:
-        """A response whose connection is gone: RFC 3261 §18.2.2 wants a new one."""
+    def respond_elsewhere(self, connection: Connection, data: bytes, to: SocketAddress) -> None:
+        """A response whose connection is closed: RFC 3261 §18.2.2 asks for a new one."""
         ...
 
 
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         self.hop: Hop | None = None
         """The destination this connection serves: set by the pool."""
         self.on_closed: Callable[[], None] | None = None
-        """Called once, when a connection that was made is gone."""
+        """Called once, when a connection that was made is closed."""
         self.was_made = False
         self.is_open = False
         """Whether something may still be sent."""
@@ -91,17 +91,17 @@ class Connection(asyncio.Protocol):
         self._wire: asyncio.Transport | None = None
         self._gathered: list[bytes] = []
         self._gathered_size = 0
-        self._to_tell: list[Sender] = []
-        """Of the requests among what is gathered."""
-        self._unanswered: deque[tuple[float, list[Sender]]] = deque()
-        """Those of each write that may have no answer yet, and until when they may be told of the end."""
+        self._users: list[TransportUser] = []
+        """Of the requests in `_gathered`."""
+        self._unanswered: deque[tuple[float, list[TransportUser]]] = deque()
+        """Users by write: until when they are told of the end, and who. Some may have got their response."""
         self._unanswered_count = 0
         self._last_active = clock()
         self._message_since: float | None = None
         self._stuck_since: float | None = None
         self._ended_at: float | None = None
 
-    # --- asyncio's side
+    # --- called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: connected, and on TLS the handshake is done."""
@@ -112,27 +112,28 @@ class Connection(asyncio.Protocol):
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """asyncio: bytes came; hand up every message that is whole now."""
+        """asyncio: bytes came; pass on every message that is complete now."""
         if self._ended_at is not None:
             return
         now = self._last_active = self._clock()
         self._framer.receive(data)
-        answers = self._framer.plain_answers()
-        for answer in answers:
-            self._receiver.response(answer)
-        any_whole = bool(answers)
-        while self._hand_up_next():
-            any_whole = True
+        responses = self._framer.plain_answers()
+        for response in responses:
+            self._receiver.response(response)
+        any_complete = bool(responses)
+        while self._pass_on_next():
+            any_complete = True
+        # the time limit runs per message: from its first byte, so anew whenever one was completed
         if not self._framer.waiting:
             self._message_since = None
-        elif any_whole or self._message_since is None:
+        elif any_complete or self._message_since is None:
             self._message_since = now
 
-    def _hand_up_next(self) -> bool:
-        """Hand up one message, or its fault; False when there is no whole one left."""
-        answer = self._framer.plain_answer()
-        if answer is not None:
-            self._receiver.response(answer)
+    def _pass_on_next(self) -> bool:
+        """Pass on one message, or its fault; False when there is no complete one left."""
+        response = self._framer.plain_answer()
+        if response is not None:
+            self._receiver.response(response)
             return True
         try:
             message = self._framer.next()
@@ -150,15 +151,15 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """asyncio: the peer takes less than we write."""
+        """asyncio: the peer reads less than we write."""
         self._stuck_since = self._clock()
 
     def resume_writing(self) -> None:
-        """asyncio: all that was written is on its way."""
+        """asyncio: what was written has been sent."""
         self._stuck_since = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """asyncio: gone; tell the requests that may still be waiting for an answer on it."""
+        """asyncio: closed; tell the users of requests that may still wait for a response on it."""
         self._wire = None
         self.is_open = False
         self._gathered.clear()
@@ -168,24 +169,24 @@ class Connection(asyncio.Protocol):
         error = exc or ConnectionResetError(f"{self.transport} connection to {self.peer} closed")
         self._remember(self._clock())
         unanswered, self._unanswered = self._unanswered, deque()
-        for _, told in unanswered:
-            for sender in told:
-                sender.transport_error(error)
+        for _, users in unanswered:
+            for user in users:
+                user.transport_error(error)
 
-    # --- our side
+    # --- called by us
 
     def send(self, data: bytes, to: SocketAddress | None = None) -> None:
-        """Send a response, or a keep-alive; see :class:`imc_edge.flow.Flow`."""
+        """Send a response, or a keep-alive; see `imc_edge.flow.Flow`."""
         if not self.is_open:
             if to is not None:
-                self._owner.answer_elsewhere(self, data, to)
+                self._owner.respond_elsewhere(self, data, to)
             return
         self._gather(data)
 
-    def send_request(self, data: bytes, sender: Sender) -> None:
-        """Send a request while `is_open`; ``sender`` hears of it when the connection breaks within a
+    def send_request(self, data: bytes, user: TransportUser) -> None:
+        """Send a request while `is_open`; ``user`` hears of it when the connection breaks within a
         transaction's time."""
-        self._to_tell.append(sender)
+        self._users.append(user)
         self._gather(data)
 
     def _gather(self, data: bytes) -> None:
@@ -197,10 +198,10 @@ class Connection(asyncio.Protocol):
             self._flush()
 
     def end(self) -> None:
-        """Refuse the peer: send what was gathered, read no more, close.
+        """Refuse the peer: send what was gathered, process nothing more, close.
 
-        On TCP our side is closed first and the peer's bytes are read away for a moment: closing with unread
-        bytes makes the kernel send a reset, and the peer would lose our last answer.
+        On TCP our side is closed first, and the peer's bytes are discarded for a moment: closing with unread
+        bytes makes the kernel send a reset, and the peer would lose our last response.
         """
         if self._wire is None or self._ended_at is not None:
             return
@@ -220,13 +221,13 @@ class Connection(asyncio.Protocol):
             self._wire.close()
 
     def abort(self) -> None:
-        """Cut the connection now; what was waiting is lost."""
+        """Close the connection now; data not sent yet are lost."""
         self.is_open = False
         if self._wire is not None:
             self._wire.abort()
 
     def sweep(self) -> None:
-        """Close what is idle, cut what is too slow; called about once a second."""
+        """Close it if it is idle, abort it if the peer is too slow; called about once a second."""
         now, times = self._clock(), self._times
         while self._unanswered and self._unanswered[0][0] <= now:
             self._forget_oldest()
@@ -252,11 +253,11 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _remember(self, now: float) -> None:
-        """The requests of one write."""
-        if self._to_tell:
-            self._unanswered.append((now + self._times.transaction, self._to_tell))
-            self._unanswered_count += len(self._to_tell)
-            self._to_tell = []
+        """Note the users of one write's requests."""
+        if self._users:
+            self._unanswered.append((now + self._times.transaction, self._users))
+            self._unanswered_count += len(self._users)
+            self._users = []
             while self._unanswered_count > MAX_UNANSWERED and len(self._unanswered) > 1:
                 self._forget_oldest()
 

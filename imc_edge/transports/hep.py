@@ -1,4 +1,4 @@
-"""HEP version 3, the capture protocol of Homer: one SIP message as one packet. Pure: values in, bytes out."""
+"""HEP version 3, the capture protocol of Homer: one SIP message as one packet. No I/O."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def encode(
 ) -> bytes:
     """The packet for a SIP message that went from `source` to `target` (IP address and port).
 
-    ``reliable``: over TCP or TLS. ``at``: seconds since the epoch. `ValueError` for what is no IP address,
-    for addresses of two families, and for a packet longer than its length field can say.
+    ``reliable``: over TCP or TLS. ``at``: seconds since the epoch. Raises ValueError if an address is not an
+    IP address, if the addresses are of two families, or if the packet does not fit its length field.
     """
     here, there = ip_address(source[0]), ip_address(target[0])
     if here.version != there.version:

@@ -1,7 +1,7 @@
-"""A copy of every SIP message to Homer, where `hep_address` asks for it.
+"""Sends a copy of every SIP message to Homer, if `hep_address` is set.
 
-It stands between the transports and what is above them, so that without the setting nothing is in the way. A
-copy that cannot be sent is counted and forgotten: capturing never holds up a message.
+The tap wraps the transports and what is above them; without the setting it does not exist. A copy that cannot
+be sent is counted and dropped: capturing never delays a message.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port
 from imc_common.sip.errors import SipParseError
 from imc_common.sip.message import Request, Response
-from imc_edge.flow import Flow, Hop, Receiver, Sender, SocketAddress, Transports
+from imc_edge.flow import Flow, Hop, Receiver, SocketAddress, Transports, TransportUser
 from imc_edge.transports.hep import encode
 
-KEPT_HOPS = 20_000
-"""Requests whose hop is remembered, so that their responses' source can be told."""
+MAX_HOPS = 20_000
+"""Requests whose hop is remembered: it is the source of their responses."""
 
 _CALL_ID = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n]{1,256})", re.IGNORECASE).search
 _BRANCH = re.compile(rb";[ \t]*branch=([^;,\s]{1,128})", re.IGNORECASE).search
@@ -32,11 +32,11 @@ log = structlog.get_logger()
 
 
 class HepError(ImcError):
-    """The address to send copies to cannot be resolved."""
+    """`hep_address` cannot be resolved."""
 
 
 class HepTap:
-    """Sends the copies. `local(hop)` is our own address towards a peer."""
+    """Sends the copies."""
 
     def __init__(
         self,
@@ -45,7 +45,10 @@ class HepTap:
         wall: Callable[[], float],
         metrics: Metrics,
     ) -> None:
-        """Resolve `hep_address`. Raises `HepError`."""
+        """Resolve `hep_address`. Raises `HepError`.
+
+        ``local(hop)`` is our own address towards a peer, ``wall()`` seconds since the epoch.
+        """
         host, port = host_and_port(settings.hep_address)
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
@@ -65,31 +68,31 @@ class HepTap:
         """Send no more."""
         self._socket.close()
 
-    def came(self, data: bytes, transport: str, peer: SocketAddress) -> None:
-        """A message came in."""
+    def incoming(self, data: bytes, transport: str, peer: SocketAddress) -> None:
+        """Copy a message that came in."""
         hop = Hop(transport, *peer)
         self._send(data, hop, peer, self._local(hop))
 
-    def went(self, data: bytes, transport: str, peer: SocketAddress) -> None:
-        """A message goes out."""
+    def outgoing(self, data: bytes, transport: str, peer: SocketAddress) -> None:
+        """Copy a message that goes out."""
         hop = Hop(transport, *peer)
         self._send(data, hop, self._local(hop), peer)
 
-    def requested(self, data: bytes, hop: Hop) -> None:
-        """A request goes out; its hop is remembered for its responses."""
+    def outgoing_request(self, data: bytes, hop: Hop) -> None:
+        """Copy a request that goes out, and remember its hop for its responses."""
         branch = _BRANCH(data)
         if branch is not None:
             self._hops[branch[1]] = hop
-            if len(self._hops) > KEPT_HOPS:
+            if len(self._hops) > MAX_HOPS:
                 self._hops.popitem(last=False)
-        self.went(data, hop.transport, (hop.host, hop.port))
+        self.outgoing(data, hop.transport, (hop.host, hop.port))
 
-    def responded(self, data: bytes) -> None:
-        """A response to a request of ours came in, as far as can be told from where the request went."""
+    def incoming_response(self, data: bytes) -> None:
+        """Copy a response to a request of ours; its source is assumed to be where the request went."""
         branch = _BRANCH(data)
         hop = self._hops.get(branch[1]) if branch is not None else None
         if hop is not None:
-            self.came(data, hop.transport, (hop.host, hop.port))
+            self.incoming(data, hop.transport, (hop.host, hop.port))
 
     def _send(self, data: bytes, hop: Hop, source: SocketAddress, target: SocketAddress) -> None:
         call_id = _CALL_ID(data)
@@ -112,7 +115,7 @@ class HepTap:
 
 
 class TappedFlow:
-    """A flow whose answers are copied."""
+    """A flow whose responses are copied."""
 
     def __init__(self, flow: Flow, tap: HepTap) -> None:
         self._flow = flow
@@ -130,34 +133,34 @@ class TappedFlow:
 
     def send(self, data: bytes, to: SocketAddress | None = None) -> None:
         """Copy and send."""
-        self._tap.went(data, self._flow.transport, to or self._flow.peer)
+        self._tap.outgoing(data, self._flow.transport, to or self._flow.peer)
         self._flow.send(data, to)
 
 
 class TappedReceiver:
-    """Copies what transports hand up, then hands it up."""
+    """Copies what comes in, then passes it on."""
 
     def __init__(self, receiver: Receiver, tap: HepTap) -> None:
         self._receiver = receiver
         self._tap = tap
 
     def receive(self, data: bytes, flow: Flow) -> None:
-        """A datagram that is no response."""
-        self._tap.came(data, flow.transport, flow.peer)
+        """A datagram that is not a response."""
+        self._tap.incoming(data, flow.transport, flow.peer)
         self._receiver.receive(data, TappedFlow(flow, self._tap))
 
     def response(self, data: bytes) -> None:
         """A response."""
-        self._tap.responded(data)
+        self._tap.incoming_response(data)
         self._receiver.response(data)
 
     def take(self, message: Request | Response, flow: Flow) -> None:
         """A message that a connection framed."""
-        self._tap.came(message.to_bytes(), flow.transport, flow.peer)
+        self._tap.incoming(message.to_bytes(), flow.transport, flow.peer)
         self._receiver.take(message, TappedFlow(flow, self._tap))
 
     def refuse(self, error: SipParseError, flow: Flow) -> None:
-        """What could not be read has no copy; its answer has."""
+        """A message that could not be parsed is not copied; the response to it is."""
         self._receiver.refuse(error, TappedFlow(flow, self._tap))
 
 
@@ -168,10 +171,10 @@ class TappedTransports:
         self._transports = transports
         self._tap = tap
 
-    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
+    def send(self, hop: Hop, data: bytes, user: TransportUser) -> None:
         """Copy and send."""
-        self._tap.requested(data, hop)
-        self._transports.send(hop, data, sender)
+        self._tap.outgoing_request(data, hop)
+        self._transports.send(hop, data, user)
 
     def via(self, hop: Hop) -> str:
         """The transports'."""

@@ -1,4 +1,4 @@
-"""Accepting TCP and TLS connections: one listening socket, admission before anything is spent on a peer."""
+"""Accepts TCP and TLS connections on one listening socket; each peer is admitted first of all."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from imc_edge.transports.tls import Tls
 
 BACKLOG = 1024
 PER_WAKE_UP = 64
+"""Connections accepted before other work of the event loop gets its turn."""
 HANDSHAKE_TIMEOUT = 5.0
-"""Seconds for a TLS handshake: a peer that stalls, or speaks no TLS, is cut then."""
+"""Seconds for a TLS handshake: then a peer that stalls, or does not speak TLS, is disconnected."""
 NO_DESCRIPTORS_PAUSE = 1.0
 """Seconds without accepting, after the process ran out of file descriptors."""
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -41,23 +42,23 @@ def bind_stream(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 class Admission(Protocol):
-    """Counts connections, says whether one more may be, and makes it (the pool)."""
+    """Counts connections, decides whether one more is allowed, and makes it (the pool)."""
 
     def make_connection(self, transport: str) -> Connection:
-        """A new connection, not yet made."""
+        """A new connection object, not connected yet."""
         ...
 
     def admit(self, host: str) -> bool:
-        """Count one more connection of this IP address; False, and not counted, when that is too many."""
+        """Count one more connection of this IP address; False, and not counted, if that is too many."""
         ...
 
     def release(self, host: str) -> None:
-        """One that was admitted is gone."""
+        """An admitted connection is closed."""
         ...
 
 
 class StreamListener:
-    """Accepts on one socket; on TLS each accepted peer gets a bounded time for its handshake."""
+    """Accepts on one socket; for TLS, each accepted peer has a limited time for its handshake."""
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class StreamListener:
         admission: Admission,
         tls: Tls | None,
     ) -> None:
-        """``tls`` is asked per connection, so that reloaded certificates count from the next one on."""
+        """``tls`` is read for each connection, so that reloaded certificates apply from the next one on."""
         self._socket = sock
         self._admission = admission
         self._tls = tls
@@ -81,7 +82,7 @@ class StreamListener:
         self._loop.add_reader(self._socket, self._readable)
 
     def close(self) -> None:
-        """Stop accepting; handshakes under way are given up."""
+        """Stop accepting; handshakes in progress are cancelled."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
         self._loop = None
@@ -99,7 +100,7 @@ class StreamListener:
                 if error.errno in _OUT_OF_RESOURCES:
                     self._pause()
                     return
-                continue  # that peer is gone already
+                continue  # that peer has disconnected already
             if not self._admission.admit(source[0]):
                 sock.close()
                 continue

@@ -1,4 +1,4 @@
-"""All transports of an edge behind one face: listens on what the settings name, sends to any hop."""
+"""All transports of an edge: listens on what the settings name, sends to any hop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from imc_common.errors import ImcError
 from imc_common.settings import Endpoint, Settings
 from imc_common.sip.ports import DEFAULT_PORTS, SIP_PORT
-from imc_edge.flow import Hop, Receiver, Sender, SocketAddress
+from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
 from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.transports.connection import Times
 from imc_edge.transports.listener import StreamListener, bind_stream
@@ -18,6 +18,7 @@ from imc_edge.transports.udp import UdpSocket, bind_udp
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 MAX_KNOWN_ROUTES = 4096
+"""Peers towards which our own address is remembered."""
 
 
 class ListenError(ImcError):
@@ -25,11 +26,11 @@ class ListenError(ImcError):
 
 
 class NoSocketError(ImcError):
-    """No socket of ours speaks this hop's transport and address family."""
+    """No listening socket has this hop's transport and address family."""
 
 
 class Network:
-    """Sockets, connections and the addresses they are known by."""
+    """Sockets, connections, and our own addresses."""
 
     def __init__(
         self,
@@ -42,10 +43,10 @@ class Network:
         times: Times,
         shared: bool = False,
     ) -> None:
-        """Bind every endpoint, or raise :class:`ListenError`; nothing is read before :meth:`start`.
+        """Bind every endpoint; nothing is read before `start`. Raises `ListenError`.
 
-        ``shared``: other processes bind the same ports, so requests go out on a port of our own; their
-        answers would else reach whichever process the kernel chooses.
+        ``shared``: other processes bind the same ports. Then requests go out on a port of our own, because
+        the kernel would hand responses on a shared one to any of the processes.
         """
         self._tls = tls
         self._advertise = advertise
@@ -94,7 +95,7 @@ class Network:
         return udp + [Endpoint(s.transport, *s.address) for s in self._streams]
 
     def start(self, receiver: Receiver) -> None:
-        """Begin to read and accept, in the running loop; ``receiver`` takes all that comes in."""
+        """Begin to read and accept, in the running loop; ``receiver`` takes everything that comes in."""
         self.pool.start(receiver)
         for udp in self._udp:
             udp.start(receiver)
@@ -102,7 +103,7 @@ class Network:
             stream.start()
 
     def stop_accepting(self) -> None:
-        """No new connections; datagrams and open connections go on, so that what is in flight can end."""
+        """Accept no new connections; datagrams and open ones go on, so that what is in flight can end."""
         for listener in self._streams:
             listener.close()
 
@@ -120,16 +121,16 @@ class Network:
 
     # --- sending: imc_edge.flow.Transports
 
-    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
+    def send(self, hop: Hop, data: bytes, user: TransportUser) -> None:
         """Send one request, together with what else goes there in this turn of the event loop."""
         if hop.transport != "udp":
-            self.pool.send(hop, data, sender)
+            self.pool.send(hop, data, user)
             return
         udp = self._sending.get(":" in hop.host)
         if udp is None:
-            sender.transport_error(NoSocketError(f"no udp socket of the address family of {hop.host}"))
+            user.transport_error(NoSocketError(f"no udp socket of the address family of {hop.host}"))
         else:
-            udp.send(data, hop.address, sender)
+            udp.send(data, hop.address, user)
 
     def via(self, hop: Hop) -> str:
         """Protocol and sent-by (RFC 3261 §18.1.1): ``advertise``, or the listening socket's own address."""
@@ -162,7 +163,7 @@ class Network:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _listening(self, hop: Hop) -> SocketAddress:
-        """Where answers are taken if this hop opens a new connection for them (RFC 3261 §18.2.2)."""
+        """Where responses arrive if this hop opens a new connection for them (RFC 3261 §18.2.2)."""
         ipv6 = ":" in hop.host
         if hop.transport == "udp":
             udp = self._sending.get(ipv6)
@@ -175,7 +176,7 @@ class Network:
 
 
 def _source_address(hop: Hop) -> str:
-    """The address of ours that the kernel's routes use towards the hop; sends nothing."""
+    """The source address that the kernel's routes use towards the hop; nothing is sent."""
     family = socket.AF_INET6 if ":" in hop.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

@@ -11,18 +11,19 @@ from dataclasses import dataclass, replace
 from imc_common.errors import ImcError
 from imc_common.sip.framing import Framer
 from imc_common.sip.limits import DEFAULT, Limits
-from imc_edge.flow import Hop, Receiver, Sender, SocketAddress
+from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
 from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.transports.connection import WRITE_LIMIT, Connection, Times
 from imc_edge.transports.listener import HANDSHAKE_TIMEOUT
 from imc_edge.transports.tls import Tls
 
 CONNECT_TIMEOUT = 3.0
-SWEEP_EVERY = 1.0
+"""Seconds for opening a connection, without the TLS handshake."""
+SWEEP_SECONDS = 1.0
 
 
 class TooManyConnectionsError(ImcError):
-    """The process has as many connections as it may; names the limit."""
+    """The process has as many connections as allowed; names the limit."""
 
 
 class ConnectError(ImcError):
@@ -31,9 +32,9 @@ class ConnectError(ImcError):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Most connections, in all and of one incoming IP address, and what may come in on them.
+    """Limits of connections, in all and per IP address of a peer, and of the messages on them.
 
-    A peer that is trusted speaks for many, and may have more.
+    A trusted peer sends for many users, so it may have more connections.
     """
 
     total: int = 4096
@@ -44,7 +45,7 @@ class Bounds:
 
 
 class _Nobody:
-    """Sends responses: one that cannot be sent is lost, and the request will come again."""
+    """The transport user of responses: one that cannot be sent is lost, and the request is retransmitted."""
 
     def transport_error(self, error: Exception) -> None:
         pass
@@ -57,7 +58,7 @@ class _Pending:
     """Requests that wait for their connection."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[bytes, Sender]] = []
+        self.waiting: list[tuple[bytes, TransportUser]] = []
         self.size = 0
 
 
@@ -80,7 +81,7 @@ class Pool:
         self._times = times
         self._connections: set[Connection] = set()
         self._by_line: dict[tuple[str, str, int, str], Connection] = {}
-        """By `Hop.line`; so are those to come."""
+        """By `Hop.line`, as is the next."""
         self._pending: dict[tuple[str, str, int, str], _Pending] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
@@ -88,10 +89,10 @@ class Pool:
         self._count = 0
         self._per_peer: dict[str, int] = {}
         self.refused = 0
-        """Incoming connections that were one too many."""
+        """Incoming connections that exceeded a limit."""
 
     def start(self, receiver: Receiver) -> None:
-        """From now on ``receiver`` takes what comes in, on connections of either direction."""
+        """From now on ``receiver`` takes what comes in, on incoming and outgoing connections."""
         self._receiver = receiver
         self._sweeper = asyncio.ensure_future(self._sweep())
 
@@ -105,11 +106,11 @@ class Pool:
         return Connection(transport, self, self._receiver, framer, clock=self._clock, times=self._times)
 
     def admit(self, host: str) -> bool:
-        """Count one more incoming connection of this address; False when that is too many."""
+        """Count one more incoming connection of this address; False if that is too many."""
         of_peer = self._per_peer.get(host, 0)
         bounds = self._bounds
-        most = bounds.per_trusted_peer if host in bounds.trusted else bounds.per_peer
-        if self._count >= bounds.total or of_peer >= most:
+        limit = bounds.per_trusted_peer if host in bounds.trusted else bounds.per_peer
+        if self._count >= bounds.total or of_peer >= limit:
             self.refused += 1
             return False
         self._count += 1
@@ -117,7 +118,7 @@ class Pool:
         return True
 
     def release(self, host: str) -> None:
-        """An admitted connection is gone."""
+        """An admitted connection is closed."""
         self._count -= 1
         left = self._per_peer[host] - 1
         if left:
@@ -132,9 +133,9 @@ class Pool:
     # --- what connections report
 
     def opened(self, connection: Connection) -> None:
-        """Keep it; one that a TCP peer opened serves requests to that peer's address and port, too.
+        """Keep it; one that a TCP peer opened is used for requests to that peer's address and port, too.
 
-        Not so on TLS: the peer of an incoming connection has shown no certificate (RFC 5923 §5).
+        Not for TLS: the peer of an incoming connection has not shown a certificate (RFC 5923 §5).
         """
         self._connections.add(connection)
         if connection.hop is None and connection.transport == "tcp":
@@ -150,22 +151,22 @@ class Pool:
         if self._all_lost is not None and not self._connections:
             self._all_lost.set()
 
-    def answer_elsewhere(self, connection: Connection, data: bytes, to: SocketAddress) -> None:
-        """RFC 3261 §18.2.2: the connection is gone, so open one to the Via's address and port."""
+    def respond_elsewhere(self, connection: Connection, data: bytes, to: SocketAddress) -> None:
+        """RFC 3261 §18.2.2: the connection is closed, so open one to the Via's address and port."""
         self.send(Hop(connection.transport, to[0], to[1], to[0]), data, _NOBODY)
 
     # --- outgoing
 
-    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
-        """Send a request on the hop's connection, made now if there is none."""
+    def send(self, hop: Hop, data: bytes, user: TransportUser) -> None:
+        """Send a request on the hop's connection; it is opened now if there is none."""
         connection = self._by_line.get(hop.line)
         if connection is not None and connection.is_open:
-            connection.send_request(data, sender)
+            connection.send_request(data, user)
             return
         pending = self._pending.get(hop.line)
         if pending is None:
             if self._count >= self._bounds.total:
-                sender.transport_error(TooManyConnectionsError(f"already {self._bounds.total} connections"))
+                user.transport_error(TooManyConnectionsError(f"already {self._bounds.total} connections"))
                 return
             pending = self._pending[hop.line] = _Pending()
             self._count += 1
@@ -173,10 +174,12 @@ class Pool:
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
         if pending.size + len(data) > WRITE_LIMIT:
-            sender.transport_error(ConnectError(f"too much waits for a connection to {hop.host}:{hop.port}"))
+            user.transport_error(
+                ConnectError(f"too many bytes wait for a connection to {hop.host}:{hop.port}")
+            )
             return
         pending.size += len(data)
-        pending.waiting.append((data, sender))
+        pending.waiting.append((data, user))
 
     async def _connect(self, hop: Hop, pending: _Pending) -> None:
         connection = self.make_connection(hop.transport)
@@ -188,16 +191,16 @@ class Pool:
             if not connection.was_made:
                 self._count -= 1
             cause = ConnectError(f"{hop.transport}:{hop.host}:{hop.port}: {error or type(error).__name__}")
-            cause.__cause__ = error  # a refusal means something else to a sender than a time-out
-            for _, sender in pending.waiting:
-                sender.transport_error(cause)
+            cause.__cause__ = error  # its user does not treat a refusal as a timeout
+            for _, user in pending.waiting:
+                user.transport_error(cause)
         else:
-            for data, sender in pending.waiting:
+            for data, user in pending.waiting:
                 if connection.is_open:
-                    connection.send_request(data, sender)
+                    connection.send_request(data, user)
                 else:
                     closed = ConnectError(f"{hop.transport}:{hop.host}:{hop.port}: closed at once")
-                    sender.transport_error(closed)
+                    user.transport_error(closed)
         finally:
             del self._pending[hop.line]
 
@@ -228,14 +231,14 @@ class Pool:
     # --- duties
 
     async def _sweep(self) -> None:
-        """Once a second: close idle connections, cut slow ones."""
+        """Once a second: close idle connections, abort slow ones."""
         while True:
-            await asyncio.sleep(SWEEP_EVERY)
+            await asyncio.sleep(SWEEP_SECONDS)
             for connection in list(self._connections):
                 connection.sweep()
 
     async def close(self) -> None:
-        """Close every connection after what it still has to send; what does not close soon is cut."""
+        """Close every connection after what it still has to send; abort those that do not close soon."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         for task in self._connecting:

@@ -1,7 +1,7 @@
-"""Many datagrams in one system call, by Linux's recvmmsg(2), which the socket module lacks.
+"""Reads many datagrams in one system call, Linux's recvmmsg(2), which the socket module does not have.
 
 Reading a datagram with ``recvfrom`` costs about as much in the interpreter as in the kernel, and makes an
-address that responses, the most of what comes in, have no need of. Here both are left out.
+address object. Most datagrams are responses, whose source does not matter. Here both costs are saved.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-MOST: Final = 64
+MAX_DATAGRAMS: Final = 64
 """Datagrams of one call."""
-ROOM: Final = 65536
-"""Bytes for each: no datagram is longer. Pages that none ever reaches take no memory."""
-MOST_SOURCES: Final = 1024
+MAX_BYTES: Final = 65536
+"""Bytes for each: no datagram is longer. Pages that are never written to take no memory."""
+MAX_SOURCES: Final = 1024
 """Addresses remembered as text."""
 _ADDRESS: Final = 28  # sockaddr_in6, the longer one
 
@@ -72,16 +72,16 @@ class Reader:
         """Only where `is_supported`."""
         self._fd = sock.fileno()
         self._family = sock.family
-        self._data = memoryview(bytearray(MOST * ROOM))
-        self._names = bytearray(MOST * _ADDRESS)
+        self._data = memoryview(bytearray(MAX_DATAGRAMS * MAX_BYTES))
+        self._names = bytearray(MAX_DATAGRAMS * _ADDRESS)
         self._sources: dict[bytes, tuple[str, int]] = {}
-        self._vectors = (_Vector * MOST)()
-        self._messages = (_Message * MOST)()
+        self._vectors = (_Vector * MAX_DATAGRAMS)()
+        self._messages = (_Message * MAX_DATAGRAMS)()
         data = ctypes.addressof(ctypes.c_char.from_buffer(self._data))
         names = ctypes.addressof(ctypes.c_char.from_buffer(self._names))
-        for i in range(MOST):
-            self._vectors[i].base = data + i * ROOM
-            self._vectors[i].length = ROOM
+        for i in range(MAX_DATAGRAMS):
+            self._vectors[i].base = data + i * MAX_BYTES
+            self._vectors[i].length = MAX_BYTES
             header = self._messages[i].header
             header.name = names + i * _ADDRESS
             header.name_length = _ADDRESS
@@ -91,9 +91,12 @@ class Reader:
         self._lengths = memoryview(self._messages).cast("B")
 
     def read(self) -> list[bytes]:
-        """What waits in the socket, at most `MOST` datagrams. Raises OSError, as an ICMP error of old."""
+        """The datagrams in the socket's buffer, at most `MAX_DATAGRAMS`.
+
+        Raises OSError, also for the ICMP error of an earlier datagram.
+        """
         assert _recvmmsg is not None  # noqa: S101 # a Reader is made only where it is supported
-        count = _recvmmsg(self._fd, self._address, MOST, socket.MSG_DONTWAIT, None)
+        count = _recvmmsg(self._fd, self._address, MAX_DATAGRAMS, socket.MSG_DONTWAIT, None)
         if count < 0:
             code = ctypes.get_errno()
             if code in (errno.EAGAIN, errno.EINTR):
@@ -102,16 +105,16 @@ class Reader:
         data, at, datagrams = self._data, 0, []
         for (length,) in _LENGTH.iter_unpack(self._lengths[: count * _LENGTH.size]):
             datagrams.append(data[at : at + length].tobytes())
-            at += ROOM
+            at += MAX_BYTES
         return datagrams
 
     def source(self, index: int) -> tuple[str, int]:
-        """Where a datagram of the last `read` came from."""
+        """The source of a datagram of the last `read`."""
         at = index * _ADDRESS
         raw = bytes(self._names[at : at + _ADDRESS])
         source = self._sources.get(raw)
         if source is None:
-            if len(self._sources) >= MOST_SOURCES:
+            if len(self._sources) >= MAX_SOURCES:
                 self._sources.clear()
             start, length = (8, 16) if self._family == socket.AF_INET6 else (4, 4)
             host = socket.inet_ntop(self._family, raw[start : start + length])

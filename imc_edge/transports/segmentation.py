@@ -1,7 +1,7 @@
-"""Many datagrams of one length to one address in one system call (Linux's UDP_SEGMENT, since 4.18).
+"""Sends many datagrams of one length to one address in one system call (UDP_SEGMENT, Linux 4.18 and newer).
 
-The kernel takes them as one long packet and cuts it as late as it can; most of a datagram's cost is paid
-once for all. They arrive as if they had been sent one by one.
+The kernel takes them as one long packet and cuts it as late as possible, so most of the cost of a datagram is
+paid once for all of them. They arrive as if they had been sent one by one.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from collections.abc import Sequence
 from typing import Final
 
 UDP_SEGMENT: Final = 103  # linux/udp.h; the socket module has no name for it
-MOST: Final = 64
+MAX_SEGMENTS: Final = 64
 """UDP_MAX_SEGMENTS of the kernel."""
-MOST_BYTES: Final = 65_000
-"""All of them have to fit one packet of 64 KiB, headers included."""
-_NOT_HERE: Final = {errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
-"""The network device, or the kernel, cannot do it at all."""
+MAX_BYTES: Final = 65_000
+"""All segments have to fit one packet of 64 KiB, headers included."""
+_UNSUPPORTED: Final = {errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
+"""The network device, or the kernel, has no segmentation at all."""
 
 
 class Segmentation:
-    """Whether a socket can do it, and how."""
+    """Segmentation on one socket, as long as it works there."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self.works = sys.platform == "linux"
 
     def send(self, datagrams: Sequence[bytes], to: tuple[str, int]) -> int:
-        """Send the first of these datagrams of one length to one address; returns how many.
+        """Send as many of these datagrams of one length as one call can; returns how many.
 
         0: they have to be sent one by one. Raises BlockingIOError as a plain send does.
         """
         size = len(datagrams[0])
-        count = min(len(datagrams), MOST, MOST_BYTES // max(size, 1))
+        count = min(len(datagrams), MAX_SEGMENTS, MAX_BYTES // max(size, 1))
         if count < 2 or not self.works:
             return 0
         control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", size))]
@@ -44,8 +44,8 @@ class Segmentation:
         except BlockingIOError:
             raise
         except OSError as error:
-            # else (EINVAL: longer than the path's packets, …): for these only, and one by one they
-            # either go, in fragments, or raise the error that is to be told
-            self.works = error.errno not in _NOT_HERE
+            # Other errors concern these datagrams only (EINVAL: they are longer than the path's MTU, …). Sent
+            # one by one, they go out in fragments, or raise the error that their users have to hear of.
+            self.works = error.errno not in _UNSUPPORTED
             return 0
         return count

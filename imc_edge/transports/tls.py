@@ -1,4 +1,4 @@
-"""TLS contexts from certificate files (RFC 3261 §26.3.1, RFC 5922), and their reload."""
+"""TLS contexts made from certificate files (RFC 3261 §26.3.1, RFC 5922); the files can be read again."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class TlsFilesError(ImcError):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files; an empty path means: not given."""
+    """PEM files; None: not set."""
 
     certificate: Path | None = None
     private_key: Path | None = None
     ca: Path | None = None
-    """Authorities trusted for outgoing connections; not given: the system's."""
+    """Authorities trusted for outgoing connections; None: the system's."""
 
 
 class Tls:
-    """The contexts that new connections use; connections already made keep theirs."""
+    """The contexts of new connections; open ones keep theirs."""
 
     def __init__(self, files: TlsFiles) -> None:
-        """Read the files; raises :class:`TlsFilesError`."""
+        """Read the files. Raises `TlsFilesError`."""
         self._files = files
         self.server: ssl.SSLContext | None = None
         """None without a certificate."""
@@ -35,7 +35,7 @@ class Tls:
         self.reload()
 
     def reload(self) -> None:
-        """Read the files anew. On :class:`TlsFilesError` the contexts stay as they were."""
+        """Read the files again. If it raises `TlsFilesError`, the contexts stay as they were."""
         server = _server_context(self._files) if self._files.certificate else None
         self.client = _client_context(self._files)
         self.server = server
@@ -49,7 +49,7 @@ def _server_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def _client_context(files: TlsFiles) -> ssl.SSLContext:
-    """Verifies chain and name; shows our own certificate to peers that ask (RFC 5922 §7.4)."""
+    """Verifies chain and name; presents our own certificate to peers that ask (RFC 5922 §7.4)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

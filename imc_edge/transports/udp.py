@@ -1,8 +1,8 @@
 """One UDP socket (RFC 3261 §18): datagrams in, datagrams out.
 
-A bare socket with ``add_reader`` costs less per datagram than asyncio's DatagramProtocol: one wake-up of the
-event loop takes many of them, on Linux in one system call, and what is sent in one turn of the loop goes out
-in few (`segmentation`).
+A plain socket with ``add_reader`` costs less per datagram than asyncio's DatagramProtocol: one wake-up of the
+event loop reads many of them, on Linux in one system call, and what is sent in one turn of the loop goes out
+in few system calls (`segmentation`).
 """
 
 from __future__ import annotations
@@ -15,28 +15,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from imc_edge.flow import Receiver, Sender, SocketAddress
+from imc_edge.flow import Receiver, SocketAddress, TransportUser
 from imc_edge.transports.recvmmsg import Reader, is_supported
-from imc_edge.transports.segmentation import MOST as MOST_SEGMENTS
-from imc_edge.transports.segmentation import Segmentation
+from imc_edge.transports.segmentation import MAX_SEGMENTS, Segmentation
 
-Datagram = tuple[bytes, Sender | None]
-"""What is sent, and who hears of it when the network refuses it."""
+Datagram = tuple[bytes, TransportUser | None]
+"""What is sent, and who hears of it if the network refuses it."""
 
 PER_WAKE_UP = 64
-"""Datagrams taken before other work of the loop gets its turn."""
+"""Datagrams read or sent before other work of the event loop gets its turn."""
 MAX_DATAGRAM = 65535
 BUFFER = 4 * 1024 * 1024
-"""Asked of the kernel for both directions; it gives what ``net.core.rmem_max`` allows."""
+"""Bytes asked of the kernel for each direction; it gives what ``net.core.rmem_max`` allows."""
 MAX_WAITING = 4096
-"""Datagrams kept while the kernel's send buffer is full; more are dropped, as a full network would."""
-
-
-MOST_FLOWS = 1024
+"""Datagrams kept while the kernel's send buffer is full; more are dropped, as on a congested network."""
+MAX_FLOWS = 1024
 """Sources remembered."""
 
-_Gathered = tuple[list[bytes], list[Sender | None]]
-"""Datagrams of one length to one address, and who hears of it when one is refused."""
+_Gathered = tuple[list[bytes], list[TransportUser | None]]
+"""Datagrams of one length to one address, and who hears of it if one is refused."""
 
 
 def bind_udp(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -59,14 +56,14 @@ def bind_udp(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 
 class PlainReader:
-    """Stands in for `Reader` where the system has no such call."""
+    """Replaces `recvmmsg.Reader` where the system has no such call."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._sources: list[SocketAddress] = []
 
     def read(self) -> list[bytes]:
-        """What waits in the socket, at most as much as one wake-up takes. Raises OSError."""
+        """The datagrams in the socket's buffer, at most `PER_WAKE_UP`. Raises OSError."""
         datagrams: list[bytes] = []
         self._sources.clear()
         with suppress(BlockingIOError):
@@ -77,7 +74,7 @@ class PlainReader:
         return datagrams
 
     def source(self, index: int) -> SocketAddress:
-        """Where a datagram of the last `read` came from."""
+        """The source of a datagram of the last `read`."""
         return self._sources[index]
 
 
@@ -94,12 +91,12 @@ class UdpFlow:
         return "udp"
 
     def send(self, data: bytes, to: SocketAddress | None = None) -> None:
-        """Answer from the port the request came to (RFC 3581 §4); what the network refuses is lost."""
+        """Respond from the port that the request came to (RFC 3581 §4); what the network refuses is lost."""
         self.socket.send(data, to or self.peer)
 
 
 class _Loop(Protocol):
-    """What is used of the event loop; uvloop's returns other things than asyncio's."""
+    """What is used of the event loop; uvloop's methods return other things than asyncio's."""
 
     def add_reader(self, fd: socket.socket, callback: Callable[[], None], /) -> object: ...
 
@@ -116,7 +113,7 @@ class UdpSocket:
     """Reads a bound socket from the event loop, and writes to it."""
 
     def __init__(self, sock: socket.socket) -> None:
-        """Take a socket of :func:`bind_udp`; nothing is read before :meth:`start`."""
+        """Take a socket of `bind_udp`; nothing is read before `start`."""
         self._socket = sock
         self._reader = Reader(sock) if is_supported() else PlainReader(sock)
         self._segmentation = Segmentation(sock)
@@ -128,7 +125,7 @@ class UdpSocket:
         self.family = sock.family
         self.address: SocketAddress = sock.getsockname()[:2]
         self.unsent = 0
-        """Datagrams that the network did not take, apart from those whose sender was told."""
+        """Datagrams that were dropped or refused, and whose user was not told."""
 
     def start(self, receiver: Receiver) -> None:
         """Begin to read, in the running loop."""
@@ -138,49 +135,49 @@ class UdpSocket:
         self._loop = loop
 
     def close(self) -> None:
-        """Send what is gathered, stop reading and close the socket."""
+        """Send what was gathered, stop reading and close the socket."""
         if self._loop is not None:
             self._flush()
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
         self._socket.close()
 
-    def send(self, data: bytes, to: SocketAddress, sender: Sender | None = None) -> None:
+    def send(self, data: bytes, to: SocketAddress, user: TransportUser | None = None) -> None:
         """Send one datagram at the end of this turn of the event loop, or as soon as the kernel has room.
 
-        What is sent in one turn to one address goes out together, those of one length in one system call;
-        so datagrams to one address may overtake each other within a turn. ``sender`` hears of a refusal.
+        Datagrams of one turn to one address go out together, those of one length in one system call. So
+        datagrams to one address may overtake each other within a turn. ``user`` hears of a refusal.
         """
         place = (to, len(data))
         gathered = self._gathered.get(place)
         if gathered is None:
             if not self._gathered and self._loop is not None:
                 self._loop.call_soon(self._flush)
-            self._gathered[place] = ([data], [sender])
+            self._gathered[place] = ([data], [user])
         else:
             gathered[0].append(data)
-            gathered[1].append(sender)
+            gathered[1].append(user)
 
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, {}
-        for (to, _), (datagrams, senders) in gathered.items():
+        for (to, _), (datagrams, users) in gathered.items():
             sent = 0
             if not self._waiting and len(datagrams) > 1:
                 sent = self._send_together(datagrams, to)
-            for datagram in zip(datagrams[sent:], senders[sent:], strict=True):
+            for datagram in zip(datagrams[sent:], users[sent:], strict=True):
                 self._send_one(datagram, to)
 
     def _send_together(self, datagrams: list[bytes], to: SocketAddress) -> int:
-        """Send as many as go in few system calls; returns how many that were, from the first on."""
+        """Send as many as possible by segmentation; returns how many, from the first on."""
         sent = 0
         try:
             while sent < len(datagrams):
-                count = self._segmentation.send(datagrams[sent : sent + MOST_SEGMENTS], to)
+                count = self._segmentation.send(datagrams[sent : sent + MAX_SEGMENTS], to)
                 if not count:
                     break
                 sent += count
         except BlockingIOError:
-            pass  # the next plain send says so again
+            pass  # the next plain send finds out, and queues the rest
         return sent
 
     def _send_one(self, datagram: Datagram, to: SocketAddress) -> None:
@@ -195,11 +192,11 @@ class UdpSocket:
             self._refused(datagram, error)
 
     def _refused(self, datagram: Datagram, error: OSError) -> None:
-        _, sender = datagram
-        if sender is None:
+        _, user = datagram
+        if user is None:
             self.unsent += 1
         else:
-            sender.transport_error(error)
+            user.transport_error(error)
 
     def _readable(self) -> None:
         reader, receiver = self._reader, self._receiver
@@ -208,7 +205,7 @@ class UdpSocket:
         try:
             datagrams = reader.read()
         except OSError:
-            return  # an ICMP error of an earlier datagram; its transaction's timer will tell
+            return  # an ICMP error of an earlier datagram: its transaction has a timer
         response = receiver.response
         for index, data in enumerate(datagrams):
             if data.startswith(b"SIP/2.0 "):
@@ -217,10 +214,10 @@ class UdpSocket:
                 receiver.receive(data, self._flow(reader.source(index)))
 
     def _flow(self, source: SocketAddress) -> UdpFlow:
-        """Peers are proxies mostly: few, that send much."""
+        """The flow of this source, remembered: peers are mostly proxies, a few that send much."""
         flow = self._flows.get(source)
         if flow is None:
-            if len(self._flows) >= MOST_FLOWS:
+            if len(self._flows) >= MAX_FLOWS:
                 self._flows.clear()
             flow = self._flows[source] = UdpFlow(source, self)
         return flow

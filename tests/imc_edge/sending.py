@@ -1,4 +1,4 @@
-"""A sending side without sockets and Redis: what goes out is kept, answers are made by the test."""
+"""A delivering side without sockets and Redis: what goes out is kept, the test makes the responses."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
 from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
-from imc_edge.delivering.deliver import Deliver
-from imc_edge.flow import Hop, Sender
+from imc_edge.delivering.recipients import Recipients
+from imc_edge.delivering.wiring import assemble
+from imc_edge.flow import Hop, TransportUser
+from imc_edge.identifiers import Identities
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
 from tests.imc_edge.sockets import until
@@ -54,7 +56,7 @@ class Sent:
 
     hop: Hop
     data: bytes
-    sender: Sender
+    user: TransportUser
 
     @property
     def request(self) -> Request:
@@ -91,12 +93,12 @@ class Wires:
         self.sent: list[Sent] = []
         self.broken: dict[tuple[str, str, int], Exception] = {}
 
-    def send(self, hop: Hop, data: bytes, sender: Sender) -> None:
+    def send(self, hop: Hop, data: bytes, user: TransportUser) -> None:
         """Keep it, or fail."""
-        self.sent.append(Sent(hop, data, sender))
+        self.sent.append(Sent(hop, data, user))
         error = self.broken.get((hop.transport, hop.host, hop.port))
         if error is not None:
-            sender.transport_error(error)
+            user.transport_error(error)
 
     def via(self, hop: Hop) -> str:
         """Always the same host."""
@@ -214,7 +216,7 @@ def entry(name: str = "message", to: Sequence[str] = (), **fields: Any) -> list[
 
 @dataclass
 class Sending:
-    """A running sending side, and all that it touches."""
+    """A running delivering side, and everything that it touches."""
 
     settings: Settings = field(default_factory=on_loopback)
     resolver: Resolver | None = None
@@ -227,14 +229,15 @@ class Sending:
         self.stream = Stream()
         self.owner = Owner()
         self.metrics = Metrics()
-        self.deliver = Deliver(
+        self.deliver = assemble(
+            self.settings,
             store=self.redis,
+            secret=SECRET,
             consumer=self.stream,
             ownership=self.owner,
             transports=self.wires,
             resolver=self.resolver or Resolver(self.clock),
             own=OwnAddresses(self.redis, self.own),
-            settings=self.settings,
             clock=self.clock,
             metrics=self.metrics,
             steps=Steps(self.redis, "edge", verbose=False, wall=self.clock.wall),
@@ -249,10 +252,25 @@ class Sending:
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        load, recipients = self.deliver.load, self.deliver._recipients
-        waiting = [(r.slow, (r.outgoing is not None) + len(r.queue or ())) for r in recipients]
-        assert load.slow == sum(count for slow, count in waiting if slow)
-        assert load.quick == sum(count for slow, count in waiting if not slow)
+        recipients, load = list(self.recipients), self.deliver.context.load
+        counts = {each.address: (each.outgoing is not None) + len(each.queue or ()) for each in recipients}
+        assert load.unresponsive == sum(counts[each.address] for each in recipients if each.unresponsive)
+        assert load.responsive == sum(counts[each.address] for each in recipients if not each.unresponsive)
+        for each in recipients:
+            assert each.unresponsive or not each.backed_off_until
+            is_ready = each.outgoing is None and not each.unresponsive
+            assert each.ready_hop is (each.direct_hop if is_ready else None)
+
+    @property
+    def recipients(self) -> Recipients:
+        """Those that are remembered now."""
+        return self.deliver.fan_out.recipients
+
+    def remember(self, limit: int) -> Recipients:
+        """Start with new recipients, of which at most so many are remembered for long."""
+        made = Recipients(self.deliver.context, Identities(SECRET), limit)
+        self.deliver.fan_out.recipients = made
+        return made
 
     async def event(
         self, name: str = "message", to: Sequence[str] = (), *, shard: int = 3, **fields: Any
@@ -299,10 +317,10 @@ class Sending:
         await self.settle_down()
 
     def turn(self) -> None:
-        """What the process does every 50 ms."""
+        """Do what the process does every 50 ms."""
         self.deliver.turn()
 
     async def reply(self, sent: Sent, status: int = 200, *headers: str) -> None:
-        """The recipient answers."""
+        """The recipient responds."""
         self.deliver.response(sent.answer(status, *headers))
         await self.settle_down()

@@ -28,7 +28,7 @@ from imc_common.sip.parse import parse_message
 from imc_common.sip.usual import usual_message
 from imc_common.sip.validate import validate_request
 from imc_common.store.slots import slot_of
-from imc_edge.delivering.outbound import first_request, make_part, request_head, request_to
+from imc_edge.delivering.outbound import first_request, make_template, request_head, to_lines
 from imc_edge.identifiers import Identities
 from imc_edge.identity.sender import asserted_sender, sender_of
 from imc_edge.receiving.message_rules import PLAIN, MessageRules
@@ -95,12 +95,13 @@ def sent(name: str, entry: RoomRequest, **more: str) -> list[bytes]:
     fields |= dict(zip(flat[::2], flat[1::2], strict=True))
     fields |= {key.encode(): value.encode() for key, value in more.items()}
     event = Event.from_fields("1-1", 3, fields)
-    share = IDS.recipient(BOB)
-    head, to = request_head(f"sip:{BOB}", "SIP/2.0/UDP 127.0.0.1:5060", share), request_to(BOB, share)
-    parts = [
-        make_part(IDS.part(3, "1-1", n), event, text, ()) for n, text in enumerate(render(event, SETTINGS))
+    bob_id = IDS.recipient(BOB)
+    head, to = request_head(f"sip:{BOB}", "SIP/2.0/UDP 127.0.0.1:5060", bob_id), to_lines(BOB, bob_id)
+    templates = [
+        make_template(IDS.part(3, "1-1", number), event, text, ())
+        for number, text in enumerate(render(event, SETTINGS))
     ]
-    return [first_request(head, to, share, part) for part in parts]
+    return [first_request(head, to, bob_id, template) for template in templates]
 
 
 def check(data: bytes) -> sipmessage.Request:

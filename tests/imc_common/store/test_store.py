@@ -1,4 +1,7 @@
-"""The store on real servers: pipelines, scripts, errors, reads, and servers that go away."""
+"""The store on real servers: pipelines, scripts, errors, reads, and servers that go away.
+
+`imc_common/store/protocols.py` needs no test: mypy checks that `Store` has what each user of a store needs.
+"""
 
 from __future__ import annotations
 

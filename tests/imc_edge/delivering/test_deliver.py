@@ -10,7 +10,7 @@ import pytest
 from imc_common import keys
 from imc_common.rooms.request import RequestData
 from imc_common.store import ReplyError
-from imc_edge.delivering.deliver import BREATH
+from imc_edge.delivering.deliver import SEND_BATCH
 from imc_edge.delivering.notice_limit import BURST
 from tests.imc_edge.sending import ROOM, Batch, Sending, Sent, entry, on_loopback
 from tests.patience import PATIENCE
@@ -480,14 +480,14 @@ async def test_an_event_that_ends_while_its_second_reading_waits_is_not_sent_aga
 
 async def test_an_edge_that_loses_the_shard_while_it_waits_sends_no_more_of_the_event() -> None:
     """Reading is held back in the middle of a large event: what is left is the next owner's."""
-    async with Sending(settings=on_loopback(max_in_flight=BREATH)) as sending:
-        await sending.event(to=[f"user-{number}@127.0.0.1:5070" for number in range(3 * BREATH)])
-        assert len(sending.wires.sent) == BREATH
+    async with Sending(settings=on_loopback(max_in_flight=SEND_BATCH)) as sending:
+        await sending.event(to=[f"user-{number}@127.0.0.1:5070" for number in range(3 * SEND_BATCH)])
+        assert len(sending.wires.sent) == SEND_BATCH
         sending.owner.shards = frozenset()
         for sent in list(sending.wires.sent):
             sending.deliver.response(sent.answer())
         await sending.until(lambda: not sending.deliver.holds(3, b"1-0"))
-        assert len(sending.wires.sent) == BREATH
+        assert len(sending.wires.sent) == SEND_BATCH
         assert sending.deliver.in_flight() == 0
 
 

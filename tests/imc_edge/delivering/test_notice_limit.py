@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imc_edge.delivering.notice_limit import BURST, MOST_SENDERS, SECONDS_EACH, NoticeLimit
+from imc_edge.delivering.notice_limit import BURST, MAX_SENDERS, SECONDS_EACH, NoticeLimit
 
 
 def test_a_burst_passes_then_one_at_a_time() -> None:
@@ -20,6 +20,6 @@ def test_a_burst_passes_then_one_at_a_time() -> None:
 def test_memory_is_bounded_however_many_senders_there_are() -> None:
     """Row 31's kind of sender invents names."""
     limit = NoticeLimit(lambda: 0.0)
-    for number in range(MOST_SENDERS * 2):
+    for number in range(MAX_SENDERS * 2):
         assert limit.allows(f"user{number}@b")
-    assert len(limit._full_at) <= MOST_SENDERS
+    assert len(limit._full_at) <= MAX_SENDERS

@@ -19,16 +19,16 @@ from imc_edge.delivering.outbound import (
     UnsendableError,
     first_request,
     later_request,
-    make_part,
+    make_template,
     request_head,
-    request_to,
+    to_lines,
 )
 from imc_edge.identifiers import Identities
 
 ROOM = "chat-000@example.org"
 BOB = "bob@127.0.0.1:5071"
 IDENTITIES = Identities(b"secret")
-SHARE = IDENTITIES.recipient(BOB)
+BOB_ID = IDENTITIES.recipient(BOB)
 VIA = "SIP/2.0/UDP 192.0.2.1:5060"
 
 
@@ -40,8 +40,8 @@ def event(name: str = "message", **fields: object) -> Event:
 
 def build(of: Event, text: Text | None = None, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
     """The first request to bob."""
-    part = make_part(IDENTITIES.part(3, "7-0", 0), of, text or Text("text/plain", b"hello"), headers)
-    return first_request(request_head(f"sip:{BOB}", VIA, SHARE), request_to(BOB, SHARE), SHARE, part)
+    template = make_template(IDENTITIES.part(3, "7-0", 0), of, text or Text("text/plain", b"hello"), headers)
+    return first_request(request_head(f"sip:{BOB}", VIA, BOB_ID), to_lines(BOB, BOB_ID), BOB_ID, template)
 
 
 def parse(data: bytes) -> Request:
@@ -92,11 +92,12 @@ def test_identities_follow_from_the_entry_and_the_recipient() -> None:
         again.from_.tag,
         again.via.branch,
     )
-    shares = {IDENTITIES.recipient(a) for a in (BOB, "carol@example.org")} | {Identities(b"x").recipient(BOB)}
+    recipient_ids = {IDENTITIES.recipient(a) for a in (BOB, "carol@example.org")}
+    recipient_ids |= {Identities(b"x").recipient(BOB)}
     tokens = {
         IDENTITIES.part(s, e, n) for s, e, n in ((3, "7-0", 0), (3, "7-0", 1), (3, "8-0", 0), (4, "7-0", 0))
     } | {Identities(b"x").part(3, "7-0", 0)}
-    assert len(shares) == 3
+    assert len(recipient_ids) == 3
     assert len(tokens) == 5
 
 
@@ -108,11 +109,13 @@ def test_identities_are_the_same_on_every_edge() -> None:
 
 def test_a_later_request_keeps_call_id_and_tag_and_has_a_new_branch() -> None:
     """RFC 3261 §22.2: with credentials the CSeq grows; all else identifies the same MESSAGE."""
-    part = make_part(IDENTITIES.part(3, "7-0", 0), event(), Text("text/plain", b"hello"), ())
-    head, to = request_head(f"sip:{BOB}", VIA, SHARE), request_to(BOB, SHARE)
-    first = parse(first_request(head, to, SHARE, part))
+    template = make_template(IDENTITIES.part(3, "7-0", 0), event(), Text("text/plain", b"hello"), ())
+    head, to = request_head(f"sip:{BOB}", VIA, BOB_ID), to_lines(BOB, BOB_ID)
+    first = parse(first_request(head, to, BOB_ID, template))
     later = parse(
-        later_request(head, to, SHARE, part, attempt=1, cseq=2, headers=[("Authorization", "Digest x=y")])
+        later_request(
+            head, to, BOB_ID, template, attempt=1, cseq=2, headers=[("Authorization", "Digest x=y")]
+        )
     )
     assert (later.call_id, later.from_.tag) == (first.call_id, first.from_.tag)
     assert later.via.branch != first.via.branch
@@ -186,7 +189,7 @@ def test_a_header_that_would_break_the_message_is_refused(header: tuple[str, str
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     """Addresses come canonical from the stream; should one not be, it is not sent to."""
     with pytest.raises(UnsendableError):
-        request_to(address, SHARE)
+        to_lines(address, BOB_ID)
 
 
 def test_a_call_id_that_is_none_is_left_out() -> None:
@@ -212,8 +215,8 @@ def test_short_requests_have_few_lengths() -> None:
     sizes = set()
     for text in range(60):
         for user in range(1, 20):
-            part = make_part(b"t" * 16, event("message"), Text("text/plain", b"x" * text), ())
-            to = request_to(f"{'u' * user}@example.org", b"s" * 16)
+            template = make_template(b"t" * 16, event("message"), Text("text/plain", b"x" * text), ())
+            to = to_lines(f"{'u' * user}@example.org", b"s" * 16)
             head = request_head(f"sip:{'u' * user}@example.org", "SIP/2.0/UDP 192.0.2.1:5060", b"s" * 16)
-            sizes.add(len(first_request(head, to, b"s" * 16, part)))
+            sizes.add(len(first_request(head, to, b"s" * 16, template)))
     assert len(sizes) <= 6

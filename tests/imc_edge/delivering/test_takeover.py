@@ -12,7 +12,7 @@ from imc_common.metrics import Metrics
 from imc_common.rooms.event import Event
 from imc_common.store import Command, StoreUnreachable
 from imc_edge.delivering.counts import DeliveryCounts
-from imc_edge.delivering.outbound import Part
+from imc_edge.delivering.outbound import MessageTemplate
 from imc_edge.delivering.takeover import Takeover
 from tests.imc_edge.sending import Redis, Stream, entry
 
@@ -34,7 +34,7 @@ class Handling:
         self.counts = DeliveryCounts(Metrics())
         self.takeover = Takeover(redis, self.source, self.counts, max_attempts=3, wall=lambda: 1.0)
 
-    def make(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[Part]]:
+    def make(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[MessageTemplate]]:
         self.tried.append(entry_id)
         if entry_id == self.deadly:
             raise ProcessEndsError
@@ -94,7 +94,7 @@ async def test_an_event_that_ends_processes_is_buried_and_no_other() -> None:
     assert last.buried() == ["1-0"]
     assert "1-0" not in last.tried
     assert redis.tried == {}
-    assert last.counts.poisoned.value == 1
+    assert last.counts.dead_letters.value == 1
 
 
 async def test_a_request_of_the_same_id_does_not_count_for_an_event() -> None:

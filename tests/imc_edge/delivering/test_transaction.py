@@ -10,7 +10,7 @@ from imc_common.metrics import Metrics
 from imc_common.sip.message import Response
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.timer_wheel import TICK, TimerWheel
-from imc_edge.delivering.transaction import TRANSITIONS, ClientTransactions, TransactionTimeoutError
+from imc_edge.delivering.transaction import TRANSITIONS, ClientTransactions, State, TransactionTimeoutError
 from imc_edge.flow import Hop
 from tests.imc_edge.sending import Clock, Wires
 
@@ -20,16 +20,17 @@ TCP = Hop("tcp", "127.0.0.1", 5071)
 
 
 class User:
-    """Notes what it is told."""
+    """A transaction user that notes what it is told."""
 
     def __init__(self) -> None:
         self.told: list[object] = []
+        self.wanted = True
 
-    def wanted(self) -> bool:
-        return True
+    def is_wanted(self) -> bool:
+        return self.wanted
 
-    def unanswered_yet(self) -> None:
-        self.told.append("unanswered yet")
+    def t1_passed(self) -> None:
+        self.told.append("T1 passed")
 
     def accepted(self) -> None:
         self.told.append("accepted")
@@ -85,12 +86,12 @@ def near(times: list[float], expected: list[float]) -> bool:
 
 
 def test_17_1_2_2_timer_e_doubles_up_to_t2_and_timer_f_ends_it() -> None:
-    """Retransmissions after 0.5, 1, 2, 4, 4, … s; after 64*T1 the user hears of the time-out, once."""
+    """Retransmissions after 0.5, 1, 2, 4, 4, … s; after 64*T1 the user is told of the timeout, once."""
     layer = Layer()
     sent = layer.run_until(33)
     assert near(sent, [0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5])
     assert len({each.data for each in layer.wires.sent}) == 1
-    assert layer.user.told == ["unanswered yet", TransactionTimeoutError]
+    assert layer.user.told == ["T1 passed", TransactionTimeoutError]
     assert len(layer.transactions) == 0
 
 
@@ -98,9 +99,9 @@ def test_17_1_2_2_timer_f_is_64_times_t1() -> None:
     """Not before 32 s, and soon after."""
     layer = Layer()
     layer.run_until(31.9)
-    assert layer.user.told == ["unanswered yet"]
+    assert layer.user.told == ["T1 passed"]
     layer.run_until(32.2)
-    assert layer.user.told == ["unanswered yet", TransactionTimeoutError]
+    assert layer.user.told == ["T1 passed", TransactionTimeoutError]
 
 
 def test_17_1_2_2_in_proceeding_timer_e_is_t2() -> None:
@@ -109,16 +110,16 @@ def test_17_1_2_2_in_proceeding_timer_e_is_t2() -> None:
     layer.answer(100)
     assert near(layer.run_until(13), [0.5, 4.5, 8.5, 12.5])
     layer.answer(200)
-    assert layer.user.told == ["unanswered yet", "accepted"]
+    assert layer.user.told == ["T1 passed", "accepted"]
 
 
 def test_a_reliable_transport_has_no_timer_e_but_timer_f() -> None:
     """§17.1.2.2: retransmissions are for unreliable transports only."""
     layer = Layer(TCP)
-    (transaction,) = layer.transactions._young.values()
-    assert transaction.data == b""  # nobody keeps what is not sent again
+    (transaction,) = layer.transactions._untimed.values()
+    assert transaction.data == b""  # what is never sent again is not kept
     assert layer.run_until(33) == []
-    assert layer.user.told == ["unanswered yet", TransactionTimeoutError]
+    assert layer.user.told == ["T1 passed", TransactionTimeoutError]
 
 
 @pytest.mark.parametrize("status", [200, 202, 299])
@@ -132,7 +133,7 @@ def test_a_2xx_completes_it(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 300])
-def test_an_answered_request_leaves_nothing_to_wait_for_its_timer(status: int) -> None:
+def test_a_response_before_t1_leaves_no_timer_behind(status: int) -> None:
     """At full load that would be tens of thousands."""
     layer = Layer()
     layer.answer(status)
@@ -148,14 +149,14 @@ def test_other_final_responses_are_passed_up(status: int) -> None:
     assert layer.user.told == [status]
 
 
-def test_17_1_2_2_timer_k_absorbs_repeated_responses() -> None:
-    """A request that was sent twice may be answered twice: the second answer is taken for T4, then stray."""
+def test_17_1_2_2_timer_k_absorbs_retransmitted_responses() -> None:
+    """Two copies of a request may get two responses: the second is absorbed during T4, later it is stray."""
     layer = Layer()
     layer.run_until(0.7)
     layer.answer(200)
     layer.answer(200)
     layer.answer(404)
-    assert layer.user.told == ["unanswered yet", "accepted"]
+    assert layer.user.told == ["T1 passed", "accepted"]
     assert len(layer.transactions) == 1
     assert layer.counts.stray.value == 0
     layer.run_until(6)
@@ -176,7 +177,7 @@ def test_a_response_of_another_branch_is_dropped() -> None:
 
 @pytest.mark.parametrize("status", [200, 404])
 def test_8_1_3_3_a_response_with_two_vias_is_dropped(status: int) -> None:
-    """It was meant for somebody behind us, whom there is not."""
+    """It was meant for an element behind us, and there is none."""
     layer = Layer()
     answer = layer.wires.sent[0].answer(status)
     second = b"\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bKother\r\nFrom:"
@@ -192,7 +193,7 @@ def test_17_1_3_the_method_in_cseq_has_to_match() -> None:
     assert layer.user.told == []
 
 
-def test_a_response_written_in_another_way_is_matched_by_the_parser() -> None:
+def test_a_response_in_unusual_syntax_is_matched_by_the_full_parser() -> None:
     """Compact names, blanks around the equals sign, other parameters in front."""
     layer = Layer()
     answer = layer.wires.sent[0].answer(200).replace(b"Via:", b"v :")
@@ -213,12 +214,21 @@ def test_junk_is_dropped(junk: bytes) -> None:
     assert layer.user.told == []
 
 
+def test_a_request_that_is_no_longer_wanted_is_not_retransmitted() -> None:
+    """The user is told so at the next timer, and nothing is left behind."""
+    layer = Layer()
+    layer.user.wanted = False
+    assert layer.run_until(33) == []
+    assert layer.user.told == [TransactionTimeoutError]
+    assert len(layer.transactions) == 0
+
+
 async def test_17_1_4_a_transport_error_ends_it() -> None:
     """The user is told, later, and only once."""
     layer = Layer()
     sent = layer.wires.sent[0]
-    sent.sender.transport_error(ConnectionRefusedError())
-    sent.sender.transport_error(ConnectionRefusedError())
+    sent.user.transport_error(ConnectionRefusedError())
+    sent.user.transport_error(ConnectionRefusedError())
     assert layer.user.told == []
     await asyncio.sleep(0)
     assert layer.user.told == [ConnectionRefusedError]
@@ -227,11 +237,24 @@ async def test_17_1_4_a_transport_error_ends_it() -> None:
     assert layer.run_until(33) == []
 
 
-def test_the_table_knows_every_state() -> None:
-    """Every transition leads to a state that has a row; nothing leaves the last one."""
+def test_every_transition_leads_to_a_state_that_has_a_row() -> None:
+    """And nothing leaves the last one."""
     for row in TRANSITIONS.values():
         assert all(state in TRANSITIONS for state, _ in row.values())
     assert TRANSITIONS["terminated"] == {}
+
+
+@pytest.mark.parametrize("state", ["trying", "proceeding"])
+def test_the_short_way_for_a_2xx_does_what_the_table_says(state: State) -> None:
+    """`receive` sets the state without a look at the row: it must be the same in both states it may be in."""
+    layer = Layer()
+    if state == "proceeding":
+        layer.answer(100)
+    (transaction,) = layer.transactions._untimed.values()
+    assert transaction.state == state
+    layer.answer(200)
+    assert (transaction.state, "pass up") == TRANSITIONS[state]["final to a request sent once"]
+    assert layer.user.told == ["accepted"]
 
 
 def test_a_transaction_that_ends_leaves_a_later_one_of_the_same_branch_alone() -> None:

@@ -42,13 +42,13 @@ async def test_what_one_edge_tells_all_know(host: str) -> None:
     """Whatever spelling leads there; and no longer when it has ended."""
     shared = Shared()
     one, other = OwnAddresses(shared, [("192.0.2.7", 5060)]), OwnAddresses(shared, [("127.0.0.1", 5070)])
-    await one.beat()
+    await one.heartbeat()
     assert Hop("udp", host, 5060) not in other
-    await other.beat()
+    await other.heartbeat()
     assert Hop("udp", host, 5060) in other
     assert Hop("tcp", host, 5061) not in other
     await one.forget()
-    await other.beat()
+    await other.heartbeat()
     assert Hop("udp", host, 5060) not in other
 
 
@@ -57,10 +57,10 @@ async def test_without_redis_the_last_word_counts() -> None:
     shared = Shared()
     shared.told.add("192.0.2.7|5060")
     own = OwnAddresses(shared, [("127.0.0.1", 5070)])
-    await own.beat()
+    await own.heartbeat()
     shared.unreachable = True
     with pytest.raises(StoreUnreachable):
-        await own.beat()
+        await own.heartbeat()
     assert Hop("udp", "192.0.2.7", 5060) in own
 
 
@@ -85,12 +85,12 @@ def test_a_wildcard_is_every_address_of_this_host() -> None:
 async def test_what_is_advertised_is_told(advertise: str, known: tuple[str, int]) -> None:
     """Behind address translation others know an edge by that."""
     own = OwnAddresses(Shared(), [("127.0.0.1", 5060)], advertise)
-    await own.beat()
+    await own.heartbeat()
     assert Hop("udp", *known) in own
 
 
 async def test_an_advertised_name_is_not_looked_up() -> None:
     """It would be stale at once; the addresses it leads to are listened on by somebody who tells them."""
     shared = Shared()
-    await OwnAddresses(shared, [("127.0.0.1", 5060)], "sip.example.org").beat()
+    await OwnAddresses(shared, [("127.0.0.1", 5060)], "sip.example.org").heartbeat()
     assert shared.told == {"127.0.0.1|5060"}

@@ -13,7 +13,7 @@ from imc_common.settings import Settings
 from imc_common.sip.errors import SipParseError
 from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
-from imc_edge.flow import Flow, Hop, Sender, SocketAddress
+from imc_edge.flow import Flow, Hop, SocketAddress, TransportUser
 from imc_edge.transports import hep_tap
 from imc_edge.transports.hep_tap import HepError, HepTap, TappedReceiver, TappedTransports
 from tests.hep import decode
@@ -59,7 +59,7 @@ class Below:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
-    def send(self, _hop: Hop, data: bytes, _sender: Sender) -> None:
+    def send(self, _hop: Hop, data: bytes, _user: TransportUser) -> None:
         self.sent.append(data)
 
     def via(self, hop: Hop) -> str:
@@ -134,11 +134,11 @@ def test_connections_too(homer: Homer) -> None:
 
 def test_remembered_hops_are_bounded(homer: Homer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes."""
-    monkeypatch.setattr(hep_tap, "KEPT_HOPS", 1)
-    homer.tap.requested(REQUEST, HOP)
-    homer.tap.requested(REQUEST.replace(b"z9hG4bKb1", b"z9hG4bKb2"), HOP)
-    homer.tap.requested(b"MESSAGE sip:r@h SIP/2.0\r\n\r\n", HOP)
-    homer.tap.responded(RESPONSE)
+    monkeypatch.setattr(hep_tap, "MAX_HOPS", 1)
+    homer.tap.outgoing_request(REQUEST, HOP)
+    homer.tap.outgoing_request(REQUEST.replace(b"z9hG4bKb1", b"z9hG4bKb2"), HOP)
+    homer.tap.outgoing_request(b"MESSAGE sip:r@h SIP/2.0\r\n\r\n", HOP)
+    homer.tap.incoming_response(RESPONSE)
     assert [homer.got()[2] for _ in range(3)] == [b"MESSAGE sip:r@h SIP/2.0"] * 3
     homer.socket.settimeout(0.05)
     with pytest.raises(TimeoutError):
@@ -147,7 +147,7 @@ def test_remembered_hops_are_bounded(homer: Homer, monkeypatch: pytest.MonkeyPat
 
 def test_what_cannot_be_copied_is_counted(homer: Homer) -> None:
     """And nothing else happens."""
-    homer.tap.went(b"x" * 70_000, "udp", ("192.0.2.9", 1))
+    homer.tap.outgoing(b"x" * 70_000, "udp", ("192.0.2.9", 1))
     assert b"imc_hep_lost_total 1.0" in homer.metrics.page()
 
 

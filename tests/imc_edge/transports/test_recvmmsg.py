@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from imc_edge.transports import recvmmsg
-from imc_edge.transports.recvmmsg import MOST, Reader
+from imc_edge.transports.recvmmsg import MAX_DATAGRAMS, Reader
 
 pytestmark = pytest.mark.skipif(not recvmmsg.is_supported(), reason="no recvmmsg here")
 
@@ -44,10 +44,10 @@ def test_all_that_wait_come_whole_and_in_order_with_their_sources(sockets: Socke
 def test_one_call_takes_no_more_than_its_share(sockets: Sockets) -> None:
     """The rest waits for the next, which may be shorter."""
     sender, receiver = sockets
-    for number in range(MOST + 2):
+    for number in range(MAX_DATAGRAMS + 2):
         sender.sendto(b"%d" % number, receiver.getsockname())
     reader = Reader(receiver)
-    assert reader.read() == [b"%d" % number for number in range(MOST)]
+    assert reader.read() == [b"%d" % number for number in range(MAX_DATAGRAMS)]
     assert reader.read() == [b"64", b"65"]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imc_edge.transports.segmentation import MOST, MOST_BYTES, Segmentation
+from imc_edge.transports.segmentation import MAX_BYTES, MAX_SEGMENTS, Segmentation
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -33,7 +33,7 @@ def sockets(request: pytest.FixtureRequest) -> Iterator[Sockets]:
 
 def received(sock: socket.socket, count: int) -> list[bytes]:
     """So many datagrams, as they come."""
-    return [sock.recv(MOST_BYTES) for _ in range(count)]
+    return [sock.recv(MAX_BYTES) for _ in range(count)]
 
 
 def test_they_arrive_one_by_one_in_order(sockets: Sockets) -> None:
@@ -44,7 +44,7 @@ def test_they_arrive_one_by_one_in_order(sockets: Sockets) -> None:
     assert received(receiver, 20) == datagrams
 
 
-@pytest.mark.parametrize(("size", "sent"), [(10, MOST), (1300, MOST_BYTES // 1300)])
+@pytest.mark.parametrize(("size", "sent"), [(10, MAX_SEGMENTS), (1300, MAX_BYTES // 1300)])
 def test_as_many_go_as_one_packet_can_be_cut_into(sockets: Sockets, size: int, sent: int) -> None:
     """The kernel's own limits: segments, and the bytes of an IP packet."""
     sender, receiver = sockets

@@ -1,0 +1,69 @@
+"""What all recipients of an edge share: the limits, the load, and where a delivery's outcome goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from imc_common.settings import Settings
+from imc_common.shards.ownership import Ownership
+from imc_edge.delivering.courier import Courier
+from imc_edge.delivering.outgoing import Outgoing
+from imc_edge.delivering.settlement import Settlement
+from imc_edge.delivering.timer_wheel import TimerWheel
+from imc_edge.delivering.transaction import ClientTransactions
+
+
+@dataclass(slots=True)
+class Load:
+    """Deliveries read and not ended, by the recipient's condition (`imc_edge.delivering.recipient`)."""
+
+    responsive: int = 0
+    unresponsive: int = 0
+
+
+class DeliveryContext:
+    """The parts and limits that deliveries need, whatever their recipient."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        ownership: Ownership,
+        transactions: ClientTransactions,
+        courier: Courier,
+        settlement: Settlement,
+        wheel: TimerWheel,
+        clock: Callable[[], float],
+    ) -> None:
+        """``clock`` is monotonic, in seconds."""
+        self.load = Load()
+        self.ownership = ownership
+        self.transactions = transactions
+        self.courier = courier
+        self.settlement = settlement
+        self.wheel = wheel
+        self.clock = clock
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self.queue_limit = settings.recipient_queue
+        """Deliveries that may wait for one unresponsive recipient."""
+        self.unresponsive_limit = 20 * settings.max_in_flight
+        """Deliveries that may wait for all of them together."""
+        self.unreachable_ttl = settings.unreachable_ttl
+        self._max_responsive = settings.max_in_flight
+        self._max_transactions = 6 * settings.max_in_flight
+
+    def may_send(self, outgoing: Outgoing) -> bool:
+        """Whether the event is still ours: an edge whose lease ran out sends nothing more of that shard."""
+        return not outgoing.abandoned and outgoing.event.shard in self.ownership.owned()
+
+    def is_full(self) -> bool:
+        """Whether no more events should be read now: enough deliveries to responsive recipients are pending,
+        or the transactions with all the others use enough memory.
+        """
+        return (
+            self.load.responsive >= self._max_responsive or len(self.transactions) >= self._max_transactions
+        )
