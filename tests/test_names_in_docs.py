@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from imc_cli import application
 from imc_common.rooms import texts
-from imc_common.settings import Settings
+from imc_common.settings import Settings, load
 from imc_worker.mi.commands import MiCommands
 from tests.test_dashboards import defined
 
@@ -94,6 +94,14 @@ def test_settings_exist(page: str) -> None:
     variables = set(re.findall(r"\bIMC_[A-Z_]+\b", text_of(page))) - NOT_SETTINGS
     named = assigned | {variable.removeprefix("IMC_").lower() for variable in variables}
     assert named - set(Settings.model_fields) - {"name"} == set()
+
+
+@each_page
+def test_values_of_settings_are_allowed(page: str) -> None:
+    """`durability = fsync` and the like: a renamed value would not be accepted."""
+    for name in sorted(quoted(page) - {"name = value"}):
+        if match := re.fullmatch(r"([a-z_]+) = \"?([\w.-]+)\"?", name):
+            load(None, {}, {match[1]: match[2]})  # raises SettingsError
 
 
 @each_page
