@@ -159,11 +159,10 @@ class Resharding:
 
     async def _move(self, old: int, new: int, room: str) -> None:
         table, index = self._table, self._table.rooms(old)
-        about, flat, failures, score = await self._run(
+        about, flat, score = await self._run(
             [
-                ("HGETALL", table.room(old, room)),
+                ("HGETALL", table.room(old, room)),  # with all KIND:USER state in it
                 ("HGETALL", table.members(old, room)),
-                ("HGETALL", keys.unreachable(old, room)),
                 ("ZSCORE", index, room),
             ]
         )
@@ -175,7 +174,6 @@ class Resharding:
         copy: list[Command] = [
             ("HSET", table.room(new, room), *about),
             ("HSET", table.members(new, room), *flat),
-            *([("HSET", keys.unreachable(new, room), *failures)] if failures else []),
             *(("SADD", key, room) for key in _indexes(new, roles, private=float(score) == 1)),
             ("ZADD", table.rooms(new), score, room),
         ]
@@ -183,7 +181,7 @@ class Resharding:
         await self._run(
             [
                 *(("SREM", key, room) for key in _indexes(old, roles, private=float(score) == 1)),
-                ("DEL", table.room(old, room), table.members(old, room), keys.unreachable(old, room)),
+                ("DEL", table.room(old, room), table.members(old, room)),
                 # the index last: as long as the room stands there, the next run comes back to it
                 ("ZREM", index, room),
             ]

@@ -53,7 +53,11 @@ class Keys:
         return f"{self.rooms_table}:{{{shard}}}"
 
     def room(self, shard: int, room: str) -> str:
-        """Hash of one room: ``private``, ``owner``, ``created_at``."""
+        """Hash of one room: ``private``, ``owner``, ``created_at``, and state of a user as ``KIND:USER``.
+
+        `lua/include/member_state.lua` lists the kinds. All of this hash is deleted, copied and moved with the
+        room.
+        """
         return f"{self.rooms_table}:{{{shard}}}:{room}"
 
     def members(self, shard: int, room: str) -> str:
@@ -111,11 +115,6 @@ def settled(shard: int, entry: str) -> str:
 def attempts(shard: int, stream: Literal["in", "out"], entry: str) -> str:
     """Counter of how often a failing entry of the stream was tried; ids are unique within a stream only."""
     return f"imc:{{{shard}}}:attempts:{stream}:{entry}"
-
-
-def unreachable(shard: int, room: str) -> str:
-    """Hash of a room's members whose deliveries fail for good: address to count."""
-    return f"imc:{{{shard}}}:unreachable:{room}"
 
 
 def private_rooms(shard: int, user: str) -> str:

@@ -1,4 +1,4 @@
-"""The Lua scripts of `lua/`, read once, with their includes put in, as commands ready to be sent.
+"""The Lua scripts of `lua/`, read once, with their includes expanded, as commands ready to be sent.
 
 A script's text never holds anything of a user: names and messages go in as KEYS and ARGV only, so the number
 of scripts a server caches is the number of files.
@@ -39,7 +39,7 @@ class Scripts:
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or lua_folder()
-        sources = {path.stem: _expand(path) for path in sorted(folder.glob("*.lua"))}
+        sources = {path.stem: _expand(path, set()) for path in sorted(folder.glob("*.lua"))}
         if not sources:
             raise ScriptError(f"no Lua scripts in {folder}")
         self.sources = MappingProxyType(sources)
@@ -58,13 +58,20 @@ class Scripts:
         return self._by_sha[sha]
 
 
-def _expand(path: Path) -> str:
-    """The script's text with each include comment replaced by the file it names."""
+def _expand(path: Path, done: set[str]) -> str:
+    """The file's text with each include comment replaced by the file it names.
+
+    An include may name others. Each is put in once, where it is named first; `done` are those put in before.
+    """
 
     def included(match: re.Match[str]) -> str:
-        piece = path.parent / "include" / f"{match[1]}.lua"
-        if not piece.is_file():
-            raise ScriptError(f"{path}: no include {piece}")
-        return piece.read_text(encoding="utf-8").rstrip("\n")
+        name = match[1]
+        if name in done:
+            return ""
+        done.add(name)
+        piece = path.parent if path.parent.name == "include" else path.parent / "include"
+        if not (piece / f"{name}.lua").is_file():
+            raise ScriptError(f"{path}: no include {piece / name}.lua")
+        return _expand(piece / f"{name}.lua", done).rstrip("\n")
 
     return _INCLUDE.sub(included, path.read_text(encoding="utf-8"))

@@ -1,7 +1,8 @@
-"""Which script each type of entry is handed to, with which further keys and settings: one table.
+"""Which script handles each type of request, with which further keys and settings.
 
-Scripts read the entry themselves, so a command carries only the entry's id, the keys and the settings. The
-order of keys and arguments is that of ``lua/README.md``.
+The table of commands (`imc_common.rooms.commands.COMMANDS`) names the script of each command. `_further` has
+the scripts that need more than the keys of the room. Scripts read the entry themselves, so they get only its
+id, keys and settings, in the order of the script's header.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from imc_common import keys
+from imc_common.rooms.commands import COMMANDS
 from imc_common.settings import Settings
 
 Fields = Mapping[bytes, bytes]
@@ -44,33 +46,30 @@ def owned_rooms_of(field: bytes) -> FurtherKey:
     return lambda shard, fields: keys.owned_rooms(shard, fields[field].decode())
 
 
-def unreachable(shard: int, fields: Fields) -> str:
-    """The key of the failures of the room's members."""
-    return keys.unreachable(shard, fields[b"room"].decode())
-
-
 def room_actions(settings: Settings) -> dict[bytes, Action]:
-    """The action of every request that concerns one room."""
+    """The action of every request that concerns one room, by the request's type."""
+    further = {action.script: action for action in _further(settings)}
+    scripts = {"message": "broadcast_message"}
+    scripts |= {command.name: command.script for command in COMMANDS if command.script}
+    return {name.encode(): further.get(script, Action(script)) for name, script in scripts.items()}
+
+
+def _further(settings: Settings) -> list[Action]:
+    """The actions of scripts that need more than the entry and the keys of the room."""
     owned, private = owned_rooms_of(b"from"), private_rooms_of(b"from")
     owned_by_user, private_of_user = owned_rooms_of(b"user"), private_rooms_of(b"user")
-    most_rooms, most_members = settings.max_rooms_per_owner, settings.max_members
-    check_on_create, create_on_join = int(settings.check_on_create), int(settings.create_on_join)
-    may_own = (most_rooms, OWNED_ELSEWHERE)
-    return {
-        b"message": Action("broadcast_message"),
-        b"create": Action(
-            "create_room", (owned, private), (check_on_create, *may_own, most_members), owner=b"from"
-        ),
-        b"join": Action(
-            "join_room", (owned, private), (create_on_join, *may_own, most_members), owner=b"from"
-        ),
-        b"invite": Action("invite_member", (), (most_members,)),
-        b"accept": Action("accept_invitation", (private,)),
-        b"deny": Action("deny_invitation"),
-        b"remove": Action("remove_member", (private_of_user,)),
-        b"add": Action("add_member", (private_of_user,), (most_members,)),
-        b"modify": Action("modify_member", (owned_by_user,), may_own, owner=b"user"),
-        b"exit": Action("exit_room", (private, owned, unreachable), (settings.owner_exit,), with_index=True),
-        b"destroy": Action("destroy_room", (unreachable,), with_index=True),
-        b"list": Action("list_members"),
-    }
+    max_members = settings.max_members
+    may_own = (settings.max_rooms_per_owner, OWNED_ELSEWHERE)
+    create = (int(settings.check_on_create), *may_own, max_members)
+    join = (int(settings.create_on_join), *may_own, max_members)
+    return [
+        Action("create_room", (owned, private), create, owner=b"from"),
+        Action("join_room", (owned, private), join, owner=b"from"),
+        Action("invite_member", (), (max_members,)),
+        Action("accept_invitation", (private,)),
+        Action("remove_member", (private_of_user,)),
+        Action("add_member", (private_of_user,), (max_members,)),
+        Action("modify_member", (owned_by_user,), may_own, owner=b"user"),
+        Action("exit_room", (private, owned), (settings.owner_exit,), with_index=True),
+        Action("destroy_room", with_index=True),
+    ]

@@ -56,13 +56,11 @@ class Dispatcher:
             try:
                 pairs = iter(flat)
                 fields = dict(zip(pairs, pairs, strict=True))
-                action = self._actions.get(fields[b"type"])
-                if action is None:
-                    action = self._receipts.action(fields) if fields[b"type"] == b"receipt" else None
+                action = self._action_of(fields)
                 if action is None:
                     outcomes.append(await self._without_room(shard, entry_id, fields))
                     continue
-                outcomes.append(self._with_room(action, shard, entry_id, fields, 0))
+                outcomes.append(self.room_command(action, shard, entry_id, fields, 0))
                 if action.owner and self._counts_owned and fields.get(b"role", b"owner") == b"owner":
                     waiting.append((at, action, fields))
             except (KeyError, ValueError, EntryError, ReplyError) as error:  # UnicodeDecodeError: ValueError
@@ -89,9 +87,16 @@ class Dispatcher:
         ids = [entry_id for _, entry_id, _ in entries]
         return self._command("broadcast_messages", names, [self._chunk, MOST_TOLD, *ids])
 
-    def _with_room(
+    def _action_of(self, fields: Fields) -> Action | None:
+        """None: the request or receipt changes no room."""
+        kind = fields[b"type"]
+        action = self._actions.get(kind)
+        return self._receipts.action(fields) if action is None and kind == b"receipt" else action
+
+    def room_command(
         self, action: Action, shard: int, entry_id: bytes, fields: Fields, owned_elsewhere: int
     ) -> Command:
+        """The command that runs this action's script. Raises KeyError if the entry lacks a field."""
         room = fields[b"room"].decode()
         requests, events, rooms, room_prefix, members_prefix = self._prefixes[shard]
         names = [requests, events, rooms, room_prefix + room, members_prefix + room]
@@ -142,5 +147,5 @@ class Dispatcher:
                 outcomes[at] = count
             else:
                 elsewhere = count + len(before) - before.count(shard)
-                outcomes[at] = self._with_room(action, shard, entry_id, fields, elsewhere)
+                outcomes[at] = self.room_command(action, shard, entry_id, fields, elsewhere)
             before.append(shard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imc_common.rooms.receipts import consequence
 from imc_common.settings import Settings
-from imc_worker.actions import Action, Fields, owned_rooms_of, private_rooms_of, unreachable
+from imc_worker.actions import Action, Fields, owned_rooms_of, private_rooms_of
 
 FAILURES_TTL_MS = 24 * 3600 * 1000
 """How long failed deliveries to a member are remembered: a day, so that they add up in a quiet room, too."""
@@ -18,7 +18,7 @@ class Receipts:
             "withdraw_invitation": Action("withdraw_invitation"),
             "drop_unreachable": Action(
                 "drop_unreachable",
-                (unreachable, private_rooms_of(b"from"), owned_rooms_of(b"from")),
+                (private_rooms_of(b"from"), owned_rooms_of(b"from")),
                 (settings.evict_after, FAILURES_TTL_MS),
             ),
         }

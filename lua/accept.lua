@@ -1,5 +1,5 @@
--- A request goes into its shard's in-stream, once: its retransmissions and a balancer's retries change
--- nothing. That also writes for a duplicate, so that WAIT and WAITAOF after it cover the first one.
+-- A request is accepted into its shard's in-stream, once: its retransmissions, and retries by a balancer, change
+-- nothing. A duplicate also causes a write, so that WAIT and WAITAOF after it cover the first copy too.
 --
 -- KEYS:
 --   recent    imc:{S}:seen:recent  set
@@ -8,15 +8,15 @@
 --   requests  imc:{S}:in           stream
 --
 -- ARGV:
---   seen_ms         how long a repetition is recognised, at least
---   max_backlog     requests the stream may hold, 0 any number
---   members_prefix  imc_members:{S}: if the deliveries of a message are to be told, else empty
---   digest          what the request and its repetitions have in common
+--   seen_ms         how long a retransmission is recognised, at least
+--   max_backlog     maximum length of the stream, 0 for no limit
+--   members_prefix  imc_members:{S}: to count the recipients of a message, or empty
+--   digest          hash that the request and its retransmissions have in common
 --   ...             fields and values of the request
 --
 -- Returns:
---   accepted    the request is in the stream; with members_prefix, of a message, the number it goes to instead
---   duplicate   it was there before
+--   accepted    the request is in the stream; for a message with members_prefix, the number of recipients instead
+--   duplicate   it was accepted before
 --   overloaded  the stream is full: nothing changed
 local recent, older, clock, requests = unpack(KEYS)
 local seen_ms, max_backlog, members_prefix, digest = unpack(ARGV)

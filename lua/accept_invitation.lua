@@ -13,23 +13,21 @@
 --   delivery_chunk  recipients per event entry, at most
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
 --   joined          to all members, the new one too
---   already_member  to the sender
+--   already_member  to the sender; command: the request's type
 --   refused         to the sender: unknown_room, not_invited
 local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
 --- @include "admit"
 
-if MEMBERS[sender_role] then
+if is_member(sender_role) then
     commit()
     emit("already_member", { request.from }, "command", request.type)
     return "done"

@@ -1,5 +1,5 @@
--- Requests go into their shard's in-stream, each as accept would put it there: many in one script cost Redis and
--- its callers less.
+-- Requests are accepted into their shard's in-stream, each as accept would do it. Many in one script cost Redis
+-- and its callers less.
 --
 -- KEYS:
 --   recent    imc:{S}:seen:recent  set
@@ -8,15 +8,16 @@
 --   requests  imc:{S}:in           stream
 --
 -- ARGV:
---   seen_ms         how long a repetition is recognised, at least
---   max_backlog     requests the stream may hold, 0 any number
---   members_prefix  imc_members:{S}: if the deliveries of messages are to be told, else empty
---   ...             of each request: its digest, how many fields and values it has, and these
+--   seen_ms         how long a retransmission is recognised, at least
+--   max_backlog     maximum length of the stream, 0 for no limit
+--   members_prefix  imc_members:{S}: to count the recipients of messages, or empty
+--   ...             for each request: its digest, how many fields and values it has, and these
 --
 -- Returns:
---   accepted    in a list, at the place of a request: it is in the stream, or the number of those a message goes to
---   duplicate   likewise: it was there before
---   overloaded  likewise: the stream is full, and nothing of it is kept
+--   accepted    in a list, at the place of a request: it is in the stream; for a message with members_prefix,
+--               the number of recipients instead
+--   duplicate   likewise: it was accepted before
+--   overloaded  likewise: the stream is full, the request is not kept
 local recent, older, clock, requests = unpack(KEYS)
 local seen_ms, max_backlog, members_prefix = unpack(ARGV)
 local parts, at = ARGV, 4
@@ -27,7 +28,7 @@ while at < #parts do
     digests[#digests + 1], first[#first + 1], last[#last + 1] = parts[at], at + 2, at + 1 + count
     at = at + 2 + count
 end
-assert(#digests > 0 and at == #parts + 1, "of each request a digest, a number, and so many fields and values")
+assert(#digests > 0 and at == #parts + 1, "for each request a digest, a number, and as many fields and values")
 --- @include "accept"
 
 return accept()

@@ -1,4 +1,4 @@
--- The user becomes a member at once, invited before or not.
+-- The user becomes a member at once, with or without an invitation.
 --
 -- KEYS:
 --   requests       imc:{S}:in                  stream
@@ -14,27 +14,25 @@
 --   max_members     limit of members and invitations, 0 none
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   added    to all members, the new one too
+--   added    to all members, the new one too; user: the new one
 --   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member, room_full
 local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, max_members = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
---- @include "full"
+--- @include "capacity"
 --- @include "admit"
 
 local user_role = redis.call("HGET", members, request.user)
 local reason = refusal("admin")
     or (request.user == request.room and "is_room")
-    or (MEMBERS[user_role] and "user_is_member")
-    or (full and not user_role and "room_full")
+    or (is_member(user_role) and "user_is_member")
+    or (is_full and not user_role and "room_full")
 if reason then
     return refuse(reason)
 end

@@ -1,6 +1,7 @@
 -- A plain message goes to every member but its sender, never to the invited. Only members may speak, and
--- operators, whose words are a notice. The hot path: it reads the room itself only for a refusal, and its
--- members only for somebody who may speak, so that a stranger cannot tell by the clock how many there are.
+-- operators, whose messages are notices. This is the hot path: it reads the room only for a refusal, and the list
+-- of members only for a sender who may speak, so that the time of a refusal does not tell how many members there
+-- are.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -14,8 +15,8 @@
 --   delivery_chunk  recipients per event entry, at most
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
@@ -24,17 +25,17 @@
 --   refused  to the sender: unknown_room, not_member
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
---- @include "head"
+--- @include "request"
 --- @include "emit"
---- @include "recipients"
+--- @include "may_speak"
+--- @include "other_members"
 
-local others, n, speaks = {}, 0, is_member(members, request.from)
+local others, n, speaks = {}, 0, may_speak(members, request.from)
 if speaks or request.operator == "1" then
-    others, n = others_of(members, request.from)
+    others, n = other_members(members, request.from)
 end
 
 if not speaks and n == 0 then
-    --- @include "room"
     --- @include "refuse"
     return refuse(refusal("member"))
 end

@@ -1,17 +1,17 @@
--- One invitation comes off two budgets, that of the inviter and that of the inviter for this one target, or off
--- none if one of them is used up. A repetition of the last one costs nothing.
+-- One invitation is charged to two budgets, the inviter's and the inviter's for this one user; to neither if one
+-- of them is used up. A retransmission of the last one is not charged again.
 --
 -- KEYS:
 --   inviter  imc:{S}:budget:KIND:USER  hash
 --   target   imc:{S}:budget:KIND:USER  hash
 --
 -- ARGV:
---   digest      what tells a repetition from a new invitation
---   per_hour    invitations of one inviter
---   per_target  those to one target, per hour
+--   digest      hash that the invitation and its retransmissions have in common
+--   per_hour    invitations by one inviter, 0 for no limit
+--   per_target  invitations of one user by one inviter, per hour, 0 for no limit
 --
 -- Returns:
---   (list)  ms to wait before it may be, 0 if it is counted; 1 if that is so for all targets, 0 for this one
+--   (list)  ms to wait, 0 if it was charged; 1 if the inviter has to wait for all users, 0 for this one only
 local inviter, target = unpack(KEYS)
 local digest, per_hour, per_target = unpack(ARGV)
 per_hour, per_target = tonumber(per_hour), tonumber(per_target)

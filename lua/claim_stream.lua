@@ -1,16 +1,16 @@
--- A shard's owner begins to read its stream: it gets a consumer group of its own, in place of the former owner's,
--- whose reads fail from then on. A stream that nobody has read yet is read from its first entry.
+-- A shard's new owner claims its stream: it gets a consumer group of its own. The former owner's group is deleted,
+-- so that its reads fail from now on. A stream that was never read is read from its first entry.
 --
 -- KEYS:
 --   stream  imc:{S}:in or imc:{S}:out  stream
 --   lease   imc:{S}:lease:ROLE         string
 --
 -- ARGV:
---   process_id  who reads
+--   process_id  the owner
 --
 -- Returns:
---   (id)  the last entry that was handed out, to whomever; 0-0 if none was
---   lost  the lease is another's: nothing changed
+--   (id)  the last entry that was read by any owner, 0-0 if none was
+--   lost  another process holds the lease: nothing changed
 local stream, lease = unpack(KEYS)
 local process_id = ARGV[1]
 redis.call("XLEN", stream) -- is a stream
@@ -23,7 +23,7 @@ end
 local read, group, entries_read = last_read(stream)
 local ours = "imc@" .. process_id
 if group ~= ours then
-    redis.call("PERSIST", stream) -- a write that a full Redis takes, after which it takes the next ones, too
+    redis.call("PERSIST", stream) -- the first write: works when memory is full, and then the others do
     if tonumber(entries_read) then
         redis.call("XGROUP", "CREATE", stream, ours, read, "ENTRIESREAD", entries_read)
     else

@@ -1,4 +1,4 @@
--- A new room, owned by its sender. One that exists is joined if it is public and check_on_create is 0.
+-- The sender creates a room and owns it, or joins it if it exists, is public and check_on_create is 0.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -18,30 +18,25 @@
 --   max_members          limit of members and invitations, 0 none
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   created         to the sender, its owner now
+--   created         to the sender, its owner now; detail: public, private
 --   joined          to all members, the new one too
---   already_member  to the sender
+--   already_member  to the sender; command: the request's type
 --   refused         to the sender: room_exists, room_full, too_many_rooms
 local requests, events, rooms, room, members, owned_rooms, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, check_on_create, max_rooms_per_owner, owned_elsewhere, max_members = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
---- @include "owned"
---- @include "full"
---- @include "admit"
---- @include "enter"
---- @include "found"
+--- @include "create_and_own"
+--- @include "join_existing"
 
 if not private then
-    return found()
+    return create_and_own()
 elseif private == "1" or check_on_create == "1" then
     return refuse("room_exists")
 end
-return enter()
+return join_existing()

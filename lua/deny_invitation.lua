@@ -1,4 +1,4 @@
--- The sender's invitation goes; those in charge are told.
+-- The sender declines its invitation.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -12,8 +12,8 @@
 --   delivery_chunk  recipients per event entry, at most
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
@@ -21,13 +21,11 @@
 --   refused  to the sender: unknown_room, not_invited
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
---- @include "uninvite"
+--- @include "decline"
 
 if sender_role ~= "invited" then
-    return refuse((private == "0" or MEMBERS[sender_role]) and "not_invited" or "unknown_room")
+    return refuse((private == "0" or is_member(sender_role)) and "not_invited" or "unknown_room")
 end
-return uninvite()
+return decline()

@@ -1,12 +1,11 @@
--- An owner ends the room: its members are told, then room, members and invitations are gone.
+-- An owner destroys the room: its members are told, then room, members, invitations and all it keeps are deleted.
 --
 -- KEYS:
---   requests     imc:{S}:in                stream
---   events       imc:{S}:out               stream
---   rooms        imc_rooms:{S}             sorted set
---   room         imc_rooms:{S}:ROOM        hash
---   members      imc_members:{S}:ROOM      hash
---   unreachable  imc:{S}:unreachable:ROOM  hash
+--   requests  imc:{S}:in            stream
+--   events    imc:{S}:out           stream
+--   rooms     imc_rooms:{S}         sorted set
+--   room      imc_rooms:{S}:ROOM    hash
+--   members   imc_members:{S}:ROOM  hash
 --
 -- ARGV:
 --   entry_id              the request's id in requests
@@ -15,20 +14,17 @@
 --   owned_rooms_prefix    imc:{S}:owned_rooms:
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
 --   destroyed  to all members, the sender too
 --   refused    to the sender: unknown_room, not_member, admins_only, owner_only
-local requests, events, rooms, room, members, unreachable = unpack(KEYS)
+local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
---- @include "without_port"
 --- @include "destroy"
 
 local reason = refusal("owner")

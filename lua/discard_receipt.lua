@@ -1,4 +1,4 @@
--- A receipt that asks for nothing: it is only taken off the stream.
+-- A receipt that nothing depends on is removed from the stream.
 --
 -- KEYS:
 --   requests  imc:{S}:in  stream
@@ -7,12 +7,12 @@
 --   entry_id  the receipt's id in requests
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 local requests = KEYS[1]
 local entry_id = ARGV[1]
---- @include "head"
+--- @include "request"
 
 commit()
 return "done"

@@ -1,5 +1,5 @@
--- The sender leaves. With the last owner the room goes too, or that owner has to stay. Who is invited only,
--- denies.
+-- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused (owner_exit). A sender
+-- who is only invited declines.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -9,7 +9,6 @@
 --   members        imc_members:{S}:ROOM          hash
 --   private_rooms  imc:{S}:private_rooms:SENDER  set
 --   owned_rooms    imc:{S}:owned_rooms:SENDER    set
---   unreachable    imc:{S}:unreachable:ROOM      hash
 --
 -- ARGV:
 --   entry_id              the request's id in requests
@@ -19,8 +18,8 @@
 --   owned_rooms_prefix    imc:{S}:owned_rooms:
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
@@ -28,34 +27,32 @@
 --   denied     to owners and admins: the sender was only invited
 --   destroyed  to all members, the sender too: it was the last owner
 --   refused    to the sender: unknown_room, not_member, last_owner
-local requests, events, rooms, room, members, private_rooms, owned_rooms, unreachable = unpack(KEYS)
+local requests, events, rooms, room, members, private_rooms, owned_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, owner_exit, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
---- @include "uninvite"
---- @include "without_port"
+--- @include "decline"
 --- @include "owners"
 --- @include "destroy"
 
+assert(owned_rooms_prefix, "owner_exit and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set
 redis.call("SCARD", owned_rooms)
 local reason = refusal("member")
 if sender_role == "invited" then
-    return uninvite()
+    return decline()
 elseif reason then
     return refuse(reason)
 elseif sender_role == "owner" and #with_role({ owner = true }) == 1 then
     return owner_exit == "destroy" and destroy() or refuse("last_owner")
 end
 
-local owns_no_more = sender_role == "owner" and not owns_otherwise(request.from)
+local owns_no_more = sender_role == "owner" and not owns_at_another_port(request.from)
 commit()
-redis.call("HDEL", members, request.from)
+forget_member(request.from)
 redis.call("SREM", private_rooms, request.room)
 if owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-emit("left", with_role(MEMBERS))
+emit("left", with_role(RANK))
 return "done"

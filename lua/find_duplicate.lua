@@ -1,15 +1,16 @@
--- Whether a request was taken already: asked where nothing new is taken, and what was taken keeps its answer.
+-- Whether a request was accepted before. It is asked when nothing new is accepted, so that retransmissions of what
+-- was accepted still get their 202.
 --
 -- KEYS:
 --   recent  imc:{S}:seen:recent  set
 --   older   imc:{S}:seen:older   set
 --
 -- ARGV:
---   digest  what the request and its repetitions have in common
+--   digest  hash that the request and its retransmissions have in common
 --
 -- Returns:
---   duplicate  it was
---   unknown    it was not, as far as is remembered
+--   duplicate  it was accepted before
+--   unknown    it was not, or too long ago
 local recent, older = unpack(KEYS)
 local digest = unpack(ARGV)
 

@@ -1,5 +1,5 @@
--- A room from another system, with all its members. One that exists keeps what it has and gets the members it
--- lacks; a second run changes nothing.
+-- A room of another system is imported with its members. A room that exists keeps what it has and gets the members
+-- it lacks; a second run changes nothing.
 --
 -- KEYS:
 --   rooms    imc_rooms:{S}         sorted set
@@ -13,20 +13,20 @@
 --   created_at            ms since the epoch
 --   private_rooms_prefix  imc:{S}:private_rooms:
 --   owned_rooms_prefix    imc:{S}:owned_rooms:
---   ...                   member, role of everybody in it, the invited too
+--   ...                   member, role of each member, and of the invited
 --
 -- Returns:
 --   made       the room is new
---   completed  it was there and members were added
---   unchanged  it was there with all these members
---   differs    it is there, but private here and public there: nothing changed
+--   completed  it existed, and members were added
+--   unchanged  it existed with all these members
+--   differs    it exists, but one is private and the other public: nothing changed
 local rooms, room, members = unpack(KEYS)
 local address, private, owner, created_at, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
 local arguments, first_member = ARGV, 7
 
 --- @include "without_port"
 
-assert(owned_rooms_prefix and #arguments % 2 == 0, "every member has a role")
+assert(#arguments > first_member and #arguments % 2 == 0, "a room has members, each with a role")
 redis.call("ZCARD", rooms) -- is a sorted set
 local there = redis.call("HGET", room, "private")
 if there and there ~= private then

@@ -1,5 +1,5 @@
--- The user becomes invited and is told so, once until the user has answered. The room remembers the event's id,
--- so that the failure of an invitation that was withdrawn before does not withdraw this one.
+-- The user is invited, and told so once until the user has answered. The room remembers the event's id: the failed
+-- delivery of an earlier invitation must not withdraw this one.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -14,28 +14,26 @@
 --   max_members     limit of members and invitations, 0 none
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   invited  to the user
+--   invited  to the user; user: the same
 --   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member,
 --            user_is_invited, room_full
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk, max_members = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
---- @include "full"
+--- @include "capacity"
 
 local user_role = redis.call("HGET", members, request.user)
 local reason = refusal("admin")
     or (request.user == request.room and "is_room")
-    or (MEMBERS[user_role] and "user_is_member")
+    or (is_member(user_role) and "user_is_member")
     or (user_role == "invited" and "user_is_invited")
-    or (full and "room_full")
+    or (is_full and "room_full")
 if reason then
     return refuse(reason)
 end

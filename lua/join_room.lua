@@ -1,5 +1,5 @@
--- The sender becomes a member of a public room, or of a private one it is invited to. A room that is not there
--- is made if create_on_join is 1.
+-- The sender becomes a member of a public room, or of a private one it is invited to. A room that does not exist
+-- is created if create_on_join is 1.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -19,30 +19,25 @@
 --   max_members          limit of members and invitations, 0 none
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   created         to the sender, its owner now
+--   created         to the sender, its owner now; detail: public, private
 --   joined          to all members, the new one too
---   already_member  to the sender
---   join_refused    to owners and admins: a stranger tried to join a private room
+--   already_member  to the sender; command: the request's type
+--   join_refused    to owners and admins: a user tried to join a private room without an invitation
 --   refused         to the sender: unknown_room, room_full, too_many_rooms
 local requests, events, rooms, room, members, owned_rooms, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, create_on_join, max_rooms_per_owner, owned_elsewhere, max_members = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
---- @include "owned"
---- @include "full"
---- @include "admit"
---- @include "enter"
---- @include "found"
+--- @include "create_and_own"
+--- @include "join_existing"
 
 if not private and create_on_join == "1" then
-    return found()
+    return create_and_own()
 elseif not private then
     return refuse("unknown_room")
 elseif private == "1" and not sender_role then
@@ -50,4 +45,4 @@ elseif private == "1" and not sender_role then
     emit("join_refused", with_role(IN_CHARGE))
     return "done"
 end
-return enter()
+return join_existing()

@@ -1,4 +1,4 @@
--- A member is told who is in the room: roles and addresses in no order, the invited left out.
+-- A member is told who is in the room: roles and addresses, unsorted, without the invited.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -12,8 +12,8 @@
 --   delivery_chunk  recipients per event entry, at most
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
@@ -21,9 +21,7 @@
 --   refused  to the sender: unknown_room, not_member
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
 
 local reason = refusal("member")
@@ -33,7 +31,7 @@ end
 
 local list, all = {}, redis.call("HGETALL", members)
 for i = 1, #all, 2 do
-    if MEMBERS[all[i + 1]] then
+    if is_member(all[i + 1]) then
         list[#list + 1] = all[i + 1] .. ":" .. all[i]
     end
 end

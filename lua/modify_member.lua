@@ -1,5 +1,5 @@
--- A member gets another role. An owner gives and takes any; an admin makes members admins and can step down
--- itself; the last owner stays.
+-- A member gets another role. An owner gives and takes any role. An admin makes members admins, and may become a
+-- plain member. The last owner stays owner.
 --
 -- KEYS:
 --   requests     imc:{S}:in                stream
@@ -16,40 +16,37 @@
 --   owned_elsewhere      rooms of that user in other shards
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   role_changed  to all members
---   refused       to the sender: unknown_room, not_member, admins_only, owner_only, bad_role, not_in_room, role_already,
---                 last_owner, too_many_rooms
+--   role_changed  to all members; user: whose role, role: the new one
+--   refused       to the sender: unknown_room, not_member, admins_only, owner_only, bad_role, not_in_room,
+--                 role_already, last_owner, too_many_rooms
 local requests, events, rooms, room, members, owned_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, max_rooms_per_owner, owned_elsewhere = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
---- @include "owned"
---- @include "without_port"
+--- @include "owned_rooms"
 --- @include "owners"
 
 local user_role = redis.call("HGET", members, request.user)
 local role = request.role
-local own_step_down = request.user == request.from and role == "member"
-local above_admin = role == "owner" or user_role == "owner" or (user_role == "admin" and not own_step_down)
+local steps_down = request.user == request.from and role == "member"
+local above_admin = role == "owner" or user_role == "owner" or (user_role == "admin" and not steps_down)
 local reason = refusal("admin")
-    or (not MEMBERS[role] and "bad_role")
-    or (not MEMBERS[user_role] and "not_in_room")
+    or (not RANK[role] and "bad_role")
+    or (not is_member(user_role) and "not_in_room")
     or (user_role == role and "role_already")
     or (sender_role == "admin" and above_admin and "owner_only")
     or (user_role == "owner" and #with_role({ owner = true }) == 1 and "last_owner")
-    or (role == "owner" and owns_enough and "too_many_rooms")
+    or (role == "owner" and owns_maximum and "too_many_rooms")
 if reason then
     return refuse(reason)
 end
 
-local owns_no_more = user_role == "owner" and not owns_otherwise(request.user)
+local owns_no_more = user_role == "owner" and not owns_at_another_port(request.user)
 commit()
 redis.call("HSET", members, request.user, role)
 if role == "owner" then
@@ -57,5 +54,5 @@ if role == "owner" then
 elseif owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-emit("role_changed", with_role(MEMBERS), "user", request.user, "role", role)
+emit("role_changed", with_role(RANK), "user", request.user, "role", role)
 return "done"

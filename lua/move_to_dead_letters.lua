@@ -1,4 +1,4 @@
--- An entry that cannot be handled goes to the dead letters, with where it was, why it failed and when.
+-- An entry that cannot be handled is moved to the dead letters, with its stream, the reason and the time.
 --
 -- KEYS:
 --   stream  imc:{S}:in or imc:{S}:out  stream

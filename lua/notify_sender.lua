@@ -1,5 +1,5 @@
--- The answer to what changes no room: help, rooms, and refusals that the edge has found already. The request's
--- own reason, command and detail go along.
+-- The notice to the sender of a request that changes no room: help, rooms, and what the edge refused. The
+-- request's own reason, command and detail are copied into the event.
 --
 -- KEYS:
 --   requests  imc:{S}:in   stream
@@ -11,8 +11,8 @@
 --   ...       further fields and values of the event
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
@@ -21,7 +21,7 @@ local requests, events = unpack(KEYS)
 local entry_id, event = unpack(ARGV)
 local further = { unpack(ARGV, 3) }
 local delivery_chunk = 1
---- @include "head"
+--- @include "request"
 --- @include "emit"
 
 assert(event and #further % 2 == 0, "an event has a name, a field has a value")

@@ -1,4 +1,4 @@
--- What time it is, by the server that has the nonces' keys: in a Cluster each server has a clock of its own.
+-- The time of the server that has the nonces' keys: in a cluster each server has its own clock.
 --
 -- KEYS:
 --   digest_keys  imc:digest_keys  hash

@@ -1,15 +1,15 @@
--- A process says that it lives, or where it listens, and learns who else does. Times are the server's own. A score that lies ahead
--- comes from before the server's clock was put back: its process beats again or is gone.
+-- A process records that it is alive, or where it listens, and learns which others are. Times are of the server's
+-- clock. A score in the future is from before that clock was set back: its process is dead, or will record again.
 --
 -- KEYS:
 --   processes  imc:workers, imc:edges or imc:edge_addresses  sorted set
 --
 -- ARGV:
---   process_id  who beats
---   ttl_ms      how long after its last beat a process counts as living
+--   process_id  the process, or HOST|PORT
+--   ttl_ms      how long after its last heartbeat a process counts as alive
 --
 -- Returns:
---   (list)  ids of the living, sorted
+--   (list)  ids of all that are alive, sorted
 local processes = KEYS[1]
 local process_id, ttl_ms = unpack(ARGV)
 local time = redis.call("TIME")

@@ -1,4 +1,4 @@
--- A member or an invitation goes. No owner can be removed; an admin only by an owner.
+-- A member or an invitation is removed. An owner cannot be removed, an admin only by an owner.
 --
 -- KEYS:
 --   requests       imc:{S}:in                  stream
@@ -13,20 +13,19 @@
 --   delivery_chunk  recipients per event entry, at most
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   you_were_removed  to the user
---   removed           to the other members
+--   you_were_removed  to the user; user: the same, role: the one it had
+--   removed           to the other members; user: the removed one, role: the one it had
 --   refused           to the sender: unknown_room, not_member, admins_only, owner_only, not_in_room, is_owner
 local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
---- @include "head"
---- @include "emit"
---- @include "room"
+--- @include "request"
 --- @include "refuse"
+--- @include "member_state"
 
 redis.call("SCARD", private_rooms) -- is a set
 local user_role = redis.call("HGET", members, request.user)
@@ -39,9 +38,8 @@ if reason then
 end
 
 commit()
-redis.call("HDEL", members, request.user)
-redis.call("HDEL", room, "invitation:" .. request.user)
+forget_member(request.user)
 redis.call("SREM", private_rooms, request.room)
 emit("you_were_removed", { request.user }, "user", request.user, "role", user_role)
-emit("removed", with_role(MEMBERS), "user", request.user, "role", user_role)
+emit("removed", with_role(RANK), "user", request.user, "role", user_role)
 return "done"

@@ -1,14 +1,14 @@
--- A dead letter goes back to the end of the stream it came from, to be handled once more.
+-- A dead letter is moved back to the end of its stream, to be handled again.
 --
 -- KEYS:
 --   dead    imc:{S}:dead               stream
 --   stream  imc:{S}:in or imc:{S}:out  stream
 --
 -- ARGV:
---   dead_id  the letter's id in dead
+--   dead_id  the dead letter's id in dead
 --
 -- Returns:
---   done  it is in stream again, without what was written about its end
+--   done  it is in stream again, without its dead_ fields
 --   gone  it is not in dead: nothing changed
 local dead, stream = unpack(KEYS)
 local dead_id = unpack(ARGV)

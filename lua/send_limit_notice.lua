@@ -1,4 +1,4 @@
--- A user hears that a limit was passed: once in a while, however often that is and whichever edges refuse.
+-- A user is told that it exceeded a limit: once per window, whatever number of edges refuse its requests.
 --
 -- KEYS:
 --   notice    imc:{S}:limit_notice:LIMIT:USER  string
@@ -6,11 +6,11 @@
 --
 -- ARGV:
 --   window_ms    how long the user is not told again
---   max_backlog  requests the stream may hold, 0 any number
---   ...          fields and values of the request that tells
+--   max_backlog  maximum length of the stream, 0 for no limit
+--   ...          fields and values of the request that makes the notice
 --
 -- Returns:
---   (number)    the user was told, now or before: ms until it may be again
+--   (number)    the user was told, now or before: ms until it may be told again
 --   overloaded  the stream is full: nothing changed
 local notice, requests = unpack(KEYS)
 local window_ms, max_backlog = unpack(ARGV)

@@ -1,5 +1,5 @@
--- How an event's deliveries ended. Each recipient counts once, however often an edge reports it. A failure is
--- kept in undelivered; one that the worker must act on also goes into the in-stream as a receipt.
+-- How deliveries of an event ended. Each recipient counts once, however often an edge reports it. A failure is
+-- kept in undelivered; if the worker must act on it, it is also appended to the in-stream as a receipt.
 --
 -- KEYS:
 --   events       imc:{S}:out            stream
@@ -9,10 +9,10 @@
 --
 -- ARGV:
 --   entry_id         the event's id in events
---   complete         1: all recipients are settled now, the event goes
---   settled_ttl_ms   how long a half-delivered event remembers who answered
---   undelivered_max  failures kept, about
---   ...              recipient, status, receipt (1: the worker must act) of each that ended
+--   complete         1: all recipients are settled now, the event is deleted
+--   settled_ttl_ms   how long the settled recipients of an incomplete event are kept
+--   undelivered_max  failures to keep, approximately
+--   ...              recipient, status, receipt (1: the worker must act) of each delivery that ended
 --
 -- Returns:
 --   done  recorded
@@ -35,7 +35,7 @@ for i = 1, #entry[2], 2 do
     event[entry[2][i]] = entry[2][i + 1]
 end
 
--- The first write: one that Redis takes even when it is full, and after it all the others.
+-- The first write: Redis accepts it even when memory is full, and after it all the others.
 if complete == "1" then
     redis.call("XDEL", events, entry_id)
 else

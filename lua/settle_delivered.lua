@@ -1,4 +1,4 @@
--- Events whose recipients have all answered 2xx go, many at once.
+-- Events whose recipients have all responded with 2xx are deleted, many at once.
 --
 -- KEYS:
 --   events  imc:{S}:out  stream
@@ -7,7 +7,7 @@
 --   ...  ids of the events
 --
 -- Returns:
---   (number)  how many were still there
+--   (number)  how many of them existed
 local events = KEYS[1]
 local entries = ARGV
 local deleted = 0

@@ -1,6 +1,6 @@
--- The receipt of an invitation that could not be delivered: if it is still the user's newest one and not
--- answered, it is withdrawn and its inviter told. In the receipt, from is the invited, user the inviter, of
--- the id of the event that failed, status how.
+-- The receipt of an invitation that could not be delivered: if it is the user's newest invitation and not
+-- answered, it is withdrawn and its inviter told. In the receipt, `from` is the invited user, `user` the inviter,
+-- `of` the id of the event that failed, and `status` how.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -14,24 +14,25 @@
 --   delivery_chunk  recipients per event entry, at most
 --
 -- Returns:
---   done   the request had its effect, which may be a refusal
---   gone   it had its effect before: nothing changed
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   invitation_failed  to the inviter; reason: no_answer (status 408), delivery_failed
+--   invitation_failed  to the inviter; user: the invited one, reason: no_answer (status 408) or delivery_failed,
+--                      detail: the SIP status
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
---- @include "head"
+--- @include "request"
 --- @include "emit"
 --- @include "room"
+--- @include "member_state"
 
 local invitation = redis.call("HGET", room, "invitation:" .. request.from)
-local stands = sender_role == "invited" and invitation == request.of
+local is_pending = sender_role == "invited" and invitation == request.of
 commit()
-if stands then
-    redis.call("HDEL", members, request.from)
-    redis.call("HDEL", room, "invitation:" .. request.from)
+if is_pending then
+    forget_member(request.from)
     local reason = request.status == "408" and "no_answer" or "delivery_failed"
     emit("invitation_failed", { request.user }, "user", request.from, "reason", reason, "detail", request.status or "")
 end

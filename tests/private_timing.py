@@ -29,8 +29,8 @@ def measure(shard: Shard, kind: str, count: int) -> dict[str, float]:
             request = {"type": kind, "from": DAVE, "room": room, "call_id": "c", "at": "1", "data": ""}
             if kind == "invite":
                 request["user"] = ALICE
-            args = shard.args_for(script, decoded(shard.redis.xadd(IN, request)))
-            keys = shard.keys_for(script, DAVE, room, request.get("user", ""))
+            entry_id = decoded(shard.redis.xadd(IN, request))
+            keys, args = shard.command(script, entry_id, DAVE, room, request.get("user", ""))
             begun = time.perf_counter()
             assert shard.run(script, keys, args) == "done"
             times.append(time.perf_counter() - begun)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from imc_common import address
 from imc_common.printable import printable
+from imc_common.rooms.roles import CHOICE, ROLES
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
 
@@ -34,7 +35,6 @@ REASONS = (
     "no_room",
     "not_a_user",
 )
-ROLES = ("owner", "admin", "member")
 
 _LINE = re.compile(rb"[^\n]*")
 _SPACE = re.compile(r"[ \t]+")
@@ -43,13 +43,15 @@ _SPACE = re.compile(r"[ \t]+")
 class RoomCommand(NamedTuple):
     """One command: its name (the type of its request), further names, arguments in order, and what it does.
 
-    Arguments are ``user`` and ``role``, which must be there, ``[room]`` and ``[private]``, which need not.
+    Arguments are ``user`` and ``role``, which are required, and ``[room]`` and ``[private]``, which are not.
+    `script` is the Lua script that carries it out; empty for a command that concerns no single room.
     """
 
     name: str
     aliases: tuple[str, ...]
     arguments: tuple[str, ...]
     summary: str
+    script: str = ""
 
     def usage(self, start_char: str) -> str:
         """The command as a person types it: ``#invite user [room]``."""
@@ -57,17 +59,17 @@ class RoomCommand(NamedTuple):
 
 
 COMMANDS = (
-    RoomCommand("create", (), ("[room]", "[private]"), "create a room"),
-    RoomCommand("join", (), ("[room]",), "join a room"),
-    RoomCommand("invite", (), ("user", "[room]"), "invite a user"),
-    RoomCommand("accept", (), ("[room]",), "accept an invitation"),
-    RoomCommand("deny", ("reject",), ("[room]",), "decline an invitation"),
-    RoomCommand("remove", (), ("user", "[room]"), "remove a user"),
-    RoomCommand("add", (), ("user", "[room]"), "add a user without an invitation"),
-    RoomCommand("modify", (), ("user", "role", "[room]"), "change a role: owner, admin or member"),
-    RoomCommand("exit", ("leave",), ("[room]",), "leave a room"),
-    RoomCommand("destroy", (), ("[room]",), "delete a room for everybody"),
-    RoomCommand("list", ("members",), ("[room]",), "list the members"),
+    RoomCommand("create", (), ("[room]", "[private]"), "create a room", "create_room"),
+    RoomCommand("join", (), ("[room]",), "join a room", "join_room"),
+    RoomCommand("invite", (), ("user", "[room]"), "invite a user", "invite_member"),
+    RoomCommand("accept", (), ("[room]",), "accept an invitation", "accept_invitation"),
+    RoomCommand("deny", ("reject",), ("[room]",), "decline an invitation", "deny_invitation"),
+    RoomCommand("remove", (), ("user", "[room]"), "remove a user", "remove_member"),
+    RoomCommand("add", (), ("user", "[room]"), "add a user without an invitation", "add_member"),
+    RoomCommand("modify", (), ("user", "role", "[room]"), f"change a role: {CHOICE}", "modify_member"),
+    RoomCommand("exit", ("leave",), ("[room]",), "leave a room", "exit_room"),
+    RoomCommand("destroy", (), ("[room]",), "delete a room for everybody", "destroy_room"),
+    RoomCommand("list", ("members",), ("[room]",), "list the members", "list_members"),
     RoomCommand("rooms", (), (), "list the rooms"),
     RoomCommand("help", (), (), "list the commands"),
 )

@@ -12,7 +12,7 @@ _USUAL = [b"event", b"room", b"from", b"call_id", b"at", b"data", b"to"]
 
 
 class Event(NamedTuple):
-    """One event as the room's script wrote it; the names of events are listed in ``lua/README.md``.
+    """One event as the room's script wrote it; the headers in `lua/` name the events.
 
     `to` are the recipients, `actor` who did it, `user` to whom. `list` and `more` belong to answers that
     list members or rooms. `call_id`, `at` and `data` are those of the request that caused it.

@@ -16,6 +16,7 @@ from imc_common.rooms.event import Event
 from imc_common.rooms.names import shown_name
 from imc_common.rooms.pages import pages
 from imc_common.rooms.request import EntryError
+from imc_common.rooms.roles import CHOICE, RANKS, ROLES
 from imc_common.settings import Settings
 
 NOTICE = "*** "
@@ -80,7 +81,7 @@ REASONS = {
     "last_owner": "you are the last owner. Make somebody else owner with {start}modify, or delete the room"
     " with {start}destroy.",
     "role_already": "{user} already has this role.",
-    "bad_role": "the role must be owner, admin or member.",
+    "bad_role": f"the role must be {CHOICE}.",
     "room_exists": "a room with this name already exists. Choose another name.",
     "room_full": "this room is full. Try again when somebody has left.",
     "too_many_rooms": "{user} cannot own more rooms.",
@@ -103,7 +104,6 @@ OVER_LIMIT = {
 WHY_FAILED = {"no_answer": "did not respond", "delivery_failed": "could not be reached"}
 _OWN_ROOMS = "you cannot own more rooms. Delete one first: {start}destroy"
 _ROLES = {"owner": "an owner", "admin": "an admin", "member": "a plain member"}
-_RANKS = {"owner": 0, "admin": 1, "member": 2}
 
 
 class Text(NamedTuple):
@@ -226,9 +226,9 @@ def _members(event: Event, settings: Settings) -> list[str]:
     members = []
     for item in event.list.split():
         role, _, member = item.partition(":")
-        if role in _RANKS:
+        if role in ROLES:
             # behind a space, where no address can put it
-            members.append((_RANKS[role], member, member if role == "member" else f"{member} ({role})"))
+            members.append((RANKS[role], member, member if role == "member" else f"{member} ({role})"))
     return pages("Members", [line for _, _, line in sorted(members)], settings.extra_hdrs)
 
 

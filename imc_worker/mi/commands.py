@@ -13,12 +13,13 @@ from typing import Any
 import structlog
 
 from imc_common.address import AddressError, parse
+from imc_common.rooms.roles import RANKS
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_worker.mi.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, MiError, Params
 from imc_worker.mi.operate import Operator
-from imc_worker.mi.rooms import RANKS, Rooms
+from imc_worker.mi.rooms import Rooms
 
 ACTIVE_ROOMS = "imc:active_rooms"
 
@@ -102,7 +103,7 @@ class MiCommands:
 
     async def _show_room(self, room: str) -> Any:
         found = await self._operator.room(self._existing(room))
-        ordered = sorted(found.members.items(), key=lambda item: (RANKS.get(item[1], 9), item[0]))
+        ordered = sorted(found.members.items(), key=lambda item: (RANKS.get(item[1], len(RANKS)), item[0]))
         return {
             "ROOM": f"sip:{found.address}",
             "PRIVATE": found.private,

@@ -14,13 +14,13 @@ from typing import Any
 from imc_common import keys
 from imc_common.address import domain
 from imc_common.rooms.request import RequestData, RoomRequest
+from imc_common.rooms.roles import ROLES
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
 from imc_common.store.protocols import CommandRunner
 from imc_worker.mi.jsonrpc import MiError
 from imc_worker.mi.rooms import Room, Rooms
 
-ROLES = ("owner", "admin", "member")
 MAX_NOTICE = 1000
 """Bytes of a notice: with its headers it fits a datagram (RFC 3428 §8)."""
 WAIT_SECONDS = 5.0

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 from imc_common.keys import Keys, shard_of
+from imc_common.rooms.roles import INVITED, RANKS
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
 from imc_common.store.protocols import CommandRunner
@@ -14,8 +15,6 @@ PAGE = 200
 """Rooms looked at per round trip."""
 FIELDS = 4000
 """Members read per pipeline: Redis runs one without a break, and this takes it about a millisecond."""
-
-RANKS = {"owner": 0, "admin": 1, "member": 2, "invited": 3}
 
 
 class Room(NamedTuple):
@@ -29,7 +28,7 @@ class Room(NamedTuple):
 
     def present(self) -> list[str]:
         """The members, without those invited only, in a fixed order: role, then address."""
-        there = [(RANKS.get(role, 9), one) for one, role in self.members.items() if role != "invited"]
+        there = [(RANKS.get(role, len(RANKS)), one) for one, role in self.members.items() if role != INVITED]
         return [one for _, one in sorted(there)]
 
 

@@ -1,23 +1,24 @@
--- Taking requests once. Needs recent, older, clock, requests, seen_ms, max_backlog, members_prefix, and of the
--- requests: digests, parts, and first and last: where in parts each one's fields and values are, the first of them
--- type, from, room. Gives accept.
+-- Accepts requests once. Needs recent, older, clock, requests, seen_ms, max_backlog, members_prefix, and of the
+-- requests: digests, parts, and first and last, the places in parts of each one's fields and values, the first of
+-- them type, from, room. Gives accept.
 --
--- What was seen is in two sets: new digests go into recent, which takes the place of older every seen_ms. When that
--- is due says a clock of their own. It goes by Redis's, but never by more than a second from one script to the next:
--- a time-to-live would end for all of them at once when Redis's clock jumps ahead.
+-- The digests of accepted requests are in two sets: new ones go into recent, and every seen_ms recent replaces
+-- older. The clock of that is our own. It follows Redis's clock, but advances by at most a second from one script
+-- to the next: with a time-to-live, all digests would end at once when Redis's clock is set forward.
+--- @include "may_speak"
 
 local A_SECOND, A_DAY = 1000, 24 * 3600 * 1000
 
 seen_ms, max_backlog = math.max(1, tonumber(seen_ms)), tonumber(max_backlog)
 
--- All are looked up before anything is written, in one go: among many, each costs less.
+-- All are looked up before anything is written, and at once: each of many costs less.
 local backlog = redis.call("XLEN", requests)
 local are_recent = redis.call("SMISMEMBER", recent, unpack(digests))
 local are_older = redis.call("SMISMEMBER", older, unpack(digests))
 local looked_at, age = unpack(redis.call("HMGET", clock, "at_ms", "age_ms"))
 
--- The script's first write, if anything is new: it is refused when memory is full, and no later one is.
-local function pass_time()
+-- The script's first write, if any request is new: Redis refuses it when memory is full, and after it no other.
+local function advance_clock()
     local seconds, microseconds = unpack(redis.call("TIME"))
     local now = seconds * 1000 + math.floor(microseconds / 1000)
     age = (tonumber(age) or 0) + math.min(math.max(0, now - (tonumber(looked_at) or now)), A_SECOND)
@@ -31,28 +32,29 @@ local function pass_time()
     end
 end
 
--- So that a shard that nobody speaks to any more keeps nothing.
+-- A shard without requests keeps nothing.
 local function prolong()
     for _, key in ipairs({ recent, older, clock }) do
         redis.call("PEXPIRE", key, A_DAY)
     end
 end
 
--- What one that is taken is told: with members_prefix, how many a message goes to if its sender may speak, for that is
--- what it costs that one. The invited count until they have answered. Not our business is what is wrong with a room:
--- its worker will see.
-local function told(request)
+-- The result for an accepted request. With members_prefix, that of a message is the number of its recipients,
+-- which its sender is charged; 0 if the sender may not speak. Invited users count until they have answered. A room
+-- with a key of a wrong type counts 0: its worker reports the error.
+local function result_of(request)
     local kind, from, room = parts[request + 1], parts[request + 3], parts[request + 5]
     if members_prefix == "" or kind ~= "message" then
         return "accepted"
     end
     local members = members_prefix .. room
-    local size = redis.pcall("HEXISTS", members, from) == 1 and redis.pcall("HLEN", members)
-    return type(size) == "number" and size - 1 or 0
+    local is_readable, speaks = pcall(may_speak, members, from)
+    return is_readable and speaks and redis.call("HLEN", members) - 1 or 0
 end
 
--- Taken out first: that writes, which putting in what is there would not, and is not refused for memory.
-local function again(digest)
+-- For a duplicate the digest is removed and added: a write even if nothing changes, so that WAIT and WAITAOF after
+-- it cover the first copy too. The removal comes first because Redis accepts it when memory is full.
+local function renew(digest)
     redis.call("SREM", older, digest)
     redis.call("SREM", recent, digest)
     redis.call("SADD", recent, digest)
@@ -60,7 +62,7 @@ end
 
 local new, place, repeated = {}, {}, {}
 
--- What becomes of the i-th request; writes nothing.
+-- Decides about the i-th request; writes nothing.
 local function judge(i, digest)
     if are_recent[i] == 1 or are_older[i] == 1 then
         repeated[#repeated + 1] = digest
@@ -71,7 +73,7 @@ local function judge(i, digest)
         return "overloaded"
     end
     new[#new + 1], place[digest] = digest, i
-    return told(first[i])
+    return result_of(first[i])
 end
 
 local function accept()
@@ -80,7 +82,7 @@ local function accept()
         results[i] = judge(i, digest)
     end
     if #new > 0 then
-        pass_time()
+        advance_clock()
         for _, digest in ipairs(new) do
             local i = place[digest]
             redis.call("XADD", requests, "*", unpack(parts, first[i], last[i]))
@@ -88,7 +90,7 @@ local function accept()
         redis.call("SADD", recent, unpack(new))
     end
     for _, digest in ipairs(repeated) do
-        again(digest)
+        renew(digest)
     end
     if #new + #repeated > 0 then
         prolong()

@@ -1,12 +1,12 @@
--- Making somebody a member. Needs private_rooms (of that one), room, members, request, private, emit.
+-- Makes a user a member. Needs private_rooms (of that user) and what refuse needs. Gives admit.
 redis.call("SCARD", private_rooms) -- is a set
 
--- After commit. All members are told, the new one too; ... are further fields of the event.
+-- After commit. Tells all members, the new one too; ... are further fields of the event.
 local function admit(address, event, ...)
     redis.call("HDEL", room, "invitation:" .. address)
     redis.call("HSET", members, address, "member")
     if private == "1" then
         redis.call("SADD", private_rooms, request.room)
     end
-    emit(event, with_role(MEMBERS), ...)
+    emit(event, with_role(RANK), ...)
 end

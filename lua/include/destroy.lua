@@ -1,10 +1,9 @@
--- The end of a room. Needs rooms, room, members, unreachable, private_rooms_prefix, owned_rooms_prefix, request,
--- private, with_role, without_port, commit, emit.
-redis.call("HLEN", unreachable) -- is a hash
+-- Destroys a room. Needs private_rooms_prefix, owned_rooms_prefix and what refuse needs. Gives destroy.
+--- @include "without_port"
 
--- All members are told; nothing of the room is left.
+-- Tells all members; nothing of the room is left.
 local function destroy()
-    local told = with_role(MEMBERS)
+    local told = with_role(RANK)
     local indexes = {}
     for _, owner in ipairs(with_role({ owner = true })) do
         indexes[#indexes + 1] = owned_rooms_prefix .. without_port(owner)
@@ -23,6 +22,6 @@ local function destroy()
         redis.call("SREM", index, request.room)
     end
     redis.call("ZREM", rooms, request.room)
-    redis.call("DEL", room, members, unreachable)
+    redis.call("DEL", room, members)
     return "done"
 end

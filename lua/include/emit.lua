@@ -1,9 +1,9 @@
--- Appending events to the out-stream. Needs events, delivery_chunk, request. Gives emit.
+-- Appends events to the out-stream. Needs events, delivery_chunk, request. Gives emit.
 redis.call("XLEN", events) -- is a stream
 delivery_chunk = math.max(1, tonumber(delivery_chunk))
 
--- One event, cut into entries of at most delivery_chunk recipients; ... are further fields and values.
--- Gives the last entry's id.
+-- Appends one event, cut into entries of at most delivery_chunk recipients; ... are further fields and values.
+-- Returns the id of the last entry.
 local function emit(event, to, ...)
     local call_id, at, data = request.call_id or "", request.at or "", request.data or ""
     local id

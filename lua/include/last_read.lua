@@ -1,6 +1,7 @@
--- How far a stream was read, by whomever: the last-delivered-id of its owner's group; nil if there is no such group.
--- What lies before that and is still there has been handed out and not been handled. Also the group's name, and
--- how many entries it has read, if Redis knows.
+-- How far a stream was read. Gives last_read.
+
+-- Returns the last-delivered-id of the owner's consumer group, the group's name, and how many entries it has read,
+-- if Redis knows; nil if there is no such group. Entries up to that id that still exist were read and not handled.
 local function last_read(stream)
     if redis.call("EXISTS", stream) == 0 then
         return nil

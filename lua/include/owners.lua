@@ -1,6 +1,6 @@
--- Whether the room has an owner who is this one, too, but for the port. Needs with_role, without_port. Gives
--- owns_otherwise.
-local function owns_otherwise(address)
+-- Whether the same user also owns the room at another port. Needs what room needs. Gives owns_at_another_port.
+--- @include "without_port"
+local function owns_at_another_port(address)
     for _, owner in ipairs(with_role({ owner = true })) do
         if owner ~= address and without_port(owner) == without_port(address) then
             return true

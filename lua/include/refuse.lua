@@ -1,21 +1,21 @@
--- Refusals. Needs request, private, sender_role, MEMBERS, commit, emit.
+-- Refusals. Needs what emit and room need, and commit. Gives operator, refusal, refuse, and what emit and room give.
+--- @include "emit"
+--- @include "room"
 
--- An operator (MI) needs no role, and is told of a refusal by MI. Edges never write this field.
+-- An operator (MI) needs no role, and MI reports a refusal to it. Edges never write this field.
 local operator = request.operator == "1"
 
--- Why the sender may not do what takes the role `least`; nil if it may. A private room answers a stranger like
--- one that is not there.
+-- Why the sender may not do what takes at least this role; nil if it may. To a stranger, a private room looks like
+-- one that does not exist.
 local function refusal(least)
     if operator then
         return not private and "unknown_room" or nil
     elseif not private or (private == "1" and not sender_role) then
         return "unknown_room"
-    elseif not MEMBERS[sender_role] then
+    elseif not is_member(sender_role) then
         return "not_member"
-    elseif least == "admin" and sender_role == "member" then
-        return "admins_only"
-    elseif least == "owner" and sender_role ~= "owner" then
-        return "owner_only"
+    elseif RANK[sender_role] > RANK[least] then
+        return least == "owner" and "owner_only" or "admins_only"
     end
 end
 

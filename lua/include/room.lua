@@ -1,12 +1,15 @@
--- The room and the sender's place in it. Needs rooms, room, members, request.
+-- The room and the sender's role in it. Needs rooms, room, members, request. Gives private, sender_role, RANK,
+-- IN_CHARGE, with_role, and what may_speak gives.
+--- @include "may_speak"
 local private = redis.call("HGET", room, "private") -- "0", "1", or false: no such room
 local sender_role = redis.call("HGET", members, request.from) -- false: none
 redis.call("ZCARD", rooms) -- is a sorted set
 
-local MEMBERS = { owner = true, admin = true, member = true }
+-- The roles of members, highest first, as imc_common/rooms/roles.py lists them; a test compares the two.
+local RANK = { owner = 1, admin = 2, member = 3 }
 local IN_CHARGE = { owner = true, admin = true }
 
--- The addresses that have one of these roles.
+-- The addresses whose role is a key of `roles`.
 local function with_role(roles)
     local found, n, all = {}, 0, redis.call("HGETALL", members)
     for i = 1, #all, 2 do

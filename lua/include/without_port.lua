@@ -1,4 +1,4 @@
--- The address of the same user at no port in particular: rooms that somebody owns are counted at all ports together
+-- The address of a user without the port: the rooms that a user owns are counted for all ports together
 -- (`keys.owned_rooms`). Gives without_port.
 local function without_port(address)
     return (address:gsub(":%d+$", ""))

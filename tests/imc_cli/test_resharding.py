@@ -57,10 +57,23 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 async def store(server: Server) -> AsyncIterator[Store]:
-    """A store with sixty rooms in 16 shards."""
+    """A store with sixty rooms in 16 shards, with state in them of kinds that only a later version knows."""
     settings = Settings(db_url=server.url)
     store = await Store.connect(settings)
     await load(store, settings, ROOMS, 1700000000000)
+    await store.run(
+        [
+            (
+                "HSET",
+                Keys().room(shard_of(room.address, 4), room.address),
+                "motto",
+                "x",
+                "mood:eve@example.org",
+                "y",
+            )
+            for room in ROOMS
+        ]
+    )
     yield store
     await store.close()
 

@@ -32,6 +32,15 @@ def test_include_is_put_in(tmp_path: Path) -> None:
     assert Scripts(tmp_path).sources["act"] == "-- header\nlocal a = 1\nreturn a\n"
 
 
+def test_an_include_may_name_others_and_each_is_put_in_once(tmp_path: Path) -> None:
+    """Where it is named first."""
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "one.lua").write_text('--- @include "two"\nlocal one = two\n')
+    (tmp_path / "include" / "two.lua").write_text("local two = 2\n")
+    (tmp_path / "act.lua").write_text('--- @include "one"\n--- @include "two"\nreturn one\n')
+    assert Scripts(tmp_path).sources["act"] == "local two = 2\nlocal one = two\n\nreturn one\n"
+
+
 def test_no_include_is_left_in() -> None:
     """No script goes to the server with an unresolved include."""
     assert not any("@include" in text for text in Scripts().sources.values())

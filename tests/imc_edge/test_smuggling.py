@@ -184,7 +184,7 @@ def test_an_address_stays_in_its_place(user: str, host: str) -> None:
             keys.Keys().room(3, entry.room),
             keys.Keys().members(3, entry.room),
             keys.private_rooms(3, entry.sender),
-            keys.unreachable(3, entry.room),
+            keys.owned_rooms(3, entry.sender),
         ):
             assert slot_of(("GET", key)) == slot_of(("GET", keys.requests(3)))
 

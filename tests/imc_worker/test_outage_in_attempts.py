@@ -30,14 +30,14 @@ import os, sys, signal
 os.environ["IMC_MAX_ATTEMPTS"] = "{MAX_ATTEMPTS}"
 from imc_worker import dispatcher
 class CutOff(dispatcher.Dispatcher):
-    def _with_room(self, action, shard, entry_id, fields, owned_elsewhere):
+    def room_command(self, action, shard, entry_id, fields, owned_elsewhere):
         if fields.get(b"call_id") == b"0":
             try:
                 os.rename("server", "killed")
                 os.kill(int(open("killed").read()), signal.SIGKILL)
             except FileNotFoundError:
                 pass
-        return super()._with_room(action, shard, entry_id, fields, owned_elsewhere)
+        return super().room_command(action, shard, entry_id, fields, owned_elsewhere)
 from imc_worker import launcher, __main__
 launcher.Dispatcher = CutOff
 sys.exit(__main__.main())

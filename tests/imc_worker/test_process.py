@@ -36,10 +36,10 @@ POISON = """
 import os, sys
 from imc_worker import dispatcher
 class Deadly(dispatcher.Dispatcher):
-    def _with_room(self, action, shard, entry_id, fields, owned_elsewhere):
+    def room_command(self, action, shard, entry_id, fields, owned_elsewhere):
         if fields.get(b"call_id") == b"poison":
             os._exit(9)
-        return super()._with_room(action, shard, entry_id, fields, owned_elsewhere)
+        return super().room_command(action, shard, entry_id, fields, owned_elsewhere)
     def messages(self, entries):
         if any(b"poison" in fields for _, _, fields in entries):
             os._exit(9)

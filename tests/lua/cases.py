@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from imc_common import keys
-from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SHARD, Shard, decoded
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SCRIPT_OF, SHARD, Shard, decoded
 
 EVE = "eve@example.org"
 NEW_ROOM = "chat-001@example.org"
@@ -43,33 +43,35 @@ def _asks(
         settled_room(shard)
         shard.settings["evict_after"] = 1
         entry_id = shard.put(kind, sender, room, **fields)
-        return shard.keys_for(script, sender, room, fields.get("user", "")), shard.args_for(script, entry_id)
+        return shard.command(script, entry_id, sender, room, fields.get("user", ""))
 
     return Case(script, prepare, frozenset(untouched))
 
 
-def _answers(shard: Shard) -> tuple[list[str], list[Any]]:
+def _notifies(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
     return [IN, OUT], [shard.put("rooms", ALICE), "rooms", "list", f"public:{ROOM}"]
 
 
 def _discards(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
     return [IN], [shard.put("receipt", ALICE)]
 
 
-def _spends(shard: Shard) -> tuple[list[str], list[Any]]:
+def _charges_budget(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.budget(SHARD, "message", ALICE)], [5, 3600, 10, 10]
 
 
-def _takes_invitation(shard: Shard) -> tuple[list[str], list[Any]]:
+def _charges_invitation(shard: Shard) -> tuple[list[str], list[Any]]:
     targets = (ALICE, f"{ALICE} {BOB}")
     return [keys.budget(SHARD, "invitation", who) for who in targets], ["digest", 30, 3]
 
 
-def _tells_time(_: Shard) -> tuple[list[str], list[Any]]:
+def _reads_clock(_: Shard) -> tuple[list[str], list[Any]]:
     return [keys.DIGEST_KEYS], []
 
 
-def _tells_excess(shard: Shard) -> tuple[list[str], list[Any]]:
+def _sends_limit_notice(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.limit_notice(SHARD, "messages", ALICE), IN], [60_000, 10, "type", "refused"]
 
 
@@ -88,12 +90,12 @@ def _accepts(shard: Shard) -> tuple[list[str], list[Any]]:
     ]
 
 
-def _buries(shard: Shard) -> tuple[list[str], list[Any]]:
+def _moves_to_dead_letters(shard: Shard) -> tuple[list[str], list[Any]]:
     return [IN, keys.dead(SHARD)], [shard.put("message", ALICE), "why", 1]
 
 
-def _retries(shard: Shard) -> tuple[list[str], list[Any]]:
-    shard.run("move_to_dead_letters", *_buries(shard))
+def _retries_dead_letter(shard: Shard) -> tuple[list[str], list[Any]]:
+    shard.run("move_to_dead_letters", *_moves_to_dead_letters(shard))
     [(letter, _)] = shard.redis.xrange(keys.dead(SHARD))
     return [keys.dead(SHARD), IN], [decoded(letter)]
 
@@ -126,7 +128,7 @@ def _accepts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     ]
 
 
-def _was_seen(shard: Shard) -> tuple[list[str], list[Any]]:
+def _finds_duplicate(shard: Shard) -> tuple[list[str], list[Any]]:
     shard.redis.sadd(keys.seen(SHARD, "recent"), "digest")
     return [keys.seen(SHARD, "recent"), keys.seen(SHARD, "older")], ["digest"]
 
@@ -137,29 +139,29 @@ def _broadcasts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     return [IN, OUT, *[shard.keys.members(SHARD, ROOM)] * 2], [64, 1000, *ids]
 
 
-def _beats(shard: Shard) -> tuple[list[str], list[Any]]:
+def _records_heartbeat(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.WORKERS], ["w1", 3000]
 
 
-def _takes(shard: Shard) -> tuple[list[str], list[Any]]:
+def _takes_lease(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.lease(SHARD, "worker")], ["w1", 3000]
 
 
-def _releases(shard: Shard) -> tuple[list[str], list[Any]]:
-    shard.run("take_lease", *_takes(shard))
+def _releases_lease(shard: Shard) -> tuple[list[str], list[Any]]:
+    shard.run("take_lease", *_takes_lease(shard))
     return [keys.lease(SHARD, "worker")], ["w1"]
 
 
-def _starts(shard: Shard) -> tuple[list[str], list[Any]]:
+def _claims_stream(shard: Shard) -> tuple[list[str], list[Any]]:
     shard.redis.delete(IN)
     return [IN, keys.lease(SHARD, "worker")], ["next"]
 
 
-def _lists_handed_out(shard: Shard) -> tuple[list[str], list[Any]]:
+def _lists_pending(shard: Shard) -> tuple[list[str], list[Any]]:
     return [IN], ["-", 10]
 
 
-def _imports(shard: Shard) -> tuple[list[str], list[Any]]:
+def _imports_room(shard: Shard) -> tuple[list[str], list[Any]]:
     where = [shard.keys.rooms(SHARD), shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)]
     prefixes = [keys.private_rooms(SHARD, ""), keys.owned_rooms(SHARD, "")]
     return where, [ROOM, "1", ALICE, "1700000000000", *prefixes, ALICE, "owner", BOB, "member"]
@@ -192,28 +194,35 @@ ROOM_CASES = {
         "withdraw_invitation", "receipt", DAVE, status="404", user=ALICE, of=INVITATION
     ),
     "member unreachable": _asks("drop_unreachable", "receipt", CAROL, status="404"),
-    "answer": Case("notify_sender", _answers),
-    "discard": Case("discard_receipt", _discards),
+    "help": Case("notify_sender", _notifies),
+    "receipt of no interest": Case("discard_receipt", _discards),
 }
+
+ROOM_CASES |= {
+    kind: _asks(script, kind, ALICE, user=EVE, role="member", text="some words")
+    for kind, script in SCRIPT_OF.items()
+    if script not in {case.script for case in ROOM_CASES.values()}
+}
+"""A command that has no case above is sent by the owner of the room."""
 
 CASES = ROOM_CASES | {
     "accept of a request": Case("accept", _accepts),
     "accept of many": Case("accept_many", _accepts_many),
-    "was seen": Case("find_duplicate", _was_seen),
+    "duplicate": Case("find_duplicate", _finds_duplicate),
     "messages": Case("broadcast_messages", _broadcasts_many),
-    "charge_budget": Case("charge_budget", _spends),
-    "take invitation": Case("charge_invitation", _takes_invitation),
-    "tell excess": Case("send_limit_notice", _tells_excess),
-    "tell time": Case("read_clock", _tells_time),
-    "move_to_dead_letters": Case("move_to_dead_letters", _buries),
-    "retry": Case("retry_dead_letter", _retries),
+    "charge a budget": Case("charge_budget", _charges_budget),
+    "charge an invitation": Case("charge_invitation", _charges_invitation),
+    "limit notice": Case("send_limit_notice", _sends_limit_notice),
+    "clock": Case("read_clock", _reads_clock),
+    "dead letter": Case("move_to_dead_letters", _moves_to_dead_letters),
+    "retry of a dead letter": Case("retry_dead_letter", _retries_dead_letter),
     "settle one of many": Case("settle", _settles(0)),
     "settle the last": Case("settle", _settles(1)),
     "settle delivered": Case("settle_delivered", _settles_delivered),
-    "record_heartbeat": Case("record_heartbeat", _beats),
-    "take lease": Case("take_lease", _takes),
-    "release lease": Case("release_lease", _releases),
-    "import": Case("import_room", _imports),
-    "start shard": Case("claim_stream", _starts),
-    "list handed out": Case("list_pending", _lists_handed_out),
+    "heartbeat": Case("record_heartbeat", _records_heartbeat),
+    "take a lease": Case("take_lease", _takes_lease),
+    "release a lease": Case("release_lease", _releases_lease),
+    "import": Case("import_room", _imports_room),
+    "claim a stream": Case("claim_stream", _claims_stream),
+    "list pending": Case("list_pending", _lists_pending),
 }

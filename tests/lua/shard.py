@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import redis
@@ -9,6 +10,12 @@ import redis
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.scripts import Scripts
+from imc_common.settings import Settings
+from imc_worker.actions import Action, room_actions
+from imc_worker.all_shards import AllShards
+from imc_worker.dispatcher import Dispatcher
+from imc_worker.receipts import Receipts
+from tests.lua.header import header_of
 
 SCRIPTS = Scripts()
 SHARD = 3
@@ -18,31 +25,20 @@ READER = "p1"
 ROOM = "chat-000@example.org"
 ALICE, BOB, CAROL, DAVE = (f"{name}@example.org" for name in ("alice", "bob", "carol", "dave"))
 
-SCRIPT_OF = {
-    "create": "create_room",
-    "join": "join_room",
-    "invite": "invite_member",
-    "accept": "accept_invitation",
-    "deny": "deny_invitation",
-    "remove": "remove_member",
-    "add": "add_member",
-    "modify": "modify_member",
-    "exit": "exit_room",
-    "destroy": "destroy_room",
-    "list": "list_members",
-    "message": "broadcast_message",
-}
+SCRIPT_OF = {kind.decode(): action.script for kind, action in room_actions(Settings()).items()}
+"""The script of each type of request about a room, from the table of actions."""
 
-_FURTHER_ARGS = {
-    "create_room": ["check_on_create", "max_rooms_per_owner", "owned_elsewhere", "max_members"],
-    "join_room": ["create_on_join", "max_rooms_per_owner", "owned_elsewhere", "max_members"],
-    "invite_member": ["max_members"],
-    "add_member": ["max_members"],
-    "modify_member": ["max_rooms_per_owner", "owned_elsewhere"],
-    "exit_room": ["owner_exit", "private_rooms_prefix", "owned_rooms_prefix"],
-    "destroy_room": ["private_rooms_prefix", "owned_rooms_prefix"],
-    "drop_unreachable": ["evict_after", "ttl_ms"],
-}
+
+@lru_cache(maxsize=256)
+def _worker(settings: frozenset[tuple[str, Any]]) -> tuple[Dispatcher, dict[str, Action]]:
+    """A worker's dispatcher under these settings, and the actions of all room scripts by script."""
+    under = Settings(**dict(settings))
+    receipts = Receipts(under)
+    actions = [*room_actions(under).values()]
+    actions += filter(None, (receipts.action({b"event": b"invited"}), receipts.action({b"status": b"404"})))
+    nothing: Any = None  # these commands need no look-up in other shards
+    dispatcher = Dispatcher(SCRIPTS, AllShards(nothing, Keys(), 16), under)
+    return dispatcher, {action.script: action for action in actions}
 
 
 class Heard(NamedTuple):
@@ -65,24 +61,15 @@ def refused(who: str, reason: str, command: str, **more: str) -> list[Heard]:
 
 
 class Shard:
-    """A shard on one server. `settings` are the arguments its scripts get; a test changes them at will."""
+    """A shard on one server.
 
-    def __init__(self, client: redis.Redis, keys_of_rooms: Keys | None = None) -> None:
+    `settings` are settings by name, and other arguments of scripts; a test changes them at will.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
         self.redis = client
-        self.keys = keys_of_rooms or Keys()
-        self.settings: dict[str, Any] = {
-            "delivery_chunk": 64,
-            "check_on_create": 0,
-            "create_on_join": 1,
-            "max_rooms_per_owner": 50,
-            "owned_elsewhere": 0,
-            "max_members": 500,
-            "owner_exit": "destroy",
-            "private_rooms_prefix": keys.private_rooms(SHARD, ""),
-            "owned_rooms_prefix": keys.owned_rooms(SHARD, ""),
-            "evict_after": 3,
-            "ttl_ms": 60000,
-        }
+        self.keys = Keys()
+        self.settings: dict[str, Any] = {"evict_after": 3, "owned_elsewhere": 0, "ttl_ms": 60000}
         self.start()
 
     def start(self, reader: str = READER) -> list[str]:
@@ -105,38 +92,22 @@ class Shard:
         entry |= {"call_id": "c1@192.0.2.1", "at": "1700000000000", "data": "\x81"}
         return str(decoded(self.redis.xadd(IN, entry)))
 
-    def keys_for(self, script: str, sender: str, room: str = ROOM, user: str = "") -> list[str]:
-        """The KEYS of a room script."""
-        common = [
-            IN,
-            OUT,
-            self.keys.rooms(SHARD),
-            self.keys.room(SHARD, room),
-            self.keys.members(SHARD, room),
-        ]
-        owned, private, unreachable = (
-            keys.owned_rooms(SHARD, user or sender),
-            keys.private_rooms(SHARD, user or sender),
-            keys.unreachable(SHARD, room),
-        )
-        further = {
-            "create_room": [owned, private],
-            "join_room": [owned, private],
-            "accept_invitation": [private],
-            "remove_member": [private],
-            "add_member": [private],
-            "modify_member": [owned],
-            "exit_room": [private, owned, unreachable],
-            "destroy_room": [unreachable],
-            "drop_unreachable": [unreachable, private, owned],
-        }
-        return common + further.get(script, [])
-
-    def args_for(self, script: str, entry_id: str) -> list[Any]:
-        """The ARGV of a room script, from the settings."""
-        return [entry_id] + [
-            self.settings[name] for name in ["delivery_chunk", *_FURTHER_ARGS.get(script, [])]
-        ]
+    def command(
+        self, script: str, entry_id: str, sender: str, room: str = ROOM, user: str = ""
+    ) -> tuple[list[str], list[Any]]:
+        """KEYS and ARGV of a room script, as a worker's dispatcher gives them."""
+        of_worker = frozenset((n, value) for n, value in self.settings.items() if n in Settings.model_fields)
+        dispatcher, actions = _worker(of_worker)
+        fields = {b"from": sender.encode(), b"room": room.encode(), b"user": (user or sender).encode()}
+        elsewhere = self.settings["owned_elsewhere"]
+        command = dispatcher.room_command(actions[script], SHARD, entry_id.encode(), fields, elsewhere)
+        count = 3 + int(command[2])
+        script_keys, args = [str(key) for key in command[3:count]], list(command[count:])
+        args[0] = entry_id
+        for place, name in enumerate(header_of(script).names("ARGV")):
+            if name in self.settings and name not in Settings.model_fields:
+                args[place] = self.settings[name]
+        return script_keys, args
 
     def ask(self, kind: str, sender: str, room: str = ROOM, **fields: str) -> list[Heard]:
         """Sends a request through its script, which must say it is done; what was heard of it."""
@@ -154,7 +125,7 @@ class Shard:
         self, script: str, entry_id: str, sender: str, room: str = ROOM, user: str = ""
     ) -> list[Heard]:
         """Runs a room script on an entry of the in-stream; what was heard of it."""
-        reply = self.run(script, self.keys_for(script, sender, room, user), self.args_for(script, entry_id))
+        reply = self.run(script, *self.command(script, entry_id, sender, room, user))
         assert reply == "done", reply
         assert not any(entry == entry_id for entry, _ in decoded(self.redis.xrange(IN)))
         return self.drain()

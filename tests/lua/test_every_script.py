@@ -1,13 +1,27 @@
-"""What holds for every script: its effect comes once, in order, and whole or not at all."""
+"""What holds for every script: it takes effect once, in order, and as a whole or not at all."""
 
 import re
+from typing import Any
 
 import pytest
 import redis
 
 from imc_common import keys
-from tests.lua.cases import CASES, ROOM_CASES, Case
-from tests.lua.shard import ALICE, BOB, CAROL, IN, SCRIPTS, SHARD, Shard
+from tests.lua.cases import CASES, EVE, NEW_ROOM, ROOM_CASES, Case
+from tests.lua.header import header_of
+from tests.lua.shard import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    IN,
+    OUT,
+    ROOM,
+    SCRIPTS,
+    SHARD,
+    Shard,
+    decoded,
+)
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 room_cases = pytest.mark.parametrize("case", ROOM_CASES.values(), ids=ROOM_CASES.keys())
@@ -28,6 +42,25 @@ def without_times(shard: Shard) -> str:
     return re.sub(r"\d{13}(-\d+|\.0)", "TIME", repr(shard.dump()))
 
 
+USERS = (ALICE, BOB, CAROL, DAVE, EVE)
+
+
+def check_whole(shard: Shard) -> None:
+    """Rooms, members and indexes agree, and every event is complete: no effect was left half done."""
+    rooms = [room for room in (ROOM, NEW_ROOM) if shard.exists(room)]
+    assert all(shard.members(room) for room in rooms)
+    assert not any(shard.members(room) for room in (ROOM, NEW_ROOM) if room not in rooms)
+    for user in USERS:
+        roles = {room: shard.members(room).get(user) for room in rooms}
+        assert shard.owned_rooms(user) == {room for room, role in roles.items() if role == "owner"}
+        private = {room for room in rooms if shard.redis.zscore(shard.keys.rooms(SHARD), room) == 1}
+        assert shard.private_rooms(user) == {room for room in private if roles[room] not in {None, "invited"}}
+    for _, event in decoded(shard.redis.xrange(OUT)):
+        assert event.get("event"), event
+        if "settled" not in event["event"] and len(event) > 1 and event["event"] != "invited":
+            assert {"room", "from", "to", "call_id", "at", "data"} <= event.keys(), event
+
+
 def test_no_script_is_left_out() -> None:
     """The cases cover every file of lua/."""
     assert {case.script for case in CASES.values()} == set(SCRIPTS.sources)
@@ -35,7 +68,7 @@ def test_no_script_is_left_out() -> None:
 
 @every_case
 def test_wrong_type_changes_nothing(shard: Shard, case: Case) -> None:
-    """A key of a wrong type stops the script before its first write (failure case 15)."""
+    """A key of a wrong type stops the script before its first write."""
     count = len(case.prepare(shard)[0])
     for position in range(count):
         shard.redis.flushall()
@@ -69,14 +102,11 @@ def test_wrong_type_in_an_index_changes_nothing(shard: Shard, name: str, index: 
 
 @every_case
 def test_out_of_memory(real_shard: Shard, case: Case) -> None:
-    """A full Redis (failure case 14): what comes in is refused, all else is done whole, so that it drains."""
-    script_keys, args = case.prepare(real_shard)
-    real_shard.run(case.script, script_keys, args)
+    """With a full Redis, what comes in is refused and all else is handled as a whole, so that it drains."""
+    real_shard.run(case.script, *case.prepare(real_shard))
     wanted = without_times(real_shard)
 
-    real_shard.redis.flushall()
-    real_shard.start()
-    script_keys, args = case.prepare(real_shard)
+    script_keys, args = prepared_anew(real_shard, case)
     before = real_shard.dump()
     real_shard.redis.config_set("maxmemory", 1)
     with pytest.raises(redis.exceptions.OutOfMemoryError):
@@ -125,7 +155,7 @@ def test_out_of_turn_changes_nothing(shard: Shard, case: Case) -> None:
 
 @room_cases
 def test_entry_that_is_no_request(real_shard: Shard, case: Case) -> None:
-    """An entry without type, sender or room is an error before the first write: the dispatcher buries it."""
+    """An entry without type, sender or room is an error before the first write; it becomes a dead letter."""
     script_keys, args = case.prepare(real_shard)
     for missing in ("type", "from", "room"):
         real_shard.redis.xtrim(IN, maxlen=0)
@@ -140,7 +170,7 @@ def test_entry_that_is_no_request(real_shard: Shard, case: Case) -> None:
 
 @room_cases
 def test_bare_entry_is_whole_or_nothing(real_shard: Shard, case: Case) -> None:
-    """A request that lacks all fields but the three that must be there is done or an error, not halved."""
+    """A request with only the three required fields is handled as a whole or is an error."""
     script_keys, args = case.prepare(real_shard)
     ((_, fields),) = real_shard.redis.xrange(IN)
     real_shard.redis.xtrim(IN, maxlen=0)
@@ -150,20 +180,42 @@ def test_bare_entry_is_whole_or_nothing(real_shard: Shard, case: Case) -> None:
         assert real_shard.run(case.script, script_keys, args) == "done"
     except redis.ResponseError:
         assert real_shard.dump() == before
+    else:
+        assert real_shard.redis.xlen(IN) == 0
+        check_whole(real_shard)
 
 
 @every_case
-def test_missing_arguments_change_nothing(real_shard: Shard, case: Case) -> None:
-    """A caller that passes too few ARGV gets an error before the first write, or the whole effect."""
+def test_missing_arguments_are_whole_or_nothing(real_shard: Shard, case: Case) -> None:
+    """With too few ARGV a script is an error before its first write, or it did not need the missing ones.
+
+    What is missing of a list at the end of ARGV is not given: then the effect is that of the shorter list.
+    """
     script_keys, args = case.prepare(real_shard)
-    before = real_shard.dump()
+    real_shard.run(case.script, script_keys, args)
+    wanted = without_times(real_shard)
+    named = [name for name in header_of(case.script).names("ARGV") if name != "..."]
     for count in range(1, len(args)):
+        script_keys, args = prepared_anew(real_shard, case)
+        before = real_shard.dump()
         try:
             real_shard.run(case.script, script_keys, args[:count])
         except redis.ResponseError:
             assert real_shard.dump() == before
         else:
-            real_shard.redis.flushall()
-            real_shard.start()
-            script_keys, args = case.prepare(real_shard)
-            before = real_shard.dump()
+            assert count >= len(named) or without_times(real_shard) == wanted, count
+            check_whole(real_shard)
+
+
+def prepared_anew(shard: Shard, case: Case) -> tuple[list[str], list[Any]]:
+    """An empty server, and on it what comes before the case's script."""
+    shard.redis.flushall()
+    shard.start()
+    return case.prepare(shard)
+
+
+@every_case
+def test_the_effect_of_every_case_is_whole(shard: Shard, case: Case) -> None:
+    """The check that the tests above rely on holds for each effect that is known to be complete."""
+    shard.run(case.script, *case.prepare(shard))
+    check_whole(shard)

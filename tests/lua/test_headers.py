@@ -1,4 +1,4 @@
-"""Headers, bodies and lua/README.md say the same."""
+"""What a script's header says is what its body does."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 
 from imc_common import keys
 from imc_common.keys import Keys
-from tests.lua.header import FOLDER, header_of
+from imc_common.rooms import commands, roles, texts
+from tests.lua.header import header_of
 from tests.lua.shard import SCRIPTS
 
-README = (FOLDER / "README.md").read_text(encoding="utf-8")
 every_script = pytest.mark.parametrize("script", sorted(SCRIPTS.sources))
 PATTERNS = {
     Keys().rooms("S"),
@@ -24,7 +24,6 @@ PATTERNS = {
     keys.undelivered("S"),
     *keys.accepting("S"),
     keys.settled("S", "ENTRY"),
-    keys.unreachable("S", "ROOM"),
     keys.lease("S", "ROLE"),
     keys.limit_notice("S", "LIMIT", "USER"),
     keys.budget("S", "KIND", "USER"),
@@ -34,15 +33,6 @@ PATTERNS = {
     f"{keys.WORKERS}, {keys.EDGES} or {keys.EDGE_ADDRESSES}",
 }
 TYPES = {"string", "hash", "set", "sorted set", "stream"}
-
-
-def table(heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading or line of the README."""
-    below = README.partition(heading)[2]
-    rows = re.search(r"(?:^\|.*\|\n)+", below, re.MULTILINE)
-    assert rows is not None
-    lines = rows[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 @every_script
@@ -116,46 +106,40 @@ def test_events_are_all_named(script: str) -> None:
 
 @every_script
 def test_reasons_are_named(script: str) -> None:
-    """The reasons of a script's own lines stand in its header; those its header names, it has."""
-    known = {row[0].strip("`") for row in table("Of `refused`:")}
+    """The reasons in a script's own lines are in its header; those its header names, it can give."""
     header = header_of(script)
-    assert header.reasons <= known
-    assert {word for word in known if f'"{word}"' in header.body} <= header.reasons
+    assert {word for word in texts.REASONS if f'"{word}"' in header.body} <= header.reasons
     assert {word for word in header.reasons if f'"{word}"' not in SCRIPTS.sources[script]} == set()
 
 
-def test_readme_lists_every_script() -> None:
-    """With the KEYS and ARGV of its header, in order, and its results."""
-    room_keys = ["requests", "events", "rooms", "room", "members"]
-    listed = table("## Scripts")
-    rows = {row[0].strip("`"): row[1:] for row in listed}
-    assert set(rows) == set(SCRIPTS.sources)
-    assert len(rows) == len(listed)
-    for script, (script_keys, args, results) in rows.items():
-        header = header_of(script)
-        stated = [
-            word
-            for cell in script_keys.split(", ")
-            for word in (room_keys if cell == "room keys" else [cell])
-        ]
-        named = [name for name in header.names("KEYS") if name != "..."]
-        assert [cell.split(" ")[0] for cell in stated if cell][: len(named)] == named, script
-        assert ("…" in script_keys) == ("..." in header.names("KEYS")), script
-        named = [name for name in header.names("ARGV") if name != "..."]
-        assert [arg.split(" ")[0] for arg in args.split(", ") if arg][: len(named)] == named, script
-        assert ("…" in args) == ("..." in header.names("ARGV")), script
-        if words := re.findall(r"`(\w+)`", results):
-            assert words == header.names("Returns"), script
+def test_every_event_and_reason_has_a_text() -> None:
+    """And no text is left over, but for what the edge refuses."""
+    headers = [header_of(script) for script in SCRIPTS.sources]
+    assert {name for header in headers for name in header.names("Events")} == texts.EVENTS
+    of_scripts = set().union(*(header.reasons for header in headers))
+    assert of_scripts | set(commands.REASONS) | set(texts.OVER_LIMIT) == texts.REFUSALS
+    assert set(texts.WHY_FAILED) == set(
+        re.findall(r'"(no_answer|delivery_failed)"', header_of("withdraw_invitation").body)
+    )
 
 
-def test_readme_lists_every_event() -> None:
-    """The events of all headers, each once."""
-    listed = [row[0].strip("`") for row in table("## Events")]
-    emitted = {name for script in SCRIPTS.sources for name in header_of(script).names("Events")}
-    assert sorted(listed) == sorted(emitted)
+def test_the_roles_of_the_scripts_are_those_of_python() -> None:
+    """`lua/include/room.lua` has a copy, highest role first."""
+    source = SCRIPTS.sources["join_room"]
+    (ranks,) = re.findall(r"^local RANK = \{ (.*) \}$", source, re.MULTILINE)
+    assert ranks == ", ".join(f"{role} = {rank}" for rank, role in enumerate(roles.ROLES, 1))
+    (in_charge,) = re.findall(r"^local IN_CHARGE = \{ (.*) \}$", source, re.MULTILINE)
+    assert in_charge == ", ".join(f"{role} = true" for role in roles.IN_CHARGE)
 
 
-def test_readme_lists_every_reason() -> None:
-    """The reasons of all headers."""
-    listed = {row[0].strip("`") for row in table("Of `refused`:")}
-    assert listed == set().union(*(header_of(script).reasons for script in SCRIPTS.sources))
+def test_no_script_knows_another_role() -> None:
+    """Every role that a script writes or compares is one of the list, or `invited`."""
+    named = {
+        word
+        for source in SCRIPTS.sources.values()
+        for word in re.findall(r'_?role\)? [=~]= "(\w+)"|refusal\("(\w+)"\)', source)
+        for word in word
+        if word
+    }
+    assert named <= {*roles.ROLES, roles.INVITED}
+    assert roles.INVITED in named

@@ -73,7 +73,7 @@ def test_hostile_name_reaches_the_event_unchanged(shard: Shard, name: str) -> No
     """Byte for byte, as the only value of its field."""
     shard.ask("create", ALICE, name)
     entry_id = shard.put("join", BOB, name)
-    shard.run("join_room", shard.keys_for("join_room", BOB, name), shard.args_for("join_room", entry_id))
+    shard.run("join_room", *shard.command("join_room", entry_id, BOB, name))
     ((_, fields),) = decoded(shard.redis.xrange(OUT))
     assert fields["room"] == name
 

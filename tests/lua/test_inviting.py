@@ -129,8 +129,7 @@ def test_deny_by_a_member(room: Shard) -> None:
 def invite(shard: Shard, inviter: str, user: str) -> str:
     """Invites without emptying the out-stream; the event's id."""
     entry_id = shard.put("invite", inviter, user=user)
-    args = shard.args_for("invite_member", entry_id)
-    assert shard.run("invite_member", shard.keys_for("invite_member", inviter), args) == "done"
+    assert shard.run("invite_member", *shard.command("invite_member", entry_id, inviter)) == "done"
     event_id = newest_invitation(shard)
     shard.drain()
     return event_id

@@ -2,7 +2,6 @@
 
 import pytest
 
-from imc_common import keys
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SHARD, Shard, decoded, heard, refused
 
 EVE = "eve@example.org"
@@ -75,7 +74,7 @@ def test_stranger_leaves_or_destroys_nothing(room: Shard, command: str) -> None:
 
 def test_destroy(room: Shard) -> None:
     """All members are told, the invited not; room, members, invitations, indexes and failures are gone."""
-    room.redis.hset(keys.unreachable(SHARD, ROOM), CAROL, "1")
+    room.report("drop_unreachable", "message", CAROL, "404")
     assert room.ask("destroy", ALICE) == [heard("destroyed", ALICE, BOB, CAROL, by=ALICE)]
     assert nothing_left(room)
 
@@ -121,18 +120,35 @@ def test_unreachable_member_is_dropped(room: Shard) -> None:
     ]
     assert CAROL not in room.members()
     assert room.private_rooms(CAROL) == set()
-    assert not room.redis.exists(keys.unreachable(SHARD, ROOM))
+    assert not failures(room)
 
 
-def test_failures_are_forgotten(room: Shard) -> None:
-    """The count has a time-to-live, which later failures do not put off."""
+def failures(shard: Shard) -> dict[str, str]:
+    """What the room's hash says of failed deliveries, by member."""
+    about: dict[str, str] = decoded(shard.redis.hgetall(shard.keys.room(SHARD, ROOM)))
+    return {name.partition(":")[2]: text for name, text in about.items() if name.startswith("failures:")}
+
+
+def test_failures_are_forgotten_after_a_while(room: Shard) -> None:
+    """`ttl_ms` after the first one, which later failures do not put off, the count starts again."""
     room.settings["ttl_ms"] = 500_000
     room.report("drop_unreachable", "message", CAROL, "404")
-    key = keys.unreachable(SHARD, ROOM)
-    assert 400_000 < room.redis.pttl(key) <= 500_000
-    room.redis.pexpire(key, 100_000)
+    count, since = failures(room)[CAROL].split(" ")
+    assert count == "1"
+    key, field = room.keys.room(SHARD, ROOM), f"failures:{CAROL}"
+    room.redis.hset(key, field, f"1 {int(since) - 400_000}")
     room.report("drop_unreachable", "message", CAROL, "410")
-    assert 0 < room.redis.pttl(key) <= 100_000
+    assert failures(room)[CAROL] == f"2 {int(since) - 400_000}"
+    room.redis.hset(key, field, f"2 {int(since) - 500_000}")
+    assert room.report("drop_unreachable", "message", CAROL, "404") == []
+    assert failures(room)[CAROL].startswith("1 ")
+
+
+def test_a_clock_that_was_set_back_starts_the_count_again(room: Shard) -> None:
+    """A first failure in the future would count for longer than `ttl_ms`."""
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"failures:{CAROL}", "2 99999999999999")
+    assert room.report("drop_unreachable", "message", CAROL, "404") == []
+    assert failures(room)[CAROL].startswith("1 ")
 
 
 def test_failures_are_counted_by_member(room: Shard) -> None:
@@ -148,7 +164,7 @@ def test_failures_of_who_is_no_member(room: Shard, who: str) -> None:
     """Removed meanwhile, or only invited: nothing to drop, nothing to count."""
     room.settings["evict_after"] = 1
     assert room.report("drop_unreachable", "destroyed", who, "404") == []
-    assert not room.redis.exists(keys.unreachable(SHARD, ROOM))
+    assert not failures(room)
 
 
 def test_last_owner_is_never_dropped(room: Shard) -> None:

@@ -25,7 +25,7 @@ def room(shard: Shard) -> Shard:
 def broadcast(shard: Shard, ids: list[str], most: int = 1000) -> Any:
     """How many of these requests were handled."""
     where = [IN, OUT, *[shard.keys.members(SHARD, ROOM)] * len(ids)]
-    return shard.run("broadcast_messages", where, [shard.settings["delivery_chunk"], most, *ids])
+    return shard.run("broadcast_messages", where, [shard.settings.get("delivery_chunk", 64), most, *ids])
 
 
 def left(shard: Shard) -> list[str]:

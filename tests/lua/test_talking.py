@@ -64,7 +64,7 @@ def test_messages_keep_their_order(room: Shard) -> None:
     for sender in (BOB, CAROL, BOB):
         entry_id = room.put("message", sender)
         script = "broadcast_message"
-        assert room.run(script, room.keys_for(script, sender), room.args_for(script, entry_id)) == "done"
+        assert room.run(script, *room.command(script, entry_id, sender)) == "done"
     assert [event.by for event in room.drain()] == [BOB, CAROL, BOB]
 
 

@@ -222,18 +222,6 @@ def test_there_is_a_text_for_every_reason_of_the_parser() -> None:
     assert set(commands.REASONS) <= texts.REFUSALS
 
 
-def test_events_and_reasons_are_those_of_the_scripts() -> None:
-    """lua/README.md lists them: each has a text, and no text is left over."""
-    readme = (ROOT / "lua" / "README.md").read_text(encoding="utf-8")
-    _, _, rest = readme.partition("\n## Events\n")
-    event_part, _, reason_part = rest.partition("\n## Reasons\n")
-    assert set(re.findall(r"^\| `(\w+)` \|", event_part, re.MULTILINE)) == texts.EVENTS
-    of_scripts = set(re.findall(r"^\| `(\w+)` \|", reason_part, re.MULTILINE))
-    assert of_scripts | set(commands.REASONS) | set(texts.OVER_LIMIT) == texts.REFUSALS
-    failures = reason_part.partition("Of `invitation_failed`:")[2]
-    assert set(texts.WHY_FAILED) <= set(re.findall(r"`(\w+)`", failures))
-
-
 def test_an_unknown_event_or_reason_is_an_entry_error() -> None:
     """It is not delivered as nonsense, but told apart as an entry that cannot be handled."""
     with pytest.raises(EntryError, match="'nonsense'"):

@@ -1,0 +1,22 @@
+"""The roles of a room's members. Parser, notices, MI and import use this list; the scripts' copy in
+`lua/include/room.lua` and the pages of the documentation are compared with it by tests.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ROLES: Final = ("owner", "admin", "member")
+"""Highest first. Owners and admins administer the room; only owners make owners and destroy it."""
+
+IN_CHARGE: Final = ("owner", "admin")
+"""Who is told of denied invitations and of attempts to join a private room."""
+
+INVITED: Final = "invited"
+"""Stands in place of a role until the user accepts; an invited user is no member."""
+
+CHOICE: Final = f"{', '.join(ROLES[:-1])} or {ROLES[-1]}"
+"""The roles as a sentence names them."""
+
+RANKS: Final = {role: rank for rank, role in enumerate((*ROLES, INVITED))}
+"""The order in which members are listed."""

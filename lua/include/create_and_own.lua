@@ -1,0 +1,19 @@
+-- The sender creates the room and owns it. Needs owned_rooms, private_rooms, owned_elsewhere, max_rooms_per_owner
+-- and what refuse needs. Gives create_and_own.
+--- @include "owned_rooms"
+local function create_and_own()
+    if owns_maximum then
+        return refuse("too_many_rooms")
+    end
+    local is_private = request.private == "1" and "1" or "0"
+    commit()
+    redis.call("HSET", room, "private", is_private, "owner", request.from, "created_at", request.at or "0")
+    redis.call("HSET", members, request.from, "owner")
+    redis.call("ZADD", rooms, is_private, request.room)
+    redis.call("SADD", owned_rooms, request.room)
+    if is_private == "1" then
+        redis.call("SADD", private_rooms, request.room)
+    end
+    emit("created", { request.from }, "detail", is_private == "1" and "private" or "public")
+    return "done"
+end

@@ -1,0 +1,8 @@
+-- The sender's invitation is declined. Needs what refuse needs. Gives decline.
+--- @include "member_state"
+local function decline()
+    commit()
+    forget_member(request.from)
+    emit("denied", with_role(IN_CHARGE))
+    return "done"
+end

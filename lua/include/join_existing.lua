@@ -1,0 +1,16 @@
+-- The sender joins a room that exists and is open to it. Needs private_rooms, max_members and what refuse needs.
+-- Gives join_existing.
+--- @include "capacity"
+--- @include "admit"
+local function join_existing()
+    if is_member(sender_role) then
+        commit()
+        emit("already_member", { request.from }, "command", request.type)
+        return "done"
+    elseif not sender_role and is_full then
+        return refuse("room_full")
+    end
+    commit()
+    admit(request.from, "joined")
+    return "done"
+end

@@ -1,0 +1,18 @@
+-- What a room keeps of a user beyond the role: fields KIND:USER of the room's hash. So they are deleted, copied
+-- and moved with the room, and destroy, import, export and reshard know no kinds. Needs room, members. Gives
+-- forget_member.
+
+-- The kinds that end when the user leaves the room, is removed, or declines:
+--   invitation  id of the event that carries the invitation
+--   failures    how many deliveries failed for good, and since when (drop_unreachable)
+local ENDS_WITH_MEMBERSHIP = { "invitation", "failures" }
+
+-- After commit. The user's role goes, and all state that ends with it.
+local function forget_member(address)
+    local fields = {}
+    for i, kind in ipairs(ENDS_WITH_MEMBERSHIP) do
+        fields[i] = kind .. ":" .. address
+    end
+    redis.call("HDEL", members, address)
+    redis.call("HDEL", room, unpack(fields))
+end
