@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,17 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         text = (tmp_path / page).read_text()
         assert "<h1" in text
         assert 'href="docs/' not in text, "links have to lead to the site's paths"
+
+
+def test_the_readme_lists_the_pages_in_the_order_of_the_site() -> None:
+    """Who reads in the repository finds the same order as on the site."""
+    navigation = re.findall(r"^ +- ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    listed = (ROOT / "README.md").read_text().partition("\n## Documentation\n")[2]
+    links = [link.removeprefix("docs/") for link in re.findall(r"\]\(([\w./-]+\.md)\)", listed)]
+    elsewhere = {"README.md", "bench/results/results.md", "SECURITY.md", "CHANGELOG.md"}
+    assert [link for link in links if link not in elsewhere] == [
+        page for page in navigation if page not in elsewhere
+    ]
 
 
 def test_the_table_of_commands_is_complete() -> None:
