@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from imc_common.scripts import Scripts
 from imc_common.store import Command, Entry, ReplyError, StoreUnreachable
-from imc_common.store.read import read_command
+from imc_common.store.xreadgroup import xreadgroup_command
 
 
 class FakeStore:
@@ -46,7 +46,7 @@ class FakeStore:
         found: list[tuple[str, list[Entry] | None]] = []
         while not found:
             for stream in streams:
-                (reply,) = await self.run([read_command(group, (stream,), count, None)])
+                (reply,) = await self.run([xreadgroup_command(group, (stream,), count, None)])
                 if isinstance(reply, ReplyError):
                     raise reply
                 if reply and reply[0][1]:

@@ -2,7 +2,7 @@
 
 Handled entries are deleted, so whatever is still there has not been handled. What a predecessor was handed
 and did not finish is therefore the part of the stream up to the group's last-delivered-id; Redis keeps no
-list of pending entries for us (`imc_common.store.read`).
+list of pending entries for us (`imc_common.store.xreadgroup`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to Redis."""
+"""Errors of the connection to Redis."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ TRANSIENT = frozenset(
         *("NOAUTH", "NOPERM", "NOSCRIPT"),
     )
 )
-"""Error codes that tell of the server's state, not of the command: waiting and trying again is right."""
+"""Error codes that describe the state of the server, not a fault of the command: retry later."""
 
 
 class StoreUnreachable(ImcError):
-    """No answer came: whether the commands had an effect is unknown. Trying again is harmless by design."""
+    """No reply came, so it is unknown whether the commands had an effect. Retrying them is always safe."""
 
 
 class NotDurable(StoreUnreachable):
-    """The commands had their effect, but not on as many disks or replicas as `durability` asks for."""
+    """The commands had their effect, but did not reach the disks or replicas that `durability` requires."""
 
 
 class StoreRefused(ImcError):
-    """This Redis cannot be used as it is; the text says what to change."""
+    """This Redis cannot be used as it is configured. The text says what to change."""
 
 
 class ReplyError(ResponseError):
-    """An error that Redis answered one command with; `code` is its first word (``WRONGTYPE``, ``OOM``)."""
+    """An error reply of Redis to one command. `code` is its first word (``WRONGTYPE``, ``OOM``)."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -37,12 +37,12 @@ class ReplyError(ResponseError):
 
     @property
     def transient(self) -> bool:
-        """Whether the server is the cause, so that the same command may succeed later."""
+        """Whether the state of the server is the cause, so that the same command may succeed later."""
         return self.code in TRANSIENT
 
 
 def reached(reply: object) -> int:
-    """How many disks or replicas WAITAOF (first this server's, then replicas') or WAIT speaks of."""
+    """The number of disks (WAITAOF; its first number, for this server) or replicas (WAIT) in a reply."""
     if isinstance(reply, list):
         reply = reply[0]
     return reply if isinstance(reply, int) else 0

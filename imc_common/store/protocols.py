@@ -1,6 +1,6 @@
-"""What code that talks to Redis needs of a store. `Store` has all of it; tests bring smaller ones.
+"""The parts of `Store` that its users need. Tests implement the smaller ones.
 
-Each class that takes a store names the least of these that it needs.
+Each class that uses a store declares the smallest protocol that it needs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ class CommandRunner(Protocol):
     """Runs pipelines."""
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies, in order; `ReplyError` in place of a refused one's. Raises StoreUnreachable."""
+        """The replies, in order; a refused command has a `ReplyError`. Raises StoreUnreachable."""
         ...
 
 
 class ScriptRunner(CommandRunner, Protocol):
-    """Runs pipelines, and makes the commands that run the scripts of `lua/`."""
+    """Runs pipelines and builds the commands that run the scripts of `lua/`."""
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         """The command that runs this script."""
@@ -29,7 +29,7 @@ class ScriptRunner(CommandRunner, Protocol):
 
 
 class DurableScriptRunner(ScriptRunner, Protocol):
-    """Can wait until what was written is as safe as the setting `durability` asks for."""
+    """Also waits until all writes are as safe as the setting `durability` requires."""
 
     async def run(self, commands: Sequence[Command], *, durable: bool = False) -> list[Any]:
         """As `CommandRunner.run`; with `durable` it also raises NotDurable."""
@@ -37,10 +37,10 @@ class DurableScriptRunner(ScriptRunner, Protocol):
 
 
 class StreamReader(ScriptRunner, Protocol):
-    """Reads streams, too."""
+    """Also reads streams."""
 
     async def read_new(
         self, group: str, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[tuple[str, list[Entry] | None]]:
-        """New entries by stream, as `Store.read_new` describes it."""
+        """The next entries by stream; see `Store.read_new`."""
         ...

@@ -1,4 +1,4 @@
-"""Which cluster slot a command belongs to, and which node has it."""
+"""The cluster slot of a command, and the node of a slot."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
-from imc_common.store.pipe import Command
+from imc_common.scripts import Command
 from imc_common.store.url import Host
 
 SLOTS = 16384
@@ -20,7 +20,7 @@ _slot_of_bytes = lru_cache(maxsize=8192)(key_slot)
 
 
 def slot_of(command: Command) -> int | None:
-    """The slot of a command's first key (all keys of ours in one command share it); None without a key."""
+    """The slot of a command's first key, which all its keys share; None for a command without keys."""
     name = command[0]
     if name in _WITHOUT_KEY:
         return None
@@ -29,12 +29,12 @@ def slot_of(command: Command) -> int | None:
     text = key if isinstance(key, bytes) else str(key).encode()
     start = text.find(b"{")
     end = text.find(b"}", start + 1)
-    # only the tag is hashed (Redis Cluster specification, hash tags): the cache holds shards, not rooms
+    # only the hash tag is hashed (Redis Cluster specification), so the cache holds shards, not rooms
     return int(_slot_of_bytes(text[start + 1 : end] if start >= 0 and end > start + 1 else text))
 
 
 def slot_table(reply: list[Any], asked: Host) -> list[Host | None]:
-    """Node by slot, from the reply to CLUSTER SLOTS; a node that does not know its own address is `asked`."""
+    """The node of each slot, from the reply to CLUSTER SLOTS. `asked` replaces an empty host in it."""
     table: list[Host | None] = [None] * SLOTS
     for first, last, primary, *_ in reply:
         host = (primary[0].decode() if primary[0] else "") or asked[0]
@@ -43,6 +43,6 @@ def slot_table(reply: list[Any], asked: Host) -> list[Host | None]:
 
 
 def redirected_to(text: str, asked: Host) -> Host:
-    """The node that a MOVED or ASK error names: ``MOVED 3999 127.0.0.1:6381``."""
+    """The node in a MOVED or ASK error such as ``MOVED 3999 127.0.0.1:6381``; `asked` if it has no host."""
     host, _, port = text.split()[2].rpartition(":")
     return host or asked[0], int(port)

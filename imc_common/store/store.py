@@ -1,4 +1,4 @@
-"""The one way to Redis that edges and workers share."""
+"""The connection to Redis that edges, workers and tools share."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from imc_common.scripts import Scripts
+from imc_common.scripts import Command, Scripts
 from imc_common.settings import Settings
-from imc_common.store import checks
+from imc_common.store import startup_checks
 from imc_common.store.cluster import Cluster
-from imc_common.store.dial import Dialer
+from imc_common.store.connector import Connector
 from imc_common.store.errors import NotDurable, ReplyError, StoreUnreachable, reached
-from imc_common.store.link import REPLY_SECONDS, Link, Pace
-from imc_common.store.pipe import Command
-from imc_common.store.read import read_command
+from imc_common.store.reconnecting import REPLY_SECONDS, ReconnectingConnection, ReconnectPace
 from imc_common.store.url import parse_url
+from imc_common.store.xreadgroup import xreadgroup_command
 
 Entry = tuple[bytes, list[bytes]]
-"""An entry's id and its fields, flat."""
+"""The id of a stream entry, and its fields: name, value, name, value, …"""
 
 WAIT_MS = 1000
-"""How long a request may wait for disks or replicas: a client's first retransmissions pass meanwhile."""
+"""How long a request may wait for disks or replicas; a client retransmits once meanwhile (RFC 3261 T1)."""
 
 
-class Route(Protocol):
-    """Where pipelines and reads go: one server, or the nodes of a cluster."""
+class Backend(Protocol):
+    """What runs pipelines and reads: one server, or the nodes of a cluster."""
 
     async def run(self, commands: Sequence[Command], tail: Command | None = None) -> list[Any]: ...
 
-    async def each(self, commands: Sequence[Command]) -> list[list[Any]]: ...
+    async def run_on_primaries(self, commands: Sequence[Command]) -> list[list[Any]]: ...
 
     async def read_new(
         self, group: str, streams: Sequence[str], count: int, block_ms: int | None
@@ -40,36 +39,36 @@ class Route(Protocol):
 
 
 class Store:
-    """Pipelines and stream reads on the Redis of `db_url`, over connections that mend themselves."""
+    """Runs pipelines and reads streams on the Redis of `db_url`. Lost connections are opened again."""
 
-    def __init__(self, route: Route, scripts: Scripts, settings: Settings) -> None:
+    def __init__(self, backend: Backend, scripts: Scripts, settings: Settings) -> None:
         self.scripts = scripts
         self.secret = b""
-        self._route = route
+        self._backend = backend
         self._wait = _wait_command(settings)
 
     @classmethod
     async def connect(cls, settings: Settings, *, check: bool = True) -> Store:
-        """A store on a Redis that is fit for it; `check=False` for tools that repair one that is not.
+        """A store on a Redis that passed all startup checks; `check=False` for tools that repair one.
 
         Raises StoreUnreachable, StoreRefused, UrlError.
         """
-        target = parse_url(settings.db_url)
+        url = parse_url(settings.db_url)
         scripts = Scripts()
-        dialer = Dialer(target, f"imc-{os.getpid()}")
-        route: _Single | Cluster
-        if target.kind == "cluster":
-            route = Cluster(dialer, target.hosts, scripts, WAIT_MS / 1000)
+        connector = Connector(url, f"imc-{os.getpid()}")
+        backend: _Single | Cluster
+        if url.kind == "cluster":
+            backend = Cluster(connector, url.hosts, scripts, WAIT_MS / 1000)
         else:
-            route = _Single(dialer, scripts, durable=settings.durability != "memory")
-        store = cls(route, scripts, settings)
+            backend = _Single(connector, scripts, durable=settings.durability != "memory")
+        store = cls(backend, scripts, settings)
         try:
-            checks.check_version(await route.open())
+            startup_checks.check_version(await backend.open())
             if check:
-                await checks.check_policy(store.each)
-                await checks.check_durability(store.each, settings)
-                await checks.check_layout_at_rest(store.run)
-                store.secret = await checks.check_config(store.run, settings.hash_size)
+                await startup_checks.check_policy(store.run_on_primaries)
+                await startup_checks.check_durability(store.run_on_primaries, settings)
+                await startup_checks.check_layout_at_rest(store.run)
+                store.secret = await startup_checks.check_config(store.run, settings.hash_size)
         except BaseException:
             await store.close()
             raise
@@ -80,58 +79,57 @@ class Store:
         return self.scripts.command(name, keys, args)
 
     async def run(self, commands: Sequence[Command], *, durable: bool = False) -> list[Any]:
-        """Run the commands in order, in one round trip, and give their replies, undecoded.
+        """Run the commands in order, in one round trip. Returns their replies, undecoded.
 
-        A command that Redis refuses has a `ReplyError` in its place; the others run all the same. `durable`
-        returns only when what was written is as safe as the setting `durability` asks for, and raises
-        NotDurable otherwise. Raises StoreUnreachable: then any of the commands may have run, and running
-        them again has to be harmless.
+        The reply to a refused command is a `ReplyError`; the other commands run. With `durable`, returns only
+        when all writes are as safe as the setting `durability` requires; otherwise raises NotDurable. Raises
+        StoreUnreachable: any of the commands may have run then, so it must be safe to run them again.
         """
         if not commands:
             return []
         if not durable or self._wait is None:
-            return await self._route.run(commands)
-        *replies, waited = await self._route.run(commands, self._wait)
+            return await self._backend.run(commands)
+        *replies, waited = await self._backend.run(commands, self._wait)
         if reached(waited) < int(self._wait[1]):
-            raise NotDurable(f"written, but {self._wait[0]!s} says {waited!r}")
+            raise NotDurable(f"written, but {self._wait[0]!s} replied {waited!r}")
         return replies
 
-    async def each(self, commands: Sequence[Command]) -> list[list[Any]]:
-        """Run the commands, which have no keys, on every primary there is. Raises StoreUnreachable."""
-        return await self._route.each(commands)
+    async def run_on_primaries(self, commands: Sequence[Command]) -> list[list[Any]]:
+        """Run commands without keys on every primary; their replies by primary. Raises StoreUnreachable."""
+        return await self._backend.run_on_primaries(commands)
 
     async def read_new(
         self, group: str, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[tuple[str, list[Entry] | None]]:
-        """What the group was not handed yet of each stream: `count` entries at most, in `block_ms` at most.
+        """The next entries of each stream for this group, at most `count`; waits up to `block_ms` for some.
 
-        Streams without such entries are left out. Raises StoreUnreachable, or has None for a stream's
-        entries: then some may have been handed out that nobody saw. Raises ReplyError, as NOGROUP.
+        Streams without new entries are left out. Raises StoreUnreachable, or has None for the entries of one
+        stream: then Redis may have handed out entries that were not received. Raises ReplyError (NOGROUP).
         """
         if not streams:
             await asyncio.sleep((block_ms or 0) / 1000)
             return []
-        reply = await self._route.read_new(group, streams, count, block_ms)
+        reply = await self._backend.read_new(group, streams, count, block_ms)
         return [
             (key.decode(), None if entries is None else [(i, f) for i, f in entries])
             for key, entries in reply
         ]
 
     async def close(self) -> None:
-        """Close all connections; what is in the air fails with StoreUnreachable."""
-        await self._route.close()
-        await asyncio.sleep(0)  # sockets close in the loop's next round
+        """Close all connections. Pipelines in flight fail with StoreUnreachable."""
+        await self._backend.close()
+        await asyncio.sleep(0)  # sockets close in the next iteration of the event loop
 
 
 class _Single:
-    """One server: a connection for pipelines, one for reads that block, one for pipelines that wait."""
+    """One server: a connection for pipelines, one for blocking reads, one for pipelines with WAIT."""
 
-    def __init__(self, dialer: Dialer, scripts: Scripts, *, durable: bool) -> None:
-        pace = Pace()
-        self._main = Link(dialer.primary, pace, scripts)
-        self._reader = Link(dialer.primary, pace, scripts)
-        # apart, because WAIT holds up everything behind it on its connection
-        self._durable = Link(dialer.primary, pace, scripts) if durable else None
+    def __init__(self, connector: Connector, scripts: Scripts, *, durable: bool) -> None:
+        pace = ReconnectPace()
+        self._main = ReconnectingConnection(connector.primary, pace, scripts)
+        self._reader = ReconnectingConnection(connector.primary, pace, scripts)
+        # separate, because WAIT delays all later commands on its connection
+        self._durable = ReconnectingConnection(connector.primary, pace, scripts) if durable else None
 
     async def open(self) -> Any:
         hello = await self._main.open()
@@ -144,14 +142,14 @@ class _Single:
             return await self._main.run(commands)
         return await self._durable.run(commands, REPLY_SECONDS + WAIT_MS / 1000, tail)
 
-    async def each(self, commands: Sequence[Command]) -> list[list[Any]]:
+    async def run_on_primaries(self, commands: Sequence[Command]) -> list[list[Any]]:
         return [await self._main.run(commands)]
 
     async def read_new(
         self, group: str, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[Any]:
-        command = read_command(group, streams, count, block_ms)
-        if not self._reader.opened:  # not before: tools never read
+        command = xreadgroup_command(group, streams, count, block_ms)
+        if not self._reader.opened:  # opened at first use: tools never read streams
             await self._reader.open()
         (reply,) = await self._reader.run([command], REPLY_SECONDS + (block_ms or 0) / 1000)
         if isinstance(reply, ReplyError):
@@ -161,9 +159,9 @@ class _Single:
         return reply or []
 
     async def close(self) -> None:
-        for link in (self._main, self._reader, self._durable):
-            if link is not None:
-                await link.close()
+        for connection in (self._main, self._reader, self._durable):
+            if connection is not None:
+                await connection.close()
 
 
 def _wait_command(settings: Settings) -> Command | None:

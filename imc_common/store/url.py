@@ -1,4 +1,4 @@
-"""What a database URL says: which servers, how to find the primary, with which credentials.
+"""Database URLs (`db_url`): the servers, how to find the primary, and the credentials.
 
     redis://[USER:PASSWORD@]HOST[:PORT][/DB]              rediss:// the same over TLS
     unix://[USER:PASSWORD@]/PATH[?db=DB]
@@ -43,12 +43,12 @@ SENTINEL_PORT = 26379
 
 
 class UrlError(ImcError):
-    """A database URL that cannot be used; the text says which part."""
+    """A database URL that cannot be used. The text says which part is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The servers of a database URL. `hosts` are sentinels or first cluster nodes where `kind` says so."""
+class RedisUrl:
+    """A parsed database URL. `hosts` are sentinels or seed nodes of a cluster, depending on `kind`."""
 
     kind: Kind
     hosts: tuple[Host, ...] = ()
@@ -61,7 +61,7 @@ class Target:
     options: dict[str, str] = field(default_factory=dict, repr=False)
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """The TLS settings of the URL; None without TLS. Raises UrlError for files that do not load."""
+        """The TLS context for this URL; None without TLS. Raises UrlError if a file cannot be loaded."""
         if not self.tls:
             return None
         option = self.options.get
@@ -69,7 +69,7 @@ class Target:
             context = ssl.create_default_context(cafile=option("ssl_ca_certs"))
             if certificate := option("ssl_certfile"):
                 context.load_cert_chain(certificate, option("ssl_keyfile"))
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # includes ssl.SSLError
             raise UrlError(f"TLS files of db_url: {error}") from error
         if option("ssl_cert_reqs") == "none":
             context.check_hostname = False
@@ -79,11 +79,11 @@ class Target:
         return context
 
 
-def parse_url(url: str) -> Target:
-    """The target of a database URL. Raises UrlError; its text never has the password."""
+def parse_url(url: str) -> RedisUrl:
+    """Parse a database URL. Raises UrlError; its text never contains the password."""
     scheme, _, rest = url.partition("://")
     if scheme not in _KINDS:
-        raise UrlError(f"db_url: scheme {scheme!r} is none of {', '.join(_KINDS)}")
+        raise UrlError(f"db_url: scheme {scheme!r} is not one of {', '.join(_KINDS)}")
     rest, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     if unknown := sorted(options.keys() - _OPTIONS):
@@ -92,13 +92,13 @@ def parse_url(url: str) -> Target:
     authority, slash, path = rest.partition("/")
     userinfo, at, authority = authority.rpartition("@")
     username, colon, password = userinfo.partition(":")
-    if at and not colon:  # redis://secret@host: only a password, as redis-cli takes it
+    if at and not colon:  # redis://secret@host has only a password, as for redis-cli
         username, password = "", username
     words = [word for word in path.split("/") if word]
     service = words.pop(0) if kind == "sentinel" and words else ""
     if kind == "sentinel" and not service:
-        raise UrlError("db_url: redis+sentinel:// needs /NAME, the name the sentinels watch the primary by")
-    return Target(
+        raise UrlError("db_url: redis+sentinel:// needs /NAME, the name of the primary in Sentinel")
+    return RedisUrl(
         kind=kind,
         hosts=() if kind == "unix" else _hosts(authority, SENTINEL_PORT if service else REDIS_PORT),
         path=unquote(slash + path) if kind == "unix" else "",
@@ -125,7 +125,7 @@ def _hosts(authority: str, default_port: int) -> tuple[Host, ...]:
 
 def _db(text: str, kind: Kind) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise UrlError(f"db_url: {text!r} is not the number of a database")
+        raise UrlError(f"db_url: {text!r} is not a database number")
     if kind == "cluster" and int(text):
-        raise UrlError("db_url: a cluster has database 0 only")
+        raise UrlError("db_url: a cluster has only database 0")
     return int(text)

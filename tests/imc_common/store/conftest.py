@@ -13,8 +13,8 @@ from tests.servers import KINDS, Server, running
 
 @pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server of each kind whose append-only file has all that was answered, however busy the disk is;
-    short path, because Unix sockets have a limit."""
+    """A server of each kind that syncs its append-only file at every write. Its folder has a short path,
+    because the path of a Unix socket has a length limit."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running(request.param, Path(folder), "--appendonly", "yes", "--appendfsync", "always") as server,

@@ -1,4 +1,4 @@
-"""The store on three primaries and three replicas: slots move, a primary dies."""
+"""The store on a cluster of three primaries and three replicas: slots move, a primary dies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def store(cluster: Cluster) -> AsyncIterator[Store]:
 
 
 async def accept_all(store: Store, call_id: str) -> list[Any]:
-    """One request into each shard, answered only when a replica has it."""
+    """One request into each shard; returns when a replica has it."""
     return await store.run(
         [
             store.script(
@@ -61,7 +61,7 @@ async def accept_all(store: Store, call_id: str) -> list[Any]:
 
 
 async def accept_until_safe(store: Store, call_id: str) -> None:
-    """Repeats as a client does, until every shard has it."""
+    """Repeat it as a client does, until every shard has it."""
     replies: list[Any] = []
     until = time.monotonic() + 2 * PATIENCE
     while time.monotonic() < until:
@@ -85,17 +85,17 @@ async def clear(store: Store) -> None:
 
 
 async def test_a_pipeline_over_all_nodes_keeps_its_order(store: Store) -> None:
-    """Replies come in the order of the commands, whichever nodes they ran on."""
+    """Replies are in the order of the commands, whichever node each ran on."""
     commands = [("SET", f"{{{n % 16}}}:{n}", n) for n in range(200)]
     assert await store.run(commands) == [b"OK"] * 200
     replies = await store.run([("GET", f"{{{n % 16}}}:{n}") for n in range(200)])
     assert replies == [str(n).encode() for n in range(200)]
     assert await store.run([("PING",)]) == [b"PONG"]
-    assert len(await store.each([("DBSIZE",)])) == 3
+    assert len(await store.run_on_primaries([("DBSIZE",)])) == 3
 
 
-async def test_streams_of_several_nodes_are_read_at_once(store: Store) -> None:
-    """New entries of all shards, within block_ms."""
+async def test_streams_on_several_nodes_are_read_together(store: Store) -> None:
+    """One read returns the new entries of all shards."""
     await clear(store)
     streams = [keys.requests(shard) for shard in SHARDS]
     await store.run(
@@ -108,7 +108,7 @@ async def test_streams_of_several_nodes_are_read_at_once(store: Store) -> None:
 
 
 async def test_scripts_run_on_every_node_after_a_flush(store: Store, cluster: Cluster) -> None:
-    """NOSCRIPT is mended node by node."""
+    """NOSCRIPT is handled node by node."""
     for port in cluster.primaries():
         redis_cli(port, "SCRIPT", "FLUSH")
     await clear(store)
@@ -117,8 +117,8 @@ async def test_scripts_run_on_every_node_after_a_flush(store: Store, cluster: Cl
     assert await call_ids(store) == {shard: [b"flush"] for shard in SHARDS}
 
 
-async def test_slots_move_while_messages_flow(store: Store, cluster: Cluster) -> None:
-    """MOVED, ASK and TRYAGAIN are followed; every request is there once, in order."""
+async def test_messages_are_accepted_once_while_slots_move(store: Store, cluster: Cluster) -> None:
+    """The store follows MOVED, ASK and TRYAGAIN. Every request is there once, in order."""
     await clear(store)
     done = asyncio.Event()
     sent: list[str] = []
@@ -137,11 +137,13 @@ async def test_slots_move_while_messages_flow(store: Store, cluster: Cluster) ->
     assert set(map(tuple, (await call_ids(store)).values())) == {tuple(name.encode() for name in sent)}
 
 
-async def test_requests_that_go_in_together_are_one_entry_each_while_their_slot_moves(
+async def test_requests_of_one_batch_become_one_entry_each_while_their_slot_moves(
     store: Store, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The stream is at its new node and what is known of requests still at the old one, or the reverse."""
-    monkeypatch.setattr(cluster_module, "REDIRECT_SECONDS", PATIENCE)  # however long it is between nodes
+    """Also while the stream is on its new node and the record of requests is still on the old one."""
+    monkeypatch.setattr(
+        cluster_module, "REDIRECT_SECONDS", PATIENCE
+    )  # the slot may be between nodes for long
     await clear(store)
     requests = keys.requests(3)
     for moved in (requests, keys.seen(3, "recent")):
@@ -163,7 +165,7 @@ async def test_requests_that_go_in_together_are_one_entry_each_while_their_slot_
 
 @contextmanager
 def half_moved(cluster: Cluster, name: str, moved: str) -> Iterator[None]:
-    """The slot of the key `name` is on its way to another primary; of its keys only `moved` is there yet."""
+    """The slot of the key `name` is moving to another primary; only its key `moved` is there so far."""
     ports = sorted(cluster.primaries())
     ids = {port: redis_cli(port, "CLUSTER", "MYID") for port in ports}
     slot = str(slot_of(("GET", name)))
@@ -180,7 +182,7 @@ def half_moved(cluster: Cluster, name: str, moved: str) -> Iterator[None]:
 
 
 def move_slots(cluster: Cluster) -> None:
-    """Each shard's slot goes to the next primary, key by key, with time to meet it half-way."""
+    """Move each shard's slot to the next primary, key by key, slowly enough to be noticed."""
     ports = sorted(cluster.primaries())
     ids = {port: redis_cli(port, "CLUSTER", "MYID") for port in ports}
     for shard in SHARDS:
@@ -195,8 +197,8 @@ def move_slots(cluster: Cluster) -> None:
             redis_cli(port, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
 
 
-async def test_a_primary_dies_and_nothing_accepted_is_lost(store: Store, cluster: Cluster) -> None:
-    """Shards on other nodes go on at once; the dead one's when its replica has taken over."""
+async def test_a_dead_cluster_primary_loses_no_accepted_request(store: Store, cluster: Cluster) -> None:
+    """Shards on other nodes continue at once, those of the dead node after its replica took over."""
     await clear(store)
     before = [f"before-{n}" for n in range(20)]
     for name in before:
@@ -224,7 +226,7 @@ async def accept_some(store: Store, call_id: str) -> list[Any]:
             await asyncio.sleep(0.05)
 
 
-async def test_a_cluster_that_is_away_is_told() -> None:
-    """No seed answers: StoreUnreachable names them."""
+async def test_an_unreachable_cluster_is_reported() -> None:
+    """StoreUnreachable names all seeds."""
     with pytest.raises(StoreUnreachable, match="no node of the cluster"):
         await Store.connect(Settings(db_url="redis+cluster://127.0.0.1:1,127.0.0.1:2"))

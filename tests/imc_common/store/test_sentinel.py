@@ -1,4 +1,4 @@
-"""The store on a primary and two replicas watched by three sentinels: the primary dies, or is demoted."""
+"""The store with Sentinel: one primary, two replicas, three sentinels. The primary dies, or is demoted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-FAILOVER_SECONDS = 90.0  # sentinels whose clock jumps, as when a machine stands still, do nothing for 30 s
+FAILOVER_SECONDS = (
+    90.0  # a sentinel does nothing for 30 s after its clock jumped, as when the machine stands still
+)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ async def store(request: pytest.FixtureRequest, sentinel: Sentinel) -> AsyncIter
 
 
 async def accept(store: Store, call_id: str) -> Any:
-    """One request, answered only when a replica has it; None if that cannot be said."""
+    """The reply to one request when a replica has it; None if that is unknown."""
     fields = ["type", "message", "call_id", call_id]
     try:
         (reply,) = await store.run(
@@ -58,7 +60,7 @@ async def accept(store: Store, call_id: str) -> Any:
 
 
 async def flow(store: Store, done: asyncio.Event) -> list[str]:
-    """Requests, each repeated until it is accepted, as clients do."""
+    """Send requests, each again until it is accepted, as clients do."""
     accepted: list[str] = []
     while not done.is_set():
         name = f"c{len(accepted)}"
@@ -69,14 +71,14 @@ async def flow(store: Store, done: asyncio.Event) -> list[str]:
 
 
 async def failover(sentinel: Sentinel, before: int) -> None:
-    """Returns when another primary than this one is there."""
+    """Return when there is another primary than `before`."""
     await asyncio.to_thread(
         wait_until, lambda: sentinel.primaries() not in ([], [before]), "a failover", FAILOVER_SECONDS
     )
 
 
 def order_failover(sentinel: Sentinel, before: int) -> None:
-    """The same by order, which is given again when it came to nothing."""
+    """The same after SENTINEL FAILOVER, which is sent again if it had no effect."""
     order = (sentinel.sentinel_ports[0], "SENTINEL", "FAILOVER", SENTINEL_NAME)
 
     def done() -> bool:
@@ -96,8 +98,8 @@ async def found(store: Store) -> list[str]:
 
 
 @pytest.mark.parametrize("store", [1], indirect=True)
-async def test_nothing_accepted_is_lost_when_the_primary_dies(store: Store, sentinel: Sentinel) -> None:
-    """The next primary has every accepted request once and in order, and is found by itself."""
+async def test_a_dead_primary_loses_no_accepted_request(store: Store, sentinel: Sentinel) -> None:
+    """The store finds the next primary, which has every accepted request once and in order."""
     done = asyncio.Event()
     flowing = asyncio.create_task(flow(store, done))
     await asyncio.sleep(1.0)
@@ -113,10 +115,11 @@ async def test_nothing_accepted_is_lost_when_the_primary_dies(store: Store, sent
 
 @pytest.mark.parametrize("store", [2], indirect=True)
 async def test_a_demoted_primary_is_left_without_a_disconnect(store: Store, sentinel: Sentinel) -> None:
-    """Failover while all live: the store finds the next primary.
+    """A failover while all servers run: the store finds the next primary.
 
-    The old one goes on for a second with the other replica, so one replica's word is not enough here: with
-    `wait_replicas = 1` this run lost what was accepted in that second. With all of them it loses nothing.
+    The old primary goes on for a second with the other replica, so the reply of one replica is not enough:
+    with `wait_replicas = 1` this test lost what was accepted in that second. With all replicas it loses
+    nothing.
     """
     done = asyncio.Event()
     flowing = asyncio.create_task(flow(store, done))

@@ -1,4 +1,4 @@
-"""Slots of commands."""
+"""Cluster slots of commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imc_common.store.slots import redirected_to, slot_of, slot_table
 
 
 def test_all_keys_of_a_shard_are_in_one_slot() -> None:
-    """Whatever the command and wherever its key stands."""
+    """For any command, wherever its key is."""
     commands: list[Command] = [
         ("XADD", keys.requests(7), "*", "a", "b"),
         ("EVALSHA", "0" * 40, 2, keys.events(7), keys.requests(7)),
@@ -25,18 +25,18 @@ def test_all_keys_of_a_shard_are_in_one_slot() -> None:
 
 @pytest.mark.parametrize(("key", "slot"), [("foo", 12182), ("{foo}bar", 12182), ("foo{}{bar}", 8363)])
 def test_slots_are_those_of_the_specification(key: str, slot: int) -> None:
-    """CRC16 of the tag between the first pair of braces; an empty tag is none."""
+    """CRC16 of the hash tag between the first pair of braces; an empty one does not count."""
     assert slot_of(("GET", key)) == slot
 
 
 def test_commands_without_a_key_have_no_slot() -> None:
-    """They go to any node."""
+    """They may run on any node."""
     assert slot_of(("PING",)) is None
     assert slot_of(("CONFIG", "GET", "maxmemory-policy")) is None
 
 
-def test_the_table_names_a_node_for_each_slot() -> None:
-    """Slots that nobody serves have none; a node without address is the one that was asked."""
+def test_the_slot_table_has_the_node_of_each_slot() -> None:
+    """An unassigned slot has none; a node without an address is the one that was asked."""
     table = slot_table(
         [[0, 99, [b"", 7000, b"id"]], [200, 299, [b"h", 7001, b"id"], [b"r", 7002]]], ("me", 1)
     )
@@ -44,7 +44,7 @@ def test_the_table_names_a_node_for_each_slot() -> None:
 
 
 def test_redirections_name_the_node() -> None:
-    """IPv6 addresses and unknown hosts included."""
+    """Also with an IPv6 address or an empty host."""
     assert redirected_to("MOVED 3999 127.0.0.1:6381", ("h", 1)) == ("127.0.0.1", 6381)
     assert redirected_to("ASK 3999 ::1:6381", ("h", 1)) == ("::1", 6381)
     assert redirected_to("MOVED 3999 :6381", ("h", 1)) == ("h", 6381)

@@ -1,5 +1,6 @@
-"""The store on real servers: pipelines, scripts, errors, reads, and servers that go away.
+"""The store on real servers: pipelines, scripts, errors, reads, lost connections and startup checks.
 
+This file also covers connector.py, reconnecting.py, startup_checks.py, xreadgroup.py and errors.py.
 `imc_common/store/protocols.py` needs no test: mypy checks that `Store` has what each user of a store needs.
 """
 
@@ -28,11 +29,11 @@ pytestmark = pytest.mark.integration
 
 GROUP = keys.group("p1")
 ALLOWANCE = 10.0
-"""Seconds that a busy machine may need on top of what is stated; standstills of it are not counted at all."""
+"""Seconds that a busy machine may need in addition; times when it stands still are not counted."""
 
 
 def start(store: Store, shard: int) -> Command:
-    """A process takes the shard's requests over; the reply is how far they were read."""
+    """The command by which a process takes over a shard's requests."""
     return store.script("claim_stream", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])
 
 
@@ -46,7 +47,7 @@ async def connected(url: str, **settings: Any) -> AsyncIterator[Store]:
 
 
 async def back(store: Store) -> None:
-    """Waits until the store answers again; it takes at most 5 s."""
+    """Wait until the store works again, which takes at most 5 s."""
     with Stopwatch() as watch:
         while True:
             try:
@@ -59,7 +60,7 @@ async def back(store: Store) -> None:
 
 
 async def test_replies_come_in_the_order_of_the_commands(server: Server) -> None:
-    """One pipeline, every kind of reply, undecoded."""
+    """One pipeline with every kind of reply, undecoded."""
     async with connected(server.url) as store:
         replies = await store.run(
             [("SET", "a", b"\xff"), ("GET", "a"), ("INCR", "n"), ("GET", "no"), ("TYPE", "a"), ("TIME",)]
@@ -69,15 +70,15 @@ async def test_replies_come_in_the_order_of_the_commands(server: Server) -> None
 
 
 async def test_pipelines_of_several_tasks_do_not_mix(server: Server) -> None:
-    """Pipelines in the air at once get their own replies."""
+    """Pipelines in flight at the same time get their own replies."""
     async with connected(server.url) as store:
         runs = [store.run([("ECHO", f"{task}.{n}") for n in range(50)]) for task in range(20)]
         replies = await asyncio.gather(*runs)
     assert replies == [[f"{task}.{n}".encode() for n in range(50)] for task in range(20)]
 
 
-async def test_a_failing_command_does_not_stop_the_others(server: Server) -> None:
-    """Its error is its reply, with the code, and says whether waiting may help."""
+async def test_a_refused_command_does_not_stop_the_others(server: Server) -> None:
+    """Its error is its reply, with the code and whether a retry may succeed."""
     async with connected(server.url) as store:
         first, wrong, last = await store.run([("SET", "a", "1"), ("LPUSH", "a", "x"), ("GET", "a")])
     assert (first, last) == (b"OK", b"1")
@@ -87,8 +88,8 @@ async def test_a_failing_command_does_not_stop_the_others(server: Server) -> Non
     assert ReplyError("OOM command not allowed when used memory > 'maxmemory'.").transient
 
 
-async def test_scripts_run_whether_the_server_has_them_or_not(server: Server) -> None:
-    """SCRIPT FLUSH at any time is not seen by callers, and the order of effects stays."""
+async def test_scripts_run_also_when_the_server_lost_them(server: Server) -> None:
+    """Callers do not notice SCRIPT FLUSH, and the order of effects stays."""
     async with connected(server.url) as store:
         for _ in range(5):
             take = [store.script("take_lease", ["lease"], [name, 1000]) for name in ("a", "b")]
@@ -100,7 +101,7 @@ async def test_scripts_run_whether_the_server_has_them_or_not(server: Server) ->
 
 
 async def test_reading_gives_ids_and_flat_fields(server: Server) -> None:
-    """Each entry once; Redis notes how far the stream was read, and keeps no list of pending entries."""
+    """Each entry once. Redis records how far the stream was read and keeps no list of pending entries."""
     async with connected(server.url) as store:
         streams = [keys.requests(1), keys.requests(2)]
         for shard in (1, 2):
@@ -118,8 +119,8 @@ async def test_reading_gives_ids_and_flat_fields(server: Server) -> None:
         assert (pending, read) == (0, b"1-2")
 
 
-async def test_a_waiting_read_does_not_hold_up_pipelines(server: Server) -> None:
-    """A read that blocks has a connection of its own, and ends as soon as an entry comes."""
+async def test_a_blocking_read_does_not_delay_pipelines(server: Server) -> None:
+    """A blocking read has a connection of its own, and ends when an entry comes."""
     async with connected(server.url) as store:
         await store.run([start(store, 1)])
         await back(store)
@@ -131,16 +132,16 @@ async def test_a_waiting_read_does_not_hold_up_pipelines(server: Server) -> None
         assert await asyncio.wait_for(reading, PATIENCE) == [(keys.requests(1), [(b"1-1", [b"a", b"b"])])]
 
 
-async def test_a_missing_group_is_an_error_of_its_own(server: Server) -> None:
-    """NOGROUP reaches the caller, who knows what to do."""
+async def test_a_missing_consumer_group_raises_nogroup(server: Server) -> None:
+    """The caller creates the group then."""
     async with connected(server.url) as store:
         await asyncio.sleep(0.2)
         with pytest.raises(ReplyError, match="NOGROUP"):
             await store.read_new(GROUP, [keys.requests(1)], 10, 10)
 
 
-async def test_a_restarted_server_is_found_again(server: Server) -> None:
-    """Commands fail at once while it is away; within 5 s of its return all is as before (AOF)."""
+async def test_the_store_reconnects_to_a_restarted_server(server: Server) -> None:
+    """Commands fail at once while it is down. Within 5 s of its start they work, and the data are there."""
     async with connected(server.url) as store:
         await store.run([("SET", "a", "1")])
         server.kill()
@@ -152,8 +153,8 @@ async def test_a_restarted_server_is_found_again(server: Server) -> None:
         assert await store.run([("GET", "a")]) == [b"1"]
 
 
-async def test_a_pipeline_in_the_air_fails_when_the_server_dies(server: Server) -> None:
-    """Its outcome is unknown: StoreUnreachable, not a hang."""
+async def test_a_pipeline_in_flight_fails_when_the_server_dies(server: Server) -> None:
+    """With StoreUnreachable, because its outcome is unknown."""
     async with connected(server.url) as store:
         waiting = asyncio.create_task(store.run([("BLPOP", "none", 30)]))
         await asyncio.sleep(0.05)
@@ -162,8 +163,8 @@ async def test_a_pipeline_in_the_air_fails_when_the_server_dies(server: Server) 
             await waiting
 
 
-async def test_attempts_to_reconnect_keep_their_distance(server: Server) -> None:
-    """At most two a second and process, however many connections there are."""
+async def test_reconnect_attempts_are_spaced(server: Server) -> None:
+    """At most two a second in a process, however many connections it has."""
     attempts = 0
 
     class Counting(asyncio.Protocol):
@@ -185,7 +186,7 @@ async def test_attempts_to_reconnect_keep_their_distance(server: Server) -> None
 
 
 async def test_a_connection_to_a_demoted_primary_is_left(server: Server) -> None:
-    """READONLY is the command's error, and the connection is made anew."""
+    """READONLY is the error of the command, and the store connects again."""
     async with connected(server.url) as store:
         await store.run([("SET", "a", "1")])
         server.call("REPLICAOF", "127.0.0.1", "1")
@@ -194,7 +195,7 @@ async def test_a_connection_to_a_demoted_primary_is_left(server: Server) -> None
         assert reply.transient
         with pytest.raises(StoreUnreachable):
             await store.run([("GET", "a")])
-        await asyncio.sleep(0.3)  # it says that it is a replica: not taken
+        await asyncio.sleep(0.3)  # it is a replica: the store does not use it
         with pytest.raises(StoreUnreachable):
             await store.run([("GET", "a")])
         server.call("REPLICAOF", "NO", "ONE")
@@ -202,35 +203,35 @@ async def test_a_connection_to_a_demoted_primary_is_left(server: Server) -> None
 
 
 async def test_only_noeviction_is_accepted(server: Server) -> None:
-    """A Redis that may throw keys away is refused at start, with what to do."""
+    """A Redis that may delete keys is refused at the start; the error says what to change."""
     server.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     with pytest.raises(StoreRefused, match="noeviction"):
         await Store.connect(Settings(db_url=server.url))
 
 
-async def test_a_forbidden_config_is_no_reason_to_refuse(server: Server) -> None:
-    """Application users seldom may CONFIG GET: a warning, and the start goes on."""
+async def test_imc_starts_when_config_is_forbidden(server: Server) -> None:
+    """Users of applications often may not run CONFIG."""
     server.call("ACL", "SETUSER", "imc", "on", ">secret", "~*", "+@all", "-config")
     async with connected(server.url.replace("unix://", "unix://imc:secret@")) as store:
         assert await store.run([("PING",)]) == [b"PONG"]
 
 
 async def test_wrong_credentials_are_refused(server: Server) -> None:
-    """A wrong password ends the start, it is not tried again and again."""
+    """A wrong password ends the start without a retry."""
     server.call("ACL", "SETUSER", "imc", "on", ">secret", "~*", "+@all")
     with pytest.raises(StoreRefused, match="WRONGPASS"):
         await Store.connect(Settings(db_url=server.url.replace("unix://", "unix://imc:wrong@")))
 
 
 async def test_missing_credentials_are_refused(server: Server) -> None:
-    """NOAUTH does not pass by waiting."""
+    """NOAUTH ends the start without a retry."""
     server.call("CONFIG", "SET", "requirepass", "secret")
     with pytest.raises(StoreRefused, match="NOAUTH"):
         await Store.connect(Settings(db_url=server.url))
 
 
 async def test_every_process_must_agree_on_hash_size(server: Server) -> None:
-    """The first start writes it down; another value is refused and told how to re-shard."""
+    """The first start stores the value. Another one is refused, with the command that re-shards."""
     async with connected(server.url, hash_size=4) as first, connected(server.url, hash_size=4) as second:
         assert first.secret == second.secret
         assert len(first.secret) == 32
@@ -238,8 +239,8 @@ async def test_every_process_must_agree_on_hash_size(server: Server) -> None:
         await Store.connect(Settings(db_url=server.url, hash_size=5))
 
 
-async def test_replicas_that_are_not_there_make_a_durable_run_fail(server: Server) -> None:
-    """Short of replicas: the commands had their effect, but the caller must not say so."""
+async def test_a_durable_run_fails_without_replicas(server: Server) -> None:
+    """The commands had their effect, but the caller must not accept the request."""
     async with connected(server.url, durability="replicas") as store:
         with pytest.raises(NotDurable):
             await store.run([("SET", "a", "1")], durable=True)
@@ -247,7 +248,7 @@ async def test_replicas_that_are_not_there_make_a_durable_run_fail(server: Serve
 
 
 async def test_fsync_waits_for_the_disk(server: Server) -> None:
-    """With WAITAOF and appendfsync always a durable run comes back when the disk has it; else no start."""
+    """A durable run returns when the disk has the data. Without WAITAOF or appendfsync always: no start."""
     if b"redis_version:7.0" in server.call("INFO", "server") or "redis-server" in str(server._command[0]):
         with pytest.raises(StoreRefused, match="WAITAOF"):
             await Store.connect(Settings(db_url=server.url, durability="fsync"))
@@ -263,8 +264,8 @@ async def test_fsync_waits_for_the_disk(server: Server) -> None:
         assert await store.run([lease, ("GET", "lease")], durable=True) == [1, b"a"]
 
 
-async def test_a_paused_replica_makes_it_short_and_the_repetition_whole(server: Server) -> None:
-    """With the replica stopped a request is not safe; repeated after, it is known, and waited for again."""
+async def test_a_durable_run_fails_while_the_replica_is_paused_and_a_retry_succeeds(server: Server) -> None:
+    """The retry of a request that is in Redis already is a duplicate and waits for the replica again."""
     port = free_port()
     kind = Path(server._command[0]).name.replace("valkey-server", "valkey")
     with (
@@ -283,15 +284,15 @@ async def test_a_paused_replica_makes_it_short_and_the_repetition_whole(server: 
             assert await store.run([("XLEN", keys.requests(0))]) == [1]
 
 
-async def test_a_lost_answer_leads_to_one_entry(server: Server) -> None:
-    """The request got there, the reply did not: the repetition is a duplicate (failure case 12)."""
+async def test_a_retry_after_a_lost_reply_makes_no_second_entry(server: Server) -> None:
+    """Redis executed the request, but its reply did not arrive: the retry is a duplicate."""
     relay = Relay(server.socket)
     path = server.socket + ".relay"
     listener = await asyncio.start_unix_server(relay.serve, path)
     async with connected(f"unix://{path}") as store:
         await store.run([accept(store, "other")])  # now the server has the script
         relay.swallows = True
-        with pytest.raises(StoreUnreachable, match="no answer in time"):
+        with pytest.raises(StoreUnreachable, match="no reply in time"):
             await store.run([accept(store)])
         relay.swallows = False
         await back(store)
@@ -302,7 +303,7 @@ async def test_a_lost_answer_leads_to_one_entry(server: Server) -> None:
 
 
 class Relay:
-    """Passes everything on to the server, and its answers back unless it swallows."""
+    """Passes requests on to the server, and its replies back unless `swallows` is set."""
 
     def __init__(self, path: str) -> None:
         self.swallows = False
@@ -312,12 +313,12 @@ class Relay:
     async def serve(self, near: asyncio.StreamReader, back_to: asyncio.StreamWriter) -> None:
         """One connection, until the client ends it."""
         far, out = await asyncio.open_unix_connection(self._path)
-        self.serving.append(asyncio.create_task(self._answers(far, back_to)))
+        self.serving.append(asyncio.create_task(self._replies(far, back_to)))
         while data := await near.read(65536):
             out.write(data)
         out.close()
 
-    async def _answers(self, far: asyncio.StreamReader, back_to: asyncio.StreamWriter) -> None:
+    async def _replies(self, far: asyncio.StreamReader, back_to: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await far.read(65536):
                 if not self.swallows:
@@ -331,7 +332,7 @@ def accept(store: Store, call_id: str = "c") -> Command:
 
 
 async def until_safe(store: Store, command: Command) -> Any:
-    """Repeats the command until a replica has it; its last reply."""
+    """Repeat the command until a replica has it; its last reply."""
     for _ in range(100):
         try:
             return (await store.run([command], durable=True))[0]

@@ -1,4 +1,4 @@
-"""TLS to Redis: certificates are checked, and a client's own is shown."""
+"""TLS to Redis: server and client check each other's certificate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """An authority, and a certificate for 127.0.0.1 that serves both sides."""
+    """A certificate authority, and a certificate for 127.0.0.1 that both sides use."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[Server]:
-    """Takes TLS only, from clients with a certificate of the authority."""
+    """Accepts only TLS, from clients with a certificate of the authority."""
     program("redis-server")
     port = free_port()
     tls = ["--tls-port", str(port), "--tls-ca-cert-file", str(folder / "ca.crt")]
@@ -50,7 +50,7 @@ def own(folder: Path) -> str:
 
 
 async def test_certificates_of_both_sides_are_checked(server: Server, folder: Path) -> None:
-    """With authority and own certificate it works; without either it does not."""
+    """A connection needs the authority and a client certificate."""
     store = await Store.connect(
         Settings(db_url=f"{server.url}?ssl_ca_certs={folder / 'ca.crt'}&{own(folder)}")
     )
@@ -61,14 +61,14 @@ async def test_certificates_of_both_sides_are_checked(server: Server, folder: Pa
             await Store.connect(Settings(db_url=f"{server.url}?{options}"))
 
 
-async def test_checking_can_be_turned_off(server: Server, folder: Path) -> None:
-    """For a server with a certificate of nobody's, inside a trusted network."""
+async def test_certificate_checks_can_be_turned_off(server: Server, folder: Path) -> None:
+    """For a server with a self-signed certificate in a trusted network."""
     store = await Store.connect(Settings(db_url=f"{server.url}?ssl_cert_reqs=none&{own(folder)}"))
     assert await store.run([("PING",)]) == [b"PONG"]
     await store.close()
 
 
-async def test_files_that_do_not_load_are_told() -> None:
-    """At the start, as a mistake in db_url."""
+async def test_a_tls_file_that_cannot_be_loaded_is_reported() -> None:
+    """When the process starts, as a mistake in db_url."""
     with pytest.raises(UrlError, match="TLS files"):
         await Store.connect(Settings(db_url="rediss://h?ssl_ca_certs=/no/such/file"))
