@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from tests.chaos.plant import ROOT
+from tests.processes import ROOT
 from tests.tools import require
 
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"

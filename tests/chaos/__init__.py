@@ -1,1 +1,1 @@
-"""The judge: random faults against real processes, and a checker that decides what every user had to get."""
+"""Chaos tests: random faults against real processes, and a checker of what every user had to receive."""

@@ -1,4 +1,4 @@
-"""``python -m tests.chaos --seconds 60 --seed 7 --redis single``: one chaos run from a printed seed."""
+"""One chaos run with a seed: ``python -m tests.chaos --seconds 60 --seed 7 --redis single``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chaos.servers import redis_kinds
 
 
 def main() -> int:
-    """Runs and prints the summary; the exit status is 1 when the judge found anything."""
+    """Run and print a summary. The exit status is 1 if the checker found anything."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     kinds = redis_kinds()
     parser.add_argument("--redis", choices=[*kinds, "all"], default="all")
@@ -35,9 +35,9 @@ def main() -> int:
         fault_pause=options.fault_pause,
         longest_fault=options.longest_fault,
     )
-    for lacking in left_out():
-        print(f"not drawn: {lacking}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server is left behind
+    for unavailable in left_out():
+        print(f"left out: {unavailable}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does, so that servers are stopped
     names = list(kinds) if options.redis == "all" else [options.redis]
     good = True
     for name in names:

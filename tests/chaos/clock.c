@@ -1,4 +1,4 @@
-/* Preloaded into a process: a wall clock that is as many seconds ahead as the file $CHAOS_CLOCK says now. */
+/* Preloaded into a process: its wall clock is ahead by the number of seconds in the file $CHAOS_CLOCK. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@ __attribute__((constructor)) static void open_clock(void)
 
 int clock_gettime(clockid_t id, struct timespec *now)
 {
-    long failed = syscall(SYS_clock_gettime, id, now); /* not by dlsym: it allocates, and allocators ask the time */
+    long failed = syscall(SYS_clock_gettime, id, now); /* dlsym would allocate memory, and allocators read the clock */
     if (!failed && ahead && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
         now->tv_sec += *ahead;
     return (int)failed;

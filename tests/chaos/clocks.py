@@ -1,4 +1,4 @@
-"""Wall clocks that can be set while processes run by them. Their monotonic clocks stay as they are."""
+"""Sets the wall clocks of running processes. Their monotonic clocks do not change."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import struct
 import subprocess
 from pathlib import Path
 
-from tests.chaos.plant import Process
+from tests.processes import Process
 
 
 class Clocks:
-    """A clock for each process that gets one: a file at which the preloaded ``clock.c`` looks each time."""
+    """Gives each process its own wall clock: a file with an offset that the preloaded ``clock.c`` reads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -22,16 +22,16 @@ class Clocks:
 
     @staticmethod
     def available() -> bool:
-        """Whether there is a compiler for it."""
+        """Whether there is a compiler for ``clock.c``."""
         return shutil.which("gcc") is not None
 
     def give(self, process: Process) -> None:
-        """From its next start on the process goes by a clock of its own, which is right at first."""
+        """From its next start on, the process uses its own clock, which is correct at first."""
         self.set(process, 0)
         process.env |= {"LD_PRELOAD": str(self._library), "CHAOS_CLOCK": str(self._file(process))}
 
     def set(self, process: Process, ahead: int) -> None:
-        """At once the process's clock is so many seconds ahead."""
+        """Set the process's clock so many seconds ahead of the correct time, at once."""
         with self._file(process).open("r+b" if self._file(process).exists() else "wb") as file:
             file.write(struct.pack("l", ahead))
 

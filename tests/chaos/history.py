@@ -1,8 +1,8 @@
-"""What simulated users saw, and the verdict on it. Pure: no sockets, no clock of its own.
+"""The history of what users sent and received, and its checker. Pure: no sockets, no clock.
 
-Every room has an *anchor*: a member that never speaks. It is told of everything that happens in the room, in
-the room's order, so its log is the room's order, and who was a member when a message had its turn can be
-read from it. Every other member's log must agree with it.
+Every room has an *observer*, a member that never sends. It receives everything that happens in the room, so
+its log defines the order of the room, and shows who was a member at each message. The logs of all other
+members must agree with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 
 class Kind(Enum):
-    """What a line of a member's log says."""
+    """What a received MESSAGE was about."""
 
     MESSAGE = "message"
     JOINED = "joined"
@@ -23,10 +23,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One MESSAGE that a user took from a room, retransmissions of the same branch left out.
+    """One MESSAGE that a user received from a room, without retransmissions of the same branch.
 
-    ``what`` is the message's own mark, or the user who joined or left; ``call_id`` tells a repeat (same
-    Call-ID) from a second copy (another one); ``at`` is in seconds.
+    ``what`` is the message's mark, or the user who joined or left. A repeated delivery has the same
+    ``call_id``, a doubled one has another. ``at`` is in seconds.
     """
 
     room: str
@@ -38,7 +38,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One plain message: its mark, and whether a 2xx came back."""
+    """One message that a user sent: its mark, and whether it got a 2xx."""
 
     room: str
     sender: str
@@ -49,7 +49,7 @@ class Sent:
 
 @dataclass(slots=True)
 class Verdict:
-    """What the history shows. ``ok`` only if nothing was lost, doubled, misdirected or out of order."""
+    """The result of a check. It is ``ok`` if nothing was lost, doubled, misdirected or out of order."""
 
     messages: int = 0
     deliveries: int = 0
@@ -74,22 +74,22 @@ class Verdict:
 
 @dataclass(slots=True)
 class History:
-    """Everything that was sent and received in one run."""
+    """Everything that users sent and received in one run."""
 
     sent: list[Sent] = field(default_factory=list)
     received: dict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
 
-    def judge(self, anchors: dict[str, str]) -> Verdict:
-        """The verdict, given each room's anchor."""
+    def check(self, observers: dict[str, str]) -> Verdict:
+        """Check the history, given the observer of each room."""
         verdict = Verdict(messages=sum(sent.accepted for sent in self.sent))
         rooms: dict[str, dict[str, list[Received]]] = defaultdict(lambda: defaultdict(list))
         for user, log in self.received.items():
             for room, lines in _first_copies(user, log, verdict).items():
                 rooms[room][user] = lines
-        for room, anchor in anchors.items():
-            order = rooms[room].pop(anchor, [])
-            self._judge_senders(room, order, verdict)
-            _judge_members(room, order, rooms[room], self._senders(room), verdict)
+        for room, observer in observers.items():
+            order = rooms[room].pop(observer, [])
+            self._check_senders(room, order, verdict)
+            _check_members(room, order, rooms[room], self._senders(room), verdict)
         verdict.deliveries = sum(
             line.kind is Kind.MESSAGE for logs in self.received.values() for line in logs
         )
@@ -97,7 +97,7 @@ class History:
         return verdict
 
     def as_text(self) -> str:
-        """A line for each thing sent or got, by time: to follow a loss through the processes' logs."""
+        """A line for each message sent or received, by time, to compare with the logs of the processes."""
         lines = [
             (
                 sent.at,
@@ -115,8 +115,8 @@ class History:
     def _senders(self, room: str) -> dict[str, str]:
         return {sent.mark: sent.sender for sent in self.sent if sent.room == room}
 
-    def _judge_senders(self, room: str, order: list[Received], verdict: Verdict) -> None:
-        """Every accepted message is in the room's order, each sender's in the order it sent them."""
+    def _check_senders(self, room: str, order: list[Received], verdict: Verdict) -> None:
+        """Every accepted message is in the room's order, and those of each sender in the order of sending."""
         place = {line.what: index for index, line in enumerate(order) if line.kind is Kind.MESSAGE}
         last: dict[str, tuple[int, str]] = {}
         for sent in self.sent:
@@ -129,14 +129,14 @@ class History:
             before = last.get(sent.sender)
             if before and before[0] > place[sent.mark]:
                 verdict.reordered.append(f"{room}: {sent.mark} came before {before[1]} of the same sender")
-            if (
-                sent.accepted
-            ):  # of one that was given up (RFC 3428 §8) nobody knows when it arrives, if it does
+            # a sender waits for the 2xx before the next message (RFC 3428 §8); without one, no order is
+            # promised
+            if sent.accepted:
                 last[sent.sender] = (place[sent.mark], sent.mark)
 
 
 def _first_copies(user: str, log: list[Received], verdict: Verdict) -> dict[str, list[Received]]:
-    """The log by room without repeats; a second copy under another Call-ID is a doubled delivery."""
+    """The log by room without repeated deliveries. A second copy with another Call-ID counts as doubled."""
     rooms: dict[str, list[Received]] = defaultdict(list)
     call_ids: dict[tuple[str, str], str] = {}
     seen: set[str] = set()
@@ -154,14 +154,14 @@ def _first_copies(user: str, log: list[Received], verdict: Verdict) -> dict[str,
     return rooms
 
 
-def _judge_members(
+def _check_members(
     room: str,
     order: list[Received],
     logs: dict[str, list[Received]],
     senders: dict[str, str],
     verdict: Verdict,
 ) -> None:
-    """Each member got exactly the messages whose turn came while it was in, in the room's order."""
+    """Each member received exactly the messages of its time as a member, in the room's order."""
     due: dict[str, list[str]] = defaultdict(list)
     inside: set[str] = set()
     for line in order:
@@ -192,6 +192,6 @@ def _first_difference(due: list[str], got: list[str]) -> str:
 
 
 def _longest_gap(received: dict[str, list[Received]]) -> float:
-    """The longest time, in seconds, in which nobody got anything: how long a fault stopped the service."""
+    """The longest time in seconds in which no user received anything."""
     times = sorted(line.at for log in received.values() for line in log)
     return max((later - earlier for earlier, later in pairwise(times)), default=0.0)

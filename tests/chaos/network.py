@@ -1,6 +1,6 @@
-"""A network of the run's own, in which packets can be dropped: nobody else on the machine notices.
+"""Runs chaos tests in a new network namespace, where dropped packets do not affect the rest of the machine.
 
-Linux gives any user one who asks for it by ``unshare``, unless its administrator has forbidden it.
+Linux lets any user create one with ``unshare`` unless an administrator has disabled it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 INSIDE = "IMC_CHAOS_NETWORK"
-"""Environment variable of those that are in one: ``yes``, or ``no`` if there can be none."""
+"""Environment variable: ``yes`` inside such a namespace, ``no`` if none can be created."""
 ENTER = ("unshare", "--user", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 
 Rule = tuple[str, ...]
 
 
 def enter(module: str) -> None:
-    """Replaces this process by ``python -m module`` in a network of its own, where that can be."""
+    """Replace this process by ``python -m module`` in a new network namespace, if one can be created."""
     if INSIDE in os.environ:
         return
     os.environ["XTABLES_LOCKFILE"] = str(Path(tempfile.gettempdir()) / f"imc-chaos-{os.getpid()}.lock")
     os.environ[INSIDE] = "yes" if _possible() else "no"
     if ours():
-        os.execvp(ENTER[0], [*ENTER, sys.executable, "-m", module, *sys.argv[1:]])  # noqa: S606 # no shell is wanted
+        os.execvp(ENTER[0], [*ENTER, sys.executable, "-m", module, *sys.argv[1:]])  # noqa: S606 # no shell needed
 
 
 def ours() -> bool:
-    """Whether this process is in a network of its own."""
+    """Whether this process runs in its own network namespace."""
     return os.environ.get(INSIDE) == "yes"
 
 
@@ -47,7 +47,7 @@ def _possible() -> bool:
 
 
 def between(one: Rule, other: Rule) -> list[Rule]:
-    """Both directions of what passes between two ends, each a choice of addresses as iptables has it."""
+    """Rules for both directions between two ends; each end is a match of addresses for iptables."""
     return [
         (*_end("-s", one), *_end("-d", other)),
         (*_end("-s", other), *_end("-d", one)),
@@ -60,7 +60,7 @@ def _end(flag: str, end: Rule) -> Rule:
 
 @asynccontextmanager
 async def dropping(*rules: Rule) -> AsyncIterator[None]:
-    """For the length of the block packets that a rule fits are dropped; TCP sends them again afterwards."""
+    """Drop packets that match any rule until the end of the block; TCP retransmits them afterwards."""
     try:
         for rule in rules:
             await asyncio.to_thread(_filter, "-A", rule)

@@ -1,7 +1,7 @@
-"""A TCP relay that delays, holds up or swallows what passes: the network between two servers going wrong.
+"""A TCP relay that delays, pauses or drops bytes, to simulate a bad network between two servers.
 
-On one machine a killed primary loses next to nothing, because loopback has replicated it all; so a test of
-what replication lag costs has to make the lag.
+On one machine replication has almost no lag, so a killed primary loses almost nothing. A test of a failover
+has to create the lag.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from contextlib import suppress
 
 
 class Relay:
-    """Listens on a port of 127.0.0.1 and passes bytes to another one, both ways. Runs in the test's loop."""
+    """Listens on a port of 127.0.0.1 and relays bytes to and from another one.
+
+    Runs in the test's event loop.
+    """
 
     def __init__(self, target: int, delay: float = 0.0) -> None:
         self.port = 0
         self.delay = delay
-        """Seconds that bytes are on their way, in each direction."""
-        self.swallow_replies = False
-        """Whether what the target sends is thrown away."""
+        """Seconds of delay in each direction."""
+        self.drop_replies = False
+        """Whether bytes from the target are discarded."""
         self._target = target
         self._open = asyncio.Event()
         self._open.set()
@@ -30,16 +33,16 @@ class Relay:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    def hold(self) -> None:
-        """From now on nothing passes, and connections stay open: a partition."""
+    def pause(self) -> None:
+        """Relay nothing from now on, but keep connections open, as in a network partition."""
         self._open.clear()
 
-    def heal(self) -> None:
-        """What was held up goes on."""
+    def resume(self) -> None:
+        """Relay again, beginning with the bytes that waited."""
         self._open.set()
 
     def point_at(self, target: int) -> None:
-        """New connections lead there, those that exist end: an address that moves to another server."""
+        """Relay new connections to ``target`` and close the existing ones, as when an address moves."""
         self._target = target
         for writer in self._writers:
             writer.transport.abort()
@@ -64,7 +67,7 @@ class Relay:
             task.add_done_callback(self._tasks.discard)
 
     async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, replies: bool) -> None:
-        """One direction, until either end goes; each piece is late by the delay, whatever came before it."""
+        """Relay one direction until either end closes; each piece has the same delay."""
         loop = asyncio.get_running_loop()
         due: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
@@ -75,7 +78,7 @@ class Relay:
                 await self._open.wait()
                 if not data:
                     return
-                if not (replies and self.swallow_replies):
+                if not (replies and self.drop_replies):
                     sink.write(data)
 
         writing = asyncio.create_task(write())
@@ -83,7 +86,7 @@ class Relay:
             with suppress(ConnectionError):
                 while data := await source.read(65536):
                     due.put_nowait((loop.time() + self.delay, data))
-            due.put_nowait((loop.time() + self.delay, b""))  # a dead end's last bytes arrive, too
+            due.put_nowait((loop.time() + self.delay, b""))  # bytes sent before the close still arrive
             await writing
         finally:
             writing.cancel()

@@ -1,4 +1,4 @@
-"""One chaos run: rooms full of users, faults at random, and the verdict."""
+"""One chaos run: rooms with users, random faults, and the verdict."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.chaos.clocks import Clocks
+from tests.chaos.deployment import Deployment
+from tests.chaos.faults.injector import FaultInjector, Lanes, Target
 from tests.chaos.faults.load import MAX_BACKLOG
-from tests.chaos.faults.saboteur import Lanes, Saboteur, Site
 from tests.chaos.history import History, Verdict
-from tests.chaos.plant import Plant
 from tests.chaos.servers import Single
-from tests.chaos.streams import WAITING, backlog, failed, unrest
+from tests.chaos.streams import WAITING, backlog, leftovers, unexpected_failures
 from tests.chaos.users import Population
 from tests.ports import free_port
 
-QUIET_SECONDS = 90.0
-OFTEN = ("edges", "workers")
-"""Lanes in which faults follow each other quickly: they do not stop all."""
-SELDOM = 5
-"""How much longer pauses are in the others."""
+IDLE_SECONDS = 90.0
+FREQUENT_LANES = ("edges", "workers")
+"""Lanes with short pauses between faults, since these do not stop the whole service."""
+RARE_FACTOR = 5
+"""The pauses in all other lanes are longer by this factor."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much goes on: ``talkers`` speak in each room all the time, ``wanderers`` come and go."""
+    """The load: ``talkers`` talk in each room all the time, ``wanderers`` join and leave."""
 
     rooms: int = 6
     talkers: int = 4
@@ -43,14 +43,14 @@ class Scale:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The verdict with what was done, and whatever else was wrong."""
+    """The verdict, the faults, and other problems of a run."""
 
     verdict: Verdict
     faults: dict[str, int]
     problems: list[str]
     left_over: int
     folder: Path | None = None
-    """Where history, logs and the servers' data are, if anything was wrong."""
+    """The folder with history, logs and the servers' data, if anything was wrong."""
 
     @property
     def ok(self) -> bool:
@@ -58,7 +58,7 @@ class Outcome:
 
     @property
     def findings(self) -> list[str]:
-        """Each thing that was wrong, in words."""
+        """A line for each thing that was wrong."""
         verdict = self.verdict
         found = verdict.lost + verdict.doubled + verdict.misdirected + verdict.reordered
         return found + self.problems
@@ -68,7 +68,7 @@ class Outcome:
 
 
 class Run:
-    """One plant, its users, and the clock of the run."""
+    """One deployment, its users and their faults."""
 
     def __init__(self, kind: type[Single], seed: int, scale: Scale, folder: Path) -> None:
         self._scale = scale
@@ -76,7 +76,9 @@ class Run:
         self._proxy_port = free_port()
         self._redis = kind(folder)
         settings = {"IMC_MAX_BACKLOG": str(MAX_BACKLOG)}
-        self.plant = Plant(self._redis, folder, scale.edges, scale.workers, self._proxy_port, **settings)
+        self.deployment = Deployment(
+            self._redis, folder, scale.edges, scale.workers, self._proxy_port, **settings
+        )
         self._clocks = self._give_clocks(folder) if Clocks.available() else None
         self._seed = seed
         self._folder = folder
@@ -84,51 +86,53 @@ class Run:
 
     def _give_clocks(self, folder: Path) -> Clocks:
         clocks = Clocks(folder)
-        for process in (*self._redis.servers.values(), *self.plant.edges, *self.plant.workers):
+        for process in (*self._redis.servers.values(), *self.deployment.edges, *self.deployment.workers):
             clocks.give(process)
         return clocks
 
     async def play(self, seconds: float, lanes: Lanes) -> Outcome:
-        """Plays for ``seconds``, lets everything come to rest, and judges."""
-        users = await Population.open(self.plant.edge_ports, self._proxy_port)
-        site = Site(self.plant, users, self._stop, self._scale.longest_fault, self._clocks)
+        """Run for ``seconds``, wait until all streams are empty, and check."""
+        users = await Population.open(self.deployment.edge_ports, self._proxy_port)
+        target = Target(self.deployment, users, self._stop, self._scale.longest_fault, self._clocks)
         try:
-            await asyncio.to_thread(self.plant.start)
+            await asyncio.to_thread(self.deployment.start)
             await self._open_rooms(users)
-            await self._hurt(site, seconds, lanes)
-            left_over = await self._come_to_rest()
-            users.problems += await asyncio.to_thread(unrest, self._redis)
-            users.problems += await asyncio.to_thread(failed, self._redis, site.poisoned, users.unheard)
+            await self._inject_faults(target, seconds, lanes)
+            left_over = await self._wait_until_idle()
+            users.problems += await asyncio.to_thread(leftovers, self._redis)
+            users.problems += await asyncio.to_thread(
+                unexpected_failures, self._redis, target.failing_rooms, users.unchecked
+            )
         finally:
             users.close()
-            await asyncio.to_thread(self.plant.stop)
-        verdict = users.history.judge(users.rooms)
-        outcome = Outcome(verdict, dict(site.done), users.problems, left_over)
+            await asyncio.to_thread(self.deployment.stop)
+        verdict = users.history.check(users.rooms)
+        outcome = Outcome(verdict, dict(target.done), users.problems, left_over)
         if not outcome.ok:
-            self._keep(users.history, outcome, site.schedule)
+            self._keep(users.history, outcome, target.schedule)
         return outcome
 
-    async def _hurt(self, site: Site, seconds: float, lanes: Lanes) -> None:
-        """All lanes of faults while users talk; returns when the last fault is mended."""
+    async def _inject_faults(self, target: Target, seconds: float, lanes: Lanes) -> None:
+        """Run all lanes of faults while users talk; returns when every fault has ended."""
         async with asyncio.TaskGroup() as group:
-            self._start_users(group, site.users)
+            self._start_users(group, target.users)
             for lane, faults in lanes.items():
-                pause = self._scale.fault_pause * (1 if lane in OFTEN else SELDOM)
-                group.create_task(Saboteur(site, self._seed, lane).run(faults, pause))
+                pause = self._scale.fault_pause * (1 if lane in FREQUENT_LANES else RARE_FACTOR)
+                group.create_task(FaultInjector(target, self._seed, lane).run(faults, pause))
             await asyncio.sleep(seconds)
             self._stop.set()
-        await Saboteur(site, self._seed, "rest").in_service()
+        await FaultInjector(target, self._seed, "rest").in_service()
 
     def _keep(self, history: History, outcome: Outcome, schedule: list[str]) -> None:
-        """Beside the servers' data and every log: the verdict, and what users sent and got, by time."""
+        """Write the verdict, the faults and the history into the folder with the data and logs."""
         (self._folder / "verdict").write_text("\n".join([str(outcome), *outcome.findings]) + "\n")
         (self._folder / "faults").write_text("\n".join(schedule) + "\n")
         (self._folder / "history").write_text(history.as_text())
 
     async def _open_rooms(self, users: Population) -> None:
-        users.rooms = {f"room{number}": f"anchor{number}" for number in range(self._scale.rooms)}
+        users.rooms = {f"room{number}": f"observer{number}" for number in range(self._scale.rooms)}
         await asyncio.gather(
-            *(users.command(anchor, room, "#create") for room, anchor in users.rooms.items())
+            *(users.command(observer, room, "#create") for room, observer in users.rooms.items())
         )
 
     def _start_users(self, group: asyncio.TaskGroup, users: Population) -> None:
@@ -157,9 +161,9 @@ class Run:
                 await asyncio.sleep(self._random.uniform(0, 4 * self._scale.pause))
             await users.command(name, room, "#exit")
 
-    async def _come_to_rest(self) -> int:
-        """Waits until every stream is empty; the number of entries still there after QUIET_SECONDS."""
-        until = time.monotonic() + QUIET_SECONDS
+    async def _wait_until_idle(self) -> int:
+        """Wait until all streams are empty; returns the number of entries left after IDLE_SECONDS."""
+        until = time.monotonic() + IDLE_SECONDS
         while left := await asyncio.to_thread(backlog, self._redis, WAITING):
             if time.monotonic() > until:
                 break
@@ -171,7 +175,7 @@ class Run:
 async def play(
     kind: type[Single], seconds: float, seed: int, lanes: Lanes, scale: Scale | None = None
 ) -> Outcome:
-    """A whole run in a folder of its own, which is kept when something was wrong or broke off."""
+    """A whole run in a new folder, which is kept if anything was wrong or the run was interrupted."""
     folder = Path(tempfile.mkdtemp(prefix="imc-chaos-"))
     outcome = await Run(kind, seed, scale or Scale(), folder).play(seconds, lanes)
     if outcome.ok:

@@ -1,4 +1,4 @@
-"""Redis as it can be had: alone, under Sentinel or as a Cluster; real servers, each at its own address."""
+"""Redis alone, under Sentinel or as a Cluster: real servers, each at its own address."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from tests.chaos.plant import Process, wait_until
 from tests.ports import free_port
+from tests.processes import Process, wait_until
 
 SENTINEL_NAME = "imc"
 EVERY_SECOND = ("--appendfsync", "everysec")
 ALWAYS = ("--appendfsync", "always")
 CONTROL = "127.0.0.1"
-"""Where every server can be reached, whatever is wrong with the address it serves at."""
+"""An address at which tests reach every server while the network faults affect its serving address."""
 
 
 def redis_cli(port: int, *words: str, seconds: float = 20.0, script: str = "") -> str:
-    """The reply of one redis-cli command, or of each line of a script; its error text if there is none."""
+    """The output of one redis-cli command, or of all lines of a script; the error output if it is empty."""
     command = ["redis-cli", "-p", str(port), *words]
     try:
         done = subprocess.run(
@@ -30,14 +30,14 @@ def redis_cli(port: int, *words: str, seconds: float = 20.0, script: str = "") -
     return (done.stdout or done.stderr).strip()
 
 
-def answers(port: int) -> bool:
+def is_up(port: int) -> bool:
     return redis_cli(port, "PING") == "PONG"
 
 
 def redis_server(
     folder: Path, name: str, port: int, *options: str, addresses: tuple[str, ...] = (CONTROL,)
 ) -> Process:
-    """A redis-server with an AOF in its own folder."""
+    """A redis-server with an append-only file in its own folder, not started."""
     data = folder / name
     data.mkdir()
     command = ["redis-server", "--port", str(port), "--bind", *addresses, "--dir", str(data), "--save", ""]
@@ -50,7 +50,7 @@ def redis_server(
 
 
 def shut_down(server: Process) -> None:
-    """Ends it in good order. It refuses as long as it cannot save, and has to be told again then."""
+    """End it by SIGTERM. It refuses while it cannot save, so the signal is repeated."""
 
     def ended() -> bool:
         with suppress(subprocess.TimeoutExpired):
@@ -61,12 +61,12 @@ def shut_down(server: Process) -> None:
 
 
 def hosts(ports: list[int]) -> dict[int, str]:
-    """An address of its own for each server."""
+    """A separate address for each server."""
     return {port: f"127.0.0.{number}" for number, port in enumerate(ports, 11)}
 
 
 class Single:
-    """One Redis with an AOF that is written before each answer: nothing else outlasts any SIGKILL."""
+    """One Redis with `appendfsync always`, the only policy that loses nothing at a SIGKILL."""
 
     kind = "single"
     replicas = False
@@ -79,29 +79,29 @@ class Single:
         self.url = f"redis://{self.hosts[self.port]}:{self.port}/0"
 
     def _server(self, folder: Path, name: str, port: int, *options: str) -> Process:
-        """One that serves at its own address and calls others from there: the network can tell it apart."""
+        """A server that serves and connects from its own address, so that iptables can match it."""
         own = self.hosts[port]
         addresses = (CONTROL, own)
-        options += ("--bind-source-addr", own, "--protected-mode", "no")  # which trusts only 127.0.0.1
+        options += ("--bind-source-addr", own, "--protected-mode", "no")  # it would only accept 127.0.0.1
         return redis_server(folder, name, port, *options, addresses=addresses)
 
     def start(self) -> None:
         for port, server in self.servers.items():
             server.start()
-            wait_until(lambda port=port: answers(port), f"redis on {port}")  # type: ignore[misc]
+            wait_until(lambda port=port: is_up(port), f"redis on {port}")  # type: ignore[misc]
 
     def primaries(self) -> list[int]:
-        """The ports of those that take writes, as far as anybody knows."""
+        """The ports of the servers that accept writes, as far as is known."""
         return [self.port]
 
-    def close_down(self) -> None:
-        """All servers end in good order, those that take writes first: whoever was behind catches up."""
+    def stop_all(self) -> None:
+        """End all servers by SIGTERM, primaries first, so that replicas catch up."""
         first = self.primaries()
         for port in sorted(self.servers, key=lambda port: port not in first):
             shut_down(self.servers[port])
 
-    def come_back(self) -> None:
-        """All servers start again, each as what it was."""
+    def start_all(self) -> None:
+        """Start all servers again, each in its former role."""
         for server in self.servers.values():
             server.start()
 
@@ -112,7 +112,7 @@ class Single:
 
 
 class Sentinel(Single):
-    """One primary, two replicas, three sentinels; a primary without a fresh replica refuses writes."""
+    """One primary, two replicas, three sentinels; a primary without a replica in sync refuses writes."""
 
     kind = "sentinel"
     replicas = True
@@ -133,7 +133,10 @@ class Sentinel(Single):
         self.url = f"redis+sentinel://{them}/{SENTINEL_NAME}"
 
     def _server(self, folder: Path, name: str, port: int, *options: str) -> Process:
-        """One with a file, which sentinels have it rewrite: it starts again as what they made of it."""
+        """A server with a configuration file.
+
+        Sentinel rewrites it, so a restarted server keeps its new role.
+        """
         server = super()._server(folder, name, port, *options)
         words = " ".join(word or '""' for word in server.command[1:])
         file = folder / name / "redis.conf"
@@ -161,8 +164,8 @@ class Sentinel(Single):
         super().start()
         for sentinel, port in zip(self.sentinels, self.sentinel_ports, strict=True):
             sentinel.start()
-            wait_until(lambda port=port: answers(port), f"sentinel on {port}")  # type: ignore[misc]
-        wait_until(self._complete, "sentinels that know two replicas and each other")
+            wait_until(lambda port=port: is_up(port), f"sentinel on {port}")  # type: ignore[misc]
+        wait_until(self._complete, "the sentinels know two replicas and each other")
 
     def _complete(self) -> bool:
         known = redis_cli(self.sentinel_ports[0], "SENTINEL", "MASTER", SENTINEL_NAME).split()
@@ -213,22 +216,22 @@ class Cluster(Single):
             timeout=60,
         )
         wait_until(
-            lambda: all(self._ready(port) for port in self.servers), "cluster_state:ok and replicas in step"
+            lambda: all(self._ready(port) for port in self.servers), "cluster_state:ok and replicas in sync"
         )
 
     @staticmethod
     def _ready(port: int) -> bool:
-        """In service, and as a replica in step: one that never saw its primary may not take over."""
+        """In service, and in sync if it is a replica: one that never synchronised cannot be promoted."""
         replication = redis_cli(port, "INFO", "replication")
-        in_step = "connected_slaves:1" in replication or "master_link_status:up" in replication
-        return in_step and "cluster_state:ok" in redis_cli(port, "CLUSTER", "INFO")
+        in_sync = "connected_slaves:1" in replication or "master_link_status:up" in replication
+        return in_sync and "cluster_state:ok" in redis_cli(port, "CLUSTER", "INFO")
 
     def primaries(self) -> list[int]:
         alive = [port for port, server in self.servers.items() if server.alive]
-        sound = (
+        healthy = (
             port for port in alive if "cluster_state:ok" in redis_cli(port, "CLUSTER", "INFO", seconds=2)
         )
-        if (witness := next(sound, None)) is None:  # one that is cut off sees only itself
+        if (witness := next(healthy, None)) is None:  # an isolated server sees only itself
             return []
         lines = redis_cli(witness, "CLUSTER", "NODES").splitlines()
         return [
@@ -239,7 +242,7 @@ class Cluster(Single):
 
 
 def redis_kinds() -> dict[str, type[Single]]:
-    """The kinds by name. Raises FileNotFoundError when there is no redis-server."""
+    """The kinds of Redis by name. Raises FileNotFoundError without redis-server."""
     if shutil.which("redis-server") is None:
         raise FileNotFoundError("redis-server is not installed")
     return {kind.kind: kind for kind in (Single, Sentinel, Cluster)}

@@ -1,4 +1,4 @@
-/* Preloaded into a server: a disk that takes SLOW_DISK_MS for every fsync, as a busy one does. */
+/* Preloaded into a server: every fsync takes SLOW_DISK_MS, as on a busy disk. */
 #include <stdlib.h>
 #include <time.h>
 

@@ -1,4 +1,4 @@
-"""What is in the streams of a service: waiting, at rest, dead, undelivered."""
+"""Counts and checks the entries in a service's streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FAILED = (":dead", ":undelivered")
 
 
 def backlog(redis: Single, kinds: tuple[str, ...] = WAITING + FAILED) -> int:
-    """Entries in all in-, out- and dead streams, and failed deliveries."""
+    """The number of entries in all in- and out-streams, dead letters and failed deliveries."""
     total = 0
     for port in redis.primaries():
         for key in redis_cli(port, "--scan", "--pattern", "imc:{*").split():
@@ -20,34 +20,36 @@ def backlog(redis: Single, kinds: tuple[str, ...] = WAITING + FAILED) -> int:
     return total
 
 
-def failed(redis: Single, poisoned: list[str], deaf: set[str]) -> list[str]:
-    """What ended as a failure and should not have, and the other way round.
+def unexpected_failures(redis: Single, failing_rooms: list[str], silent: set[str]) -> list[str]:
+    """Failures that should not have happened, and expected ones that are missing.
 
-    In the dead letters there has to be a request of each poisoned room and nothing else; deliveries may only
-    have failed to those who were deaf.
+    The dead letters must be requests of each of ``failing_rooms`` and nothing else. Deliveries may only have
+    failed to users who were ``silent``.
     """
     dead = _values(redis, ":dead", b"room")
-    wrong = [f"a dead letter of {room}" for room in dead if room not in poisoned]
-    wrong += [f"no dead letter of {room}" for room in poisoned if room not in dead]
+    wrong = [f"a dead letter of {room}" for room in dead if room not in failing_rooms]
+    wrong += [f"no dead letter of {room}" for room in failing_rooms if room not in dead]
     wrong += [
-        f"a delivery to {user} failed" for user in _values(redis, ":undelivered", b"from") if user not in deaf
+        f"a delivery to {user} failed"
+        for user in _values(redis, ":undelivered", b"from")
+        if user not in silent
     ]
     return wrong
 
 
 def _values(redis: Single, suffix: str, field: bytes) -> list[str]:
-    """The user parts of the addresses in a field of all these streams' entries."""
+    """The user part of one address field of all entries in these streams."""
     found = []
     for port in redis.primaries():
         with client.Redis(port=port) as server:
             for key in server.scan_iter(match=f"imc:{{*{suffix}"):
-                for _, entry in server.xrange(key):  # type: ignore[union-attr] # its stubs have both kinds of client
+                for _, entry in server.xrange(key):  # type: ignore[union-attr] # the stubs cover sync and async clients
                     found.append(entry.get(field, b"").decode().partition("@")[0])
     return found
 
 
-def unrest(redis: Single) -> list[str]:
-    """What is not as it should be at rest: entries pending or behind, a group or consumer too many."""
+def leftovers(redis: Single) -> list[str]:
+    """What an idle service should not have: pending entries, lag, more than one group or consumer."""
     found = []
     for port in redis.primaries():
         for key in redis_cli(port, "--scan", "--pattern", "imc:{*").split():
@@ -58,5 +60,5 @@ def unrest(redis: Single) -> list[str]:
                     name: about.get(name) for name in ("pending", "lag") if about.get(name) not in {"0", ""}
                 }
                 if wrong or about.get("consumers") not in {"0", "1"} or words[::2].count("name") > 1:
-                    found.append(f"{key} at rest: {about}")
+                    found.append(f"{key} is not idle: {about}")
     return found

@@ -1,4 +1,4 @@
-"""A short chaos run on each kind of Redis: random faults under load, and the judge's verdict."""
+"""A short chaos run on each kind of Redis: random faults under load, and the checker's verdict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.faults import EVERY
-from tests.chaos.plant import ROOT
+from tests.processes import ROOT
 from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -28,18 +28,18 @@ NOTHING_WRONG = "lost 0, doubled 0, misdirected 0, reordered 0"
 
 
 @pytest.mark.parametrize("kind", ["single", "sentinel", "cluster"])
-async def test_whatever_dies_nothing_accepted_is_lost_doubled_misdirected_or_out_of_order(kind: str) -> None:
-    """Edges, workers and servers are killed, stopped, cut off, full or busy, several at a time."""
+async def test_random_faults_lose_double_misdirect_or_reorder_no_message(kind: str) -> None:
+    """Edges, workers and servers are killed, suspended, isolated, full or busy, several at a time."""
     program("redis-server")
     status, said = await chaos("--redis", kind, *SHORT)
     assert status == 0, said
     assert NOTHING_WRONG in said
-    assert int(re.findall(r"deliveries (\d+)", said)[0]) > 100  # a slow machine makes fewer
+    assert int(re.findall(r"deliveries (\d+)", said)[0]) > 100  # a slow machine makes fewer deliveries
     assert int(re.findall(r"faults (\d+)", said)[0]) >= 3
 
 
 async def chaos(*options: str) -> tuple[int, str]:
-    """A run as `make chaos` does it; its exit status, and what it printed."""
+    """A run as by `make chaos`; returns its exit status and its output."""
     run = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.chaos", *options),
         cwd=ROOT,
@@ -51,13 +51,13 @@ async def chaos(*options: str) -> tuple[int, str]:
             said, _ = await run.communicate()
     finally:
         if run.returncode is None:
-            run.terminate()  # it ends its servers
+            run.terminate()  # it stops its servers
             await run.wait()
     return run.returncode or 0, said.decode()
 
 
-def test_the_page_names_every_fault() -> None:
-    """docs/reliability.md says what is drawn."""
+def test_the_reliability_page_lists_every_fault() -> None:
+    """The table of lanes in docs/reliability.md."""
     page = (Path(ROOT) / "docs" / "reliability.md").read_text()
     (table,) = re.findall(r"\n\| lane \|.*?\n\n", page, flags=re.DOTALL)
     assert set(re.findall(r"`([^`]*)`", table)) == {name for lane in EVERY.values() for name in lane}

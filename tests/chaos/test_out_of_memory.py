@@ -1,4 +1,4 @@
-"""The kernel's OOM killer ends an edge and a worker under load."""
+"""The kernel's OOM killer kills an edge and a worker under load."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.case import Case, verdict_on
-from tests.chaos.plant import Process
+from tests.chaos.scenario import Scenario, run_with_fault
 from tests.chaos.servers import Single
 from tests.patience import PATIENCE
+from tests.processes import Process
 from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -29,12 +29,12 @@ eaten = []
 while len(eaten) < 64:
     eaten.append(b"x" * (1 << 20))
 """
-"""Eats more memory than its cgroup has."""
+"""Allocates more memory than its cgroup has."""
 
 
 @contextmanager
 def cage() -> Iterator[Path]:
-    """A cgroup with little memory; the test is skipped where this machine lets us make none."""
+    """A cgroup with little memory. Without the permission to create one, the test is skipped."""
     root = Path("/sys/fs/cgroup/memory")
     name, limit = ("memory.limit_in_bytes", LIMIT)
     if not root.exists():
@@ -55,10 +55,12 @@ def cage() -> Iterator[Path]:
 
 
 def killed_for_memory(process: Process, folder: Path) -> None:
-    """The kernel runs out of memory in the process's cgroup, and ends it."""
+    """Make the kernel kill the process because its cgroup is out of memory."""
     assert process.child is not None
     (folder / "cgroup.procs").write_text(str(process.child.pid))
-    Path(f"/proc/{process.child.pid}/oom_score_adj").write_text("1000")  # before the one that eats it
+    Path(f"/proc/{process.child.pid}/oom_score_adj").write_text(
+        "1000"
+    )  # so that it is killed before the process that allocates
     with subprocess.Popen([sys.executable, "-c", HOG, str(folder)]) as hog:
         try:
             assert process.child.wait(PATIENCE) == -signal.SIGKILL
@@ -67,20 +69,20 @@ def killed_for_memory(process: Process, folder: Path) -> None:
             process.end()
 
 
-async def out_of_memory(case: Case) -> None:
-    """An edge first, and while it is away, a worker."""
-    for process in (case.plant.edges[0], case.plant.workers[0]):
+async def out_of_memory(scenario: Scenario) -> None:
+    """First an edge, then a worker while the edge is down."""
+    for process in (scenario.deployment.edges[0], scenario.deployment.workers[0]):
         with cage() as folder:
             await asyncio.to_thread(killed_for_memory, process, folder)
-        await case.until_said(30)
-    for process in (case.plant.edges[0], case.plant.workers[0]):
+        await scenario.wait_for_accepted(30)
+    for process in (scenario.deployment.edges[0], scenario.deployment.workers[0]):
         process.start()
 
 
-async def test_what_the_oom_killer_ends_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
-    """The others carry on, and the next ones join them."""
+async def test_processes_killed_by_the_oom_killer_lose_no_message(tmp_path: Path) -> None:
+    """The other edge and worker take over; new ones join them."""
     program("redis-server")
-    with cage():  # or skip before anything is started
+    with cage():  # skips the test before anything is started
         pass
-    verdict = await verdict_on(tmp_path, Single(tmp_path), out_of_memory)
+    verdict = await run_with_fault(tmp_path, Single(tmp_path), out_of_memory)
     assert verdict.ok, (verdict, verdict.lost[:3], verdict.doubled[:3])

@@ -1,4 +1,4 @@
-"""What one Redis can do to those who use it: full disk, full memory, cut file, a clock that jumps."""
+"""Faults of a single Redis: full disk, full memory, a truncated file, a clock that jumps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ import pytest
 from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import Store
-from tests.chaos.case import Case, nothing_gets_in, refuses, verdict_on
-from tests.chaos.plant import wait_until
-from tests.chaos.servers import EVERY_SECOND, Single, answers, redis_cli
+from tests.chaos.scenario import (
+    Scenario,
+    assert_all_edges_refuse,
+    run_with_fault,
+    wait_until_nothing_is_accepted,
+)
+from tests.chaos.servers import EVERY_SECOND, Single, is_up, redis_cli
 from tests.chaos.streams import backlog
+from tests.processes import wait_until
 from tests.servers import Server, program, running
 from tests.tools import require
 
@@ -26,49 +31,50 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pyte
 HOUR = 3600
 
 
-async def disk_full(case: Case) -> None:
-    """The server cannot save, so it takes no writes (MISCONF), until it can again.
+async def disk_full(scenario: Scenario) -> None:
+    """The server cannot save, so it refuses writes (MISCONF) until it can.
 
-    A folder in the place of its dump stands for the full disk: it needs no file system of its own.
+    A folder with the name of its dump simulates the full disk, without a separate file system.
     """
     (dump,) = [
-        Path(process.command[process.command.index("--dir") + 1]) for process in case.redis.servers.values()
+        Path(process.command[process.command.index("--dir") + 1])
+        for process in scenario.redis.servers.values()
     ]
     (dump / "dump.rdb" / "in the way").mkdir(parents=True)
-    await case.cli("CONFIG", "SET", "save", "3600 100000")
-    await case.cli("BGSAVE")
-    await asyncio.to_thread(wait_until, lambda: _refused(case), "MISCONF")
-    await nothing_gets_in(case)
-    await refuses(case)
+    await scenario.cli("CONFIG", "SET", "save", "3600 100000")
+    await scenario.cli("BGSAVE")
+    await asyncio.to_thread(wait_until, lambda: _refused(scenario), "MISCONF")
+    await wait_until_nothing_is_accepted(scenario)
+    await assert_all_edges_refuse(scenario)
     (dump / "dump.rdb" / "in the way").rmdir()
     (dump / "dump.rdb").rmdir()
-    await case.cli("BGSAVE")
+    await scenario.cli("BGSAVE")
 
 
-def _refused(case: Case) -> bool:
-    return "MISCONF" in redis_cli(case.redis.primaries()[0], "SET", "probe", "1")
+def _refused(scenario: Scenario) -> bool:
+    return "MISCONF" in redis_cli(scenario.redis.primaries()[0], "SET", "probe", "1")
 
 
-async def memory_full(case: Case) -> None:
-    """Nothing new gets in (OOM), what is in is delivered: streams get empty while memory still is full."""
-    await case.cli("CONFIG", "SET", "maxmemory", "1")
-    await nothing_gets_in(case)
-    await refuses(case)
+async def memory_full(scenario: Scenario) -> None:
+    """New requests are refused (OOM), accepted ones are delivered: streams become empty with full memory."""
+    await scenario.cli("CONFIG", "SET", "maxmemory", "1")
+    await wait_until_nothing_is_accepted(scenario)
+    await assert_all_edges_refuse(scenario)
     async with asyncio.timeout(30):
-        while await asyncio.to_thread(backlog, case.redis):
+        while await asyncio.to_thread(backlog, scenario.redis):
             await asyncio.sleep(0.1)
-    await case.cli("CONFIG", "SET", "maxmemory", "0")
+    await scenario.cli("CONFIG", "SET", "maxmemory", "0")
 
 
-async def busy(case: Case) -> None:
-    """Row 16: a script of somebody else's holds the server for ten seconds; the edges shed what comes."""
-    port = case.redis.primaries()[0]
-    await case.cli("CONFIG", "SET", "busy-reply-threshold", "100")
+async def busy(scenario: Scenario) -> None:
+    """A foreign script blocks the server for ten seconds (BUSY); edges respond with 503."""
+    port = scenario.redis.primaries()[0]
+    await scenario.cli("CONFIG", "SET", "busy-reply-threshold", "100")
     endless = asyncio.create_task(asyncio.to_thread(_loop_for_ever, port))
     await asyncio.to_thread(wait_until, lambda: "BUSY" in redis_cli(port, "PING"), "BUSY")
     await asyncio.sleep(10)
-    await refuses(case)
-    await case.cli("SCRIPT", "KILL")
+    await assert_all_edges_refuse(scenario)
+    await scenario.cli("SCRIPT", "KILL")
     assert "killed" in await endless
 
 
@@ -77,20 +83,20 @@ def _loop_for_ever(port: int) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
 
 
-async def loading(case: Case) -> None:
-    """The server comes back with so much to read that it says LOADING for seconds."""
-    port = case.redis.primaries()[0]
-    (server,) = case.redis.servers.values()
-    await case.cli("EVAL", "for i = 1, 5000 do redis.call('SET', 'ballast:' .. i, 'x') end", "0")
-    await case.cli("BGREWRITEAOF")
+async def loading(scenario: Scenario) -> None:
+    """The server restarts with so much data that it replies LOADING for seconds."""
+    port = scenario.redis.primaries()[0]
+    (server,) = scenario.redis.servers.values()
+    await scenario.cli("EVAL", "for i = 1, 5000 do redis.call('SET', 'ballast:' .. i, 'x') end", "0")
+    await scenario.cli("BGREWRITEAOF")
     await asyncio.to_thread(wait_until, lambda: not _rewrites(port), "a rewritten file")
     await asyncio.to_thread(server.end)
     server.command += ["--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024"]
     server.start()
     await asyncio.to_thread(wait_until, lambda: "LOADING" in redis_cli(port, "PING"), "LOADING")
-    await refuses(case)
-    assert "LOADING" in await case.cli("PING")
-    await asyncio.to_thread(wait_until, lambda: answers(port), "the end of loading")
+    await assert_all_edges_refuse(scenario)
+    assert "LOADING" in await scenario.cli("PING")
+    await asyncio.to_thread(wait_until, lambda: is_up(port), "the end of loading")
 
 
 def _rewrites(port: int) -> bool:
@@ -98,30 +104,30 @@ def _rewrites(port: int) -> bool:
     return "aof_rewrite_in_progress:1" in about or "aof_rewrite_scheduled:1" in about
 
 
-async def flush_each_second(case: Case) -> None:
-    """Row 6: the scripts are gone again and again."""
+async def flush_each_second(scenario: Scenario) -> None:
+    """The server loses its scripts every second."""
     for _ in range(5):
-        await case.cli("SCRIPT", "FLUSH")
+        await scenario.cli("SCRIPT", "FLUSH")
         await asyncio.sleep(1)
 
 
 @pytest.mark.parametrize("fault", [disk_full, memory_full, busy, loading, flush_each_second])
-async def test_what_the_server_refuses_for_a_while_is_accepted_later_and_nothing_is_lost(
-    tmp_path: Path, fault: Callable[[Case], Awaitable[None]]
+async def test_while_redis_refuses_requests_get_503_and_no_message_is_lost(
+    tmp_path: Path, fault: Callable[[Scenario], Awaitable[None]]
 ) -> None:
-    """503 meanwhile, never a 202; afterwards all goes on by itself."""
+    """There is no 202 meanwhile, and the service recovers by itself."""
     program("redis-server")
-    verdict = await verdict_on(tmp_path, Single(tmp_path), fault)
+    verdict = await run_with_fault(tmp_path, Single(tmp_path), fault)
     assert verdict.ok, (verdict, verdict.lost[:3], verdict.doubled[:3])
 
 
 class SmallDisk(Single):
-    """A Redis with its append-only file on a small disk: a tmpfs in a mount namespace of its own."""
+    """A Redis with its append-only file on a small disk: a tmpfs in a separate mount namespace."""
 
     def __init__(self, folder: Path, policy: tuple[str, ...]) -> None:
         super().__init__(folder)
         (server,) = self.servers.values()
-        self._server = server
+        self._process = server
         self._data = Path(server.command[server.command.index("--dir") + 1])
         at = server.command.index("--appendfsync")
         server.command[at : at + 2] = policy
@@ -133,12 +139,12 @@ class SmallDisk(Single):
 
     @property
     def disk(self) -> Path:
-        """The disk as the server sees it."""
-        assert self._server.child is not None
-        return Path(f"/proc/{self._server.child.pid}/root{self._data}")
+        """The path of the disk as seen from outside the namespace."""
+        assert self._process.child is not None
+        return Path(f"/proc/{self._process.child.pid}/root{self._data}")
 
     def fill(self) -> None:
-        """To the last byte."""
+        """Fill the disk to the last byte."""
         with (self.disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(4096))
@@ -147,26 +153,26 @@ class SmallDisk(Single):
         (self.disk / "filler").unlink()
 
 
-async def aof_disk_full(case: Case) -> None:
-    """The append-only file cannot grow: MISCONF, until there is space again."""
-    assert isinstance(case.redis, SmallDisk)
-    case.redis.fill()
-    await asyncio.to_thread(wait_until, lambda: _refused(case), "MISCONF")
-    assert "AOF" in await case.cli("SET", "probe", "1")
-    await nothing_gets_in(case)
-    await refuses(case)
-    case.redis.clear()
+async def aof_disk_full(scenario: Scenario) -> None:
+    """The append-only file cannot grow, so writes get MISCONF until there is space."""
+    assert isinstance(scenario.redis, SmallDisk)
+    scenario.redis.fill()
+    await asyncio.to_thread(wait_until, lambda: _refused(scenario), "MISCONF")
+    assert "AOF" in await scenario.cli("SET", "probe", "1")
+    await wait_until_nothing_is_accepted(scenario)
+    await assert_all_edges_refuse(scenario)
+    scenario.redis.clear()
 
 
-async def test_a_disk_too_full_for_the_append_only_file_is_waited_for(tmp_path: Path) -> None:
-    """`everysec`: Redis refuses writes; what it had answered before is in the file once there is space."""
+async def test_a_full_disk_under_the_append_only_file_loses_no_message(tmp_path: Path) -> None:
+    """With `everysec`, Redis refuses writes. What it replied OK to is in the file once there is space."""
     program("redis-server")
-    verdict = await verdict_on(tmp_path, SmallDisk(tmp_path, EVERY_SECOND), aof_disk_full)
+    verdict = await run_with_fault(tmp_path, SmallDisk(tmp_path, EVERY_SECOND), aof_disk_full)
     assert verdict.ok, (verdict, verdict.lost[:3], verdict.doubled[:3])
 
 
 class Faked(Single):
-    """A Valkey whose clock is in a file; Debian's redis-server hangs at its start under libfaketime."""
+    """A Valkey with its clock in a file. (Debian's redis-server hangs at its start under libfaketime.)"""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -183,30 +189,30 @@ class Faked(Single):
         }
 
     def jump(self, seconds: int) -> None:
-        """From now on the server's clock is so many seconds ahead."""
+        """Set the server's clock so many seconds ahead of the correct time."""
         self.clock.write_text(f"{seconds:+d}\n")
 
 
-async def clock_jumps(case: Case) -> None:
-    """An hour ahead ends every lease at once; an hour back makes what is there last an hour longer."""
-    assert isinstance(case.redis, Faked)
+async def clock_jumps(scenario: Scenario) -> None:
+    """An hour ahead expires every lease at once; an hour back makes leases last an hour longer."""
+    assert isinstance(scenario.redis, Faked)
     for seconds in (HOUR, -HOUR, 0):
-        before = int((await case.cli("TIME")).split()[0])
-        case.redis.jump(seconds)
-        assert abs(int((await case.cli("TIME")).split()[0]) - before) > HOUR / 2
-        await case.until_said(20)
+        before = int((await scenario.cli("TIME")).split()[0])
+        scenario.redis.jump(seconds)
+        assert abs(int((await scenario.cli("TIME")).split()[0]) - before) > HOUR / 2
+        await scenario.wait_for_accepted(20)
 
 
-async def test_row_19_a_clock_that_jumps_an_hour_changes_no_outcome(tmp_path: Path) -> None:
-    """Redis's clock ahead, back and right again under load; the processes' clocks stay."""
+async def test_a_jump_of_redis_clock_by_an_hour_loses_and_doubles_no_message(tmp_path: Path) -> None:
+    """Ahead, back and correct again under load; the clocks of the processes do not change."""
     program("redis-server")
     program("faketime")
-    verdict = await verdict_on(tmp_path, Faked(tmp_path), clock_jumps)
+    verdict = await run_with_fault(tmp_path, Faked(tmp_path), clock_jumps)
     assert verdict.ok, (verdict, verdict.lost[:3], verdict.doubled[:3])
 
 
-async def test_row_7_a_file_cut_in_the_middle_of_a_script_has_the_whole_script_or_nothing() -> None:
-    """Scripts are transactions in the append-only file: cut anywhere, both of `accept`'s keys or neither."""
+async def test_a_truncated_append_only_file_has_all_or_nothing_of_a_script() -> None:
+    """Scripts are transactions in the file: after truncation, both keys of `accept` exist or neither."""
     with (
         tempfile.TemporaryDirectory() as name,
         running("redis-server", Path(name), "--appendonly", "yes") as server,
@@ -223,7 +229,7 @@ async def test_row_7_a_file_cut_in_the_middle_of_a_script_has_the_whole_script_o
 
 
 async def kept_after_cut(server: Server, size: int) -> tuple[int, int]:
-    """Entries and marks of seen requests that are there after the file's last bytes were lost."""
+    """The numbers of requests and of remembered requests after the file lost its last ``size`` bytes."""
     server.kill()
     (file,) = server.folder.glob("appendonlydir/*.incr.aof")
     data = file.read_bytes()

@@ -1,7 +1,7 @@
-"""Simulated SIP users: one UDP socket that plays them all, and writes down everything they send and get.
+"""Simulated SIP users: one UDP socket plays them all and records everything they send and receive.
 
-Written on plain bytes, without imc's own codec, so that a fault of the codec cannot hide itself. imc's
-``outbound_proxy`` points here: every delivery comes to this socket, whoever it is for.
+It works on plain bytes, independent of imc's codec, so that it finds faults of the codec. imc's
+``outbound_proxy`` points here, so every delivery comes to this socket.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tests.chaos.history import History, Kind, Received, Sent
 
 DOMAIN = "chaos.example"
-ATTEMPT_SECONDS = 2.0  # then the next edge is tried, as a balancer would
+ATTEMPT_SECONDS = 2.0  # after that the next edge is tried, as a balancer does
 GIVE_UP_SECONDS = 240.0
 RETRANSMIT_SECONDS = (0.5, 1.0)
 
@@ -40,27 +40,29 @@ def _recipient(head: bytes) -> str:
 
 @dataclass
 class Population(asyncio.DatagramProtocol):
-    """All users on one socket. ``edges`` are the edges' ports on 127.0.0.1."""
+    """All users, on one socket. ``edges`` are the ports of the edges on 127.0.0.1."""
 
     edges: list[int]
     history: History = field(default_factory=History)
     problems: list[str] = field(default_factory=list)
     rooms: dict[str, str] = field(default_factory=dict)
-    """The rooms that are judged, and the anchor of each."""
+    """The observer of each room that is checked."""
     silent: set[str] = field(default_factory=set)
-    """Users who take no delivery and answer none now."""
-    unheard: set[str] = field(default_factory=set)
-    """Users of whom the history says nothing, because they are silent at times."""
+    """Users who currently ignore deliveries."""
+    unchecked: set[str] = field(default_factory=set)
+    """Users left out of the history, because they are silent at times."""
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, asyncio.Future[int]] = {}
-        self._transactions: set[tuple[bytes, tuple[str, int]]] = set()  # another edge's repeat is another one
-        self._pauses: dict[bytes, int] = {}  # Retry-After by branch, of those who want to know it
+        self._transactions: set[tuple[bytes, tuple[str, int]]] = (
+            set()
+        )  # the same delivery from another edge is another one
+        self._pauses: dict[bytes, int] = {}  # Retry-After by branch, where it was asked for
 
     @classmethod
     async def open(cls, edges: list[int], port: int) -> Population:
-        """The population, listening on 127.0.0.1 at ``port``."""
+        """Open the socket on 127.0.0.1 at ``port``."""
         loop = asyncio.get_running_loop()
         _, population = await loop.create_datagram_endpoint(
             lambda: cls(edges), local_addr=("127.0.0.1", port)
@@ -76,11 +78,11 @@ class Population(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if data.startswith(b"SIP/2.0 "):
-            self._answered(data)
+            self._on_response(data)
         elif data.startswith(b"MESSAGE "):
-            self._delivered(data, addr)
+            self._on_delivery(data, addr)
 
-    def _answered(self, data: bytes) -> None:
+    def _on_response(self, data: bytes) -> None:
         branch = _BRANCH.search(data)
         status = int(data[8:11])
         waiting = self._waiting.get(branch[1]) if branch else None
@@ -90,7 +92,7 @@ class Population(asyncio.DatagramProtocol):
                 self._pauses[branch[1]] = int(_header(head, b"Retry-After") or 0)
             waiting.set_result(status)
 
-    def _delivered(self, data: bytes, addr: tuple[str, int]) -> None:
+    def _on_delivery(self, data: bytes, addr: tuple[str, int]) -> None:
         head, _, body = data.partition(b"\r\n\r\n")
         if self.silent and _recipient(head) in self.silent:
             return
@@ -104,15 +106,15 @@ class Population(asyncio.DatagramProtocol):
             self.problems.append(f"delivery without a branch: {head[:200]!r}")
         elif (branch[1], addr) not in self._transactions:
             self._transactions.add((branch[1], addr))
-            self._write_down(head, body)
+            self._record(head, body)
 
-    def _write_down(self, head: bytes, body: bytes) -> None:
+    def _record(self, head: bytes, body: bytes) -> None:
         room = _ADDRESS.search(_header(head, b"From"))
         user = _ADDRESS.search(_header(head, b"To"))
         if room is None or user is None:
             self.problems.append(f"delivery without addresses: {head[:200]!r}")
             return
-        if user[1].decode() in self.unheard:
+        if user[1].decode() in self.unchecked:
             return
         mark = body.rpartition(b"mark=")[2].decode() if b"mark=" in body else ""
         if mark:
@@ -128,11 +130,11 @@ class Population(asyncio.DatagramProtocol):
         self.history.received[name].append(line)
 
     async def say(self, user: str, room: str, mark: str) -> None:
-        """``user`` sends one plain message until it is accepted; the history keeps both."""
+        """Send one message, and retry until it is accepted."""
         await self._say(user, room, mark, GIVE_UP_SECONDS)
 
     async def say_once(self, user: str, room: str, mark: str) -> int:
-        """The same, but a refusal or silence is the end of it; the status, 0 for silence."""
+        """Send one message without retries; returns the status, 0 without a response."""
         return await self._say(user, room, mark, 0)
 
     async def _say(self, user: str, room: str, mark: str, seconds: float) -> int:
@@ -144,13 +146,16 @@ class Population(asyncio.DatagramProtocol):
         return status
 
     async def command(self, user: str, room: str, line: str) -> None:
-        """``user`` gives a command and repeats it until it is accepted."""
+        """Send a command, and retry until it is accepted."""
         status = await self.request(user, room, line)
         if not 200 <= status < 300:
             self.problems.append(f"{user}: {line} in {room} ended with {status}")
 
     async def request(self, user: str, room: str, text: str, seconds: float = GIVE_UP_SECONDS) -> int:
-        """The final status; on 503 or silence the same request goes to the next edge with a new branch."""
+        """Send a request; returns the final status.
+
+        After a 503, or without a response, the same request goes to the next edge with a new branch.
+        """
         number = next(self._numbers)
         until = time.monotonic() + seconds
         status = 0
@@ -164,10 +169,10 @@ class Population(asyncio.DatagramProtocol):
         return status
 
     async def retry_after(self, port: int) -> int:
-        """What the 503 of this edge says of when to come back, in seconds; 0 if it says nothing."""
+        """The Retry-After of this edge's 503, in seconds; 0 if it has none."""
         number = next(self._numbers)
         branch = f"z9hG4bK{self._port}.{number}.0"
-        data = self._message("anchor0", "room0", "#help", number, branch)
+        data = self._message("observer0", "room0", "#help", number, branch)
         self._pauses[branch.encode()] = 0
         assert await self._attempt(data, branch, port) == 503
         return self._pauses.pop(branch.encode())
@@ -182,15 +187,15 @@ class Population(asyncio.DatagramProtocol):
         ).encode()
 
     async def _attempt(self, data: bytes, branch: str, port: int) -> int:
-        """Sends and retransmits to one edge; the final status, or 0 when none came in time."""
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting[branch.encode()] = answer
+        """Send to one edge, with retransmissions; returns the final status, 0 without a response in time."""
+        response: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[branch.encode()] = response
         try:
             for pause in (*RETRANSMIT_SECONDS, ATTEMPT_SECONDS - sum(RETRANSMIT_SECONDS)):
                 self._transport.sendto(data, ("127.0.0.1", port))
-                done, _ = await asyncio.wait([answer], timeout=pause)
+                done, _ = await asyncio.wait([response], timeout=pause)
                 if done:
-                    return answer.result()
+                    return response.result()
             return 0
         finally:
             del self._waiting[branch.encode()]

@@ -12,9 +12,9 @@ import pytest
 
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable
-from tests.chaos.plant import wait_until
 from tests.chaos.servers import Cluster, Sentinel, redis_cli
 from tests.imc_worker.test_process import SHARDS, Plant
+from tests.processes import wait_until
 from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

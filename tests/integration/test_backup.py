@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from imc_common import keys
-from tests.chaos.plant import wait_until
 from tests.patience import PATIENCE
+from tests.processes import wait_until
 from tests.servers import Server
 from tests.tools import require
 

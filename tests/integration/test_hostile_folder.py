@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chaos.plant import ROOT, wait_until
 from tests.ports import free_port
+from tests.processes import ROOT, wait_until
 
 pytestmark = pytest.mark.integration
 

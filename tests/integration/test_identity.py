@@ -11,13 +11,13 @@ import pytest
 import sipmessage
 
 from imc_common import keys
-from tests.chaos.plant import wait_until
 from tests.integration.command import Terminal, run
 from tests.integration.login import PASSWORD, credentials
 from tests.integration.peers.baresip import Baresip
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
 from tests.integration.sipp_runs import SCENARIOS
+from tests.processes import wait_until
 from tests.tools import require
 
 pytestmark = pytest.mark.integration

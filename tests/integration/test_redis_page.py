@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from imc_common import keys
-from tests.chaos.plant import Process, wait_until
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
 from tests.integration.test_commands import add, create, promote
+from tests.processes import Process, wait_until
 from tests.tools import require
 
 pytestmark = pytest.mark.integration

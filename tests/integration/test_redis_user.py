@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.chaos.plant import ROOT, wait_until
 from tests.chaos.servers import redis_cli
 from tests.integration.command import run, running
 from tests.integration.proc import children, command_of
 from tests.integration.service import ACL, PASSWORD, Service, default_user, python, redis_server
 from tests.integration.sip_user import SipUser
 from tests.ports import free_port
+from tests.processes import ROOT, wait_until
 
 pytestmark = pytest.mark.integration
 

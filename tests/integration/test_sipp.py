@@ -10,10 +10,10 @@ import pytest
 
 from imc_cli.conversation import CONVERSATION, USERS, filled, matches
 from imc_common.keys import shard_of, undelivered
-from tests.chaos.plant import wait_until
 from tests.integration.service import Service
 from tests.integration.sipp_runs import SippMember, say
 from tests.ports import free_port
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from imc_cli.conversation import CONVERSATION
-from tests.chaos.plant import wait_until
 from tests.integration.command import Running, run, running
 from tests.integration.proc import alive, children, command_of
 from tests.integration.service import Service, options
 from tests.integration.sip_user import SipUser, notice
 from tests.patience import Stopwatch
 from tests.ports import free_port
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
 

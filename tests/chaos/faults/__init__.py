@@ -1,11 +1,11 @@
-"""What can be done to a service, by lanes: those of one lane follow each other, those of several overlap."""
+"""All faults, by lane. Faults of one lane run one after another, those of different lanes overlap."""
 
 from __future__ import annotations
 
 from tests.chaos import network
 from tests.chaos.clocks import Clocks
 from tests.chaos.faults import clocks, connections, load, processes, refusals, servers
-from tests.chaos.faults.saboteur import Lanes
+from tests.chaos.faults.injector import Lanes
 
 EVERY: Lanes = {
     "edges": processes.EDGES,
@@ -20,7 +20,7 @@ EVERY: Lanes = {
 
 
 def faults_for(kind: str) -> Lanes:
-    """The faults that make sense for a Redis of this kind, and can be done on this machine."""
+    """The faults that apply to a Redis of this kind and are possible on this machine."""
     without: set[str] = set()
     if kind != "cluster":
         without |= servers.CLUSTERED.keys()
@@ -33,16 +33,16 @@ def faults_for(kind: str) -> Lanes:
     if not Clocks.available():
         without |= clocks.ANY.keys() | clocks.ALONE.keys()
     lanes = {lane: {name: faults[name] for name in faults.keys() - without} for lane, faults in EVERY.items()}
-    if kind != "single":  # a server that refuses is replaced, too, and one is to be replaced at a time
+    if kind != "single":  # refusals also lead to a failover, and failovers must not overlap
         lanes["servers"] |= lanes.pop("refusals")
     return {lane: faults for lane, faults in lanes.items() if faults}
 
 
 def left_out() -> list[str]:
-    """What cannot be drawn on this machine, and why."""
+    """The faults that are impossible on this machine, and why."""
     found = []
     if not network.ours():
-        found.append("faults of the network: no network namespace with iptables can be had here")
+        found.append("network faults: no network namespace with iptables is available")
     if not Clocks.available():
-        found.append("clocks that jump: no gcc here")
+        found.append("clock faults: gcc is not installed")
     return found

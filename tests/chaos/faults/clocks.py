@@ -1,35 +1,36 @@
-"""The wall clock of an edge, of a worker or of a lone Redis jumps an hour, and is set right again later.
+"""The wall clock of an edge, a worker or a single Redis jumps by an hour, and is corrected later.
 
-Not that of one of many servers: Sentinel and Cluster judge by it who is alive, and would replace them all.
+Sentinel and Cluster use the wall clock to detect dead servers, so the clock of a replicated server is left
+alone.
 """
 
 from __future__ import annotations
 
-from tests.chaos.faults.saboteur import Fault, Saboteur
-from tests.chaos.plant import Process
+from tests.chaos.faults.injector import Fault, FaultInjector
+from tests.processes import Process
 
 HOUR = 3600
 
 
-async def jump_edge(saboteur: Saboteur) -> None:
-    await _jump(saboteur, saboteur.plant.edges)
+async def jump_edge(injector: FaultInjector) -> None:
+    await _jump(injector, injector.deployment.edges)
 
 
-async def jump_worker(saboteur: Saboteur) -> None:
-    await _jump(saboteur, saboteur.plant.workers)
+async def jump_worker(injector: FaultInjector) -> None:
+    await _jump(injector, injector.deployment.workers)
 
 
-async def jump_redis(saboteur: Saboteur) -> None:
-    """Leases run out, and nothing that was taken is forgotten."""
-    await _jump(saboteur, list(saboteur.plant.redis.servers.values()))
+async def jump_redis(injector: FaultInjector) -> None:
+    """Leases expire, and accepted requests must not be forgotten."""
+    await _jump(injector, list(injector.deployment.redis.servers.values()))
 
 
-async def _jump(saboteur: Saboteur, processes: list[Process]) -> None:
-    clocks = saboteur.site.clocks
+async def _jump(injector: FaultInjector, processes: list[Process]) -> None:
+    clocks = injector.target.clocks
     assert clocks is not None
-    process = saboteur.random.choice(processes)
-    clocks.set(process, saboteur.random.choice((HOUR, -HOUR)))
-    await saboteur.last(0.3)
+    process = injector.random.choice(processes)
+    clocks.set(process, injector.random.choice((HOUR, -HOUR)))
+    await injector.last(0.3)
     clocks.set(process, 0)
 
 
@@ -38,4 +39,4 @@ ANY: dict[str, Fault] = {
     "worker's clock": jump_worker,
 }
 ALONE: dict[str, Fault] = {"redis's clock": jump_redis}
-"""With one Redis."""
+"""Only with a single Redis."""

@@ -1,4 +1,4 @@
-"""What users do: requests that cannot be handled, more than can be taken, recipients that never answer."""
+"""Faults caused by users: requests that always fail, overload, recipients that never respond."""
 
 from __future__ import annotations
 
@@ -6,73 +6,73 @@ import asyncio
 import signal
 
 from imc_common import keys
-from tests.chaos.faults.saboteur import PATIENCE_SECONDS, Fault, Saboteur
-from tests.chaos.plant import wait_until
+from tests.chaos.faults.injector import PATIENCE_SECONDS, Fault, FaultInjector
 from tests.chaos.servers import redis_cli
 from tests.chaos.users import DOMAIN
+from tests.processes import wait_until
 
 MAX_BACKLOG = 50
-"""What the run's service takes for each shard before it says 503."""
+"""The `max_backlog` of a run: requests waiting in a shard before it gets 503."""
 CROWD_ROOM = "crowd"
 CROWD = [f"u{number}" for number in range(5000, 5000 + MAX_BACKLOG * 3 // 2)]
-MOST_BURSTS = 20
+MAX_BURSTS = 20
 
 
-async def poison(saboteur: Saboteur) -> None:
-    """A request whose script fails each time it is tried, because its room's key is of another type."""
-    room = f"poison{len(saboteur.site.poisoned)}"
+async def send_failing_request(injector: FaultInjector) -> None:
+    """Send a request whose script always fails, because a key of the room has the wrong type."""
+    room = f"failing{len(injector.target.failing_rooms)}"
     address = f"{room}@{DOMAIN}"
     key = keys.Keys().room(keys.shard_of(address, 4), address)
-    port = await saboteur.primary()
-    kept = f"SET {key} poison\nWAIT {int(saboteur.redis.replicas)} 1000\n"
-    wanted = ["OK", str(int(saboteur.redis.replicas))]
+    port = await injector.primary()
+    stored = f"SET {key} wrong-type\nWAIT {int(injector.redis.replicas)} 1000\n"
+    wanted = ["OK", str(int(injector.redis.replicas))]
 
-    def planted() -> bool:
-        ports = saboteur.redis.primaries() or [port]
-        replies = redis_cli(ports[0], "-c", script=kept, seconds=5).splitlines()
+    def written() -> bool:
+        ports = injector.redis.primaries() or [port]
+        replies = redis_cli(ports[0], "-c", script=stored, seconds=5).splitlines()
         said = [line for line in replies if not line.startswith("->")]
         return len(said) == 2 and said[0] == wanted[0] and said[1] >= wanted[1]
 
-    await asyncio.to_thread(wait_until, planted, "a poisoned room", PATIENCE_SECONDS)
-    saboteur.site.poisoned.append(room)
-    await saboteur.site.users.command("poisoner", room, "#join")
+    await asyncio.to_thread(wait_until, written, "a key of the wrong type", PATIENCE_SECONDS)
+    injector.target.failing_rooms.append(room)
+    await injector.target.users.command("failing-sender", room, "#join")
 
 
-async def overload(saboteur: Saboteur) -> None:
-    """While all workers stand still, more is said at once in one room than its shard takes."""
-    users = saboteur.site.users
+async def overload(injector: FaultInjector) -> None:
+    """While all workers are suspended, send more messages at once to one room than its shard accepts."""
+    users = injector.target.users
     if CROWD_ROOM not in users.rooms:
-        users.rooms[CROWD_ROOM] = "crowdanchor"
-        await users.command("crowdanchor", CROWD_ROOM, "#create")
+        users.rooms[CROWD_ROOM] = "crowdobserver"
+        await users.command("crowdobserver", CROWD_ROOM, "#create")
         await asyncio.gather(*(users.command(user, CROWD_ROOM, "#join") for user in CROWD))
-    for burst in range(MOST_BURSTS):
-        workers = saboteur.plant.all_workers()
+    for burst in range(MAX_BURSTS):
+        workers = injector.deployment.all_workers()
         for worker in workers:
             worker.send(signal.SIGSTOP)
-        number = saboteur.site.done["overload"]
-        answers = await asyncio.gather(
+        number = injector.target.done["overload"]
+        statuses = await asyncio.gather(
             *(users.say_once(user, CROWD_ROOM, f"{user}.{number}.{burst}") for user in CROWD)
         )
         for worker in workers:
             worker.send(signal.SIGCONT)
-        if 503 in answers:
+        if 503 in statuses:
             return
-        await asyncio.sleep(1)  # a worker that began after the others were stopped took it all
-    users.problems.append(f"{MOST_BURSTS} bursts of {len(CROWD)}, and none was refused")
+        await asyncio.sleep(1)  # a worker that started after the others were suspended handled them all
+    users.problems.append(f"no message of {MAX_BURSTS} bursts of {len(CROWD)} was refused")
 
 
-async def silent_recipient(saboteur: Saboteur) -> None:
-    """A member that takes nothing and answers nothing, for longer than anybody tries if there is time."""
-    site = saboteur.site
-    user = f"deaf{site.done['silent recipient']}"
-    room = saboteur.random.choice(sorted(site.users.rooms))
-    site.users.unheard.add(user)
-    await site.users.command(user, room, "#join")
-    site.users.silent.add(user)
-    await saboteur.wait(site.longest + 5)
-    await site.users.command(user, room, "#exit")
-    site.users.silent.discard(user)
+async def silent_recipient(injector: FaultInjector) -> None:
+    """A member ignores all deliveries, for longer than Timer F if the run is long enough."""
+    target = injector.target
+    user = f"silent{target.done['silent recipient']}"
+    room = injector.random.choice(sorted(target.users.rooms))
+    target.users.unchecked.add(user)
+    await target.users.command(user, room, "#join")
+    target.users.silent.add(user)
+    await injector.wait(target.longest + 5)
+    await target.users.command(user, room, "#exit")
+    target.users.silent.discard(user)
 
 
-LOAD: dict[str, Fault] = {"poison": poison, "overload": overload}
+LOAD: dict[str, Fault] = {"failing request": send_failing_request, "overload": overload}
 RECIPIENTS: dict[str, Fault] = {"silent recipient": silent_recipient}

@@ -1,52 +1,52 @@
-"""Edges and workers die, end, hang, come and go. What the kernel kills for memory dies the same way."""
+"""Edges and workers are killed (as by the OOM killer), restarted, suspended and added."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 
-from tests.chaos.faults.saboteur import LEASE_SECONDS, Fault, Saboteur
-from tests.chaos.plant import Process
+from tests.chaos.faults.injector import LEASE_SECONDS, Fault, FaultInjector
+from tests.processes import Process
 
 
-async def kill_edge(saboteur: Saboteur) -> None:
-    await saboteur.kill(saboteur.random.choice(saboteur.plant.edges))
+async def kill_edge(injector: FaultInjector) -> None:
+    await injector.kill(injector.random.choice(injector.deployment.edges))
 
 
-async def kill_worker(saboteur: Saboteur) -> None:
-    await saboteur.kill(saboteur.random.choice(saboteur.plant.workers))
+async def kill_worker(injector: FaultInjector) -> None:
+    await injector.kill(injector.random.choice(injector.deployment.workers))
 
 
-async def restart_edge(saboteur: Saboteur) -> None:
-    await saboteur.kill(saboteur.random.choice(saboteur.plant.edges), signal.SIGTERM)
+async def restart_edge(injector: FaultInjector) -> None:
+    await injector.kill(injector.random.choice(injector.deployment.edges), signal.SIGTERM)
 
 
-async def restart_worker(saboteur: Saboteur) -> None:
-    await saboteur.kill(saboteur.random.choice(saboteur.plant.workers), signal.SIGTERM)
+async def restart_worker(injector: FaultInjector) -> None:
+    await injector.kill(injector.random.choice(injector.deployment.workers), signal.SIGTERM)
 
 
-async def freeze_edge(saboteur: Saboteur) -> None:
-    await saboteur.freeze(saboteur.random.choice(saboteur.plant.edges), LEASE_SECONDS * 1.5)
+async def freeze_edge(injector: FaultInjector) -> None:
+    await injector.freeze(injector.random.choice(injector.deployment.edges), LEASE_SECONDS * 1.5)
 
 
-async def freeze_worker(saboteur: Saboteur) -> None:
-    await saboteur.freeze(saboteur.random.choice(saboteur.plant.workers), LEASE_SECONDS * 1.5)
+async def freeze_worker(injector: FaultInjector) -> None:
+    await injector.freeze(injector.random.choice(injector.deployment.workers), LEASE_SECONDS * 1.5)
 
 
-async def join_edge(saboteur: Saboteur) -> None:
-    """One more, that no user speaks to: shards are shared out anew, and once more when it leaves."""
-    await _visit(saboteur, saboteur.plant.further_edge())
+async def join_edge(injector: FaultInjector) -> None:
+    """Add an edge for a while. Shards move to it, and back when it leaves."""
+    await _add_for_a_while(injector, injector.deployment.add_edge())
 
 
-async def join_worker(saboteur: Saboteur) -> None:
-    """The same for requests."""
-    await _visit(saboteur, saboteur.plant.further_worker())
+async def join_worker(injector: FaultInjector) -> None:
+    """Add a worker for a while."""
+    await _add_for_a_while(injector, injector.deployment.add_worker())
 
 
-async def _visit(saboteur: Saboteur, process: Process) -> None:
+async def _add_for_a_while(injector: FaultInjector, process: Process) -> None:
     process.start()
-    await asyncio.sleep(LEASE_SECONDS * saboteur.random.uniform(0.5, 1.5))
-    await asyncio.to_thread(process.end, saboteur.random.choice((signal.SIGTERM, signal.SIGKILL)))
+    await asyncio.sleep(LEASE_SECONDS * injector.random.uniform(0.5, 1.5))
+    await asyncio.to_thread(process.end, injector.random.choice((signal.SIGTERM, signal.SIGKILL)))
 
 
 EDGES: dict[str, Fault] = {

@@ -1,38 +1,41 @@
-"""Servers die, hang, are away, load for long, are cut off from the others; replicas stop; slots move."""
+"""Redis servers die, hang, load slowly, are isolated or all stop; replicas are suspended; slots move."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 
-from tests.chaos.faults.saboteur import PATIENCE_SECONDS, Fault, Saboteur
+from tests.chaos.faults.injector import PATIENCE_SECONDS, Fault, FaultInjector
 from tests.chaos.network import between, dropping
-from tests.chaos.plant import wait_until
 from tests.chaos.servers import CONTROL, Single, redis_cli, shut_down
+from tests.processes import wait_until
 
 SLOW_LOAD = ("--key-load-delay", "500")
-"""Microseconds for each command that is read back."""
+"""Microseconds for each command that is loaded."""
 
 
-async def freeze_redis(saboteur: Saboteur) -> None:
-    """Shorter than any failover: commands time out with an unknown outcome, and were carried out."""
-    port = await saboteur.primary()
-    await saboteur.freeze(saboteur.redis.servers[port], 0.8)
-    await saboteur.in_service()  # on a busy machine it may have led to one all the same
+async def freeze_redis(injector: FaultInjector) -> None:
+    """Suspend a primary, too short for a failover. Commands time out although they are carried out later."""
+    port = await injector.primary()
+    await injector.freeze(injector.redis.servers[port], 0.8)
+    await injector.in_service()  # on a busy machine there may be a failover all the same
 
 
-async def kill_redis(saboteur: Saboteur) -> None:
-    """A primary dies; alone it comes back from its AOF, otherwise a replica must take over first."""
-    redis = saboteur.redis
-    before = await saboteur.primaries()
-    port = saboteur.random.choice(before)
+async def kill_redis(injector: FaultInjector) -> None:
+    """Kill a primary.
+
+    A single server restarts with its append-only file; otherwise a replica takes over first.
+    """
+    redis = injector.redis
+    before = await injector.primaries()
+    port = injector.random.choice(before)
     await asyncio.to_thread(redis.servers[port].end)
     if redis.replicas:
         await _replaced(redis, port, before)
     else:
         await asyncio.sleep(1)
     redis.servers[port].start()
-    await saboteur.in_service()
+    await injector.in_service()
 
 
 async def _replaced(redis: Single, port: int, before: list[int]) -> None:
@@ -43,60 +46,63 @@ async def _replaced(redis: Single, port: int, before: list[int]) -> None:
     await asyncio.to_thread(wait_until, replaced, f"take-over from {port}", PATIENCE_SECONDS)
 
 
-async def outage(saboteur: Saboteur) -> None:
-    """No server at all, for up to the longest time there is."""
-    redis = saboteur.redis
-    await saboteur.primaries()
-    await asyncio.to_thread(redis.close_down)
-    await saboteur.last(1)
-    await asyncio.to_thread(redis.come_back)
-    await saboteur.in_service()
+async def outage(injector: FaultInjector) -> None:
+    """Stop all servers, for up to the longest duration."""
+    redis = injector.redis
+    await injector.primaries()
+    await asyncio.to_thread(redis.stop_all)
+    await injector.last(1)
+    await asyncio.to_thread(redis.start_all)
+    await injector.in_service()
 
 
-async def load_long(saboteur: Saboteur) -> None:
-    """A primary starts again, and says LOADING for a while."""
-    port = await saboteur.primary()
-    server = saboteur.redis.servers[port]
+async def load_long(injector: FaultInjector) -> None:
+    """Restart a primary that replies LOADING for a while."""
+    port = await injector.primary()
+    server = injector.redis.servers[port]
     await asyncio.to_thread(shut_down, server)
     usual = server.command
     server.command = [*usual, *SLOW_LOAD]
     server.start()
     server.command = usual
-    await saboteur.last(0.25)
-    await saboteur.insist(port, "CONFIG", "SET", "key-load-delay", "0")
-    await saboteur.in_service()
+    await injector.last(0.25)
+    await injector.insist(port, "CONFIG", "SET", "key-load-delay", "0")
+    await injector.in_service()
 
 
-async def cut_primary_off(saboteur: Saboteur) -> None:
-    """From replicas, other primaries and sentinels, not from edges and workers; one takes over meanwhile."""
-    redis = saboteur.redis
-    before = await saboteur.primaries()
-    port = saboteur.random.choice(before)
+async def isolate_primary(injector: FaultInjector) -> None:
+    """Isolate a primary from replicas, other primaries and sentinels, but not from edges and workers.
+
+    Meanwhile a replica is promoted.
+    """
+    redis = injector.redis
+    before = await injector.primaries()
+    port = injector.random.choice(before)
     async with dropping(*between((redis.hosts[port],), ("!", CONTROL))):
         await _replaced(redis, port, before)
-        await saboteur.last(0.2)
-    await saboteur.in_service()
+        await injector.last(0.2)
+    await injector.in_service()
 
 
-async def freeze_replicas(saboteur: Saboteur) -> None:
-    """All of them: nothing can be acknowledged by one, so nothing may be accepted."""
-    before = await saboteur.primaries()
-    replicas = [port for port in saboteur.redis.servers if port not in before]
+async def freeze_replicas(injector: FaultInjector) -> None:
+    """Suspend all replicas. No write can be confirmed, so nothing may be accepted."""
+    before = await injector.primaries()
+    replicas = [port for port in injector.redis.servers if port not in before]
     for port in replicas:
-        saboteur.redis.servers[port].send(signal.SIGSTOP)
-    await saboteur.last(0.3)
+        injector.redis.servers[port].send(signal.SIGSTOP)
+    await injector.last(0.3)
     for port in replicas:
-        saboteur.redis.servers[port].send(signal.SIGCONT)
-    await saboteur.in_service()
+        injector.redis.servers[port].send(signal.SIGCONT)
+    await injector.in_service()
 
 
-async def move_slot(saboteur: Saboteur) -> None:
-    """One shard's slot goes to another primary while messages flow (MOVED, ASK, TRYAGAIN)."""
-    ports = await saboteur.primaries()
-    slot = await saboteur.cli(ports[0], "CLUSTER", "KEYSLOT", f"imc:{{{saboteur.random.randrange(16)}}}:in")
-    ids = {port: await saboteur.cli(port, "CLUSTER", "MYID") for port in ports}
+async def move_slot(injector: FaultInjector) -> None:
+    """Move one shard's slot to another primary under load (MOVED, ASK, TRYAGAIN)."""
+    ports = await injector.primaries()
+    slot = await injector.cli(ports[0], "CLUSTER", "KEYSLOT", f"imc:{{{injector.random.randrange(16)}}}:in")
+    ids = {port: await injector.cli(port, "CLUSTER", "MYID") for port in ports}
     source = next((port for port in ports if _holds(port, int(slot))), ports[0])
-    target = saboteur.random.choice([port for port in ports if port != source])
+    target = injector.random.choice([port for port in ports if port != source])
     await asyncio.to_thread(_move, slot, source, target, ids)
 
 
@@ -110,7 +116,7 @@ def _holds(port: int, slot: int) -> bool:
 
 
 def _move(slot: str, source: int, target: int, ids: dict[int, str]) -> None:
-    """As a careful operator: other faults cut its connections too, and a step left out loses keys."""
+    """Move a slot carefully: other faults may interrupt any step, and a skipped step would lose keys."""
     _insist(target, "SETSLOT", slot, "IMPORTING", ids[source])
     _insist(source, "SETSLOT", slot, "MIGRATING", ids[target])
     while True:
@@ -118,15 +124,15 @@ def _move(slot: str, source: int, target: int, ids: dict[int, str]) -> None:
         if counted == "0":
             break
         keys = redis_cli(source, "CLUSTER", "GETKEYSINSLOT", slot, "5").split()
-        # REPLACE: an earlier try may have got there without its answer coming back; the source's is the one
-        # that counts, for it is served there until it goes
+        # REPLACE: an earlier MIGRATE may have copied the key although its reply was lost. The copy at the
+        # source counts, since it is the one in use until the key is moved.
         redis_cli(source, "MIGRATE", CONTROL, str(target), "", "0", "5000", "REPLACE", "KEYS", *keys)
     for port in (target, *(port for port in ids if port != target)):
         _insist(port, "SETSLOT", slot, "NODE", ids[target])
 
 
 def _insist(port: int, *words: str) -> None:
-    """The cluster command, until the server says that it is done."""
+    """Repeat a cluster command until the server replies OK."""
     wait_until(lambda: redis_cli(port, "CLUSTER", *words) == "OK", f"CLUSTER {' '.join(words)} on {port}")
 
 
@@ -137,5 +143,5 @@ ANY: dict[str, Fault] = {
     "loading": load_long,
 }
 REPLICATED: dict[str, Fault] = {"freeze replicas": freeze_replicas}
-NETWORKED: dict[str, Fault] = {"cut primary off": cut_primary_off}
+NETWORKED: dict[str, Fault] = {"isolate primary": isolate_primary}
 CLUSTERED: dict[str, Fault] = {"move slot": move_slot}

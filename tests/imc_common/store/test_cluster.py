@@ -18,9 +18,9 @@ from imc_common.store import ReplyError, Store, StoreUnreachable
 from imc_common.store import cluster as cluster_module
 from imc_common.store.slots import slot_of
 from imc_edge.accept_batch import AcceptBatch
-from tests.chaos.plant import wait_until
 from tests.chaos.servers import Cluster, redis_cli
 from tests.patience import PATIENCE
+from tests.processes import wait_until
 from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

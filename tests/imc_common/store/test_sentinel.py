@@ -14,8 +14,8 @@ import pytest
 from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, Store, StoreUnreachable
-from tests.chaos.plant import wait_until
 from tests.chaos.servers import SENTINEL_NAME, Sentinel, redis_cli
+from tests.processes import wait_until
 from tests.servers import program
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

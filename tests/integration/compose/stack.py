@@ -10,8 +10,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.chaos.plant import wait_until
 from tests.ports import free_port
+from tests.processes import wait_until
 from tests.tools import absent, require
 
 ROOT = Path(__file__).parents[3]

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 
 import pytest
 
-from tests.chaos.plant import wait_until
 from tests.integration.command import run
 from tests.integration.compose.stack import PATIENCE, Stack, docker
 from tests.integration.sip_user import SipUser
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.compose, pytest.mark.timeout(1200)]
 

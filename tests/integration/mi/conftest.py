@@ -11,9 +11,9 @@ import pytest
 
 from imc_cli.mi_client import ask
 from imc_common.settings import Settings
-from tests.chaos.plant import wait_until
 from tests.integration.service import Service, service
 from tests.ports import free_port
+from tests.processes import wait_until
 
 ROOM = "sip:chat-000@example.org"
 ALICE, BOB = "sip:alice@example.org", "sip:bob@example.org"

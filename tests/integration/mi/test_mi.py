@@ -17,9 +17,9 @@ from opensips import mi as client
 
 from imc_cli.mi_client import MiFailure, MiUnreachable, ask
 from imc_common.settings import Settings
-from tests.chaos.plant import wait_until
 from tests.integration.mi.conftest import ALICE, BOB, ROOM, MiService
 from tests.patience import PATIENCE
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
 

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from imc_cli.migration.tables import connect
-from tests.chaos.plant import Process, wait_until
 from tests.ports import free_port
+from tests.processes import Process, wait_until
 from tests.tools import require
 
 TABLES = (

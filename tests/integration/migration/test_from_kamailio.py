@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.chaos.plant import Process, wait_until
 from tests.chaos.servers import Single
 from tests.integration.migration.databases import mariadb
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.processes import Process, wait_until
 from tests.tools import require
 
 pytestmark = pytest.mark.integration

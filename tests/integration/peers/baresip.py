@@ -7,9 +7,9 @@ import socket
 import time
 from pathlib import Path
 
-from tests.chaos.plant import Process, wait_until
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.processes import Process, wait_until
 from tests.tools import require
 
 CONFIG = """\

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos.plant import Process, wait_until
 from tests.chaos.servers import Single
 from tests.integration.service import options
 from tests.ports import free_port
+from tests.processes import Process, wait_until
 from tests.tools import require
 
 CONFIG = Path(__file__).parents[3] / "deploy" / "lb" / "kamailio.cfg"

@@ -12,7 +12,6 @@ import pytest
 import redis
 
 from imc_common import keys
-from tests.chaos.plant import Process, wait_until
 from tests.chaos.servers import Single
 from tests.imc_edge.conftest import make_certificate
 from tests.integration.peers.baresip import Baresip
@@ -21,6 +20,7 @@ from tests.integration.service import options
 from tests.integration.sip_user import SipUser
 from tests.integration.sipp_runs import SCENARIOS
 from tests.ports import free_port
+from tests.processes import Process, wait_until
 from tests.tools import require
 
 pytestmark = pytest.mark.integration

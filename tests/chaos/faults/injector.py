@@ -1,4 +1,4 @@
-"""Who does the faults of one lane, one after the other, from a seed."""
+"""Carries out the faults of one lane, one after another, from a seed."""
 
 from __future__ import annotations
 
@@ -12,68 +12,69 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.chaos.clocks import Clocks
-from tests.chaos.plant import Plant, Process, wait_until
-from tests.chaos.servers import answers, redis_cli
+from tests.chaos.deployment import Deployment
+from tests.chaos.servers import is_up, redis_cli
 from tests.chaos.users import Population
+from tests.processes import Process, wait_until
 
 LEASE_SECONDS = 3.0
 PATIENCE_SECONDS = 120.0
-"""For what happens by itself, with other faults about."""
+"""Seconds to wait for something to happen while other faults are active."""
 
 
 @dataclass
-class Site:
-    """What faults are done to, and what they did that has to be found at the end."""
+class Target:
+    """The service that faults act on, and what they did, for the checks at the end."""
 
-    plant: Plant
+    deployment: Deployment
     users: Population
     stop: asyncio.Event
-    """Set when the run's time is over: faults mend themselves then."""
+    """Set when the run's time is over; faults then end."""
     longest: float
-    """Seconds that the longest of faults last; others last a part of it."""
+    """The longest duration of a fault in seconds; most faults last a part of it."""
     clocks: Clocks | None = None
     done: Counter[str] = field(default_factory=Counter)
     schedule: list[str] = field(default_factory=list)
-    """What was begun and ended when, by the clock that the users' history goes by."""
-    poisoned: list[str] = field(default_factory=list)
-    """Rooms in which each request has to end in the dead letters."""
+    """The start and end of each fault, by the clock of the users' history."""
+    failing_rooms: list[str] = field(default_factory=list)
+    """Rooms whose requests must all end in the dead letters."""
 
 
-class Saboteur:
-    """Carries out one fault after the other until told to stop; every fault mends itself.
+class FaultInjector:
+    """Carries out one fault after another until the run is over; every fault ends by itself.
 
-    There is one for each lane of faults, and lanes overlap: an edge dies while a primary is being replaced.
-    Each draws from the seed by itself, so that its schedule does not depend on how long another's took.
+    There is one injector for each lane, and lanes overlap: an edge may die during a failover of Redis. Each
+    has its own random numbers from the seed, so its schedule does not depend on the duration of other faults.
     """
 
-    def __init__(self, site: Site, seed: int, lane: str) -> None:
-        self.site = site
-        self.plant = site.plant
-        self.redis = site.plant.redis
+    def __init__(self, target: Target, seed: int, lane: str) -> None:
+        self.target = target
+        self.deployment = target.deployment
+        self.redis = target.deployment.redis
         self.random = random.Random(f"{seed} {lane}")
 
-    async def run(self, faults: dict[str, Callable[[Saboteur], Awaitable[None]]], pause: float) -> None:
-        """Faults, with random pauses of up to ``pause`` seconds between them."""
+    async def run(self, faults: dict[str, Callable[[FaultInjector], Awaitable[None]]], pause: float) -> None:
+        """Carry out random faults, with random pauses of up to ``pause`` seconds between them."""
         names = sorted(faults)
-        while not self.site.stop.is_set():
+        while not self.target.stop.is_set():
             name = self.random.choice(names)
             begun = time.monotonic()
             await faults[name](self)
-            self.site.schedule.append(f"{begun:.3f} {name}, mended {time.monotonic():.3f}")
-            self.site.done[name] += 1
+            self.target.schedule.append(f"{begun:.3f} {name}, ended {time.monotonic():.3f}")
+            self.target.done[name] += 1
             await self.wait(self.random.uniform(0.1, pause))
 
     async def wait(self, seconds: float) -> None:
-        """So many seconds, or until the run's end."""
+        """Wait so many seconds, or until the end of the run."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.site.stop.wait(), seconds)
+            await asyncio.wait_for(self.target.stop.wait(), seconds)
 
     async def last(self, part: float) -> None:
-        """As long as a fault lasts: at random up to this part of the longest."""
-        await self.wait(self.random.uniform(0.1, part) * self.site.longest)
+        """Wait for the duration of a fault: random, up to this part of the longest."""
+        await self.wait(self.random.uniform(0.1, part) * self.target.longest)
 
     async def primaries(self) -> list[int]:
-        """The ports of those that take writes; waits until there is one."""
+        """The ports of the servers that accept writes; waits until there is one."""
         found: list[int] = []
 
         def there() -> bool:
@@ -84,14 +85,14 @@ class Saboteur:
         return found
 
     async def primary(self) -> int:
-        """One of them."""
+        """The port of a random primary."""
         return self.random.choice(await self.primaries())
 
     async def cli(self, port: int, *words: str) -> str:
         return await asyncio.to_thread(redis_cli, port, *words)
 
     async def insist(self, port: int, *words: str) -> None:
-        """The command, until the server says that it is done: others hurt it meanwhile."""
+        """Repeat a command until the server replies OK, since other faults may interfere."""
         await asyncio.to_thread(
             wait_until,
             lambda: redis_cli(port, *words, seconds=5) == "OK",
@@ -100,22 +101,22 @@ class Saboteur:
         )
 
     async def kill(self, process: Process, number: signal.Signals = signal.SIGKILL) -> None:
-        """Ends the process, and starts it again a moment later."""
+        """End the process and start it again a moment later."""
         await asyncio.to_thread(process.end, number)
         await asyncio.sleep(self.random.uniform(0.0, 1.5))
         process.start()
 
     async def freeze(self, process: Process, seconds: float) -> None:
-        """Stops the process, and wakes it."""
+        """Suspend the process for so many seconds."""
         process.send(signal.SIGSTOP)
         await self.wait(seconds)
         process.send(signal.SIGCONT)
 
     async def in_service(self) -> None:
-        """Waits until each server is what it should be: who takes over from the next has to have it all.
+        """Wait until each server has its role and every replica is in sync, before the next fault.
 
-        What a primary accepted is on one replica at least. If that is promoted, and is lost itself before the
-        other replica has followed it, that one knows nothing of it: more than `durability = replicas` bears.
+        What a primary accepted is on at least one replica. If that one is promoted and fails before the other
+        replica is in sync, the data are lost: `durability = replicas` does not cover two successive failures.
         """
         for port in self.redis.servers:
             await asyncio.to_thread(
@@ -123,8 +124,8 @@ class Saboteur:
             )
 
     def _serves(self, port: int) -> bool:
-        """It answers, as a primary that all know, or as a replica in step."""
-        if not answers(port):
+        """Whether the server responds, as a known primary or as a replica in sync."""
+        if not is_up(port):
             return False
         replication = redis_cli(port, "INFO", "replication")
         if "role:master" in replication:
@@ -134,5 +135,5 @@ class Saboteur:
         return "master_link_status:up" in replication
 
 
-Fault = Callable[[Saboteur], Awaitable[None]]
+Fault = Callable[[FaultInjector], Awaitable[None]]
 Lanes = dict[str, dict[str, Fault]]
