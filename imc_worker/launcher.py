@@ -1,17 +1,13 @@
 """One worker process, from its start to its end.
 
 Start: settings, Redis, then the parts in the order in which entries pass them: consumer, committer
-(dispatcher, retrial), and beside them ownership, recoverer, gauges and MI. End: reading stops, what is in
-hand is handled, leases go back.
+(dispatcher, retrial), and beside them ownership, recoverer, gauges and MI. End: reading stops, what was read
+is handled, leases are given back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import random
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,14 +16,12 @@ import structlog
 
 from imc_common import keys
 from imc_common.keys import Keys
-from imc_common.metrics import Metrics
-from imc_common.notify import notify
-from imc_common.reload import Reloadable, reload
+from imc_common.process import Process
 from imc_common.settings import Settings
 from imc_common.shards.consumer import Consumer
 from imc_common.shards.ownership import Ownership, process_id
 from imc_common.shards.recoverer import Recoverer
-from imc_common.status import Gauges, StatusPages
+from imc_common.status import Gauges
 from imc_common.steps import Steps
 from imc_common.store import Store, StoreUnreachable
 from imc_worker.all_shards import AllShards
@@ -39,54 +33,28 @@ from imc_worker.retrial import Retrial
 ENTRIES_PER_READ = 128
 """Entries of one shard per read."""
 READ_BLOCK_MS = 100
-"""How long a read waits: a shard that is new to this process waits no longer for its first read."""
-RETRY_SECONDS = 1.0
-"""Mean pause between attempts to reach Redis at the start."""
+"""How long a read waits for new entries; a shard taken meanwhile waits that long for its first read."""
 
 log = structlog.get_logger()
 
 
-class Worker:
+class Worker(Process):
     """Everything a worker process runs."""
 
     def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
-        """`reread` gives the settings anew at SIGHUP."""
-        self._settings = settings
-        self._reread = reread
-        self._reloadable: list[Reloadable] = []
-        self._metrics = Metrics()
-        self._stop = asyncio.Event()
+        """``reread`` gives the settings anew at SIGHUP."""
+        super().__init__("worker", settings, reread)
         self._ownership: Ownership | None = None
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain. Raises StoreRefused and UrlError."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
-        pages = StatusPages(self._metrics, self._trouble)
-        await pages.start(self._settings)
-        store = await self._reach_redis()
-        if store is None:
-            return
-        try:
-            await self._serve(store)
-        finally:
-            await pages.close()
-            await store.close()
-
-    def _reload(self) -> None:
-        if self._reread is not None:
-            self._settings = reload(self._settings, self._reread, "worker", self._reloadable)
-
-    def _trouble(self) -> str:
+    def trouble(self) -> str:
         """Why this worker is not ready; empty if it is."""
-        if self._stop.is_set():
-            return "it drains"
-        return "" if self._ownership is not None and self._ownership.reached else "redis is out of reach"
+        if self.stopping.is_set():
+            return "draining"
+        return "" if self._ownership is not None and self._ownership.reached else "redis is unreachable"
 
-    async def _serve(self, store: Store) -> None:
-        settings = self._settings
+    async def serve(self, store: Store) -> None:
+        """Handle requests until a signal comes, then drain."""
+        settings = self.settings
         shards = 1 << settings.hash_size
         process = process_id()
         ownership = Ownership(store, "worker", process, shards, settings.lease_ttl, time.monotonic)
@@ -102,7 +70,7 @@ class Worker:
             consumer,
             Retrial(store, settings.max_attempts, time.time),
             ownership.owned,
-            self._metrics,
+            self.metrics,
             steps,
         )
         ownership.can_release = lambda shard: not committer.in_hand(shard)
@@ -114,63 +82,42 @@ class Worker:
             settings.lease_ttl,
             lambda shard, _: committer.in_hand(shard),
         )
-        gauges = Gauges(store, settings, "worker", ownership.owned, self._metrics)
-        self._reloadable = [dispatcher, steps]
+        gauges = Gauges(store, settings, "worker", ownership.owned, self.metrics)
         mi = MiServer(store, settings)
-        _freeze()
-        log.info("worker serves", shards=shards)
-        notify("READY=1")
-        async with asyncio.TaskGroup() as tasks:
-            parts = (ownership, committer, recoverer, gauges, mi, steps)
-            running = [tasks.create_task(part.run()) for part in parts]
-            reading = tasks.create_task(self._read(consumer, committer))
-            await self._stop.wait()
-            await self._drain(reading, committer)
-            for task in running:
-                task.cancel()
-        with suppress(StoreUnreachable):  # then the leases run out by themselves
+        reader = _Reader(consumer, committer, self.stopping)
+        self.reloadable = (dispatcher, steps)
+        await self.run_parts(
+            (ownership, committer, recoverer, gauges, mi, steps, reader),
+            lambda: self._drain(reader, committer),
+            shards=shards,
+        )
+        with suppress(StoreUnreachable):  # then the leases expire
             await ownership.release_all()
-        log.info("worker ends")
+        log.info("worker stopped")
 
-    async def _read(self, consumer: Consumer, committer: Committer) -> None:
-        while not self._stop.is_set():
-            await committer.space()
-            for batch in await consumer.read():
-                committer.put(batch)
-
-    async def _drain(self, reading: asyncio.Task[None], committer: Committer) -> None:
-        """Handle what is in hand; what is not handled in time stays for the next owner."""
-        log.info("worker drains", seconds=self._settings.drain_timeout)
-        notify("STOPPING=1")
+    async def _drain(self, reader: _Reader, committer: Committer) -> None:
+        """Handle what was read; what is not handled in time stays for the next owner."""
+        log.info("worker draining", seconds=self.settings.drain_timeout)
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_timeout):
-                await asyncio.shield(reading)
+            async with asyncio.timeout(self.settings.drain_timeout):
+                await reader.ended.wait()
                 await committer.idle()
-        reading.cancel()
-
-    async def _reach_redis(self) -> Store | None:
-        """A store, however long Redis takes to come; None when we are to stop before that."""
-        while not self._stop.is_set():
-            try:
-                return await Store.connect(self._settings)
-            except StoreUnreachable as error:
-                log.warning("redis is out of reach", reason=str(error))
-            with suppress(TimeoutError):
-                pause = RETRY_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 # jitter
-                await asyncio.wait_for(self._stop.wait(), pause)
-        return None
-
-    def _end(self) -> None:
-        """The first signal drains, the second ends the process at once: what is in hand stays in Redis."""
-        if self._stop.is_set():
-            log.warning("worker ends at once")
-            os._exit(1)
-        self._stop.set()
 
 
-def _freeze() -> None:
-    """What was made at the start lives as long as the process: keep the collector from looking at it."""
-    gc.collect()
-    gc.freeze()
-    # next to nothing that a message makes is part of a cycle: looking for cycles seldom is enough
-    gc.set_threshold(50_000, 20, 50)
+class _Reader:
+    """Passes entries from the consumer to the committer, until the process stops."""
+
+    def __init__(self, consumer: Consumer, committer: Committer, stopping: asyncio.Event) -> None:
+        self._consumer = consumer
+        self._committer = committer
+        self._stopping = stopping
+        self.ended = asyncio.Event()
+        """Set when nothing more will be read."""
+
+    async def run(self) -> None:
+        """Read until the process stops."""
+        while not self._stopping.is_set():
+            await self._committer.space()
+            for batch in await self._consumer.read():
+                self._committer.put(batch)
+        self.ended.set()

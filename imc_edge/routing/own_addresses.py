@@ -72,7 +72,7 @@ class OwnAddresses:
             self._others = frozenset(address.decode() for address in replies[-1])
 
     async def forget(self) -> None:
-        """Withdraw our addresses: this edge listens no more. Raises StoreUnreachable."""
+        """Withdraw our addresses: this edge no longer listens. Raises StoreUnreachable."""
         await self._store.run([("ZREM", keys.EDGE_ADDRESSES, *self._published)])
 
 

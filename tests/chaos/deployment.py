@@ -77,7 +77,7 @@ class Deployment:
     def _serves(process: Process) -> bool:
         if not process.alive:
             raise RuntimeError(f"{process.name} ended:\n{process.log()}")
-        return "edge listens" in process.log() or "worker serves" in process.log()
+        return "edge started" in process.log() or "worker started" in process.log()
 
     def stop(self) -> None:
         for process in self.edges + self.workers + self._added:

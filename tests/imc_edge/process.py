@@ -44,9 +44,9 @@ class EdgeProcess:
 
     def endpoints(self) -> list[Endpoint]:
         """What it listens on, as soon as it does."""
-        eventually(lambda: bool(self.lines("edge listens")) or self.child.poll() is not None)
+        eventually(lambda: bool(self.lines("edge started")) or self.child.poll() is not None)
         assert self.child.poll() is None, self._log.read_text()
-        names = self.lines("edge listens")[-1]["endpoints"]
+        names = self.lines("edge started")[-1]["endpoints"]
         assert isinstance(names, list)
         return [Endpoint.parse(name) for name in names]
 

@@ -82,7 +82,7 @@ def test_edges_whose_clocks_are_hours_apart_check_each_others_nonces(server: Ser
         User(fast.endpoints()[0]) as at_fast,
         User(slow.endpoints()[0]) as at_slow,
     ):
-        told = [datetime.fromisoformat(str(e.lines("edge listens")[-1]["timestamp"])) for e in (fast, slow)]
+        told = [datetime.fromisoformat(str(e.lines("edge started")[-1]["timestamp"])) for e in (fast, slow)]
         assert told[0] - told[1] > timedelta(minutes=110)  # what the edges themselves take the time for
         for here, there in ((at_fast, at_slow), (at_slow, at_fast)):
             challenged = here.ask(fresh())
@@ -99,17 +99,17 @@ def test_keys_of_a_file_are_read_again_and_the_old_one_checks_on(server: Server,
         old = user.ask(fresh())
         file.write_text("b" * 32 + "\n" + "a" * 32)
         edge.child.send_signal(signal.SIGHUP)
-        eventually(lambda: bool(edge.lines("certificates read again")))
+        eventually(lambda: bool(edge.lines("certificates reloaded")))
         assert status(user, answer(old)) == 202
         new = user.ask(fresh())
         file.write_text("b" * 32)
         edge.child.send_signal(signal.SIGHUP)
-        eventually(lambda: len(edge.lines("certificates read again")) == 2)
+        eventually(lambda: len(edge.lines("certificates reloaded")) == 2)
         assert status(user, answer(old, 2)) == 401
         assert status(user, answer(new)) == 202
         file.write_text("short")
         edge.child.send_signal(signal.SIGHUP)
-        eventually(lambda: bool(edge.lines("digest keys stay as they were")))
+        eventually(lambda: bool(edge.lines("digest keys not reloaded")))
         assert status(user, answer(new, 2)) == 202
 
 
@@ -120,10 +120,12 @@ def test_an_edge_with_a_key_file_that_is_none_does_not_start(server: Server, tmp
         assert "digest_key_file /no/such/file: No such file" in edge._log.read_text()
 
 
-def test_an_edge_that_others_reach_and_that_believes_nobody_says_so(server: Server, tmp_path: Path) -> None:
+def test_an_edge_that_trusts_no_other_host_warns_if_others_can_reach_it(
+    server: Server, tmp_path: Path
+) -> None:
     """The most likely mistake of a first set-up."""
-    said = "requests from other machines get 403: trusted_peers names none of them"
-    for settings, is_said in (
+    warning = "requests from other hosts get 403"
+    for settings, is_warned in (
         ({"listen": "udp:0.0.0.0:0"}, True),
         ({"listen": "udp:0.0.0.0:0", "trusted_peers": "10.0.0.0/8"}, False),
         ({"listen": "udp:0.0.0.0:0", "identity": "digest"}, False),
@@ -131,6 +133,6 @@ def test_an_edge_that_others_reach_and_that_believes_nobody_says_so(server: Serv
     ):
         with edge_process(tmp_path, server.url, **settings) as edge:
             edge.endpoints()
-            eventually(lambda: bool(edge.lines("edge listens")))
+            eventually(lambda: bool(edge.lines("edge started")))
             assert edge.end() == 0
-            assert bool(edge.lines(said)) == is_said
+            assert bool(edge.lines(warning)) == is_warned

@@ -185,7 +185,7 @@ def test_a_second_sigterm_ends_the_process_at_once(server: Server, db: redis.Red
         edge.endpoints()
         with in_flight_to_nobody(db, edge):
             edge.child.send_signal(signal.SIGTERM)
-            eventually(lambda: bool(edge.lines("edge drains")))
+            eventually(lambda: bool(edge.lines("edge draining")))
             assert edge.end() == 1
 
 
@@ -206,7 +206,7 @@ def test_sighup_reads_certificates_again(server: Server, tmp_path: Path) -> None
         eventually(lambda: ssl.get_server_certificate(at) in new.certificate.read_text())  # type: ignore[union-attr]
         live.write_bytes(b"rubbish")
         edge.child.send_signal(signal.SIGHUP)
-        eventually(lambda: bool(edge.lines("certificates stay as they were")))
+        eventually(lambda: bool(edge.lines("certificates not reloaded")))
         assert ssl.get_server_certificate(at) in new.certificate.read_text()
 
 
@@ -243,7 +243,7 @@ def test_what_cannot_work_ends_at_once_and_says_why(
 def test_an_edge_waits_for_redis_and_can_be_stopped_meanwhile(tmp_path: Path) -> None:
     """At a cold start nobody comes first."""
     with edge_process(tmp_path, f"unix://{tmp_path}/none") as edge:
-        eventually(lambda: bool(edge.lines("redis is out of reach")))
+        eventually(lambda: bool(edge.lines("redis unreachable")))
         assert edge.end() == 0
 
 

@@ -21,4 +21,4 @@ def test_every_mistake_is_told_and_no_worker_starts() -> None:
     assert done.returncode == 2
     assert "hash_size" in done.stderr
     assert "lease_ttl" in done.stderr
-    assert "serves" not in done.stdout + done.stderr
+    assert "worker started" not in done.stdout + done.stderr

@@ -189,7 +189,7 @@ def test_an_edge_loses_nothing_when_a_second_sigterm_ends_its_drain(service: Ser
     assert original is not None
     service.until(lambda: service.left() == len(accepted))
     edge.send_signal(signal.SIGTERM)
-    service.until(lambda: "edge drains" in service.log.read_text())
+    service.until(lambda: "edge draining" in service.log.read_text())
     edge.send_signal(signal.SIGTERM)
     assert edge.wait(PATIENCE) == 1
     service.join("edge")

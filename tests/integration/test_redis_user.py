@@ -150,9 +150,9 @@ def test_passwords_do_not_appear_in_logs_and_process_lists(server: str, tmp_path
     ).start()
     try:
         wait_until(
-            lambda: "edge listens" in right.log() or "worker serves" in right.log(), "the process serves"
+            lambda: "edge started" in right.log() or "worker started" in right.log(), "the process serves"
         )
-        wait_until(lambda: "out of reach" in away.log(), "a warning")
+        wait_until(lambda: "redis unreachable" in away.log(), "a warning")
         running_now = [process.child.pid for process in (right, away) if process.child]
         lines = command_lines(*running_now)
         assert lines.count(module) == len(running_now)

@@ -202,7 +202,7 @@ def test_imc_edge_and_imc_worker_run_one_process(tmp_path: Path, imc_url: str, c
     args = [command, "--db-url", imc_url, *(on_a_free_port() if command == "edge" else [])]
     with running(*args, cwd=tmp_path) as imc:
         wait_until(lambda: f"imc_{command}" in command_of(imc.process.pid), "exec")
-        imc.wait_for("edge listens|worker serves")
+        imc.wait_for("edge started|worker started")
         imc.process.send_signal(signal.SIGTERM)
         assert imc.end() == 0, imc.output
 

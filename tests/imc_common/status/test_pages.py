@@ -45,10 +45,10 @@ async def test_metrics_say_which_build_runs() -> None:
 
 async def test_a_process_in_trouble_lives_but_is_not_ready() -> None:
     """So it is not restarted, but gets no work."""
-    pages = StatusPages(Metrics(), lambda: "redis is out of reach")
+    pages = StatusPages(Metrics(), lambda: "redis is unreachable")
     assert (await pages.answer(get("/livez"))).status == 200
     ready = await pages.answer(get("/readyz"))
-    assert (ready.status, ready.body) == (503, b"redis is out of reach\n")
+    assert (ready.status, ready.body) == (503, b"redis is unreachable\n")
     assert b"\nimc_ready 0.0\n" in (await pages.answer(get("/metrics"))).body
     well = StatusPages(Metrics(), lambda: "")
     assert b"\nimc_ready 1.0\n" in (await well.answer(get("/metrics"))).body

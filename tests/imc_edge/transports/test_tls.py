@@ -1,4 +1,4 @@
-"""TLS: handshakes in time, verified on the way out, certificates read again (RFC 3261 §26.3.1, RFC 5922)."""
+"""TLS: handshakes in time, verified on the way out, certificates reloaded (RFC 3261 §26.3.1, RFC 5922)."""
 
 from __future__ import annotations
 

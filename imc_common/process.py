@@ -1,0 +1,172 @@
+"""What an edge and a worker process do alike, from the command line to the end.
+
+Start: read the settings, serve the status pages, wait for Redis, then run the parts. SIGTERM or SIGINT: drain
+and stop; a second one stops at once, and leaves what is pending in Redis. SIGHUP: read the settings again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import random
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+import uvloop
+
+from imc_common import logs
+from imc_common.errors import ImcError
+from imc_common.metrics import Metrics
+from imc_common.notify import notify
+from imc_common.reload import Reloadable, Role, reload
+from imc_common.settings import Settings, SettingsError, load
+from imc_common.status import StatusPages
+from imc_common.store import Store, StoreUnreachable
+
+RETRY_SECONDS: Final = 1.0
+"""Mean pause between attempts to reach Redis at the start."""
+
+log = structlog.get_logger()
+
+
+class Part(Protocol):
+    """Something that runs as long as the process."""
+
+    async def run(self) -> None:
+        """Until cancelled, or until the process drains."""
+
+
+class Process(ABC):
+    """One process of imc; `Edge` and `Worker` say what is special about theirs."""
+
+    def __init__(self, role: Role, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
+        """``reread`` gives the settings anew at SIGHUP; without it they stay."""
+        self.role = role
+        self.settings = settings
+        self.metrics = Metrics()
+        self.stopping = asyncio.Event()
+        """Set by the first SIGTERM or SIGINT."""
+        self.reloadable: Sequence[Reloadable] = ()
+        self._reread = reread
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. Raises StoreRefused and UrlError."""
+        self._handle_signals()
+        pages = StatusPages(self.metrics, self.trouble)
+        await pages.start(self.settings)
+        store = await self._reach_redis()
+        if store is None:
+            return
+        try:
+            await self.serve(store)
+        finally:
+            await self.close()
+            await pages.close()
+            await store.close()
+
+    @abstractmethod
+    def trouble(self) -> str:
+        """Why this process is not ready for work; empty if it is."""
+
+    @abstractmethod
+    async def serve(self, store: Store) -> None:
+        """Make the parts and `run_parts`; then give back what is in Redis in this process's name."""
+
+    async def close(self) -> None:  # noqa: B027 # a process need not have any
+        """Close sockets and files, whatever happened before."""
+
+    def reload_files(self) -> None:  # noqa: B027 # a process need not have any
+        """Read files again that settings name."""
+
+    async def run_parts(
+        self, parts: Sequence[Part], drain: Callable[[], Awaitable[None]], **details: object
+    ) -> None:
+        """Run the parts until a signal comes, then `drain`, then cancel them. ``details`` are for the log."""
+        log.info(f"{self.role} started", **details)
+        notify("READY=1")
+        _calm_collector()
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(part.run()) for part in parts]
+            await self.stopping.wait()
+            notify("STOPPING=1")
+            await drain()
+            for task in running:
+                task.cancel()
+
+    async def _reach_redis(self) -> Store | None:
+        """A store, however long Redis takes to come; None if a signal comes before that."""
+        while not self.stopping.is_set():
+            try:
+                return await Store.connect(self.settings)
+            except StoreUnreachable as error:
+                log.warning("redis unreachable", reason=str(error))
+            with suppress(TimeoutError):
+                pause = RETRY_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 # jitter
+                await asyncio.wait_for(self.stopping.wait(), pause)
+        return None
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _stop(self) -> None:
+        if self.stopping.is_set():
+            log.warning(f"{self.role} stopped at once", reason="second_signal")
+            os._exit(1)
+        self.stopping.set()
+
+    def _reload(self) -> None:
+        self.reload_files()
+        if self._reread is not None:
+            self.settings = reload(self.settings, self._reread, self.role, self.reloadable)
+
+
+def _calm_collector() -> None:
+    """Keep Python's cycle collector from looking again and again at objects that are not garbage.
+
+    What was made at the start lives as long as the process. A batch of requests that waits for Redis is no
+    garbage either, but has enough objects for a collection. Next to nothing that a message makes is part of a
+    cycle, so to look for cycles seldom is enough.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def main(role: Role, make: Callable[[Settings, Callable[[], Settings]], Process]) -> int:
+    """Run a process until it is told to stop; gives the exit status: 2 for wrong settings.
+
+    ``make`` gets the settings, and a function that reads them again; it is called in the event loop.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m imc_{role}",
+        description=f"One {role} process. Settings also come from the environment.",
+    )
+    parser.add_argument("--config", type=Path, help="TOML file with settings")
+    try:
+        config: Path | None = parser.parse_args().config
+        settings = load(config, os.environ, {}).settings
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logs.configure(settings)
+
+    async def run() -> None:
+        await make(settings, lambda: load(config, os.environ, {}).settings).run()
+
+    try:
+        uvloop.run(run())
+    except ImcError as error:
+        print(f"imc {role}: {error}", file=sys.stderr)
+        return 1
+    return 0
