@@ -72,6 +72,7 @@ def _by_fifo(fifo: Path, folder: Path, request: str) -> str:
     path = folder / name
     try:
         os.mkfifo(path, 0o660)
+        path.chmod(0o660)  # whatever the umask: the server may be of our group, or the folder's
     except OSError as error:
         raise MiUnreachable(f"the reply FIFO cannot be made: {error}") from error
     try:

@@ -138,7 +138,40 @@ def test_containers_run_without_privileges_and_only_the_balancer_publishes_ports
             assert state["HostConfig"]["ReadonlyRootfs"]
             assert state["HostConfig"]["CapDrop"] == ["ALL"]
             assert state["Config"]["User"] not in {"", "root", "0"}
-            assert bool(state["HostConfig"]["PortBindings"]) == (service == "lb")
+            published = [
+                at["HostIp"]
+                for all_at in (state["HostConfig"]["PortBindings"] or {}).values()
+                for at in all_at
+            ]
+            assert published == (["127.0.0.1"] * 2 if service == "lb" else [])
+
+
+def test_a_module_in_the_working_folder_is_not_imported(stack: Stack) -> None:
+    """`/tmp` can be written to; neither the console entry nor the health check imports from there."""
+    trap = "import os; os._exit(66)"
+    for command in ("imc check", "python3 -I -m imc_common.probe", "python3 -m imc_common.probe"):
+        stack.run_in(
+            "edge",
+            "sh",
+            "-c",
+            f"cd /tmp && echo '{trap}' > structlog.py && cp structlog.py http.py && {command}",
+        )
+    stack.run_in("edge", "sh", "-c", "rm /tmp/structlog.py /tmp/http.py")
+
+
+def test_rooms_are_administered_in_a_workers_container(stack: Stack) -> None:
+    """`docker compose exec worker imc mi` makes a room, adds a member, lists and destroys it."""
+    room, alice, bob = (f"sip:{name}-{secrets.token_hex(4)}@example.org" for name in ("room", "alice", "bob"))
+
+    def mi(*words: str) -> dict[str, object]:
+        said: dict[str, object] = json.loads(stack.run_in("worker", "imc", "mi", "--json", *words))
+        return said
+
+    stack.run_in("worker", "imc", "mi", "imc_create_room", room, alice)
+    stack.run_in("worker", "imc", "mi", "imc_add_member", room, bob)
+    assert mi("imc_list_members", room)["MEMBERS"] == [alice, bob]
+    stack.run_in("worker", "imc", "mi", "imc_destroy_room", room)
+    assert room not in stack.run_in("worker", "imc", "mi", "imc_list_rooms")
 
 
 def test_redis_is_configured_to_lose_nothing(stack: Stack) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.integration.command import run
 from tests.integration.login import PASSWORD, credentials
 from tests.integration.peers.kamailio import Site, site
 from tests.integration.sip_user import SipUser
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -29,6 +31,8 @@ def balanced(tmp_path: Path) -> Iterator[Site]:
 async def users(balanced: Site) -> AsyncIterator[list[SipUser]]:
     """alice and bob, who send to the balancer."""
     opened = [await SipUser.open(name, balanced.address) for name in ("alice", "bob")]
+    for user in opened:
+        await register(user, "127.0.0.1")
     yield opened
     for user in opened:
         user.close()
@@ -110,12 +114,74 @@ async def test_registered_users_are_reached_at_their_contact(users: list[SipUser
     assert received.request.uri.port == bob.port, "the Request-URI is the registered contact"
 
 
-async def register(user: SipUser) -> None:
-    """Register the user's socket as the contact of ``NAME@example.org``."""
-    contact = f"Contact: <sip:{user.name}@127.0.0.1:{user.port}>\r\n"
-    where = f"sip:{user.name}@example.org"
+async def register(user: SipUser, domain: str = "example.org", contact: str = "") -> None:
+    """REGISTER ``NAME@DOMAIN`` at this user's socket, or with another address in Contact."""
+    contact = f"Contact: <sip:{user.name}@{contact or f'127.0.0.1:{user.port}'}>\r\n"
+    where = f"sip:{user.name}@{domain}"
     response = await user.send(where, b"", method="REGISTER", headers=contact, sender=where[4:])
     assert response.code == 200
+
+
+@pytest.fixture
+async def elsewhere(balanced: Site) -> AsyncIterator[SipUser]:
+    """Somebody who does not know the balancer, and whom it must never send anything to."""
+    user = await SipUser.open("elsewhere", balanced.address)
+    yield user
+    await user.assert_gets_nothing()
+    assert user.arrivals == []
+    user.close()
+
+
+async def test_who_is_not_registered_gets_nothing(balanced: Site, elsewhere: SipUser) -> None:
+    """Not even at the address in the Request-URI: an edge cannot be used to reach the balancer's networks."""
+    edge = await SipUser.open("edge", ("127.0.0.1", balanced.edges_port))
+    for uri in (f"sip:{elsewhere.address}", f"sip:127.0.0.1:{elsewhere.port}"):
+        assert (await edge.send(uri, "hello")).code == 404
+    edge.close()
+
+
+async def test_a_contact_cannot_send_messages_elsewhere(balanced: Site, elsewhere: SipUser) -> None:
+    """What is for a user goes to where the REGISTER came from, whatever address its Contact names."""
+    edge = await SipUser.open("edge", ("127.0.0.1", balanced.edges_port))
+    mallory = await SipUser.open("mallory", balanced.address)
+    await register(mallory, contact=f"127.0.0.1:{elsewhere.port}")
+    assert (await edge.send("sip:mallory@example.org", "hello")).code == 200
+    await mallory.assert_gets("hello")
+    for user in (edge, mallory):
+        user.close()
+
+
+@pytest.mark.parametrize("at", ["users", "edges"])
+async def test_a_stray_response_goes_nowhere(balanced: Site, elsewhere: SipUser, at: str) -> None:
+    """One that belongs to no request would be forwarded to whatever its second Via names."""
+    port = balanced.port if at == "users" else balanced.edges_port
+    mallory = await SipUser.open("mallory", ("127.0.0.1", port))
+    stray = (
+        f"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKcafe.1.0\r\n"
+        f"Via: SIP/2.0/UDP 127.0.0.1:{elsewhere.port};branch=z9hG4bKbeef\r\n"
+        "From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>;tag=2\r\nCall-ID: stray\r\nCSeq: 1 MESSAGE\r\n"
+        "Content-Length: 0\r\n\r\n"
+    )
+    mallory._transport.sendto(stray.encode(), mallory.edge)
+    read = await mallory.send("sip:127.0.0.1", b"", method="INVITE")  # after the stray response
+    assert read.code == 405
+    mallory.close()
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE"])
+async def test_a_response_goes_to_where_the_request_came_from(balanced: Site, method: str) -> None:
+    """Whatever address its Via names as maddr; both the balancer's own responses and those of edges."""
+    mallory = await SipUser.open("mallory", balanced.address)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+        victim.bind(("127.0.0.9", mallory.port))
+        victim.setblocking(False)
+        request = mallory.request("sip:tea@example.org", "#create", method=method)
+        request = request.replace(b";rport", b"").replace(b";branch=", b";maddr=127.0.0.9;branch=")
+        answered = mallory.transmit(request)
+        await asyncio.wait_for(answered, PATIENCE)
+        with pytest.raises(BlockingIOError):
+            victim.recv(2000)
+    mallory.close()
 
 
 async def test_digest_authentication_works_through_the_balancer(tmp_path: Path) -> None:
@@ -125,6 +191,7 @@ async def test_digest_authentication_works_through_the_balancer(tmp_path: Path) 
         done = await asyncio.to_thread(run, *user, text=f"{PASSWORD}\n")
         assert done.returncode == 0, done.stderr
         alice = await SipUser.open("alice", balanced.address)
+        await register(alice, "127.0.0.1")
         room = "sip:tea@example.org"
         for line, told in (("#create", ".*You have created.*"), ("#list", ".*Members.*")) * 3:
             challenged = await alice.send(room, line)
