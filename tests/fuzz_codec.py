@@ -46,7 +46,7 @@ WIDE = Limits(message=10**6, head=10**6, header=10**6, headers=10**5, uri=10**6)
 TRACED = 4096
 """Bytes of the longest input whose path through the codec is traced."""
 _CODEC = str(Path(imc_common.sip.__file__).parent)
-_ACCESSORS = ("via", "answer_via", "vias", "from_", "to", "call_id", "cseq", "content_type", "date")
+_ACCESSORS = ("via", "response_via", "vias", "from_", "to", "call_id", "cseq", "content_type", "date")
 _OF_REQUESTS = (*_ACCESSORS, "target", "max_forwards", "expires")
 
 Edge = tuple[CodeType, int, int]

@@ -1,4 +1,4 @@
-"""The SIP codec: bytes in, values out; no sockets, no clock (RFC 3261, RFC 3428)."""
+"""The SIP codec (RFC 3261, RFC 3428): bytes in, values out, without sockets and clock."""
 
 from imc_common.sip.cseq import CSeq
 from imc_common.sip.errors import SipError, SipParseError

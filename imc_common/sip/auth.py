@@ -1,4 +1,7 @@
-"""WWW-Authenticate, Authorization and their Proxy- twins (RFC 3261 sections 20.7, 20.27, 20.28, 20.44)."""
+"""WWW-Authenticate, Authorization, Proxy-Authenticate and Proxy-Authorization.
+
+RFC 3261 sections 20.7, 20.27, 20.28 and 20.44.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _COUNT = re.compile(r"[0-9A-Fa-f]{8}").fullmatch
 
 
 def parse_digest(value: str) -> dict[str, str]:
-    """The parameters of a value of scheme Digest, names in lower case, quotes undone. Raises ValueError."""
+    """The parameters of a Digest header value: names in lower case, values unquoted. Raises ValueError."""
     scheme = _SCHEME(value)
     if scheme is None:
         raise ValueError("the scheme is not Digest")
@@ -37,19 +40,19 @@ class Challenge:
     algorithm: str = "MD5"
     opaque: str | None = None
     qop: bool = False
-    """Whether ``qop=auth`` is offered; without any qop the answer is computed as RFC 2069 had it."""
+    """Whether ``qop=auth`` is offered. Without qop the response is computed as in RFC 2069."""
     stale: bool = False
-    """The credentials were right, only the nonce was too old."""
+    """The credentials were right, but their nonce has expired."""
 
     @classmethod
     def parse(cls, value: str) -> Challenge:
-        """The challenge of a header value. Raises ValueError, also where only ``auth-int`` would do."""
+        """The challenge in a header value. Raises ValueError, also if it offers only ``qop=auth-int``."""
         params = parse_digest(value)
         if "realm" not in params or "nonce" not in params:
             raise ValueError("a challenge without realm or nonce")
         offered = {option.strip().lower() for option in params.get("qop", "").split(",")} - {""}
         if offered and "auth" not in offered:
-            raise ValueError("no quality of protection that we have")
+            raise ValueError("no supported qop")
         return cls(
             params["realm"],
             params["nonce"],
@@ -73,9 +76,9 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """One Authorization or Proxy-Authorization: what a user answers to a challenge.
+    """One Authorization or Proxy-Authorization: the credentials for a challenge.
 
-    ``count`` and ``cnonce`` are empty where the answer has no qop (RFC 2069).
+    ``count`` and ``cnonce`` are empty without qop (RFC 2069).
     """
 
     username: str
@@ -91,10 +94,10 @@ class Authorization:
 
     @classmethod
     def parse(cls, value: str) -> Authorization:
-        """The credentials of a header value. Raises ValueError where parts are missing or do not fit.
+        """The credentials in a header value. Raises ValueError if parts are missing or inconsistent.
 
-        With ``qop``, which must be ``auth``, cnonce and count are mandatory; without it they must not be
-        there (RFC 7616 section 3.4).
+        With ``qop``, which must be ``auth``, cnonce and nc are mandatory; without it they are forbidden
+        (RFC 7616 section 3.4).
         """
         params = parse_digest(value)
         missing = [name for name in ("username", "realm", "nonce", "uri", "response") if not params.get(name)]

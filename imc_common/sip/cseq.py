@@ -18,7 +18,7 @@ class CSeq(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> CSeq:
-        """The value that ``text`` wholly is. Raises ValueError."""
+        """Parse a whole header value. Raises ValueError."""
         match = _CSEQ(text)
         if match is None:
             raise ValueError("malformed CSeq")

@@ -14,7 +14,7 @@ _DATE = re.compile(
 
 
 def parse_date(text: str) -> datetime | None:
-    """The moment, None if the text is no such date; whether the day of the week fits is not looked at."""
+    """The date; None if the text is not one. The day of the week is not checked."""
     match = _DATE(text)
     if match is None or match[2].lower() not in _MONTHS:
         return None

@@ -1,4 +1,4 @@
-"""Digest authentication: computing and comparing (RFC 3261 section 22.4, RFC 7616, RFC 8760)."""
+"""Digest authentication: compute and verify (RFC 3261 section 22.4, RFC 7616, RFC 8760)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 from imc_common.sip.auth import Authorization, Challenge
 
 ALGORITHMS: Final = ("SHA-512-256", "SHA-256", "MD5")
-"""Those we can compute, the strongest first; names as RFC 8760 section 2.1 has them."""
+"""The supported algorithms, the strongest first, named as in RFC 8760 section 2.1."""
 
 _NAMES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 
 
 def digest(algorithm: str, text: str) -> str:
-    """Hexadecimal hash of a text; ``digest(a, "user:realm:password")`` is HA1."""
-    # surrogates stand for bytes that were no UTF-8 in the message: it is bytes that are hashed
+    """The hash of a text in hexadecimal digits. ``digest(a, "user:realm:password")`` is HA1."""
+    # surrogates stand for bytes of the message that were not UTF-8: hash those bytes
     data = text.encode(errors="surrogateescape")
     return hashlib.new(_NAMES[algorithm], data, usedforsecurity=False).hexdigest()
 
@@ -33,27 +33,27 @@ def digest_response(
 def authorization(
     challenge: Challenge, user: str, password: str, *, method: str, uri: str, cnonce: str, count: int = 1
 ) -> str:
-    """The value of Authorization or Proxy-Authorization that answers a challenge, ``count`` times by now.
+    """The value of Authorization or Proxy-Authorization for a challenge.
 
-    Raises ValueError for an algorithm not in ``ALGORITHMS``, and for values that no header can carry.
+    ``count`` is the number of requests sent with this nonce, including this one. Raises ValueError for an
+    algorithm not in ``ALGORITHMS`` and for values that a header cannot hold.
     """
     algorithm = challenge.algorithm
     if algorithm not in ALGORITHMS:
-        raise ValueError(f"no digest algorithm {algorithm}")
+        raise ValueError(f"digest algorithm {algorithm} is not supported")
     cnonce, nc = (cnonce, f"{count:08x}") if challenge.qop else ("", "")
     ha1 = digest(algorithm, f"{user}:{challenge.realm}:{password}")
     response = digest_response(algorithm, ha1, method, uri, challenge.nonce, cnonce=cnonce, count=nc)
-    answer = Authorization(
+    credentials = Authorization(
         user, challenge.realm, challenge.nonce, uri, response, algorithm, cnonce, nc, challenge.opaque
     )
-    return str(answer)
+    return str(credentials)
 
 
 def is_right(given: Authorization, ha1: str, method: str) -> bool:
-    """Whether credentials were made with the password that ``ha1`` stands for, compared in constant time.
+    """Whether credentials were made with the password of ``ha1``. Compares in constant time.
 
-    Says nothing of nonce, realm and URI: whether those are ours and fresh is the caller's to check. False for
-    an algorithm not in ``ALGORITHMS``.
+    The caller must also check nonce, realm and URI. False for an algorithm not in ``ALGORITHMS``.
     """
     if given.algorithm not in ALGORITHMS:
         return False

@@ -1,4 +1,4 @@
-"""The codec's errors: each knows the SIP status that answers it."""
+"""Errors of the codec. Each has the status of the response to send."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class SipError(ImcError):
-    """A request that is refused: ``status`` and ``reason`` make the answer's first line.
+    """A refused request: ``status`` and ``reason`` for the Status-Line of the response.
 
-    ``reason`` names the fault and never repeats bytes of the peer, so it can be sent as it is. ``headers``
-    go into the answer (``Allow`` to a 405, ``Unsupported`` to a 420, ...).
+    ``reason`` names the fault and never contains bytes of the request, so it can be sent as it is.
+    ``headers`` are added to the response (``Allow`` to a 405, ``Unsupported`` to a 420).
     """
 
     def __init__(self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -26,11 +26,11 @@ class SipError(ImcError):
 
 
 class SipParseError(SipError):
-    """Bytes that are no SIP message.
+    """Bytes that are not a valid SIP message.
 
-    ``request`` is what could be read of it, if that is enough to answer to; ``None``: drop it in silence
-    (not SIP, a response, no usable Via). ``fatal``: on a stream the end of this message is not known, so
-    the connection has to be closed after the answer (RFC 3261 section 18.3).
+    ``request`` is what could be read of it, if that is enough for a response. ``None``: discard it without a
+    response (not SIP, a response, no usable Via). ``fatal``: on a stream the end of this message is
+    unknown, so the connection must be closed after the response (RFC 3261 section 18.3).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Messages out of a byte stream: TCP and TLS (RFC 3261 sections 7.5 and 18.3, RFC 5626 section 4.4.1)."""
+"""Message framing on TCP and TLS (RFC 3261 sections 7.5 and 18.3, RFC 5626 section 4.4.1)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import finish
 
 PING: Final = "ping"
-"""A keep-alive (two CRLF between messages), to be answered with one CRLF."""
+"""A keep-alive: two CRLF between messages. The reply is one CRLF."""
 
 _PAIR = b"\r\n\r\n"
-_ANSWER = b"SIP/2.0 2"
+_2XX = b"SIP/2.0 2"
 _lengths = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*+:[ \t]*+([^\r\n]*+)", re.IGNORECASE).findall
 _TOKEN_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~\r")
 
 
 class Framer:
-    """Cuts one connection's incoming bytes into messages.
+    """Splits the bytes of one connection into messages.
 
-    Give it what came with ``receive``, then call ``next`` until it returns None, and only then read on: so
-    it never holds more than one unfinished message, bounded by the limits, and one read. ``waiting`` says
-    whether a message has begun and is not complete, which is what a read time limit is measured by.
+    Pass the received bytes to ``receive``, then call ``next`` until it returns None, and only then read
+    more. So it never holds more than one read and one incomplete message, whose size is limited.
+    ``waiting`` is true while a message is incomplete; use it for a read timeout.
     """
 
     def __init__(self, limits: Limits = DEFAULT) -> None:
@@ -36,20 +36,20 @@ class Framer:
         self._closed = False
 
     def receive(self, data: bytes) -> None:
-        """Takes bytes as they came from the connection; after a fatal error it ignores them."""
+        """Add bytes from the connection. After a fatal error they are ignored."""
         if not self._closed:
             self._buffer += data
 
     @property
     def waiting(self) -> bool:
-        """Whether part of a message is here; an idle connection or half a keep-alive is none."""
+        """Whether a message has begun and is incomplete. Half a keep-alive does not count."""
         return self._head is not None or not _PAIR.startswith(self._buffer)
 
     def next(self) -> Request | Response | Literal["ping"] | None:
         """The next complete message, ``PING``, or None if more bytes are needed.
 
-        Several keep-alives in a row count as one. Raises SipParseError; if it is ``fatal``, answer its
-        request (if any) and close the connection, otherwise go on.
+        Several successive keep-alives count as one. Raises SipParseError: send the response; if it is
+        ``fatal``, close the connection, otherwise continue.
         """
         if self._head is None:
             if self._skip_empty_lines():
@@ -59,53 +59,54 @@ class Framer:
                 return None
         return self._read_body(self._head)
 
-    def plain_answers(self) -> list[bytes]:
-        """The messages up to the first that is no whole 2xx without a body, as they came.
+    def plain_responses(self) -> list[bytes]:
+        """The bytes of all leading messages that are complete 2xx responses without a body.
 
-        Nearly all that comes on a connection that requests go out on is of this kind, and whoever sent them
-        finds the one it belongs to without having it parsed. All are looked at together: none of them may say
-        anything else of its length. Ask once for what was received; then ask `plain_answer`.
+        On a connection that imc sends requests on, nearly all messages are of this kind, and they can be
+        matched to their requests without being parsed. All messages are checked together, and none may give
+        another length than 0. Call it once after `receive`, then call `plain_response`.
         """
-        if self._head is not None or not self._buffer.startswith(_ANSWER):
+        if self._head is not None or not self._buffer.startswith(_2XX):
             return []
         whole = bytes(self._buffer[: self._buffer.rfind(_PAIR) + 4])
         lower = whole.lower()
         messages = whole.split(_PAIR)
-        messages.pop()  # what comes after the last pair: nothing
+        messages.pop()  # the empty piece after the last pair
         if (
             lower.count(b"\r\ncontent-length: 0\r\n\r\n") != len(messages)
             or lower.count(b"\r\ncontent-length") != len(messages)
             or b"\r\nl" in lower
         ):
             return []
-        answers = []
+        responses = []
         size = 0
         for message in messages:
-            if not message.startswith(_ANSWER) or len(message) > self._limits.head:
+            if not message.startswith(_2XX) or len(message) > self._limits.head:
                 break
-            answers.append(message + _PAIR)
+            responses.append(message + _PAIR)
             size += len(message) + 4
         del self._buffer[:size]
         self._searched = 0
-        return answers
+        return responses
 
-    def plain_answer(self) -> bytes | None:
-        """The next message as it came, if it is a whole 2xx that says it has no body; else ask ``next``."""
+    def plain_response(self) -> bytes | None:
+        """The bytes of the next message if it is a complete 2xx response without a body; else call
+        ``next``."""
         buffer = self._buffer
-        if self._head is not None or not buffer.startswith(_ANSWER):
+        if self._head is not None or not buffer.startswith(_2XX):
             return None
         end = buffer.find(_PAIR, 0, self._limits.head + 4)
         if end < 0:
             return None
-        answer = bytes(buffer[: end + 4])
-        if _lengths(answer) != [b"0"]:
+        response = bytes(buffer[: end + 4])
+        if _lengths(response) != [b"0"]:
             return None
         del buffer[: end + 4]
         self._searched = 0
-        return answer
+        return response
 
     def _skip_empty_lines(self) -> bool:
-        """Removes CRLFs between messages; whether there was a keep-alive among them."""
+        """Remove CRLFs between messages; returns whether there was a keep-alive among them."""
         buffer = self._buffer
         if buffer[:1] != b"\r":
             return False
@@ -123,7 +124,7 @@ class Framer:
         if not self.waiting:
             return None
         if buffer[0] not in _TOKEN_BYTES:
-            # The first byte of a TLS handshake or of noise: no need to wait for an empty line.
+            # The first byte of a TLS handshake or of garbage: do not wait for an empty line.
             raise self._close(SipParseError(400, "Malformed Start Line", fatal=True))
         end = buffer.find(_PAIR, self._searched, limits.head + 4)
         if end < 0:

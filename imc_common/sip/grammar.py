@@ -1,17 +1,17 @@
-"""Pieces of RFC 3261 section 25.1 as regular expressions that cannot run away.
+"""Parts of the grammar in RFC 3261 section 25.1 as regular expressions without backtracking.
 
-The matcher never goes back into a repeat, so a match costs time linear in its input, whatever the peer
-sends: a repeated character is possessive (``++``, ``*+``, ``?+``), a repeated group stands in an atomic group
-(``(?>(?:…)*)``), because Python before 3.11.5 matches possessive repeats of groups wrongly. A test walks all
-patterns of the codec and holds them to it. Classes are spelled out in ASCII: ``\\d``, ``\\w`` and ``\\s``
-also take what is no digit, letter or blank in SIP.
+A match takes time linear in its input, whatever the peer sends: a repeated character is possessive (``++``,
+``*+``, ``?+``), and a repeated group is in an atomic group (``(?>(?:…)*)``), because Python before 3.11.5
+matches possessive repeats of groups wrongly. A test checks all patterns of the codec. Character classes
+list ASCII characters, because ``\\d``, ``\\w`` and ``\\s`` also match characters that are not digits,
+letters or blanks in SIP.
 """
 
 from __future__ import annotations
 
 import re
 
-TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105  the grammar's token, no secret
+TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105 # the grammar's token, not a secret
 WS = r"[ \t]*+"
 QUOTED = r'"(?>(?:[^"\\]++|\\[^\r\n])*)"'
 HEX = r"[0-9A-Fa-f]"
@@ -28,7 +28,7 @@ quoted = re.compile(QUOTED).fullmatch
 
 
 def unquote(text: str) -> str:
-    """The content of a quoted string, escapes undone (``quoted-pair``); other text as it is."""
+    """The content of a quoted string without escapes (``quoted-pair``); other text unchanged."""
     if not text.startswith('"'):
         return text
     inner = text[1:-1]
@@ -38,9 +38,9 @@ def unquote(text: str) -> str:
 
 
 def quote(text: str) -> str:
-    """The text as a quoted string. Raises ValueError for what no quoted string can hold (CR, LF)."""
+    """The text as a quoted string. Raises ValueError for CR and LF, which it cannot hold."""
     if "\r" in text or "\n" in text:
-        raise ValueError("a quoted string holds neither CR nor LF (RFC 3261 section 25.1)")
+        raise ValueError("a quoted string cannot hold CR or LF (RFC 3261 section 25.1)")
     return '"' + _TO_ESCAPE.sub(r"\\\g<0>", text) + '"'
 
 

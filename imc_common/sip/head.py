@@ -1,4 +1,4 @@
-"""Start line and header fields: everything before the body (RFC 3261 section 7)."""
+"""The head of a message: start line and header fields (RFC 3261 section 7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imc_common.sip.start_line import RequestLine, StatusLine, parse_start_line
 
 _TOKEN = re.compile(TOKEN).fullmatch
 _CONTROLS = bytes(sorted({*range(32), 127} - {0x09}))
-# What other programs take for the end of a line, though it is none in SIP: a way to smuggle headers.
+# Other programs take these for line ends, which could be used to smuggle headers past imc.
 _LINE_BREAKERS = re.compile("[\x80-\x9f\u2028\u2029]").search
 _BLANKED = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xDC80, 0xDD00)), " ")
 _BLANKS = (" ", "\t")
@@ -22,9 +22,9 @@ Fault = tuple[int, str]
 
 
 class Head:
-    """What stands before the body, with the first fault found in it.
+    """Start line and header fields, with the first fault found in them.
 
-    A fault does not stop the reading: the answer needs Via, From, To, Call-ID and CSeq of the bad request.
+    Parsing continues after a fault, because the response needs Via, From, To, Call-ID and CSeq.
     """
 
     __slots__ = ("content_length", "fatal", "fault", "headers", "start")
@@ -37,7 +37,8 @@ class Head:
         self.content_length: int | None = None
 
     def read_content_length(self) -> None:
-        """Exactly one value of plain digits; what is in doubt cannot frame a stream (section 18.3)."""
+        """Read it if it is one value of digits. Any other makes the end of the message unknown (section
+        18.3)."""
         value = self.headers.first.get("Content-Length")
         if value is None:
             return
@@ -48,14 +49,14 @@ class Head:
             self.content_length = number
 
     def fail(self, status: int, reason: str, *, fatal: bool = False) -> None:
-        """Notes a fault; the first one stays."""
+        """Record a fault, unless there is one already."""
         if self.fault is None:
             self.fault = (status, reason)
         self.fatal = self.fatal or fatal
 
 
 def parse_head(data: bytes, limits: Limits) -> Head:
-    """Reads start line and header fields; ``data`` ends before the empty line, and may be cut off there."""
+    """Parse start line and header fields. ``data`` ends before the empty line; it may be cut off."""
     fault: Fault | None = None
     if len(data) > limits.head:
         fault = (513, "Header Block Too Large")
@@ -91,7 +92,7 @@ def _longest(headers: Headers) -> int:
 
 
 def _decode(data: bytes) -> tuple[list[str], Fault | None]:
-    """The lines; where there is a fault, control characters and what is no UTF-8 become blanks."""
+    """The lines. If there is a fault, blanks replace control characters and invalid UTF-8."""
     fault: Fault | None = None
     try:
         text = data.decode()
@@ -108,10 +109,10 @@ def _decode(data: bytes) -> tuple[list[str], Fault | None]:
 
 
 def _has_raw_control(lines: list[str]) -> bool:
-    """Whether a control character stands anywhere but behind a backslash in a quoted string.
+    """Whether there is a control character that is not escaped in a quoted string.
 
-    There ``quoted-pair`` allows it, except CR and LF (RFC 4475 section 3.1.1.2 sends BEL, NUL and DEL so).
-    A quoted string may go on in a folded line.
+    ``quoted-pair`` allows all but CR and LF there (RFC 4475 section 3.1.1.2 has BEL, NUL and DEL). A quoted
+    string may continue in a folded line.
     """
     quoted = escaped = False
     for line in lines:
@@ -130,7 +131,7 @@ def _has_raw_control(lines: list[str]) -> bool:
 
 
 def _unfold(lines: list[str]) -> list[str]:
-    """Joins continuation lines to the line before, with one blank (section 7.3.1)."""
+    """Join continuation lines to the line before, with one blank (section 7.3.1)."""
     whole: list[list[str]] = []
     for line in lines:
         if line[:1] in _BLANKS and whole:

@@ -1,4 +1,4 @@
-"""Header names: case, compact forms, and which may come only once (RFC 3261 sections 7.3.1 and 20)."""
+"""Header names: case, compact forms, and which may occur only once (RFC 3261 sections 7.3.1 and 20)."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ _COMPACT = {
 }
 
 LONG_NAMES = frozenset(_LONG)
-"""The names as the RFCs write them."""
+"""The names as in the RFCs."""
 
 _FOLDED = {name.lower(): name for name in _LONG} | _COMPACT
 
 SPELLINGS = {name: name for name in _LONG} | _COMPACT | _FOLDED
-"""Usual spellings to the long name: one look-up for nearly every header that comes in."""
+"""The long name of each common spelling: one look-up for nearly every header."""
 
 SINGLE = frozenset(
     {
@@ -112,16 +112,16 @@ SINGLE = frozenset(
         "Timestamp",
     }
 )
-"""Headers whose value is no list, so that a second one makes the request malformed (section 7.3.1)."""
+"""Headers whose value is not a list; a repeated one makes the request malformed (section 7.3.1)."""
 
 
 def long_name(name: str) -> str:
-    """The name as the RFCs write it; a name nobody knows stays as it is."""
+    """The name as in the RFCs; an unknown name unchanged."""
     return SPELLINGS.get(name) or _FOLDED.get(name.lower(), name)
 
 
 def key(name: str) -> str:
-    """What the spellings of one name have in common; for known names the name as the RFCs write it."""
+    """One key for all spellings of a name. For a known name it is the long name."""
     known = SPELLINGS.get(name)
     if known is None:
         lower = name.lower()

@@ -1,4 +1,4 @@
-"""The header fields of one message, in their order."""
+"""The header fields of one message, in order."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from imc_common.sip.header_names import LONG_NAMES, SPELLINGS, key, long_name
 
 
 class Headers:
-    """Names and values as they came, except that folded lines are joined and compact names are long.
+    """Names and values as received, but with folded lines joined and long names for compact ones.
 
-    Look-ups take a name in any case, long or compact. ``first`` has the first value of each name, by
-    ``header_names.key``; ``repeated`` the keys of names that come again.
+    Look-ups accept a name in any case, long or compact. ``first`` has the first value of each name, by
+    ``header_names.key``; ``repeated`` has the keys of the further ones.
     """
 
     __slots__ = ("_items", "first", "repeated")
@@ -29,9 +29,9 @@ class Headers:
 
     @classmethod
     def from_parser(cls, items: list[tuple[str, str]], first: dict[str, str], repeated: list[str]) -> Headers:
-        """Headers whose names the parser has made long, with the look-up tables it built on the way."""
+        """Headers with long names, and the look-up tables that the parser built."""
         headers = cls.__new__(cls)
-        headers._items = tuple(items)  # noqa: SLF001 # of this very class
+        headers._items = tuple(items)  # noqa: SLF001 # a constructor of this class
         headers.first = first
         headers.repeated = repeated
         return headers
@@ -42,15 +42,15 @@ class Headers:
         return self._items
 
     def get(self, name: str) -> str | None:
-        """The first value of that name, None if there is none."""
+        """The first value of this name; None if there is none."""
         value = self.first.get(name)
         return value if value is not None or name in LONG_NAMES else self.first.get(key(name))
 
     def get_all(self, name: str) -> list[str]:
-        """All values of that name, in order; a list in one line counts as one."""
+        """All values of this name, in order. A list in one line counts as one value."""
         folded = key(name)
         if folded in self.repeated:
-            if folded in SPELLINGS:  # then all fields of that name have the long one
+            if folded in SPELLINGS:  # then all fields with this name have the long one
                 return [value for other, value in self.items if other == folded]
             return [value for other, value in self.items if key(other) == folded]
         value = self.first.get(folded)

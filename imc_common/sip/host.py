@@ -1,4 +1,4 @@
-"""Hosts of URIs and Vias (RFC 3261 section 25.1, ``host``; RFC 5118 for IPv6)."""
+"""Hosts in URIs and Vias (RFC 3261 section 25.1, ``host``; RFC 5118 for IPv6)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ipaddress import IPv4Address, IPv6Address
 from imc_common.sip.grammar import HEX
 
 HOST = rf"[A-Za-z0-9_.\-]++|\[(?>(?:{HEX}|[:.])+)\]"
-"""What a host looks like; ``check_host`` says whether it is one."""
+"""Pattern of a host; ``check_host`` says whether it is valid."""
 
-# A name's last label starts with a letter; so "127.1", "0x7f000001" and "2130706433", which resolvers take
-# for 127.0.0.1, are no hosts. The underscore is no letter of DNS but one of container networks.
+# The last label of a name starts with a letter. So "127.1", "0x7f000001" and "2130706433", which resolvers
+# read as 127.0.0.1, are not valid. DNS has no underscore, but names in container networks do.
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_\-]*+"
-# The grammar of RFC 3261 took one colon too many before an embedded IPv4 address from RFC 2373; RFC 5118
-# section 4.10 wants both forms understood.
+# The grammar of RFC 3261 has one colon too many before an embedded IPv4 address, as RFC 2373 had. RFC 5118
+# section 4.10 requires that both forms are accepted.
 _EXTRA_COLON = re.compile(rf"(?>(?:{HEX}|:{HEX})*):::[0-9]++(?:\.[0-9]++){{3}}").fullmatch
 _NAME = re.compile(rf"(?>(?:{_LABEL}\.(?=[A-Za-z0-9_]))*)[A-Za-z_][A-Za-z0-9_\-]*+\.?+").fullmatch
 
 
 @lru_cache(maxsize=1024)
 def check_host(text: str) -> str | None:
-    """The host in lower case, IPv6 still in its brackets; None if it is neither name nor address."""
+    """The host in lower case, IPv6 in brackets; None if it is neither a name nor an address."""
     if text[0] == "[":
         inner = text[1:-1].lower()
         if _EXTRA_COLON(inner):

@@ -1,4 +1,4 @@
-"""How large the parts of a message may be; what is larger is refused before it is looked at."""
+"""Size limits for the parts of a message. A larger part is refused before it is parsed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes in bytes, counts in pieces. The statuses are those of RFC 3261 section 21.4."""
+    """Sizes in bytes, or counts. Beyond a limit the request gets the status named here."""
 
     message: int = 65_535
     """Start line, headers and body together: 513."""
@@ -18,9 +18,9 @@ class Limits:
     headers: int = 128
     """Header fields: 513."""
     vias: int = 70
-    """Via values; as many as Max-Forwards lets a sane request collect: 513."""
+    """Via values, as many as Max-Forwards: 70 allows: 513."""
     uri: int = 1_024
-    """Request-URI: 414. Other servers take 256, which a GRUU (RFC 5627) with parameters can pass."""
+    """Request-URI: 414. Other servers allow 256, but a GRUU (RFC 5627) with parameters can be longer."""
     method: int = 64
     """Method name: 400. RFC 4475 section 3.1.1.2 (intmeth) has one of 43."""
     body: int = 8_192

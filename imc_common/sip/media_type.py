@@ -20,9 +20,9 @@ class MediaType(NamedTuple):
     params: Params = ()
 
     @classmethod
-    @lru_cache(maxsize=256)  # few types make nearly all the traffic
+    @lru_cache(maxsize=256)  # few types occur in nearly all messages
     def parse(cls, text: str) -> MediaType:
-        """The value that ``text`` wholly is. Raises ValueError."""
+        """Parse a whole header value. Raises ValueError."""
         match = _TYPE(text)
         if match is None:
             raise ValueError("malformed media type")

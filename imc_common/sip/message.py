@@ -1,4 +1,4 @@
-"""Requests and responses, and their headers as values (RFC 3261 section 7)."""
+"""Requests and responses, with their headers as values (RFC 3261 section 7)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imc_common.sip.cseq import CSeq
 from imc_common.sip.date import parse_date
 from imc_common.sip.errors import SipError
 from imc_common.sip.headers import Headers
-from imc_common.sip.lazy import lazy
+from imc_common.sip.lazy_property import lazy_property
 from imc_common.sip.media_type import MediaType
 from imc_common.sip.name_addr import NameAddr
 from imc_common.sip.number import decimal
@@ -20,16 +20,16 @@ from imc_common.sip.via import Via
 
 @dataclass(frozen=True)
 class Message:
-    """What requests and responses share.
+    """The common part of requests and responses.
 
-    Headers are looked at when they are asked for. An accessor whose header is missing where it must not be,
-    or malformed, raises SipError (400) with a reason that names it.
+    A header is parsed when its property is read first. If it is malformed, or mandatory and missing, the
+    property raises SipError (400) with a reason that names the header.
     """
 
     headers: Headers = field(kw_only=True, default=Headers())
     body: bytes = field(kw_only=True, default=b"")
 
-    @lazy
+    @lazy_property
     def via(self) -> Via:
         """The topmost Via."""
         value = self._needed("Via")
@@ -38,11 +38,11 @@ class Message:
         except ValueError:
             raise SipError(400, "Malformed Via header") from None
 
-    @lazy
-    def answer_via(self) -> Via:
-        """The topmost Via, or of a malformed one what an answer needs: transport and sent-by.
+    @lazy_property
+    def response_via(self) -> Via:
+        """The topmost Via. Of a malformed one only transport and sent-by, which a response needs.
 
-        Raises SipError where not even that can be read: there is nowhere to send an answer.
+        Raises SipError if these cannot be read either: then no response can be sent.
         """
         try:
             return self.via
@@ -52,66 +52,66 @@ class Message:
             except ValueError:
                 raise error from None
 
-    @lazy
+    @lazy_property
     def vias(self) -> list[Via]:
-        """All Vias, the topmost first, from however many lines."""
+        """All Vias of all lines, the topmost first."""
         try:
             return [Via.parse(part) for value in self.headers.get_all("Via") for part in split_commas(value)]
         except ValueError:
             raise SipError(400, "Malformed Via header") from None
 
-    @lazy
+    @lazy_property
     def further_vias(self) -> str:
-        """The lines of all Vias but that of the topmost, each with its CRLF."""
+        """The header lines of all Vias but the first line, each with its CRLF."""
         return "".join([f"Via: {line}\r\n" for line in self.headers.get_all("Via")[1:]])
 
-    @lazy
+    @lazy_property
     def from_(self) -> NameAddr:
         """From."""
         return self._name_addr("From")
 
-    @lazy
+    @lazy_property
     def to(self) -> NameAddr:
         """To."""
         return self._name_addr("To")
 
-    @lazy
+    @lazy_property
     def from_tag(self) -> str | None:
         """The tag of From."""
         return self.from_.tag
 
-    @lazy
+    @lazy_property
     def from_name(self) -> str:
         """The display name of From, empty if there is none."""
         return self.from_.display_name
 
-    @lazy
+    @lazy_property
     def to_tag(self) -> str | None:
         """The tag of To."""
         return self.to.tag
 
-    @lazy
+    @lazy_property
     def plain_from(self) -> str:
-        """What From names, if it stands there as an address of ours (`imc_common.address`); else empty.
+        """The address in From if it is written in canonical form (`imc_common.address`); else empty.
 
-        `imc_common.sip.usual` sees that at a glance; who finds it empty looks at `from_`.
+        Only `imc_common.sip.fast_message` sets it. If it is empty, use `from_`.
         """
         return ""
 
-    @lazy
+    @lazy_property
     def plain_to(self) -> str:
         """The same of To."""
         return ""
 
-    @lazy
+    @lazy_property
     def call_id(self) -> str:
-        """Call-ID, as it came: it is compared byte by byte (section 8.1.1.4)."""
+        """Call-ID as received: it is compared byte by byte (section 8.1.1.4)."""
         value = self._needed("Call-ID")
         if not value or " " in value or "\t" in value or not value.isascii():
             raise SipError(400, "Malformed Call-ID header")
         return value
 
-    @lazy
+    @lazy_property
     def cseq(self) -> CSeq:
         """CSeq."""
         value = self._needed("CSeq")
@@ -120,7 +120,7 @@ class Message:
         except ValueError:
             raise SipError(400, "Malformed CSeq header") from None
 
-    @lazy
+    @lazy_property
     def content_type(self) -> MediaType | None:
         """Content-Type, None if there is none."""
         value = self.headers.get("Content-Type")
@@ -131,14 +131,14 @@ class Message:
         except ValueError:
             raise SipError(400, "Malformed Content-Type header") from None
 
-    @lazy
+    @lazy_property
     def date(self) -> datetime | None:
-        """Date; None if there is none or it is no date in GMT (RFC 4475 section 3.1.2.12: ignore it)."""
+        """Date; None if there is none, or if it is malformed (RFC 4475 section 3.1.2.12: ignore it)."""
         value = self.headers.get("Date")
         return None if value is None else parse_date(value)
 
     def tokens(self, name: str) -> list[str]:
-        """The members of a header that is a list of tokens (Require, Supported, ...), all lines together."""
+        """The items of all lines of a header that is a list of tokens (Require, Supported)."""
         return [
             part
             for value in self.headers.get_all(name)
@@ -170,13 +170,13 @@ class Message:
 
 @dataclass(frozen=True)
 class Request(Message):
-    """A request; ``uri`` is the Request-URI as it came, ``target`` the same as a value."""
+    """A request. ``uri`` is the Request-URI as received, ``target`` is the parsed one."""
 
     method: str
     uri: str
     version: str = field(kw_only=True, default="SIP/2.0")
 
-    @lazy
+    @lazy_property
     def target(self) -> Uri:
         """The Request-URI."""
         try:
@@ -184,18 +184,18 @@ class Request(Message):
         except ValueError:
             raise SipError(400, "Malformed Request-URI") from None
 
-    @lazy
+    @lazy_property
     def max_forwards(self) -> int | None:
-        """Max-Forwards, at most 255; None if there is none (elements of RFC 2543 send none)."""
+        """Max-Forwards, at most 255; None if there is none, as from elements of RFC 2543."""
         return self._number("Max-Forwards", 255)
 
-    @lazy
+    @lazy_property
     def expires(self) -> int | None:
         """Expires in seconds, None if there is none (RFC 3428 section 7)."""
         return self._number("Expires", 0xFFFF_FFFF)
 
     def to_bytes(self) -> bytes:
-        """The request as it goes on the wire; headers as they are, nothing added."""
+        """The request as bytes, without adding any header."""
         return f"{self.method} {self.uri} {self.version}\r\n{self.headers}\r\n".encode() + self.body
 
 
@@ -208,5 +208,5 @@ class Response(Message):
     version: str = field(kw_only=True, default="SIP/2.0")
 
     def to_bytes(self) -> bytes:
-        """The response as it goes on the wire; headers as they are, nothing added."""
+        """The response as bytes, without adding any header."""
         return f"{self.version} {self.status:03} {self.reason}\r\n{self.headers}\r\n".encode() + self.body

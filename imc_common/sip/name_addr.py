@@ -14,7 +14,8 @@ _NAMED = re.compile(rf"(?:({QUOTED})|((?>(?:{TOKEN}[ \t]*+)*))){WS}<([^<>\"]++)>
 _WITH_BRACKETS = re.compile(
     rf"((?>(?:{QUOTED})?)[^<>\"]*+<[^<>\"]++>)({WS}(?>(?:;.*+)?))", re.DOTALL
 ).fullmatch
-# Without brackets a semicolon starts the header's parameters; comma and question mark must not be there.
+# Without brackets a semicolon starts the parameters of the header, and commas and question marks are
+# forbidden.
 _BARE = re.compile(r"([^;,?<>\" \t]++)([ \t]*+(?>(?:;.*+)?))", re.DOTALL).fullmatch
 _WORDS = re.compile(rf"(?>(?:{TOKEN}(?>(?: (?=[^ ]))?))+)").fullmatch
 
@@ -28,12 +29,12 @@ class NameAddr(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> NameAddr:
-        """The value that ``text`` wholly is. Raises ValueError."""
+        """Parse a whole header value. Raises ValueError."""
         end = text.rfind(">") + 1
         named = _parse_named(text[:end]) if end else None
         if named is not None:
             return cls(named[0], named[1], parse_params(text[end:]))
-        match = _WITH_BRACKETS(text)  # a bracket in a quoted parameter
+        match = _WITH_BRACKETS(text)  # there is a bracket in a quoted parameter
         if match is not None:
             named = _parse_named(match[1])
             if named is not None:
@@ -59,7 +60,7 @@ class NameAddr(NamedTuple):
         return find(self.params, "tag")
 
 
-@lru_cache(maxsize=4096)  # the same people come again and again, with other tags
+@lru_cache(maxsize=4096)  # the same users occur in most messages, with other tags
 def _parse_named(text: str) -> tuple[Uri, str] | None:
     match = _NAMED(text)
     if match is None:

@@ -1,7 +1,7 @@
-"""Numbers in headers: decimal digits and nothing else.
+"""Numbers in headers: decimal digits only.
 
-``int()`` also takes signs, underscores, blanks and the digits of every script, so it is asked only after
-the text has been matched.
+``int()`` also accepts signs, underscores, blanks and the digits of other scripts, so the text is matched
+first.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from functools import lru_cache
 _DIGITS = re.compile(r"[0-9]{1,10}+").fullmatch
 
 
-@lru_cache(maxsize=1024)  # Max-Forwards and Content-Length are few and small
+@lru_cache(maxsize=1024)  # few values of Max-Forwards and Content-Length occur
 def decimal(text: str, maximum: int) -> int | None:
-    """The number that ``text`` (up to ten digits, leading zeros allowed) spells; None for anything else."""
+    """The number in ``text`` (up to ten digits, leading zeros allowed); None for anything else."""
     if _DIGITS(text) is None:
         return None
     number = int(text)

@@ -7,15 +7,15 @@ import re
 from imc_common.sip.grammar import PARAM
 
 Params = tuple[tuple[str, str | None], ...]
-"""Names in lower case, values as written (quotes kept), None for a parameter without ``=``."""
+"""Names in lower case; values as received, with their quotes; None for a parameter without ``=``."""
 
 _match = PARAM.match
-# Nearly all parameters are tokens without blanks around them: one look at all of them, then plain cutting.
+# Nearly all parameters are tokens without blanks: one match checks them all, then the text is split.
 _plain = re.compile(r"(?>(?:;[A-Za-z0-9\-.!%*_+`'~]++(?>(?:=[A-Za-z0-9\-.!%*_+`'~\[\]:]++)?))+)").fullmatch
 
 
 def parse_params(text: str) -> Params:
-    """Parameters that fill ``text`` wholly. Raises ValueError for anything else and for a repeated name."""
+    """Parse a text of parameters only. Raises ValueError, also for a repeated name."""
     if not text.strip(" \t"):
         return ()
     found: dict[str, str | None] = {}
@@ -42,12 +42,12 @@ def parse_params(text: str) -> Params:
 
 
 def print_params(params: Params) -> str:
-    """The parameters as they go on the wire, each with its semicolon."""
+    """The parameters as text, each with its semicolon."""
     return "".join([f";{name}" if value is None else f";{name}={value}" for name, value in params])
 
 
 def find(params: Params, name: str) -> str | None:
-    """The value of a parameter, None if it is not there (or has no value); ``name`` in lower case."""
+    """The value of a parameter; None if it is missing or has no value. ``name`` in lower case."""
     for key, value in params:
         if key == name:
             return value
@@ -55,7 +55,7 @@ def find(params: Params, name: str) -> str | None:
 
 
 def has(params: Params, name: str) -> bool:
-    """Whether the parameter is there, with or without a value; ``name`` in lower case."""
+    """Whether the parameter is present, with or without a value. ``name`` in lower case."""
     for key, _ in params:  # noqa: SIM110 # a generator costs more than the loop
         if key == name:
             return True

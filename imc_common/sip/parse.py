@@ -1,4 +1,4 @@
-"""Bytes of one whole message to a value (RFC 3261 sections 7 and 18.3)."""
+"""Parses one complete message (RFC 3261 sections 7 and 18.3)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from imc_common.sip.start_line import RequestLine
 
 
 def parse_message(data: bytes, *, stream: bool = False, limits: Limits = DEFAULT) -> Request | Response:
-    """The message that ``data`` holds: a datagram, or with ``stream`` one message as cut from a stream.
+    """The message in ``data``: a datagram, or with ``stream`` one message from a stream.
 
-    Only syntax and sizes are looked at here, ``validate_request`` does the rest. Empty lines in front are
-    skipped (section 7.5). Without Content-Length the body ends with the datagram; what comes after a
-    Content-Length's worth of bytes is dropped (section 18.3). On a stream Content-Length is mandatory.
+    Checks only syntax and sizes; call ``validate_request`` next. Empty lines before the message are skipped
+    (section 7.5). Without Content-Length the body ends with the datagram; bytes beyond Content-Length are
+    discarded (section 18.3). On a stream Content-Length is mandatory.
 
-    Raises SipParseError, whose ``request`` says whether and what to answer.
+    Raises SipParseError. Send a response if it has a ``request``.
     """
     begin = 0
     while data.startswith(b"\r\n", begin):
@@ -43,7 +43,7 @@ def parse_message(data: bytes, *, stream: bool = False, limits: Limits = DEFAULT
 
 
 def finish(head: Head, body: bytes) -> Request | Response:
-    """The message of this head and body. Raises SipParseError if the head has a fault."""
+    """The message with this head and body. Raises SipParseError if the head has a fault."""
     start, fault = head.start, head.fault
     if isinstance(start, RequestLine):
         request = Request(start.method, start.uri, version=start.version, headers=head.headers, body=body)

@@ -1,4 +1,4 @@
-"""The ports of SIP where none is written (RFC 3261 §19.1.2)."""
+"""The default ports of SIP (RFC 3261 §19.1.2)."""
 
 from __future__ import annotations
 

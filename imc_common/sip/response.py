@@ -1,4 +1,4 @@
-"""Responses to a request (RFC 3261 section 8.2.6)."""
+"""Builds responses to a request (RFC 3261 section 8.2.6)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def build_response(
     *,
     source: tuple[str, int] | None = None,
 ) -> bytes:
-    """The response as it goes on the wire: no body, no Contact.
+    """The response as bytes, without body and Contact.
 
-    Via, From, To, Call-ID and CSeq are copied as far as the request has them, so a bad request can be
-    answered too. ``to_tag`` is put on a To that has none, except in a 100 (section 8.2.6.2). ``source``,
-    where the request came from, goes into the topmost Via as ``received`` and ``rport`` (section 18.2.1,
-    RFC 3581). ``headers`` come last; their values must hold no CR or LF.
+    Via, From, To, Call-ID and CSeq are copied if the request has them, so a malformed request can get a
+    response, too. ``to_tag`` is added to a To without a tag, except in a 100 (section 8.2.6.2). ``source``,
+    the address the request came from, is added to the topmost Via as ``received`` and ``rport`` (section
+    18.2.1, RFC 3581). ``headers`` are added last; their values must not contain CR or LF.
     """
     extra = "".join([f"{name}: {value}\r\n" for name, value in headers])
     if status == 100:
@@ -38,12 +38,12 @@ def build_response(
 
 
 def copied_headers(request: Request, to_tag: str | None = None, source: tuple[str, int] | None = None) -> str:
-    """What all responses to a request have in common, a line each: see `build_response`."""
+    """The header lines that all responses to a request have in common; see `build_response`."""
     found = request.headers.first
     repeated = request.headers.repeated
     only_vias = repeated.count("Via") == len(repeated)
     if source is not None and only_vias and asks_for_source(found.get("Via", "")):
-        # the usual case, in one piece
+        # the common case, built at once
         with suppress(KeyError):
             via = f"{found['Via']};".replace(";rport;", f";rport={source[1]};")
             tag = "" if to_tag is None or _has_tag(request) else f";tag={to_tag}"
@@ -67,9 +67,9 @@ def copied_headers(request: Request, to_tag: str | None = None, source: tuple[st
 
 
 def asks_for_source(via: str) -> bool:
-    """Whether a Via plainly wants its answer at the source of the request (RFC 3581 section 4).
+    """Whether a Via plainly has ``rport`` and so asks for responses to the source (RFC 3581 section 4).
 
-    False says nothing about it: then it has to be parsed.
+    If False, the Via must be parsed to know.
     """
     return f"{via};".count(";rport;") == 1 and not (
         "received" in via or "maddr" in via or "," in via or '"' in via
@@ -79,9 +79,10 @@ def asks_for_source(via: str) -> bool:
 def finish_response(
     copied: str, status: int, reason: str | None = None, extra: str = "", *, multiple_of: int = 1
 ) -> bytes:
-    """The response of these copied headers; ``extra`` are more header lines, each with its CRLF.
+    """The response with these copied headers. ``extra`` are more header lines, each with its CRLF.
 
-    It is filled up with blanks, where section 25.1 allows any number (HCOLON), to a ``multiple_of`` bytes.
+    Its length is padded to a multiple of ``multiple_of`` bytes with blanks after "Content-Length:", where
+    section 25.1 allows any number (HCOLON).
     """
     if reason is None:
         reason = reason_of(status)
@@ -101,7 +102,7 @@ def _mark_source(request: Request, line: str, source: tuple[str, int]) -> list[s
 
 
 def _has_tag(request: Request) -> bool:
-    """Whether To has a tag; True for a To that cannot be read, which is copied as it is."""
+    """Whether To has a tag. True for a malformed To, which is copied unchanged."""
     try:
         return request.to_tag is not None
     except SipError:

@@ -10,11 +10,11 @@ from imc_common.sip.grammar import TOKEN
 _TOKEN = re.compile(TOKEN).fullmatch
 _VERSION = re.compile(r"SIP/[0-9]{1,3}+\.[0-9]{1,3}+", re.IGNORECASE | re.ASCII).fullmatch
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?>(?: (.*+))?)", re.IGNORECASE | re.ASCII).fullmatch
-_USUAL_METHODS = frozenset({"ACK", "BYE", "CANCEL", "INVITE", "MESSAGE", "OPTIONS", "REGISTER"})
+_COMMON_METHODS = frozenset({"ACK", "BYE", "CANCEL", "INVITE", "MESSAGE", "OPTIONS", "REGISTER"})
 
 
 class RequestLine(NamedTuple):
-    """A Request-Line; ``well_formed`` is False where blanks are wrong, so that a 400 can be sent."""
+    """A Request-Line. ``well_formed`` is False if its blanks are wrong; it is parsed to send a 400."""
 
     method: str
     uri: str
@@ -30,13 +30,13 @@ class StatusLine(NamedTuple):
 
 
 def parse_start_line(line: str) -> RequestLine | StatusLine | None:
-    """The start line as a value, None if it is none of SIP's.
+    """The parsed start line; None if it is not one of SIP.
 
-    Exactly one blank parts the three pieces of a Request-Line (section 7.1, RFC 4475 sections 3.1.2.7 to
-    3.1.2.10); a line with others is still read, to be refused.
+    Exactly one blank separates the three parts of a Request-Line (section 7.1). A line with other blanks (RFC
+    4475 sections 3.1.2.7 to 3.1.2.10) is parsed, so that a response can refuse it.
     """
     pieces = line.split(" ")
-    if len(pieces) == 3 and pieces[2] == "SIP/2.0" and pieces[0] in _USUAL_METHODS and pieces[1]:
+    if len(pieces) == 3 and pieces[2] == "SIP/2.0" and pieces[0] in _COMMON_METHODS and pieces[1]:
         return RequestLine(pieces[0], pieces[1], "SIP/2.0")
     if line[:4].upper() == "SIP/":
         match = _STATUS_LINE(line)

@@ -56,5 +56,5 @@ REASONS = {
 
 
 def reason_of(status: int) -> str:
-    """The phrase of a status; of an unknown one that of its class (section 8.1.3.2)."""
+    """The phrase for a status; for an unknown status that of its class (section 8.1.3.2)."""
     return REASONS.get(status) or REASONS.get(status // 100 * 100) or "Unknown"

@@ -1,4 +1,4 @@
-"""Lists in header values: commas that part, and commas inside quotes or brackets that do not."""
+"""Comma-separated lists in header values. Commas in quotes or brackets do not separate."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _ITEM = re.compile(rf'(?>(?:[^,"<]++|{QUOTED}|<[^<>]*+>)*)').match
 
 
 def split_commas(text: str) -> list[str]:
-    """The members of a comma-separated list, blanks around them removed.
+    """The items of a comma-separated list, without the blanks around them.
 
-    Raises ValueError where a quote or bracket is not closed, or a member is empty.
+    Raises ValueError if a quote or bracket is not closed, or if an item is empty.
     """
     if "," not in text:
         return [text]

@@ -1,4 +1,4 @@
-"""SIP and SIPS URIs (RFC 3261 section 19.1); of other schemes only the name and the rest."""
+"""SIP and SIPS URIs (RFC 3261 section 19.1). Of other URIs only the scheme is parsed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _OTHER = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*+):([!#-;=?-\[\]_a-z~]++)").fullm
 class Uri(NamedTuple):
     """One URI. User, password, parameters and headers keep their escapes; the host is in lower case.
 
-    A scheme other than sip and sips (lower case) has its rest in ``opaque`` and no host.
+    ``scheme`` is in lower case. A scheme other than sip and sips has the rest of the URI in ``opaque``, and
+    no host.
     """
 
     scheme: str
@@ -43,9 +44,9 @@ class Uri(NamedTuple):
     opaque: str = ""
 
     @classmethod
-    @lru_cache(maxsize=4096)  # the same users and rooms come again and again
+    @lru_cache(maxsize=4096)  # the same users and rooms occur in most messages
     def parse(cls, text: str) -> Uri:
-        """The URI that ``text`` wholly is. Raises ValueError."""
+        """Parse a whole URI. Raises ValueError."""
         match = _SIP(text)
         if match is None:
             return cls._parse_other(text)
@@ -89,14 +90,14 @@ class Uri(NamedTuple):
 
     @property
     def is_sip(self) -> bool:
-        """Whether this is a sip or sips URI, that is, has a host."""
+        """Whether this is a sip or sips URI, which has a host."""
         return not self.opaque
 
     def address(self) -> str:
         """The identity of a user or room: ``user@host[:port]``, or ``host[:port]`` without a user.
 
-        One spelling for all that :mod:`imc_common.address` calls the same. Raises SipError (416) for a scheme
-        without hosts.
+        Canonical, as described in :mod:`imc_common.address`. Raises SipError (416) for a scheme without
+        hosts.
         """
         if self.opaque:
             raise SipError(416, "Unsupported URI Scheme")
@@ -105,7 +106,7 @@ class Uri(NamedTuple):
 
 
 def _split_params(text: str) -> Params:
-    """URI parameters; a name must not come twice (RFC 3261 section 19.1.1)."""
+    """URI parameters. Repeated names are refused (RFC 3261 section 19.1.1)."""
     found: dict[str, str | None] = {}
     for part in text[1:].split(";"):
         name, equals, value = part.partition("=")

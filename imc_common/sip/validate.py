@@ -1,4 +1,4 @@
-"""What every request has to fulfil before anybody acts on it (RFC 3261 sections 8.1.1, 8.2 and 16.3)."""
+"""Checks of every request before it is processed (RFC 3261 sections 8.1.1, 8.2 and 16.3)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MANDATORY_SET = frozenset(_MANDATORY)
 
 
 def validate_request(request: Request, *, limits: Limits = DEFAULT) -> None:
-    """Raises SipError with the answer's status and reason; returns if the request can be worked on.
+    """Raise SipError, with status and reason of the response, if the request cannot be processed.
 
-    Method, Require and content are not judged: that depends on what the element offers.
+    Method, Require and content are not checked here, because they depend on what the element supports.
     """
     if request.version != "SIP/2.0":
         raise SipError(505, "Version Not Supported")
     _check_presence(request)
-    # The accessors raise by themselves.
+    # These properties raise SipError.
     request.via  # noqa: B018
     _check_vias(request, limits)
     request.from_, request.to, request.call_id, request.max_forwards  # noqa: B018
@@ -42,7 +42,7 @@ def validate_request(request: Request, *, limits: Limits = DEFAULT) -> None:
 
 
 def validate_response(response: Response) -> None:
-    """Raises SipError if the response cannot be matched to anything; the caller drops it in silence."""
+    """Raise SipError if the response cannot be matched to a request. The caller discards it."""
     _check_presence(response)
     response.via, response.from_, response.to, response.call_id, response.cseq  # noqa: B018
 
@@ -66,7 +66,7 @@ def _check_vias(request: Request, limits: Limits) -> None:
 
 
 def _check_contacts(request: Request) -> None:
-    """Contact means nothing to a MESSAGE, but a malformed one is a malformed request (RFC 4475 regbadct)."""
+    """Contact has no meaning in a MESSAGE, but a malformed one is refused (RFC 4475 regbadct)."""
     for line in request.headers.get_all("Contact"):
         if line == "*":
             continue

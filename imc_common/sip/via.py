@@ -23,8 +23,8 @@ _SENT_BY = re.compile(
 class Via(NamedTuple):
     """One hop: transport in upper case, sent-by host (as written, IPv6 in brackets), port, parameters.
 
-    The host may also be a name that no URI could have (a container's id): nobody resolves it, answers go
-    to where the request came from.
+    The host may also be a name that is not valid in a URI, such as a container's id. It is not resolved,
+    because responses go to the address the request came from.
     """
 
     transport: str
@@ -34,7 +34,7 @@ class Via(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Via:
-        """The value that ``text`` wholly is. Raises ValueError."""
+        """Parse a whole header value. Raises ValueError."""
         match = _VIA(text)
         if match is None:
             raise ValueError("malformed Via")
@@ -48,9 +48,9 @@ class Via(NamedTuple):
 
     @classmethod
     def parse_sent_by(cls, text: str) -> Via:
-        """Transport and sent-by alone, whatever follows them: enough to answer a request that is refused.
+        """Only transport and sent-by, whatever follows them: enough for a response to a refused request.
 
-        Also takes other versions of SIP, which get a 505. Raises ValueError.
+        Also accepts other versions of SIP, which get a 505. Raises ValueError.
         """
         match = _SENT_BY(text)
         if match is None:
@@ -63,14 +63,14 @@ class Via(NamedTuple):
 
     @property
     def branch(self) -> str | None:
-        """The ``branch`` parameter, None if there is none."""
+        """The ``branch`` parameter; None if there is none."""
         return find(self.params, "branch")
 
     def seen_from(self, host: str, port: int) -> Via:
-        """This Via as the server stores it: with ``received`` and ``rport`` for the packet's source.
+        """This Via with the source address of its request in ``received`` and ``rport``.
 
-        ``received`` where sent-by is not that address (section 18.2.1) or ``rport`` is asked for; ``rport``
-        only if asked for (RFC 3581 section 4). ``host`` is an address without brackets.
+        ``received`` is set if sent-by is another address (section 18.2.1) or the Via has ``rport``;
+        ``rport`` is set if the Via has it (RFC 3581 section 4). ``host`` is an address without brackets.
         """
         wants_port = has(self.params, "rport")
         if not wants_port and self.host.strip("[]") == host and "received" not in dict(self.params):

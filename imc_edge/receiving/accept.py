@@ -19,10 +19,10 @@ from imc_common.rooms.commands import CommandParser
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError, SipParseError
+from imc_common.sip.fast_message import parse_fast
 from imc_common.sip.limits import Limits
 from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
-from imc_common.sip.usual import usual_message
 from imc_common.sip.validate import validate_request
 from imc_common.steps import Steps
 from imc_common.store import Command, Store
@@ -128,7 +128,7 @@ class Acceptor:
             return
         if self._floods(flow):
             return
-        usual = usual_message(data, self._limits)
+        usual = parse_fast(data, self._limits)
         if usual is not None:
             self._act(self._message, usual, flow)
             return

@@ -48,7 +48,7 @@ def _destination(request: Request, flow: Flow) -> SocketAddress | None:
     if flow.transport == "udp" and asks_for_source(request.headers.first.get("Via", "")):
         return flow.peer
     try:
-        return destination(request.answer_via, flow)
+        return destination(request.response_via, flow)
     except SipError:
         return None
 

@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
             return
         now = self._last_active = self._clock()
         self._framer.receive(data)
-        responses = self._framer.plain_answers()
+        responses = self._framer.plain_responses()
         for response in responses:
             self._receiver.response(response)
         any_complete = bool(responses)
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
 
     def _pass_on_next(self) -> bool:
         """Pass on one message, or its fault; False when there is no complete one left."""
-        response = self._framer.plain_answer()
+        response = self._framer.plain_response()
         if response is not None:
             self._receiver.response(response)
             return True

@@ -72,7 +72,7 @@ def test_rejection_is_a_short_well_formed_response(case: Case) -> None:
     """RFC 3261 §8.2.6: also of a bad request enough is read to build a response, which has no body."""
     status, request = verdict(case.data)
     assert request is not None
-    assert request.answer_via.host
+    assert request.response_via.host
     response = build_response(request, status, to_tag="us", source=("192.0.2.77", 5060))
     assert len(response) <= len(case.data) + 200
     assert response.endswith(b"\r\nContent-Length: 0\r\n\r\n")

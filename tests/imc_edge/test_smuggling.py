@@ -22,10 +22,10 @@ from imc_common.rooms.request import RoomRequest
 from imc_common.rooms.texts import REASONS, render
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
+from imc_common.sip.fast_message import parse_fast
 from imc_common.sip.limits import Limits
 from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
-from imc_common.sip.usual import usual_message
 from imc_common.sip.validate import validate_request
 from imc_common.store.slots import slot_of
 from imc_edge.delivering.outbound import first_request, make_template, request_head, to_lines
@@ -74,7 +74,7 @@ hostile = st.one_of(
 def accepted(data: bytes, *, asserted: bool = False) -> RoomRequest | None:
     """The entry of a request, as an edge makes it; None if it is refused."""
     try:
-        request = usual_message(data, LIMITS)
+        request = parse_fast(data, LIMITS)
         if request is None:
             parsed = parse_message(data, limits=LIMITS)
             assert isinstance(parsed, Request)

@@ -1,4 +1,4 @@
-"""One plain MESSAGE, and ways to bend it."""
+"""A plain MESSAGE, and variations of it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def message(
     body: bytes = b"Hello",
     **fields: str | list[str],
 ) -> bytes:
-    """The plain MESSAGE with headers taken out, put in another value (several for a list), or added.
+    """The plain MESSAGE with headers removed, replaced (a list gives several), or added.
 
-    Header names are given as ``call_id="..."``; what the plain MESSAGE has not, is added at the end.
+    Header names are written as ``call_id="..."``. A header that the plain MESSAGE does not have is added at
+    the end.
     """
     wanted = {name.replace("_", "-").lower(): value for name, value in fields.items()}
     lines = [line]

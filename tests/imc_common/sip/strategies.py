@@ -1,4 +1,4 @@
-"""Well-formed SIP values and requests for property tests, built from the grammar and not from the codec."""
+"""Well-formed SIP values and requests for property tests, built from the grammar, not with the codec."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import string
 from hypothesis import settings
 from hypothesis import strategies as st
 
-unhurried = settings(max_examples=60)  # whole messages take long to make
+unhurried = settings(max_examples=60)  # whole messages take long to generate
 
 _TOKEN = string.ascii_letters + string.digits + "-.!%*_+`'~"
 _ALNUM = string.ascii_letters + string.digits
@@ -92,7 +92,7 @@ _simple_uris = st.builds(
 
 @st.composite
 def simple_requests(draw: st.DrawFn) -> bytes:
-    """A MESSAGE within what sipmessage reads: no IPv6, no digits in top labels, no escapes in quotes."""
+    """A MESSAGE that sipmessage can parse: no IPv6, no digits in top labels, no escapes in quotes."""
     via = f"SIP/2.0/UDP {draw(_simple)}.example.com;branch=z9hG4bK{draw(labels)}"
     return (
         f"MESSAGE {draw(_simple_uris)} SIP/2.0\r\n"
@@ -107,7 +107,7 @@ def simple_requests(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """A well-formed MESSAGE, headers in any order, names in any case."""
+    """A well-formed MESSAGE with headers in any order and names in any case."""
     body = draw(st.binary(max_size=200))
     fields = [("Via", via) for via in draw(st.lists(vias(), min_size=1, max_size=3))]
     fields += [

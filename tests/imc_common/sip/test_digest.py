@@ -1,4 +1,4 @@
-"""Digest values against the examples of the RFCs."""
+"""Digest authentication, compared with the examples of the RFCs. Also covers auth.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from imc_common.sip.auth import Authorization, Challenge, parse_digest
 from imc_common.sip.digest import ALGORITHMS, authorization, digest, digest_response, is_right
 
 
-def test_rfc_7616_3_9_1_the_example_in_both_algorithms() -> None:
-    """Mufasa's request for /dir/index.html."""
+def test_rfc_7616_3_9_1_example() -> None:
+    """With both algorithms of the example."""
     nonce = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
     cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
     expected = {
@@ -26,14 +26,14 @@ def test_rfc_7616_3_9_1_the_example_in_both_algorithms() -> None:
         assert found == response
 
 
-def test_rfc_2069_without_qop() -> None:
-    """HA1:nonce:HA2."""
+def test_rfc_2069_response_without_qop() -> None:
+    """The hash of HA1:nonce:HA2."""
     ha1, ha2 = digest("MD5", "u:r:p"), digest("MD5", "MESSAGE:sip:b")
     assert digest_response("MD5", ha1, "MESSAGE", "sip:b", "n") == digest("MD5", f"{ha1}:n:{ha2}")
 
 
-def test_a_challenge_is_read_whatever_its_spacing_and_case() -> None:
-    """Names are of any case, values quoted or not, qop is a list."""
+def test_a_challenge_is_parsed_with_any_spacing_and_case() -> None:
+    """Names in any case, values quoted or not, a list of qop options."""
     challenge = Challenge.parse(
         'digest  REALM="a \\"b\\"" ,nonce=n1 , Algorithm=sha-256,qop="auth-int, auth",stale=TRUE'
     )
@@ -49,14 +49,14 @@ def test_a_challenge_is_read_whatever_its_spacing_and_case() -> None:
         'Digest realm="x', 'Digest realm="x", nonce="y", =',
     ],
 )  # fmt: skip
-def test_a_malformed_challenge_is_an_error(value: str) -> None:
-    """Also one that only wants what we do not do."""
-    with pytest.raises(ValueError):  # noqa: PT011 # the texts are for people
+def test_a_malformed_challenge_is_refused(value: str) -> None:
+    """Also one that offers only what imc does not support."""
+    with pytest.raises(ValueError):  # noqa: PT011 # any text will do
         Challenge.parse(value)
 
 
-def test_values_are_quoted_so_that_they_parse_back() -> None:
-    """A realm with quotes in it adds no parameter."""
+def test_quotes_in_a_value_add_no_parameter() -> None:
+    """A realm that ends its quoted string is escaped."""
     challenge = Challenge('x", username="root', "n", "MD5", "o")
     value = authorization(challenge, 'al"ice', "secret", method="MESSAGE", uri="sip:b@h", cnonce="c")
     found = parse_digest(value)
@@ -80,8 +80,8 @@ hexes = st.text("0123456789abcdef", min_size=8, max_size=8)
         stale=st.booleans(),
     )
 )
-def test_a_challenge_prints_and_parses_back_the_same(challenge: Challenge) -> None:
-    """Whatever its realm, nonce and opaque hold, except line ends."""
+def test_a_challenge_survives_printing_and_parsing(challenge: Challenge) -> None:
+    """With any text except line ends as realm, nonce and opaque."""
     assert Challenge.parse(str(challenge)) == challenge
 
 
@@ -90,15 +90,15 @@ def test_a_challenge_prints_and_parses_back_the_same(challenge: Challenge) -> No
         Authorization, texts, texts, texts, texts, hexes, st.sampled_from(ALGORITHMS), texts, hexes, texts
     )
 )
-def test_credentials_print_and_parse_back_the_same(credentials: Authorization) -> None:
-    """The same for the user's side."""
+def test_credentials_survive_printing_and_parsing(credentials: Authorization) -> None:
+    """The same for Authorization."""
     assert Authorization.parse(str(credentials)) == credentials
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("qop", [True, False])
-def test_the_right_password_is_told_from_others(algorithm: str, qop: bool) -> None:
-    """RFC 7616 section 3.4.1 and RFC 2069: what one side computes the other side finds right."""
+def test_only_the_right_password_is_accepted(algorithm: str, qop: bool) -> None:
+    """RFC 7616 section 3.4.1 and RFC 2069: the server accepts what the client computes."""
     challenge = Challenge("imc.example", "n0nce", algorithm, "o", qop=qop)
     value = authorization(challenge, "alice", "secret", method="MESSAGE", uri="sip:r@imc.example", cnonce="c")
     credentials = Authorization.parse(value)
@@ -108,7 +108,7 @@ def test_the_right_password_is_told_from_others(algorithm: str, qop: bool) -> No
     assert not is_right(credentials, digest(algorithm, "alice:imc.example:secret"), "OPTIONS")
 
 
-def test_an_algorithm_we_cannot_compute_is_never_right() -> None:
+def test_an_unsupported_algorithm_is_never_accepted() -> None:
     """Neither as a challenge nor as credentials."""
     with pytest.raises(ValueError, match="AKAV1-MD5"):
         authorization(Challenge("r", "n", "AKAV1-MD5"), "u", "p", method="MESSAGE", uri="sip:b", cnonce="c")
@@ -119,13 +119,13 @@ WHOLE = {"username": "u", "realm": "r", "nonce": "n", "uri": "sip:b", "response"
 
 
 def credentials_of(**changes: str) -> str:
-    """A header value of these parameters."""
+    """A header value with these parameters."""
     return "Digest " + ", ".join(f'{name}="{value}"' for name, value in (WHOLE | changes).items())
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_credentials_without_a_part_or_with_an_empty_one_are_refused(name: str) -> None:
-    """Digest headers with empty values brought other stacks down."""
+def test_credentials_with_a_missing_or_empty_part_are_refused(name: str) -> None:
+    """Digest headers with empty values have crashed other SIP stacks."""
     with pytest.raises(ValueError, match=f"without {name}"):
         Authorization.parse(credentials_of(**{name: ""}))
 
@@ -144,8 +144,8 @@ def test_credentials_without_a_part_or_with_an_empty_one_are_refused(name: str) 
         {"nc": "00000001"},
     ],
 )
-def test_credentials_whose_parts_do_not_fit_are_refused(changes: dict[str, str]) -> None:
-    """RFC 7616 section 3.4: cnonce and nc come with qop and only with it."""
+def test_credentials_with_inconsistent_parts_are_refused(changes: dict[str, str]) -> None:
+    """RFC 7616 section 3.4: cnonce and nc are used with qop, and only with it."""
     with pytest.raises(ValueError, match="qop"):
         Authorization.parse(credentials_of(**changes))
 

@@ -1,3 +1,5 @@
+"""Framing of messages on TCP and TLS."""
+
 from __future__ import annotations
 
 import pytest
@@ -10,7 +12,7 @@ from tests.imc_common.sip.samples import message
 
 
 def drain(framer: Framer, *pieces: bytes) -> list[Request | Response | str]:
-    """What the framer makes of these pieces, received one by one."""
+    """What the framer finds in these pieces, received one by one."""
     found: list[Request | Response | str] = []
     for piece in pieces:
         framer.receive(piece)
@@ -20,7 +22,7 @@ def drain(framer: Framer, *pieces: bytes) -> list[Request | Response | str]:
 
 
 def error_of(framer: Framer, data: bytes) -> SipParseError:
-    """The error these bytes make the framer raise."""
+    """The error that the framer raises for these bytes."""
     framer.receive(data)
     with pytest.raises(SipParseError) as caught:
         list(iter(framer.next, None))
@@ -36,8 +38,8 @@ MESSAGES = [
 
 
 @given(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=4), st.data())
-def test_messages_are_found_however_the_stream_is_cut(messages: list[bytes], data: st.DataObject) -> None:
-    """Any cutting of the same bytes gives the same messages, in order."""
+def test_messages_are_found_however_the_stream_is_split(messages: list[bytes], data: st.DataObject) -> None:
+    """Any pieces of the same bytes give the same messages, in order."""
     stream = b"".join(messages)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
@@ -46,8 +48,8 @@ def test_messages_are_found_however_the_stream_is_cut(messages: list[bytes], dat
     assert drain(Framer(), *pieces) == whole
 
 
-def test_one_byte_at_a_time() -> None:
-    """The slowest sender still gets its message through, and is seen as waiting meanwhile."""
+def test_a_message_may_come_one_byte_at_a_time() -> None:
+    """The framer says that a message is incomplete meanwhile."""
     framer = Framer()
     data = message()
     for byte in data[:-1]:
@@ -58,7 +60,7 @@ def test_one_byte_at_a_time() -> None:
 
 
 def test_keep_alives_are_reported_between_messages() -> None:
-    """RFC 5626 section 4.4.1: a double CRLF asks for a CRLF; a single one is an answer or nothing."""
+    """RFC 5626 section 4.4.1: a double CRLF requests a CRLF; a single one is a reply."""
     framer = Framer()
     assert drain(framer, b"\r\n\r\n") == [PING]
     assert drain(framer, b"\r\n") == []
@@ -67,8 +69,8 @@ def test_keep_alives_are_reported_between_messages() -> None:
     assert [item if item == PING else type(item) for item in found] == [Request, PING, Request]
 
 
-def test_half_a_keep_alive_is_not_waited_for() -> None:
-    """A lone CRLF, cut anywhere, does not start the clock of a slow sender."""
+def test_half_a_keep_alive_starts_no_read_timeout() -> None:
+    """A single CRLF, split anywhere, is not an incomplete message."""
     framer = Framer()
     for byte in b"\r\n\r":
         assert drain(framer, bytes([byte])) == []
@@ -76,15 +78,15 @@ def test_half_a_keep_alive_is_not_waited_for() -> None:
     assert drain(framer, b"\n") == [PING]
 
 
-def test_a_storm_of_keep_alives_is_one_and_leaves_nothing_behind() -> None:
-    """Constant memory, and no more answers than reads."""
+def test_many_keep_alives_count_as_one_and_use_no_memory() -> None:
+    """At most one reply to each read."""
     framer = Framer()
     assert drain(framer, b"\r\n" * 50_000) == [PING]
     assert len(framer._buffer) == 0
 
 
 def test_a_message_without_content_length_ends_the_stream() -> None:
-    """Section 18.3: without it nobody knows where the next message starts."""
+    """Section 18.3: without it the start of the next message is unknown."""
     framer = Framer()
     error = error_of(framer, message(without="Content-Length"))
     assert (error.status, error.fatal) == (400, True)
@@ -94,21 +96,21 @@ def test_a_message_without_content_length_ends_the_stream() -> None:
 
 
 @pytest.mark.parametrize("length", ["-1", "+10", "1_0", "4000000000", "x"])
-def test_a_content_length_in_doubt_ends_the_stream(length: str) -> None:
-    """Not one byte of the body is waited for."""
+def test_a_malformed_content_length_ends_the_stream(length: str) -> None:
+    """The framer does not wait for a body."""
     assert error_of(Framer(), message(content_length=length, body=b"")).fatal
 
 
 def test_a_fault_outside_framing_leaves_the_stream_usable() -> None:
-    """The next message is found behind the refused one's body."""
+    """The next message is found after the body of the refused one."""
     framer = Framer()
     error = error_of(framer, message(subject="\x01") + message())
     assert not error.fatal
     assert isinstance(framer.next(), Request)
 
 
-def test_a_header_block_that_does_not_end_is_refused_at_its_limit() -> None:
-    """Bounded before it is complete, and answered with what was there."""
+def test_an_endless_header_block_is_refused_at_its_limit() -> None:
+    """Before it is complete; the response is built from the headers received so far."""
     framer = Framer()
     head = message(body=b"").removesuffix(b"\r\n")
     framer.receive(head)
@@ -119,7 +121,7 @@ def test_a_header_block_that_does_not_end_is_refused_at_its_limit() -> None:
 
 
 def test_a_header_block_at_its_limit_is_accepted() -> None:
-    """The limit itself is allowed, one byte more is not, in one piece or in many."""
+    """One byte more is not, in one piece or in many."""
     data = message(x="y" * 500)
     size = data.index(b"\r\n\r\n")
     assert len(drain(Framer(Limits(head=size)), data)) == 1
@@ -128,46 +130,46 @@ def test_a_header_block_at_its_limit_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00", b"\x00", b" \r\n", b"GET / HTTP/1.1\r\n\r\n"])
-def test_what_is_not_sip_ends_the_stream_without_an_answer(data: bytes) -> None:
-    """A TLS handshake or HTTP on a SIP port."""
+def test_bytes_that_are_not_sip_end_the_stream_without_a_response(data: bytes) -> None:
+    """Such as a TLS handshake or HTTP on a SIP port."""
     error = error_of(Framer(), data)
     assert error.fatal
     assert error.request is None
 
 
-ANSWER = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP a;branch=z9hG4bKx\r\nContent-Length: 0\r\n\r\n"
+OK = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP a;branch=z9hG4bKx\r\nContent-Length: 0\r\n\r\n"
 
 
-def test_a_2xx_without_body_comes_out_as_it_came() -> None:
-    """However it is cut up on the way; what follows is the next message."""
+def test_a_2xx_without_body_is_returned_unparsed() -> None:
+    """Also if it comes in pieces. The bytes after it are the next message."""
     framer = Framer()
-    for byte in ANSWER[:-1]:
+    for byte in OK[:-1]:
         framer.receive(bytes((byte,)))
-        assert framer.plain_answer() is None
+        assert framer.plain_response() is None
         assert framer.next() is None
-    framer.receive(ANSWER[-1:] + ANSWER + b"SIP/2.0 404 No\r\nContent-Length: 0\r\n\r\n")
-    assert framer.plain_answer() == ANSWER
-    assert framer.plain_answer() == ANSWER
-    assert framer.plain_answer() is None
+    framer.receive(OK[-1:] + OK + b"SIP/2.0 404 No\r\nContent-Length: 0\r\n\r\n")
+    assert framer.plain_response() == OK
+    assert framer.plain_response() == OK
+    assert framer.plain_response() is None
     assert isinstance(framer.next(), Response)
 
 
-def test_all_leading_2xx_without_body_come_out_at_once() -> None:
-    """Whole ones; the first other message ends them."""
+def test_all_leading_2xx_without_body_are_returned_together() -> None:
+    """Only complete ones, up to the first other message."""
     other = b"SIP/2.0 404 No\r\nContent-Length: 0\r\n\r\n"
     framer = Framer()
-    framer.receive(ANSWER * 3 + ANSWER[:20])
-    assert framer.plain_answers() == [ANSWER] * 3
-    assert framer.plain_answers() == []
-    framer.receive(ANSWER[20:] + ANSWER + other + ANSWER)
-    assert framer.plain_answers() == [ANSWER] * 2
-    assert framer.plain_answers() == []
+    framer.receive(OK * 3 + OK[:20])
+    assert framer.plain_responses() == [OK] * 3
+    assert framer.plain_responses() == []
+    framer.receive(OK[20:] + OK + other + OK)
+    assert framer.plain_responses() == [OK] * 2
+    assert framer.plain_responses() == []
     assert isinstance(framer.next(), Response)
-    assert framer.plain_answers() == [ANSWER]
+    assert framer.plain_responses() == [OK]
 
 
-def test_one_answer_that_says_more_of_its_length_leaves_all_to_a_closer_look() -> None:
-    """However the lengths add up over all of them."""
+def test_one_response_with_an_unusual_length_sends_all_to_the_single_check() -> None:
+    """Whatever the sum of all lengths is."""
     for odd in (
         b"SIP/2.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         b"SIP/2.0 200 OK\r\nContent-Length: 4\r\n\r\n\r\n\r\n",
@@ -178,16 +180,16 @@ def test_one_answer_that_says_more_of_its_length_leaves_all_to_a_closer_look() -
         b"SIP/2.0 200 OK\r\n\r\n",
     ):
         framer = Framer()
-        framer.receive(ANSWER + odd + ANSWER)
-        assert framer.plain_answers() == []
-        assert framer.plain_answer() == ANSWER
+        framer.receive(OK + odd + OK)
+        assert framer.plain_responses() == []
+        assert framer.plain_response() == OK
 
 
-def test_a_plain_answer_keeps_to_the_limit_of_heads() -> None:
-    """The thorough way refuses it."""
-    framer = Framer(Limits(head=len(ANSWER) - 5))
-    framer.receive(ANSWER)
-    assert framer.plain_answers() == []
+def test_a_plain_response_keeps_to_the_limit_of_heads() -> None:
+    """The full parser refuses it."""
+    framer = Framer(Limits(head=len(OK) - 5))
+    framer.receive(OK)
+    assert framer.plain_responses() == []
 
 
 @pytest.mark.parametrize(
@@ -200,9 +202,9 @@ def test_a_plain_answer_keeps_to_the_limit_of_heads() -> None:
         b"l: 00",
     ],
 )
-def test_an_answer_whose_length_is_not_plainly_zero_is_left_to_the_parser(lines: bytes) -> None:
-    """It finds the end of the message, or the fault."""
+def test_a_response_whose_length_is_not_plainly_zero_is_left_to_the_parser(lines: bytes) -> None:
+    """The parser finds the end of the message, or the fault."""
     framer = Framer()
     framer.receive(b"SIP/2.0 200 OK\r\n" + lines + b"\r\n\r\nhello" if lines else b"SIP/2.0 200 OK\r\n\r\n")
-    assert framer.plain_answers() == []
-    assert framer.plain_answer() is None
+    assert framer.plain_responses() == []
+    assert framer.plain_response() is None

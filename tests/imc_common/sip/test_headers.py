@@ -1,9 +1,11 @@
+"""Header fields and their names. Also covers header_names.py."""
+
 from __future__ import annotations
 
 from imc_common.sip import Headers
 
 
-def test_names_are_looked_up_in_any_case_long_or_compact() -> None:
+def test_headers_are_found_by_any_case_long_or_compact() -> None:
     """Sections 7.3.1 and 7.3.3."""
     headers = Headers([("v", "1"), ("VIA", "2"), ("x-mine", "3"), ("X-Mine", "4")])
     assert headers.get("Via") == headers.get("v") == headers.get("via") == "1"
@@ -15,8 +17,8 @@ def test_names_are_looked_up_in_any_case_long_or_compact() -> None:
     assert "To" not in headers
 
 
-def test_known_names_are_written_as_the_rfcs_do_and_others_are_kept() -> None:
-    """What is printed can be read by people and by picky peers."""
+def test_known_names_are_printed_as_in_the_rfcs_and_others_unchanged() -> None:
+    """Some peers accept only the spelling of the RFCs."""
     headers = Headers([("call-id", "1"), ("l", "0"), ("x-Odd", "y")])
     assert str(headers) == "Call-ID: 1\r\nContent-Length: 0\r\nx-Odd: y\r\n"
     assert [name for name, _ in headers] == ["Call-ID", "Content-Length", "x-Odd"]
@@ -24,7 +26,7 @@ def test_known_names_are_written_as_the_rfcs_do_and_others_are_kept() -> None:
 
 
 def test_headers_are_equal_by_content_and_order() -> None:
-    """The order of fields with one name matters, so order matters."""
+    """The order of fields with the same name has a meaning."""
     one, other = Headers([("a", "1"), ("To", "2")]), Headers([("To", "2"), ("a", "1")])
     assert one != other
     assert one == Headers([("a", "1"), ("t", "2")])

@@ -1,3 +1,5 @@
+"""Addresses with display name and parameters: From, To, Contact."""
+
 from __future__ import annotations
 
 import pytest
@@ -9,8 +11,8 @@ from tests.imc_common.sip.strategies import name_addrs, unhurried
 
 @unhurried
 @given(name_addrs())
-def test_an_address_prints_and_parses_back_the_same(text: str) -> None:
-    """URI, display name and parameters survive, whatever quoting they need."""
+def test_an_address_survives_printing_and_parsing(text: str) -> None:
+    """URI, display name and parameters, with any quoting."""
     value = NameAddr.parse(text)
     assert NameAddr.parse(str(value)) == value
 
@@ -31,8 +33,8 @@ def test_an_address_prints_and_parses_back_the_same(text: str) -> None:
         ('"J\u00fcrgen" <sip:j@b.example> ; tag = 5', "J\u00fcrgen", "sip:j@b.example", "5"),
     ],
 )
-def test_forms_of_an_address(text: str, name: str, uri: str, tag: str | None) -> None:
-    """Section 20.10: with brackets and without, quoted and not, parameters of the URI and of the header."""
+def test_all_forms_of_an_address_are_parsed(text: str, name: str, uri: str, tag: str | None) -> None:
+    """Section 20.10: with or without brackets and quotes, parameters of the URI and of the header."""
     value = NameAddr.parse(text)
     assert (value.display_name, str(value.uri), value.tag) == (name, uri, tag)
 

@@ -1,3 +1,8 @@
+"""The full parser. Also covers head.py, start_line.py, limits.py and message.py.
+
+The section numbers are those of RFC 3261.
+"""
+
 from __future__ import annotations
 
 from urllib.parse import unquote
@@ -12,14 +17,14 @@ from tests.imc_common.sip.strategies import requests, simple_requests, unhurried
 
 
 def parsed(data: bytes, **options: bool) -> Request:
-    """The request that these bytes hold."""
+    """The request in these bytes."""
     request = parse_message(data, **options)
     assert isinstance(request, Request)
     return request
 
 
 def fault_of(data: bytes, *, stream: bool = False, limits: Limits | None = None) -> SipParseError:
-    """The error these bytes raise."""
+    """The error for these bytes."""
     with pytest.raises(SipParseError) as caught:
         parse_message(data, stream=stream, limits=limits or Limits())
     return caught.value
@@ -27,8 +32,8 @@ def fault_of(data: bytes, *, stream: bool = False, limits: Limits | None = None)
 
 @unhurried
 @given(requests())
-def test_a_valid_request_prints_and_parses_back_the_same(data: bytes) -> None:
-    """What was parsed and printed is equal when parsed again, value by value."""
+def test_a_valid_request_survives_printing_and_parsing(data: bytes) -> None:
+    """A parsed and printed request is equal when parsed again, value by value."""
     request = parsed(data)
     validate_request(request)
     again = parsed(request.to_bytes())
@@ -39,8 +44,8 @@ def test_a_valid_request_prints_and_parses_back_the_same(data: bytes) -> None:
 
 @unhurried
 @given(simple_requests())
-def test_sipmessage_reads_the_same(data: bytes) -> None:
-    """An independent parser finds the same values in a valid request."""
+def test_sipmessage_finds_the_same_values(data: bytes) -> None:
+    """An independent parser agrees on valid requests."""
     request = parsed(data)
     validate_request(request)
     other = sipmessage.Message.parse(data)
@@ -55,8 +60,8 @@ def test_sipmessage_reads_the_same(data: bytes) -> None:
         assert theirs.uri.user == unquote(ours.uri.user or "")
 
 
-def test_compact_names_and_folded_lines_are_made_long_and_whole() -> None:
-    """Sections 7.3.1 and 7.3.3: ``v``, ``f`` ... are the long names; a line may go on after a blank."""
+def test_compact_names_become_long_and_folded_lines_are_joined() -> None:
+    """Sections 7.3.1 and 7.3.3: ``v`` is Via; a line that begins with a blank continues the one before."""
     data = message().replace(b"Via:", b"v :").replace(b"From: Alice", b"f:\r\n\tAlice\r\n ")
     request = parsed(data)
     assert request.from_.display_name == "Alice"
@@ -64,12 +69,12 @@ def test_compact_names_and_folded_lines_are_made_long_and_whole() -> None:
 
 
 def test_empty_lines_before_the_start_line_are_skipped() -> None:
-    """Section 7.5: a server ignores CRLF in front of a request."""
+    """Section 7.5: a server ignores CRLF before a request."""
     assert parsed(b"\r\n\r\n" + message()).method == "MESSAGE"
 
 
 def test_octets_after_content_length_are_dropped() -> None:
-    """Section 18.3: what comes in a datagram after the body is discarded."""
+    """Section 18.3: bytes after the body of a datagram are discarded."""
     assert parsed(message(body=b"Hello, trailing")).body == b"Hello"
 
 
@@ -89,8 +94,8 @@ def test_a_response_is_parsed_with_or_without_reason_phrase() -> None:
 @pytest.mark.parametrize(
     "length", ["-1", "+10", "1_0", "\uff11\uff10", "9" * 5000, "", "5, 5", "5 5", "0x5", "5;a"]
 )
-def test_a_content_length_that_is_no_plain_number_is_refused(length: str) -> None:
-    """``int()`` would take some of these; a stream cannot go on after any of them."""
+def test_a_content_length_that_is_not_digits_is_refused(length: str) -> None:
+    """``int()`` accepts some of these. A stream cannot continue after any of them."""
     fault = fault_of(message(content_length=length))
     assert fault.status in {400, 513}
     assert fault.request is not None
@@ -98,18 +103,18 @@ def test_a_content_length_that_is_no_plain_number_is_refused(length: str) -> Non
 
 
 def test_two_content_lengths_are_refused_even_when_equal() -> None:
-    """RFC 4475 section 3.3.9 (mcl01): framing must not be a guess."""
+    """RFC 4475 section 3.3.9 (mcl01): the length must not be guessed."""
     fault = fault_of(message(content_length=["5", "5"]))
     assert (fault.status, fault.fatal) == (400, True)
 
 
 def test_a_stream_needs_content_length() -> None:
-    """Section 18.3: mandatory on TCP and TLS."""
+    """Section 18.3: it is mandatory on TCP and TLS."""
     assert fault_of(message(without="Content-Length"), stream=True).fatal
 
 
 def test_a_datagram_shorter_than_its_content_length_is_refused() -> None:
-    """Section 18.3: a server answers 400 to a request whose body is cut off."""
+    """Section 18.3: the response to a request with a truncated body is 400."""
     assert fault_of(message(content_length="100")).status == 400
 
 
@@ -117,15 +122,15 @@ def test_a_datagram_shorter_than_its_content_length_is_refused() -> None:
     "character", ["\x00", "\x01", "\x0b", "\x0c", "\x1c", "\x7f", "\x85", "\u2028", "\u2029"]
 )
 @pytest.mark.parametrize("place", ["To", "Subject"])
-def test_control_characters_and_foreign_line_ends_are_refused(character: str, place: str) -> None:
-    """Some readers take them for line ends: a way to smuggle headers."""
+def test_control_characters_and_other_line_ends_are_refused(character: str, place: str) -> None:
+    """Some programs take them for line ends, which could smuggle headers."""
     data = message(**{place.lower(): f"<sip:chat-000@example.org>;a=b{character}Evil: yes"})
     assert fault_of(data).status == 400
 
 
 @pytest.mark.parametrize("end", ["\n", "\r"])
-def test_bare_cr_and_bare_lf_end_no_line(end: str) -> None:
-    """Only CRLF does; the answer to such a request repeats neither."""
+def test_a_bare_cr_or_lf_is_refused(end: str) -> None:
+    """Only CRLF ends a line. The response contains neither."""
     fault = fault_of(message(subject=f"a{end}Evil: yes"))
     assert fault.status == 400
     assert fault.request is not None
@@ -133,7 +138,7 @@ def test_bare_cr_and_bare_lf_end_no_line(end: str) -> None:
 
 
 def test_escaped_control_characters_in_quotes_are_allowed() -> None:
-    """``quoted-pair`` of section 25.1; RFC 4475 section 3.1.1.2 sends them."""
+    """``quoted-pair`` of section 25.1; RFC 4475 section 3.1.1.2 has them."""
     request = parsed(message(to='"BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f" <sip:chat-000@example.org>'))
     assert request.to.display_name == "BEL:\x07 NUL:\x00 DEL:\x7f"
     assert '"BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f"' in str(request.to)
@@ -145,8 +150,8 @@ def test_invalid_utf8_in_a_header_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["To\x01", "", " ", "To To", "T\u00f6"])
-def test_a_header_name_is_a_token(name: str) -> None:
-    """Section 25.1: anything else makes the request malformed."""
+def test_a_header_name_that_is_not_a_token_is_refused(name: str) -> None:
+    """Section 25.1."""
     data = message().replace(b"\r\n\r\n", f"\r\n{name}: x\r\n\r\n".encode())
     assert fault_of(data).status == 400
 
@@ -163,24 +168,24 @@ def test_a_header_name_is_a_token(name: str) -> None:
         "\u00e4 sip:a@b SIP/2.0",
     ],
 )
-def test_what_is_not_sip_gets_no_answer(line: str) -> None:
-    """An error without a request: the caller drops it in silence."""
+def test_a_start_line_that_is_not_sip_gets_no_response(line: str) -> None:
+    """The error has no request, so the caller discards the bytes."""
     assert fault_of(message(line=line)).request is None
 
 
-def test_a_bad_request_without_via_or_an_ack_gets_no_answer() -> None:
-    """There is nowhere to send the one, and nobody waits for the other (section 17.1.1.3)."""
+def test_a_malformed_request_without_via_and_a_malformed_ack_get_no_response() -> None:
+    """Without Via the response has no address; an ACK never gets a response (section 17.1.1.3)."""
     assert fault_of(message(without="Via", content_length="x")).request is None
     assert fault_of(message(line="ACK sip:a@example.org SIP/2.0", content_length="x")).request is None
 
 
-def test_a_bad_response_gets_no_answer() -> None:
-    """Responses are never answered."""
+def test_a_malformed_response_gets_no_response() -> None:
+    """There is no response to a response."""
     assert fault_of(message(line="SIP/2.0 200 OK", content_length="x")).request is None
 
 
-def test_headers_without_the_empty_line_are_refused_with_an_answer() -> None:
-    """A datagram cut off in its headers."""
+def test_headers_without_the_empty_line_get_400() -> None:
+    """A datagram that is truncated in its headers."""
     fault = fault_of(message(body=b"").removesuffix(b"\r\n"))
     assert (fault.status, fault.request is not None) == (400, True)
 
@@ -200,8 +205,8 @@ def test_headers_without_the_empty_line_are_refused_with_an_answer() -> None:
     ],
     ids=["uri", "method", "header", "head", "count", "parameters", "body", "body without length", "datagram"],
 )
-def test_what_passes_a_limit_is_refused_and_answered(data: bytes, status: int) -> None:
-    """Each limit has its status, and the answer still finds the Via."""
+def test_each_limit_has_its_status(data: bytes, status: int) -> None:
+    """The response is sent to the Via of the refused request."""
     fault = fault_of(data)
     assert fault.status == status
     assert fault.request is not None

@@ -1,4 +1,4 @@
-"""No pattern of the codec can run away, and no input takes long."""
+"""No regular expression of the codec backtracks, and no input takes long. Also covers grammar.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.imc_common.sip.samples import message
 
 
 def patterns() -> dict[str, re.Pattern[str]]:
-    """Every compiled pattern that a module of the codec holds, also behind ``match`` and ``fullmatch``."""
+    """Every compiled pattern in the modules of the codec, also those bound as ``match`` or ``fullmatch``."""
     found = {}
     for info in pkgutil.iter_modules(imc_common.sip.__path__):
         module = importlib.import_module(f"imc_common.sip.{info.name}")
@@ -31,11 +31,11 @@ def patterns() -> dict[str, re.Pattern[str]]:
 
 
 def backtracking(node: Any) -> list[Any]:
-    """The repeats of a parsed pattern that may give back what they took."""
+    """The repeats of a parsed pattern that may backtrack."""
     found = []
     for op, argument in node:
         if op is _constants.ATOMIC_GROUP and len(argument) == 1 and argument[0][0] is _constants.MAX_REPEAT:
-            found += backtracking(argument[0][1][2])  # the group keeps what its repeat took
+            found += backtracking(argument[0][1][2])  # the atomic group prevents backtracking
             continue
         if op in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and argument[0] != argument[1]:
             found.append(argument)
@@ -46,8 +46,8 @@ def backtracking(node: Any) -> list[Any]:
     return found
 
 
-def test_the_walk_sees_a_repeat_that_gives_back() -> None:
-    """Wherever it hides: in groups, alternatives, other repeats."""
+def test_the_check_finds_repeats_that_backtrack() -> None:
+    """In groups, alternatives and other repeats."""
     for text in ("a*", "(a+)", "(?:x|(?:y?z))", "(?>(?:(?:a*)b)+)", "(?=a*)"):
         assert backtracking(_parser.parse(text)), text
     assert not backtracking(_parser.parse("a*+(?>(?:b++|c{2}[d]?+)*)"))
@@ -55,7 +55,7 @@ def test_the_walk_sees_a_repeat_that_gives_back() -> None:
 
 @pytest.mark.parametrize("name", patterns())
 def test_no_group_is_repeated_possessively(name: str) -> None:
-    """Python before 3.11.5 (Debian 12 has 3.11.2) matches those wrongly, and atomic groups rightly."""
+    """Python before 3.11.5 (Debian 12 has 3.11.2) matches those wrongly, but atomic groups rightly."""
     parsed = _parser.parse(patterns()[name].pattern)
     assert [repeat for repeat in possessive(parsed) if not is_plain(repeat[2])] == []
 
@@ -79,7 +79,7 @@ def is_plain(repeated: Any) -> bool:
 
 @pytest.mark.parametrize("name", patterns())
 def test_every_repeat_is_possessive(name: str) -> None:
-    """So that a match costs time linear in the input, by construction."""
+    """So a match takes time linear in its input."""
     assert backtracking(_parser.parse(patterns()[name].pattern)) == []
 
 
@@ -107,15 +107,15 @@ NASTY = {
 
 @pytest.mark.parametrize("name", NASTY)
 @pytest.mark.parametrize("header", ["Via", "From", "To", "CSeq", "Contact", "Content-Type", "Call-ID", "X"])
-def test_no_header_value_takes_long(name: str, header: str) -> None:
-    """64 KB made to hurt: refused within 5 ms, and no value class takes longer when limits are lifted."""
+def test_hostile_header_values_are_refused_within_5_ms(name: str, header: str) -> None:
+    """With 64 KB that would make a backtracking pattern slow."""
     data = message(**{header.replace("-", "_").lower(): NASTY[name]})
     assert takes_less_than(0.005, lambda: look(data))
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_no_value_takes_more_than_a_moment_per_kilobyte(name: str) -> None:
-    """Beyond the limits the cost still grows with the size only: five times 64 KB in 1.5 s."""
+def test_hostile_values_of_64_kb_take_bounded_time(name: str) -> None:
+    """Also beyond the limits: five headers of 64 KB in 1.5 s."""
 
     def read() -> None:
         for header in ("via", "from", "to", "contact", "content_type"):
@@ -125,21 +125,21 @@ def test_no_value_takes_more_than_a_moment_per_kilobyte(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_four_times_the_size_costs_about_four_times_as_much(name: str) -> None:
-    """Far from the sixteen times that a cost growing with the square would be."""
+def test_parsing_time_grows_linearly_with_the_size(name: str) -> None:
+    """Four times the size takes about four times as long; quadratic growth would take sixteen times."""
     value = NASTY[name]
 
     def cost(share: int) -> float:
         part = value[: len(value) // share]
         return best_of_three(lambda: [look(message(**{h: part}), WIDE) for h in ("via", "to", "contact")])
 
-    # A part may be refused at its cut end, at once, while the whole is taken apart: 50 ms are allowed for
-    # that, traced or not. A cost that grows with the square takes seconds here.
+    # A part may be refused early because of its truncated end, while the whole is parsed: 50 ms are allowed
+    # for that. Quadratic growth takes seconds here.
     assert any(cost(1) < 10 * cost(4) + 0.05 for _ in range(3))
 
 
 def look(data: bytes, limits: Limits = DEFAULT) -> None:
-    """Parses and validates; the codec's own error is fine."""
+    """Parse and validate; a SipError is fine."""
     try:
         request = parse_message(data, limits=limits)
         assert isinstance(request, Request)
@@ -149,12 +149,12 @@ def look(data: bytes, limits: Limits = DEFAULT) -> None:
 
 
 def takes_less_than(seconds: float, action: Any) -> bool:
-    """Whether it does at its best: others may take the processor's caches again and again."""
+    """Whether the best of many runs does: other processes use the processor's caches, too."""
     return any(best_of_three(action) < seconds for _ in range(10))
 
 
 def best_of_three(action: Any) -> float:
-    """Seconds of CPU; the best of three, because the machine has others to serve."""
+    """Seconds of CPU: the best of three runs, because the machine has other work."""
     times = []
     for _ in range(3):
         before = time.thread_time()
@@ -163,8 +163,8 @@ def best_of_three(action: Any) -> float:
     return min(times)
 
 
-def test_a_slow_header_costs_time_linear_in_its_size() -> None:
-    """8 KB, one byte at a time: what was searched is not searched again."""
+def test_a_header_that_comes_byte_by_byte_takes_linear_time() -> None:
+    """8 KB, one byte at a time: nothing is searched twice."""
     data = b"MESSAGE sip:a@b.example SIP/2.0\r\n" + b"X: y\r\n" * 1300
 
     def feed() -> None:

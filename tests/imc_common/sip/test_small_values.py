@@ -1,4 +1,5 @@
-"""CSeq, media types, dates, numbers, parameters, lists, quoted strings, hosts, reason phrases."""
+"""Small values: cseq.py, media_type.py, date.py, number.py, params.py, tokens.py, grammar.py, host.py,
+status.py."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from tests.imc_common.sip.strategies import header_params, tokens, unhurried
 
 
 @given(st.integers(0, 2**31 - 1), tokens)
-def test_a_cseq_prints_and_parses_back_the_same(number: int, method: str) -> None:
+def test_a_cseq_survives_printing_and_parsing(number: int, method: str) -> None:
     """Section 20.16."""
     cseq = CSeq(number, method)
     assert CSeq.parse(str(cseq)) == cseq
@@ -51,8 +52,8 @@ def test_malformed_cseqs_are_refused(text: str) -> None:
         CSeq.parse(text)
 
 
-def test_a_media_type_is_the_same_in_any_case() -> None:
-    """Section 7.3.1: types are compared without case, parameters keep theirs."""
+def test_media_types_are_compared_without_case() -> None:
+    """Section 7.3.1. Parameters keep their case."""
     value = MediaType.parse('Text/PLAIN ; Charset="UTF-8"')
     assert value.essence == "text/plain"
     assert str(value) == 'text/plain;charset="UTF-8"'
@@ -68,8 +69,8 @@ def test_malformed_media_types_are_refused(text: str) -> None:
         MediaType.parse(text)
 
 
-@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31)).map(lambda at: at.replace(microsecond=0)))  # noqa: DTZ001  hypothesis takes naive bounds
-def test_dates_mean_what_the_mail_library_prints(at: datetime) -> None:
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31)).map(lambda at: at.replace(microsecond=0)))  # noqa: DTZ001 # hypothesis needs naive bounds
+def test_dates_are_parsed_as_the_mail_library_prints_them(at: datetime) -> None:
     """Section 20.17: RFC 1123 dates in GMT."""
     moment = at.replace(tzinfo=UTC)
     assert parse_date(format_datetime(moment, usegmt=True)) == moment
@@ -88,16 +89,16 @@ def test_dates_mean_what_the_mail_library_prints(at: datetime) -> None:
         "1262361600",
     ],
 )
-def test_what_is_no_date_is_none(text: str) -> None:
-    """RFC 4475 section 3.1.2.12: to be ignored, not to be refused."""
+def test_a_malformed_date_is_none(text: str) -> None:
+    """RFC 4475 section 3.1.2.12: it is ignored, and the message is not refused."""
     assert parse_date(text) is None
 
 
 @pytest.mark.parametrize(
     "text", ["", "-1", "+10", "1_0", "\uff11\uff10", " 1", "1 ", "0x1", "1e3", "12345678901"]
 )
-def test_what_is_no_plain_number_is_none(text: str) -> None:
-    """What ``int()`` would take and SIP does not."""
+def test_a_number_that_is_not_digits_is_none(text: str) -> None:
+    """``int()`` accepts some of these."""
     assert decimal(text, 10**12) is None
 
 
@@ -110,7 +111,7 @@ def test_a_number_is_bounded() -> None:
 
 @unhurried
 @given(header_params)
-def test_parameters_print_and_parse_back_the_same(text: str) -> None:
+def test_parameters_survive_printing_and_parsing(text: str) -> None:
     """Order, quoting and missing values are kept."""
     params = parse_params(text)
     assert parse_params(print_params(params)) == params
@@ -124,34 +125,34 @@ def test_parameters_are_found_by_name() -> None:
     assert parse_params("  ") == ()
 
 
-def test_commas_in_quotes_and_brackets_part_nothing() -> None:
-    """Section 7.3.1: only a comma of the list's own level does."""
+def test_commas_in_quotes_and_brackets_do_not_separate() -> None:
+    """Section 7.3.1."""
     assert split_commas('"a,b" <sip:c,d@e>;x="f,\\"g" , h') == ['"a,b" <sip:c,d@e>;x="f,\\"g"', "h"]
     assert split_commas("one") == ["one"]
 
 
 @pytest.mark.parametrize("text", [",", "a,", ",a", "a,,b", 'a,"b', "a,<b", 'a"b,c'])
-def test_broken_lists_are_refused(text: str) -> None:
-    """Empty members, quotes and brackets that do not close."""
+def test_malformed_lists_are_refused(text: str) -> None:
+    """Empty items, quotes and brackets that are not closed."""
     with pytest.raises(ValueError, match="malformed"):
         split_commas(text)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r\n")))
-def test_what_is_quoted_can_be_unquoted(text: str) -> None:
-    """Any text without line ends, control characters included."""
+def test_quoting_and_unquoting_gives_the_same_text(text: str) -> None:
+    """Any text without line ends, including control characters."""
     assert unquote(quote(text)) == text
 
 
 @pytest.mark.parametrize("text", ["a\rb", "a\nb", "a\r\nEvil: yes"])
 def test_line_ends_cannot_be_quoted(text: str) -> None:
-    """No way to put a header into a display name."""
-    with pytest.raises(ValueError, match="CR nor LF"):
+    """A display name cannot contain a header."""
+    with pytest.raises(ValueError, match="CR or LF"):
         quote(text)
 
 
-def test_what_is_not_quoted_is_left_alone() -> None:
-    """A token is its own value."""
+def test_unquoting_leaves_a_token_unchanged() -> None:
+    """A token has no quotes."""
     assert unquote("abc") == "abc"
 
 
@@ -173,12 +174,12 @@ def test_what_is_not_quoted_is_left_alone() -> None:
         ("a..b", None),
     ],
 )
-def test_hosts(text: str, host: str | None) -> None:
-    """Names, IPv4 and IPv6 addresses; the colon too many of RFC 5118 section 4.10 only where it may be."""
+def test_valid_hosts_are_normalised_and_others_are_none(text: str, host: str | None) -> None:
+    """The additional colon of RFC 5118 section 4.10 is accepted only before an embedded IPv4 address."""
     assert check_host(text) == host
 
 
-def test_reason_phrases() -> None:
-    """A status nobody registered is spoken of as its class (section 8.1.3.2)."""
+def test_an_unknown_status_has_the_reason_phrase_of_its_class() -> None:
+    """Section 8.1.3.2."""
     assert (reason_of(202), reason_of(499), reason_of(699)) == ("Accepted", "Bad Request", "Busy Everywhere")
     assert reason_of(799) == "Unknown"

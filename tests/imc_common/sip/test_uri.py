@@ -1,3 +1,5 @@
+"""SIP URIs. Also covers ports.py."""
+
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
@@ -12,8 +14,8 @@ from tests.imc_common.sip.strategies import unhurried, uris
 
 @unhurried
 @given(uris())
-def test_a_uri_prints_and_parses_back_the_same(text: str) -> None:
-    """Scheme and host in lower case aside, nothing is lost."""
+def test_a_uri_survives_printing_and_parsing(text: str) -> None:
+    """Only the case of scheme and host changes."""
     uri = Uri.parse(text)
     assert Uri.parse(str(uri)) == uri
 
@@ -21,7 +23,7 @@ def test_a_uri_prints_and_parses_back_the_same(text: str) -> None:
 @unhurried
 @given(uris())
 def test_the_address_of_a_uri_is_canonical(text: str) -> None:
-    """Its own canonical form, and without what is no part of an identity."""
+    """It is its own canonical form, and has only the parts that identify a user."""
     uri = Uri.parse(text)
     known = uri.address()
     assert Uri.parse(f"sip:{known}").address() == known
@@ -29,8 +31,8 @@ def test_the_address_of_a_uri_is_canonical(text: str) -> None:
         assert known == address.canonical(uri.user, uri.host, uri.port)
 
 
-def test_the_parts_of_a_uri() -> None:
-    """Section 19.1.1: every part, case kept except in scheme and host."""
+def test_all_parts_of_a_uri_are_parsed() -> None:
+    """Section 19.1.1. The case is kept, except of scheme and host."""
     uri = Uri.parse("SIPS:Al%69ce:Secret@Example.COM:5061;Transport=TCP;lr?Subject=hi%20there&to=")
     assert uri == Uri(
         "sips",
@@ -58,7 +60,7 @@ def test_the_parts_of_a_uri() -> None:
     ],
 )
 def test_equal_uris_have_one_address(text: str, known: str) -> None:
-    """Section 19.1.4: what makes no difference there makes none here."""
+    """Section 19.1.4: URIs that are equal there have the same address."""
     assert Uri.parse(text).address() == known
 
 
@@ -101,7 +103,7 @@ def test_equal_uris_have_one_address(text: str, known: str) -> None:
     ],
 )
 def test_malformed_uris_are_refused(text: str) -> None:
-    """Whatever the grammar of section 25.1 does not have."""
+    """Everything outside the grammar of section 25.1."""
     with pytest.raises(ValueError, match=r"malformed|repeated|port"):
         Uri.parse(text)
 
@@ -109,14 +111,14 @@ def test_malformed_uris_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1", "1.2.3.4.5", "256.1.1.1"]
 )
-def test_spellings_of_ipv4_that_only_resolvers_know_are_no_hosts(host: str) -> None:
-    """A way round every list of forbidden addresses: names end in a label that starts with a letter."""
+def test_ipv4_spellings_that_only_resolvers_accept_are_refused(host: str) -> None:
+    """They could bypass a list of forbidden addresses. The last label of a name starts with a letter."""
     with pytest.raises(ValueError, match="malformed host"):
         Uri.parse(f"sip:a@{host}")
 
 
-def test_other_schemes_are_kept_whole_and_have_no_address() -> None:
-    """Section 8.2.2.1: the answer is 416, so the URI has to be read first."""
+def test_uris_of_other_schemes_are_kept_and_have_no_address() -> None:
+    """Section 8.2.2.1: the response is 416."""
     for text in ("tel:+358-555-1234567", "http://www.example.com/x?y=z", "urn:service:sos"):
         uri = Uri.parse(text)
         assert not uri.is_sip
@@ -126,7 +128,7 @@ def test_other_schemes_are_kept_whole_and_have_no_address() -> None:
         assert caught.value.status == 416
 
 
-def test_a_uri_does_not_change() -> None:
-    """Values are shared between requests."""
+def test_a_uri_is_immutable() -> None:
+    """Parsed values are cached and shared between requests."""
     with pytest.raises((AttributeError, FrozenInstanceError)):
         Uri.parse("sip:a@b.example").user = "c"  # type: ignore[misc]

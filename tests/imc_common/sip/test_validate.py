@@ -1,3 +1,5 @@
+"""Checks of requests and responses. Also covers errors.py and lazy_property.py."""
+
 from __future__ import annotations
 
 import pytest
@@ -16,7 +18,7 @@ from tests.imc_common.sip.samples import message
 
 
 def refusal(data: bytes) -> SipError:
-    """The error that parser or validator raises."""
+    """The error of the parser or the validator."""
     try:
         request = parse_message(data)
     except SipParseError as error:
@@ -28,7 +30,7 @@ def refusal(data: bytes) -> SipError:
 
 
 def accepted(data: bytes) -> Request:
-    """The request, which the validator takes."""
+    """The request, which the validator accepts."""
     request = parse_message(data)
     assert isinstance(request, Request)
     validate_request(request)
@@ -36,8 +38,8 @@ def accepted(data: bytes) -> Request:
 
 
 @pytest.mark.parametrize("name", ["Via", "From", "To", "Call-ID", "CSeq"])
-def test_a_mandatory_header_that_is_missing_is_named(name: str) -> None:
-    """Section 8.1.1: 400, and the reason phrase says which."""
+def test_the_reason_names_the_missing_mandatory_header(name: str) -> None:
+    """Section 8.1.1: 400, and the reason phrase names it."""
     error = refusal(message(without=name))
     assert (error.status, error.reason) == (400, f"Missing {name} header")
 
@@ -54,8 +56,8 @@ def test_a_mandatory_header_that_is_missing_is_named(name: str) -> None:
         ("Expires", ["1", "1"]),
     ],
 )
-def test_what_comes_only_once_must_not_come_twice(name: str, values: list[str]) -> None:
-    """Section 7.3.1, even where both say the same; in compact form as well."""
+def test_a_repeated_single_header_is_refused(name: str, values: list[str]) -> None:
+    """Section 7.3.1. Also if both values are the same."""
     error = refusal(message(**{name.replace("-", "_").lower(): values}))
     assert (error.status, error.reason) == (400, f"Repeated {name} header")
 
@@ -84,8 +86,8 @@ def test_what_comes_only_once_must_not_come_twice(name: str, values: list[str]) 
         ("Contact", "<sip:a@b.example>,"),
     ],
 )
-def test_a_malformed_header_is_named(name: str, value: str) -> None:
-    """400, and the reason phrase says which; nothing of the value is repeated in it."""
+def test_the_reason_names_the_malformed_header(name: str, value: str) -> None:
+    """400. The reason phrase contains nothing of the value."""
     error = refusal(message(**{name.replace("-", "_").lower(): value}))
     assert (error.status, error.reason) == (400, f"Malformed {name} header")
 
@@ -107,7 +109,7 @@ def test_a_malformed_header_is_named(name: str, value: str) -> None:
     ],
 )
 def test_a_bad_request_line_is_refused(line: str, status: int) -> None:
-    """Sections 7.1, 8.2.2.1, 21.5.6; methods have one case only, so ``message`` does not fit its CSeq."""
+    """Sections 7.1, 8.2.2.1, 21.5.6. Methods are case-sensitive, so ``message`` differs from its CSeq."""
     assert refusal(message(line=line)).status == status
 
 
@@ -117,29 +119,29 @@ def test_a_body_needs_a_content_type_and_no_body_needs_none() -> None:
     assert accepted(message(without="Content-Type", body=b"", content_length="0")).content_type is None
 
 
-def test_more_vias_than_hops_are_possible_are_refused() -> None:
-    """However they are spread over lines."""
+def test_too_many_vias_are_refused() -> None:
+    """Counted over all lines."""
     vias = ["SIP/2.0/UDP a.example;branch=b, SIP/2.0/UDP b.example;branch=b"] * 36
     error = refusal(message(via=vias))
     assert (error.status, error.reason) == (513, "Too Many Via Values")
 
 
-def test_a_later_via_is_not_ours_to_judge() -> None:
-    """Only the topmost is ours; reading all of them tells about the rest."""
+def test_only_the_topmost_via_is_checked() -> None:
+    """Reading the other Vias raises their error."""
     request = accepted(message(via=["SIP/2.0/UDP a.example;branch=b", "nonsense"]))
     with pytest.raises(SipError, match="Via"):
         request.vias  # noqa: B018
 
 
-def test_what_elements_of_rfc_2543_leave_out_is_not_missed() -> None:
-    """RFC 4475 section 3.4.1: no Max-Forwards, no tag, no branch."""
+def test_headers_that_rfc_2543_leaves_out_are_not_required() -> None:
+    """RFC 4475 section 3.4.1: Max-Forwards, tag and branch."""
     data = message(without="Max-Forwards", via="SIP/2.0/UDP a.example", **{"from": "sip:a@b.example"})
     request = accepted(data)
     assert (request.max_forwards, request.from_.tag, request.via.branch) == (None, None, None)
 
 
-def test_values_are_read_once() -> None:
-    """An accessor's value is kept; the class still knows its own documentation."""
+def test_values_are_parsed_once() -> None:
+    """A property keeps its value. On the class it has its documentation."""
     request = accepted(message(expires="30", date="Sat, 13 Nov 2010 23:29:00 GMT", require=["a, b", "c,"]))
     assert request.to is request.to
     assert (request.expires, request.tokens("Require")) == (30, ["a", "b", "c"])
@@ -147,14 +149,14 @@ def test_values_are_read_once() -> None:
     assert "To" in str(Request.to.__doc__)
 
 
-def test_several_contacts_and_a_star_are_fine() -> None:
-    """They mean nothing to a MESSAGE."""
+def test_several_contacts_and_a_star_are_accepted() -> None:
+    """Contact has no meaning in a MESSAGE."""
     request = accepted(message(contact=["*", '"a, b" <sip:a@b.example>, sip:c@d.example']))
     assert request.method == "MESSAGE"
 
 
-def test_a_response_needs_what_it_is_matched_by() -> None:
-    """One that lacks it is dropped by the caller."""
+def test_a_response_without_the_headers_it_is_matched_by_is_refused() -> None:
+    """The caller discards it."""
     response = parse_message(message(line="SIP/2.0 200 OK"))
     assert isinstance(response, Response)
     validate_response(response)
@@ -166,19 +168,19 @@ def test_a_response_needs_what_it_is_matched_by() -> None:
             validate_response(bad)
 
 
-def test_a_request_nobody_can_be_told_about_has_no_via_to_answer_to() -> None:
-    """A Via without a host; a malformed one with a host is enough."""
+def test_a_via_without_a_host_allows_no_response() -> None:
+    """A malformed Via with a host is enough."""
     request = parse_message(message(via="nonsense"))
     assert isinstance(request, Request)
     with pytest.raises(SipError):
-        request.answer_via  # noqa: B018
+        request.response_via  # noqa: B018
     request = parse_message(message(via="SIP/2.0/UDP a.example:5070;;"))
     assert isinstance(request, Request)
-    assert (request.answer_via.host, request.answer_via.port) == ("a.example", 5070)
+    assert (request.response_via.host, request.response_via.port) == ("a.example", 5070)
 
 
-def test_an_error_carries_the_headers_of_its_answer() -> None:
-    """``Allow`` to a 405, and so on."""
+def test_an_error_has_the_headers_for_its_response() -> None:
+    """Such as ``Allow`` for a 405."""
     error = Error(405, "Method Not Allowed", [("Allow", "MESSAGE")])
     assert str(error) == "405 Method Not Allowed"
     assert error.headers == [("Allow", "MESSAGE")]

@@ -1,3 +1,5 @@
+"""Via headers."""
+
 from __future__ import annotations
 
 import pytest
@@ -9,21 +11,21 @@ from tests.imc_common.sip.strategies import unhurried, vias
 
 @unhurried
 @given(vias())
-def test_a_via_prints_and_parses_back_the_same(text: str) -> None:
-    """Transport in upper case aside, nothing is lost."""
+def test_a_via_survives_printing_and_parsing(text: str) -> None:
+    """Only the case of the transport changes."""
     via = Via.parse(text)
     assert Via.parse(str(via)) == via
 
 
-def test_the_parts_of_a_via() -> None:
-    """Section 20.42, with the blanks the grammar allows."""
+def test_all_parts_of_a_via_are_parsed() -> None:
+    """Section 20.42, with all blanks that the grammar allows."""
     via = Via.parse("sip / 2.0 / udp  [2001:DB8::9:1] : 6050 ; branch=z9hG4bK1;rport ;Maddr=224.0.0.1")
     assert (via.transport, via.host, via.port, via.branch) == ("UDP", "[2001:DB8::9:1]", 6050, "z9hG4bK1")
     assert via.params == (("branch", "z9hG4bK1"), ("rport", None), ("maddr", "224.0.0.1"))
 
 
-def test_the_sent_by_of_a_container_is_a_host() -> None:
-    """Names that no URI could have are taken: nobody resolves them."""
+def test_a_container_id_is_a_valid_sent_by() -> None:
+    """A name that is not valid in a URI is accepted, because it is not resolved."""
     assert Via.parse("SIP/2.0/UDP 3f2a9c1b2d3e:5060;branch=z9hG4bK1").host == "3f2a9c1b2d3e"
     assert Via.parse("SIP/2.0/UDP a").branch is None
 
@@ -51,7 +53,7 @@ def test_the_sent_by_of_a_container_is_a_host() -> None:
     ],
 )
 def test_malformed_vias_are_refused(text: str) -> None:
-    """Whatever the grammar of section 25.1 does not have."""
+    """Everything outside the grammar of section 25.1."""
     with pytest.raises(ValueError, match=r"malformed|repeated|range"):
         Via.parse(text)
 
@@ -79,13 +81,13 @@ def test_malformed_vias_are_refused(text: str) -> None:
         ("SIP/2.0/UDP [::1];branch=b", ("::1", 5070), "SIP/2.0/UDP [::1];branch=b"),
     ],
 )
-def test_the_source_of_a_packet_is_noted(text: str, source: tuple[str, int], expected: str) -> None:
-    """Section 18.2.1 and RFC 3581 section 4; a ``received`` that the sender made up does not stay."""
+def test_the_source_of_a_packet_is_added(text: str, source: tuple[str, int], expected: str) -> None:
+    """Section 18.2.1 and RFC 3581 section 4. A ``received`` from the sender is replaced."""
     assert str(Via.parse(text).seen_from(*source)) == expected
 
 
-def test_sent_by_is_read_from_what_is_otherwise_malformed() -> None:
-    """Enough to send a 400 or 505; without a host there is nothing to read."""
+def test_sent_by_is_parsed_from_a_malformed_via() -> None:
+    """Enough to send a 400 or 505."""
     assert Via.parse_sent_by("SIP/2.0/UDP 192.0.2.15:5070;;,;,,") == Via("UDP", "192.0.2.15", 5070)
     assert Via.parse_sent_by("SIP/7.0/TLS c.example.com;branch=x") == Via("TLS", "c.example.com")
     with pytest.raises(ValueError, match="malformed"):

@@ -1,4 +1,4 @@
-"""A value that is worked out at its first use."""
+"""A property that is computed at its first use."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar, overload
 T = TypeVar("T")
 
 
-class lazy(Generic[T]):  # noqa: N801  used as a decorator, in the manner of property
+class lazy_property(Generic[T]):  # noqa: N801 # a decorator, named like `property`
     """Like ``functools.cached_property``, without the lock that Python 3.11 takes at each first use.
 
-    The value goes into the instance's dictionary under the same name, so the next access does not come
-    here. Two threads may both work it out; the values are equal.
+    The value is stored in the instance's dictionary under the same name, so the next access does not come
+    here. Two threads may both compute it; their values are equal.
     """
 
     def __init__(self, make: Callable[[Any], T]) -> None:
@@ -21,12 +21,12 @@ class lazy(Generic[T]):  # noqa: N801  used as a decorator, in the manner of pro
         self.__doc__ = make.__doc__
 
     @overload
-    def __get__(self, instance: None, owner: type) -> lazy[T]: ...
+    def __get__(self, instance: None, owner: type) -> lazy_property[T]: ...
 
     @overload
     def __get__(self, instance: object, owner: type) -> T: ...
 
-    def __get__(self, instance: object | None, owner: type) -> lazy[T] | T:
+    def __get__(self, instance: object | None, owner: type) -> lazy_property[T] | T:
         if instance is None:
             return self
         value = self.make(instance)

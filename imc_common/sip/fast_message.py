@@ -1,9 +1,10 @@
-"""The usual MESSAGE, read at a fifth of the cost: one look at its shape, which also cuts it up.
+"""The fast path of the parser: a MESSAGE of the common form, parsed by one regular expression.
 
-Nearly all requests come in one of few shapes. What `_MATCH` lets through has nothing in it that needs care:
-no folding, compact name, odd spelling, list or quoted pair, each header but Via once. It has passed every
-check of `parse_message` and `validate_request` by its shape, and gives the same values, to which a test holds
-it. All else goes the thorough way.
+It costs a fifth of `parse_message` and `validate_request`. Nearly all requests have one of few forms.
+`_MATCH` accepts only messages without folded lines, compact names, unusual spellings, lists and quoted
+pairs, with each header but Via once. Such a message passes every check of `parse_message` and
+`validate_request`, and has the same values; a test compares both. All other messages are left to the full
+parser.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from imc_common.sip.message import Request
 from imc_common.sip.name_addr import NameAddr
 from imc_common.sip.uri import Uri
 
-LONGEST: Final = 2048
-"""Bytes; longer ones are not usual, and might touch a limit of one part."""
+MAX_SIZE: Final = 2048
+"""Bytes. Longer messages are rare, and a part of them might exceed its limit."""
 
-# An address as we write it (`imc_common.address`), of a user or a room; ports above 64999 count as unusual.
-# What has to follow is looked at within its group: Python 3.11 may keep a group whose branch failed later.
+# A canonical address (`imc_common.address`) of a user or a room, with a port up to 64999.
+# The lookahead is inside its group, because Python 3.11 may keep a group whose branch failed later.
 _NAME = r"(?>(?:[a-z0-9_][a-z0-9_\-]*+\.(?=[a-z0-9_]))*)[a-z_][a-z0-9_\-]*+"
 _OCTET = r"(?>25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])"
 _PORT = r"(?>[1-5][0-9]{4}|6[0-4][0-9]{3}|[1-9][0-9]{0,3}+)"
 _PLAIN = rf"{PLAIN_USER}@(?>{_NAME}|(?>(?:{_OCTET}\.){{3}}){_OCTET})(?>(?::{_PORT})?)"
 _ADDRESS = rf"<(?>sip:({_PLAIN}(?=>))|[!#-;=?-~]++)>"
 _QUOTED, _WORD = r"[A-Za-z0-9 ._\-]*+", r"[A-Za-z0-9]++"
-# Each parameter once: the short way does not look for a second one.
+# Each parameter once: the fast path does not look for a repeated one.
 _VIA_PARAMS = rf"(?>(?:;rport;branch={TOKEN}|;branch={TOKEN}(?>(?:;rport)?)))(?>(?:;alias)?)"
 _FIELDS = {
     "Via": rf"SIP/2\.0/UDP [A-Za-z0-9_.\-]++(?>(?::([0-9]{{1,5}}+))?){_VIA_PARAMS}",
@@ -48,7 +49,7 @@ _TEXT = r"[!-~](?:[ !-~]*+(?<! ))"
 _LINES = "|".join(
     f"{name}: ({value})\r\n" for name, value in (_FIELDS | dict.fromkeys(_FURTHER, _TEXT)).items()
 ).replace(
-    # those of proxies on the way follow the topmost; nobody reads them but who they are sent back to
+    # Vias of proxies follow the topmost one; they are only copied into responses
     ")\r\n",
     r")\r\n((?>(?:Via: [!-+\--~](?:[ !-+\--~]*+(?<! ))\r\n)*))",
     1,
@@ -56,11 +57,11 @@ _LINES = "|".join(
 _MATCH = re.compile(rf"MESSAGE ((?>sip:({_PLAIN}(?= ))|[!-~]++)) SIP/2\.0\r\n(?>(?:{_LINES})+)\r\n").match
 
 
-def usual_message(data: bytes, limits: Limits) -> Request | None:
-    """The valid request that a datagram holds, if it is of the usual shape; None says nothing about it."""
-    if len(data) > LONGEST:
+def parse_fast(data: bytes, limits: Limits) -> Request | None:
+    """The valid request in a datagram, if it has the common form. None: use the full parser."""
+    if len(data) > MAX_SIZE:
         return None
-    text = data.decode("latin-1")  # what matches has ASCII only, up to the body
+    text = data.decode("latin-1")  # a match has only ASCII up to the body
     match = _MATCH(text)
     if match is None:
         return None
@@ -87,7 +88,7 @@ def usual_message(data: bytes, limits: Limits) -> Request | None:
     body = data[end:]
     hops = further_vias.count("\r\n")
     if (
-        text.count("\r\n", 0, end) != len(first) + hops + 2  # else one of them came twice
+        text.count("\r\n", 0, end) != len(first) + hops + 2  # otherwise a header is repeated
         or hops >= limits.vias
         or int(length) != len(body)
         or len(body) > limits.body
@@ -101,12 +102,12 @@ def usual_message(data: bytes, limits: Limits) -> Request | None:
         or (not plain_to and _address(to) is None)
     ):
         return None
-    request = object.__new__(Request)  # frozen: its own constructor would set each attribute for itself
+    request = object.__new__(Request)  # frozen: its constructor would set each attribute separately
     request.__dict__.update(
         method="MESSAGE",
         uri=uri,
         version="SIP/2.0",
-        headers=_UsualHeaders(first, hops, text[:end]),
+        headers=_FastHeaders(first, hops, text[:end]),
         body=body,
         further_vias=further_vias,
         plain_from=plain_from or "",
@@ -120,8 +121,8 @@ def usual_message(data: bytes, limits: Limits) -> Request | None:
     return request
 
 
-class _UsualHeaders(Headers):
-    """Each header once, but for further Vias; all of them in order only when somebody asks."""
+class _FastHeaders(Headers):
+    """Each header once, except Via. The ordered list is made when it is first needed."""
 
     __slots__ = ("_head",)
 
@@ -132,17 +133,17 @@ class _UsualHeaders(Headers):
 
     @property
     def items(self) -> tuple[tuple[str, str], ...]:
-        """Names and values as they came."""
+        """Names and values in order, as received."""
         lines = self._head.split("\r\n")[1:-2]
         return tuple((name, value) for name, _, value in (line.partition(": ") for line in lines))
 
 
-# Addresses that are not plain are looked at thoroughly; the same rooms and people come again and again.
+# Addresses that are not canonical need the full parser; the same rooms and users occur in most messages.
 
 
 @lru_cache(maxsize=4096)
 def _target(uri: str) -> Uri | None:
-    """A SIP URI that a request may be for."""
+    """The Request-URI, if it is a SIP URI without headers."""
     try:
         target = Uri.parse(uri)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The short way gives what the thorough way gives, or leaves it to that."""
+"""The fast path gives the same values as the full parser, or leaves the message to it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imc_common.sip import Request, SipError, build_response, parse_message, validate_request
+from imc_common.sip.fast_message import MAX_SIZE, parse_fast
 from imc_common.sip.limits import DEFAULT, Limits
-from imc_common.sip.usual import LONGEST, usual_message
 from tests.imc_common.sip.samples import message
 from tests.imc_common.sip.strategies import simple_requests, unhurried
 
@@ -48,29 +48,29 @@ OTHERS = (
 
 
 def agree(data: bytes) -> bool:
-    """Whether the short way takes it; then both ways must say the same."""
-    usual = usual_message(data, DEFAULT)
-    if usual is None:
+    """Whether the fast path accepts it; then both parsers must agree."""
+    fast = parse_fast(data, DEFAULT)
+    if fast is None:
         return False
-    thorough = parse_message(data)
-    assert isinstance(thorough, Request)
-    validate_request(thorough)
-    assert usual == thorough
-    assert usual.headers.first == thorough.headers.first
-    assert usual.headers.repeated == thorough.headers.repeated
-    assert build_response(usual, 202, None, "tag", source=SOURCE) == build_response(
-        thorough, 202, None, "tag", source=SOURCE
+    full = parse_message(data)
+    assert isinstance(full, Request)
+    validate_request(full)
+    assert fast == full
+    assert fast.headers.first == full.headers.first
+    assert fast.headers.repeated == full.headers.repeated
+    assert build_response(fast, 202, None, "tag", source=SOURCE) == build_response(
+        full, 202, None, "tag", source=SOURCE
     )
     for name in VALUES:
-        assert getattr(usual, name) == getattr(thorough, name), name
-    for plain, uri in ((usual.plain_from, thorough.from_.uri), (usual.plain_to, thorough.to.uri)):
+        assert getattr(fast, name) == getattr(full, name), name
+    for plain, uri in ((fast.plain_from, full.from_.uri), (fast.plain_to, full.to.uri)):
         assert not plain or plain == uri.address()
     return True
 
 
 @pytest.mark.parametrize("data", [message(), *OTHERS])
-def test_usual_messages_are_taken(data: bytes) -> None:
-    """With a display name or none, a port or none, any order and body."""
+def test_common_messages_take_the_fast_path(data: bytes) -> None:
+    """With or without display name and port, in any order, with any body."""
     assert agree(data)
 
 
@@ -86,14 +86,14 @@ def test_usual_messages_are_taken(data: bytes) -> None:
         "a.b-c_d!e~f*g'(h)&=+$,;?/@example.org:59999",
     ],
 )
-def test_an_address_that_stands_there_as_we_write_it_is_taken_as_it_is(address: str) -> None:
-    """Of From and of To, whatever name stands before it."""
+def test_a_canonical_address_is_used_without_parsing(address: str) -> None:
+    """In From and To, with any display name."""
     for name in ("", "Alice ", '"Alice B." '):
         data = message(**{"from": f"{name}<sip:{address}>;tag=a", "to": f"{name}<sip:{address}>"})
         assert agree(data)
-        usual = usual_message(data, DEFAULT)
-        assert usual is not None
-        assert usual.plain_from == usual.plain_to == address
+        fast = parse_fast(data, DEFAULT)
+        assert fast is not None
+        assert fast.plain_from == fast.plain_to == address
 
 
 @pytest.mark.parametrize(
@@ -114,21 +114,21 @@ def test_an_address_that_stands_there_as_we_write_it_is_taken_as_it_is(address: 
         "tel:1",
     ],
 )
-def test_any_other_address_is_looked_at_thoroughly(uri: str) -> None:
-    """It may come to the same address in the end."""
+def test_any_other_address_is_parsed(uri: str) -> None:
+    """Its canonical form may be the same."""
     data = message(**{"from": f"<{uri}>;tag=a", "to": f"<{uri}>"})
     assert agree(data)
-    usual = usual_message(data, DEFAULT)
-    assert usual is not None
-    assert usual.plain_from == usual.plain_to == ""
+    fast = parse_fast(data, DEFAULT)
+    assert fast is not None
+    assert fast.plain_from == fast.plain_to == ""
 
 
 @unhurried
 @given(st.text("aZ10259.-_:@%", min_size=1, max_size=14))
-def test_whatever_stands_where_an_address_should_is_read_alike(text: str) -> None:
-    """Hosts that are none, ports that are too high, two signs of each sort."""
+def test_both_paths_agree_on_any_text_as_host(text: str) -> None:
+    """Invalid hosts, ports that are too high, repeated characters."""
     data = message(**{"from": f"<sip:a@{text}>;tag=a", "to": f"<sip:{text}>"})
-    assert agree(data) == (usual_message(data, DEFAULT) is not None)
+    assert agree(data) == (parse_fast(data, DEFAULT) is not None)
 
 
 @pytest.mark.parametrize(
@@ -160,34 +160,34 @@ def test_whatever_stands_where_an_address_should_is_read_alike(text: str) -> Non
         message(call_id=["a", "b"]),
         *(message(without=name) for name in ("Via", "From", "To", "Call-ID", "CSeq", "Content-Length")),
         message(call_id="a\r\n b"),
-        message(body=b"x" * LONGEST, content_length=str(LONGEST)),
+        message(body=b"x" * MAX_SIZE, content_length=str(MAX_SIZE)),
         b"\r\n" + message(),
         message().replace(b"\r\n", b"\n"),
     ],
 )
-def test_what_needs_care_is_left_to_the_thorough_way(data: bytes) -> None:
-    """Even where that would take it."""
-    assert usual_message(data, DEFAULT) is None
+def test_unusual_messages_are_left_to_the_full_parser(data: bytes) -> None:
+    """Even if that accepts it."""
+    assert parse_fast(data, DEFAULT) is None
 
 
-def test_the_limits_are_those_of_the_edge() -> None:
-    """A shorter body or Request-URI than usual may be set."""
-    assert usual_message(message(), Limits(body=4)) is None
-    assert usual_message(message(), Limits(uri=10)) is None
+def test_the_fast_path_keeps_to_the_limits() -> None:
+    """Also if they are smaller than the default."""
+    assert parse_fast(message(), Limits(body=4)) is None
+    assert parse_fast(message(), Limits(uri=10)) is None
 
 
 @unhurried
 @given(simple_requests())
-def test_any_request_is_read_alike(data: bytes) -> None:
-    """Whichever way it goes."""
-    usual = usual_message(data, DEFAULT)
-    assert agree(data) == (usual is not None)
+def test_both_paths_agree_on_any_request(data: bytes) -> None:
+    """Whether the fast path accepts it or not."""
+    fast = parse_fast(data, DEFAULT)
+    assert agree(data) == (fast is not None)
 
 
 @unhurried
 @given(st.integers(0, 2**32), st.sampled_from([message(), *OTHERS]))
-def test_bent_messages_are_read_alike(seed: int, data: bytes) -> None:
-    """Bytes changed, doubled, taken out: the short way never takes what the thorough way refuses."""
+def test_both_paths_agree_on_damaged_messages(seed: int, data: bytes) -> None:
+    """Bytes changed, repeated, removed: the fast path never accepts what the full parser refuses."""
     rng = random.Random(seed)
     bent = bytearray(data)
     for _ in range(rng.randint(1, 3)):
@@ -202,6 +202,6 @@ def test_bent_messages_are_read_alike(seed: int, data: bytes) -> None:
             case _:
                 bent[at:at] = bytes([rng.choice(b'\r\n ;,<>"0a')])
     try:
-        assert agree(bytes(bent)) == (usual_message(bytes(bent), DEFAULT) is not None)
+        assert agree(bytes(bent)) == (parse_fast(bytes(bent), DEFAULT) is not None)
     except SipError as error:
         pytest.fail(f"taken, but {error}: {bytes(bent)!r}")
