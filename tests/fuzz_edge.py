@@ -37,6 +37,7 @@ class EdgeFuzzer:
     def __init__(self, host: str, port: int, seed: int) -> None:
         self.address = (host, port)
         self.sent = 0
+        self.connections = 0
         self.random = random.Random(seed)
         self.mutator = Mutator(self.random)
         self.corpus = [as_message(case.data, "fuzz") for case in CASES if case.message is not None]
@@ -80,6 +81,7 @@ class EdgeFuzzer:
             udp.sendto(data[:65_000], self.address)
             return
         with suppress(OSError), socket.create_connection(self.address, timeout=1) as tcp:
+            self.connections += 1
             cut = self.random.randint(0, len(data))
             tcp.sendall(data[:cut])
             tcp.sendall(data[cut:])
@@ -104,6 +106,7 @@ def fuzz(running: Service, seconds: float, seed: int) -> EdgeFuzzer:
     fuzzer.send_for(seconds * 2 / 3)
     growth = (memory_of(edge.child.pid) if edge.child else 0) - before
     assert growth < GROWTH, f"the edge grew by {growth} kB"
+    assert fuzzer.connections, "the edge accepted no TCP connection"
     log = edge.log()
     assert "Traceback" not in log, log
     assert "could not be handled" not in log, log

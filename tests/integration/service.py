@@ -102,7 +102,7 @@ class Service:
         env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in given.items() if value}
         self.ports = [free_port() for _ in range(edges)]
         self.edges = [
-            python(folder, f"edge-{port}", "imc_edge", env | {"IMC_LISTEN": f"udp:127.0.0.1:{port}"})
+            python(folder, f"edge-{port}", "imc_edge", env | {"IMC_LISTEN": listen_at(port)})
             for port in self.ports
         ]
         self.workers = [python(folder, f"worker-{number}", "imc_worker", env) for number in range(workers)]
@@ -145,6 +145,11 @@ class Service:
         if "redis" in vars(self):
             self.redis.close()
         assert set(statuses.values()) <= {0}, statuses
+
+
+def listen_at(port: int) -> str:
+    """The setting ``listen`` for UDP and TCP at a port of 127.0.0.1."""
+    return f"udp:127.0.0.1:{port},tcp:127.0.0.1:{port}"
 
 
 def python(folder: Path, name: str, module: str, env: dict[str, str]) -> Process:

@@ -52,11 +52,11 @@ class SipUser(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport
 
     @classmethod
-    async def open(cls, name: str, edge: tuple[str, int]) -> SipUser:
-        """Open a user at a free port."""
+    async def open(cls, name: str, edge: tuple[str, int], port: int = 0) -> SipUser:
+        """Open a user, at a free port unless one is given."""
         user = cls(name, edge)
         loop = asyncio.get_running_loop()
-        user._transport, _ = await loop.create_datagram_endpoint(lambda: user, local_addr=("127.0.0.1", 0))
+        user._transport, _ = await loop.create_datagram_endpoint(lambda: user, local_addr=("127.0.0.1", port))
         return user
 
     def close(self) -> None:
