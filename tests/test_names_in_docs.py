@@ -134,6 +134,16 @@ def test_commands_in_the_text_exist(page: str) -> None:
     assert wrong == []
 
 
+def test_log_lines_are_those_of_the_code() -> None:
+    """The table in docs/operating.md has the events and levels of log calls."""
+    section = text_of("docs/operating.md").partition("\n## Read the log\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"^\| `([^`]+)` \| (\w+) \|", section, re.MULTILINE))
+    code = "".join(text_of(file) for file in FILES if re.fullmatch(r"imc_(?!cli).*\.py", file))
+    logged = {(event, level) for level, event in re.findall(r'log\.(\w+)\(\s*"([^"]+)"', code)}
+    assert told
+    assert told - logged == set()
+
+
 def notices() -> list[re.Pattern[str]]:
     """The notices of one sentence, as patterns."""
     templates = (*texts.NOTICES.values(), *texts.OF_INVITATIONS.values())
