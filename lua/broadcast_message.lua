@@ -30,7 +30,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "may_speak"
 --- @include "other_members"
 
-local others, n, speaks = {}, 0, may_speak(members, request.from)
+local others, n, speaks = {}, 0, may_speak(redis.call("HGET", members, request.from))
 if speaks or request.operator == "1" then
     others, n = other_members(members, request.from)
 end

@@ -38,7 +38,7 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
     local is_plain = request.type == "message" and request.from and request.room and not request.operator
     if entry[1] ~= entries[i] or not is_plain or request.from == request.room or recipients >= max_recipients then
         break
-    elseif not may_speak(members[i], request.from) then
+    elseif not may_speak(redis.call("HGET", members[i], request.from)) then
         break
     end
     local others, n = other_members(members[i], request.from)

@@ -7,36 +7,37 @@
 -- to the next: with a time-to-live, all digests would end at once when Redis's clock is set forward.
 --- @include "may_speak"
 
+local call = redis.call -- looked up once: every request passes here
 local A_SECOND, A_DAY = 1000, 24 * 3600 * 1000
 
 seen_ms, max_backlog = math.max(1, tonumber(seen_ms)), tonumber(max_backlog)
 
 -- All are looked up before anything is written, and at once: each of many costs less.
-local backlog = redis.call("XLEN", requests)
-local are_recent = redis.call("SMISMEMBER", recent, unpack(digests))
-local are_older = redis.call("SMISMEMBER", older, unpack(digests))
-local looked_at, age = unpack(redis.call("HMGET", clock, "at_ms", "age_ms"))
+local backlog = call("XLEN", requests)
+local are_recent = call("SMISMEMBER", recent, unpack(digests))
+local are_older = call("SMISMEMBER", older, unpack(digests))
+local looked_at, age = unpack(call("HMGET", clock, "at_ms", "age_ms"))
 
 -- The script's first write, if any request is new: Redis refuses it when memory is full, and after it no other.
 local function advance_clock()
-    local seconds, microseconds = unpack(redis.call("TIME"))
+    local seconds, microseconds = unpack(call("TIME"))
     local now = seconds * 1000 + math.floor(microseconds / 1000)
     age = (tonumber(age) or 0) + math.min(math.max(0, now - (tonumber(looked_at) or now)), A_SECOND)
     local is_due = age >= seen_ms
-    redis.call("HSET", clock, "at_ms", now, "age_ms", is_due and 0 or age)
+    call("HSET", clock, "at_ms", now, "age_ms", is_due and 0 or age)
     if is_due then
-        redis.call("UNLINK", older)
-        if redis.call("EXISTS", recent) == 1 then
-            redis.call("RENAME", recent, older)
+        call("UNLINK", older)
+        if call("EXISTS", recent) == 1 then
+            call("RENAME", recent, older)
         end
     end
 end
 
 -- A shard without requests keeps nothing.
 local function prolong()
-    for _, key in ipairs({ recent, older, clock }) do
-        redis.call("PEXPIRE", key, A_DAY)
-    end
+    call("PEXPIRE", recent, A_DAY)
+    call("PEXPIRE", older, A_DAY)
+    call("PEXPIRE", clock, A_DAY)
 end
 
 -- The result for an accepted request. With members_prefix, that of a message is the number of its recipients,
@@ -48,16 +49,16 @@ local function result_of(request)
         return "accepted"
     end
     local members = members_prefix .. room
-    local is_readable, speaks = pcall(may_speak, members, from)
-    return is_readable and speaks and redis.call("HLEN", members) - 1 or 0
+    local role = redis.pcall("HGET", members, from)
+    return type(role) == "string" and may_speak(role) and call("HLEN", members) - 1 or 0
 end
 
 -- For a duplicate the digest is removed and added: a write even if nothing changes, so that WAIT and WAITAOF after
 -- it cover the first copy too. The removal comes first because Redis accepts it when memory is full.
 local function renew(digest)
-    redis.call("SREM", older, digest)
-    redis.call("SREM", recent, digest)
-    redis.call("SADD", recent, digest)
+    call("SREM", older, digest)
+    call("SREM", recent, digest)
+    call("SADD", recent, digest)
 end
 
 local new, place, repeated = {}, {}, {}
@@ -78,16 +79,16 @@ end
 
 local function accept()
     local results = {}
-    for i, digest in ipairs(digests) do
-        results[i] = judge(i, digest)
+    for i = 1, #digests do
+        results[i] = judge(i, digests[i])
     end
     if #new > 0 then
         advance_clock()
-        for _, digest in ipairs(new) do
-            local i = place[digest]
-            redis.call("XADD", requests, "*", unpack(parts, first[i], last[i]))
+        for n = 1, #new do
+            local i = place[new[n]]
+            call("XADD", requests, "*", unpack(parts, first[i], last[i]))
         end
-        redis.call("SADD", recent, unpack(new))
+        call("SADD", recent, unpack(new))
     end
     for _, digest in ipairs(repeated) do
         renew(digest)

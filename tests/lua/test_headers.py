@@ -137,7 +137,7 @@ def test_no_script_knows_another_role() -> None:
     named = {
         word
         for source in SCRIPTS.sources.values()
-        for word in re.findall(r'_?role\)? [=~]= "(\w+)"|refusal\("(\w+)"\)', source)
+        for word in re.findall(r'role [=~]= "(\w+)"|refusal\("(\w+)"\)', source)
         for word in word
         if word
     }

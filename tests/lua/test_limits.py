@@ -134,13 +134,14 @@ def accept(
 
 
 def test_a_message_is_told_by_how_many_it_goes_to(shard: Shard) -> None:
-    """All in the room but the sender; nobody's, a stranger's, or a command goes to none."""
+    """All in the room but the sender; none for a sender who may not speak, and no number for a command."""
     shard.ask("create", ALICE)
     for user in (BOB, CAROL):
         shard.ask("add", ALICE, user=user)
     shard.ask("invite", ALICE, user=DAVE)
     assert accept(shard, ALICE, digest="a") == 3
     assert accept(shard, "eve@example.org", digest="b") == 0
+    assert accept(shard, DAVE, digest="e") == 0
     assert accept(shard, ALICE, kind="list", digest="c") == "accepted"
     assert accept(shard, ALICE, digest="d", prefix=False) == "accepted"
 
