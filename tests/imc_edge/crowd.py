@@ -1,4 +1,4 @@
-"""A large room behind one port, whose members answer at a known pace."""
+"""A large room behind one port, whose members respond at a known pace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.imc_edge.deliveries import User
 
 
 class Room:
-    """Many members behind one port, who answer in turn, at a known pace, until told to hush."""
+    """Many members behind one port, who respond in turn, at a known pace; a pace of 0 is silence."""
 
     def __init__(self, pace: float, size: int) -> None:
         self.user = User("member")
@@ -53,10 +53,10 @@ class Room:
                 self.answered[member] = time.monotonic()
                 self.user.answer(got)
                 answers += 1
-            answers = max(answers, int((now - started) * self.pace) - 5)  # what was not due is not caught up
+            answers = max(answers, int((now - started) * self.pace) - 5)  # what was missed is not caught up
 
     def end(self) -> None:
-        """Answer nothing more."""
+        """Respond no more."""
         self._ended.set()
         self._thread.join()
         self.user.close()

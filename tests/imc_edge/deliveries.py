@@ -23,15 +23,15 @@ from tests.patience import PATIENCE
 from tests.servers import Server
 
 LEASE = 30.0
-"""Seconds: no edge loses a shard because the machine stands still for a moment."""
+"""Seconds: so long that no edge loses a shard because the machine stops for a moment."""
 ROOM = "chat-000@example.org"
 SHARD = shard_of(ROOM, 4)
 SAME = ("Call-ID", "CSeq", "From", "To")
-"""Headers by which a repeat is recognised."""
+"""Headers by which a duplicate is recognised."""
 
 
 class User:
-    """A SIP user on a UDP port: keeps what comes, answers when told."""
+    """A SIP user on a UDP port, which responds when told."""
 
     def __init__(self, name: str) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -50,7 +50,7 @@ class User:
         return request, source
 
     def answer(self, got: tuple[Request, tuple[str, int]] | None, status: int = 200) -> Request:
-        """Answer what was received; the request."""
+        """Respond to what was received; gives the request."""
         assert got is not None
         request, source = got
         lines = [f"SIP/2.0 {status} Whatever"]
@@ -90,7 +90,7 @@ class Plant:
         return edge
 
     def kill(self, edge: subprocess.Popen[bytes]) -> None:
-        """End the process, however long ago it was; its leases end now."""
+        """End the process; its leases end at once."""
         edge.kill()
         edge.wait()
         mark = f"-{edge.pid}-".encode()
@@ -104,11 +104,11 @@ class Plant:
                 self.redis.delete(lease)
 
     def event(self, *to: User, text: str = "hello", call_id: str = "abc") -> str:
-        """A message to these users; the entry's id."""
+        """Add a message to these users; gives the entry's id."""
         return self.event_to([user.address for user in to], text, call_id)
 
     def event_to(self, to: Sequence[str], text: str = "hello", call_id: str = "abc") -> str:
-        """A message to these addresses; the entry's id."""
+        """Add a message to these addresses; gives the entry's id."""
         data = RequestData("text/html", text.encode()).pack()
         fields = {"event": "message", "room": ROOM, "to": " ".join(to)}
         fields |= {
@@ -130,7 +130,7 @@ class Plant:
         return int(self.redis.xlen(keys.events(SHARD)))  # type: ignore[arg-type]
 
     def until(self, true: Callable[[], bool], seconds: float = PATIENCE) -> None:
-        """Wait, so long at most."""
+        """Wait until this holds; fail after so many seconds."""
         started = time.monotonic()
         while not true():
             assert time.monotonic() - started < seconds, self.log.read_text()[-3000:]
@@ -148,5 +148,5 @@ class Plant:
 
 
 def same(one: Request, other: Request) -> bool:
-    """Whether both are the same MESSAGE to whoever receives them."""
+    """Whether both are the same MESSAGE to their recipient."""
     return all(one.headers.get(name) == other.headers.get(name) for name in SAME)

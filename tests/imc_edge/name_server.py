@@ -1,4 +1,4 @@
-"""A small DNS server on loopback, its zone given as text."""
+"""A small DNS server on loopback; the zone is given as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import dns.zone
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers from one zone; counts the questions. Names under ``silent`` get no answer."""
+    """Serves one zone, and counts the queries. Queries for names with ``silent`` in them get no response."""
 
     def __init__(self, zone: str) -> None:
         self.zone = dns.zone.from_text(zone, origin="example.org.", relativize=False, check_origin=False)
@@ -28,7 +28,7 @@ class NameServer(asyncio.DatagramProtocol):
         self.transport.close()
 
     def resolver(self) -> dns.asyncresolver.Resolver:
-        """A dnspython resolver that asks this server only."""
+        """A dnspython resolver that uses this server only."""
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers = ["127.0.0.1"]
         resolver.port = self.transport.get_extra_info("sockname")[1]
@@ -36,7 +36,7 @@ class NameServer(asyncio.DatagramProtocol):
         return resolver
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """One question, one answer."""
+        """asyncio: respond to one query."""
         query = dns.message.from_wire(data)
         question = query.question[0]
         self.questions[question.to_text().replace(" IN", "")] += 1

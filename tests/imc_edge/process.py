@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class EdgeProcess:
-    """``python -m imc_edge`` with settings of its own; its lines of log are kept in a file."""
+    """``python -m imc_edge`` with settings of its own; its log is kept in a file."""
 
     def __init__(
         self, log: Path, url: str, settings: Mapping[str, object], env: Mapping[str, str] | None = None
@@ -38,7 +38,7 @@ class EdgeProcess:
             )
 
     def lines(self, event: str) -> list[dict[str, object]]:
-        """The lines of log with this text."""
+        """The log lines of this event."""
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
@@ -78,7 +78,7 @@ def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> None
 
 
 class User:
-    """A UDP socket that asks an edge and reads its answers."""
+    """A UDP socket that sends requests to an edge and reads the responses."""
 
     def __init__(self, at: Endpoint) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in at.host else socket.AF_INET, socket.SOCK_DGRAM)
@@ -101,7 +101,7 @@ class User:
         self._socket.sendto(data, self._at)
 
     def ask(self, data: bytes) -> Response:
-        """The answer to a request; those to earlier requests, which come late, are passed over."""
+        """Send a request; gives the response to it, without late ones to earlier requests."""
         self.send(data)
         call_id = data.partition(b"Call-ID: ")[2].partition(b"\r\n")[0].decode()
         while (answer := self.answer()).headers.get("Call-ID") != call_id:
@@ -109,13 +109,13 @@ class User:
         return answer
 
     def answer(self) -> Response:
-        """The next answer that came."""
+        """The next response that comes."""
         answer = parse_message(self._socket.recv(65536))
         assert isinstance(answer, Response)
         return answer
 
     def status(self, data: bytes, seconds: float = 3.0) -> int | None:
-        """The status of the answer to a request; None if none comes so soon."""
+        """The status of the response to a request; None if none comes in time."""
         self._socket.settimeout(seconds)
         try:
             return self.ask(data).status
@@ -126,7 +126,7 @@ class User:
 
 
 def fresh(method: str = "MESSAGE", **headers: str) -> bytes:
-    """A request nobody sent before."""
+    """A request that was not sent before."""
     token = secrets.token_hex(8)
     headers = {"Via": f"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{token};rport", "Call_ID": token, **headers}
     return message(b"hello" if method == "MESSAGE" else b"", method=method, **headers)

@@ -28,7 +28,7 @@ SECRET = b"not so secret"
 
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
-"""Where the users of these tests are: nothing is sent there unless it is listed."""
+"""Where the users of these tests are; nothing is sent there without this setting."""
 
 
 def on_loopback(**values: Any) -> Settings:
@@ -37,7 +37,7 @@ def on_loopback(**values: Any) -> Settings:
 
 
 class Clock:
-    """Monotonic time that passes when told; `wall` is the other clock."""
+    """Monotonic time that the test sets; `wall` is the wall clock."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -70,7 +70,7 @@ class Sent:
         """The address in To."""
         return self.request.to.uri.address()
 
-    def answer(self, status: int = 200, *headers: str, reason: str = "Whatever") -> bytes:
+    def response(self, status: int = 200, *headers: str, reason: str = "Whatever") -> bytes:
         """A response to it."""
         request = self.request
         lines = [
@@ -126,7 +126,7 @@ class Redis:
         """Note each command; give planned replies, or good ones."""
         await asyncio.sleep(0)
         if self.unreachable:
-            raise StoreUnreachable("away")
+            raise StoreUnreachable("unreachable")
         return [self._reply(command) for command in commands]
 
     def _reply(self, command: Command) -> Any:
@@ -186,7 +186,7 @@ class Stream:
 
 
 class Owner:
-    """Owns all shards, until told otherwise."""
+    """Owns all shards, until the test changes that."""
 
     def __init__(self) -> None:
         self.shards = frozenset(range(16))
@@ -291,7 +291,7 @@ class Sending:
         seen, quiet = None, 0
         while quiet < 3:
             await asyncio.sleep(0.006)
-            for _ in range(20):  # turns of the loop, however few of them there is time for on a busy machine
+            for _ in range(20):  # turns of the event loop, whatever time they take
                 await asyncio.sleep(0)
             now = (
                 len(self.wires.sent),
@@ -322,5 +322,5 @@ class Sending:
 
     async def reply(self, sent: Sent, status: int = 200, *headers: str) -> None:
         """The recipient responds."""
-        self.deliver.response(sent.answer(status, *headers))
+        self.deliver.response(sent.response(status, *headers))
         await self.settle_down()

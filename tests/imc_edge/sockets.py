@@ -1,4 +1,4 @@
-"""What tests of the transports share: a receiver that notes what comes, and a network on free ports."""
+"""What tests of the transports share: a receiver that keeps what comes, and a network on free ports."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ MESSAGE = (
 
 
 class Inbox:
-    """A receiver that keeps all it gets."""
+    """A receiver that keeps everything."""
 
-    def __init__(self, answer: bytes | None = None) -> None:
+    def __init__(self, response: bytes | None = None) -> None:
         self.got: list[bytes] = []
         self.flows: list[Flow] = []
         self.refused: list[SipParseError] = []
-        self._answer = answer
+        self._response = response
 
     def receive(self, data: bytes, flow: Flow) -> None:
         self.got.append(data)
         self.flows.append(flow)
-        if self._answer is not None:
-            flow.send(self._answer)
+        if self._response is not None:
+            flow.send(self._response)
 
     def response(self, data: bytes) -> None:
         self.got.append(data)
@@ -54,7 +54,7 @@ class Inbox:
 
 
 class Errors:
-    """A `Sender` that keeps what it is told."""
+    """A `TransportUser` that keeps the errors."""
 
     def __init__(self) -> None:
         self.got: list[Exception] = []

@@ -26,13 +26,13 @@ unpackb = msgpack.unpackb
 msgpack.unpackb = lambda data: os._exit(9) if b"deadly text" in data else unpackb(data)
 sys.exit(__main__.main())
 """
-"""An edge that ends when it meets an event with the text ``deadly text``."""
+"""An edge that ends when it reads an event with the text ``deadly text``."""
 SHORT_LEASE = 4.0
-"""Seconds: where it has to end, though not because the machine stands still for a moment."""
+"""Seconds: short enough to wait for its end, too long for a moment in which the machine stops."""
 EVENT_SECONDS = 25.0
-"""Less than an event with a silent recipient lasts."""
+"""Less than an event with a silent recipient takes."""
 ALLOWANCE = 10.0
-"""Seconds that a busy machine may need on top of what is stated; standstills of it are not counted at all."""
+"""Seconds that a busy machine may need in addition; time in which it stops is not counted at all."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -52,8 +52,8 @@ def plant(server: Server, tmp_path: Path) -> Iterator[Plant]:
     plant.end()
 
 
-def test_an_event_is_delivered_settled_and_gone(plant: Plant) -> None:
-    """Event, MESSAGE, 200, settled: nothing of it is left in Redis."""
+def test_an_event_is_delivered_settled_and_deleted(plant: Plant) -> None:
+    """Nothing of it is left in Redis."""
     plant.start()
     plant.event(plant.bob, plant.carol)
     plant.bob.answer(plant.bob.receive())
@@ -63,8 +63,8 @@ def test_an_event_is_delivered_settled_and_gone(plant: Plant) -> None:
     assert not plant.redis.keys("imc:*:settled:*")
 
 
-def test_after_a_kill_only_those_get_it_again_that_had_not_answered(plant: Plant) -> None:
-    """Recorded long before the event ends; the repeat has the Call-ID, CSeq and From tag of the first one."""
+def test_after_a_kill_only_recipients_without_a_recorded_response_get_it_again(plant: Plant) -> None:
+    """The message has the Call-ID, CSeq and From tag of the first one."""
     first = plant.start()
     entry_id = plant.event(plant.bob, plant.carol)
     plant.bob.answer(plant.bob.receive())
@@ -84,8 +84,8 @@ def test_after_a_kill_only_those_get_it_again_that_had_not_answered(plant: Plant
     assert not plant.redis.exists(settled)
 
 
-def test_no_more_get_it_again_after_a_kill_than_is_stated(plant: Plant) -> None:
-    """docs/reliability.md: those whose answer had just come, or had not come; all of the latter do."""
+def test_after_a_kill_no_more_recipients_get_it_again_than_documented(plant: Plant) -> None:
+    """docs/reliability.md: those whose response had just come, and all those whose response had not."""
     users = [User(f"user-{number}") for number in range(30)]
     early, late, silent = users[:20], users[20:25], users[25:]
     try:
@@ -120,8 +120,8 @@ def test_no_more_get_it_again_after_a_kill_than_is_stated(plant: Plant) -> None:
             user.close()
 
 
-def test_a_stopped_and_woken_edge_sends_nothing_of_a_shard_it_lost(plant: Plant) -> None:
-    """The queue behind the message in flight is the next owner's."""
+def test_an_edge_stopped_and_continued_sends_nothing_of_a_shard_it_lost(plant: Plant) -> None:
+    """The next owner sends what waited behind the message in flight."""
     plant.settings["lease_ttl"] = SHORT_LEASE
     first = plant.start()
     plant.event(plant.bob, text="1")
@@ -145,7 +145,7 @@ def test_a_stopped_and_woken_edge_sends_nothing_of_a_shard_it_lost(plant: Plant)
 
 
 def test_sigterm_finishes_what_is_in_flight_and_ends(plant: Plant) -> None:
-    """The answer comes a second after the signal; the process ends well, and soon."""
+    """The response comes a second after the signal; the process ends with status 0, soon after that."""
     edge = plant.start()
     plant.event(plant.bob)
     got = plant.bob.receive()
@@ -158,7 +158,7 @@ def test_sigterm_finishes_what_is_in_flight_and_ends(plant: Plant) -> None:
 
 
 def test_order_is_kept_when_shards_move(plant: Plant) -> None:
-    """An edge joins while one recipient's messages flow: no gap, no repeat, in order."""
+    """An edge joins while one recipient's messages flow: no gap, no duplicate, in order."""
     plant.settings["lease_ttl"] = SHORT_LEASE
     plant.start()
     for number in range(30):
@@ -168,7 +168,7 @@ def test_order_is_kept_when_shards_move(plant: Plant) -> None:
         if len(got) == 5 and len(plant.edges) == 1:
             plant.start()
         request = plant.bob.answer(plant.bob.receive())
-        if not got or not same(request, got[-1]):  # no retransmission of an edge that waited for the answer
+        if not got or not same(request, got[-1]):  # not a retransmission
             got.append(request)
         time.sleep(0.1)
     assert [request.body for request in got] == [str(number).encode() for number in range(30)]
@@ -176,7 +176,7 @@ def test_order_is_kept_when_shards_move(plant: Plant) -> None:
 
 
 def test_a_killed_edge_is_replaced_within_two_leases(plant: Plant) -> None:
-    """SIGKILL: the other edge takes its shards over and sends what comes."""
+    """SIGKILL: the other edge takes over its shards and sends what comes."""
     plant.settings["lease_ttl"] = SHORT_LEASE
     plant.start()
     plant.start()
@@ -191,8 +191,8 @@ def test_a_killed_edge_is_replaced_within_two_leases(plant: Plant) -> None:
     plant.until(lambda: plant.spread() == [16] and plant.left() == 0)
 
 
-def test_an_event_that_ends_edges_is_buried(plant: Plant) -> None:
-    """Case 5: the room's other messages are delivered, before it and after it."""
+def test_an_event_that_ends_edges_becomes_a_dead_letter(plant: Plant) -> None:
+    """The room's other messages are delivered, before it and after it."""
     plant.event(plant.bob, text="1")
     plant.event(plant.bob, text="deadly text", call_id="deadly")
     plant.event(plant.bob, text="3")

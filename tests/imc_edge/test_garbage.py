@@ -1,4 +1,4 @@
-"""What a message needs is freed when it is done, not by a garbage collection: that would stop all others."""
+"""The objects of a message are freed at its end, not by a garbage collection that delays all others."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def nothing_left() -> Iterator[None]:
     assert {name for name in left if name.startswith("imc_")} == set()
 
 
-async def test_a_message_that_is_taken_leaves_no_cycles() -> None:
-    """From its bytes to its answer."""
+async def test_an_accepted_message_leaves_no_cycles() -> None:
+    """From its bytes to the response."""
     async with edge() as at:
         await at.ask_one(message())
         with nothing_left():
@@ -37,7 +37,7 @@ async def test_a_message_that_is_taken_leaves_no_cycles() -> None:
 
 
 async def test_deliveries_leave_no_cycles() -> None:
-    """Answered well, badly, by a redirection or not at all."""
+    """Whether they end with a 2xx, a failure, a redirection or silence."""
     async with Sending() as at:
         to = [f"user{number}@127.0.0.1" for number in range(5)]
         with nothing_left():
@@ -45,11 +45,11 @@ async def test_deliveries_leave_no_cycles() -> None:
                 await at.event("message", to)
                 for sent, status in zip(at.wires.sent, (200, 404, 302, 503), strict=False):
                     contact = "Contact: <sip:user9@127.0.0.1>"
-                    at.deliver.response(sent.answer(status, contact, "Retry-After: 1"))
+                    at.deliver.response(sent.response(status, contact, "Retry-After: 1"))
                 at.wires.sent.clear()
                 await at.pass_time(40, 0.5)
                 for sent in at.wires.sent:
-                    at.deliver.response(sent.answer(200))
+                    at.deliver.response(sent.response(200))
                 at.wires.sent.clear()
                 await at.settle_down()
             assert not at.deliver.in_flight()

@@ -1,4 +1,7 @@
-"""A whole edge process on a real Redis: what it accepts, what it survives, how it ends."""
+"""A whole edge process on a real Redis: what it accepts, what it survives, how it ends.
+
+Covers launcher.py, health.py, flow.py and `__main__.py`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from tests.servers import Server, running
 pytestmark = pytest.mark.integration
 
 ALLOWANCE = 10.0
-"""Seconds that a busy machine may need on top of what is stated; standstills of it are not counted at all."""
+"""Seconds that a busy machine may need in addition; time in which it stops is not counted at all."""
 AOF = ("--maxmemory-policy", "noeviction", "--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -46,21 +49,21 @@ def db(server: Server) -> Iterator[redis.Redis]:
 
 
 def entries(db: redis.Redis) -> int:
-    """How many requests wait in all shards."""
+    """Requests that wait in all shards."""
     return sum(int(db.xlen(keys.requests(shard))) for shard in range(16))
 
 
 def ask_on(stream: socket.socket, data: bytes) -> bytes:
-    """The first bytes of the answer on a connection."""
+    """The first bytes of the response on a connection."""
     stream.settimeout(PATIENCE)
     stream.sendall(data)
     return stream.recv(65536)
 
 
-def test_a_message_over_each_transport_and_family_is_in_redis_when_it_is_answered(
+def test_a_message_over_each_transport_and_family_is_in_redis_before_the_202(
     server: Server, db: redis.Redis, tmp_path: Path, tls_files: TlsFiles
 ) -> None:
-    """The first rule, on real sockets."""
+    """On real sockets."""
     listen = "udp:127.0.0.1:0,udp:[::1]:0,tcp:127.0.0.1:0,tcp:[::1]:0,tls:127.0.0.1:0,tls:[::1]:0"
     tls = {"tls_certificate": tls_files.certificate, "tls_private_key": tls_files.private_key}
     with edge_process(tmp_path, server.url, listen=listen, **tls) as edge:
@@ -80,10 +83,10 @@ def test_a_message_over_each_transport_and_family_is_in_redis_when_it_is_answere
             assert entries(db) == number
 
 
-def test_row_1_a_retransmission_at_another_edge_after_the_first_was_killed_is_the_same_request(
+def test_a_retransmission_to_another_edge_after_the_first_was_killed_is_a_duplicate(
     server: Server, db: redis.Redis, tmp_path: Path
 ) -> None:
-    """Rule 5: same answer, To tag included, one entry."""
+    """Same response, To tag included, and one entry."""
     data = fresh()
     with edge_process(tmp_path, server.url) as first:
         with User(first.endpoints()[0]) as user:
@@ -95,10 +98,10 @@ def test_row_1_a_retransmission_at_another_edge_after_the_first_was_killed_is_th
         assert entries(db) == 1
 
 
-def test_row_7_while_redis_is_gone_requests_get_503_and_soon_after_its_return_202(
+def test_requests_get_503_while_redis_is_down_and_202_soon_after(
     server: Server, db: redis.Redis, tmp_path: Path
 ) -> None:
-    """And what was answered 202 is there. (Recovery takes less than 5 s on a machine that lets it.)"""
+    """And the requests that got 202 are there. (Recovery takes less than 5 s on an idle machine.)"""
     with edge_process(tmp_path, server.url) as edge, User(edge.endpoints()[0]) as user:
         assert user.ask(fresh()).status == 202
         server.kill()
@@ -112,10 +115,8 @@ def test_row_7_while_redis_is_gone_requests_get_503_and_soon_after_its_return_20
         assert entries(db) >= 2
 
 
-def test_row_14_a_full_redis_gets_no_request_in_and_says_so(
-    server: Server, db: redis.Redis, tmp_path: Path
-) -> None:
-    """503 while memory is short, 202 when it is not."""
+def test_requests_get_503_while_redis_is_full(server: Server, db: redis.Redis, tmp_path: Path) -> None:
+    """And 202 when it has memory again."""
     with edge_process(tmp_path, server.url) as edge, User(edge.endpoints()[0]) as user:
         assert user.ask(fresh()).status == 202
         db.config_set("maxmemory", "1mb")
@@ -126,7 +127,7 @@ def test_row_14_a_full_redis_gets_no_request_in_and_says_so(
         assert user.ask(fresh()).status == 202
 
 
-def test_past_the_backlog_requests_and_options_get_503(
+def test_requests_and_options_get_503_while_the_backlog_is_too_long(
     server: Server, db: redis.Redis, tmp_path: Path
 ) -> None:
     """`max_backlog`, per shard."""
@@ -139,7 +140,7 @@ def test_past_the_backlog_requests_and_options_get_503(
 
 
 def in_flight_to_nobody(db: redis.Redis, edge: EdgeProcess) -> socket.socket:
-    """Have the edge deliver something to a socket that never answers; returns the socket when it came."""
+    """Have the edge deliver something to a socket that never responds; returns the socket once it came."""
     nobody = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     nobody.bind(("127.0.0.1", 0))
     nobody.settimeout(PATIENCE)
@@ -152,7 +153,7 @@ def in_flight_to_nobody(db: redis.Redis, edge: EdgeProcess) -> socket.socket:
     return nobody
 
 
-def test_sigterm_sends_requests_elsewhere_and_finishes_what_is_in_flight(
+def test_after_sigterm_options_and_requests_get_503_and_what_is_in_flight_is_finished(
     server: Server, db: redis.Redis, tmp_path: Path
 ) -> None:
     """OPTIONS 503 first; leases given back; exit status 0 within `drain_timeout`."""
@@ -171,7 +172,7 @@ def test_sigterm_sends_requests_elsewhere_and_finishes_what_is_in_flight(
 
 
 def test_an_edge_with_nothing_in_flight_ends_at_once(server: Server, tmp_path: Path) -> None:
-    """A deploy waits for nobody."""
+    """Without waiting for `drain_timeout`."""
     with edge_process(tmp_path, server.url) as edge:
         edge.endpoints()
         with Stopwatch() as watch:
@@ -189,8 +190,8 @@ def test_a_second_sigterm_ends_the_process_at_once(server: Server, db: redis.Red
             assert edge.end() == 1
 
 
-def test_sighup_reads_certificates_again(server: Server, tmp_path: Path) -> None:
-    """Without a restart, and a bad file changes nothing."""
+def test_sighup_reloads_certificates(server: Server, tmp_path: Path) -> None:
+    """Without a restart; a malformed file changes nothing."""
     old, new = make_certificate(tmp_path, "old"), make_certificate(tmp_path, "new")
     assert old.certificate is not None
     assert old.private_key is not None
@@ -211,7 +212,7 @@ def test_sighup_reads_certificates_again(server: Server, tmp_path: Path) -> None
 
 
 def test_processes_may_share_a_port(server: Server, db: redis.Redis, tmp_path: Path) -> None:
-    """`share_ports`: the kernel gives each source to one of them."""
+    """`share_ports`: the kernel assigns each source to one of them."""
     with edge_process(tmp_path, server.url, share_ports=True) as one:
         at = one.endpoints()[0]
         with edge_process(tmp_path, server.url, share_ports=True, listen=str(at)) as two:
@@ -231,24 +232,26 @@ def test_processes_may_share_a_port(server: Server, db: redis.Redis, tmp_path: P
         ({"tls_ca": "/no/such/file"}, 1, "/no/such/file"),
     ],
 )
-def test_what_cannot_work_ends_at_once_and_says_why(
+def test_an_edge_with_an_unusable_setting_exits_and_names_it(
     server: Server, tmp_path: Path, settings: dict[str, str], status: int, said: str
 ) -> None:
-    """A wrong setting never starts a process."""
+    """It never starts to serve."""
     with edge_process(tmp_path, server.url, **settings) as edge:
         assert edge.child.wait(PATIENCE) == status
         assert said in edge._log.read_text()
 
 
 def test_an_edge_waits_for_redis_and_can_be_stopped_meanwhile(tmp_path: Path) -> None:
-    """At a cold start nobody comes first."""
+    """At a cold start, processes start in any order."""
     with edge_process(tmp_path, f"unix://{tmp_path}/none") as edge:
         eventually(lambda: bool(edge.lines("redis unreachable")))
         assert edge.end() == 0
 
 
-def test_row_31_junk_gets_no_reply_and_harms_nobody(server: Server, tmp_path: Path) -> None:
-    """Unparseable datagrams, among them half a SIP message, from a source that might be spoofed."""
+def test_datagrams_that_are_not_sip_get_no_response_and_cost_no_memory(
+    server: Server, tmp_path: Path
+) -> None:
+    """Among them half a SIP message; their source may be spoofed."""
     junk = [
         b"\xff" * 1000,
         fresh()[:60],
@@ -274,7 +277,7 @@ def test_row_31_junk_gets_no_reply_and_harms_nobody(server: Server, tmp_path: Pa
 
 
 def occupied(at: Endpoint, count: int, data: bytes) -> list[socket.socket]:
-    """So many connections that sent this and fell silent."""
+    """So many connections that sent this and then nothing."""
     peers = []
     for _ in range(count):
         peer = socket.create_connection(at[1:])
@@ -292,7 +295,7 @@ def occupied(at: Endpoint, count: int, data: bytes) -> list[socket.socket]:
         pytest.param(fresh().replace(b"Length: 5", b"Length: 8000"), id="slow body"),
     ],
 )
-def test_row_28_slow_peers_are_closed_in_12_seconds_and_hold_up_nobody(
+def test_slow_peers_are_disconnected_within_12_seconds_and_delay_nobody(
     server: Server, tmp_path: Path, sent: bytes
 ) -> None:
     """1,000 connections; memory stays flat."""
@@ -314,10 +317,10 @@ def test_row_28_slow_peers_are_closed_in_12_seconds_and_hold_up_nobody(
         assert watch.seconds < 12 + ALLOWANCE
 
 
-def test_row_30_connections_of_one_address_are_capped_and_others_served(
+def test_connections_per_address_are_limited_and_other_addresses_are_served(
     server: Server, tmp_path: Path
 ) -> None:
-    """1,000 connects from one address that is not trusted."""
+    """1,000 connections from one address that is not trusted."""
     settings = {"listen": "tcp:127.0.0.1:0", "trusted_peers": "127.0.0.3/32"}
     with edge_process(tmp_path, server.url, **settings) as edge:
         at = edge.endpoints()[0]
@@ -330,7 +333,7 @@ def test_row_30_connections_of_one_address_are_capped_and_others_served(
             peer.close()
 
 
-def test_row_32_plain_text_on_the_tls_port_is_closed_within_5_seconds(
+def test_plain_text_on_the_tls_port_is_disconnected_within_5_seconds(
     server: Server, tmp_path: Path, tls_files: TlsFiles
 ) -> None:
     """And a handshake that stalls."""
@@ -347,7 +350,7 @@ def test_row_32_plain_text_on_the_tls_port_is_closed_within_5_seconds(
 
 
 def test_a_burst_from_many_users_is_accepted_whole(server: Server, db: redis.Redis, tmp_path: Path) -> None:
-    """Group commit under load loses and doubles nothing."""
+    """Group commit under load loses no request and duplicates none."""
     with edge_process(tmp_path, server.url, max_messages_per_second=0) as edge:
         at = edge.endpoints()[0]
         statuses: list[int] = []

@@ -18,9 +18,9 @@ from tests.servers import redis_alone
 pytestmark = pytest.mark.integration
 
 EVENTS, PART = 15, 64
-"""As many as an edge reads at once, and after so many deliveries it waits until there is room for more."""
+"""Fewer events than an edge reads at once, and so many recipients that it waits after each."""
 PACE = 120
-"""So that the whole room takes as long as four looks."""
+"""Responses a second: so that the whole room takes as long as four looks of the recoverer."""
 LOOKS_OFTEN = """
 import sys
 from imc_edge import __main__, launcher
@@ -31,7 +31,7 @@ class Often(launcher.Recoverer):
 launcher.Recoverer = Often
 sys.exit(__main__.main())
 """
-"""An edge that looks every two seconds, though its leases last; else it would be every two leases."""
+"""An edge whose recoverer looks every two seconds instead of every two leases."""
 
 
 @pytest.fixture
@@ -42,9 +42,10 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
         plant.end()
 
 
-def test_what_is_in_hand_is_not_sent_again_and_what_is_in_nobodys_hand_is(plant: Plant) -> None:
-    """One event is in flight to a silent member; many were read and wait for their turn, as a room answers
-    slowly; one was handed out and never arrived. Of all these only the last is read again."""
+def test_orphaned_entries_are_sent_and_those_in_flight_are_not_sent_again(plant: Plant) -> None:
+    """One event is in flight to a silent member; many were read and wait for their turn, because a room
+    responds slowly; one was handed out and its reply was lost. Only that one is read again.
+    """
     plant.settings["max_in_flight"] = 1
     plant.start("-c", LOOKS_OFTEN)
     plant.event(plant.bob, text="in flight")
@@ -56,7 +57,7 @@ def test_what_is_in_hand_is_not_sent_again_and_what_is_in_nobodys_hand_is(plant:
         for first in range(0, len(room.members), PART):
             plant.event_to(room.members[first : first + PART])
         plant.until(lambda: len(found_by(plant)) > 0)
-        assert len(room.first) < len(room.members)  # there is something that waits for its turn
+        assert len(room.first) < len(room.members)  # so some events wait for their turn
         assert dave.answer(dave.receive()).body == b"lost"
         plant.until(lambda: plant.left() == 1)  # all but the silent one's
         plant.bob.answer(silent)
@@ -76,7 +77,7 @@ def found_by(plant: Plant) -> list[int]:
 
 
 def hand_out_and_lose(plant: Plant, user: User) -> None:
-    """An event that Redis has handed out, whose answer was lost on its way to the edge."""
+    """An event that Redis has handed out in a reply that never reached the edge."""
     stream = keys.events(SHARD)
     (group,) = plant.redis.xinfo_groups(stream)  # type: ignore[misc]
     entry_id = f"{int(time.time() * 1000) + 1}-0"

@@ -1,4 +1,7 @@
-"""How a delivery goes on after its first request: targets, contacts, credentials, sizes (RFC 3261 §8.1.3)."""
+"""How a delivery goes on after its first request: targets, contacts, credentials, sizes (RFC 3261 §8.1.3).
+
+Also covers credentials.py, redirection.py and retry_state.py, and back_off.py and next_hop.py of `routing/`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ BIG = RequestData("text/html", b"x" * 1300, 69)
 
 
 class Zone(Resolver):
-    """Names as the test has them; counts the questions."""
+    """Resolves the names of the test, and notes each query."""
 
     def __init__(self, **names: list[Hop]) -> None:
         super().__init__(Clock())
@@ -64,8 +67,8 @@ async def test_rfc_3263_4_3_on_503_the_next_target_is_tried_with_a_new_branch() 
         assert len(sending.redis.of("settle_delivered")) == 1
 
 
-async def test_rfc_3263_4_3_after_a_time_out_the_next_target_is_tried() -> None:
-    """Silence of one server is not yet silence of the recipient."""
+async def test_rfc_3263_4_3_after_a_timeout_the_next_target_is_tried() -> None:
+    """One server that is silent does not mean that the recipient is."""
     async with Sending(resolver=zone()) as sending:
         await sending.event(to=(ELSEWHERE,))
         await sending.pass_time(32.3)
@@ -75,7 +78,7 @@ async def test_rfc_3263_4_3_after_a_time_out_the_next_target_is_tried() -> None:
 
 
 async def test_each_request_has_the_via_of_its_own_hop() -> None:
-    """Though what most recipients' requests have in common is made once."""
+    """Although the part that most recipients' requests share is made once."""
     async with Sending() as sending:
         for name in ("a", "b"):
             await sending.event(to=(f"{name}@127.0.0.21", f"{name}@127.0.0.22;transport=tcp"))
@@ -86,7 +89,7 @@ async def test_each_request_has_the_via_of_its_own_hop() -> None:
 
 
 async def test_rfc_3263_4_3_on_a_transport_error_the_next_target_is_tried() -> None:
-    """And the broken one is left alone for a moment by the others as well."""
+    """And the failed one is backed off for a moment, for other recipients as well."""
     async with Sending(resolver=zone()) as sending:
         sending.wires.broken[ONE.transport, ONE.host, ONE.port] = ConnectionRefusedError()
         await sending.event(to=(ELSEWHERE,))
@@ -104,22 +107,22 @@ async def test_a_482_from_the_second_target_counts_as_delivered() -> None:
         assert len(sending.redis.of("settle_delivered")) == 1
 
 
-async def test_21_5_4_a_503_with_retry_after_holds_the_hop_off() -> None:
-    """Others go to the next target at once, and come back when the time is over."""
+async def test_21_5_4_a_503_with_retry_after_backs_the_hop_off() -> None:
+    """Other deliveries go to the next target at once, and to the first again after that time."""
     async with Sending(resolver=zone()) as sending:
         await sending.event(to=(ELSEWHERE,))
         await sending.reply(sending.wires.sent[0], 503, "Retry-After: 60 (busy);duration=30")
         await sending.event(to=("carol@example.org",))
         assert [sent.hop for sent in sending.wires.sent] == [ONE, TWO, TWO]
         for sent in sending.wires.sent[1:]:
-            sending.deliver.response(sent.answer(200))
+            sending.deliver.response(sent.response(200))
         sending.clock.now += 61
         await sending.event(to=("carol@example.org",))
         assert sending.wires.sent[-1].hop == ONE
 
 
-async def test_a_lone_target_that_asks_for_a_short_pause_gets_it() -> None:
-    """What is within the time a silent target would be given is waited for."""
+async def test_a_single_target_with_a_short_retry_after_is_waited_for() -> None:
+    """Up to the time that a silent target gets."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
         await sending.reply(sending.wires.sent[0], 503, "Retry-After: 5")
@@ -132,7 +135,9 @@ async def test_a_lone_target_that_asks_for_a_short_pause_gets_it() -> None:
 
 
 @pytest.mark.parametrize("headers", [(), ("Retry-After: 3600",)])
-async def test_a_lone_target_that_is_out_of_service_fails_the_delivery(headers: tuple[str, ...]) -> None:
+async def test_a_503_of_a_single_target_without_a_short_retry_after_is_a_failure(
+    headers: tuple[str, ...],
+) -> None:
     """Without Retry-After a 503 is a 500 (RFC 3261 §21.5.4); an hour is too long to wait."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
@@ -140,8 +145,8 @@ async def test_a_lone_target_that_is_out_of_service_fails_the_delivery(headers: 
         assert outcomes(sending) == [(BOB, "503", "0")]
 
 
-async def test_a_lone_target_that_refuses_connections_is_tried_again_for_32_s() -> None:
-    """A proxy that restarts costs nobody a message; one that stays away is a transport error, 503."""
+async def test_a_single_target_that_refuses_connections_is_tried_again_for_32_s() -> None:
+    """A proxy that restarts loses no message; one that stays down is a transport error, 503."""
     settings = Settings(outbound_proxy="sip:127.0.0.1:5099;transport=tcp")
     async with Sending(settings) as sending:
         sending.wires.broken["tcp", "127.0.0.1", 5099] = ConnectionRefusedError()
@@ -177,8 +182,8 @@ async def test_8_1_3_4_contacts_of_a_3xx_are_followed_once_each_best_first() -> 
         assert outcomes(sending) == [(BOB, "486", "0")]
 
 
-async def test_a_3xx_without_a_contact_we_can_use_is_a_failure() -> None:
-    """mailto, maddr and rubbish are not followed."""
+async def test_a_3xx_without_a_usable_contact_is_a_failure() -> None:
+    """mailto, maddr and malformed contacts are not followed."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
         contacts = "Contact: <mailto:bob@example.org>, <sip:bob@127.0.0.1;maddr=10.0.0.1>"
@@ -188,7 +193,7 @@ async def test_a_3xx_without_a_contact_we_can_use_is_a_failure() -> None:
 
 
 async def test_21_6_a_6xx_ends_the_search() -> None:
-    """Other contacts are not asked any more."""
+    """Other contacts are not tried any more."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
         await sending.reply(sending.wires.sent[0], 302, "Contact: <sip:127.0.0.1:6001>, <sip:127.0.0.1:6002>")
@@ -202,7 +207,7 @@ async def test_21_6_a_6xx_ends_the_search() -> None:
     [(401, "WWW-Authenticate", "Authorization"), (407, "Proxy-Authenticate", "Proxy-Authorization")],
 )
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512-256"])
-async def test_22_2_a_challenge_is_answered_with_the_configured_credentials(
+async def test_22_2_a_challenge_gets_the_configured_credentials(
     status: int, asks: str, answers: str, algorithm: str
 ) -> None:
     """Same Call-ID and From tag, CSeq one higher, digest as in RFC 7616."""
@@ -256,7 +261,7 @@ async def test_a_challenge_without_credentials_is_a_failure() -> None:
             assert outcomes(sending) == [(BOB, "401", "0")]
 
 
-async def test_rfc_8760_the_strongest_of_several_challenges_is_answered() -> None:
+async def test_rfc_8760_the_strongest_of_several_challenges_is_used() -> None:
     """Whatever their order."""
     settings = on_loopback(credentials=("imc:secret@example.org",))
     async with Sending(settings) as sending:
@@ -270,7 +275,7 @@ async def test_rfc_8760_the_strongest_of_several_challenges_is_answered() -> Non
 
 
 async def test_18_1_1_a_request_over_1300_bytes_goes_over_tcp() -> None:
-    """As finally built: 1,300 bytes in all are still a datagram."""
+    """The length of the complete request counts: 1,300 bytes are still a datagram."""
     async with Sending() as sending:
         await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 500, 69))
         await sending.reply(sending.wires.sent[0])
@@ -284,8 +289,8 @@ async def test_18_1_1_a_request_over_1300_bytes_goes_over_tcp() -> None:
             await sending.reply(sent)
 
 
-async def test_18_1_1_back_to_udp_only_when_the_peer_has_no_tcp() -> None:
-    """A refused connection; not after a time-out."""
+async def test_18_1_1_a_long_request_goes_over_udp_only_if_tcp_is_refused() -> None:
+    """Not after a timeout."""
     async with Sending() as sending:
         refused = ConnectError("refused")
         refused.__cause__ = ConnectionRefusedError()
@@ -301,8 +306,8 @@ async def test_18_1_1_back_to_udp_only_when_the_peer_has_no_tcp() -> None:
             assert [sent.hop.transport for sent in sending.wires.sent] == ["tcp"]
 
 
-async def test_a_recipient_whose_domain_leads_nowhere_fails() -> None:
-    """And the DNS is not asked again for every delivery."""
+async def test_a_recipient_whose_domain_cannot_be_resolved_fails() -> None:
+    """And the name is not looked up again for every delivery."""
     resolver = zone()
     async with Sending(resolver=resolver) as sending:
         for _ in range(3):
@@ -311,7 +316,7 @@ async def test_a_recipient_whose_domain_leads_nowhere_fails() -> None:
         assert len(resolver.asked) == 1
 
 
-async def test_many_deliveries_to_one_domain_ask_once() -> None:
+async def test_many_deliveries_to_one_domain_resolve_it_once() -> None:
     """And again when the time to live is over."""
     resolver = zone()
     async with Sending(resolver=resolver) as sending:
@@ -324,7 +329,7 @@ async def test_many_deliveries_to_one_domain_ask_once() -> None:
 
 
 async def test_everything_goes_to_the_outbound_proxy_if_there_is_one() -> None:
-    """Request-URI and To stay the recipient's; contacts go there, too."""
+    """Request-URI and To stay the recipient's; requests to contacts go there, too."""
     async with Sending(Settings(outbound_proxy="sip:192.0.2.99:5080;transport=tcp")) as sending:
         await sending.event(to=(BOB, ELSEWHERE))
         assert {sent.hop for sent in sending.wires.sent} == {Hop("tcp", "192.0.2.99", 5080)}
@@ -334,8 +339,8 @@ async def test_everything_goes_to_the_outbound_proxy_if_there_is_one() -> None:
         assert sending.wires.sent[2].request.uri == "sip:bob@127.0.0.1:6001"
 
 
-async def test_a_thousand_refusals_in_a_queue_do_not_go_deep() -> None:
-    """Each failure starts the next delivery; that must not become recursion."""
+async def test_a_thousand_failures_in_a_queue_do_not_recurse() -> None:
+    """Each failure starts the next delivery."""
     async with Sending(resolver=zone()) as sending:
         await asyncio.gather(*(sending.event(to=("bob@nowhere.example",)) for _ in range(300)))
         await sending.until(lambda: len(outcomes(sending)) >= 300)
@@ -343,7 +348,7 @@ async def test_a_thousand_refusals_in_a_queue_do_not_go_deep() -> None:
 
 
 async def test_credentials_that_make_a_request_too_long_for_a_datagram_move_it_to_tcp() -> None:
-    """The length counts as finally built."""
+    """The length of the complete request counts."""
     settings = on_loopback(credentials=("imc:secret@example.org",))
     async with Sending(settings) as sending:
         await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 780, 69))
@@ -354,8 +359,8 @@ async def test_credentials_that_make_a_request_too_long_for_a_datagram_move_it_t
         assert len(sending.wires.sent[1].data) > 1300
 
 
-async def test_rfc_3428_7_nothing_is_sent_again_after_its_time() -> None:
-    """Rule 6: a pause that a 503 asks for ends after the message has expired."""
+async def test_rfc_3428_7_an_expired_message_is_not_retried() -> None:
+    """The pause that a 503 asks for ends after the message has expired."""
     async with Sending() as sending:
         expires = int(sending.clock.wall() * 1000) + 2_000
         await sending.event(to=(BOB,), data=RequestData("text/plain", b"soon", 69, "", expires))

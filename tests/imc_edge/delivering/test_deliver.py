@@ -1,4 +1,8 @@
-"""Events become MESSAGE requests, answers settle them: order, bounds, taking over, giving back."""
+"""Events become MESSAGE requests, responses settle them: order, limits, takeover, drain.
+
+Also covers counts.py, delivery_context.py, event_renderer.py, outcome.py, outgoing.py, recipient.py,
+settlement.py and wiring.py.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ def text(body: str) -> RequestData:
     return RequestData("text/html", body.encode(), 69)
 
 
-async def test_an_event_goes_to_every_recipient_and_is_settled_when_all_have_answered() -> None:
+async def test_an_event_goes_to_every_recipient_and_is_settled_after_all_responses() -> None:
     """One MESSAGE each; one `settle_delivered` once the last 2xx is in."""
     async with Sending() as sending:
         entry_id = await sending.event(to=(BOB, CAROL))
@@ -48,17 +52,17 @@ async def test_an_event_goes_to_every_recipient_and_is_settled_when_all_have_ans
 
 
 async def test_many_events_are_settled_by_one_command() -> None:
-    """What ends together goes out together."""
+    """Events that end together are settled together."""
     async with Sending() as sending:
         ids = [await sending.event(to=(f"user{n}@127.0.0.1",)) for n in range(5)]
         for sent in list(sending.wires.sent):
-            sending.deliver.response(sent.answer(200))
+            sending.deliver.response(sent.response(200))
         await sending.settle_down()
         assert sending.redis.of("settle_delivered") == [tuple(ids)]
 
 
 async def test_rfc_3428_8_one_message_in_flight_per_recipient_in_order() -> None:
-    """The next goes out when the one before is answered, whatever room or shard it comes from."""
+    """The next goes out after the response to the one before, whatever room or shard it comes from."""
     async with Sending() as sending:
         await sending.event(to=(BOB, CAROL), data=text("1"))
         await sending.event(to=(BOB,), shard=7, data=text("2"))
@@ -72,7 +76,7 @@ async def test_rfc_3428_8_one_message_in_flight_per_recipient_in_order() -> None
         assert bodies(sending.wires.sent, BOB) == [b"1", b"2", b"3"]
 
 
-async def test_rule_7_the_refusal_of_a_typing_notification_is_told_to_nobody() -> None:
+async def test_the_refusal_of_a_typing_notification_is_not_reported() -> None:
     """The event ends without a MESSAGE."""
     async with Sending() as sending:
         data = RequestData("application/im-iscomposing+xml", b"<isComposing/>", 69)
@@ -82,8 +86,8 @@ async def test_rule_7_the_refusal_of_a_typing_notification_is_told_to_nobody() -
         assert sending.redis.of("settle_delivered") == [(entry_id,)]
 
 
-async def test_rule_13_refusals_to_one_sender_are_limited_in_rate() -> None:
-    """What is over goes untold; the events end all the same."""
+async def test_notices_of_refusals_to_one_sender_are_rate_limited() -> None:
+    """Those over the limit are left out; their events end all the same."""
     async with Sending() as sending:
         for _ in range(BURST + 5):
             await sending.event("refused", (BOB,), reason="not_member", command="message")
@@ -92,8 +96,8 @@ async def test_rule_13_refusals_to_one_sender_are_limited_in_rate() -> None:
         assert len(sending.wires.sent) == BURST
 
 
-async def test_that_a_limit_was_passed_is_told_however_many_refusals_there_are() -> None:
-    """It comes once a minute; lost among others it would leave the sender without a reason."""
+async def test_the_notice_of_an_exceeded_limit_is_never_left_out() -> None:
+    """It comes once a minute; without it the sender would not know the reason."""
     async with Sending() as sending:
         for _ in range(BURST + 5):
             await sending.event("refused", (BOB,), reason="not_member", command="message")
@@ -105,7 +109,7 @@ async def test_that_a_limit_was_passed_is_told_however_many_refusals_there_are()
 
 
 async def test_a_long_list_is_sent_page_after_page() -> None:
-    """The second MESSAGE of an event waits for the answer to the first; the event ends with the last."""
+    """The second MESSAGE of an event waits for the response to the first; the event ends with the last."""
     members = " ".join(f"member:user{n:04}@a-long-enough-domain.example.org" for n in range(40))
     async with Sending() as sending:
         await sending.event("members", (BOB,), list=members)
@@ -139,7 +143,9 @@ async def test_a_failed_delivery_is_recorded_with_its_status() -> None:
         ("message", 603, "0"), ("invited", 486, "1"), ("invited", 480, "1"), ("invited", 404, "1"),
     ],
 )  # fmt: skip
-async def test_the_worker_hears_of_what_it_must_act_on(event: str, status: int, receipt: str) -> None:
+async def test_failures_with_a_consequence_for_the_room_get_a_receipt(
+    event: str, status: int, receipt: str
+) -> None:
     """Invitations that fail in any way; recipients that do not exist."""
     async with Sending() as sending:
         await sending.event(event, (BOB,))
@@ -148,8 +154,8 @@ async def test_the_worker_hears_of_what_it_must_act_on(event: str, status: int, 
         assert args[4:] == (BOB, str(status), receipt)
 
 
-async def test_silence_fails_all_that_waits_and_holds_the_recipient_off() -> None:
-    """Case 24: after Timer F the queue fails at once; what comes while held off fails without being sent."""
+async def test_a_recipient_silent_until_timer_f_is_backed_off_and_its_queue_fails() -> None:
+    """What comes while it is backed off fails without being sent."""
     settings = on_loopback(unreachable_ttl=30)
     async with Sending(settings) as sending:
         for _ in range(3):
@@ -168,8 +174,8 @@ async def test_silence_fails_all_that_waits_and_holds_the_recipient_off() -> Non
         assert len(bodies(sending.wires.sent, BOB)) == 12
 
 
-async def test_who_says_something_is_not_held_off_any_longer() -> None:
-    """A held-off user that sends a message is there again."""
+async def test_a_backed_off_recipient_that_sends_something_gets_messages_again() -> None:
+    """Its own message shows that it is there."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
         await sending.pass_time(32.5)
@@ -179,8 +185,8 @@ async def test_who_says_something_is_not_held_off_any_longer() -> None:
         assert len(bodies(sending.wires.sent, BOB)) == before + 1
 
 
-async def test_a_slow_recipients_queue_is_bounded() -> None:
-    """What is past the bound ends as a counted, recorded failure; the rest is delivered in order."""
+async def test_the_queue_of_an_unresponsive_recipient_is_bounded() -> None:
+    """Deliveries past the limit end as recorded failures; the others are delivered in order."""
     async with Sending(on_loopback(recipient_queue=3)) as sending:
         await sending.event(to=(BOB,), data=text("0"))
         await sending.pass_time(0.7)
@@ -193,8 +199,8 @@ async def test_a_slow_recipients_queue_is_bounded() -> None:
         assert 'imc_deliveries_total{outcome="surplus"} 2.0' in sending.metrics.page().decode()
 
 
-async def test_who_answers_at_once_is_never_refused_anything() -> None:
-    """Reading is held back instead: what was accepted is delivered, in order."""
+async def test_deliveries_to_a_responsive_recipient_are_never_refused() -> None:
+    """Reading pauses instead: what was accepted is delivered, in order."""
     async with Sending(on_loopback(recipient_queue=1, max_in_flight=4)) as sending:
         for number in range(12):
             await sending.event(to=(BOB,), data=text(str(number)))
@@ -205,8 +211,8 @@ async def test_who_answers_at_once_is_never_refused_anything() -> None:
         assert sending.redis.of("settle") == []
 
 
-async def test_a_recipient_that_answers_late_holds_up_nobody_else() -> None:
-    """With 100 waiting and 100 ms for an answer, its deliveries count apart."""
+async def test_a_recipient_with_a_long_queue_that_responds_late_delays_nobody_else() -> None:
+    """With 100 deliveries waiting and 100 ms for a response, they count apart."""
     async with Sending(on_loopback(max_in_flight=110)) as sending:
         await sending.event(to=(BOB,))
         for number in range(100):
@@ -219,8 +225,8 @@ async def test_a_recipient_that_answers_late_holds_up_nobody_else() -> None:
         assert len(sending.wires.sent) == 21
 
 
-async def test_too_much_in_flight_holds_back_reading_but_silent_recipients_do_not() -> None:
-    """Deliveries to those that let T1 pass count apart: a room of them slows nobody down."""
+async def test_too_much_in_flight_pauses_reading_but_unresponsive_recipients_do_not() -> None:
+    """Deliveries to recipients that let T1 pass count apart: a room of them delays nobody else."""
     async with Sending(on_loopback(max_in_flight=4)) as sending:
         await sending.event(to=[f"dead{n}@127.0.0.1" for n in range(6)])
         await sending.event(to=(CAROL,))
@@ -229,8 +235,8 @@ async def test_too_much_in_flight_holds_back_reading_but_silent_recipients_do_no
         assert len(bodies(sending.wires.sent, CAROL)) == 1
 
 
-async def test_what_is_half_done_is_recorded_within_200_ms() -> None:
-    """After an edge's death only the others are sent to again."""
+async def test_a_half_delivered_event_is_recorded_within_200_ms() -> None:
+    """If the edge dies after that, only the other recipients get the message again."""
     async with Sending() as sending:
         entry_id = await sending.event(to=(BOB, CAROL, DAVE))
         await sending.reply(sending.wires.sent[0])
@@ -245,8 +251,8 @@ async def test_what_is_half_done_is_recorded_within_200_ms() -> None:
         assert (last[1], last[4:]) == (1, (DAVE, "200", "0"))
 
 
-async def test_a_taken_over_event_goes_only_to_those_that_have_not_answered() -> None:
-    """The settled set is read first; the requests are recognisable as repeats of the first ones."""
+async def test_an_event_taken_over_goes_only_to_those_that_have_not_responded() -> None:
+    """The settled set is read first; the new requests have the identifiers of the first ones."""
     async with Sending() as first:
         await first.feed("7-0", entry(to=(BOB, CAROL)))
     async with Sending() as second:
@@ -262,8 +268,8 @@ async def test_a_taken_over_event_goes_only_to_those_that_have_not_answered() ->
         assert (args[0], args[1], args[4:]) == ("7-0", 1, (CAROL, "200", "0"))
 
 
-async def test_482_to_a_repeat_counts_as_delivered() -> None:
-    """Case 2; RFC 3261 §8.2.2.2: the recipient has had it by another way."""
+async def test_482_to_a_resent_request_counts_as_delivered() -> None:
+    """RFC 3261 §8.2.2.2: the recipient has had it by another way."""
     async with Sending() as sending:
         await sending.feed("7-0", entry(to=(BOB,)), again=True)
         await sending.reply(sending.wires.sent[0], 482)
@@ -271,7 +277,7 @@ async def test_482_to_a_repeat_counts_as_delivered() -> None:
 
 
 async def test_482_to_a_first_request_is_a_failure() -> None:
-    """Then it is a loop on the recipient's side."""
+    """It is a loop on the recipient's side."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
         await sending.reply(sending.wires.sent[0], 482)
@@ -287,8 +293,8 @@ async def test_an_entry_in_flight_that_is_read_again_is_not_sent_again() -> None
         assert len(sending.wires.sent) == 1
 
 
-async def test_nothing_new_overtakes_what_cannot_be_taken_over_yet() -> None:
-    """Redis goes away between the read and the look at who has answered: the shard's order stays."""
+async def test_new_events_do_not_overtake_one_that_cannot_be_taken_over_yet() -> None:
+    """Redis becomes unreachable between the read and the takeover: the shard's order is kept."""
     async with Sending() as sending:
         sending.redis.unreachable = True
         sending.stream.batches.put_nowait(Batch(3, [(b"7-0", entry(to=(BOB,)))], again=True))
@@ -298,7 +304,7 @@ async def test_nothing_new_overtakes_what_cannot_be_taken_over_yet() -> None:
 
 
 async def test_a_lost_shard_is_left_to_its_next_owner() -> None:
-    """No retransmission, nothing from the queues; others' deliveries go on."""
+    """No retransmission, and nothing more from the queues; deliveries of other shards go on."""
     async with Sending() as sending:
         await sending.event(to=(BOB,), shard=3, data=text("1"))
         await sending.event(to=(BOB,), shard=3, data=text("2"))
@@ -312,8 +318,8 @@ async def test_a_lost_shard_is_left_to_its_next_owner() -> None:
         assert bodies(sending.wires.sent, CAROL) == []
 
 
-async def test_a_lost_shards_requests_are_not_retransmitted() -> None:
-    """What is in the air stays unanswered for us: the next owner sends it with its own branch."""
+async def test_requests_of_a_lost_shard_are_not_retransmitted() -> None:
+    """The next owner sends the message with the same identifiers."""
     async with Sending() as sending:
         await sending.event(to=(BOB,), shard=3)
         sending.owner.shards = frozenset()
@@ -322,7 +328,7 @@ async def test_a_lost_shards_requests_are_not_retransmitted() -> None:
         assert sending.redis.ran == []
 
 
-async def test_rfc_3428_7_what_has_expired_is_not_sent() -> None:
+async def test_rfc_3428_7_an_expired_message_is_not_sent() -> None:
     """Neither at once nor from the queue."""
     async with Sending() as sending:
         now_ms = int(sending.clock.wall() * 1000)
@@ -339,7 +345,7 @@ async def test_rfc_3428_7_what_has_expired_is_not_sent() -> None:
 
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_expires_does_not_depend_on_two_clocks_that_agree(hours: int) -> None:
-    """The clock of the edge that took the message is an hour off ours."""
+    """The clock of the edge that accepted the message is an hour off ours."""
     async with Sending() as sending:
         at = int(sending.clock.wall() * 1000) + hours * 3_600_000
         for name in (b"in time", b"late"):
@@ -351,15 +357,15 @@ async def test_expires_does_not_depend_on_two_clocks_that_agree(hours: int) -> N
         assert sending.redis.of("settle")[-1][4:] == (BOB, "expired", "0")
 
 
-async def test_a_recipient_that_is_no_address_fails_alone() -> None:
-    """The others get theirs."""
+async def test_a_recipient_with_an_invalid_address_fails_alone() -> None:
+    """The others get the message."""
     async with Sending() as sending:
         await sending.event(to=("no-address", BOB))
         await sending.reply(sending.wires.sent[0])
         assert set(sending.redis.of("settle")[0][4:]) >= {"no-address", "unsendable", BOB, "200"}
 
 
-async def test_an_event_that_cannot_be_rendered_is_buried_after_max_attempts() -> None:
+async def test_an_event_that_cannot_be_rendered_is_a_dead_letter_after_max_attempts() -> None:
     """The shard goes on meanwhile."""
     async with Sending(on_loopback(max_attempts=3)) as sending:
         for attempt in range(3):
@@ -373,8 +379,8 @@ async def test_an_event_that_cannot_be_rendered_is_buried_after_max_attempts() -
         assert sending.deliver.in_flight() == 3
 
 
-async def test_a_room_that_is_no_address_is_poison() -> None:
-    """It could only make a broken message."""
+async def test_an_event_of_a_room_with_an_invalid_address_is_a_dead_letter() -> None:
+    """Its MESSAGE would be malformed."""
     async with Sending(on_loopback(max_attempts=3)) as sending:
         for attempt in range(3):
             await sending.feed("7-0", entry(to=(BOB,), room="chat\r\nX: 1@example.org"), again=attempt > 0)
@@ -382,8 +388,8 @@ async def test_a_room_that_is_no_address_is_poison() -> None:
         assert sending.wires.sent == []
 
 
-async def test_settling_goes_on_when_redis_is_back() -> None:
-    """An outage loses no outcome and repeats none."""
+async def test_settling_goes_on_after_an_outage_of_redis() -> None:
+    """No outcome is lost or recorded twice."""
     async with Sending() as sending:
         entry_id = await sending.event(to=(BOB,))
         sending.redis.unreachable = True
@@ -394,8 +400,8 @@ async def test_settling_goes_on_when_redis_is_back() -> None:
         await sending.until(lambda: sending.deliver.in_flight() == 0)
 
 
-async def test_a_refused_settling_is_tried_again_and_a_hopeless_one_buried() -> None:
-    """Transient refusals for ever; an event's own fault `max_attempts` times."""
+async def test_a_settle_that_redis_always_refuses_makes_the_event_a_dead_letter() -> None:
+    """Refusals that pass are retried without limit, the event's own fault `max_attempts` times."""
     async with Sending(on_loopback(max_attempts=3)) as sending:
         sending.redis.replies["settle"] = [ReplyError("OOM command not allowed")] * 3 + [
             ReplyError("WRONGTYPE Operation against a key")
@@ -407,7 +413,7 @@ async def test_a_refused_settling_is_tried_again_and_a_hopeless_one_buried() -> 
         assert sending.deliver.in_flight() == 0
 
 
-async def test_drain_reads_nothing_more_and_ends_when_all_is_answered() -> None:
+async def test_drain_reads_no_more_events_and_ends_after_the_last_response() -> None:
     """And not before."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
@@ -433,7 +439,7 @@ async def test_drain_ends_at_its_deadline_and_records_what_is_known() -> None:
         assert (args[1], args[4:]) == (0, (BOB, "200", "0"))
 
 
-async def test_answers_are_counted_by_outcome() -> None:
+async def test_deliveries_are_counted_by_outcome() -> None:
     """Every delivery once."""
     async with Sending() as sending:
         await sending.event(to=(BOB, CAROL))
@@ -445,15 +451,15 @@ async def test_answers_are_counted_by_outcome() -> None:
         assert "imc_events_total 1.0" in page
 
 
-async def test_the_room_is_the_sender() -> None:
-    """RFC 3261 §8.1.1.3: answers of the recipient go to the room."""
+async def test_the_from_of_a_delivery_is_the_room() -> None:
+    """RFC 3261 §8.1.1.3: the recipient replies to the room."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
         assert sending.wires.sent[0].request.from_.uri.address() == ROOM
 
 
-async def test_an_event_that_ends_while_its_second_reading_waits_is_not_sent_again() -> None:
-    """Read again (a connection was cut) while in flight; everybody answers before it is looked at."""
+async def test_an_event_read_twice_and_settled_meanwhile_is_not_sent_again() -> None:
+    """Read again while in flight, because a connection broke; all respond before it is looked at."""
     async with Sending(settings=on_loopback(durability="replicas")) as sending:
         gate = asyncio.Event()
         gate.set()
@@ -478,27 +484,27 @@ async def test_an_event_that_ends_while_its_second_reading_waits_is_not_sent_aga
         assert len(sending.wires.sent) == 2
 
 
-async def test_an_edge_that_loses_the_shard_while_it_waits_sends_no_more_of_the_event() -> None:
-    """Reading is held back in the middle of a large event: what is left is the next owner's."""
+async def test_an_edge_that_loses_the_shard_in_the_middle_of_an_event_sends_no_more_of_it() -> None:
+    """Reading is paused in the middle of a large event: the next owner sends the rest."""
     async with Sending(settings=on_loopback(max_in_flight=SEND_BATCH)) as sending:
         await sending.event(to=[f"user-{number}@127.0.0.1:5070" for number in range(3 * SEND_BATCH)])
         assert len(sending.wires.sent) == SEND_BATCH
         sending.owner.shards = frozenset()
         for sent in list(sending.wires.sent):
-            sending.deliver.response(sent.answer())
+            sending.deliver.response(sent.response())
         await sending.until(lambda: not sending.deliver.holds(3, b"1-0"))
         assert len(sending.wires.sent) == SEND_BATCH
         assert sending.deliver.in_flight() == 0
 
 
-async def test_counts_that_an_outage_left_are_taken_back_though_no_event_comes_any_more() -> None:
-    """The shard may be another edge's by then."""
+async def test_attempt_counts_left_by_an_outage_are_removed_without_further_events() -> None:
+    """The shard may have another owner by then."""
     async with Sending() as sending:
         sending.redis.unreachable = True
         await sending.feed("7-0", entry(to=(BOB,)), again=True)
         takeover, counter = sending.deliver._takeover, keys.attempts(3, "out", "7-0")
         await sending.until(lambda: takeover.untidy)
-        sending.redis.tried[counter] = 1  # the answer to that was lost
+        sending.redis.tried[counter] = 1  # the reply was lost
         await sending.until(lambda: takeover.untidy)
         sending.redis.unreachable = False
         await sending.until(lambda: not takeover.untidy)

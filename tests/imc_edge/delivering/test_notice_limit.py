@@ -1,4 +1,4 @@
-"""Rule 13: notices to one sender are limited in rate."""
+"""Notices of refusals to one sender are rate limited."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from imc_edge.delivering.notice_limit import BURST, MAX_SENDERS, SECONDS_EACH, N
 
 
 def test_a_burst_passes_then_one_at_a_time() -> None:
-    """Each sender has its own share."""
+    """Each sender has a bucket of its own."""
     now = 100.0
     limit = NoticeLimit(lambda: now)
     assert [limit.allows("a@b") for _ in range(BURST + 2)] == [True] * BURST + [False] * 2
@@ -18,7 +18,7 @@ def test_a_burst_passes_then_one_at_a_time() -> None:
 
 
 def test_memory_is_bounded_however_many_senders_there_are() -> None:
-    """Row 31's kind of sender invents names."""
+    """An attacker can invent names."""
     limit = NoticeLimit(lambda: 0.0)
     for number in range(MAX_SENDERS * 2):
         assert limit.allows(f"user{number}@b")

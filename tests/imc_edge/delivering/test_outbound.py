@@ -1,4 +1,4 @@
-"""What goes out parses to exactly what was meant, for our codec and for an independent one."""
+"""Requests that go out parse to exactly what was meant, by our codec and by an independent one."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_an_independent_parser_agrees() -> None:
     assert oracle.body == b"hello"
 
 
-def test_identities_follow_from_the_entry_and_the_recipient() -> None:
+def test_identifiers_follow_from_the_entry_and_the_recipient() -> None:
     """The same after a crash; different for another entry, another recipient, another secret."""
     first = parse(build(event()))
     again = parse(build(event()))
@@ -101,14 +101,14 @@ def test_identities_follow_from_the_entry_and_the_recipient() -> None:
     assert len(tokens) == 5
 
 
-def test_identities_are_the_same_on_every_edge() -> None:
-    """Also on one of another version that goes on with a shard: a repeat must be known as one."""
+def test_identifiers_are_the_same_on_every_edge() -> None:
+    """Also on one of another version that takes over a shard: recipients must recognise the same message."""
     assert IDENTITIES.recipient(BOB) == b"e7bbe03afa726c63"
     assert IDENTITIES.part(3, "7-0", 0) == b"467216bfeb27e2b7"
 
 
 def test_a_later_request_keeps_call_id_and_tag_and_has_a_new_branch() -> None:
-    """RFC 3261 §22.2: with credentials the CSeq grows; all else identifies the same MESSAGE."""
+    """RFC 3261 §22.2: with credentials the CSeq is one higher; the rest identifies the same MESSAGE."""
     template = make_template(IDENTITIES.part(3, "7-0", 0), event(), Text("text/plain", b"hello"), ())
     head, to = request_head(f"sip:{BOB}", VIA, BOB_ID), to_lines(BOB, BOB_ID)
     first = parse(first_request(head, to, BOB_ID, template))
@@ -124,7 +124,7 @@ def test_a_later_request_keeps_call_id_and_tag_and_has_a_new_branch() -> None:
 
 
 def test_notices_are_marked_as_automatic_and_start_with_full_max_forwards() -> None:
-    """Whatever answers by itself must not answer a notice; and a notice is a new request."""
+    """Automatic responders must not respond to a notice; and a notice is a new request."""
     request = parse(build(event("joined", data=RequestData("text/plain", b"#join", 3, "Alice"))))
     assert request.headers.get("Auto-Submitted") == "auto-generated"
     assert request.max_forwards == 70
@@ -132,7 +132,7 @@ def test_notices_are_marked_as_automatic_and_start_with_full_max_forwards() -> N
 
 
 def test_expires_counts_from_date() -> None:
-    """RFC 3428 §7: whoever stores the message on the way sees the same end."""
+    """RFC 3428 §7: a store on the way computes the same end."""
     data = RequestData("text/plain", b"hello", 69, "", 1_700_000_060_000)
     request = parse(build(event(data=data)))
     assert request.headers.get("Date") == "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -148,13 +148,13 @@ def test_extra_headers_and_the_type_go_out_as_they_are() -> None:
 
 @given(st.text(), st.binary(max_size=200))
 def test_no_display_name_smuggles_a_header(name: str, body: bytes) -> None:
-    """Case 43: whatever a sender calls himself, headers and body are the intended ones."""
+    """Whatever display name a sender chooses, headers and body are the intended ones."""
     data = build(event(data=RequestData("text/plain", body, 69, name)), Text("text/plain", body))
     request = parse(data)
     assert len(request.headers) == 10
     assert request.body == body
     assert request.from_.display_name.endswith("alice@example.org" + (")" if name else ""))
-    # Python's idea of line ends is not SIP's, but is that of some who read SIP
+    # other line ends than SIP's, which some implementations of SIP accept
     head = data[: -len(body)] if body else data
     assert len(head.decode().splitlines()) == 12
     oracle = sipmessage.Message.parse(data)
@@ -174,7 +174,7 @@ def test_no_display_name_smuggles_a_header(name: str, body: bytes) -> None:
     ],
 )
 def test_a_header_that_would_break_the_message_is_refused(header: tuple[str, str]) -> None:
-    """Header lines come from the settings and from stored requests; neither may add lines."""
+    """Header lines come from settings and from stored requests; neither may add lines."""
     with pytest.raises(UnsendableError):
         build(event(), headers=(header,))
 
@@ -186,32 +186,32 @@ def test_a_header_that_would_break_the_message_is_refused(header: tuple[str, str
         "bob@exa mple.org", "bob@example.org?Route=x", "b\u2028b@example.org", 'b"b@example.org', "bob",
     ],
 )  # fmt: skip
-def test_an_address_that_is_none_is_refused(address: str) -> None:
-    """Addresses come canonical from the stream; should one not be, it is not sent to."""
+def test_an_invalid_address_is_refused(address: str) -> None:
+    """Addresses in the stream are canonical; nothing is sent to one that is not."""
     with pytest.raises(UnsendableError):
         to_lines(address, BOB_ID)
 
 
-def test_a_call_id_that_is_none_is_left_out() -> None:
-    """In-Reply-To is a courtesy; a strange Call-ID must not cost the delivery."""
+def test_an_invalid_call_id_is_left_out() -> None:
+    """In-Reply-To is optional; an invalid Call-ID must not cost the delivery."""
     assert "In-Reply-To" not in parse(build(event(call_id="a b\r\nEvil: 1"))).headers
 
 
-def test_a_type_that_is_none_is_refused() -> None:
+def test_an_invalid_content_type_is_refused() -> None:
     """A Content-Type with a line end in it never goes out."""
     with pytest.raises(UnsendableError):
         build(event(), Text("text/plain\r\nEvil: 1", b"x"))
 
 
 def test_headers_leave_room_for_a_page() -> None:
-    """Pages of long lists are cut so that headers have room; with addresses as they usually are, they fit."""
+    """Pages of long lists leave room for headers; with addresses of usual length they fit a datagram."""
     page = Text("text/plain", b"x" * (MAX_DATAGRAM - HEADERS))
     data = build(event("members", call_id="a84b4c76e66710a84b4c76e66710@192.0.2.9"), page)
     assert len(data) <= MAX_DATAGRAM
 
 
 def test_short_requests_have_few_lengths() -> None:
-    """So that many go out in one system call, whatever the names and texts in them."""
+    """So that many go out in one system call, whatever names and texts they contain."""
     sizes = set()
     for text in range(60):
         for user in range(1, 20):

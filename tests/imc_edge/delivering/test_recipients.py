@@ -1,4 +1,4 @@
-"""Recipients are kept while they are of use, and no more of them than memory should be spent on."""
+"""Which recipients are remembered, and how many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def back_off(recipient: Recipient, until: float) -> None:
 
 
 async def test_a_recipient_is_made_once() -> None:
-    """And an address that is none makes nothing."""
+    """An invalid address makes none."""
     async with Sending() as sending:
         recipients = sending.recipients
         await sending.event(to=("bob@example.org",))
@@ -30,22 +30,22 @@ async def test_a_recipient_is_made_once() -> None:
         assert recipients.get("no address") is None
 
 
-async def test_of_many_that_are_idle_few_stay() -> None:
-    """Those with a message in flight do, and those held off, as do the latest."""
+async def test_of_many_idle_recipients_few_are_remembered() -> None:
+    """Those with a message in flight are, and those backed off, and the latest."""
     async with Sending() as sending:
         recipients = sending.remember(10 * MAX_NEW)
         await sending.event(to=("busy@127.0.0.1",))
-        back_off(recipients.add("held@127.0.0.1"), sending.clock.now + 30)
+        back_off(recipients.add("silent@127.0.0.1"), sending.clock.now + 30)
         for number in range(3 * PROMOTE_EVERY * MAX_NEW):
             recipients.add(f"user{number}@127.0.0.1")
         assert MAX_NEW < len(recipients) <= 2 * MAX_NEW + 2
         assert recipients.get("busy@127.0.0.1") is not None
-        assert recipients.get("held@127.0.0.1") is not None
+        assert recipients.get("silent@127.0.0.1") is not None
         assert recipients.get(f"user{3 * PROMOTE_EVERY * MAX_NEW - 1}@127.0.0.1") is not None
 
 
-async def test_who_comes_again_and_again_stays() -> None:
-    """Also the members of a room that has more of them than are remembered shortly."""
+async def test_frequent_recipients_become_long_lived() -> None:
+    """Also the members of a room that has more of them than there are new recipients."""
     async with Sending() as sending:
         recipients = sending.remember(20 * MAX_NEW)
         room = [f"user{number}@127.0.0.1" for number in range(PROMOTE_EVERY * MAX_NEW)]
@@ -60,8 +60,8 @@ async def test_who_comes_again_and_again_stays() -> None:
         assert made[-1] == 0
 
 
-async def test_who_stayed_and_was_not_asked_for_goes() -> None:
-    """Then the memory that nothing touches is no more than that of a few newcomers; else all stay."""
+async def test_long_lived_recipients_that_are_rarely_needed_are_dropped() -> None:
+    """Otherwise all of them are kept."""
     async with Sending() as sending:
         recipients = sending.remember(20 * MAX_NEW)
 
@@ -83,19 +83,19 @@ async def test_who_stayed_and_was_not_asked_for_goes() -> None:
         assert recipients.get(stayed[0]) is None
 
 
-async def test_those_held_off_stay_while_there_is_room_for_them() -> None:
-    """Whoever else comes: each would cost the whole of Timer F again."""
+async def test_backed_off_recipients_are_remembered_while_there_is_room() -> None:
+    """Whatever others come: each would cost another Timer F."""
     async with Sending() as sending:
         recipients = sending.remember(5 * MAX_NEW)
         for number in range(3 * MAX_NEW):
-            back_off(recipients.add(f"held{number}@127.0.0.1"), sending.clock.now + 30)
+            back_off(recipients.add(f"silent{number}@127.0.0.1"), sending.clock.now + 30)
         for number in range(3 * PROMOTE_EVERY * MAX_NEW // 4):
             recipients.add(f"user{number}@127.0.0.1")
-        assert sum(each.address.startswith("held") for each in recipients) == 3 * MAX_NEW
+        assert sum(each.address.startswith("silent") for each in recipients) == 3 * MAX_NEW
 
 
-async def test_many_busy_newcomers_are_not_gone_through_for_each_further_one() -> None:
-    """They are when there are twice as many."""
+async def test_many_busy_new_recipients_are_not_gone_through_for_each_further_one() -> None:
+    """Only when there are twice as many."""
     async with Sending() as sending:
         recipients = sending.remember(4)
         await sending.event(to=[f"busy{number}@127.0.0.1" for number in range(9)])
@@ -106,21 +106,21 @@ async def test_many_busy_newcomers_are_not_gone_through_for_each_further_one() -
         assert recipients._clearings == 2
 
 
-async def test_the_idle_ones_are_forgotten_when_there_are_too_many() -> None:
-    """Those with a message in flight are not, nor those held off while there is room."""
+async def test_idle_recipients_are_dropped_when_there_are_too_many() -> None:
+    """Those with a message in flight are not, nor those backed off while there is room."""
     async with Sending() as sending:
         recipients = sending.remember(10)
         await sending.event(to=("busy@127.0.0.1",))
-        back_off(recipients.add("held@127.0.0.1"), sending.clock.now + 30)
+        back_off(recipients.add("silent@127.0.0.1"), sending.clock.now + 30)
         for number in range(200):
             recipients.add(f"user{number}@127.0.0.1")
             assert len(recipients) <= 20
         assert recipients.get("busy@127.0.0.1") is not None
-        assert recipients.get("held@127.0.0.1") is not None
+        assert recipients.get("silent@127.0.0.1") is not None
 
 
-async def test_those_held_off_are_forgotten_when_there_is_no_room_for_them() -> None:
-    """They would be asked for nothing; one that comes again is tried again, that is all."""
+async def test_backed_off_recipients_are_dropped_when_there_is_no_room() -> None:
+    """The next delivery to one is sent again, and nothing worse."""
     async with Sending() as sending:
         recipients = sending.remember(10)
         for number in range(200):
@@ -128,8 +128,8 @@ async def test_those_held_off_are_forgotten_when_there_is_no_room_for_them() -> 
             assert len(recipients) <= 20
 
 
-async def test_many_busy_ones_are_all_kept() -> None:
-    """Their number has bounds of its own."""
+async def test_all_busy_recipients_are_kept() -> None:
+    """Their number has limits of its own."""
     async with Sending() as sending:
         recipients = sending.remember(5)
         busy = [f"busy{number}@127.0.0.1" for number in range(12)]

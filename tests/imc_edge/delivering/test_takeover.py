@@ -1,4 +1,4 @@
-"""Events that come again: counted before they are touched, so that one that ends processes is found."""
+"""Events taken over: attempts are counted before they are made, so that one that ends processes is found."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ENTRIES = [(f"{number}-0", entry(to=("bob@127.0.0.1",))) for number in range(4)]
 
 
 class ProcessEndsError(BaseException):
-    """What happens next happens in another process."""
+    """Stands for the end of the process; what happens next happens in another one."""
 
 
 class Handling:
-    """Events are made into nothing; one of them may end the process or raise."""
+    """Renders events to no MESSAGE at all; one of them may end the process or raise."""
 
     def __init__(self, redis: Redis, *, deadly: str = "", broken: str = "") -> None:
         self.deadly, self.broken = deadly, broken
@@ -34,7 +34,7 @@ class Handling:
         self.counts = DeliveryCounts(Metrics())
         self.takeover = Takeover(redis, self.source, self.counts, max_attempts=3, wall=lambda: 1.0)
 
-    def make(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[MessageTemplate]]:
+    def render(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[MessageTemplate]]:
         self.tried.append(entry_id)
         if entry_id == self.deadly:
             raise ProcessEndsError
@@ -44,10 +44,10 @@ class Handling:
 
     async def run(self) -> list[str]:
         """The ids that can be sent."""
-        left = [each for each in ENTRIES if each[0] not in self.buried()]
-        return [taken.event.entry_id for taken in await self.takeover.prepare(SHARD, left, self.make)]
+        left = [each for each in ENTRIES if each[0] not in self.dead_letters()]
+        return [taken.event.entry_id for taken in await self.takeover.prepare(SHARD, left, self.render)]
 
-    def buried(self) -> list[str]:
+    def dead_letters(self) -> list[str]:
         return [args[0] for args in redis_of(self).of("move_to_dead_letters")]
 
 
@@ -57,23 +57,23 @@ def redis_of(handling: Handling) -> Redis:
     return redis
 
 
-async def test_events_that_come_again_are_made_in_order_and_leave_no_count() -> None:
-    """With who has answered already."""
+async def test_events_taken_over_are_rendered_in_order_and_leave_no_count() -> None:
+    """Together with the recipients that have responded already."""
     redis = Redis()
     redis.settled[keys.settled(SHARD, "2-0")] = {b"bob@127.0.0.1"}
-    taken = await Handling(redis).takeover.prepare(SHARD, ENTRIES, Handling(redis).make)
+    taken = await Handling(redis).takeover.prepare(SHARD, ENTRIES, Handling(redis).render)
     assert [each.event.entry_id for each in taken] == ["0-0", "1-0", "2-0", "3-0"]
     assert [bool(each.settled) for each in taken] == [False, False, True, False]
     assert redis.tried == {}
 
 
-async def test_an_event_that_has_ended_meanwhile_is_not_sent_again() -> None:
-    """With its entry it is forgotten who had it; it is neither made nor counted."""
+async def test_an_event_settled_meanwhile_is_not_sent_again() -> None:
+    """The record of who responded is deleted with its entry; it is neither rendered nor counted."""
     redis = Redis()
     redis.settled[keys.settled(SHARD, "2-0")] = {b"bob@127.0.0.1"}
     redis.gone = {"1-0"}
     handling = Handling(redis)
-    taken = await handling.takeover.prepare(SHARD, ENTRIES, handling.make)
+    taken = await handling.takeover.prepare(SHARD, ENTRIES, handling.render)
     assert [(each.event.entry_id, bool(each.settled)) for each in taken] == [
         ("0-0", False),
         ("2-0", True),
@@ -83,15 +83,15 @@ async def test_an_event_that_has_ended_meanwhile_is_not_sent_again() -> None:
     assert redis.tried == {}
 
 
-async def test_an_event_that_ends_processes_is_buried_and_no_other() -> None:
-    """Case 5: all are tried together once, the suspects one by one afterwards."""
+async def test_an_event_that_ends_processes_becomes_a_dead_letter_and_no_other_does() -> None:
+    """All are tried together once, then the suspects one by one."""
     redis = Redis()
     for _ in range(3):
         with pytest.raises(ProcessEndsError):
             await Handling(redis, deadly="1-0").run()
     last = Handling(redis, deadly="1-0")
     assert await last.run() == ["0-0", "2-0", "3-0"]
-    assert last.buried() == ["1-0"]
+    assert last.dead_letters() == ["1-0"]
     assert "1-0" not in last.tried
     assert redis.tried == {}
     assert last.counts.dead_letters.value == 1
@@ -105,18 +105,18 @@ async def test_a_request_of_the_same_id_does_not_count_for_an_event() -> None:
 
 
 async def test_an_event_that_raises_is_tried_max_attempts_times() -> None:
-    """The others go on meanwhile; a pause lies between."""
+    """With a pause in between; the other events go on meanwhile."""
     redis = Redis()
     for attempt in range(3):
         handling = Handling(redis, broken="1-0")
         assert await handling.run() == ["0-0", "2-0", "3-0"]
         assert handling.source.resynced == ([SHARD] if attempt < 2 else [])
-    assert handling.buried() == ["1-0"]
+    assert handling.dead_letters() == ["1-0"]
     assert redis.tried == {}
 
 
 class Fickle(Redis):
-    """Goes away whenever a count is to be taken back for the second time since it came back."""
+    """Becomes unreachable when counts are removed for the second time since it was reachable."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,12 +126,12 @@ class Fickle(Redis):
         if commands and commands[0][0] == "DEL":
             self.patience -= 1
             if not self.patience:
-                raise StoreUnreachable("away")
+                raise StoreUnreachable("unreachable")
         return await super().run(commands)
 
 
-async def test_an_outage_of_redis_does_not_count() -> None:
-    """Again and again it goes away after an attempt was counted: no event is to blame for that."""
+async def test_an_outage_of_redis_does_not_count_as_an_attempt() -> None:
+    """However often Redis becomes unreachable after an attempt was counted."""
     redis = Fickle()
     handling = Handling(redis)
     for attempt in range(5):
@@ -143,8 +143,8 @@ async def test_an_outage_of_redis_does_not_count() -> None:
     assert redis.tried == {}
 
 
-async def test_what_an_outage_left_counted_is_taken_back_for_lost_shards_too() -> None:
-    """The shard is another edge's after the outage: it must not find our attempt counted."""
+async def test_attempt_counts_left_by_an_outage_are_removed_for_lost_shards_too() -> None:
+    """The next owner must not find our attempt counted."""
     redis = Fickle()
     handling = Handling(redis)
     with pytest.raises(StoreUnreachable):

@@ -1,4 +1,4 @@
-"""The timer wheel: never early, at most two ticks late, nothing lost in a long stop."""
+"""The timer wheel: no timer is early or more than two ticks late, and none is lost when the process stops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from imc_edge.delivering.timer_wheel import SLOTS, TICK, TimerWheel, ticks
 
 
 class Clock:
-    """A clock that stands still until told."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -73,9 +73,9 @@ class Layer:
             sent += [self.clock.now - self.started] * (len(self.wires.sent) - before)
         return sent
 
-    def answer(self, status: int, *headers: str) -> None:
+    def respond(self, status: int, *headers: str) -> None:
         """A response arrives."""
-        self.transactions.receive(self.wires.sent[0].answer(status, *headers))
+        self.transactions.receive(self.wires.sent[0].response(status, *headers))
 
 
 def near(times: list[float], expected: list[float]) -> bool:
@@ -107,9 +107,9 @@ def test_17_1_2_2_timer_f_is_64_times_t1() -> None:
 def test_17_1_2_2_in_proceeding_timer_e_is_t2() -> None:
     """After a provisional response the request goes on being retransmitted, every 4 s."""
     layer = Layer()
-    layer.answer(100)
+    layer.respond(100)
     assert near(layer.run_until(13), [0.5, 4.5, 8.5, 12.5])
-    layer.answer(200)
+    layer.respond(200)
     assert layer.user.told == ["T1 passed", "accepted"]
 
 
@@ -126,7 +126,7 @@ def test_a_reliable_transport_has_no_timer_e_but_timer_f() -> None:
 def test_a_2xx_completes_it(status: int) -> None:
     """The user is told at once, and nothing is sent any more."""
     layer = Layer()
-    layer.answer(status)
+    layer.respond(status)
     assert layer.user.told == ["accepted"]
     assert layer.run_until(10) == []
     assert len(layer.transactions) == 0
@@ -136,7 +136,7 @@ def test_a_2xx_completes_it(status: int) -> None:
 def test_a_response_before_t1_leaves_no_timer_behind(status: int) -> None:
     """At full load that would be tens of thousands."""
     layer = Layer()
-    layer.answer(status)
+    layer.respond(status)
     assert len(layer.transactions) == 0
     assert not any(layer.wheel._slots)
 
@@ -145,7 +145,7 @@ def test_a_response_before_t1_leaves_no_timer_behind(status: int) -> None:
 def test_other_final_responses_are_passed_up(status: int) -> None:
     """With the whole response."""
     layer = Layer()
-    layer.answer(status)
+    layer.respond(status)
     assert layer.user.told == [status]
 
 
@@ -153,24 +153,24 @@ def test_17_1_2_2_timer_k_absorbs_retransmitted_responses() -> None:
     """Two copies of a request may get two responses: the second is absorbed during T4, later it is stray."""
     layer = Layer()
     layer.run_until(0.7)
-    layer.answer(200)
-    layer.answer(200)
-    layer.answer(404)
+    layer.respond(200)
+    layer.respond(200)
+    layer.respond(404)
     assert layer.user.told == ["T1 passed", "accepted"]
     assert len(layer.transactions) == 1
     assert layer.counts.stray.value == 0
     layer.run_until(6)
     assert len(layer.transactions) == 0
-    layer.answer(200)
+    layer.respond(200)
     assert layer.counts.stray.value == 1
 
 
 def test_a_response_of_another_branch_is_dropped() -> None:
     """§17.1.3, §18.1.2: no transaction, no effect."""
     layer = Layer()
-    answer = layer.wires.sent[0].answer(200).replace(KEY, KEY[::-1])
-    layer.transactions.receive(answer)
-    layer.transactions.receive(answer.replace(b"200", b"404"))
+    response = layer.wires.sent[0].response(200).replace(KEY, KEY[::-1])
+    layer.transactions.receive(response)
+    layer.transactions.receive(response.replace(b"200", b"404"))
     assert layer.user.told == []
     assert layer.counts.stray.value == 2
 
@@ -179,9 +179,9 @@ def test_a_response_of_another_branch_is_dropped() -> None:
 def test_8_1_3_3_a_response_with_two_vias_is_dropped(status: int) -> None:
     """It was meant for an element behind us, and there is none."""
     layer = Layer()
-    answer = layer.wires.sent[0].answer(status)
+    response = layer.wires.sent[0].response(status)
     second = b"\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bKother\r\nFrom:"
-    layer.transactions.receive(answer.replace(b"\r\nFrom:", second))
+    layer.transactions.receive(response.replace(b"\r\nFrom:", second))
     assert layer.user.told == []
     assert layer.counts.stray.value == 1
 
@@ -189,18 +189,18 @@ def test_8_1_3_3_a_response_with_two_vias_is_dropped(status: int) -> None:
 def test_17_1_3_the_method_in_cseq_has_to_match() -> None:
     """A response to something else with our branch is not ours."""
     layer = Layer()
-    layer.transactions.receive(layer.wires.sent[0].answer(404).replace(b"1 MESSAGE", b"1 CANCEL"))
+    layer.transactions.receive(layer.wires.sent[0].response(404).replace(b"1 MESSAGE", b"1 CANCEL"))
     assert layer.user.told == []
 
 
 def test_a_response_in_unusual_syntax_is_matched_by_the_full_parser() -> None:
     """Compact names, blanks around the equals sign, other parameters in front."""
     layer = Layer()
-    answer = layer.wires.sent[0].answer(200).replace(b"Via:", b"v :")
-    answer = answer.replace(b";branch=z9hG4bK", b" ; received=127.0.0.1;BRANCH = z9hG4bK").replace(
+    response = layer.wires.sent[0].response(200).replace(b"Via:", b"v :")
+    response = response.replace(b";branch=z9hG4bK", b" ; received=127.0.0.1;BRANCH = z9hG4bK").replace(
         b";received=127.0.0.1\r", b"\r"
     )
-    layer.transactions.receive(answer)
+    layer.transactions.receive(response)
     assert layer.user.told == ["accepted"]
 
 
@@ -232,7 +232,7 @@ async def test_17_1_4_a_transport_error_ends_it() -> None:
     assert layer.user.told == []
     await asyncio.sleep(0)
     assert layer.user.told == [ConnectionRefusedError]
-    layer.answer(200)
+    layer.respond(200)
     assert layer.user.told == [ConnectionRefusedError]
     assert layer.run_until(33) == []
 
@@ -249,10 +249,10 @@ def test_the_short_way_for_a_2xx_does_what_the_table_says(state: State) -> None:
     """`receive` sets the state without a look at the row: it must be the same in both states it may be in."""
     layer = Layer()
     if state == "proceeding":
-        layer.answer(100)
+        layer.respond(100)
     (transaction,) = layer.transactions._untimed.values()
     assert transaction.state == state
-    layer.answer(200)
+    layer.respond(200)
     assert (transaction.state, "pass up") == TRANSITIONS[state]["final to a request sent once"]
     assert layer.user.told == ["accepted"]
 
@@ -261,9 +261,9 @@ def test_a_transaction_that_ends_leaves_a_later_one_of_the_same_branch_alone() -
     """A shard was lost and came back: the same event goes out again while Timer K of the first runs."""
     layer = Layer()
     layer.run_until(0.7)
-    layer.answer(200)
+    layer.respond(200)
     again = User()
     layer.transactions.start(KEY, UDP, layer.wires.sent[0].data, again)
     layer.run_until(6.5)
-    layer.answer(200)
+    layer.respond(200)
     assert again.told[-1] == "accepted"

@@ -1,4 +1,7 @@
-"""Case 41: no room is a way into somebody's network."""
+"""No room is a way into an internal network.
+
+Also covers next_hop.py, with `tests/imc_edge/delivering/test_courier.py`.
+"""
 
 from __future__ import annotations
 
@@ -26,20 +29,20 @@ NOT_PUBLIC = [
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_allowed(address: str) -> None:
-    """Also where an IPv4 address stands in an IPv6 one."""
+    """Also an IPv4 address inside an IPv6 one."""
     assert Destinations((), (), ()).allows_address(address)
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
-def test_others_are_not_unless_listed(address: str) -> None:
-    """Private, loopback, link-local, multicast, reserved, however they are written."""
+def test_other_addresses_are_not_allowed_unless_listed(address: str) -> None:
+    """Private, loopback, link-local, multicast, reserved, in any notation."""
     assert not Destinations((), (), ()).allows_address(address)
     everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
     assert Destinations(everything, (), ()).allows_address(address)
 
 
-def test_denied_networks_are_denied_whatever_else_is_said() -> None:
-    """Public or listed."""
+def test_denied_networks_are_denied_even_if_public_or_listed() -> None:
+    """The stricter setting wins."""
     destinations = Destinations(
         (ip_network("10.0.0.0/8"),), (ip_network("10.9.0.0/16"), ip_network("8.8.8.0/24")), ()
     )
@@ -56,8 +59,8 @@ def test_denied_networks_are_denied_whatever_else_is_said() -> None:
         ("example.org.evil.example", False), ("8.8.8.8", False),
     ],
 )  # fmt: skip
-def test_domains_stand_for_themselves_and_what_is_below_them(host: str, allowed: bool) -> None:
-    """And nothing else, once there is one."""
+def test_a_listed_domain_includes_the_names_below_it(host: str, allowed: bool) -> None:
+    """With any domain listed, all others are refused."""
     assert Destinations((), (), ("example.org",)).allows_host(host) == allowed
     assert Destinations((), (), ()).allows_host(host)
 
@@ -82,26 +85,26 @@ CLOSED = Settings()
         "8.8.8.8;maddr=127.0.0.1",
     ],
 )  # fmt: skip
-async def test_an_address_inside_is_not_sent_to_however_it_is_written(host: str) -> None:
-    """403, and nothing leaves: no MESSAGE and no question to a name server. So it is by default."""
+async def test_nothing_is_sent_to_an_internal_address_in_any_notation(host: str) -> None:
+    """403 by default, and nothing leaves: no MESSAGE and no DNS query."""
     assert await sent_to(f"bob@{host}", CLOSED, Nobody(Clock())) == ([], "403")
 
 
 class Nobody(Resolver):
-    """Must not be asked."""
+    """Must not be used."""
 
     async def resolve(self, destination: Destination) -> Targets:
         raise AssertionError(destination)
 
 
-async def test_names_outside_the_listed_domains_are_not_even_asked_for() -> None:
-    """Somebody's name server is not to hear of us for everybody's invitation."""
+async def test_names_outside_the_listed_domains_are_not_looked_up() -> None:
+    """An invitation must not make us query the name server of somebody's choice."""
     elsewhere = Settings(destination_domains=("example.net",))
     assert await sent_to("bob@example.org", elsewhere, Nobody(Clock())) == ([], "403")
 
 
 class Inside(Resolver):
-    """Every name has one address inside and one outside."""
+    """Every name has an internal and a public address."""
 
     async def resolve(self, destination: Destination) -> Targets:
         await asyncio.sleep(0)
@@ -109,8 +112,8 @@ class Inside(Resolver):
         return Targets.of([[Weighted(0, hops)]])
 
 
-async def test_a_name_that_leads_inside_is_not_followed_there() -> None:
-    """Only its other addresses are used; listed networks are."""
+async def test_internal_addresses_of_a_name_are_not_used() -> None:
+    """Only its other addresses are, and listed networks."""
     assert await sent_to("bob@example.org", CLOSED, Inside(Clock())) == (["8.8.8.8"], None)
     listed = Settings(destination_networks=("10.0.0.0/8",))
     assert await sent_to("bob@example.org", listed, Inside(Clock())) == (["10.0.0.1"], None)
@@ -119,7 +122,7 @@ async def test_a_name_that_leads_inside_is_not_followed_there() -> None:
 
 
 class Rebinding(Resolver):
-    """A name that has a public address the first time, and one inside from then on."""
+    """A name that has a public address the first time, and an internal one from then on."""
 
     asked = 0
 
@@ -130,8 +133,8 @@ class Rebinding(Resolver):
         return Targets.of([[Weighted(0, (Hop("tcp", address, 5060),))]], until=1000.0 + self.asked)
 
 
-async def test_a_name_is_judged_each_time_it_is_looked_up() -> None:
-    """Rebinding: what was public once may lead inside the next time."""
+async def test_a_name_is_checked_at_every_lookup() -> None:
+    """DNS rebinding: a name with a public address may get an internal one later."""
     async with Sending(CLOSED, Rebinding(Clock())) as sending:
         await sending.event(to=("bob@example.org",))
         await sending.reply(sending.wires.sent[0])
@@ -142,7 +145,7 @@ async def test_a_name_is_judged_each_time_it_is_looked_up() -> None:
 
 
 async def test_no_edge_sends_to_itself_nor_to_another_edge() -> None:
-    """A room cannot speak to rooms, though the address would be allowed; the same host's other ports are."""
+    """A room must not write to rooms, though the address would be allowed; other ports of that host are."""
     async with Sending(own=(("127.0.0.1", 5060), ("8.8.8.8", 5070))) as sending:
         await sending.event(to=("bob@127.0.0.1",))
         await sending.event(to=("bob@[::ffff:127.0.0.1]",))
@@ -152,8 +155,8 @@ async def test_no_edge_sends_to_itself_nor_to_another_edge() -> None:
         assert [args[5] for args in sending.redis.of("settle")] == ["403", "403", "403"]
 
 
-async def test_a_redirection_inside_is_not_followed() -> None:
-    """A 3xx is somebody else's word."""
+async def test_a_redirection_to_an_internal_address_is_not_followed() -> None:
+    """The contacts of a 3xx are somebody else's choice."""
     settings = Settings(destination_networks=("127.0.0.1/32",))
     async with Sending(settings) as sending:
         await sending.event(to=("bob@127.0.0.1",))
@@ -163,18 +166,18 @@ async def test_a_redirection_inside_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1"])
-async def test_other_spellings_of_addresses_are_names(host: str) -> None:
-    """Nobody makes an address of them but the DNS, which does not know them."""
+async def test_unusual_notations_of_an_address_count_as_names(host: str) -> None:
+    """Only the DNS could make addresses of them, and it does not know them."""
     assert Destination(host, None, "", secure=False).literal is None
 
 
 @pytest.mark.parametrize("host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1"])
-async def test_other_spellings_of_addresses_are_sent_nowhere(host: str) -> None:
-    """The codec has them as malformed: the last label of a name begins with a letter (RFC 3261 §25.1)."""
+async def test_nothing_is_sent_to_unusual_notations_of_an_address(host: str) -> None:
+    """The codec rejects them: the last label of a name begins with a letter (RFC 3261 §25.1)."""
     assert await sent_to(f"bob@{host}", CLOSED, Nobody(Clock())) == ([], "no-target")
 
 
-async def test_the_outbound_proxy_may_be_anywhere() -> None:
-    """It is the operator's word."""
+async def test_the_outbound_proxy_may_have_any_address() -> None:
+    """The operator chooses it."""
     settings = Settings(outbound_proxy="sip:10.0.0.9", destination_domains=("example.net",))
     assert await sent_to("bob@example.org", settings) == (["10.0.0.9"], None)

@@ -1,4 +1,4 @@
-"""Edges know where edges listen."""
+"""Edges know where all edges listen."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from imc_edge.routing.own_addresses import OwnAddresses, is_local
 
 
 class Shared:
-    """The sorted set that all edges beat into."""
+    """The sorted set in which all edges publish their addresses."""
 
     def __init__(self) -> None:
-        self.told: set[str] = set()
+        self.published: set[str] = set()
         self.unreachable = False
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
-        """Only heartbeats come."""
+        """Only heartbeats are run."""
         assert (name, list(keys)) == ("record_heartbeat", ["imc:edge_addresses"])
         return ("BEAT", str(args[0]))
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """Keep what is told, take out what goes."""
+        """Add a published address, remove a withdrawn one."""
         if self.unreachable:
-            raise StoreUnreachable("away")
+            raise StoreUnreachable("unreachable")
         for name, *words in commands:
             if name == "BEAT":
-                self.told.add(str(words[0]))
+                self.published.add(str(words[0]))
             else:
-                self.told -= {str(word) for word in words[1:]}
-        return [[each.encode() for each in sorted(self.told)] for _ in commands]
+                self.published -= {str(word) for word in words[1:]}
+        return [[each.encode() for each in sorted(self.published)] for _ in commands]
 
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "::ffff:192.0.2.7", "64:ff9b::c000:207"])
-async def test_what_one_edge_tells_all_know(host: str) -> None:
-    """Whatever spelling leads there; and no longer when it has ended."""
+async def test_the_address_of_one_edge_is_known_to_all(host: str) -> None:
+    """In any notation; no longer after it has ended."""
     shared = Shared()
     one, other = OwnAddresses(shared, [("192.0.2.7", 5060)]), OwnAddresses(shared, [("127.0.0.1", 5070)])
     await one.heartbeat()
@@ -52,10 +52,10 @@ async def test_what_one_edge_tells_all_know(host: str) -> None:
     assert Hop("udp", host, 5060) not in other
 
 
-async def test_without_redis_the_last_word_counts() -> None:
-    """An edge that hears nothing new goes on with what it knows."""
+async def test_during_an_outage_of_redis_the_known_addresses_stay() -> None:
+    """An edge keeps what it read last."""
     shared = Shared()
-    shared.told.add("192.0.2.7|5060")
+    shared.published.add("192.0.2.7|5060")
     own = OwnAddresses(shared, [("127.0.0.1", 5070)])
     await own.heartbeat()
     shared.unreachable = True
@@ -65,7 +65,7 @@ async def test_without_redis_the_last_word_counts() -> None:
 
 
 def test_a_wildcard_is_every_address_of_this_host() -> None:
-    """Any of them, at the port that is listened on."""
+    """At the port that is listened on."""
     own = OwnAddresses(Shared(), [("0.0.0.0", 5060)])
     assert Hop("udp", "127.0.0.5", 5060) in own
     assert Hop("udp", "127.0.0.5", 5061) not in own
@@ -82,15 +82,15 @@ def test_a_wildcard_is_every_address_of_this_host() -> None:
         ("[2001:db8::7]", ("2001:db8::7", 5060)),
     ],
 )
-async def test_what_is_advertised_is_told(advertise: str, known: tuple[str, int]) -> None:
-    """Behind address translation others know an edge by that."""
+async def test_the_advertised_address_is_published(advertise: str, known: tuple[str, int]) -> None:
+    """Behind NAT, others know an edge by that one."""
     own = OwnAddresses(Shared(), [("127.0.0.1", 5060)], advertise)
     await own.heartbeat()
     assert Hop("udp", *known) in own
 
 
 async def test_an_advertised_name_is_not_looked_up() -> None:
-    """It would be stale at once; the addresses it leads to are listened on by somebody who tells them."""
+    """It could change; and the edges behind it publish their own addresses."""
     shared = Shared()
     await OwnAddresses(shared, [("127.0.0.1", 5060)], "sip.example.org").heartbeat()
-    assert shared.told == {"127.0.0.1|5060"}
+    assert shared.published == {"127.0.0.1|5060"}

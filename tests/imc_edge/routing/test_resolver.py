@@ -1,4 +1,6 @@
-"""RFC 3263 against a name server of our own; also covers the default ports of `imc_common/sip/ports.py`."""
+"""RFC 3263 against a name server of our own; also covers targets.py, and the default ports
+of `imc_common/sip/ports.py`.
+"""
 
 from __future__ import annotations
 
@@ -67,27 +69,27 @@ async def resolve(uri: str) -> tuple[list[str], Counter[str]]:
         ("sip:bob@[2001:db8::7]:5070", "udp:2001:db8::7:5070"),
     ],
 )
-async def test_4_1_a_numeric_address_asks_nobody(uri: str, expected: str) -> None:
+async def test_4_1_a_numeric_address_needs_no_dns(uri: str, expected: str) -> None:
     """UDP for sip, TLS for sips, unless the URI says otherwise."""
     assert await resolve(uri) == ([expected], Counter())
 
 
 async def test_4_1_naptr_chooses_the_transport() -> None:
-    """Lowest order, then lowest preference, of those we speak."""
+    """Lowest order, then lowest preference, of the transports we support."""
     found, questions = await resolve("sip:bob@example.org")
     assert found == ["tls:192.0.2.10:5161", "tls:2001:db8::10:5161"]
     assert questions["example.org. NAPTR"] == 1
     assert questions["_sip._udp.example.org. SRV"] == 0
 
 
-async def test_4_1_naptr_of_other_services_is_passed_over() -> None:
-    """ENUM and the like are none of ours."""
+async def test_4_1_naptr_of_other_services_is_ignored() -> None:
+    """ENUM, for example."""
     found, _ = await resolve("sip:bob@mixed.example.org")
     assert found == ["udp:192.0.2.10:5360", "udp:2001:db8::10:5360"]
 
 
-async def test_4_1_sips_takes_tls_only() -> None:
-    """Even where UDP is on offer."""
+async def test_4_1_sips_uses_tls_only() -> None:
+    """Even if UDP is offered."""
     found, _ = await resolve("sips:bob@tcponly.example.org")
     assert found == ["tls:192.0.2.20:5461"]
 
@@ -106,14 +108,14 @@ async def test_4_1_an_explicit_transport_skips_naptr() -> None:
     assert questions["example.org. NAPTR"] == 0
 
 
-async def test_4_1_without_naptr_the_transports_srv_records_are_asked_for() -> None:
+async def test_4_1_without_naptr_the_srv_records_of_each_transport_are_looked_up() -> None:
     """UDP first, then TCP."""
     assert (await resolve("sip:bob@srvonly.example.org"))[0][0] == "udp:192.0.2.10:5360"
     assert (await resolve("sip:bob@tcponly.example.org"))[0] == ["tcp:192.0.2.20:5460"]
 
 
 async def test_rfc_5922_4_a_certificate_has_to_be_for_the_domain_of_the_uri() -> None:
-    """Not for the host that the SRV record names; other transports carry no name."""
+    """Not for the host that the SRV record names; hops of other transports have no name."""
     async with NameServer(ZONE) as server:
         resolver = Resolver(Clock(), server.resolver())
         for uri, name in (("sips:bob@example.org", "example.org"), ("sip:bob@srvonly.example.org", "")):
@@ -121,21 +123,21 @@ async def test_rfc_5922_4_a_certificate_has_to_be_for_the_domain_of_the_uri() ->
             assert {hop.server_name for hop in targets.draw(lambda: 0.0)} == {name}
 
 
-async def test_4_2_without_srv_the_host_itself() -> None:
+async def test_4_2_without_srv_the_addresses_of_the_host_are_used() -> None:
     """A before AAAA, default port, UDP."""
     found, _ = await resolve("sip:bob@plain.example.org")
     assert found == ["udp:192.0.2.30:5060", "udp:2001:db8::30:5060"]
 
 
 @pytest.mark.parametrize("host", ["missing", "nothere", "dangling", "silent"])
-async def test_what_leads_nowhere_is_an_error(host: str) -> None:
-    """No such name, a service that is not there, a target without address, no answer."""
+async def test_a_destination_that_cannot_be_resolved_is_an_error(host: str) -> None:
+    """No such name, a service that is not there, a target without address, no response."""
     with pytest.raises(ResolveError):
         await resolve(f"sip:bob@{host}.example.org")
 
 
-async def test_targets_live_as_long_as_the_shortest_record() -> None:
-    """Of all that were asked for; a TTL of 0 still lasts a second."""
+async def test_targets_are_valid_as_long_as_the_shortest_ttl() -> None:
+    """Of all records that were looked up; a TTL of 0 still lasts a second."""
     async with NameServer(ZONE) as server:
         clock = Clock()
         resolver = Resolver(clock, server.resolver())
@@ -157,14 +159,14 @@ async def test_targets_live_as_long_as_the_shortest_record() -> None:
         "tel:+1",
     ],
 )
-def test_uris_that_no_request_goes_to(uri: str) -> None:
-    """maddr hides where a request goes; other transports and schemes are not served."""
+def test_no_request_is_sent_to_such_uris(uri: str) -> None:
+    """maddr hides where a request goes; other transports and schemes are not supported."""
     with pytest.raises(ResolveError):
         Destination.of(Uri.parse(uri))
 
 
 def test_rfc_2782_weights_share_the_load() -> None:
-    """Three to one within a priority; the lower priority always comes after; weight 0 hardly ever first."""
+    """Three to one within a priority; the lower priority always comes later; weight 0 is hardly ever first."""
     heavy, light, zero, spare = (Hop("udp", f"192.0.2.{n}", 5060) for n in range(4))
     targets = Targets.of(
         [[Weighted(30, (heavy,)), Weighted(10, (light,)), Weighted(0, (zero,))], [Weighted(9, (spare,))]]

@@ -22,7 +22,7 @@ def packet(payload: bytes = b"x", **more: Any) -> bytes:
     return encode(payload, **(given | {"at": 12.5, "capture_id": 7} | more))
 
 
-def test_every_chunk() -> None:
+def test_a_packet_has_every_chunk() -> None:
     """As Homer reads them."""
     assert decode(packet(b"MESSAGE", auth_key="k", call_id="c1@h")) == {
         "family": 2,
@@ -51,7 +51,7 @@ def test_every_chunk() -> None:
 def test_any_packet_can_be_read(
     payload: bytes, hosts: tuple[str, str], port: int, reliable: bool, call_id: str
 ) -> None:
-    """Both families, any payload; no chunk for what is empty."""
+    """Both families, any payload; no chunk for an empty value."""
     made = packet(payload, source=(hosts[0], port), target=(hosts[1], 1), reliable=reliable, call_id=call_id)
     chunks = decode(made)
     assert (chunks["source"], chunks["target"], chunks["source_port"]) == (*hosts, port)
@@ -70,7 +70,7 @@ def test_any_packet_can_be_read(
         {"payload": b"x" * 65_500},
     ],
 )
-def test_what_has_no_packet(wrong: dict[str, Any]) -> None:
+def test_values_that_do_not_fit_a_packet_are_refused(wrong: dict[str, Any]) -> None:
     """`ValueError` with the reason."""
     with pytest.raises(ValueError, match=r"famil|IPv4|long"):
         packet(**wrong)

@@ -1,4 +1,4 @@
-"""Copies to Homer: of what comes and goes, with the right ends."""
+"""Copies to Homer of everything that comes in and goes out, with the right addresses."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ HOP = Hop("udp", "192.0.2.9", 5070)
 
 
 class Above:
-    """Takes what is handed up; answers every request."""
+    """Keeps what is passed on; responds to every request."""
 
     def __init__(self) -> None:
-        self.taken: list[Any] = []
+        self.got: list[Any] = []
 
     def receive(self, data: bytes, flow: Flow) -> None:
-        self.taken.append(data)
+        self.got.append(data)
         assert flow.transport
         flow.send(b"SIP/2.0 202 Accepted\r\nCall-ID: c1@h\r\n\r\n", ("192.0.2.9", 5099))
 
     def response(self, data: bytes) -> None:
-        self.taken.append(data)
+        self.got.append(data)
 
     def take(self, message: Request | Response, flow: Flow) -> None:
-        self.taken.append(message)
+        self.got.append(message)
         assert flow.peer
 
     def refuse(self, error: SipParseError, flow: Flow) -> None:
-        self.taken.append(error)
+        self.got.append(error)
         flow.send(b"SIP/2.0 400 Bad\r\n\r\n")
 
 
 class Below:
-    """Takes what is sent."""
+    """Keeps what is sent."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -98,17 +98,17 @@ def homer() -> Iterator[Homer]:
     made.socket.close()
 
 
-def test_a_datagram_and_its_answer(homer: Homer) -> None:
-    """From the peer to us, and from us to where the answer went."""
+def test_a_datagram_and_the_response_to_it_are_copied(homer: Homer) -> None:
+    """From the peer to us, and from us to where the response went."""
     above, flow = Above(), FakeFlow("udp")
     TappedReceiver(above, homer.tap).receive(REQUEST, flow)
-    assert above.taken == [REQUEST]
+    assert above.got == [REQUEST]
     assert homer.got() == (flow.peer, OURS, b"MESSAGE sip:r@h SIP/2.0")
     assert homer.got() == (OURS, ("192.0.2.9", 5099), b"SIP/2.0 202 Accepted")
 
 
-def test_a_request_and_its_response(homer: Homer) -> None:
-    """The response's source is where the request went; a stray one has no copy."""
+def test_a_request_and_its_response_are_copied(homer: Homer) -> None:
+    """The response's source is where the request went; a stray one is not copied."""
     above, below = Above(), Below()
     receiver, transports = TappedReceiver(above, homer.tap), TappedTransports(below, homer.tap)
     receiver.response(RESPONSE)
@@ -116,14 +116,14 @@ def test_a_request_and_its_response(homer: Homer) -> None:
     transports.send(HOP, REQUEST, Errors())
     receiver.response(RESPONSE)
     assert below.sent == [REQUEST]
-    assert above.taken == [RESPONSE, b"SIP/2.0 200 OK\r\n\r\n", RESPONSE]
+    assert above.got == [RESPONSE, b"SIP/2.0 200 OK\r\n\r\n", RESPONSE]
     assert homer.got() == (OURS, ("192.0.2.9", 5070), b"MESSAGE sip:r@h SIP/2.0")
     assert homer.got() == (("192.0.2.9", 5070), OURS, b"SIP/2.0 200 OK")
     assert transports.via(HOP) == "SIP/2.0/UDP 192.0.2.9"
 
 
-def test_connections_too(homer: Homer) -> None:
-    """What was framed, and the answer to what could not be."""
+def test_messages_on_connections_are_copied(homer: Homer) -> None:
+    """Complete messages, and the response to a malformed one."""
     above, flow = Above(), FakeFlow("tcp")
     receiver = TappedReceiver(above, homer.tap)
     receiver.take(parse_message(REQUEST), flow)
@@ -133,7 +133,7 @@ def test_connections_too(homer: Homer) -> None:
 
 
 def test_remembered_hops_are_bounded(homer: Homer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest goes."""
+    """The oldest is dropped."""
     monkeypatch.setattr(hep_tap, "MAX_HOPS", 1)
     homer.tap.outgoing_request(REQUEST, HOP)
     homer.tap.outgoing_request(REQUEST.replace(b"z9hG4bKb1", b"z9hG4bKb2"), HOP)
@@ -145,13 +145,13 @@ def test_remembered_hops_are_bounded(homer: Homer, monkeypatch: pytest.MonkeyPat
         homer.got()
 
 
-def test_what_cannot_be_copied_is_counted(homer: Homer) -> None:
+def test_a_message_that_cannot_be_copied_is_counted(homer: Homer) -> None:
     """And nothing else happens."""
     homer.tap.outgoing(b"x" * 70_000, "udp", ("192.0.2.9", 1))
     assert b"imc_hep_lost_total 1.0" in homer.metrics.page()
 
 
-def test_an_address_that_cannot_be_resolved_is_told() -> None:
+def test_an_address_that_cannot_be_resolved_is_an_error() -> None:
     """With the setting's value."""
     with pytest.raises(HepError, match="no-such-host"):
         HepTap(Settings(hep_address="no-such-host.invalid:9060"), Homer._local, lambda: 0.0, Metrics())

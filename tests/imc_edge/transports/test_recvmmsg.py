@@ -1,4 +1,4 @@
-"""Many datagrams read at once."""
+"""Reading many datagrams in one system call."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def sockets(request: pytest.FixtureRequest) -> Iterator[Sockets]:
         yield sender, receiver
 
 
-def test_all_that_wait_come_whole_and_in_order_with_their_sources(sockets: Sockets) -> None:
-    """The empty one and the longest one too."""
+def test_all_waiting_datagrams_are_read_whole_in_order_and_with_their_sources(sockets: Sockets) -> None:
+    """The empty one and the longest one, too."""
     sender, receiver = sockets
     datagrams = [b"a", b"", b"x" * 65_000, b"z"]
     for datagram in datagrams:
@@ -41,8 +41,8 @@ def test_all_that_wait_come_whole_and_in_order_with_their_sources(sockets: Socke
     assert [reader.source(index) for index in range(4)] == [sender.getsockname()[:2]] * 4
 
 
-def test_one_call_takes_no_more_than_its_share(sockets: Sockets) -> None:
-    """The rest waits for the next, which may be shorter."""
+def test_one_call_reads_a_limited_number(sockets: Sockets) -> None:
+    """The rest is read by the next call, which may be shorter."""
     sender, receiver = sockets
     for number in range(MAX_DATAGRAMS + 2):
         sender.sendto(b"%d" % number, receiver.getsockname())
@@ -51,13 +51,13 @@ def test_one_call_takes_no_more_than_its_share(sockets: Sockets) -> None:
     assert reader.read() == [b"64", b"65"]
 
 
-def test_nothing_waiting_is_no_datagrams(sockets: Sockets) -> None:
+def test_without_waiting_datagrams_the_result_is_empty(sockets: Sockets) -> None:
     """Not an error: another reader may have been faster."""
     assert Reader(sockets[1]).read() == []
 
 
 def test_a_closed_socket_raises(sockets: Sockets) -> None:
-    """What the kernel says is told as OSError."""
+    """The kernel's error is raised as OSError."""
     reader = Reader(sockets[1])
     sockets[1].close()
     with pytest.raises(OSError, match="Bad file descriptor"):

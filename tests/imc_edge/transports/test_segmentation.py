@@ -1,4 +1,4 @@
-"""Datagrams of one length in one system call."""
+"""Sending datagrams of one length in one system call."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def received(sock: socket.socket, count: int) -> list[bytes]:
     return [sock.recv(MAX_BYTES) for _ in range(count)]
 
 
-def test_they_arrive_one_by_one_in_order(sockets: Sockets) -> None:
-    """The receiver cannot tell."""
+def test_datagrams_arrive_one_by_one_in_order(sockets: Sockets) -> None:
+    """The receiver sees no difference."""
     sender, receiver = sockets
     datagrams = [b"%03d" % number * 200 for number in range(20)]
     assert Segmentation(sender).send(datagrams, receiver.getsockname()[:2]) == 20
@@ -45,14 +45,14 @@ def test_they_arrive_one_by_one_in_order(sockets: Sockets) -> None:
 
 
 @pytest.mark.parametrize(("size", "sent"), [(10, MAX_SEGMENTS), (1300, MAX_BYTES // 1300)])
-def test_as_many_go_as_one_packet_can_be_cut_into(sockets: Sockets, size: int, sent: int) -> None:
+def test_one_call_sends_as_many_as_one_packet_holds(sockets: Sockets, size: int, sent: int) -> None:
     """The kernel's own limits: segments, and the bytes of an IP packet."""
     sender, receiver = sockets
     assert Segmentation(sender).send([b"x" * size] * 100, receiver.getsockname()[:2]) == sent
 
 
-def test_one_alone_is_left_to_a_plain_send(sockets: Sockets) -> None:
-    """It would cost more, not less; and so would two that do not fit together."""
+def test_a_single_datagram_is_left_to_a_plain_send(sockets: Sockets) -> None:
+    """Segmentation would cost more; so would two that do not fit one packet."""
     sender, receiver = sockets
     assert Segmentation(sender).send([b"one"], receiver.getsockname()[:2]) == 0
     assert Segmentation(sender).send([b"x" * 40_000] * 2, receiver.getsockname()[:2]) == 0
@@ -73,13 +73,13 @@ class Refusing:
     [(errno.EIO, False), (errno.ENOPROTOOPT, False), (errno.EINVAL, True), (errno.EMSGSIZE, True)],
 )
 def test_what_the_kernel_refuses_is_left_to_a_plain_send(code: int, goes_on: bool) -> None:
-    """A device that cannot do it is not asked again; a path with small packets is, for smaller requests."""
+    """A device without segmentation is not tried again; a path with a small MTU is, for shorter requests."""
     segmentation = Segmentation(Refusing(code))  # type: ignore[arg-type]
     assert segmentation.send([b"a", b"b"], ("127.0.0.1", 1)) == 0
     assert segmentation.works is goes_on
 
 
-def test_a_full_send_buffer_is_told_as_a_plain_send_tells_it() -> None:
+def test_a_full_send_buffer_raises_as_in_a_plain_send() -> None:
     """The caller waits and comes back."""
     segmentation = Segmentation(Refusing(errno.EAGAIN))  # type: ignore[arg-type]
     with pytest.raises(BlockingIOError):

@@ -1,4 +1,7 @@
-"""TCP connections: framing, reuse, limits (RFC 3261 §18, RFC 5626 §4.4.1)."""
+"""TCP connections: framing, reuse, limits (RFC 3261 §18, RFC 5626 §4.4.1).
+
+Covers connection.py, listener.py, pool.py and, with test_udp.py and test_via.py, network.py.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from imc_edge.transports.pool import Bounds
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, until
 from tests.patience import PATIENCE
 
-ANSWER = b"SIP/2.0 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+RESPONSE = b"SIP/2.0 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
 
 async def connect(edge: Network) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -33,23 +36,23 @@ async def read_end(reader: asyncio.StreamReader, seconds: float = PATIENCE) -> b
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-async def test_messages_are_cut_out_of_the_stream_however_it_is_split(host: str) -> None:
+async def test_messages_are_framed_however_the_stream_is_split(host: str) -> None:
     """RFC 3261 §18.3: by Content-Length."""
-    inbox = Inbox(answer=ANSWER)
+    inbox = Inbox(response=RESPONSE)
     async with listening(inbox, f"tcp:{host}:0") as edge:
         reader, writer = await connect(edge)
         stream = MESSAGE + b"\r\n" + MESSAGE + MESSAGE
         for start in range(0, len(stream), 7):
             writer.write(stream[start : start + 7])
             await asyncio.sleep(0)
-        assert await reader.readexactly(3 * len(ANSWER)) == ANSWER * 3
+        assert await reader.readexactly(3 * len(RESPONSE)) == RESPONSE * 3
         assert inbox.got == [MESSAGE] * 3
         assert inbox.flows[0].transport == "tcp"
         assert inbox.flows[0].peer == writer.get_extra_info("sockname")[:2]
         writer.close()
 
 
-async def test_a_ping_is_answered_with_a_pong() -> None:
+async def test_a_ping_gets_a_pong() -> None:
     """RFC 5626 §4.4.1: double CRLF, single CRLF back."""
     async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
         reader, writer = await connect(edge)
@@ -58,8 +61,8 @@ async def test_a_ping_is_answered_with_a_pong() -> None:
         writer.close()
 
 
-async def test_a_storm_of_pings_that_nobody_reads_the_answers_of_ends_the_connection() -> None:
-    """Row 29: constant memory."""
+async def test_pings_without_end_whose_pongs_are_not_read_end_the_connection() -> None:
+    """Memory stays constant."""
     async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
         _, writer = await connect(edge)
         writer.write(b"\r\n\r\n" * 200_000 + MESSAGE)
@@ -72,8 +75,8 @@ async def test_a_storm_of_pings_that_nobody_reads_the_answers_of_ends_the_connec
 @pytest.mark.parametrize(
     "length", [b"-1", b"+10", b"1_0", b"\xef\xbc\x91\xef\xbc\x90", b"4000000000", b"9" * 5000, b"2, 2"]
 )
-async def test_a_content_length_in_doubt_is_refused_and_the_connection_closed(length: bytes) -> None:
-    """Row 26, RFC 3261 §18.3: nobody can know where the next message begins."""
+async def test_an_ambiguous_content_length_is_refused_and_the_connection_closed(length: bytes) -> None:
+    """RFC 3261 §18.3: it is not known where the next message begins."""
     inbox = Inbox()
     async with listening(inbox, "tcp:127.0.0.1:0") as edge:
         reader, writer = await connect(edge)
@@ -84,8 +87,8 @@ async def test_a_content_length_in_doubt_is_refused_and_the_connection_closed(le
         writer.close()
 
 
-async def test_no_content_length_at_all_is_refused_and_the_connection_closed() -> None:
-    """Row 26, RFC 3261 §20.14: mandatory on streams."""
+async def test_a_missing_content_length_is_refused_and_the_connection_closed() -> None:
+    """RFC 3261 §20.14: it is mandatory on streams."""
     inbox = Inbox()
     async with listening(inbox, "tcp:127.0.0.1:0") as edge:
         reader, writer = await connect(edge)
@@ -94,8 +97,8 @@ async def test_no_content_length_at_all_is_refused_and_the_connection_closed() -
         writer.close()
 
 
-async def test_noise_closes_the_connection() -> None:
-    """The first byte tells; nothing is kept of it."""
+async def test_bytes_that_are_not_sip_close_the_connection() -> None:
+    """From the first byte on; nothing is kept of them."""
     async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
         reader, writer = await connect(edge)
         writer.write(b"\x16\x03\x01\x02\x00\x01")
@@ -105,8 +108,8 @@ async def test_noise_closes_the_connection() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"MESSAGE sip:a", MESSAGE[:-1]])
-async def test_a_message_that_is_not_finished_in_time_ends_the_connection(sent: bytes) -> None:
-    """Row 28: slow headers and slow bodies."""
+async def test_a_message_that_is_not_complete_in_time_ends_the_connection(sent: bytes) -> None:
+    """Slow headers and slow bodies."""
     async with listening(Inbox(), "tcp:127.0.0.1:0", times=Times(message=0.1)) as edge:
         reader, writer = await connect(edge)
         writer.write(sent)
@@ -114,8 +117,8 @@ async def test_a_message_that_is_not_finished_in_time_ends_the_connection(sent: 
         writer.close()
 
 
-async def test_messages_one_after_the_other_may_take_longer_than_one_may() -> None:
-    """The time limit is each message's own."""
+async def test_the_time_limit_for_a_message_starts_anew_with_each() -> None:
+    """Several messages may take longer together."""
     inbox, now = Inbox(), [1000.0]
     async with listening(inbox, "tcp:127.0.0.1:0", times=Times(message=10), clock=lambda: now[0]) as edge:
         _, writer = await connect(edge)
@@ -137,10 +140,10 @@ async def test_an_idle_connection_is_closed() -> None:
         writer.close()
 
 
-async def test_a_peer_that_does_not_read_is_cut_and_holds_up_nobody() -> None:
-    """Write limit of 256 KB beyond the kernel's buffers."""
+async def test_the_connection_of_a_peer_that_does_not_read_is_aborted() -> None:
+    """After a write limit of 256 KB beyond the kernel's buffers; others are not delayed."""
     big = b"SIP/2.0 200 OK\r\nX: " + b"x" * 60_000 + b"\r\n\r\n"
-    async with listening(Inbox(answer=big), "tcp:127.0.0.1:0") as edge:
+    async with listening(Inbox(response=big), "tcp:127.0.0.1:0") as edge:
         _, stuck = await connect(edge)
         stuck.write(MESSAGE * 500)
         await until(lambda: not edge.pool._connections)
@@ -151,10 +154,10 @@ async def test_a_peer_that_does_not_read_is_cut_and_holds_up_nobody() -> None:
             each.close()
 
 
-async def test_a_peer_that_reads_too_slowly_is_cut_after_a_while() -> None:
-    """Less waits than the write limit, but for too long."""
+async def test_the_connection_of_a_peer_that_reads_too_slowly_is_aborted() -> None:
+    """Less than the write limit waits, but for too long."""
     big = b"SIP/2.0 200 OK\r\nX: " + b"x" * 60_000 + b"\r\n\r\n"
-    inbox, now = Inbox(answer=big), [1000.0]
+    inbox, now = Inbox(response=big), [1000.0]
     async with listening(inbox, "tcp:127.0.0.1:0", times=Times(stuck=5), clock=lambda: now[0]) as edge:
         with socket.socket() as peer:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -172,8 +175,8 @@ async def test_a_peer_that_reads_too_slowly_is_cut_after_a_while() -> None:
 
 
 async def test_connections_of_one_address_are_limited_and_others_served() -> None:
-    """Row 30; ended ones do not count."""
-    async with listening(Inbox(ANSWER), "tcp:127.0.0.1:0", bounds=Bounds(100, 2)) as edge:
+    """Closed ones do not count."""
+    async with listening(Inbox(RESPONSE), "tcp:127.0.0.1:0", bounds=Bounds(100, 2)) as edge:
         where = edge.addresses[0]
         writers = [(await connect(edge))[1] for _ in range(2)]
         await until(lambda: len(edge.pool._connections) == 2)
@@ -182,19 +185,21 @@ async def test_connections_of_one_address_are_limited_and_others_served() -> Non
         assert edge.pool.refused == 1
         other_reader, other = await asyncio.open_connection(*where[1:], local_addr=("127.0.0.2", 0))
         other.write(MESSAGE)
-        assert await other_reader.readexactly(len(ANSWER)) == ANSWER
+        assert await other_reader.readexactly(len(RESPONSE)) == RESPONSE
         writers[0].close()
         await until(lambda: len(edge.pool._connections) == 2)
         again_reader, again = await connect(edge)
         again.write(MESSAGE)
-        assert await again_reader.readexactly(len(ANSWER)) == ANSWER
+        assert await again_reader.readexactly(len(RESPONSE)) == RESPONSE
         for writer in (*writers, extra, other, again):
             writer.close()
 
 
 async def test_a_trusted_peer_may_have_more_connections() -> None:
-    """A balancer speaks for many; who is trusted may change."""
-    async with listening(Inbox(ANSWER), "tcp:127.0.0.1:0", bounds=Bounds(100, 1, per_trusted_peer=3)) as edge:
+    """A balancer sends for many users; a reload changes who is trusted."""
+    async with listening(
+        Inbox(RESPONSE), "tcp:127.0.0.1:0", bounds=Bounds(100, 1, per_trusted_peer=3)
+    ) as edge:
         edge.reload(Settings(trusted_peers=("127.0.0.1/32",)))
         writers = [(await connect(edge))[1] for _ in range(3)]
         await until(lambda: len(edge.pool._connections) == 3)
@@ -208,7 +213,7 @@ async def test_a_trusted_peer_may_have_more_connections() -> None:
             writer.close()
 
 
-async def test_the_number_of_all_connections_is_limited() -> None:
+async def test_the_total_number_of_connections_is_limited() -> None:
     """Incoming and outgoing together."""
     async with listening(Inbox(), "tcp:127.0.0.1:0", bounds=Bounds(1, 5)) as edge:
         _, writer = await connect(edge)
@@ -237,8 +242,8 @@ async def test_requests_to_one_hop_share_a_connection_whatever_the_domain() -> N
         assert errors.got == []
 
 
-async def test_a_request_goes_out_on_the_connection_its_target_opened() -> None:
-    """A user behind a NAT can be reached in no other way."""
+async def test_a_request_goes_out_on_a_connection_that_its_target_opened() -> None:
+    """A user behind NAT can be reached in no other way."""
     async with listening(Inbox(), "tcp:127.0.0.1:0") as edge:
         reader, writer = await connect(edge)
         await until(lambda: len(edge.pool._connections) == 1)
@@ -248,8 +253,8 @@ async def test_a_request_goes_out_on_the_connection_its_target_opened() -> None:
         writer.close()
 
 
-async def test_a_refused_connection_is_told_to_every_request_that_waited_for_it() -> None:
-    """RFC 3261 §18.4: so that the next target gets its turn."""
+async def test_a_refused_connection_is_reported_to_every_request_that_waited_for_it() -> None:
+    """RFC 3261 §18.4: so that the next target is tried."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         async with listening(Inbox(), "udp:127.0.0.1:0") as edge:
@@ -261,7 +266,7 @@ async def test_a_refused_connection_is_told_to_every_request_that_waited_for_it(
             assert edge.pool._count == 0
 
 
-async def test_a_broken_connection_is_told_to_the_requests_that_have_no_answer() -> None:
+async def test_a_broken_connection_is_reported_to_requests_without_a_response() -> None:
     """RFC 3261 §18.4; a request after that opens a new one."""
     inbox = Inbox()
     async with listening(inbox, "tcp:127.0.0.1:0") as far, listening(Inbox(), "udp:127.0.0.1:0") as near:
@@ -277,7 +282,7 @@ async def test_a_broken_connection_is_told_to_the_requests_that_have_no_answer()
         assert len(errors.got) == 1
 
 
-async def test_a_connection_that_is_closed_at_once_is_told_to_the_requests_that_waited(
+async def test_a_connection_closed_at_once_is_reported_to_the_requests_that_waited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """None of them went out on it."""
@@ -298,8 +303,8 @@ async def test_a_connection_that_is_closed_at_once_is_told_to_the_requests_that_
         assert "closed at once" in str(errors.got[0])
 
 
-async def test_of_very_many_requests_the_latest_are_told_that_the_connection_broke() -> None:
-    """Written and gathered ones; the others have their transaction's timer, and memory has a bound."""
+async def test_a_broken_connection_is_reported_to_the_latest_of_very_many_requests() -> None:
+    """Written and gathered ones; the others have their transaction's timer, and memory is bounded."""
     async with listening(Inbox(), "tcp:127.0.0.1:0") as far, listening(Inbox(), "udp:127.0.0.1:0") as near:
         errors = [Errors() for _ in range(3 * MAX_UNANSWERED // 2 + 1)]
         hop = Hop("tcp", *far.addresses[0][1:])
@@ -317,7 +322,7 @@ async def test_of_very_many_requests_the_latest_are_told_that_the_connection_bro
         assert MAX_UNANSWERED - 512 <= len(told) <= MAX_UNANSWERED
 
 
-async def test_a_response_whose_connection_is_gone_goes_to_the_vias_address() -> None:
+async def test_a_response_whose_connection_is_closed_goes_to_the_address_in_via() -> None:
     """RFC 3261 §18.2.2: on a new connection."""
     inbox, far_inbox = Inbox(), Inbox()
     async with listening(inbox, "tcp:127.0.0.1:0") as edge, listening(far_inbox, "tcp:127.0.0.1:0") as far:
@@ -326,14 +331,14 @@ async def test_a_response_whose_connection_is_gone_goes_to_the_vias_address() ->
         await inbox.wait_for(1)
         writer.close()
         await until(lambda: not edge.pool._connections)
-        inbox.flows[0].send(ANSWER, far.addresses[0][1:])
+        inbox.flows[0].send(RESPONSE, far.addresses[0][1:])
         await far_inbox.wait_for(1)
-        assert far_inbox.got == [ANSWER]
+        assert far_inbox.got == [RESPONSE]
 
 
-async def test_what_is_written_in_one_turn_goes_out_in_one_write() -> None:
-    """Many requests per write."""
-    async with listening(Inbox(ANSWER), "tcp:127.0.0.1:0") as edge:
+async def test_requests_of_one_turn_of_the_loop_go_out_in_one_write() -> None:
+    """However many."""
+    async with listening(Inbox(RESPONSE), "tcp:127.0.0.1:0") as edge:
         reader, writer = await connect(edge)
         await until(lambda: len(edge.pool._connections) == 1)
         (connection,) = edge.pool._connections
@@ -351,6 +356,6 @@ async def test_what_is_written_in_one_turn_goes_out_in_one_write() -> None:
 
         connection._wire = Spy()  # type: ignore[assignment]
         writer.write(MESSAGE * 20)
-        assert await reader.readexactly(20 * len(ANSWER)) == ANSWER * 20
-        assert written == [ANSWER * 20]
+        assert await reader.readexactly(20 * len(RESPONSE)) == RESPONSE * 20
+        assert written == [RESPONSE * 20]
         writer.close()

@@ -1,4 +1,4 @@
-"""TLS: handshakes in time, verified on the way out, certificates reloaded (RFC 3261 §26.3.1, RFC 5922)."""
+"""TLS: handshakes in time, verification of peers, reload of certificates (RFC 3261 §26.3.1, RFC 5922)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.imc_edge.conftest import make_certificate
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, network, until
 from tests.patience import PATIENCE
 
-ANSWER = b"SIP/2.0 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+RESPONSE = b"SIP/2.0 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
 
 async def test_messages_go_both_ways_over_tls(tls_files: TlsFiles) -> None:
-    """The far end's certificate is for the name the URI has."""
-    inbox = Inbox(ANSWER)
+    """The peer's certificate names the domain of the URI."""
+    inbox = Inbox(RESPONSE)
     back = Inbox()
     async with (
         listening(inbox, "tls:127.0.0.1:0", tls=tls_files) as far,
@@ -34,7 +34,7 @@ async def test_messages_go_both_ways_over_tls(tls_files: TlsFiles) -> None:
         errors = Errors()
         near.send(Hop("tls", *far.addresses[0][1:], "localhost"), MESSAGE, errors)
         await back.wait_for(1)
-        assert (inbox.got, back.got, errors.got) == ([MESSAGE], [ANSWER], [])
+        assert (inbox.got, back.got, errors.got) == ([MESSAGE], [RESPONSE], [])
         assert inbox.flows[0].transport == "tls"
 
 
@@ -67,10 +67,10 @@ async def test_a_certificate_of_an_unknown_authority_is_not_accepted(
 
 
 @pytest.mark.parametrize("sent", [b"", b"OPTIONS sip:a SIP/2.0\r\n\r\n"])
-async def test_no_handshake_in_time_ends_the_connection(
+async def test_a_handshake_that_takes_too_long_ends_the_connection(
     tls_files: TlsFiles, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    """Row 32: a stalled handshake, and plain text on the TLS port."""
+    """A stalled one, and plain text on the TLS port."""
     monkeypatch.setattr(listener, "HANDSHAKE_TIMEOUT", 0.3)
     async with listening(Inbox(), "tls:127.0.0.1:0", tls=tls_files) as edge:
         reader, writer = await asyncio.open_connection(*edge.addresses[0][1:])
@@ -84,7 +84,7 @@ async def test_no_handshake_in_time_ends_the_connection(
 
 
 async def test_stalled_handshakes_count_as_connections(tls_files: TlsFiles) -> None:
-    """Row 30 holds before anything was spent on a handshake."""
+    """The limit per address applies before the handshake costs anything."""
     async with listening(Inbox(), "tls:127.0.0.1:0", tls=tls_files, bounds=Bounds(100, 2)) as edge:
         where = edge.addresses[0][1:]
         peers = [socket.create_connection(where) for _ in range(2)]
@@ -104,10 +104,10 @@ def in_one(files: TlsFiles) -> bytes:
     return files.certificate.read_bytes() + files.private_key.read_bytes()
 
 
-async def test_a_certificate_read_again_counts_from_the_next_connection_on(
+async def test_a_reloaded_certificate_applies_from_the_next_connection_on(
     tls_files: TlsFiles, tmp_path: Path
 ) -> None:
-    """SIGHUP; connections already made keep theirs."""
+    """SIGHUP; open connections keep theirs."""
     first, second = make_certificate(tmp_path, "first"), make_certificate(tmp_path, "second")
     live = tmp_path / "live.pem"
     live.write_bytes(in_one(first))
@@ -132,13 +132,13 @@ async def test_a_certificate_read_again_counts_from_the_next_connection_on(
 
 
 def test_listening_on_tls_needs_a_certificate() -> None:
-    """A process that could not do what it is told does not start."""
+    """A process that cannot do what it is configured for does not start."""
     with pytest.raises(ListenError, match="tls_certificate"):
         network("tls:127.0.0.1:0")
 
 
-def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    """With the setting that names them."""
+def test_an_unusable_file_is_named(tmp_path: Path) -> None:
+    """Together with its setting."""
     missing = tmp_path / "missing.pem"
     with pytest.raises(TlsFilesError, match=r"tls_ca.*missing.pem"):
         Tls(TlsFiles(ca=missing))

@@ -16,11 +16,11 @@ from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-async def test_a_datagram_comes_in_with_its_source_and_its_answer_goes_back_from_the_same_port(
+async def test_a_datagram_has_its_source_and_the_response_leaves_from_the_same_port(
     host: str,
 ) -> None:
     """RFC 3581 §4: the response leaves from the address and port the request was received on."""
-    inbox = Inbox(answer=b"SIP/2.0 200 OK\r\n\r\n")
+    inbox = Inbox(response=b"SIP/2.0 200 OK\r\n\r\n")
     edge = network(f"udp:{host}:0")
     edge.start(inbox)
     where = edge.addresses[0]
@@ -38,8 +38,8 @@ async def test_a_datagram_comes_in_with_its_source_and_its_answer_goes_back_from
     await edge.close()
 
 
-async def test_more_datagrams_than_one_wake_up_takes_all_come_in_in_order() -> None:
-    """The loop gives other work its turn, and comes back."""
+async def test_more_datagrams_than_one_wake_up_reads_all_come_in_order() -> None:
+    """Other work of the loop gets its turn in between."""
     inbox = Inbox()
     edge = network("udp:127.0.0.1:0")
     edge.start(inbox)
@@ -53,7 +53,7 @@ async def test_more_datagrams_than_one_wake_up_takes_all_come_in_in_order() -> N
 
 
 async def test_a_request_goes_out_from_the_listening_port() -> None:
-    """So that its answer, and a firewall's hole, lead back to us."""
+    """So that the response reaches us, also through a firewall."""
     edge = network("udp:127.0.0.1:0")
     edge.start(Inbox())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
@@ -66,7 +66,7 @@ async def test_a_request_goes_out_from_the_listening_port() -> None:
 
 
 async def test_processes_that_share_a_port_send_requests_from_their_own() -> None:
-    """The kernel would else give the answer to any of them."""
+    """The kernel would hand a response on the shared port to any of them."""
     first, second = Inbox(), Inbox()
     one = network("udp:127.0.0.1:0", shared=True)
     port = one.addresses[0].port
@@ -90,7 +90,7 @@ async def test_processes_that_share_a_port_send_requests_from_their_own() -> Non
 
 
 async def test_a_hop_of_an_address_family_without_a_socket_is_an_error() -> None:
-    """Said at once, so that RFC 3263's next target gets its turn."""
+    """Reported at once, so that the next target of RFC 3263 is tried."""
     edge = network("udp:127.0.0.1:0")
     edge.start(Inbox())
     errors = Errors()
@@ -99,7 +99,7 @@ async def test_a_hop_of_an_address_family_without_a_socket_is_an_error() -> None
     await edge.close()
 
 
-async def test_a_port_in_use_names_the_listen_entry() -> None:
+async def test_an_error_about_a_port_in_use_names_the_listen_entry() -> None:
     """A process that cannot listen does not start."""
     edge = network("udp:127.0.0.1:0")
     taken = str(edge.addresses[0])
@@ -109,7 +109,7 @@ async def test_a_port_in_use_names_the_listen_entry() -> None:
 
 
 async def test_a_full_send_buffer_delays_datagrams_and_loses_none() -> None:
-    """The kernel says no for a moment; what waits goes out in order when it has room."""
+    """They are queued, and go out in order as soon as the kernel has room."""
     edge = network("udp:127.0.0.1:0")
     edge.start(Inbox())
     sender = edge._sending[False]
@@ -132,7 +132,7 @@ async def test_a_full_send_buffer_delays_datagrams_and_loses_none() -> None:
     await edge.close()
 
 
-async def test_what_is_sent_in_one_turn_all_arrives_whatever_its_length() -> None:
+async def test_datagrams_of_one_turn_all_arrive_whatever_their_lengths() -> None:
     """Those of one length go together, more of them than one system call takes."""
     edge = network("udp:127.0.0.1:0")
     edge.start(Inbox())
@@ -149,8 +149,8 @@ async def test_what_is_sent_in_one_turn_all_arrives_whatever_its_length() -> Non
     await edge.close()
 
 
-async def test_a_refused_datagram_is_told_to_its_sender_and_no_other() -> None:
-    """Longer than any datagram may be: the ones beside it go."""
+async def test_a_refused_datagram_is_reported_to_its_user_only() -> None:
+    """It is longer than a datagram can be; the others go out."""
     edge = network("udp:127.0.0.1:0")
     edge.start(Inbox())
     errors = Errors()
@@ -166,7 +166,7 @@ async def test_a_refused_datagram_is_told_to_its_sender_and_no_other() -> None:
     await edge.close()
 
 
-async def test_without_recvmmsg_datagrams_come_in_one_by_one() -> None:
+async def test_without_recvmmsg_datagrams_are_read_one_by_one() -> None:
     """Systems other than Linux."""
     with bind_udp("127.0.0.1", 0) as receiver, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user:
         user.bind(("127.0.0.1", 0))

@@ -27,7 +27,7 @@ from tests.imc_edge.sockets import network
         ("[2001:db8::1]:5070", "udp:[::]:0", Hop("udp", "::1", 9), "SIP/2.0/UDP [2001:db8::1]:5070"),
     ],
 )
-async def test_sent_by_is_what_is_advertised_or_the_address_the_peer_can_see(
+async def test_sent_by_is_the_advertised_address_or_the_one_that_the_peer_sees(
     advertise: str, listen: str, hop: Hop, expected: str
 ) -> None:
     """`advertise` gives the address put into Via; without it the socket's own, never a wildcard."""

@@ -1,0 +1,26 @@
+"""Which failed deliveries have a consequence; that edges and workers act on it is in test_deliver.py and
+`tests/imc_worker/test_worker.py`."""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common.rooms.receipts import consequence
+
+
+@pytest.mark.parametrize("outcome", ["404", "410", "604"])
+def test_a_user_that_does_not_exist_is_dropped(outcome: str) -> None:
+    """RFC 3261 §21.4.5, §21.4.11, §21.6.3."""
+    assert consequence("message", outcome) == "drop_unreachable"
+
+
+@pytest.mark.parametrize("outcome", ["404", "408", "486", "no-target", "expired"])
+def test_an_invitation_that_fails_is_withdrawn(outcome: str) -> None:
+    """Whatever the reason: the user does not know of it."""
+    assert consequence("invited", outcome) == "withdraw_invitation"
+
+
+@pytest.mark.parametrize("outcome", ["200", "403", "408", "480", "503", "603", "surplus", "unsendable"])
+def test_other_outcomes_have_no_consequence(outcome: str) -> None:
+    """The user may be there again later."""
+    assert consequence("message", outcome) is None
