@@ -17,7 +17,7 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   denied   to owners and admins
+--   denied   to the sender, owners and admins
 --   refused  to the sender: unknown_room, not_invited
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)

@@ -23,8 +23,8 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   left       to the other members
---   denied     to owners and admins: the sender was only invited
+--   left       to the sender and the other members
+--   denied     to the sender, owners and admins: the sender was only invited
 --   destroyed  to all members, the sender too: it was the last owner
 --   refused    to the sender: unknown_room, not_member, last_owner
 local requests, events, rooms, room, members, private_rooms, owned_rooms = unpack(KEYS)
@@ -54,5 +54,5 @@ redis.call("SREM", private_rooms, request.room)
 if owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-emit("left", with_role(RANK))
+tell("left", { request.from }, with_role(RANK))
 return "done"

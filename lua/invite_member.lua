@@ -19,9 +19,10 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   invited  to the user; user: the same
---   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member,
---            user_is_invited, room_full
+--   invited          to the user; user: the same
+--   invitation_sent  to the sender; user: the invited
+--   refused          to the sender: unknown_room, not_member, admins_only, is_room, user_is_member,
+--                    user_is_invited, room_full
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk, max_members = unpack(ARGV)
 --- @include "request"
@@ -40,5 +41,6 @@ end
 
 commit()
 redis.call("HSET", members, request.user, "invited")
+tell("invitation_sent", { request.from }, {}, "user", request.user)
 redis.call("HSET", room, "invitation:" .. request.user, emit("invited", { request.user }, "user", request.user))
 return "done"

@@ -54,5 +54,5 @@ if role == "owner" then
 elseif owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-emit("role_changed", with_role(RANK), "user", request.user, "role", role)
+tell("role_changed", { request.from, request.user }, with_role(RANK), "user", request.user, "role", role)
 return "done"

@@ -41,5 +41,5 @@ commit()
 forget_member(request.user)
 redis.call("SREM", private_rooms, request.room)
 emit("you_were_removed", { request.user }, "user", request.user, "role", user_role)
-emit("removed", with_role(RANK), "user", request.user, "role", user_role)
+tell("removed", { request.from }, with_role(RANK), "user", request.user, "role", user_role)
 return "done"

@@ -32,6 +32,7 @@ NOTICES = {
     "join_refused": "{actor} wants to join, but this room is private."
     " To invite them, send {start}invite {actor}",
     "invited": "{actor} invites you to this room. Send {start}accept to join or {start}deny to decline.",
+    "invitation_sent": "You have invited {user}.",
     "invitation_failed": "{user} {why}. Your invitation was withdrawn. Try again later.",
     "denied": "{actor} has declined the invitation.",
     "you_were_removed": "{actor} has removed you from this room.",

@@ -3,13 +3,13 @@
 
 -- Tells all members; nothing of the room is left.
 local function destroy()
-    local told = with_role(RANK)
+    local all = with_role(RANK)
     local indexes = {}
     for _, owner in ipairs(with_role({ owner = true })) do
         indexes[#indexes + 1] = owned_rooms_prefix .. without_port(owner)
     end
     if private == "1" then
-        for _, member in ipairs(told) do
+        for _, member in ipairs(all) do
             indexes[#indexes + 1] = private_rooms_prefix .. member
         end
     end
@@ -17,7 +17,7 @@ local function destroy()
         redis.call("SCARD", index) -- is a set
     end
     commit()
-    emit("destroyed", told)
+    tell("destroyed", { request.from }, all)
     for _, index in ipairs(indexes) do
         redis.call("SREM", index, request.room)
     end

@@ -1,5 +1,7 @@
--- Refusals. Needs what emit and room need, and commit. Gives operator, refusal, refuse, and what emit and room give.
+-- Refusals. Needs what emit and room need, and commit. Gives operator, refusal, refuse, and what emit, tell and room
+-- give.
 --- @include "emit"
+--- @include "tell"
 --- @include "room"
 
 -- An operator (MI) needs no role, and MI reports a refusal to it. Edges never write this field.

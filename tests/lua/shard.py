@@ -55,6 +55,14 @@ def heard(event: str, *to: str, by: str, **more: str) -> Heard:
     return Heard(event, tuple(sorted(to)), by, more)
 
 
+def told_all(event: str, *to: str, by: str, **more: str) -> list[Heard]:
+    """What a test expects where `to` are told: who did it, or became a member or got a role, each alone."""
+    first = {"added": [more.get("user"), by], "role_changed": [by, more.get("user")]}.get(event, [by])
+    alone = [one for one in dict.fromkeys(first) if one in to]
+    others = [one for one in to if one not in alone]
+    return [heard(event, *each, by=by, **more) for each in (*([one] for one in alone), others) if each]
+
+
 def refused(who: str, reason: str, command: str, **more: str) -> list[Heard]:
     """What a test expects of a refusal: one notice, to the sender only."""
     return [heard("refused", who, by=who, reason=reason, command=command, **more)]

@@ -1,6 +1,6 @@
 """create_room, join_room: who comes in, and who is told."""
 
-from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, SHARD, Shard, heard, refused
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, SHARD, Shard, heard, refused, told_all
 
 
 def test_create_makes_the_sender_owner(shard: Shard) -> None:
@@ -26,7 +26,7 @@ def test_create_private(shard: Shard) -> None:
 def test_create_of_a_public_room_joins_it(shard: Shard) -> None:
     """A public room that exists is joined, whatever the create asked for."""
     shard.ask("create", ALICE)
-    assert shard.ask("create", BOB, private="1") == [heard("joined", ALICE, BOB, by=BOB)]
+    assert shard.ask("create", BOB, private="1") == told_all("joined", ALICE, BOB, by=BOB)
     assert shard.members() == {ALICE: "owner", BOB: "member"}
     assert shard.private_rooms(BOB) == set()
 
@@ -72,7 +72,7 @@ def test_join_of_a_public_room(shard: Shard) -> None:
     """All members are told, the new one too; the invited are not."""
     shard.ask("create", ALICE)
     shard.ask("invite", ALICE, user=CAROL)
-    assert shard.ask("join", BOB) == [heard("joined", ALICE, BOB, by=BOB)]
+    assert shard.ask("join", BOB) == told_all("joined", ALICE, BOB, by=BOB)
     assert shard.members() == {ALICE: "owner", BOB: "member", CAROL: "invited"}
 
 
@@ -87,7 +87,7 @@ def test_join_of_a_private_room_by_the_invited(shard: Shard) -> None:
     """An invitation opens a private room to join."""
     shard.ask("create", ALICE, private="1")
     shard.ask("invite", ALICE, user=BOB)
-    assert shard.ask("join", BOB) == [heard("joined", ALICE, BOB, by=BOB)]
+    assert shard.ask("join", BOB) == told_all("joined", ALICE, BOB, by=BOB)
     assert shard.members() == {ALICE: "owner", BOB: "member"}
     assert shard.private_rooms(BOB) == {ROOM}
     assert set(shard.redis.hgetall(shard.keys.room(SHARD, ROOM))) == {b"private", b"owner", b"created_at"}
@@ -113,7 +113,7 @@ def test_full_room(shard: Shard) -> None:
     shard.ask("invite", ALICE, user=BOB)
     assert shard.ask("join", CAROL) == refused(CAROL, "room_full", "join")
     assert shard.ask("create", CAROL) == refused(CAROL, "room_full", "create")
-    assert shard.ask("join", BOB) == [heard("joined", ALICE, BOB, by=BOB)]
+    assert shard.ask("join", BOB) == told_all("joined", ALICE, BOB, by=BOB)
     assert shard.ask("join", BOB) == [heard("already_member", BOB, by=BOB, command="join")]
 
 
@@ -121,7 +121,7 @@ def test_no_limit_of_members(shard: Shard) -> None:
     """max_members 0 is no limit."""
     shard.settings["max_members"] = 0
     shard.ask("create", ALICE)
-    assert shard.ask("join", BOB) == [heard("joined", ALICE, BOB, by=BOB)]
+    assert shard.ask("join", BOB) == told_all("joined", ALICE, BOB, by=BOB)
 
 
 def test_full_private_room_tells_a_stranger_nothing(shard: Shard) -> None:

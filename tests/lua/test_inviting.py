@@ -2,7 +2,21 @@
 
 import pytest
 
-from tests.lua.shard import ALICE, BOB, CAROL, DAVE, OUT, ROOM, SHARD, Shard, decoded, heard, refused
+from tests.lua.shard import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    OUT,
+    ROOM,
+    SHARD,
+    Heard,
+    Shard,
+    decoded,
+    heard,
+    refused,
+    told_all,
+)
 
 
 def newest_invitation(shard: Shard) -> str:
@@ -24,10 +38,17 @@ def is_private(shard: Shard) -> bool:
     return shard.redis.zscore(shard.keys.rooms(SHARD), ROOM) == 1
 
 
+def sent_invitation(inviter: str) -> list[Heard]:
+    return [
+        heard(event, to, by=inviter, user=DAVE)
+        for event, to in (("invited", DAVE), ("invitation_sent", inviter))
+    ]
+
+
 @pytest.mark.parametrize("inviter", [ALICE, BOB])
 def test_owner_and_admin_invite(room: Shard, inviter: str) -> None:
-    """Only the invited is told; it is in the room's hash as such and in no index."""
-    assert room.ask("invite", inviter, user=DAVE) == [heard("invited", DAVE, by=inviter, user=DAVE)]
+    """The invited and the sender are told; the invitation is in the room's hash, and in no index."""
+    assert room.ask("invite", inviter, user=DAVE) == sent_invitation(inviter)
     assert room.members()[DAVE] == "invited"
     assert room.private_rooms(DAVE) == set()
 
@@ -74,7 +95,7 @@ def test_invite_again(room: Shard) -> None:
         assert room.ask("invite", who, user=DAVE) == refused(who, "user_is_invited", "invite", user=DAVE)
     assert room.members()[DAVE] == "invited"
     room.ask("deny", DAVE)
-    assert room.ask("invite", BOB, user=DAVE) == [heard("invited", DAVE, by=BOB, user=DAVE)]
+    assert room.ask("invite", BOB, user=DAVE) == sent_invitation(BOB)
 
 
 def test_invite_to_a_full_room(room: Shard) -> None:
@@ -87,7 +108,7 @@ def test_invite_to_a_full_room(room: Shard) -> None:
 def test_accept(room: Shard) -> None:
     """The invited becomes a member, all are told, and nothing of the invitation is left."""
     room.ask("invite", ALICE, user=DAVE)
-    assert room.ask("accept", DAVE) == [heard("joined", ALICE, BOB, CAROL, DAVE, by=DAVE)]
+    assert room.ask("accept", DAVE) == told_all("joined", ALICE, BOB, CAROL, DAVE, by=DAVE)
     assert room.members()[DAVE] == "member"
     assert room.private_rooms(DAVE) == ({ROOM} if is_private(room) else set())
     assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"invitation:{DAVE}")
@@ -115,7 +136,7 @@ def test_answer_to_no_room(shard: Shard, command: str) -> None:
 def test_deny(room: Shard) -> None:
     """The invitation goes; owners and admins are told, members not."""
     room.ask("invite", ALICE, user=DAVE)
-    assert room.ask("deny", DAVE) == [heard("denied", ALICE, BOB, by=DAVE)]
+    assert room.ask("deny", DAVE) == told_all("denied", DAVE, ALICE, BOB, by=DAVE)
     assert DAVE not in room.members()
     assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"invitation:{DAVE}")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, Shard, heard
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, Shard, heard, told_all
 
 OPERATOR = "chat-manager@example.org"
 
@@ -21,20 +21,22 @@ def room(request: pytest.FixtureRequest, shard: Shard) -> Shard:
 def test_an_operator_adds_changes_roles_and_removes(room: Shard) -> None:
     """Members hear of it as of any other's doing."""
     everybody = (ALICE, BOB, CAROL, DAVE)
-    assert room.ask("add", OPERATOR, user=DAVE, operator="1") == [
-        heard("added", *everybody, by=OPERATOR, user=DAVE)
-    ]
-    assert room.ask("modify", OPERATOR, user=DAVE, role="owner", operator="1") == [
-        heard("role_changed", *everybody, by=OPERATOR, user=DAVE, role="owner")
-    ]
-    told = room.ask("remove", OPERATOR, user=BOB, operator="1")
-    assert told[0] == heard("you_were_removed", BOB, by=OPERATOR, user=BOB, role="admin")
+    assert room.ask("add", OPERATOR, user=DAVE, operator="1") == told_all(
+        "added", *everybody, by=OPERATOR, user=DAVE
+    )
+    assert room.ask("modify", OPERATOR, user=DAVE, role="owner", operator="1") == told_all(
+        "role_changed", *everybody, by=OPERATOR, user=DAVE, role="owner"
+    )
+    events = room.ask("remove", OPERATOR, user=BOB, operator="1")
+    assert events[0] == heard("you_were_removed", BOB, by=OPERATOR, user=BOB, role="admin")
     assert room.members() == {ALICE: "owner", CAROL: "member", DAVE: "owner"}
 
 
 def test_an_operator_destroys(room: Shard) -> None:
     """Nothing is left."""
-    assert room.ask("destroy", OPERATOR, operator="1") == [heard("destroyed", ALICE, BOB, CAROL, by=OPERATOR)]
+    assert room.ask("destroy", OPERATOR, operator="1") == told_all(
+        "destroyed", ALICE, BOB, CAROL, by=OPERATOR
+    )
     assert not room.exists()
 
 
