@@ -23,8 +23,6 @@ class Step:
 
 
 _INVITATION = (r"\*\*\* {alice} invites you to this room\. .*#accept.*#deny.*",)
-_JOINED = (r"\*\*\* {bob} has joined\.",)
-_ADMIN = (r"\*\*\* {alice} has made {bob} an admin\.",)
 
 CONVERSATION = (
     Step("alice", "#create private", {"alice": (r"\*\*\* You have created this private room\. .*",)}),
@@ -34,16 +32,42 @@ CONVERSATION = (
         # to who has no business there, a private room is not there
         {"bob": (r"\*\*\* .*this room does not exist\. .*",), "alice": (r"\*\*\* {bob} wants to join.*",)},
     ),
-    Step("alice", "#invite sip:{bob}", {"bob": _INVITATION}),
-    Step("alice", "#invite sip:{carol}", {"carol": _INVITATION}),
-    Step("bob", "#accept", {"alice": _JOINED, "bob": _JOINED}),
-    Step("carol", "#deny", {"alice": (r"\*\*\* {carol} has declined the invitation\.",)}),
+    Step("alice", "#invite sip:{bob}", {"bob": _INVITATION, "alice": (r"\*\*\* You have invited {bob}\.",)}),
+    Step(
+        "alice",
+        "#invite sip:{carol}",
+        {"carol": _INVITATION, "alice": (r"\*\*\* You have invited {carol}\.",)},
+    ),
+    Step(
+        "bob",
+        "#accept",
+        {"alice": (r"\*\*\* {bob} has joined\.",), "bob": (r"\*\*\* You have joined this room\. .*",)},
+    ),
+    Step(
+        "carol",
+        "#deny",
+        {
+            "alice": (r"\*\*\* {carol} has declined the invitation\.",),
+            "carol": (r"\*\*\* You have declined the invitation\.",),
+        },
+    ),
     Step("alice", "Hello Bob, the room is ours.", {"bob": (r"<{alice}>: Hello Bob, the room is ours\.",)}),
     Step("bob", "Hi Alice!", {"alice": (r"<{bob}>: Hi Alice!",)}),
     Step("bob", "#list", {"bob": (r"\*\*\* Members:\n{alice} \(owner\)\n{bob}",)}),
     Step("dave", "Let me in", {"dave": (r"\*\*\* Your message was not delivered: .*",)}),
-    Step("alice", "#modify sip:{bob} admin", {"alice": _ADMIN, "bob": _ADMIN}),
-    Step("bob", "#exit", {"alice": (r"\*\*\* {bob} has left\.",)}),
+    Step(
+        "alice",
+        "#modify sip:{bob} admin",
+        {
+            "alice": (r"\*\*\* You have made {bob} an admin\.",),
+            "bob": (r"\*\*\* {alice} has made you an admin\.",),
+        },
+    ),
+    Step(
+        "bob",
+        "#exit",
+        {"alice": (r"\*\*\* {bob} has left\.",), "bob": (r"\*\*\* You have left this room\.",)},
+    ),
     Step("alice", "#destroy", {"alice": (r"\*\*\* You have deleted this room\.",)}),
 )
 

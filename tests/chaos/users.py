@@ -19,7 +19,7 @@ ATTEMPT_SECONDS = 2.0  # after that the next edge is tried, as a balancer does
 GIVE_UP_SECONDS = 240.0
 RETRANSMIT_SECONDS = (0.5, 1.0)
 
-_JOINED = re.compile(rb"\b(u\d+)@\S* has joined")
+_JOINED = re.compile(rb"\b(u\d+)@\S* has joined|You (have joined)")
 _LEFT = re.compile(rb"\b(u\d+)@\S* (?:has left|could not be reached)| ha(?:s|ve) removed (u\d+)@")
 _BRANCH = re.compile(rb"branch=(z9hG4bK[A-Za-z0-9.-]+)")
 _ADDRESS = re.compile(rb"sips?:([^@>;\s]+)@")
@@ -120,7 +120,7 @@ class Population(asyncio.DatagramProtocol):
         if mark:
             kind, what = Kind.MESSAGE, mark
         elif joined := _JOINED.search(body):
-            kind, what = Kind.JOINED, joined[1].decode()
+            kind, what = Kind.JOINED, (user if joined[2] else joined)[1].decode()
         elif left := _LEFT.search(body):
             kind, what = Kind.LEFT, (left[1] or left[2]).decode()
         else:

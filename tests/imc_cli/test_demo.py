@@ -20,6 +20,7 @@ class FakeService(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.status = "202 Accepted"
         self.notices: list[str] = []
+        self.copies = 1
         self.transport: asyncio.DatagramTransport
 
     @property
@@ -39,19 +40,20 @@ class FakeService(asyncio.DatagramProtocol):
             room = re.search(r"MESSAGE sip:(\S+)", text)
             assert room is not None
             body = self.notices.pop(0).replace("{room}", room[1])
-            number = len(self.notices)
-            lines = [
-                "MESSAGE sip:x@y SIP/2.0",
-                f"Via: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bK{number}",
-                f"From: <sip:{room[1]}>;tag=1",
-                "To: <sip:x@y>",
-                f"Call-ID: {number}",
-                "CSeq: 1 MESSAGE",
-                f"Content-Length: {len(body)}",
-                "",
-                body,
-            ]
-            self.transport.sendto("\r\n".join(lines).encode(), addr)
+            for copy in range(self.copies):
+                token = f"{len(self.notices)}-{copy}"
+                lines = [
+                    "MESSAGE sip:x@y SIP/2.0",
+                    f"Via: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bK{token}",
+                    f"From: <sip:{room[1]}>;tag=1",
+                    "To: <sip:x@y>",
+                    f"Call-ID: {token}",
+                    "CSeq: 1 MESSAGE",
+                    f"Content-Length: {len(body)}",
+                    "",
+                    body,
+                ]
+                self.transport.sendto("\r\n".join(lines).encode(), addr)
 
 
 @pytest.fixture
@@ -78,6 +80,7 @@ async def test_wrong_and_surplus_messages_are_faults(service: FakeService) -> No
     """What came instead is told; so is what nobody was to get."""
     made = "*** You have created this private room. Send #help for a list of commands."
     service.notices = [made, *["nonsense"] * 30]
+    service.copies = 3
     faults = await play(service.place, "example.org", lambda _: None)
     assert "after '#join': bob got 'nonsense'" in faults
     assert "nothing more was due, but carol got 'nonsense'" in faults

@@ -42,7 +42,7 @@ async def test_chat_at_a_terminal_sends_lines_and_shows_messages(
     await alice.assert_gets(notice("You have created"))
     chat.wait_for("bob>")
     chat.type("#join\r")
-    chat.wait_for(r"\*\*\* bob@127\.0\.0\.1:\d+ has joined")
+    chat.wait_for(r"\*\*\* You have joined")
     await alice.assert_gets(notice("has joined"))
     chat.type("Grüße von Bob\r")
     await alice.assert_gets(r"<bob@127\.0\.0\.1:\d+>: Grüße von Bob")

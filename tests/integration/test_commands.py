@@ -47,6 +47,13 @@ async def add(by: SipUser, user: SipUser, room: str, *others: SipUser) -> None:
     await user.assert_gets(notice("added"))
 
 
+async def invite(by: SipUser, user: SipUser, room: str) -> None:
+    """An owner or admin invites the user; both get a notice."""
+    await by.say(room, f"#invite sip:{user.address}")
+    await user.assert_gets(notice(f"{by.address} invites you", "#accept", "#deny"))
+    await by.assert_gets(notice(f"You have invited {user.address}"))
+
+
 async def promote(by: SipUser, user: SipUser, role: str, room: str, *others: SipUser) -> None:
     """The user gets the role; all members get the notice."""
     await by.say(room, f"#modify sip:{user.address} {role}")
@@ -89,8 +96,8 @@ class TestCreate:
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await bob.say(room, "#create")
-        for one in (alice, bob):
-            await one.assert_gets(notice(bob.address, "has joined"))
+        await alice.assert_gets(notice(bob.address, "has joined"))
+        await bob.assert_gets(notice("You have joined"))
 
     async def test_a_member_who_creates_the_room_again_gets_a_notice(
         self, open_user: OpenUser, room: str
@@ -127,8 +134,9 @@ class TestJoin:
         await create(alice, room)
         for new, members in ((bob, [alice]), (carol, [alice, bob])):
             await new.say(room, "#join")
-            for one in (*members, new):
+            for one in members:
                 await one.assert_gets(notice(new.address, "has joined"))
+            await new.assert_gets(notice("You have joined"))
 
     async def test_a_member_who_joins_again_gets_a_notice(self, open_user: OpenUser, room: str) -> None:
         """Nothing changes, and the other members get nothing."""
@@ -158,8 +166,7 @@ class TestJoin:
         """`join` accepts the invitation."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
-        await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.assert_gets(notice(alice.address))
+        await invite(alice, bob, room)
         await join(bob, room, alice)
 
 
@@ -174,6 +181,7 @@ class TestInvitations:
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address}")
         received = await bob.assert_gets(notice(alice.address, "#accept", "#deny"))
+        await alice.assert_gets(notice(f"You have invited {bob.address}"))
         assert received.sender == short(room)
 
     async def test_accepting_an_invitation_makes_a_member(self, open_user: OpenUser, room: str) -> None:
@@ -182,9 +190,10 @@ class TestInvitations:
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{bob.address} {user_part(room)}")
         await bob.assert_gets(notice(alice.address))
+        await alice.assert_gets(notice("You have invited"))
         await bob.say(room, "#accept")
-        for one in (alice, bob):
-            await one.assert_gets(notice(bob.address, "has joined"))
+        await alice.assert_gets(notice(bob.address, "has joined"))
+        await bob.assert_gets(notice("You have joined"))
         await alice.say(room, "welcome")
         await bob.assert_gets(f"<{alice.address}>: welcome")
 
@@ -193,10 +202,10 @@ class TestInvitations:
         """Owners and admins get a notice; accepting afterwards is refused."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
-        await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.assert_gets(notice(alice.address))
+        await invite(alice, bob, room)
         await bob.say(room, command)
-        await alice.assert_gets(notice(bob.address))
+        await alice.assert_gets(notice(f"{bob.address} has declined"))
+        await bob.assert_gets(notice("You have declined"))
         await bob.say(room, "#accept")
         await bob.assert_gets(notice())
         await alice.assert_gets_nothing()
@@ -205,14 +214,13 @@ class TestInvitations:
         """The inviter gets a notice. After the invitation was denied, another can be sent."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
-        await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.assert_gets(notice(alice.address, "#accept"))
+        await invite(alice, bob, room)
         await alice.say(room, f"#invite sip:{bob.address}")
         await alice.assert_gets(notice(bob.address, "has not responded yet"))
         await bob.say(room, "#deny")
         await alice.assert_gets(notice(bob.address, "declined"))
-        await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.assert_gets(notice(alice.address, "#accept"))
+        await bob.assert_gets(notice("You have declined"))
+        await invite(alice, bob, room)
 
     async def test_an_invited_user_neither_gets_nor_sends_messages(
         self, open_user: OpenUser, room: str
@@ -220,8 +228,7 @@ class TestInvitations:
         """Only accepting the invitation makes a member."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
-        await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.assert_gets(notice(alice.address))
+        await invite(alice, bob, room)
         await alice.say(room, "between us")
         await bob.assert_gets_nothing()
         await bob.say(room, "hello?")
@@ -234,10 +241,10 @@ class TestInvitations:
         """The owner gets a notice."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
-        await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.assert_gets(notice(alice.address))
+        await invite(alice, bob, room)
         await bob.say(room, "#exit")
-        await alice.assert_gets(notice(bob.address))
+        await alice.assert_gets(notice(f"{bob.address} has declined"))
+        await bob.assert_gets(notice("You have declined"))
 
     @pytest.mark.parametrize("private", [False, True])
     async def test_inviting_a_member_is_refused(self, open_user: OpenUser, room: str, private: bool) -> None:
@@ -258,8 +265,7 @@ class TestInvitations:
         await create(alice, room, private=True)
         await add(alice, bob, room)
         await promote(alice, bob, "admin", room)
-        await bob.say(room, f"#invite sip:{carol.address}")
-        await carol.assert_gets(notice(bob.address))
+        await invite(bob, carol, room)
         await bob.assert_gets(notice(f"{carol.address} could not be reached", "invitation was withdrawn"))
         await alice.assert_gets_nothing()
         carol.status_for = lambda _: 200
@@ -276,6 +282,7 @@ class TestInvitations:
         carol.status_for = lambda _: None
         await create(alice, room, private=True)
         await alice.say(room, f"#invite sip:{carol.address}")
+        await alice.assert_gets(notice("You have invited"))
         # if the machine stalls and the edge loses its lease, the next edge starts the 32 s again
         await alice.assert_gets(notice(f"{carol.address} did not respond"), within=200)
         # RFC 3261 §17.1.2.2: 0.5 s, doubling to 4 s, until 32 s make 11; fewer if the machine stalls
@@ -306,8 +313,8 @@ class TestRemove:
         await join(carol, room, alice, bob)
         await alice.say(room, f"#remove sip:{bob.address}")
         await bob.assert_gets(notice("has removed you"))
-        for one in (alice, carol):
-            await one.assert_gets(notice(f"has removed {bob.address}"))
+        await alice.assert_gets(notice(f"You have removed {bob.address}"))
+        await carol.assert_gets(notice(f"{alice.address} has removed {bob.address}"))
         await carol.say(room, "gone?")
         await alice.assert_gets(f"<{carol.address}>: gone\\?")
         await bob.assert_gets_nothing()
@@ -318,8 +325,7 @@ class TestRemove:
         """The user can no longer accept."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room, private=True)
-        await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.assert_gets(notice(alice.address))
+        await invite(alice, bob, room)
         await alice.say(room, f"#remove sip:{bob.address}")
         await bob.assert_gets(notice())
         await alice.assert_gets(notice(bob.address))
@@ -341,8 +347,8 @@ class TestRemove:
             await bob.assert_gets(notice())
         await alice.say(room, f"#remove sip:{carol.address}")
         await carol.assert_gets(notice("has removed you"))
-        for one in (alice, bob):
-            await one.assert_gets(notice(f"has removed {carol.address}"))
+        await alice.assert_gets(notice(f"You have removed {carol.address}"))
+        await bob.assert_gets(notice(f"{alice.address} has removed {carol.address}"))
 
     async def test_removing_a_user_who_is_not_in_the_room_is_refused(
         self, open_user: OpenUser, room: str
@@ -385,8 +391,7 @@ class TestAddAndModify:
         await add(alice, carol, room)
         await add(alice, bob, room, carol)
         await promote(alice, carol, "admin", room, bob)
-        await alice.say(room, f"#invite sip:{dave.address}")
-        await dave.assert_gets(notice(alice.address))
+        await invite(alice, dave, room)
         await bob.say(room, "#members")
         received = await bob.assert_gets(
             notice(f"{alice.address} (owner)", f"{carol.address} (admin)", bob.address)
@@ -418,8 +423,8 @@ class TestAddAndModify:
         await bob.assert_gets_nothing()
         await promote(alice, bob, "owner", room)
         await alice.say(room, f"#modify sip:{alice.address} member")
-        for one in (alice, bob):
-            await one.assert_gets(notice(alice.address, "member"))
+        await alice.assert_gets(notice("You are now a plain member"))
+        await bob.assert_gets(notice(f"{alice.address} is now a plain member"))
 
     async def test_changing_the_role_of_a_user_who_is_not_in_the_room_is_refused(
         self, open_user: OpenUser, room: str
@@ -444,6 +449,7 @@ class TestExitAndDestroy:
         await join(bob, room, alice)
         await bob.say(room, command)
         await alice.assert_gets(notice(bob.address, "has left"))
+        await bob.assert_gets(notice("You have left"))
         await alice.say(room, "alone")
         await bob.assert_gets_nothing()
 
@@ -467,6 +473,7 @@ class TestExitAndDestroy:
         await promote(alice, bob, "owner", room)
         await alice.say(room, "#exit")
         await bob.assert_gets(notice(alice.address, "has left"))
+        await alice.assert_gets(notice("You have left"))
         await bob.say(room, "#list")
         await bob.assert_gets(notice(f"{bob.address} (owner)"))
 
@@ -478,8 +485,7 @@ class TestExitAndDestroy:
         alice, bob, carol = await open_user("alice"), await open_user("bob"), await open_user("carol")
         await create(alice, room, private)
         await add(alice, bob, room)
-        await alice.say(room, f"#invite sip:{carol.address}")
-        await carol.assert_gets(notice(alice.address))
+        await invite(alice, carol, room)
         await alice.say(room, "#destroy")
         for one in (alice, bob):
             await one.assert_gets(notice("deleted this room"))
@@ -537,8 +543,7 @@ class TestLists:
         hidden = room.replace("room-", "hidden-")
         await create(alice, room)
         await create(alice, hidden, private=True)
-        await alice.say(hidden, f"#invite sip:{bob.address}")
-        await bob.assert_gets(notice(alice.address))
+        await invite(alice, bob, hidden)
         await alice.say("sip:chat-manager@example.org", "#rooms")
         await whole_list(alice, short(room), short(hidden))
         await bob.say(room, "#rooms")

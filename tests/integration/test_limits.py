@@ -146,12 +146,15 @@ async def test_invitations_are_limited_per_target_and_in_total(
 
     assert await invite(bob) == 202
     await bob.assert_gets(notice("#accept"))
+    await alice.assert_gets(notice("You have invited"))
     await bob.say("sip:invites@example.org", "#deny")
     await alice.assert_gets(notice("declined"))
     alice.edge = ("127.0.0.1", limited.ports[1])
     assert await invite(bob) == 403
     await alice.assert_gets(notice("You are inviting too many people"))
     assert [await invite(carol), await invite(dave)] == [202, 202]
+    for one in (carol, dave):
+        await alice.assert_gets(notice(f"You have invited {one.address}"))
     assert [await invite("x@127.0.0.1:9"), await invite(bob)] == [403, 403]
     await alice.assert_gets(
         notice("You are inviting too many people")

@@ -91,7 +91,7 @@ async def test_a_removed_member_gets_everything_before_and_nothing_after_the_rem
         pass
     await bob.assert_gets_nothing(1.0)
     await alice.until(lambda texts: sum(" says " in text for text in texts) == said)
-    at = next(number for number, text in enumerate(alice.texts()) if "has removed" in text)
+    at = next(number for number, text in enumerate(alice.texts()) if "You have removed" in text)
     said_before = [text for text in alice.texts()[:at] if " says " in text]
     assert [text for text in bob.texts() if " says " in text] == said_before
     assert any(" says " in text for text in alice.texts()[at:]), "messages follow the removal"

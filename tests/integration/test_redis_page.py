@@ -17,7 +17,7 @@ import pytest
 from imc_common import keys
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
-from tests.integration.test_commands import add, create, promote
+from tests.integration.test_commands import add, create, invite, promote
 from tests.processes import Process, wait_until
 from tests.tools import require
 
@@ -127,8 +127,7 @@ async def test_the_page_shows_rooms_and_members(shell: Shell, users: dict[str, S
     await create(alice, f"sip:{HIDDEN}", private=True)
     await add(alice, bob, f"sip:{ROOM}")
     await promote(alice, bob, "admin", f"sip:{ROOM}")
-    await alice.say(f"sip:{ROOM}", f"#invite sip:{carol.address}")
-    await carol.assert_gets(notice(alice.address))
+    await invite(alice, carol, f"sip:{ROOM}")
     (rooms,) = shell.run("List the rooms of all shards")
     assert sorted(rooms.split()) == [ROOM, HIDDEN]
     assert shell.run("Count the rooms") == ["2\n"]

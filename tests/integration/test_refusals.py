@@ -10,7 +10,7 @@ import pytest
 from tests.integration.conftest import OpenUser
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
-from tests.integration.test_commands import add, create, promote
+from tests.integration.test_commands import add, create, invite, promote
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("private", [False, True])]
 
@@ -89,8 +89,8 @@ class TestRemove:
         await add(alice, carol, room, bob)
         await alice.say(room, f"#remove sip:{bob.address}")
         await bob.assert_gets(notice(f"{alice.address} has removed you from this room"))
-        for one in (alice, carol):
-            await one.assert_gets(notice(f"{alice.address} has removed {bob.address}"))
+        await alice.assert_gets(notice(f"You have removed {bob.address}"))
+        await carol.assert_gets(notice(f"{alice.address} has removed {bob.address}"))
         await bob.say(room, "hello")
         reason = TO_STRANGERS[private]
         await bob.assert_gets(notice("Your message was not delivered", reason))
@@ -145,6 +145,7 @@ class TestExitAndDestroy:
         await add(alice, bob, room)
         await bob.say(room, "#exit")
         await alice.assert_gets(notice(f"{bob.address} has left"))
+        await bob.assert_gets(notice("You have left"))
         await assert_refused(bob, room, "#exit", TO_STRANGERS[private])
         assert await members(alice, room) == {f"{alice.address} (owner)"}
 
@@ -183,8 +184,7 @@ class TestList:
         """It shows the roles of all members, and leaves invited users out."""
         alice, bob, carol, dave, erin = await all_roles(open_user, room, private)
         frank = await open_user("frank")
-        await alice.say(room, f"#invite sip:{frank.address}")
-        await frank.assert_gets(notice(alice.address, "#accept"))
+        await invite(alice, frank, room)
         whole = {f"{alice.address} (owner)", f"{bob.address} (admin)", f"{carol.address} (admin)"} | {
             dave.address,
             erin.address,
@@ -198,8 +198,7 @@ class TestList:
         """A private room does not exist for a stranger; an invited user knows of it but is no member."""
         alice, bob, mallory = await open_user("alice"), await open_user("bob"), await open_user("mallory")
         await create(alice, room, private)
-        await alice.say(room, f"#invite sip:{bob.address}")
-        await bob.assert_gets(notice(alice.address, "#accept"))
+        await invite(alice, bob, room)
         await assert_refused(bob, room, "#list", NO_MEMBER)
         await assert_refused(mallory, room, "#list", TO_STRANGERS[private])
 
@@ -241,6 +240,7 @@ class TestLimits:
                 await assert_refused(carol, room, command, "this room is full")
         await bob.say(room, "#exit")
         await alice.assert_gets(notice(bob.address, "has left"))
+        await bob.assert_gets(notice("You have left"))
         await add(alice, carol, room)
 
     async def test_a_user_who_owns_the_maximum_of_rooms_cannot_become_owner_of_another(

@@ -39,10 +39,8 @@ def is_private(shard: Shard) -> bool:
 
 
 def sent_invitation(inviter: str) -> list[Heard]:
-    return [
-        heard(event, to, by=inviter, user=DAVE)
-        for event, to in (("invited", DAVE), ("invitation_sent", inviter))
-    ]
+    told = (("invitation_sent", inviter), ("invited", DAVE))
+    return [heard(event, to, by=inviter, user=DAVE) for event, to in told]
 
 
 @pytest.mark.parametrize("inviter", [ALICE, BOB])

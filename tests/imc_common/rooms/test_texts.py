@@ -66,6 +66,7 @@ INVITE = f"To invite them, send #invite {ALICE}"
         ("already_member", {}, "You are already a member of this room."),
         ("join_refused", {}, f"{ALICE} wants to join, but this room is private. {INVITE}"),
         ("invited", {}, f"{ALICE} invites you to this room. Send #accept to join or #deny to decline."),
+        ("invitation_sent", {}, f"You have invited {BOB}."),
         (
             "invitation_failed",
             {"reason": "no_answer", "detail": "408"},
