@@ -17,7 +17,7 @@ from rich.table import Table
 from imc_cli.dead_letters import Letter, drop, find, letters, parse_name, retry
 from imc_cli.options import with_settings
 from imc_common.errors import ImcError
-from imc_common.printable import printable
+from imc_common.escape import printable
 from imc_common.settings import Loaded, Settings
 from imc_common.store import Store
 

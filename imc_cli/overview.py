@@ -9,9 +9,9 @@ from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.settings import Settings
 from imc_common.shards.group import in_hand
-from imc_common.steps import ROOMS, watch
 from imc_common.store import Command
 from imc_common.store.protocols import CommandRunner
+from imc_common.tracer import ROOMS, watch
 
 BUSIEST = 50
 PIPELINE = 400

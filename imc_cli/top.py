@@ -203,7 +203,7 @@ def _busiest(now: Overview, before: Overview | None, rows: int) -> Table:
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from imc_common.printable import printable  # noqa: PLC0415
+    from imc_common.escape import printable  # noqa: PLC0415
 
     known = before.busiest if before is not None else {}
     passed = now.at - before.at if before is not None else 0.0
@@ -224,6 +224,6 @@ def _short(process: str) -> str:
     """A process id as it fits a column: the last of its host's name, pid and its own digits."""
     from rich.markup import escape  # noqa: PLC0415
 
-    from imc_common.printable import printable  # noqa: PLC0415
+    from imc_common.escape import printable  # noqa: PLC0415
 
     return escape(printable(process if len(process) <= 16 else f"~{process[-15:]}"))

@@ -24,7 +24,7 @@ PAGE = 500
 
 _STYLES = {"received": "cyan", "answered": "cyan", "handled": "yellow", "sending": "blue"}
 _STYLES |= {"delivered": "green", "not delivered": "red"}
-_OWN = {"at", "process", "step", "room", "people", "call_id"}
+_OWN = {"at", "process", "step", "room", "users", "call_id"}
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +56,8 @@ async def _trace(
     loaded: Loaded, address: str, seconds: float, show: Callable[[dict[str, str]], None]
 ) -> None:
     from imc_common.errors import ImcError  # noqa: PLC0415
-    from imc_common.steps import unwatch  # noqa: PLC0415
     from imc_common.store import Store  # noqa: PLC0415
+    from imc_common.tracer import unwatch  # noqa: PLC0415
 
     store = await Store.connect(loaded.settings)
     task = asyncio.current_task()
@@ -77,7 +77,7 @@ async def _trace(
 
 async def _follow(store: Store, address: str, show: Callable[[dict[str, str]], None]) -> None:
     from imc_common import keys  # noqa: PLC0415
-    from imc_common.steps import watch  # noqa: PLC0415
+    from imc_common.tracer import watch  # noqa: PLC0415
 
     ((*newest,),) = await store.run([("XREVRANGE", keys.TRACE, "+", "-", "COUNT", 1)])
     last = newest[0][0].decode() if newest else "0"
@@ -92,7 +92,7 @@ async def _follow(store: Store, address: str, show: Callable[[dict[str, str]], N
             last = entry_id.decode()
             text = [part.decode("utf-8", "replace") for part in flat]
             fields = dict(zip(text[::2], text[1::2], strict=True))
-            if "left_out" in fields or fields["room"] == address or address in fields["people"].split():
+            if "left_out" in fields or fields["room"] == address or address in fields["users"].split():
                 show(fields)
         if len(entries) < PAGE:
             await asyncio.sleep(POLL_SECONDS)
@@ -107,7 +107,7 @@ def _printer() -> Callable[[dict[str, str]], None]:
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from imc_common.printable import printable  # noqa: PLC0415
+    from imc_common.escape import printable  # noqa: PLC0415
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -120,8 +120,8 @@ def _printer() -> Callable[[dict[str, str]], None]:
             return
         at = datetime.fromtimestamp(int(fields["at"]) / 1000).astimezone()
         more = " ".join(f"{name}={value}" for name, value in fields.items() if name not in _OWN)
-        people = fields["people"].split()
-        shown = " ".join(people[:4]) + (f" and {len(people) - 4} more" if len(people) > 4 else "")
+        users = fields["users"].split()
+        shown = " ".join(users[:4]) + (f" and {len(users) - 4} more" if len(users) > 4 else "")
         console.print(
             Text(at.strftime("%H:%M:%S.%f")[:-3], style="dim"),
             Text(f"{printable(fields['process'].split()[0], 20):<6}", style="dim"),

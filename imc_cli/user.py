@@ -12,7 +12,7 @@ import typer
 from imc_cli.options import with_settings
 from imc_cli.password import read_password
 from imc_common.errors import ImcError
-from imc_common.printable import printable
+from imc_common.escape import printable
 from imc_common.settings import Loaded
 from imc_common.store import Store
 from imc_common.users import Users, hashes_of, user_address

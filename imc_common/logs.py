@@ -16,7 +16,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from imc_common.printable import printable
+from imc_common.escape import printable
 from imc_common.settings import Settings
 
 BURST = 20

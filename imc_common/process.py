@@ -25,11 +25,11 @@ import uvloop
 from imc_common import logs
 from imc_common.errors import ImcError
 from imc_common.metrics import Metrics
-from imc_common.notify import notify
 from imc_common.reload import Reloadable, Role, reload
 from imc_common.settings import Settings, SettingsError, load
-from imc_common.status import StatusPages
+from imc_common.status import StatusServer
 from imc_common.store import Store, StoreUnreachable
+from imc_common.systemd import notify
 
 RETRY_SECONDS: Final = 1.0
 """Mean pause between attempts to reach Redis at the start."""
@@ -60,7 +60,7 @@ class Process(ABC):
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises StoreRefused and UrlError."""
         self._handle_signals()
-        pages = StatusPages(self.metrics, self.trouble)
+        pages = StatusServer(self.metrics, self.trouble)
         await pages.start(self.settings)
         store = await self._reach_redis()
         if store is None:

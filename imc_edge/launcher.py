@@ -22,8 +22,8 @@ from imc_common.shards.ownership import Ownership, process_id
 from imc_common.shards.recoverer import Recoverer
 from imc_common.sip.limits import Limits
 from imc_common.status import Gauges
-from imc_common.steps import Steps
 from imc_common.store import Store, StoreUnreachable
+from imc_common.tracer import Tracer
 from imc_edge.delivering.deliver import Deliver
 from imc_edge.delivering.wiring import assemble
 from imc_edge.health import Health
@@ -96,7 +96,7 @@ class Edge(Process):
         shards = 1 << settings.hash_size
         health = Health(store, shards, settings.max_backlog)
         process = process_id()
-        steps = Steps(store, f"edge {process}", verbose=settings.log_level == "debug", wall=time.time)
+        tracer = Tracer(store, f"edge {process}", verbose=settings.log_level == "debug", wall=time.time)
         ownership = Ownership(store, "edge", process, shards, settings.lease_ttl, clock)
         consumer = Consumer(store, ownership, keys.events, EVENTS_PER_READ, READ_BLOCK_MS)
         listening = [(endpoint.host, endpoint.port) for endpoint in self._network.addresses]
@@ -113,7 +113,7 @@ class Edge(Process):
             clock=clock,
             wall=time.time,
             metrics=self.metrics,
-            steps=steps,
+            tracer=tracer,
         )
         ownership.can_release = lambda shard: not deliver.in_flight(shard)
         recoverer = Recoverer(
@@ -124,10 +124,10 @@ class Edge(Process):
         nonce_keys = self._nonce_keys = NonceKeys(store, settings.digest_key_file, redis_clock)
         await nonce_keys.read()
         acceptor = Acceptor(
-            settings, store, health, deliver, self.metrics, steps=steps, nonce_keys=nonce_keys
+            settings, store, health, deliver, self.metrics, tracer=tracer, nonce_keys=nonce_keys
         )
         gauges = Gauges(store, settings, "edge", ownership.owned, self.metrics)
-        self.reloadable = (acceptor, deliver, health, steps, self._network)
+        self.reloadable = (acceptor, deliver, health, tracer, self._network)
         self._health = health
         await health.check()
         self._network.start(TappedReceiver(acceptor, tap) if tap else acceptor)
@@ -145,7 +145,7 @@ class Edge(Process):
                 deliver,
                 recoverer,
                 gauges,
-                steps,
+                tracer,
             ),
             lambda: self._drain(health, acceptor, deliver),
             endpoints=[str(endpoint) for endpoint in self._network.addresses],

@@ -23,9 +23,9 @@ import structlog
 from imc_common.metrics import Metrics
 from imc_common.rooms.request import call_id_of
 from imc_common.shards.consumer import Batch, Consumer
-from imc_common.steps import Steps
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import CommandRunner
+from imc_common.tracer import Tracer
 from imc_worker.dispatcher import Dispatcher, Handed
 from imc_worker.message_batches import leading_messages
 from imc_worker.retrial import Retrial
@@ -56,14 +56,14 @@ class Committer:
         retrial: Retrial,
         owned: Callable[[], frozenset[int]],
         metrics: Metrics,
-        steps: Steps,
+        tracer: Tracer,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._source = source
         self._retrial = retrial
         self._owned = owned
-        self._steps = steps
+        self._tracer = tracer
         self._fresh: list[Handed] = []
         self._flying: list[Handed] = []
         self._again: dict[int, deque[Handed]] = {}
@@ -139,7 +139,7 @@ class Committer:
         owned = self._owned()
         self._flying = [entry for entry in batch if entry[0] in owned]
         results = await self._attempt(self._flying)
-        if self._steps.on:
+        if self._tracer.enabled:
             self._note(self._flying, results)
         if results.count(DONE) == len(results):
             self._handled.value += len(results)
@@ -149,7 +149,7 @@ class Committer:
 
     def _note(self, entries: list[Handed], results: list[Any]) -> None:
         for (_, _, fields), result in zip(entries, results, strict=True):
-            self._steps.handled(fields, result)
+            self._tracer.handled(fields, result)
 
     def _sort_out(self, results: list[Any]) -> None:
         stuck: set[int] = set()
@@ -173,7 +173,7 @@ class Committer:
             return
         trying = [head for head, verdict in zip(heads, verdicts, strict=True) if verdict == "try"]
         attempted = await self._attempt(trying)
-        if self._steps.on:
+        if self._tracer.enabled:
             self._note(trying, attempted)
         results = iter(attempted)
         for head, verdict in zip(heads, verdicts, strict=True):

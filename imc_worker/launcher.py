@@ -22,8 +22,8 @@ from imc_common.shards.consumer import Consumer
 from imc_common.shards.ownership import Ownership, process_id
 from imc_common.shards.recoverer import Recoverer
 from imc_common.status import Gauges
-from imc_common.steps import Steps
 from imc_common.store import Store, StoreUnreachable
+from imc_common.tracer import Tracer
 from imc_worker.all_shards import AllShards
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
@@ -60,7 +60,7 @@ class Worker(Process):
         ownership = Ownership(store, "worker", process, shards, settings.lease_ttl, time.monotonic)
         self._ownership = ownership
         verbose = settings.log_level == "debug"
-        steps = Steps(store, f"worker {process}", verbose=verbose, wall=time.time)
+        tracer = Tracer(store, f"worker {process}", verbose=verbose, wall=time.time)
         consumer = Consumer(store, ownership, keys.requests, ENTRIES_PER_READ, READ_BLOCK_MS)
         all_shards = AllShards(store, Keys(settings.rooms_table, settings.members_table), shards)
         dispatcher = Dispatcher(store.scripts, all_shards, settings)
@@ -71,7 +71,7 @@ class Worker(Process):
             Retrial(store, settings.max_attempts, time.time),
             ownership.owned,
             self.metrics,
-            steps,
+            tracer,
         )
         ownership.can_release = lambda shard: not committer.in_hand(shard)
         recoverer = Recoverer(
@@ -85,9 +85,9 @@ class Worker(Process):
         gauges = Gauges(store, settings, "worker", ownership.owned, self.metrics)
         mi = MiServer(store, settings)
         reader = _Reader(consumer, committer, self.stopping)
-        self.reloadable = (dispatcher, steps)
+        self.reloadable = (dispatcher, tracer)
         await self.run_parts(
-            (ownership, committer, recoverer, gauges, mi, steps, reader),
+            (ownership, committer, recoverer, gauges, mi, tracer, reader),
             lambda: self._drain(reader, committer),
             shards=shards,
         )

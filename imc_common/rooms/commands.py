@@ -21,7 +21,7 @@ import re
 from typing import NamedTuple
 
 from imc_common import address
-from imc_common.printable import printable
+from imc_common.escape import printable
 from imc_common.rooms.roles import CHOICE, ROLES
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings

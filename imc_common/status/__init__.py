@@ -1,6 +1,6 @@
-"""What a process tells about itself by HTTP: /metrics, /livez, /readyz."""
+"""The status of a process by HTTP: /metrics, /livez, /readyz."""
 
 from imc_common.status.gauges import Gauges
-from imc_common.status.pages import StatusPages
+from imc_common.status.server import StatusServer
 
-__all__ = ["Gauges", "StatusPages"]
+__all__ = ["Gauges", "StatusServer"]

@@ -1,4 +1,4 @@
-"""Numbers that only Redis knows, read by one duty at an interval: scrapes, however many, ask nobody."""
+"""Gauges of what is in Redis. They are read at an interval, so scrapes cause no requests to Redis."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from imc_common.store import Command, StoreUnreachable
 from imc_common.store.protocols import CommandRunner
 
 EVERY = 5.0
-"""Seconds between two readings; longer with many shards, so that Redis is asked little."""
+"""Seconds between two reads, at least; longer with many shards, to limit the load of Redis."""
 SHARDS_PER_SECOND = 50
 PIPELINE = 240
-"""Commands of one pipeline: about a millisecond of Redis's time."""
+"""Commands of one pipeline: about one millisecond of Redis's time."""
 
 _STREAMS = {"requests": keys.requests, "events": keys.events}
 
 
 class Gauges:
-    """Backlog, pending and dead letters of the shards this process owns, and the rooms of all shards.
+    """Backlog, pending entries and dead letters of the shards this process owns, and the rooms of all shards.
 
-    Workers and edges own each shard once, so that each is told by one process of either kind: as long as one
-    kind lives, nothing goes unseen. Query with ``max by (shard, stream)``, ``max(imc_active_rooms)``.
+    One worker and one edge own each shard, and both report it. Query with ``max by (shard, stream)`` and
+    ``max(imc_active_rooms)``.
     """
 
     def __init__(
@@ -55,15 +55,18 @@ class Gauges:
         )
         metrics.gauge("imc_backlog", "Entries of a shard's stream.", lambda: self._backlog, labels)
         metrics.gauge(
-            "imc_pending", "Entries of them that were read and are not done.", lambda: self._pending, labels
+            "imc_pending",
+            "Entries of a shard's stream that were read and are not finished.",
+            lambda: self._pending,
+            labels,
         )
         metrics.gauge("imc_dead_letters", "Entries that could not be handled.", lambda: self._dead, "shard")
-        metrics.gauge("imc_active_rooms", "Rooms, of all shards.", lambda: self._rooms)
+        metrics.gauge("imc_active_rooms", "Rooms of all shards.", lambda: self._rooms)
         self._members = MemberCount(store, self._names, owned) if role == "worker" else None
         if self._members is not None:
             metrics.gauge(
                 "imc_members",
-                "Members of rooms, invited ones too, in the shards this worker owns.",
+                "Members of rooms, including invited users, in the shards this worker owns.",
                 self._members.total,
             )
 
@@ -96,7 +99,7 @@ class Gauges:
 
     async def _read(self) -> None:
         while True:
-            with suppress(StoreUnreachable):  # readiness says so; the numbers stay what they were last
+            with suppress(StoreUnreachable):  # readiness reports it; the numbers keep their last values
                 await self.read()
             await asyncio.sleep(max(EVERY, self._shards / SHARDS_PER_SECOND))
 
@@ -108,5 +111,5 @@ class Gauges:
 
 
 def _number(reply: Any) -> int:
-    """XLEN and ZCARD give a number; an error counts 0."""
+    """The reply to XLEN or ZCARD; 0 for an error."""
     return reply if isinstance(reply, int) else 0

@@ -1,4 +1,4 @@
-"""How many members rooms have: counted in the background, a few rooms at a time."""
+"""Counts the members of rooms in the background, a few rooms at a time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from imc_common.store.protocols import CommandRunner
 
 PAGE = 100
 PAUSE = 0.1
-"""Seconds between two pages: a thousand rooms a second, under a thousandth of Redis's time."""
+"""Seconds between two pages: a thousand rooms per second, less than 0.1 % of Redis's time."""
 REST = 10.0
-"""Seconds between two rounds."""
+"""Seconds between two rounds over all owned shards."""
 
 
 class MemberCount:
-    """The members of all rooms in the owned shards, as of the last round over each shard."""
+    """The number of members of all rooms in the owned shards, as of the last round over each shard."""
 
     def __init__(self, store: CommandRunner, names: Keys, owned: Callable[[], frozenset[int]]) -> None:
         self._store = store
@@ -31,7 +31,7 @@ class MemberCount:
         return float(sum(count for shard, count in self._by_shard.items() if shard in owned))
 
     async def run(self) -> None:
-        """Count, round after round, until cancelled."""
+        """Count repeatedly until cancelled."""
         while True:
             try:
                 for shard in sorted(self._owned()):
@@ -47,7 +47,7 @@ class MemberCount:
         while True:
             (page,) = await self._store.run([("ZSCAN", self._names.rooms(shard), cursor, "COUNT", PAGE)])
             if not isinstance(page, list):
-                return members  # something else stands there: not ours to count
+                return members  # the key has another type: nothing to count
             cursor, rooms = page[0], [room.decode() for room in page[1][::2]]
             sizes = await self._store.run([("HLEN", self._names.members(shard, room)) for room in rooms])
             members += sum(size for size in sizes if isinstance(size, int))

@@ -20,8 +20,8 @@ from imc_common.rooms.request import call_id_of
 from imc_common.rooms.texts import OVER_LIMIT
 from imc_common.settings import Settings
 from imc_common.shards.consumer import Batch, Consumer
-from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
+from imc_common.tracer import Tracer
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.event_renderer import EventRenderer
@@ -52,7 +52,7 @@ class Deliver:
         renderer: EventRenderer,
         fan_out: FanOut,
         counts: DeliveryCounts,
-        steps: Steps,
+        tracer: Tracer,
         settings: Settings,
     ) -> None:
         self.context = context
@@ -65,7 +65,7 @@ class Deliver:
         self._takeover = takeover
         self._renderer = renderer
         self._counts = counts
-        self._steps = steps
+        self._tracer = tracer
         self._notices = NoticeLimit(context.clock)
         self._durability = settings.durability
         self._being_read: frozenset[tuple[int, bytes]] = frozenset()
@@ -205,8 +205,8 @@ class Deliver:
         if actor is not None and actor.backed_off_until:
             actor.has_sent()
         outgoing = Outgoing(event, templates, len(to), resent=resent, deadline=self._deadline(event))
-        if self._steps.on:
-            self._steps.note("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
+        if self._tracer.enabled:
+            self._tracer.record("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
         self._settlement.add(outgoing)
         await self._send(outgoing, to)
 

@@ -32,9 +32,9 @@ from imc_common import keys
 from imc_common.rooms.receipts import consequence
 from imc_common.rooms.request import RequestData
 from imc_common.scripts import Command
-from imc_common.steps import Steps
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
+from imc_common.tracer import Tracer
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.takeover import to_dead_letters
@@ -77,13 +77,13 @@ class Settlement:
         undelivered_max: int,
         max_attempts: int,
         *,
-        steps: Steps,
+        tracer: Tracer,
     ) -> None:
         """``wall`` gives seconds since the epoch."""
         self._store = store
         self._counts = counts
         self._wall = wall
-        self._steps = steps
+        self._tracer = tracer
         self._undelivered_max = undelivered_max
         self._max_attempts = max_attempts
         self.in_flight: dict[int, dict[str, Outgoing]] = {}
@@ -204,7 +204,7 @@ class Settlement:
         writes, self._again = self._again[:MAX_COMMANDS], self._again[MAX_COMMANDS:]
         ended, self._ended = self._ended, []
         half_delivered, self._half_delivered = self._half_delivered, []
-        if self._steps.on:
+        if self._tracer.enabled:
             self._note(ended + half_delivered)
         delivered: dict[int, list[Outgoing]] = {}
         for outgoing in ended:
@@ -233,10 +233,10 @@ class Settlement:
             event = outgoing.event
             about: dict[str, str | int] = {"type": event.name, "open": outgoing.pending}
             if outgoing.delivered:
-                self._steps.note("delivered", event.room, outgoing.delivered, event.call_id, **about)
+                self._tracer.record("delivered", event.room, outgoing.delivered, event.call_id, **about)
             for address, outcome in outgoing.failed:
                 about["outcome"] = outcome
-                self._steps.note("not delivered", event.room, (address,), event.call_id, **about)
+                self._tracer.record("not delivered", event.room, (address,), event.call_id, **about)
 
     def _settle(self, outgoing: Outgoing, *, complete: bool) -> _Write:
         """The command that records what is known of one event, by recipient."""

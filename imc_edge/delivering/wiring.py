@@ -10,8 +10,8 @@ from imc_common.metrics import Metrics
 from imc_common.settings import Settings
 from imc_common.shards.consumer import Consumer
 from imc_common.shards.ownership import Ownership
-from imc_common.steps import Steps
 from imc_common.store.protocols import ScriptRunner
+from imc_common.tracer import Tracer
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.courier import Courier
 from imc_edge.delivering.credentials import Credentials
@@ -49,7 +49,7 @@ def assemble(
     clock: Callable[[], float],
     wall: Callable[[], float],
     metrics: Metrics,
-    steps: Steps,
+    tracer: Tracer,
 ) -> Deliver:
     """The delivering side of an edge, ready to run.
 
@@ -74,7 +74,9 @@ def assemble(
         random=random,
         back_off=back_off,
     )
-    settlement = Settlement(store, counts, wall, settings.undelivered_max, settings.max_attempts, steps=steps)
+    settlement = Settlement(
+        store, counts, wall, settings.undelivered_max, settings.max_attempts, tracer=tracer
+    )
     context = DeliveryContext(
         settings,
         ownership=ownership,
@@ -91,6 +93,6 @@ def assemble(
         renderer=EventRenderer(identities, settings),
         fan_out=FanOut(context, Recipients(context, identities, MAX_LONG_LIVED), back_off),
         counts=counts,
-        steps=steps,
+        tracer=tracer,
         settings=settings,
     )

@@ -24,8 +24,8 @@ from imc_common.sip.limits import Limits
 from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
 from imc_common.sip.validate import validate_request
-from imc_common.steps import Steps
 from imc_common.store import Command, Store
+from imc_common.tracer import Tracer
 from imc_edge.commit import GroupCommit
 from imc_edge.flow import Flow
 from imc_edge.health import Health
@@ -72,7 +72,7 @@ class Acceptor:
         responses: Responses,
         metrics: Metrics,
         *,
-        steps: Steps,
+        tracer: Tracer,
         nonce_keys: NonceKeys,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -82,7 +82,7 @@ class Acceptor:
         self._health = health
         self.response = responses.response
         """Takes one response."""
-        self._steps = steps
+        self._tracer = tracer
         self._clock = clock
         self._wall_clock = wall_clock
         self._limits = Limits(body=settings.max_body)
@@ -96,7 +96,7 @@ class Acceptor:
         self._budgets = Budgets(settings, store, self.commit.submit, clock)
         self._excess_notices = ExcessNotices(store, settings.hash_size, clock)
         self._over = metrics.counters("imc_over_limit", "Requests refused, by what was too much.", "limit")
-        self._answers = Answers(metrics, health, steps, clock)
+        self._answers = Answers(metrics, health, tracer, clock)
         self._ignored = metrics.counters(
             "imc_ignored", "What came in and got no answer, by reason.", "reason"
         )
@@ -219,9 +219,9 @@ class Acceptor:
             at=at,
         )
         ticket = self._ticket(request, flow, fingerprint.tag)
-        if self._steps.on:
+        if self._tracer.enabled:
             people, size = (sender.address,), len(request.body)
-            self._steps.note("received", entry.room, people, entry.call_id, type=entry.type, size=size)
+            self._tracer.record("received", entry.room, people, entry.call_id, type=entry.type, size=size)
         looped = self._is_own_delivery(request, to)
         if looped or is_automatic(request):
             # Accepted, and that is all: an answer or a fan-out could go round for ever (RFC 3834 §2).
@@ -344,7 +344,7 @@ class Acceptor:
             self._excess_notices.heard(pending, reply)
 
     def _ticket(self, request: Request, flow: Flow, tag: str) -> Ticket:
-        return Ticket(Answer(request, flow, tag), self._clock(), request if self._steps.on else None)
+        return Ticket(Answer(request, flow, tag), self._clock(), request if self._tracer.enabled else None)
 
     def _refuse(self, request: Request, flow: Flow, error: SipError) -> None:
         self._answers.refuse(Answer(request, flow, self._fingerprints.of(request).tag), error)

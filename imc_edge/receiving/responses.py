@@ -8,7 +8,7 @@ from typing import Any, Final
 from imc_common.metrics import Metrics
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
-from imc_common.steps import Steps
+from imc_common.tracer import Tracer
 from imc_edge.health import Health
 from imc_edge.identity.sender import Sender, sender_of
 from imc_edge.receiving.pending import Exceeding, Repeated, Search, Ticket
@@ -25,11 +25,11 @@ TAKEN: Final = frozenset({b"accepted", SEEN})
 class Answers:
     """Sends answers, and counts them."""
 
-    def __init__(self, metrics: Metrics, health: Health, steps: Steps, clock: Callable[[], float]) -> None:
+    def __init__(self, metrics: Metrics, health: Health, tracer: Tracer, clock: Callable[[], float]) -> None:
         self.sender_of: Callable[[Request], Sender] = sender_of
         """Who a request is from, for those who follow it."""
         self._health = health
-        self._steps = steps
+        self._tracer = tracer
         self._clock = clock
         self._statuses = metrics.counters("imc_answers", "Requests answered, by status.", "status")
         self._seconds = metrics.histogram(
@@ -83,7 +83,7 @@ class Answers:
         traced = ticket.traced
         if traced is not None and traced.method == "MESSAGE":
             room, sender = traced.to.uri.address(), self.sender_of(traced).address
-            self._steps.note("answered", room, (sender,), traced.call_id, status=status)
+            self._tracer.record("answered", room, (sender,), traced.call_id, status=status)
         ticket.answer.send(status, headers=headers)
 
     def refuse(self, answer: Answer, error: SipError) -> None:

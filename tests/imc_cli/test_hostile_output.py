@@ -18,7 +18,7 @@ from imc_cli.terminal import shown
 from imc_cli.top import screen
 from imc_cli.trace import _print_json, _printer
 from imc_common import logs
-from imc_common.printable import printable
+from imc_common.escape import printable
 from imc_common.settings import Settings
 
 HOSTILE = [
@@ -65,7 +65,7 @@ def test_imc_mi(text: str, form: str, capsys: pytest.CaptureFixture[str]) -> Non
 @hostile
 def test_imc_trace(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """For people and as JSON."""
-    words = ("at", "process", "step", "room", "people", "call_id", "reason", text)
+    words = ("at", "process", "step", "room", "users", "call_id", "reason", text)
     fields = dict.fromkeys(words, f"edge {text}") | {"at": "1700000000000"}
     for show in (_printer(), _print_json):
         show(fields)

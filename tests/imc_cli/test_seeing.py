@@ -90,8 +90,8 @@ def test_steps_are_shown_a_line_each(capsys: pytest.CaptureFixture[str]) -> None
     """Many people are cut; what was left out is told."""
     show = _printer()
     show({"process": "edge e", "left_out": "3"})
-    people = " ".join(f"u{number}@h" for number in range(6))
-    about = {"at": "1700000000000", "process": "edge e1", "step": "sending", "room": "r@h", "people": people}
+    users = " ".join(f"u{number}@h" for number in range(6))
+    about = {"at": "1700000000000", "process": "edge e1", "step": "sending", "room": "r@h", "users": users}
     show(about | {"call_id": "c1@h", "type": "message"})
     first, second = capsys.readouterr().out.splitlines()
     assert "3 steps were too many for edge e" in first

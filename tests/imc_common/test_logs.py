@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from imc_common import logs
-from imc_common.printable import printable
+from imc_common.escape import printable
 from imc_common.settings import Settings
 
 

@@ -12,8 +12,8 @@ from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.sip import Response, parse_message
-from imc_common.steps import Steps
 from imc_common.store import Command
+from imc_common.tracer import Tracer
 from imc_edge.flow import SocketAddress
 from imc_edge.health import Health
 from imc_edge.identity.nonces import NonceKeys
@@ -137,14 +137,14 @@ class Edge:
         self.responses = ResponseInbox()
         self.now = 1_700_000_000.0
         self.metrics = Metrics()
-        self.steps = Steps(self.store, "edge", verbose=False, wall=lambda: self.now)  # type: ignore[arg-type]
+        self.tracer = Tracer(self.store, "edge", verbose=False, wall=lambda: self.now)  # type: ignore[arg-type]
         self.acceptor = Acceptor(
             self.settings,
             self.store,  # type: ignore[arg-type]
             self.health,
             self.responses,
             self.metrics,
-            steps=self.steps,
+            tracer=self.tracer,
             nonce_keys=NonceKeys(self.store, self.settings.digest_key_file, lambda: self.now),
             wall_clock=lambda: self.now,
         )

@@ -13,8 +13,8 @@ from imc_common.scripts import Command, Scripts
 from imc_common.settings import Settings
 from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
-from imc_common.steps import Steps
 from imc_common.store import StoreUnreachable
+from imc_common.tracer import Tracer
 from imc_edge.delivering.recipients import Recipients
 from imc_edge.delivering.wiring import assemble
 from imc_edge.flow import Hop, TransportUser
@@ -240,7 +240,7 @@ class Sending:
             own=OwnAddresses(self.redis, self.own),
             clock=self.clock,
             metrics=self.metrics,
-            steps=Steps(self.redis, "edge", verbose=False, wall=self.clock.wall),
+            tracer=Tracer(self.redis, "edge", verbose=False, wall=self.clock.wall),
             wall=self.clock.wall,
         )
         self._next_id = 0

@@ -14,7 +14,7 @@ from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Settings
 from imc_common.shards.consumer import Consumer
 from imc_common.shards.ownership import Ownership
-from imc_common.steps import Steps
+from imc_common.tracer import Tracer
 from imc_worker.all_shards import AllShards
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
@@ -44,7 +44,7 @@ class Bench:
             Retrial(self.store, self.settings.max_attempts, lambda: 1.7e9),
             self.ownership.owned,
             Metrics(),
-            Steps(self.store, "worker", verbose=False, wall=lambda: 1.7e9),
+            Tracer(self.store, "worker", verbose=False, wall=lambda: 1.7e9),
         )
 
     async def ask(self, type: str, sender: str, room: str = ROOM, **fields: Any) -> bytes:  # noqa: A002

@@ -175,8 +175,10 @@ def test_edges_and_workers_serve_health_and_metrics(tmp_path: Path) -> None:
     with service(tmp_path, "redis", {"status_listen": "127.0.0.1:0"}) as running:
         pages = []
         for process in (*running.edges, *running.workers):
-            wait_until(lambda process=process: "status is served" in process.log(), "pages")  # type: ignore[misc]
-            lines = [json.loads(line) for line in process.log().splitlines() if "status is served" in line]
+            wait_until(lambda process=process: "status server started" in process.log(), "pages")  # type: ignore[misc]
+            lines = [
+                json.loads(line) for line in process.log().splitlines() if "status server started" in line
+            ]
             pages.append(f"http://127.0.0.1:{lines[0]['port']}")
         for url in pages:
             wait_until(lambda url=url: status(f"{url}/readyz") == 200, "readiness")  # type: ignore[misc]

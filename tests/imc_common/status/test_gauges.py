@@ -1,4 +1,4 @@
-"""Numbers from Redis, on a store of fakeredis."""
+"""Gauges of what is in Redis, on fakeredis. Also covers members.py."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def store() -> AsyncIterator[FakeStore]:
 
 
 async def add_room(store: FakeStore, shard: int, room: str, members: int) -> None:
-    """A room as it stands in Redis, with so many members."""
+    """Write a room with this number of members to Redis."""
     await store.run([("ZADD", NAMES.rooms(shard), 0, room)])
     for number in range(members):
         await store.run([("HSET", NAMES.members(shard, room), f"u{number}@h", "member")])
@@ -43,8 +43,8 @@ def shown(metrics: Metrics) -> dict[str, float]:
     }
 
 
-async def test_streams_of_owned_shards_and_rooms_of_all_are_told(store: FakeStore) -> None:
-    """Backlog, pending and dead letters only where this process owns the shard."""
+async def test_gauges_cover_owned_streams_and_all_rooms(store: FakeStore) -> None:
+    """Backlog, pending entries and dead letters only of shards that this process owns."""
     for shard in (1, 2):
         await store.run(
             [store.script("claim_stream", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])]
@@ -67,15 +67,15 @@ async def test_streams_of_owned_shards_and_rooms_of_all_are_told(store: FakeStor
     }
 
 
-async def test_a_shard_without_groups_counts_nothing_pending(store: FakeStore) -> None:
-    """Redis answers NOGROUP there."""
+async def test_a_shard_without_consumer_group_has_nothing_pending(store: FakeStore) -> None:
+    """Redis replies with an error."""
     metrics = Metrics()
     await Gauges(store, Settings(hash_size=0), "edge", lambda: frozenset({0}), metrics).read()
     assert shown(metrics)["imc_pending 0 requests"] == 0
 
 
-async def test_scrapes_ask_redis_nothing(store: FakeStore) -> None:
-    """However many there are."""
+async def test_scrapes_cause_no_redis_requests(store: FakeStore) -> None:
+    """A scrape reads numbers in memory."""
     metrics = Metrics()
     gauges = Gauges(store, Settings(), "worker", lambda: frozenset({0}), metrics)
     await gauges.read()
@@ -85,10 +85,8 @@ async def test_scrapes_ask_redis_nothing(store: FakeStore) -> None:
     assert len(store.ran) == asked
 
 
-async def test_the_duty_goes_on_when_redis_was_away(
-    store: FakeStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Numbers are kept meanwhile; a worker counts members, too."""
+async def test_gauges_continue_after_an_outage(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They keep their last values meanwhile."""
     monkeypatch.setattr(gauges, "EVERY", 0.01)
     monkeypatch.setattr(gauges, "SHARDS_PER_SECOND", 10_000)
     monkeypatch.setattr(members, "PAUSE", 0.0)
@@ -107,7 +105,7 @@ async def test_the_duty_goes_on_when_redis_was_away(
 
 
 async def test_members_are_counted_page_by_page(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No command of it looks at more than a page of rooms."""
+    """No pipeline covers more than a page of rooms."""
     monkeypatch.setattr(members, "PAUSE", 0.0)
     for number in range(300):
         await add_room(store, 0, f"r{number}@h", number % 3)
@@ -118,7 +116,7 @@ async def test_members_are_counted_page_by_page(store: FakeStore, monkeypatch: p
     assert count.total() == 0  # no round is over yet
 
 
-async def test_what_is_no_set_of_rooms_is_not_counted(store: FakeStore) -> None:
-    """Somebody else's key under our name."""
+async def test_a_key_of_another_type_counts_no_members(store: FakeStore) -> None:
+    """Such as a key that another application wrote."""
     await store.run([("SET", NAMES.rooms(0), "x")])
     assert await MemberCount(store, NAMES, lambda: frozenset({0})).count(0) == 0

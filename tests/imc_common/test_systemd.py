@@ -1,4 +1,4 @@
-"""Readiness told to the service manager."""
+"""Notifications to the service manager."""
 
 import os
 import socket
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from imc_common.notify import notify
+from imc_common.systemd import notify
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> socket.socket:
-    """A socket as systemd gives it to a service."""
+    """A socket such as systemd gives to a service."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(str(tmp_path / "notify"))
     sock.settimeout(1)
@@ -19,13 +19,13 @@ def manager(tmp_path: Path) -> socket.socket:
 
 
 def test_states_arrive_one_per_line(manager: socket.socket) -> None:
-    """sd_notify(3): assignments separated by line breaks in one datagram."""
+    """sd_notify(3): one datagram."""
     assert notify("READY=1", "STATUS=serving", env={"NOTIFY_SOCKET": manager.getsockname()})
     assert manager.recv(100) == b"READY=1\nSTATUS=serving"
     manager.close()
 
 
-def test_abstract_sockets_are_reached() -> None:
+def test_abstract_sockets_are_supported() -> None:
     """A leading @ stands for the NUL of an abstract socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         name = f"imc-notify-test-{os.getpid()}"
@@ -36,6 +36,6 @@ def test_abstract_sockets_are_reached() -> None:
 
 
 @pytest.mark.parametrize("where", [None, "", "tcp:1", "/nowhere/at/all"])
-def test_without_a_manager_nothing_happens(where: str | None) -> None:
-    """No variable, a form we do not know, or a socket that is gone."""
+def test_without_a_service_manager_nothing_is_sent(where: str | None) -> None:
+    """Without the variable, with an unknown form, or if the socket is gone."""
     assert not notify("READY=1", env={} if where is None else {"NOTIFY_SOCKET": where})

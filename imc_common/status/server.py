@@ -1,4 +1,4 @@
-"""The status server of a process: what to scrape, and whether it lives and is ready."""
+"""The status server of a process: metrics, liveness and readiness."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from imc_common.settings.values import host_and_port
 log = structlog.get_logger()
 
 
-class StatusPages:
-    """Answers GET and HEAD on three paths.
+class StatusServer:
+    """Serves GET and HEAD on three paths.
 
-    `/livez` is 200 as long as the process' event loop turns. `/readyz` is 503 with the reason while `trouble`
-    gives one. `/metrics` is made anew from numbers in memory: it asks nobody.
+    `/livez` returns 200 while the event loop of the process runs. `/readyz` returns 503 with the reason while
+    `trouble` returns one. `/metrics` is built from numbers in memory, without a request to Redis.
     """
 
     def __init__(self, metrics: Metrics, trouble: Callable[[], str]) -> None:
-        """``trouble()``: why this process had better not be given work; empty: it is ready."""
+        """``trouble()``: why this process is not ready; empty if it is ready."""
         self._metrics = metrics
         self._trouble = trouble
         build = build_info()
@@ -32,29 +32,29 @@ class StatusPages:
             "imc_build_info", "The build this process runs; always 1.", lambda: {build: 1.0}, build._fields
         )
         metrics.gauge("imc_ready", "1 if this process is ready, else 0.", lambda: float(not trouble()))
-        self._server = HttpServer(self.answer)
+        self._server = HttpServer(self.respond)
 
     async def start(self, settings: Settings) -> tuple[str, int] | None:
-        """Serve on `status_listen`; gives the address, None without one.
+        """Serve on `status_listen`; returns the address. None without the setting, or if it cannot listen.
 
-        A process whose neighbour has the address goes on without status, because messages matter more.
+        A process that cannot listen there runs without status, because messages are more important.
         """
         if not settings.status_listen:
             return None
         try:
             address = await self._server.start(*host_and_port(settings.status_listen))
         except ListenError as error:
-            log.error("status is not served", reason=str(error))  # noqa: TRY400 # the reason says it all
+            log.error("status server not started", reason=str(error))  # noqa: TRY400 # the reason says it all
             return None
-        log.info("status is served", host=address[0], port=address[1])
+        log.info("status server started", host=address[0], port=address[1])
         return address
 
     async def close(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         await self._server.close()
 
-    async def answer(self, request: HttpRequest) -> HttpResponse:
-        """The answer to one request."""
+    async def respond(self, request: HttpRequest) -> HttpResponse:
+        """The response to one request."""
         if request.path not in {"/metrics", "/livez", "/readyz"}:
             return HttpResponse(404)
         if request.method not in {"GET", "HEAD"}:

@@ -1,4 +1,5 @@
-"""The reference page of settings, made from the settings class: ``python -m imc_common.settings.page``."""
+"""The reference page of settings, made from the settings class: ``python -m
+imc_common.settings.reference``."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ _HEAD = """\
 This page lists every setting with its default and its allowed values. It is for operators who write a
 settings file.
 
-It is made from `imc_common/settings/model.py` by `python -m imc_common.settings.page > docs/settings.md`.
-Do not edit it.
+It is made from `imc_common/settings/model.py` by `python -m imc_common.settings.reference >
+docs/settings.md`. Do not edit it.
 
 ## Where values come from
 

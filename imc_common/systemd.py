@@ -1,4 +1,4 @@
-"""Telling systemd how the process is (``Type=notify``, sd_notify(3)); without systemd nothing is sent."""
+"""Notifies systemd about the state of the process (``Type=notify``, sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 
 def notify(*states: str, env: Mapping[str, str] = os.environ) -> bool:
-    """Send states like ``READY=1`` or ``STOPPING=1`` to the service manager; whether there is one.
+    """Send states such as ``READY=1`` or ``STOPPING=1`` to the service manager. False without one.
 
-    A socket that cannot be reached is no reason to fail: the manager's own timer will notice.
+    An unreachable socket raises no error, because the manager has a timeout of its own.
     """
     where = env.get("NOTIFY_SOCKET", "")
     if not where.startswith(("/", "@")):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from imc_common.reload import RELOADABLE
 from imc_common.settings import Settings, load
-from imc_common.settings.page import page
+from imc_common.settings.reference import page
 from imc_common.settings.toml import effective
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_is_up_to_date() -> None:
-    """Mend with: python -m imc_common.settings.page > docs/settings.md"""
+    """Mend with: python -m imc_common.settings.reference > docs/settings.md"""
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page()
 
 
