@@ -13,8 +13,8 @@ _HEAD = """\
 This page lists every setting with its default and its allowed values. It is for operators who write a
 settings file.
 
-It is made from `imc_common/settings/model.py` by `python -m imc_common.settings.reference >
-docs/settings.md`. Do not edit it.
+Do not edit it: `python -m imc_common.settings.reference > docs/settings.md` makes it from
+`imc_common/settings/model.py`.
 
 ## Where values come from
 
