@@ -35,6 +35,8 @@ class ClientMessage:
     name: str
     client: str
     sender: str
+    expected: str
+    """The status and the outcome in words."""
     status: int
     outcome: str
     """``message``, ``command join`` or ``nothing``."""
@@ -70,6 +72,7 @@ def load(path: Path) -> ClientMessage:
         name=path.stem,
         client=fields["Client"],
         sender=fields["Sender"],
+        expected=fields["Expected"],
         status=int(expected[1]),
         outcome="message" if expected[3] else expected[2] or "nothing",
         text=expected[3] or "",

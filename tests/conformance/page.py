@@ -7,6 +7,7 @@ from pathlib import Path
 
 from imc_common.sip.limits import DEFAULT
 from tests.conformance.cases import CASES, Case
+from tests.conformance.client_corpus import CLIENTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 _TABLE = re.compile(r"(<!-- table: ([a-z0-9]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -29,6 +30,11 @@ def tables() -> dict[str, str]:
         ("Request-URI", f"{DEFAULT.uri:,} characters", 414),
         ("method name", f"{DEFAULT.method} characters", 400),
         ("body", f"`max_body`, {DEFAULT.body:,} bytes", 413),
+    ]
+    made["clients"] = [
+        "| message | sent by | expected |",
+        "|---|---|---|",
+        *(f"| {each.name} | {each.client} | `{each.expected}` |" for each in CLIENTS),
     ]
     made["limits"] = [
         "| what | maximum | status beyond it |",

@@ -1,0 +1,163 @@
+"""Content-Type, Content-Encoding and bodies (RFC 3261 §20.11 to §20.15, RFC 3428 §4)."""
+
+from __future__ import annotations
+
+import zlib
+
+from tests.conformance.traits.trait import Trait, message
+
+TYPES = (
+    "text/plain", "TEXT/PLAIN", "Text/Plain", "text / plain", "text/plain;charset=utf-8",
+    "text/plain; charset=utf-8", "text/plain ; charset = UTF-8", 'text/plain; charset="utf-8"',
+    "text/plain;charset=us-ascii", "text/plain;charset=iso-8859-1", "text/plain;charset=UTF-8;format=flowed",
+    "text/plain; charset=UTF-8;msgr=WAAtAE0ATQBTAC0ASQBNAC0ARgBvAHIAbQBhAHQA", "text/html",
+    "text/html;charset=utf-8", "text/markdown", "text/x-msmsgsinvite", "message/cpim", "message/imdn+xml",
+    "application/im-iscomposing+xml", "multipart/mixed;boundary=b", 'multipart/mixed; boundary="b c"',
+    "multipart/alternative;boundary=b", 'multipart/related;boundary=b;type="text/html"',
+)  # fmt: skip
+REFUSED_TYPES = (
+    "application/vnd.3gpp.sms", "Application/MANSCDP+xml", "application/sdp", "application/json", "image/png",
+    "application/octet-stream", "application/pidf+xml", "application/dtmf-relay", "message/sipfrag",
+)  # fmt: skip
+MALFORMED_TYPES = ("text", "text/", "/plain", "text/plain charset=utf-8", "text/plain;charset=")
+BODIES = {
+    "has CRLF line ends": b"one\r\ntwo\r\n",
+    "has LF line ends": b"one\ntwo\n",
+    "is UTF-8": "Grüße 👋".encode(),
+    "is 8,192 bytes long": b"x" * 8192,
+    "has a NUL": b"a\x00b",
+    "has bytes that are no UTF-8": b"caf\xe9",
+    "looks like headers": b"Via: SIP/2.0/UDP 1.2.3.4\r\n\r\nMESSAGE sip:x SIP/2.0\r\n\r\n",
+}
+COMMANDS = {
+    "in lower case": b"#list",
+    "in upper case": b"#LIST",
+    "with a line end": b"#list\r\n",
+    "with a second line": b"#list\r\nof this room",
+    "with spaces after it": b"#list   ",
+}
+INDENTED = {
+    "a space": b" #list",
+    "spaces and a tab": b"  \t#list",
+    "a byte order mark": b"\xef\xbb\xbf#list",
+    "CRLF": b"\r\n#list",
+}
+ESCAPED = {"##tag": b"#tag", "##list is a command": b"#list is a command"}
+CPIM = (
+    "From: <sip:{sender}>\r\nTo: <sip:room@example.org>\r\nDateTime: 2022-08-02T15:34:33Z\r\n"
+    "NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: HjFsonRLpkim\r\n\r\n"
+    "Content-Type: text/plain\r\n\r\n{text}"
+)
+PARTS = (
+    "--b\r\nContent-Type: text/plain\r\n\r\n#list\r\n"
+    "--b\r\nContent-Type: text/html\r\n\r\n<b>#list</b>\r\n--b--\r\n"
+)
+WRAPPED_COMMANDS = {
+    "message/cpim": CPIM.format(sender="alice@example.org", text="#list"),
+    "text/html": '<html><body><font face="Segoe UI">#list</font></body></html>',
+    "multipart/mixed;boundary=b": PARTS,
+    "multipart/alternative;boundary=b": PARTS,
+}
+
+
+def _deflated(kind: str, encoding: str, data: bytes) -> Trait:
+    return Trait(
+        f"a {kind} body has Content-Encoding {encoding}",
+        message(data, Content_Type=kind, last=[f"Content-Encoding: {encoding}"]),
+        fails_today=f"Content-Encoding {encoding} is not inflated",
+    )
+
+
+def _gzip(data: bytes) -> bytes:
+    compress = zlib.compressobj(wbits=31)
+    return compress.compress(data) + compress.flush()
+
+
+CASES = [
+    *(
+        Trait(f"Content-Type is {value!r}", message(Content_Type=value), content_type=value)
+        for value in TYPES
+    ),
+    *(
+        Trait(f"Content-Type is {value!r}", message(Content_Type=value), status=415)
+        for value in REFUSED_TYPES
+    ),
+    *(
+        Trait(f"Content-Type is {value!r}", message(Content_Type=value), status=400)
+        for value in MALFORMED_TYPES
+    ),
+    Trait(
+        "Content-Type ends with a semicolon",
+        message(Content_Type="text/plain;"),
+        fails_today="a semicolon at the end of Content-Type gets 400",
+    ),
+    Trait(
+        "a parameter of Content-Type has a slash and no quotes",
+        message(Content_Type="multipart/related;boundary=b;type=text/html"),
+        fails_today="an unquoted Content-Type parameter with a slash gets 400",
+    ),
+    Trait(
+        "a body has no Content-Type",
+        message(without=["Content-Type"]),
+        body=b"hello",
+        fails_today="a body without Content-Type gets 400",
+    ),
+    Trait("Content-Encoding is identity", message(last=["Content-Encoding: identity"])),
+    Trait("Content-Encoding is unknown", message(last=["Content-Encoding: br"]), status=415),
+    _deflated("message/imdn+xml", "deflate", zlib.compress(b"<imdn/>")),
+    _deflated("text/plain", "gzip", _gzip(b"hello")),
+    *(Trait(f"the body {how}", message(data), body=data) for how, data in BODIES.items()),
+    Trait("the body is 8,193 bytes long", message(b"x" * 8193), status=413),
+    *(Trait(f"a command is {how}", message(data), type="list") for how, data in COMMANDS.items()),
+    *(
+        Trait(
+            f"{how} comes before a command",
+            message(data),
+            type="list",
+            fails_today="a command after a blank, a BOM or a line end is sent to everyone",
+        )
+        for how, data in INDENTED.items()
+    ),
+    *(
+        Trait(
+            f"{text} is a text that begins with a number sign",
+            message(text.encode()),
+            body=body,
+            fails_today="there is no escape for a text that begins with the start character",
+        )
+        for text, body in ESCAPED.items()
+    ),
+    *(
+        Trait(
+            f"a command is in {kind}",
+            message(data.encode(), Content_Type=kind),
+            type="list",
+            fails_today=f"commands inside {kind.partition(';')[0]} are not carried out",
+        )
+        for kind, data in WRAPPED_COMMANDS.items()
+    ),
+    Trait(
+        "message/cpim has the From of the sender",
+        message(CPIM.format(sender="alice@example.org", text="hello").encode(), Content_Type="message/cpim"),
+    ),
+    Trait(
+        "message/cpim has the anonymous From of RCS",
+        message(
+            CPIM.format(sender="anonymous@anonymous.invalid", text="hello").encode(),
+            Content_Type="message/cpim",
+        ),
+    ),
+    Trait(
+        "message/cpim has the From of somebody else",
+        message(CPIM.format(sender="dave@example.org", text="hello").encode(), Content_Type="message/cpim"),
+        status=403,
+        fails_today="a CPIM body with another sender is relayed",
+    ),
+    Trait(
+        "a command names a user with an apostrophe",
+        message(b"#remove o'brien"),
+        type="remove",
+        user="o'brien@example.org",
+        fails_today="a user with an apostrophe cannot be named in a command",
+    ),
+]
