@@ -1,8 +1,8 @@
-"""The identity of a user or a room: ``user@host[:port]``, one spelling for each.
+"""Addresses: the identity of a user or a room, ``user@host[:port]``, in canonical form.
 
-Two URIs that RFC 3261 §19.1.4 calls equivalent in user, host and port give one address: escapes of unreserved
-characters are undone, other escapes are kept in upper case, the host is in lower case. Scheme, password, URI
-parameters and headers are no part of it. An address is always a valid SIP URI after ``sip:``.
+Two URIs whose user, host and port are equivalent by RFC 3261 §19.1.4 have the same address: escapes of
+unreserved characters are decoded, other escapes are in upper case, the host is in lower case. Scheme,
+password, URI parameters and headers are not part of it. ``sip:`` and an address are always a valid SIP URI.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from imc_common.errors import ImcError
 _MARK = "-_.!~*'()"
 _USER_UNRESERVED = "&=+$,;?/"
 PLAIN_USER = r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]++"
-"""Pattern of a user part that is canonical as it stands."""
+"""Pattern of a user part that is already canonical."""
 _is_plain_user = re.compile(PLAIN_USER).fullmatch
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + _MARK)
-# What a person may type as a user part: the characters of RFC 3261's `user`, escapes of printable
-# characters, and letters beyond ASCII, which become escapes. Escaped controls and quotes are refused: they
-# would only ever serve to smuggle something past a reader of the name.
+# What may be typed as a user part: the characters of RFC 3261's `user`, escapes of printable characters, and
+# letters beyond ASCII, which become escapes. Escaped control characters and quotes are refused, because they
+# only serve to deceive a reader of the name.
 _TYPED_USER = re.compile(
     r"""(?: [A-Za-z0-9\-_.!~*'()&=+$,;?/]
           | [^\x00-\x9f\s]
@@ -30,8 +30,8 @@ _TYPED_USER = re.compile(
         )+""",
     re.VERBOSE,
 ).fullmatch
-# A name's last label starts with a letter, as in what comes by SIP (`imc_common.sip.host`): so "127.1" and
-# "2130706433", which resolvers take for 127.0.0.1, are no hosts.
+# The last label of a name starts with a letter, as in SIP messages (`imc_common.sip.host`). So "127.1" and
+# "2130706433", which resolvers read as 127.0.0.1, are not valid.
 _HOST_NAME = re.compile(r"(?=.{1,255}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*"
                         r"[A-Za-z_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?").fullmatch  # fmt: skip
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::([0-9]{1,5}))?").fullmatch
@@ -39,15 +39,15 @@ _PORT = re.compile(r":[0-9]+\Z")
 _SCHEME = re.compile(r"sips?:", re.IGNORECASE)
 
 MAX_ADDRESS = 256
-"""Longest address taken, in characters: the limit SIP servers commonly set for a URI."""
+"""Maximum length of an address in characters: the common limit of SIP servers for a URI."""
 
 
 class AddressError(ImcError):
-    """A text is no address; says what is wrong with it."""
+    """A text is not an address. The error says what is wrong with it."""
 
 
 def canonical(user: str, host: str, port: int | None = None) -> str:
-    """The address of an already parsed URI's parts; `user` still escaped as it stood in the URI."""
+    """The address for the parts of a parsed URI; `user` with its escapes."""
     if _is_plain_user(user) is None:
         user = _canonical_user(user)
     host = host.lower()
@@ -59,19 +59,19 @@ def canonical(user: str, host: str, port: int | None = None) -> str:
 
 
 def parse(text: str) -> str:
-    """The canonical address of ``[sip:]user[:password]@host[:port][;…][?…]``, or `AddressError`."""
+    """The address in ``[sip:]user[:password]@host[:port][;…][?…]``. Raises AddressError."""
     scheme = _SCHEME.match(text)
     rest = text[scheme.end() :] if scheme else text
     user, at, tail = rest.partition("@")
     if not at:
-        raise AddressError("there is no @ in it")
+        raise AddressError("it has no @")
     user = parse_user(user.partition(":")[0])
-    # ';' and '?' may stand in a user part but never in a host, so cutting comes after the '@'
+    # a user part may contain ';' and '?', a host may not: split after the '@'
     return f"{user}@{parse_host(re.split('[;?]', tail, maxsplit=1)[0])}"
 
 
 def parse_user(text: str) -> str:
-    """The canonical user part of one typed by a person; `AddressError` where it cannot be one."""
+    """The canonical form of a typed user part. Raises AddressError."""
     if not text:
         raise AddressError("the user part is empty")
     if _TYPED_USER(text) is None:
@@ -83,7 +83,7 @@ def parse_user(text: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """The canonical ``host[:port]`` of one typed by a person; `AddressError` where it cannot be one."""
+    """The canonical form of a typed ``host[:port]``. Raises AddressError."""
     match = _HOST_PORT(text)
     if match is None:
         raise AddressError("the host is not valid")
@@ -118,12 +118,12 @@ def domain(address: str) -> str:
 
 
 def without_port(address: str) -> str:
-    """The canonical address of the same user at no port in particular."""
+    """The address without its port."""
     return _PORT.sub("", address) if ":" in address else address
 
 
 def _canonical_user(user: str) -> str:
-    """Undo what need not be escaped, escape what may not stand bare (RFC 3261 §25.1 `user`)."""
+    """Decode unneeded escapes and escape what must be escaped (RFC 3261 §25.1 `user`)."""
 
     def replace(match: re.Match[str]) -> str:
         if match[1] is None:
@@ -131,7 +131,7 @@ def _canonical_user(user: str) -> str:
         char = chr(int(match[1], 16))
         return char if char in _UNRESERVED else match[0].upper()
 
-    # surrogates stand for bytes that were no UTF-8 in the message: each becomes its own escape
+    # surrogates stand for bytes of the message that were not UTF-8: each becomes an escape
     return quote(_ESCAPE.sub(replace, user), safe=_MARK + _USER_UNRESERVED + "%", errors="surrogateescape")
 
 
@@ -144,7 +144,7 @@ def _is_ipv4(host: str) -> bool:
 
 
 def _canonical_ipv6(host: str) -> str:
-    """RFC 5954: IPv6 references are the same when their 128 bits are; what is none comes back bare."""
+    """RFC 5954: IPv6 references are equal if their 128 bits are. An invalid one loses its brackets."""
     try:
         return f"[{IPv6Address(host[1:-1]).compressed}]"
     except AddressValueError:

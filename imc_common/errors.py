@@ -1,5 +1,5 @@
-"""The root of imc's own errors."""
+"""The base class of imc's own errors."""
 
 
 class ImcError(Exception):
-    """Any error that imc raises on purpose; its text says what was wrong and with what value."""
+    """An error that imc raises on purpose. Its text says what is wrong, and with which value."""

@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 server for what operators ask: metrics, health, MI. Not for the public.
+"""A small HTTP/1.1 server for operators: metrics, health, MI. Not for public networks.
 
-Every connection serves one request and is closed. Head, body and time of a request are bounded, and so is the
-number of connections, so that a stuck or hostile client costs nothing but its own answer.
+Each connection serves one request and is closed. Size and time of a request and the number of connections are
+limited, so a slow or hostile client harms no other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_HEAD = 8192
 MAX_BODY = 65536
 MAX_CONNECTIONS = 64
 SECONDS = 10.0
-"""For reading a request, and for writing its answer."""
+"""Time limit for reading a request, and for writing its response."""
 
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,10}").fullmatch
 
@@ -28,11 +28,11 @@ log = structlog.get_logger()
 
 
 class ListenError(ImcError):
-    """The address cannot be listened on; says which one and why."""
+    """The server cannot listen on an address. The error says which one and why."""
 
 
 class HttpRequest(NamedTuple):
-    """A request that was read whole; header names in lower case. `peer` is the client's IP address."""
+    """A complete request. Header names are in lower case; `peer` is the client's IP address."""
 
     method: str
     path: str
@@ -42,7 +42,7 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """What a handler answers."""
+    """The response of a handler."""
 
     status: int
     body: bytes = b""
@@ -54,7 +54,7 @@ Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 class _Refused(Exception):
-    """A request that gets an answer without the handler."""
+    """A request that is refused before it reaches the handler."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -62,7 +62,7 @@ class _Refused(Exception):
 
 
 class HttpServer:
-    """Listens on one address and gives each request to `handler`; what that raises becomes a 500."""
+    """Listens on one address and passes each request to `handler`. An exception in it becomes a 500."""
 
     def __init__(self, handler: Handler, *, seconds: float = SECONDS) -> None:
         self._handler = handler
@@ -71,7 +71,7 @@ class HttpServer:
         self._connections = 0
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; gives the address, whose port differs from a given 0. Raises `ListenError`."""
+        """Listen; returns the address, with the actual port if `port` is 0. Raises ListenError."""
         try:
             self._server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD)
         except OSError as error:
@@ -80,11 +80,11 @@ class HttpServer:
         return host, port
 
     async def close(self) -> None:
-        """Listen no more; what is being answered is cut off with the process."""
+        """Stop listening. Open connections end with the process."""
         if self._server is not None:
             self._server.close()
             self._server = None
-            await asyncio.sleep(0)  # the sockets close in the loop's next round
+            await asyncio.sleep(0)  # the sockets close in the next iteration of the event loop
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
@@ -92,7 +92,7 @@ class HttpServer:
             if self._connections <= MAX_CONNECTIONS:
                 await self._serve(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # the client went away, or is too slow to be told anything
+            pass  # the client is gone, or too slow
         finally:
             self._connections -= 1
             writer.close()
@@ -116,7 +116,7 @@ class HttpServer:
         try:
             return await self._handler(request)
         except Exception:
-            log.exception("a request by HTTP could not be handled", path=request.path)
+            log.exception("http request failed", path=request.path)
             return HttpResponse(500)
 
 

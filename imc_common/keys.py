@@ -1,8 +1,8 @@
-"""Every Redis key of imc, made here and nowhere else.
+"""All Redis keys of imc. No other module builds a key.
 
-All keys of a shard carry its number as hash tag, ``{7}``: one script touches one slot, and Redis Cluster
-works unchanged. Addresses go in as they are: a brace in a user part comes after the tag and cannot move the
-key, because Redis hashes only what stands between the first pair of braces.
+All keys of a shard have its number as hash tag, ``{7}``, so a script accesses one slot of a Redis Cluster.
+Addresses are used unchanged: a brace in a user part comes after the hash tag, and Redis hashes only the
+text between the first pair of braces.
 """
 
 from __future__ import annotations
@@ -14,36 +14,37 @@ from zlib import crc32
 from imc_common.address import without_port
 
 GROUPS = "imc@"
-"""What the names of our consumer groups begin with."""
+"""Prefix of the names of consumer groups."""
 CONSUMER = "owner"
 
 WORKERS = "imc:workers"
 EDGES = "imc:edges"
 EDGE_ADDRESSES = "imc:edge_addresses"
-"""Sorted set of where edges listen, ``HOST|PORT`` by heartbeat: no delivery goes there."""
+"""Sorted set of the addresses edges listen on, ``HOST|PORT`` by heartbeat. Deliveries never go there."""
 CONFIG = "imc:config"
 
 DIGEST_KEYS = "imc:digest_keys"
-"""Hash of the keys that nonces are signed with: ms since the epoch of the first use, to the key."""
+"""Hash of the keys that sign nonces: time of the first use (ms since the epoch) to key."""
 
 WATCHED = "imc:watched"
-"""Set of the addresses that `imc trace` follows now; ``*rooms`` is asked for by `imc top`."""
+"""Set of the addresses that `imc trace` follows; ``*rooms`` is added by `imc top`."""
 TRACE = "imc:trace"
-"""Stream of the watched addresses' steps, capped, gone a minute after the last one."""
+"""Stream of the steps of watched addresses, capped; it expires a minute after the last step."""
 BUSIEST = "imc:busiest"
-"""Sorted set of rooms by requests, while `imc top` runs."""
+"""Sorted set of rooms by their number of requests, while `imc top` runs."""
 RESHARD_TO = "reshard_to"
-"""Field of CONFIG: the `hash_size` of a re-sharding that was begun and is not finished."""
+"""Field of CONFIG: the target `hash_size` of an unfinished re-sharding."""
 
 
 def shard_of(room: str, hash_size: int) -> int:
-    """The shard of a room (or a user) by its address: CRC-32 of it, cut to ``2**hash_size`` shards."""
+    """The shard of a room or a user: the lowest `hash_size` bits of the CRC-32 of its address."""
     return crc32(room.encode()) & ((1 << hash_size) - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of rooms and members, whose prefixes are settings (``rooms_table``, ``members_table``)."""
+    """The keys of rooms and members, with the prefixes ``rooms_table`` and ``members_table`` of the
+    settings."""
 
     rooms_table: str = "imc_rooms"
     members_table: str = "imc_members"
@@ -68,36 +69,36 @@ class Keys:
 def group(process_id: str) -> str:
     """The consumer group of the streams that this process owns.
 
-    Whoever takes a stream over ends its former owner's group: a read which that one has still in the air, or
-    sends late, takes nothing away from its successor.
+    A process that takes over a stream deletes the group of the former owner, so that a late read of that
+    process gets no entries.
     """
     return f"{GROUPS}{process_id}"
 
 
 def requests(shard: int) -> str:
-    """Stream of requests and receipts, edge to worker."""
+    """The in-stream: requests and receipts, from edges to workers."""
     return f"imc:{{{shard}}}:in"
 
 
 def events(shard: int) -> str:
-    """Stream of events to deliver, worker to edge."""
+    """The out-stream: events to deliver, from workers to edges."""
     return f"imc:{{{shard}}}:out"
 
 
 def dead(shard: int) -> str:
-    """Stream of what could not be handled, with the reason."""
+    """Stream of dead letters: entries that could not be handled, with the reason."""
     return f"imc:{{{shard}}}:dead"
 
 
 def undelivered(shard: int) -> str:
-    """Stream of deliveries that ended in a failure, the latest ones."""
+    """Stream of the latest failed deliveries."""
     return f"imc:{{{shard}}}:undelivered"
 
 
 def seen(shard: int, part: Literal["recent", "older", "clock"]) -> str:
-    """Requests that were taken already, by a hash of Call-ID, CSeq and From tag: two sets, and since when.
+    """Fingerprints of accepted requests (hashes of Call-ID, CSeq and From tag): two sets, and their age.
 
-    `lua/include/accept.lua` says why there are two, and a clock.
+    `lua/include/accept.lua` says why there are two sets and a clock.
     """
     return f"imc:{{{shard}}}:seen:{part}"
 
@@ -108,62 +109,63 @@ def accepting(shard: int) -> tuple[str, str, str, str]:
 
 
 def settled(shard: int, entry: str) -> str:
-    """Set of the recipients of a half-delivered event that already answered."""
+    """Set of the recipients of a partly delivered event whose delivery has ended."""
     return f"imc:{{{shard}}}:settled:{entry}"
 
 
 def attempts(shard: int, stream: Literal["in", "out"], entry: str) -> str:
-    """Counter of how often a failing entry of the stream was tried; ids are unique within a stream only."""
+    """Counter of the attempts for a failing entry. Entry ids are unique only within their stream."""
     return f"imc:{{{shard}}}:attempts:{stream}:{entry}"
 
 
 def private_rooms(shard: int, user: str) -> str:
-    """Set of the shard's private rooms this user is in."""
+    """Set of the private rooms of this shard that the user is in."""
     return f"imc:{{{shard}}}:private_rooms:{user}"
 
 
 def owned_rooms(shard: int, user: str) -> str:
-    """Set of the shard's rooms this user owns, at whatever port: proxies seldom look at that of a From."""
+    """Set of the rooms of this shard that the user owns. The port is ignored: proxies rarely check it in
+    From."""
     return f"imc:{{{shard}}}:owned_rooms:{without_port(user)}"
 
 
 def limit_notice(shard: int, limit: str, user: str) -> str:
-    """String with a time-to-live: this user was told lately that the limit is exceeded."""
+    """String with a TTL: the user was told recently that it exceeded this limit."""
     return f"imc:{{{shard}}}:limit_notice:{limit}:{user}"
 
 
 def budget(shard: int, kind: str, user: str) -> str:
-    """Hash with a time-to-live: what is left of how often this user may do things of one kind.
+    """Hash with a TTL: what is left of a user's rate limit of one kind.
 
-    The shard is the user's own, whatever rooms it speaks to: all edges count in one place.
+    The shard is that of the user, so that all edges count in one place for all rooms.
     """
     return f"imc:{{{shard}}}:budget:{kind}:{user}"
 
 
 def lease(shard: int, role: str) -> str:
-    """String with a time-to-live: the process (by role) that owns the shard's stream."""
+    """String with a TTL: the process that owns this stream of the shard, by role."""
     return f"imc:{{{shard}}}:lease:{role}"
 
 
 USER_SHARDS = 16
-"""Users are spread by their own address, whatever `hash_size` is: they stay when rooms move."""
+"""Users are distributed by their address, independently of `hash_size`: re-sharding does not move them."""
 
 
 def user_shard(address: str) -> str:
-    """The hash tag of what is kept of a user who proves who they are by a password."""
+    """The hash tag of the keys of a user with a password."""
     return f"u{crc32(address.encode()) % USER_SHARDS}"
 
 
 def users(tag: str) -> str:
-    """Hash of users: address to the hashes of its password (`imc_common.users`)."""
+    """Hash of users with passwords: address to password hashes (`imc_common.users`)."""
     return f"imc:{{{tag}}}:users"
 
 
 def failures(tag: str, digest: str) -> str:
-    """Counter with a time-to-live: wrong passwords for a user from one source address."""
+    """Counter with a TTL: wrong passwords for a user from one source address."""
     return f"imc:{{{tag}}}:failures:{digest}"
 
 
 def nonce_use(tag: str, digest: str) -> str:
-    """String with a time-to-live: the request that has used up a user's nonce and nonce count."""
+    """String with a TTL: the request that used this nonce and nonce count of a user."""
     return f"imc:{{{tag}}}:nonce:{digest}"

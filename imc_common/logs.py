@@ -1,7 +1,7 @@
-"""Log lines: JSON for programs or coloured for people, escaped, and limited in rate.
+"""Log lines: JSON or text for a console, with escaped values and a rate limit.
 
-The text of a line is constant and what varies goes into its fields (``log.warning("delivery failed",
-status=404)``): so repeats can be told, and one grep finds all lines of a kind.
+The event of a line is a constant text; everything else is a field: ``log.warning("delivery failed",
+status=404)``. So lines of one kind can be counted and found with one grep.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from imc_common.settings import Settings
 
 BURST = 20
 PERIOD = 10.0
-"""At most `BURST` lines of one text in `PERIOD` seconds; the next one says how many were left out."""
+"""At most `BURST` lines of one event in `PERIOD` seconds. The next line has the number of lines left out."""
 
-_MAX_TEXTS = 1000  # texts are constants of the source; more than this means somebody formats into them
-_MAX_FIELD = 2000  # a traceback fits, a whole datagram does not
+_MAX_TEXTS = 1000  # events are constants; more than this means that a value was formatted into one
+_MAX_FIELD = 2000  # enough for a traceback, but not for a whole datagram
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Set up structlog, and lead lines of the standard `logging` the same way, to `stream` (stderr)."""
+    """Configure structlog, and pass lines of the standard `logging` through it, to `stream` (default:
+    stderr)."""
     out = stream or sys.stderr
     console = settings.log_format == "console" or (settings.log_format == "auto" and out.isatty())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    # plain_traceback: the exception is text already, so that `escape` has seen it
+    # plain_traceback, because the exception is text already, which `escape` has processed
     ending: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if console
@@ -50,20 +51,20 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(out),
-        cache_logger_on_first_use=False,  # a reload may change the level; lines are few
+        cache_logger_on_first_use=False,  # a reload may change the level
     )
     logging.basicConfig(handlers=[_ToStructlog()], level=max(level, logging.INFO), force=True)
 
 
 def about(call_id: str) -> AbstractContextManager[None]:
-    """While it lasts, every line of this task carries the request's Call-ID."""
+    """Within this context, every log line of the task has the Call-ID of the request."""
     return structlog.contextvars.bound_contextvars(call_id=call_id)
 
 
 def escape(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """Make every text of a line printable: what came off the wire cannot forge lines or drive a terminal.
+    """Make every value printable: text from the network cannot forge lines or control a terminal.
 
-    Line breaks of a traceback stay: it is ours, and JSON writes them as ``\\n``.
+    A traceback keeps its line breaks, which JSON writes as ``\\n``.
     """
     for name, value in fields.items():
         if isinstance(value, bytes):
@@ -79,14 +80,14 @@ def escape(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict
 
 
 class RateLimit:
-    """Drops a text's lines past `BURST` in `PERIOD` seconds, so that a flood cannot fill a disk."""
+    """Drops lines of one event beyond `BURST` in `PERIOD` seconds, so that a flood cannot fill a disk."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._texts: dict[str, tuple[float, int]] = {}  # since when, how many
+        self._texts: dict[str, tuple[float, int]] = {}  # start of the period, number of lines
 
     def __call__(self, _logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-        if fields.get("audit"):  # who did what is never left out
+        if fields.get("audit"):  # audit lines are never dropped
             return fields
         text, now = str(fields.get("event")), self._clock()
         since, count = self._texts.get(text, (now, 0))
@@ -103,7 +104,7 @@ class RateLimit:
 
 
 class _ToStructlog(logging.Handler):
-    """Leads what asyncio and libraries log into the same lines."""
+    """Passes log lines of asyncio and libraries to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(

@@ -1,7 +1,7 @@
-"""Numbers about a process for Prometheus, cheap enough to count every message.
+"""Metrics of a process for Prometheus, cheap enough to count every message.
 
-prometheus_client's own counters take a lock and box a value on each step. Here a count is a plain integer
-(``sent.value += 1``), and the client library only writes the page when it is asked for.
+The counters of prometheus_client take a lock at each increment. Here a counter is a plain integer
+(``sent.value += 1``), and prometheus_client is used only to write the page.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector, CollectorRegistry
 
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5, 1, 4, 16, 32)
-"""Seconds, upper bounds; the finest ones are around the latencies the service aims at."""
+"""Upper bounds in seconds, finest around the usual latencies."""
 
 
 class Counter:
-    """One growing number: ``counter.value += 1``."""
+    """A counter: ``counter.value += 1``."""
 
     __slots__ = ("value",)
 
@@ -29,14 +29,14 @@ class Counter:
 
 
 class Counters(dict[str, int]):
-    """Growing numbers by the value of one label: ``counters["202"] += 1``. Keep the label's values few."""
+    """Counters by the value of one label: ``counters["202"] += 1``. The label must have few values."""
 
     def __missing__(self, label: str) -> int:
         return 0
 
 
 class Histogram:
-    """How values spread over buckets; a value on a bound belongs to the bucket below it."""
+    """Counts values by bucket. A value equal to a bound belongs to the bucket below it."""
 
     __slots__ = ("_bounds", "counts", "sum")
 
@@ -51,13 +51,13 @@ class Histogram:
         self.sum += value
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Bound and number of values up to it, as Prometheus wants them."""
+        """Bound and number of values up to it, as Prometheus needs them."""
         bounds = [str(float(bound)) for bound in self._bounds] + ["+Inf"]
         return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
 
 
 class Metrics(Collector):
-    """All numbers of one process. Names come without the ``_total`` that is put after counters."""
+    """All metrics of one process. Names of counters are given without ``_total``, which is appended."""
 
     def __init__(self) -> None:
         self._families: dict[str, Callable[[], Metric]] = {}
@@ -65,7 +65,7 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def counter(self, name: str, description: str) -> Counter:
-        """A new counter; `ValueError` if there is something of this name."""
+        """A new counter. Raises ValueError if the name is in use."""
         counter = Counter()
         self._add(name, lambda: CounterMetricFamily(name, description, value=counter.value))
         return counter
@@ -90,9 +90,9 @@ class Metrics(Collector):
         read: Callable[[], float | Mapping[Any, float]],
         label: str | tuple[str, ...] = (),
     ) -> None:
-        """A number that `read` gives when the page is asked for; with a `label`, one for each value of it.
+        """A gauge with the value that `read` returns when the page is built.
 
-        With several labels, the keys of what `read` gives are tuples of their values.
+        With a `label`, `read` returns a mapping from its values; with several, the keys are tuples.
         """
         labels = (label,) if isinstance(label, str) else label
 
@@ -119,7 +119,7 @@ class Metrics(Collector):
         return histogram
 
     def collect(self) -> Iterable[Metric]:
-        """What prometheus_client calls when the page is asked for."""
+        """Called by prometheus_client when it builds the page."""
         return [family() for family in self._families.values()]
 
     def page(self) -> bytes:
@@ -128,5 +128,5 @@ class Metrics(Collector):
 
     def _add(self, name: str, family: Callable[[], Metric]) -> None:
         if name in self._families:
-            raise ValueError(f"there is a metric {name} already")
+            raise ValueError(f"there is already a metric {name}")
         self._families[name] = family

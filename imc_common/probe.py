@@ -1,7 +1,7 @@
-"""``python -I -m imc_common.probe``: a container's health check.
+"""``python -I -m imc_common.probe``: the health check of containers.
 
-It runs often, and so with next to no imports.
-Exit status 0 if the process at IMC_STATUS_LISTEN is ready, 1 if not, 2 unset. See also ``imc health``.
+Exit status: 0 if the process at IMC_STATUS_LISTEN is ready, 1 if not, 2 if the variable is not set. It runs
+often, so it imports little. ``imc health`` does the same for people.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ import os
 import sys
 
 SECONDS = 3.0
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # where all addresses are listened on, ask this one
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # if the server listens on all addresses, use this one
 
 
 def ask(host: str, port: int, path: str) -> tuple[int, str]:
-    """Status and text of a process' answer; status 0 if there is none."""
+    """Status and text of the response; status 0 if there is none."""
     connection = http.client.HTTPConnection(_ANY.get(host, host), port, timeout=SECONDS)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read(1000).decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        return 0, f"no answer from {host}:{port}: {error}"
+        return 0, f"no response from {host}:{port}: {error}"
     finally:
         connection.close()
 
 
 def main() -> int:
-    """Ask, and say what the answer was; gives the exit status."""
+    """Print the response; returns the exit status."""
     host, _, port = os.environ.get("IMC_STATUS_LISTEN", "").rpartition(":")
     if not port.isdigit():
-        print("IMC_STATUS_LISTEN is not set: there is nothing to ask", file=sys.stderr)
+        print("IMC_STATUS_LISTEN is not set", file=sys.stderr)
         return 2
     status, text = ask(host.strip("[]"), int(port), "/readyz")
     print(text)

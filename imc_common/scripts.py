@@ -1,7 +1,7 @@
-"""The Lua scripts of `lua/`, read once, with their includes expanded, as commands ready to be sent.
+"""The Lua scripts of `lua/` with their includes, as commands to send.
 
-A script's text never holds anything of a user: names and messages go in as KEYS and ARGV only, so the number
-of scripts a server caches is the number of files.
+A script never contains user data: names and messages are passed as KEYS and ARGV. So a server caches one
+script for each file.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Command = tuple[str | bytes | int, ...]
 
 
 class ScriptError(ImcError):
-    """A script or an include is missing; says which one and where it was looked for."""
+    """A script or an include is missing. The error says which one, and where it was expected."""
 
 
 def lua_folder() -> Path:
-    """Where the scripts are: beside this module in an installed wheel, beside the package in a checkout."""
+    """The folder of the scripts: in this package when installed, next to it in a checkout."""
     package = Path(__file__).parent
     installed = package / "lua"
     return installed if installed.is_dir() else package.parent / "lua"
 
 
 class Scripts:
-    """Every script by name, as it goes to the server.
+    """All scripts by name.
 
     `sources` maps a script's name to its text with all includes. Raises `ScriptError` if the folder has no
     scripts or a script includes a file that is not there.
@@ -43,7 +43,7 @@ class Scripts:
         if not sources:
             raise ScriptError(f"no Lua scripts in {folder}")
         self.sources = MappingProxyType(sources)
-        # EVALSHA names a script by its SHA-1; nothing rests on its strength
+        # EVALSHA identifies a script by its SHA-1, which has no security purpose here
         self._shas = {
             name: sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in sources.items()
         }
@@ -54,7 +54,7 @@ class Scripts:
         return ("EVALSHA", self._shas[name], len(keys), *keys, *args)
 
     def source_of(self, sha: str) -> str:
-        """The text to send with EVAL when the server answered NOSCRIPT to an EVALSHA of `sha`."""
+        """The text for EVAL after the reply NOSCRIPT to an EVALSHA of `sha`."""
         return self._by_sha[sha]
 
 

@@ -1,7 +1,7 @@
-"""Users who prove who they are by a password: what is kept of them, and where.
+"""Users with passwords in Redis, for digest authentication.
 
-Of a password only HA1 is kept, the hash that digest authentication needs (RFC 7616 §3.4.2), one for each
-algorithm. It is as good as the password for this service, and for nothing else.
+Only HA1 of a password is stored, the hash that digest authentication needs (RFC 7616 §3.4.2), once for each
+algorithm. For imc it is equivalent to the password; for other services it is useless.
 """
 
 from __future__ import annotations
@@ -17,67 +17,67 @@ from imc_common.sip.digest import ALGORITHMS, digest
 from imc_common.store.protocols import ScriptRunner
 
 FIRST_USE = 60.0
-"""Seconds from the making of a signing key to its first use: by then every edge has read it."""
+"""Seconds from the creation of a signing key to its first use, when every edge has read it."""
 KEPT_KEYS = 4
 
 
 class UsersError(ImcError):
-    """What was asked for cannot be done: the user is there already, or is not; or Redis refuses."""
+    """The user exists already, or does not exist, or Redis refuses a command."""
 
 
 def hashes_of(user: str, password: str, algorithms: Iterable[str]) -> dict[str, str]:
-    """HA1 of a user by algorithm; user name and realm are the address's user part, unescaped, and host."""
+    """HA1 by algorithm. The user name is the unescaped user part of the address, the realm is its host."""
     name, realm = unquote(address.split(user)[0]), address.domain(user)
     return {algorithm: digest(algorithm, f"{name}:{realm}:{password}") for algorithm in algorithms}
 
 
 def pack(hashes: Mapping[str, str]) -> str:
-    """The value of a user's field in Redis: ``SHA-256=… MD5=…``."""
+    """The value of the user's field in Redis: ``SHA-256=… MD5=…``."""
     return " ".join(f"{algorithm}={value}" for algorithm, value in hashes.items())
 
 
 def unpack(value: bytes) -> dict[str, str]:
-    """HA1 by algorithm, of a field's value; parts that make no sense are left out."""
+    """HA1 by algorithm from the value of a field. Malformed parts are ignored."""
     parts = (part.partition("=") for part in value.decode("ascii", "replace").split(" "))
     return {algorithm: ha1 for algorithm, _, ha1 in parts if algorithm in ALGORITHMS and ha1}
 
 
 def user_address(text: str) -> str:
-    """The address of a user as an operator types it. Raises UsersError; a port is no part of who one is."""
+    """The address of a user from the text that an operator typed. Raises UsersError, also for a port."""
     try:
         user = address.parse(text)
     except address.AddressError as error:
-        raise UsersError(f"{text!r} is no user, like alice@example.org: {error}") from error
+        raise UsersError(f"{text!r} is not a user such as alice@example.org: {error}") from error
     if user.partition("@")[2] != address.domain(user):
-        raise UsersError(f"{text!r}: a user has no port, and is the same at all of them")
+        raise UsersError(f"{text!r} has a port: give the user without it")
     return user
 
 
 class Users:
-    """The users in Redis, for operators."""
+    """The users in Redis, for the commands of operators."""
 
     def __init__(self, store: ScriptRunner) -> None:
         self._store = store
 
     async def add(self, user: str, hashes: Mapping[str, str]) -> None:
-        """A new user. Raises UsersError if there is one of that address, and StoreUnreachable."""
+        """Add a user. Raises UsersError if the user exists, and StoreUnreachable."""
         if not await self._ask("HSETNX", keys.users(keys.user_shard(user)), user, pack(hashes)):
-            raise UsersError(f"there is a user {user} already")
+            raise UsersError(f"the user {user} exists already")
 
     async def change(self, user: str, hashes: Mapping[str, str]) -> None:
-        """Another password. Raises UsersError if there is no such user, and StoreUnreachable."""
+        """Change the password. Raises UsersError if the user does not exist, and StoreUnreachable."""
         key = keys.users(keys.user_shard(user))
         if not await self._ask("HEXISTS", key, user):
-            raise UsersError(f"there is no user {user}")
+            raise UsersError(f"the user {user} does not exist")
         await self._ask("HSET", key, user, pack(hashes))
 
     async def remove(self, user: str) -> None:
-        """Nobody proves to be this user any more. Raises UsersError, StoreUnreachable."""
+        """Remove a user, who cannot authenticate then. Raises UsersError, StoreUnreachable."""
         if not await self._ask("HDEL", keys.users(keys.user_shard(user)), user):
-            raise UsersError(f"there is no user {user}")
+            raise UsersError(f"the user {user} does not exist")
 
     async def all(self) -> dict[str, list[str]]:
-        """Every user by address, sorted, with the algorithms there are hashes for."""
+        """All users by address, sorted, each with the algorithms of the stored hashes."""
         commands: list[Command] = [
             ("HGETALL", keys.users(f"u{number}")) for number in range(keys.USER_SHARDS)
         ]
@@ -90,9 +90,9 @@ class Users:
         return dict(sorted(found.items()))
 
     async def rotate_key(self, now: float | None = None) -> float:
-        """A new key to sign nonces with; gives the time of its first use, in seconds since the epoch.
+        """Add a key that signs nonces; returns the time of its first use in seconds since the epoch.
 
-        By Redis's clock, as edges go by it (``now``: for tests).
+        The time is that of Redis's clock, which edges use, too (``now``: for tests).
         """
         first_use = (await self._now() if now is None else now) + FIRST_USE
         await self._ask("HSET", keys.DIGEST_KEYS, int(first_use * 1000), secrets.token_hex(32))
@@ -105,7 +105,7 @@ class Users:
     async def _now(self) -> float:
         reply = await self._ask(*self._store.script("read_clock", [keys.DIGEST_KEYS], []))
         if not isinstance(reply, int):
-            raise UsersError(f"redis does not tell the time: {reply!r}")
+            raise UsersError(f"redis: {reply!r} is not a time")
         return reply / 1000
 
     async def _ask(self, *command: str | bytes | int) -> object:

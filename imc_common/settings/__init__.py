@@ -1,4 +1,4 @@
-"""All settings: the class that describes them, and where their values come from."""
+"""Settings: the class that describes them, and the sources of their values."""
 
 from imc_common.settings.load import Loaded, Mistake, SettingsError, load
 from imc_common.settings.model import Settings

@@ -1,4 +1,4 @@
-"""Where values of settings come from: TOML file, environment, command line, in rising order."""
+"""Loads settings from a TOML file, the environment and the command line. Later sources win."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMAND_LINE = "command line"
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong with the settings: where it stands, its key, what is wrong and what would be right."""
+    """One mistake in the settings: its source, its key, the problem and the allowed values."""
 
     source: str
     key: str
@@ -37,7 +37,7 @@ class Mistake:
 
 
 class SettingsError(ImcError):
-    """The settings have mistakes; `mistakes` holds every one of them."""
+    """The settings have mistakes. `mistakes` has all of them."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
         super().__init__("\n".join(map(str, mistakes)))
@@ -46,7 +46,7 @@ class SettingsError(ImcError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Effective settings, for each name the source of its value, and the file that was read."""
+    """The effective settings, the source of each value, and the settings file."""
 
     settings: Settings
     sources: dict[str, str]
@@ -54,9 +54,9 @@ class Loaded:
 
 
 def load(config: Path | None, env: Mapping[str, str], cli: Mapping[str, Any]) -> Loaded:
-    """The settings of a process. `cli` values that are None count as not given.
+    """The settings of a process. Values of `cli` that are None count as not given.
 
-    Raises `SettingsError` with every mistake of all three sources at once.
+    Raises SettingsError with all mistakes of all sources.
     """
     given: dict[str, Any] = {}
     sources = dict.fromkeys(Settings.model_fields, DEFAULT)
@@ -77,7 +77,7 @@ def load(config: Path | None, env: Mapping[str, str], cli: Mapping[str, Any]) ->
         settings = Settings(**given)
     except ValidationError as error:
         mistakes += _wrong_values(error, sources)
-        raise SettingsError(mistakes) from None  # the cause would print values, a password among them
+        raise SettingsError(mistakes) from None  # the cause would show values, which may be passwords
     if mistakes:
         raise SettingsError(mistakes)
     return Loaded(settings, sources, config)
@@ -128,8 +128,8 @@ def _read_toml(config: Path | None, mistakes: list[Mistake]) -> dict[str, Any]:
 
 
 def _read_environment(env: Mapping[str, str], mistakes: list[Mistake]) -> dict[str, str]:
-    """Variables that name settings. Others with our prefix are left alone, because service managers and
-    container platforms make such (IMC_PORT_5060_UDP …), unless one looks like a slip of the pen."""
+    """Variables that name settings. Others with the prefix are ignored, because container platforms set such
+    variables (IMC_PORT_5060_UDP), unless one looks like a misspelt setting."""
     found = {}
     for variable, value in env.items():
         if not variable.startswith(ENV_PREFIX):

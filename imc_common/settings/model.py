@@ -364,7 +364,7 @@ class Settings(BaseModel):
         3,
         ge=0,
         description="Deliveries of a room to one member that may end in 404, 410 or 604 before the"
-        " member is removed. Successful deliveries do not reset the count; a day after the room's first"
+        " member is removed. Successful deliveries do not reset the count; a day after the first"
         " failure it starts again. 0: members are never removed.",
         json_schema_extra=_about(reload="worker"),
     )

@@ -1,4 +1,4 @@
-"""Settings written as TOML."""
+"""Writes settings as TOML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imc_common.settings.values import shown
 
 
 def effective(loaded: Loaded) -> str:
-    """All settings of a process, one a line, with the source of each; passwords masked."""
+    """All settings, one in each line, with their sources. Passwords are masked."""
     lines = [f"{name} = {written(name, getattr(loaded.settings, name))}" for name in Settings.model_fields]
     width = min(max(map(len, lines)), 60)
     return "\n".join(
@@ -21,7 +21,7 @@ def effective(loaded: Loaded) -> str:
 
 
 def written(name: str, value: object) -> str:
-    """One value as TOML has it; passwords masked."""
+    """One value in TOML syntax. Passwords are masked."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -30,10 +30,10 @@ def written(name: str, value: object) -> str:
         return _text(str(value))
     if isinstance(value, str):
         return _text(str(shown(name, value)))
-    assert isinstance(value, tuple)  # noqa: S101 # every other setting is a list
+    assert isinstance(value, tuple)  # noqa: S101 # all other settings are lists
     return "[" + ", ".join(_text(str(item)) for item in value) + "]"
 
 
 def _text(value: str) -> str:
-    """A TOML basic string: JSON's form is one, as long as the character DEL is escaped, too."""
+    """A TOML basic string: a JSON string in which DEL is escaped as well."""
     return json.dumps(value).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Values that settings hold: how each is read from text, and what is wrong with one that cannot be."""
+"""Types of settings: parse a value from text, and say what is wrong with it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DB_SCHEMES: Final[tuple[str, ...]] = (
     "redis+cluster",
     "rediss+cluster",
 )
-# Headers the service itself puts into a delivery, or that would change where it goes.
+# Headers that imc sets in a delivery itself, or that would change its destination.
 OWN_HEADERS = frozenset(
     """via v from f to t call-id i cseq max-forwards content-length l content-type c contact m route
     record-route in-reply-to require proxy-require authorization proxy-authorization auto-submitted
-    expires date""".split()  # noqa: SIM905 # a table of words reads best as words
+    expires date""".split()  # noqa: SIM905 # a list of words is easiest to read so
 )
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
 _ENDPOINT = re.compile(rf"(udp|tcp|tls):({_HOST}):([0-9]{{1,5}})").fullmatch
@@ -44,7 +44,7 @@ DIGEST_ALGORITHMS: Final[tuple[str, ...]] = ("SHA-512-256", "SHA-256", "MD5")
 
 
 class Endpoint(NamedTuple):
-    """A socket to listen on; port 0 takes a free one. `host` has no brackets."""
+    """An address to listen on. Port 0 takes a free port. `host` has no brackets."""
 
     transport: str
     host: str
@@ -52,7 +52,7 @@ class Endpoint(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Endpoint:
-        """An endpoint of ``udp|tcp|tls:HOST:PORT``; `ValueError` if it is none."""
+        """Parse ``udp|tcp|tls:HOST:PORT``. Raises ValueError."""
         match = _ENDPOINT(text)
         if match is None or int(match[3]) > 65535:
             raise ValueError(f"{text!r} is not TRANSPORT:HOST:PORT")
@@ -64,7 +64,7 @@ class Endpoint(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """A user and password to answer a digest challenge of one realm with (RFC 3261 §22)."""
+    """A user and password for digest challenges of one realm (RFC 3261 §22)."""
 
     realm: str
     user: str
@@ -72,13 +72,13 @@ class Credential(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Credential:
-        """The credential of ``USER:PASSWORD@REALM``; `ValueError` if it is none."""
-        rest, at, realm = text.rpartition("@")  # a password may have an '@', a realm seldom
+        """Parse ``USER:PASSWORD@REALM``. Raises ValueError."""
+        rest, at, realm = text.rpartition("@")  # a password may contain '@', a realm rarely does
         user, colon, password = rest.partition(":")
         if not (at and realm and colon and user) or not text.isprintable():
             raise ValueError(
-                "one of them is not USER:PASSWORD@REALM"
-            )  # without the text: it may be a password
+                "an item is not USER:PASSWORD@REALM"
+            )  # without the text, which may be a password
         return cls(realm, user, password)
 
     def __str__(self) -> str:
@@ -89,22 +89,22 @@ class Credential(NamedTuple):
 
 
 def masked(url: str) -> str:
-    """A database URL with its passwords replaced by ``***``, for every line that anybody gets to see."""
+    """A database URL with ``***`` in place of its passwords, for all output."""
     scheme, sep, rest = url.partition("://")
     if not sep:
         return url
-    # to the last '@' of all: a password with a bare '/' or '?' is wrong, but hidden all the same
+    # up to the last '@': a password with an unescaped '/' or '?' is wrong, but must be hidden, too
     user_info, at, tail = rest.rpartition("@")
     tail = _QUERY_PASSWORD.sub(r"\1***", tail)
     if not at:
         return scheme + sep + tail
     user, colon, _password = user_info.partition(":")
-    # without a colon it is a user, or in some clients' habit the password: hide it, too
+    # without a colon it is a user, or for some clients a password: hide it, too
     return f"{scheme}{sep}{user}:***@{tail}" if colon else f"{scheme}{sep}***@{tail}"
 
 
 def shown(name: str | None, value: object) -> object:
-    """A setting's value as anybody may see it: without passwords."""
+    """The value of a setting with passwords masked."""
     if name == "db_url" and isinstance(value, str):
         return masked(value)
     return "***" if name in {"mi_token", "hep_auth_key"} and value else value
@@ -113,25 +113,25 @@ def shown(name: str | None, value: object) -> object:
 def _db_url(url: str) -> str:
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in DB_SCHEMES:
-        raise ValueError("the scheme is not one of them")
+        raise ValueError("it has another scheme")
     parts = urlsplit(url)
     if scheme == "unix":
         if not parts.path:
-            raise ValueError("there is no path of a socket in it")
+            raise ValueError("it has no socket path")
     elif not parts.netloc.rpartition("@")[2]:
-        raise ValueError("there is no host in it")
+        raise ValueError("it has no host")
     return url
 
 
 def _words(value: object) -> object:
-    """A list given as one text, as environment and command line do: apart by commas or white space."""
+    """Split the text of an environment variable or option at commas and white space."""
     if not isinstance(value, str):
         return value
     return [word for word in re.split(r"[,\s]+", value) if word]
 
 
 def _lines(value: object) -> object:
-    """Headers given as one text: a line each, as the old module has them (`\\r\\n` may be written out)."""
+    """Split a text into header lines. `\\r\\n` may be written out, as for the modules that imc replaces."""
     if isinstance(value, str):
         return [line for line in re.split(r"\r?\n|\\r\\n", value) if line]
     return value
@@ -164,7 +164,7 @@ def _digest_algorithms(value: object) -> object:
         return words
     wanted = {str(word).upper() for word in words}
     if unknown := wanted.difference(DIGEST_ALGORITHMS):
-        raise ValueError(f"there is no digest algorithm {min(unknown)}")
+        raise ValueError(f"{min(unknown)} is not a supported algorithm")
     return tuple(algorithm for algorithm in DIGEST_ALGORITHMS if algorithm in wanted)
 
 
@@ -173,7 +173,7 @@ def _header(line: str) -> str:
     if match is None:
         raise ValueError(f"{line!r} is not a header line")
     if match[1].lower() in OWN_HEADERS:
-        raise ValueError(f"{match[1]} is set by the service itself")
+        raise ValueError(f"imc sets {match[1]} itself")
     return f"{match[1]}: {match[2].strip()}"
 
 
@@ -185,7 +185,7 @@ def _media_range(text: str) -> str:
 
 def _start_char(text: str) -> str:
     if len(text) != 1 or not "!" <= text <= "~" or text.isalnum():
-        raise ValueError("it is not one such character")
+        raise ValueError("it is not such a character")
     return text
 
 
@@ -204,7 +204,7 @@ def _advertise(text: str) -> str:
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """Host, without brackets, and port of HOST:PORT; `ValueError` if it is none."""
+    """Host, without brackets, and port of HOST:PORT. Raises ValueError."""
     match = _ADVERTISE(text)
     if match is None or match[2] is None or int(match[2]) > 65535:
         raise ValueError(f"{text!r} is not HOST:PORT")
@@ -212,7 +212,7 @@ def host_and_port(text: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address to listen on."""
+    """Whether an address to listen on is reachable only from this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -229,7 +229,7 @@ def _pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"it does not compile: {error}") from error
+        raise ValueError(f"it is not valid: {error}") from error
     return text
 
 
@@ -249,13 +249,13 @@ def _prefix(text: str) -> str:
         raise ValueError("it has a field other than {name}, {user} and {host}")
     if any(char < " " for char in text):
         raise ValueError("it has a control character")
-    text.format(name="", user="", host="")  # a ValueError for a format that no text takes
+    text.format(name="", user="", host="")  # raises ValueError for an invalid format
     return text
 
 
 def _key_name(text: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", text) is None:
-        raise ValueError("it has other characters, or none, or more than 64")
+        raise ValueError("it is empty, too long, or has another character")
     return text
 
 

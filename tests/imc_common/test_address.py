@@ -1,4 +1,4 @@
-"""Addresses: one spelling for each user and room."""
+"""Addresses: the canonical form of users and rooms."""
 
 from __future__ import annotations
 
@@ -75,23 +75,23 @@ def test_equivalent_uris_have_one_address(text: str, expected: str) -> None:
         "a" * 257 + "@example.org",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
-    """A text that is no URI, or would smuggle a control character or quote into one, raises."""
+def test_an_invalid_address_is_refused(text: str) -> None:
+    """A text that is not a URI, or contains an escaped control character or quote."""
     with pytest.raises(address.AddressError):
         address.parse(text)
 
 
 @given(USERS, HOSTS, PORTS)
-def test_an_address_is_its_own_canonical_form(user: str, host: str, port: int | None) -> None:
-    """Parsing a canonical address changes nothing, and both ways to one agree."""
+def test_a_canonical_address_stays_unchanged(user: str, host: str, port: int | None) -> None:
+    """Both functions that make addresses agree."""
     first = address.canonical(user, host, port)
     assert address.parse(first) == first
     assert address.parse(f"sip:{user}@{host}" + (f":{port}" if port else "")) == first
 
 
 @given(st.text(min_size=1), HOSTS)
-def test_whatever_the_user_part_the_address_is_a_valid_uri(user: str, host: str) -> None:
-    """An independent parser reads ``sip:ADDRESS``, and it is plain ASCII without white space or brackets."""
+def test_an_address_is_a_valid_uri_for_any_user_part(user: str, host: str) -> None:
+    """An independent parser accepts it; it is printable ASCII without white space and brackets."""
     text = address.canonical(user, host)
     assert text.isascii()
     assert text.isprintable()
@@ -99,23 +99,23 @@ def test_whatever_the_user_part_the_address_is_a_valid_uri(user: str, host: str)
     assert URI.parse("sip:" + text).host == text.partition("@")[2]
 
 
-def test_bytes_that_are_no_utf8_become_escapes() -> None:
-    """A codec hands them on as surrogates; each keeps its own escape."""
+def test_bytes_that_are_not_utf8_become_escapes() -> None:
+    """The codec passes them as surrogates."""
     assert address.canonical(b"a\xff".decode("utf-8", "surrogateescape"), "h") == "a%FF@h"
 
 
 def test_a_bare_percent_sign_is_escaped() -> None:
-    """So the address never has an escape that is none."""
+    """So an address has no invalid escape."""
     assert address.canonical("50%", "h") == "50%25@h"
 
 
-def test_a_wrong_ipv6_reference_from_the_wire_loses_its_brackets() -> None:
-    """It can then never equal an address that a person may type."""
+def test_an_invalid_ipv6_reference_loses_its_brackets() -> None:
+    """So it never equals an address that can be typed."""
     assert address.canonical("a", "[zz]") == "a@zz"
 
 
-def test_parts_of_an_address() -> None:
-    """User and host[:port] come apart, and the domain is without the port."""
+def test_an_address_is_split_into_its_parts() -> None:
+    """User part and host[:port]; the domain has no port."""
     assert address.split("alice@[::1]:5060") == ("alice", "[::1]:5060")
     assert address.domain("alice@[::1]:5060") == "[::1]"
     assert address.domain("alice@example.org:5060") == "example.org"

@@ -19,7 +19,7 @@ from imc_common.settings import Settings
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Each test sets logging up anew, and leaves it as it was."""
+    """Restore the log configuration after each test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -29,7 +29,7 @@ def _own_logging() -> Iterator[None]:
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is one."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -40,8 +40,8 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_lines_are_json_where_no_person_looks() -> None:
-    """With level, time and fields."""
+def test_lines_are_json_unless_on_a_terminal() -> None:
+    """Level, time and fields."""
     stream = io.StringIO()
     logs.configure(Settings(), stream)
     structlog.get_logger().warning("delivery failed", status=404, shards=[1])
@@ -56,8 +56,8 @@ def test_lines_are_json_where_no_person_looks() -> None:
 
 
 @pytest.mark.parametrize(("form", "stream"), [("auto", Terminal()), ("console", io.StringIO())])
-def test_lines_are_for_people_at_a_terminal(form: str, stream: io.StringIO) -> None:
-    """Or where the setting says so; exceptions are shown in full."""
+def test_lines_are_text_on_a_terminal(form: str, stream: io.StringIO) -> None:
+    """Or if the setting says so. Exceptions have their traceback."""
     logs.configure(Settings(log_format=form), stream)  # type: ignore[arg-type]
     try:
         int("bad\x1b[2J news")
@@ -70,7 +70,7 @@ def test_lines_are_for_people_at_a_terminal(form: str, stream: io.StringIO) -> N
 
 
 def test_lines_below_the_level_are_left_out() -> None:
-    """`log_level` is the least one."""
+    """`log_level` is the minimum level."""
     stream = io.StringIO()
     logs.configure(Settings(log_level="warning"), stream)
     structlog.get_logger().info("a")
@@ -78,8 +78,8 @@ def test_lines_below_the_level_are_left_out() -> None:
     assert [line["event"] for line in lines(stream)] == ["b"]
 
 
-def test_a_call_id_is_bound_to_all_lines_about_it() -> None:
-    """One grep follows a message."""
+def test_a_call_id_is_bound_to_all_lines_of_a_context() -> None:
+    """One grep finds all lines about a message."""
     stream = io.StringIO()
     logs.configure(Settings(), stream)
     with logs.about("abc@host"):
@@ -88,14 +88,14 @@ def test_a_call_id_is_bound_to_all_lines_about_it() -> None:
     assert [line.get("call_id") for line in lines(stream)] == ["abc@host", None]
 
 
-def test_text_from_outside_cannot_forge_a_line_or_drive_a_terminal() -> None:
-    """Control characters and all beyond ASCII are escaped, in texts, bytes and errors; long ones are cut."""
+def test_untrusted_text_cannot_forge_a_line_or_control_a_terminal() -> None:
+    """All but printable ASCII is escaped in texts, bytes and errors. Long values are truncated."""
     stream = Terminal()
     logs.configure(Settings(), stream)
     structlog.get_logger().info(
         "odd\nline", user="a\x1b]0;x\x07\u202e", body=b"\xff\r\n", error=ValueError("x\ny"), long="z" * 9999
     )
-    line = re.sub(r"\x1b\[[0-9]*m", "", stream.getvalue())  # colours are ours
+    line = re.sub(r"\x1b\[[0-9]*m", "", stream.getvalue())  # without the colours
     assert line.endswith("\n")
     assert line[:-1].isascii()
     assert line[:-1].isprintable()
@@ -104,8 +104,8 @@ def test_text_from_outside_cannot_forge_a_line_or_drive_a_terminal() -> None:
     assert "z" * 2001 not in line
 
 
-def test_a_flood_of_one_line_is_cut_and_counted() -> None:
-    """Others still come, and when the time is over the next line tells how many were left out."""
+def test_a_flood_of_one_event_is_limited_and_counted() -> None:
+    """Other events are not affected. The first line of the next period has the number of lines left out."""
     now = 0.0
     limit = logs.RateLimit(lambda: now)
 
@@ -123,16 +123,16 @@ def test_a_flood_of_one_line_is_cut_and_counted() -> None:
     assert passes("a") == {"event": "a"}
 
 
-def test_the_memory_of_the_limit_is_bounded() -> None:
-    """Even if somebody formats ever new texts."""
+def test_the_memory_of_the_rate_limit_is_bounded() -> None:
+    """Even if every event has a new text."""
     limit = logs.RateLimit(lambda: 0.0)
     for number in range(5000):
         limit(None, "info", {"event": f"text {number}"})
     assert len(limit._texts) <= 1000
 
 
-def test_what_libraries_log_comes_the_same_way() -> None:
-    """From warnings up to exceptions; their debug lines are left out."""
+def test_log_lines_of_libraries_are_included() -> None:
+    """Without their debug lines."""
     stream = io.StringIO()
     logs.configure(Settings(log_level="debug"), stream)
     logging.getLogger("asyncio").warning("slow %s", "callback\x07")
@@ -151,12 +151,12 @@ def test_what_libraries_log_comes_the_same_way() -> None:
     ],
 )
 def test_printable_text_is_ascii_of_bounded_length(text: str, shown: str) -> None:
-    """What is printable stays, the rest is escaped, the end is cut."""
+    """Printable text stays, the rest is escaped, and a long text is truncated. Covers escape.py."""
     assert printable(text, 20) == shown
 
 
 def test_audit_lines_are_never_left_out() -> None:
-    """However many there are: who did what has to be known."""
+    """However many there are."""
     limit = logs.RateLimit(lambda: 0.0)
     line = {"event": "operator command", "audit": True}
     kept = [limit(None, "info", dict(line)) for _ in range(10 * logs.BURST)]

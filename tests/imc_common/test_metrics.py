@@ -1,4 +1,4 @@
-"""Numbers for Prometheus."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imc_common.metrics import Metrics
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, str], float]:
-    """The page as Prometheus' own parser reads it: name and labels to value."""
+    """The page as parsed by Prometheus: name and labels to value."""
     return {
         (sample.name, ",".join(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(metrics.page().decode())
@@ -18,7 +18,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, str], float]:
 
 
 def test_a_counter_is_a_plain_number() -> None:
-    """Counting is an addition; the page has the sum."""
+    """The page has its sum."""
     metrics = Metrics()
     sent = metrics.counter("imc_retransmissions", "Requests sent again.")
     sent.value += 3
@@ -26,7 +26,7 @@ def test_a_counter_is_a_plain_number() -> None:
 
 
 def test_counters_are_numbers_by_a_label() -> None:
-    """A label's value appears with its first count."""
+    """A label value appears with its first count."""
     metrics = Metrics()
     answers = metrics.counters("imc_requests", "Requests by answer.", "status")
     assert samples(metrics) == {}
@@ -35,8 +35,8 @@ def test_counters_are_numbers_by_a_label() -> None:
     assert samples(metrics) == {("imc_requests_total", "202"): 2, ("imc_requests_total", "503"): 1}
 
 
-def test_gauges_are_asked_when_the_page_is() -> None:
-    """One number, or one for each value of a label."""
+def test_gauges_are_read_when_the_page_is_built() -> None:
+    """A single value, or one for each label value."""
     metrics = Metrics()
     backlog = {"0": 1.0}
     metrics.gauge("imc_rooms", "Rooms.", lambda: len(backlog))
@@ -46,7 +46,7 @@ def test_gauges_are_asked_when_the_page_is() -> None:
 
 
 def test_a_histogram_counts_values_up_to_each_bound() -> None:
-    """A value on a bound belongs to it, as Prometheus' `le` says."""
+    """A value equal to a bound counts for it, as `le` says."""
     metrics = Metrics()
     latency = metrics.histogram("imc_accept_seconds", "Time to 202.", (0.1, 1))
     for value in (0.05, 0.1, 0.5, 7):
@@ -58,8 +58,8 @@ def test_a_histogram_counts_values_up_to_each_bound() -> None:
     assert found["imc_accept_seconds_sum", ""] == pytest.approx(7.65)
 
 
-def test_a_name_is_taken_once() -> None:
-    """Two parts that count under one name would hide each other."""
+def test_a_metric_name_can_be_used_once() -> None:
+    """A second metric of the same name would hide the first."""
     metrics = Metrics()
     metrics.counter("imc_x", "X.")
     with pytest.raises(ValueError, match="imc_x"):

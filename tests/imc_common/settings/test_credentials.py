@@ -1,4 +1,4 @@
-"""The setting `credentials`: how it is read, and that its passwords are not shown."""
+"""The setting `credentials`: its syntax, and that its passwords are not shown."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def loaded(text: str) -> Loaded:
     return load(None, {"IMC_CREDENTIALS": text}, {})
 
 
-def test_user_password_and_realm_are_told_apart() -> None:
-    """A password may hold a colon and an @; several credentials are a line each."""
+def test_user_password_and_realm_are_parsed() -> None:
+    """A password may contain a colon and an @. Each credential is a line."""
     credentials = loaded("alice:p:a@ss@example.org\nbob:x@My Realm").settings.credentials
     assert [tuple(each) for each in credentials] == [
         ("example.org", "alice", "p:a@ss"),
@@ -23,8 +23,8 @@ def test_user_password_and_realm_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("text", ["alice@example.org", "alice:secret", ":secret@example.org", "a:secret@"])
-def test_what_is_none_is_refused_without_showing_it(text: str) -> None:
-    """The text may hold a password."""
+def test_an_invalid_credential_is_refused_without_showing_it(text: str) -> None:
+    """The text may contain a password."""
     with pytest.raises(SettingsError) as caught:
         loaded(text)
     assert "secret" not in str(caught.value)

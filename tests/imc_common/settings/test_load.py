@@ -1,4 +1,4 @@
-"""Where values of settings come from, and what is said about wrong ones."""
+"""Sources and mistakes of settings. Also covers model.py, values.py and toml.py."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from imc_common.settings.toml import effective
 
 
 def loaded(toml: str, folder: Path, env: dict[str, str] | None = None, **cli: object) -> Loaded:
-    """What a file of this text, these variables and these options give."""
+    """Settings from a file with this text, these variables and these options."""
     config = folder / "imc.toml"
     config.write_text(toml)
     return load(config, env or {}, cli)
 
 
 def mistakes(toml: str, folder: Path, env: dict[str, str] | None = None, **cli: object) -> list[Mistake]:
-    """What is wrong with them."""
+    """The mistakes in them."""
     with pytest.raises(SettingsError) as caught:
         loaded(toml, folder, env, **cli)
     return caught.value.mistakes
 
 
 def test_the_defaults_need_no_source() -> None:
-    """With nothing given, all is as in the class."""
+    """All values are the defaults of the class."""
     result = load(None, {}, {})
     assert result.settings == Settings()
     assert set(result.sources.values()) == {"default"}
     assert set(result.sources) == set(Settings.model_fields)
 
 
-def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
-    """Each value comes from the highest source that has it, and its source is told."""
+def test_the_command_line_overrides_the_environment_which_overrides_the_file(tmp_path: Path) -> None:
+    """Each value has its source."""
     env = {"IMC_HASH_SIZE": "6", "IMC_MANAGER": "boss"}
     result = loaded("hash_size = 5\nmanager = 'm'\nmax_body = 10", tmp_path, env, hash_size="7", db_url=None)
     settings = result.settings
@@ -43,8 +43,8 @@ def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
     assert sources == ["command line", "environment", str(tmp_path / "imc.toml"), "default"]
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
-    """Of all sources, each with place, key, what is wrong and what is allowed."""
+def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
+    """Each with its source, key, problem and allowed values."""
     toml = "hash_size = 44\nowner_exit = 'stay'\nroom_patern = ''\n[kafka]\nx = 1"
     found = mistakes(toml, tmp_path, {"IMC_CREATE_ON_JOIN": "perhaps"}, lease_ttl="soon")
     file = str(tmp_path / "imc.toml")
@@ -64,20 +64,20 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_alone_is_a_mistake(tmp_path: Path) -> None:
-    """Even when all other values are right."""
+    """Even if all values are valid."""
     assert [mistake.key for mistake in mistakes("hashsize = 4", tmp_path)] == ["hashsize"]
 
 
-def test_a_file_that_is_not_toml_or_not_there_is_a_mistake(tmp_path: Path) -> None:
-    """The mistake names the file and has no key."""
+def test_a_missing_or_malformed_file_is_a_mistake(tmp_path: Path) -> None:
+    """It names the file and has no key."""
     [found] = mistakes("hash_size 4", tmp_path)
     assert "is not TOML" in str(found)
     with pytest.raises(SettingsError, match="cannot be read: No such file"):
         load(tmp_path / "none.toml", {}, {})
 
 
-def test_foreign_variables_are_left_alone_but_slips_are_told() -> None:
-    """Kubernetes makes IMC_PORT_5060_UDP of a service's name; IMC_HASHSIZE is a slip of the pen."""
+def test_unknown_variables_are_ignored_unless_they_look_misspelt() -> None:
+    """Kubernetes sets IMC_PORT_5060_UDP for a service named imc; IMC_HASHSIZE is a mistake."""
     assert load(None, {"IMC_PORT_5060_UDP": "x", "IMC_SERVICE_HOST": "h", "PATH": "/"}, {})
     with pytest.raises(SettingsError, match=r"environment: IMC_HASHSIZE: .*, did you mean hash_size"):
         load(None, {"IMC_HASHSIZE": "4"}, {})
@@ -108,8 +108,8 @@ def test_foreign_variables_are_left_alone_but_slips_are_told() -> None:
         ("data_dir", "/var/lib/imc", Path("/var/lib/imc")),
     ],
 )
-def test_a_value_is_read_from_text(name: str, value: object, expected: object) -> None:
-    """As environment and command line give it."""
+def test_values_are_parsed_from_text(name: str, value: object, expected: object) -> None:
+    """Such as in the environment and on the command line."""
     assert getattr(load(None, {}, {name: value}).settings, name) == expected
 
 
@@ -136,8 +136,8 @@ def test_a_value_is_read_from_text(name: str, value: object, expected: object) -
         ("durability", "disk"), ("log_level", "loud"), ("data_dir", 3),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_a_mistake_that_says_what_is_allowed(name: str, value: Any) -> None:
-    """Each kind of setting refuses what the service could not use."""
+def test_a_mistake_says_which_values_are_allowed(name: str, value: Any) -> None:
+    """Each type of setting refuses invalid values."""
     with pytest.raises(SettingsError) as caught:
         load(None, {}, {name: value})
     assert {mistake.key for mistake in caught.value.mistakes} == {name}
@@ -160,12 +160,12 @@ def test_a_wrong_value_is_a_mistake_that_says_what_is_allowed(name: str, value: 
     ],
 )  # fmt: skip
 def test_passwords_in_a_url_are_masked(url: str, shown: str) -> None:
-    """Wherever a client takes one: user info, with or without a user, and parameters."""
+    """In the user info, with or without a user, and in parameters."""
     assert masked(url) == shown
 
 
-def test_passwords_are_in_no_representation_and_no_mistake() -> None:
-    """A traceback or an error that shows the settings shows no password."""
+def test_representations_and_mistakes_have_no_passwords() -> None:
+    """So a traceback shows none."""
     assert "secret" not in repr(Settings(db_url="redis://u:secret@h"))
     assert "secret" not in str(Settings(db_url="redis://u:secret@h"))
     with pytest.raises(SettingsError) as caught:
@@ -174,8 +174,8 @@ def test_passwords_are_in_no_representation_and_no_mistake() -> None:
     assert caught.value.__suppress_context__
 
 
-def test_an_endpoint_prints_as_it_is_written() -> None:
-    """With brackets around IPv6."""
+def test_an_endpoint_is_printed_as_it_is_written() -> None:
+    """IPv6 has brackets."""
     for text in ("udp:127.0.0.1:5060", "tls:[::1]:5061"):
         assert str(Endpoint.parse(text)) == text
 
@@ -194,8 +194,8 @@ def test_an_endpoint_prints_as_it_is_written() -> None:
         ("127.0.0.1:99999", "", False),
     ],
 )
-def test_mi_that_others_reach_needs_a_token(listen: str, token: str, right: bool) -> None:
-    """Only loopback is trusted; the token is shown nowhere."""
+def test_mi_on_a_reachable_address_needs_a_token(listen: str, token: str, right: bool) -> None:
+    """Only loopback needs none. The token is never shown."""
     if not right:
         with pytest.raises(SettingsError):
             load(None, {}, {"mi_listen": listen, "mi_token": token})

@@ -14,12 +14,12 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_is_up_to_date() -> None:
-    """Mend with: python -m imc_common.settings.reference > docs/settings.md"""
+    """To update it: python -m imc_common.settings.reference > docs/settings.md"""
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page()
 
 
-def test_every_setting_has_a_description_and_says_what_it_takes() -> None:
-    """A row without words would be no documentation."""
+def test_every_setting_has_a_description_and_its_allowed_values() -> None:
+    """No cell of the table is empty."""
     for row in page().splitlines():
         if row.startswith("| `"):
             name, default, allowed, _, about = row.replace(r"\|", "").strip("|").split("|")
@@ -37,8 +37,8 @@ def test_every_reloadable_setting_says_so_on_the_page() -> None:
     assert RELOADABLE["worker"] == {name for name, who in shown.items() if who in ("workers", "both")}
 
 
-def test_effective_settings_are_a_file_that_gives_them_again(tmp_path: Path) -> None:
-    """What `imc check` prints can be used as the file, odd characters included."""
+def test_effective_settings_can_be_used_as_a_settings_file(tmp_path: Path) -> None:
+    """The output of `imc check` is a valid file, also with unusual characters."""
     values = {
         "sender_prefix": 'a "\\\x7f é',
         "listen": "udp:[::1]:0",
