@@ -72,7 +72,9 @@ def _by_fifo(fifo: Path, folder: Path, request: str) -> str:
     path = folder / name
     try:
         os.mkfifo(path, 0o660)
-        path.chmod(0o660)  # whatever the umask: the server may be of our group, or the folder's
+        path.chmod(0o660)  # whatever the umask
+        with suppress(OSError):  # the server opens it by its group, which root and its members can set
+            os.chown(path, -1, fifo.stat().st_gid)
     except OSError as error:
         raise MiUnreachable(f"the reply FIFO cannot be made: {error}") from error
     try:

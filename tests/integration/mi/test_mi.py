@@ -9,6 +9,7 @@ import select
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,33 @@ def test_imc_mi_server_serves_mi_beside_the_workers(mi: MiService) -> None:
     server.terminate()
     assert server.wait(PATIENCE) == 0
     assert not other.exists()
+
+
+def test_the_server_may_be_another_user(tmp_path: Path) -> None:
+    """The client's reply FIFO gets the group of the server's FIFO and mode 0660, whatever the umask."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    if os.getuid() == 0:  # others cannot give their files to a group that they are not in
+        os.chown(fifo, -1, 54321)
+    requests = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    seen: list[os.stat_result] = []
+
+    def serve() -> None:
+        select.select([requests], [], [], PATIENCE)
+        name = os.read(requests, 1000).decode().split(":")[1]
+        seen.append((tmp_path / name).stat())
+        (tmp_path / name).write_text('{"jsonrpc": "2.0", "id": 1, "result": "OK"}')
+
+    server = threading.Thread(target=serve)
+    server.start()
+    umask = os.umask(0o077)
+    try:
+        assert ask(Settings(mi_fifo=str(fifo), mi_reply_dir=tmp_path), "which", []) == "OK"
+    finally:
+        os.umask(umask)
+        server.join()
+        os.close(requests)
+    assert (stat.S_IMODE(seen[0].st_mode), seen[0].st_gid) == (0o660, fifo.stat().st_gid)
 
 
 def test_a_client_reports_an_unreachable_server(tmp_path: Path) -> None:
