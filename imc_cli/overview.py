@@ -8,7 +8,7 @@ from typing import Any
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.settings import Settings
-from imc_common.shards.group import in_hand
+from imc_common.shards.group import count_pending
 from imc_common.store import Command
 from imc_common.store.protocols import CommandRunner
 from imc_common.tracer import ROOMS, watch
@@ -104,10 +104,10 @@ def _shard(number: int, row: list[Any]) -> Shard:
         _text(worker),
         _text(edge),
         lengths[0],
-        in_hand(lengths[0], requests_group),
+        count_pending(lengths[0], requests_group),
         _number(requests_about),
         lengths[1],
-        in_hand(lengths[1], events_group),
+        count_pending(lengths[1], events_group),
         _number(events_about),
         *map(_number, rest),
     )

@@ -1,4 +1,4 @@
-"""Answers that need more than one shard: the list of rooms, and how many rooms a user owns elsewhere."""
+"""Look-ups in several shards: the list of rooms, and how many rooms a user owns in other shards."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from imc_common.keys import Keys
 from imc_common.store import Command, ReplyError
 from imc_common.store.protocols import CommandRunner
 
-MOST_ROOMS = 200
-"""Rooms named in one answer, the first by address: about ten MESSAGEs of 1,300 bytes, as many as anybody
-reads. The rest is counted."""
+MAX_ROOMS = 200
+"""Rooms in one list, the first by address: about ten MESSAGEs of 1,300 bytes. The others are only counted."""
 
 
 class AllShards:
-    """Looks at the indexes of every shard. What it tells may be a moment old: no script spans shards."""
+    """Reads the indexes of every shard. A result may be out of date by a moment: no script spans shards."""
 
     def __init__(self, store: CommandRunner, names: Keys, shards: int) -> None:
         self._store = store
@@ -23,7 +22,7 @@ class AllShards:
         self._shards = range(shards)
 
     async def owned_elsewhere(self, users: Sequence[tuple[int, str]]) -> list[int | ReplyError]:
-        """For each shard and user the number of rooms the user owns in all other shards, or what failed."""
+        """For each shard and user the number of rooms the user owns in all other shards, or the error."""
         others = len(self._shards) - 1
         if not others:
             return [0] * len(users)
@@ -37,16 +36,16 @@ class AllShards:
         return [_sum(counts[at : at + others]) for at in range(0, len(counts), others)]
 
     async def rooms_for(self, user: str) -> tuple[str, int]:
-        """What `user` may see: ``public:ROOM private:ROOM …`` by address, and how many were left out.
+        """The rooms `user` may see, ``public:ROOM private:ROOM …`` by address, and how many were left out.
 
-        Public rooms of all shards and the private ones the user is in. Each shard gives one page: the first
-        rooms by address, so that a shard with a million rooms is not gone through. Raises ReplyError.
+        These are all public rooms and the private ones the user is in. Each shard gives one page, its first
+        rooms by address: a shard with a million rooms is not read through. Raises ReplyError.
         """
         commands: list[Command] = []
         for shard in self._shards:
             rooms, private = self._names.rooms(shard), keys.private_rooms(shard, user)
             commands.append(("ZCOUNT", rooms, 0, 0))
-            commands.append(("ZRANGE", rooms, 0, 0, "BYSCORE", "LIMIT", 0, MOST_ROOMS))
+            commands.append(("ZRANGE", rooms, 0, 0, "BYSCORE", "LIMIT", 0, MAX_ROOMS))
             commands.append(("SMEMBERS", private))
         replies = await self._store.run(commands)
         for reply in replies:
@@ -55,11 +54,11 @@ class AllShards:
         found = [(room, "public") for page in replies[1::3] for room in page]
         found += [(room, "private") for members in replies[2::3] for room in members]
         total = sum(replies[0::3]) + sum(map(len, replies[2::3]))
-        shown = sorted(found)[:MOST_ROOMS]
+        shown = sorted(found)[:MAX_ROOMS]
         return " ".join(f"{kind}:{room.decode()}" for room, kind in shown), total - len(shown)
 
     async def exist(self, rooms: Sequence[tuple[int, str]]) -> list[bool]:
-        """Whether each room, given with its shard, is there."""
+        """Whether each room, given with its shard, exists."""
         replies = await self._store.run([("EXISTS", self._names.room(shard, room)) for shard, room in rooms])
         return [reply == 1 for reply in replies]
 

@@ -1,8 +1,8 @@
-"""How often each entry that came again was tried, in Redis: an outage in the middle of an attempt is not one.
+"""Counters in Redis: how often each entry that was read again was tried.
 
-A count goes up before its attempt, so that the end of the process is counted. If an outage cuts the attempt
-off instead, or nobody knows whether the count went up, it is put back as soon as Redis is there again. Counts
-are written as numbers and not as steps: writing one twice does no harm.
+A counter is increased before its attempt, so that an attempt that ends the process is counted. If an outage
+interrupts the attempt, or it is unknown whether the counter was increased, the counter is set back as soon as
+Redis is reachable. Counters are set to a number, not incremented: setting one twice does no harm.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_common.store.protocols import CommandRunner
 
 TTL_MS: Final = 3600 * 1000
-"""How long attempts are remembered: longer than a supervisor's pause between two starts of a dying worker."""
+"""How long attempts are kept: longer than a supervisor waits between two starts of a failing worker."""
 
 
 class Attempts:
@@ -23,16 +23,17 @@ class Attempts:
     def __init__(self, store: CommandRunner) -> None:
         self._store = store
         self._before: dict[str, int] = {}
-        self._left: dict[str, int] = {}
-        """What counters should say, and perhaps do not yet; 0: gone."""
+        """Counters as `made` has read them."""
+        self._corrections: dict[str, int] = {}
+        """Values that counters should have and may not have yet; 0: to be deleted."""
 
     @property
     def untidy(self) -> bool:
-        """Whether counters are to be put back or removed still."""
-        return bool(self._left)
+        """Whether counters are still to be corrected or deleted."""
+        return bool(self._corrections)
 
     async def made(self, counters: Sequence[str]) -> list[int | ReplyError]:
-        """Attempts so far, or why they cannot be told now. Raises StoreUnreachable."""
+        """Attempts so far, or why Redis cannot tell now. Raises StoreUnreachable."""
         await self.tidy()
         replies = await self._store.run([("GET", counter) for counter in counters])
         counts = [_number(reply) for reply in replies]
@@ -42,9 +43,9 @@ class Attempts:
         return counts
 
     async def count(self, counters: Sequence[str]) -> list[int | ReplyError]:
-        """One attempt more for each of these, which `made` has told of; the counts, or what was refused.
+        """Count one more attempt for each of these, which `made` has read; gives the counts, or why not.
 
-        Raises StoreUnreachable; then the attempt is not to be made, and is not counted.
+        Raises StoreUnreachable: then the attempt must not be made, and is not counted.
         """
         counts = [self._before[counter] + 1 for counter in counters]
         writes: list[Command] = [
@@ -60,33 +61,33 @@ class Attempts:
             if isinstance(reply, ReplyError):
                 self.take_back(counter)
             else:
-                self._left.pop(counter, None)
+                self._corrections.pop(counter, None)
         return [
             reply if isinstance(reply, ReplyError) else count
             for reply, count in zip(replies, counts, strict=True)
         ]
 
     def take_back(self, counter: str) -> None:
-        """The attempt that was counted last was none."""
-        self._left[counter] = self._before[counter]
+        """The attempt that was counted last does not count."""
+        self._corrections[counter] = self._before[counter]
 
     def forget(self, counter: str) -> None:
-        """The entry is gone."""
-        self._left[counter] = 0
+        """The entry is handled: delete its counter."""
+        self._corrections[counter] = 0
 
     async def tidy(self) -> None:
-        """Write what counters should say. Raises StoreUnreachable; what is not done is kept."""
-        if not self._left:
+        """Write the corrections. Raises StoreUnreachable; what is not written is kept."""
+        if not self._corrections:
             return
-        left = list(self._left.items())
-        replies = await self._store.run([_write(counter, count) for counter, count in left])
-        for (counter, _), reply in zip(left, replies, strict=True):
+        corrections = list(self._corrections.items())
+        replies = await self._store.run([_write(counter, count) for counter, count in corrections])
+        for (counter, _), reply in zip(corrections, replies, strict=True):
             if not (isinstance(reply, ReplyError) and reply.transient):
-                del self._left[counter]
+                del self._corrections[counter]
 
 
 def _write(counter: str, count: int) -> Command:
-    # XX: another owner may have handled the entry meanwhile, and removed its counter
+    # XX: another owner may have handled the entry meanwhile and deleted its counter
     return ("SET", counter, count, "XX", "PX", TTL_MS) if count else ("DEL", counter)
 
 

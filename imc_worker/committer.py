@@ -1,12 +1,12 @@
-"""Runs the scripts for what was read, and sees to it that an entry that fails holds up its own shard only.
+"""Runs the scripts for the entries that were read. An entry that fails delays only its own shard.
 
-One pipeline is in the air at a time; all that is read meanwhile goes into the next (group commit), so load
-makes the batches and nothing waits for a timer. Entries of one shard keep their order: they go in one
-pipeline or in successive ones, and a script takes effect only on the first entry of its stream.
+One pipeline is in flight at a time. What is read meanwhile goes into the next one (group commit): load makes
+the batches, and nothing waits for a timer. Entries of one shard keep their order, because they go into the
+same pipeline or into successive ones, and a script takes effect only on the first entry of its stream.
 
-What goes wrong ends in the same way, whatever it was: the shard's entries in hand are dropped and read
-again, after a pause. Entries that come again are counted and tried one by one (`retrial.py`), so
-that one that always fails, or ends the process, is found and buried.
+Every failure is handled in the same way: the shard's pending entries are dropped and read again after a
+pause. Entries that are read again are counted and tried one by one (`retrial.py`). So an entry that always
+fails, or ends the process, is found and moved to the dead letters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -26,29 +26,34 @@ from imc_common.shards.consumer import Batch, Consumer
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import CommandRunner
 from imc_common.tracer import Tracer
-from imc_worker.dispatcher import Dispatcher, Handed
+from imc_worker.dispatcher import Dispatcher, PendingEntry
 from imc_worker.message_batches import leading_messages
-from imc_worker.retrial import Retrial
+from imc_worker.retrial import Retrial, Verdict
 
 log = structlog.get_logger()
 
-MOST_IN_PIPELINE = 256
-"""Commands of one pipeline: about 5 ms of Redis's time, and a longer one saves no more CPU."""
+MAX_PIPELINE: Final = 256
+"""Commands per pipeline: about 5 ms of Redis's time; a longer pipeline saves no more CPU."""
 
-MOST_IN_HAND = 2048
-"""Entries read and not yet handled; reading pauses there, the rest waits in Redis."""
+MAX_PENDING: Final = 2048
+"""Entries that were read and are not handled; with more, reading pauses and the others wait in Redis."""
 
 PAUSE_SECONDS = (0.2, 0.5)
-"""Range of the pause after a failure that lies with the server."""
+"""Range of the pause after a failure of the server."""
 
 DONE, EARLY = b"done", b"early"
 HANDLED = frozenset((DONE, b"gone"))
 
 
 class Committer:
-    """Takes batches by `put` and handles them in `run`."""
+    """Accepts batches in `put` and handles them in `run`.
 
-    def __init__(  # noqa: PLR0917 # the parts it stands between
+    Entries are in one of four places, and their shard decides in which: `_new` (read for the first time),
+    `_in_flight` (the pipeline that runs now), `_retried` (read again, the first of each shard is tried), and
+    `_behind` (new entries of a shard that is in `_retried`: they wait, so that the shard keeps its order).
+    """
+
+    def __init__(  # noqa: PLR0917 # the parts it connects
         self,
         store: CommandRunner,
         dispatcher: Dispatcher,
@@ -64,10 +69,10 @@ class Committer:
         self._retrial = retrial
         self._owned = owned
         self._tracer = tracer
-        self._fresh: list[Handed] = []
-        self._flying: list[Handed] = []
-        self._again: dict[int, deque[Handed]] = {}
-        self._behind: dict[int, list[Handed]] = {}  # new entries of the shards in _again
+        self._new: list[PendingEntry] = []
+        self._in_flight: list[PendingEntry] = []
+        self._retried: dict[int, deque[PendingEntry]] = {}
+        self._behind: dict[int, list[PendingEntry]] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._space = asyncio.Event()
@@ -77,46 +82,46 @@ class Committer:
         self._failures = metrics.counters("imc_worker_failures", "Attempts that failed, by cause.", "cause")
 
     def put(self, batch: Batch) -> None:
-        """Hand in entries; they are handled after all that was handed in of their shard before."""
+        """Accept entries; they are handled after all earlier ones of their shard."""
         shard = batch.shard
         entries = [(shard, entry_id, fields) for entry_id, fields in batch.entries]
         if batch.again:
-            self._again.setdefault(shard, deque()).extend(entries)
-        elif shard in self._again:
+            self._retried.setdefault(shard, deque()).extend(entries)
+        elif shard in self._retried:
             self._behind.setdefault(shard, []).extend(entries)
         else:
-            self._fresh += entries
+            self._new += entries
         self._wake.set()
         self._idle.clear()
         self._note_space()
 
     async def space(self) -> None:
-        """Returns when there is room for more entries."""
+        """Returns when there is space for more entries."""
         await self._space.wait()
 
     async def idle(self) -> None:
-        """Returns when nothing is in hand."""
+        """Returns when no entry is pending."""
         await self._idle.wait()
 
-    def in_hand(self, shard: int) -> bool:
-        """Whether entries of the shard are waiting or in the air."""
-        return shard in self._again or any(e[0] == shard for e in (*self._flying, *self._fresh))
+    def has_pending(self, shard: int) -> bool:
+        """Whether entries of the shard were read and are not handled."""
+        return shard in self._retried or any(e[0] == shard for e in (*self._in_flight, *self._new))
 
     async def run(self) -> None:
-        """Handle what is handed in until cancelled."""
+        """Handle entries until cancelled."""
         while True:
             await self._woken()
             self._wake.clear()
-            while self._fresh or self._again:
-                if self._again:
-                    await self._try_again()
-                if self._fresh:
+            while self._new or self._retried:
+                if self._retried:
+                    await self._retry()
+                if self._new:
                     await self._commit()
                 self._note_space()
             self._idle.set()
 
     async def _woken(self) -> None:
-        """Returns when something was handed in; meanwhile puts right what an outage has left behind."""
+        """Returns when entries were put; until then corrects the counters that an outage left wrong."""
         while self._retrial.untidy and not self._wake.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), PAUSE_SECONDS[0])
@@ -125,85 +130,95 @@ class Committer:
         await self._wake.wait()
 
     def _note_space(self) -> None:
-        count = len(self._fresh)
-        if self._again:
-            count += sum(map(len, self._again.values())) + sum(map(len, self._behind.values()))
-        if count < MOST_IN_HAND:
+        count = len(self._new)
+        if self._retried:
+            count += sum(map(len, self._retried.values())) + sum(map(len, self._behind.values()))
+        if count < MAX_PENDING:
             self._space.set()
         else:
             self._space.clear()
 
     async def _commit(self) -> None:
-        """The next entries in one pipeline; whoever owns a lost shard now reads its entries again."""
-        batch, self._fresh = self._fresh[:MOST_IN_PIPELINE], self._fresh[MOST_IN_PIPELINE:]
+        """Run one pipeline with the next new entries."""
+        batch, self._new = self._new[:MAX_PIPELINE], self._new[MAX_PIPELINE:]
+        # Entries of a shard whose lease was lost are skipped: its new owner reads them.
         owned = self._owned()
-        self._flying = [entry for entry in batch if entry[0] in owned]
-        results = await self._attempt(self._flying)
+        self._in_flight = [entry for entry in batch if entry[0] in owned]
+        results = await self._attempt(self._in_flight)
         if self._tracer.enabled:
-            self._note(self._flying, results)
+            self._trace(self._in_flight, results)
         if results.count(DONE) == len(results):
             self._handled.value += len(results)
         else:
-            self._sort_out(results)
-        self._flying = []
+            self._settle_failures(results)
+        self._in_flight = []
 
-    def _note(self, entries: list[Handed], results: list[Any]) -> None:
+    def _trace(self, entries: list[PendingEntry], results: list[Any]) -> None:
         for (_, _, fields), result in zip(entries, results, strict=True):
             self._tracer.handled(fields, result)
 
-    def _sort_out(self, results: list[Any]) -> None:
-        stuck: set[int] = set()
-        for entry, result in zip(self._flying, results, strict=True):
+    def _settle_failures(self, results: list[Any]) -> None:
+        failed: set[int] = set()
+        for entry, result in zip(self._in_flight, results, strict=True):
             if result in HANDLED:
                 self._handled.value += 1
-            elif entry[0] not in stuck:  # those behind it are "early" only because of it
-                stuck.add(entry[0])
+            elif entry[0] not in failed:
+                # The first failure of a shard is the cause. The results of the entries behind it say nothing:
+                # their scripts return "early" only because it still exists.
+                failed.add(entry[0])
                 self._give_up(entry, result)
 
-    async def _try_again(self) -> None:
-        """The first entry of each shard whose entries have come again, counted before it is tried."""
-        for shard in self._again.keys() - self._owned():
+    async def _retry(self) -> None:
+        """Try the first entry of each shard in `_retried`, counted in Redis before it is tried."""
+        for shard in self._retried.keys() - self._owned():
             self._drop(shard)
-        heads = [entries[0] for entries in self._again.values()]
+        firsts = [entries[0] for entries in self._retried.values()]
         try:
-            verdicts = await self._retrial.judge(heads)
+            verdicts = await self._retrial.judge(firsts)
         except StoreUnreachable as error:
-            for head in heads:
-                self._give_up(head, error)
+            for first in firsts:
+                self._give_up(first, error)
             return
-        trying = [head for head, verdict in zip(heads, verdicts, strict=True) if verdict == "try"]
+        trying = [first for first, verdict in zip(firsts, verdicts, strict=True) if verdict == "try"]
         attempted = await self._attempt(trying)
         if self._tracer.enabled:
-            self._note(trying, attempted)
+            self._trace(trying, attempted)
         results = iter(attempted)
-        for head, verdict in zip(heads, verdicts, strict=True):
-            if verdict == "wait":
-                continue
-            result = next(results) if verdict == "try" else DONE if verdict == "buried" else verdict
-            if result in HANDLED:
-                self._handled.value += 1
-                self._retrial.passed(head)
-                self._advance(head[0])
-                continue
-            if verdict == "try" and (result == EARLY or _is_servers_fault(result)):
-                self._retrial.absolve(head)
-            self._give_up(head, result)
+        for first, verdict in zip(firsts, verdicts, strict=True):
+            if verdict != "wait":
+                self._settle_retried(first, verdict, next(results) if verdict == "try" else None)
         with suppress(StoreUnreachable):
             await self._retrial.tidy()
 
-    def _advance(self, shard: int) -> None:
-        entries = self._again[shard]
-        entries.popleft()
-        if not entries:  # the shard is trusted again
-            del self._again[shard]
-            self._fresh += self._behind.pop(shard, ())
+    def _settle_retried(self, entry: PendingEntry, verdict: Verdict, result: Any) -> None:
+        # Handled now, or a dead letter: the shard goes on with its next entry.
+        if verdict == "dead" or result in HANDLED:
+            self._handled.value += 1
+            self._retrial.passed(entry)
+            self._advance(entry[0])
+            return
+        # An attempt that failed because of the server, or because an older entry exists, says nothing about
+        # the entry: the count is taken back.
+        if verdict == "try" and (result == EARLY or _is_fault_of_server(result)):
+            self._retrial.absolve(entry)
+        # Otherwise the entry is to blame, or Redis refused to count the attempt (the verdict is that error).
+        self._give_up(entry, result if verdict == "try" else verdict)
 
-    async def _attempt(self, entries: list[Handed]) -> list[Any]:
-        """What became of each entry: a script's reply, or an exception."""
+    def _advance(self, shard: int) -> None:
+        entries = self._retried[shard]
+        entries.popleft()
+        if not entries:  # the shard has no suspect entries left: its new ones are handled in batches again
+            del self._retried[shard]
+            self._new += self._behind.pop(shard, ())
+
+    async def _attempt(self, entries: list[PendingEntry]) -> list[Any]:
+        """The result of each entry: the reply of its script, or an exception."""
         results: list[Any] = [None] * len(entries)
         try:
-            if runs := leading_messages(entries):
-                await self._broadcast(entries, runs, results)
+            # Plain messages at the head of their shards go first, many to a script. What these scripts leave
+            # (a message that is refused, say) and everything behind it gets scripts of its own.
+            if batches := leading_messages(entries):
+                await self._broadcast(entries, batches, results)
             left = [at for at, result in enumerate(results) if result is None]
             outcomes = await self._dispatcher.commands([entries[at] for at in left])
             replies = iter(await self._store.run([each for each in outcomes if isinstance(each, tuple)]))
@@ -213,47 +228,52 @@ class Committer:
             results[at] = next(replies) if isinstance(outcome, tuple) else outcome
         return results
 
-    async def _broadcast(self, entries: list[Handed], runs: list[list[int]], results: list[Any]) -> None:
-        """Handle plain messages many at a time; those that take more than that are left as they are.
+    async def _broadcast(
+        self, entries: list[PendingEntry], batches: list[list[int]], results: list[Any]
+    ) -> None:
+        """Handle batches of plain messages, given as places in `entries`; fills the results of those handled.
 
         Raises StoreUnreachable.
         """
-        commands = [self._dispatcher.messages([entries[at] for at in run]) for run in runs]
+        commands = [self._dispatcher.messages([entries[at] for at in batch]) for batch in batches]
         replies = iter(await self._store.run([command for command in commands if command is not None]))
-        for run, command in zip(runs, commands, strict=True):
+        for batch, command in zip(batches, commands, strict=True):
             reply = 0 if command is None else next(replies)
-            if isinstance(reply, Exception):  # one of an entry comes again with that entry alone
-                if not _is_servers_fault(reply):
+            if isinstance(reply, Exception):
+                # The script failed as a whole and changed nothing. An error that one entry causes shows again
+                # when that entry is handled alone.
+                if not _is_fault_of_server(reply):
                     log.warning("messages are handled one by one", reason=str(reply))
                 reply = 0
-            for at in run[:reply]:
+            for at in batch[:reply]:
                 results[at] = DONE
 
     def _drop(self, shard: int) -> None:
-        self._again.pop(shard, None)
+        self._retried.pop(shard, None)
         self._behind.pop(shard, None)
-        self._fresh = [entry for entry in self._fresh if entry[0] != shard]
+        self._new = [entry for entry in self._new if entry[0] != shard]
 
-    def _give_up(self, entry: Handed, result: object) -> None:
-        """Drop what is in hand of the entry's shard and have it read again."""
+    def _give_up(self, entry: PendingEntry, result: object) -> None:
+        """Drop the pending entries of the entry's shard and have them read again."""
         shard, entry_id, fields = entry
         self._drop(shard)
         if result == EARLY:
+            # An older entry exists that this process does not know: read the stream from its first entry,
+            # now.
             self._failures["early"] += 1
             self._source.resync(shard)
-        elif _is_servers_fault(result):
+        elif _is_fault_of_server(result):
+            # With jitter, so that workers do not all return at once.
             self._failures["redis"] += 1
-            log.warning("entries wait for Redis", shard=shard, reason=str(result))
+            log.warning("entries wait for redis", shard=shard, reason=str(result))
             self._source.resync(shard, random.uniform(*PAUSE_SECONDS))  # noqa: S311 # jitter
         else:
             self._failures["entry"] += 1
             reason = f"{type(result).__name__}: {result}" if isinstance(result, Exception) else repr(result)
-            call_id = call_id_of(fields)
-            log.error(
-                "an entry cannot be handled", shard=shard, entry=entry_id, reason=reason, call_id=call_id
-            )
+            log.error("entry failed", shard=shard, entry=entry_id, reason=reason, call_id=call_id_of(fields))
             self._source.resync(shard, self._retrial.blame(entry, reason))
 
 
-def _is_servers_fault(result: object) -> bool:
+def _is_fault_of_server(result: object) -> bool:
+    """Whether waiting helps: Redis is unreachable, or refuses for now (full, loading, busy)."""
     return isinstance(result, StoreUnreachable) or (isinstance(result, ReplyError) and result.transient)

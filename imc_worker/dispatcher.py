@@ -1,4 +1,4 @@
-"""From an entry of an in-stream to the one script that handles it."""
+"""From an entry of an in-stream to the command that runs its script."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from imc_worker.actions import OWNED_ELSEWHERE, Action, Fields, room_actions
 from imc_worker.all_shards import AllShards
 from imc_worker.receipts import Receipts
 
-Handed = tuple[int, bytes, list[bytes]]
-"""An entry as it was read: shard, id, flat fields."""
+PendingEntry = tuple[int, bytes, list[bytes]]
+"""An entry that was read and is not handled: shard, id, flat fields."""
 
 Outcome = Command | Exception
 """The command for an entry, or why there is none."""
 
-
-MOST_TOLD = 5000
-"""Recipients of the messages of one script, about: some milliseconds of Redis's time."""
+MAX_RECIPIENTS = 5000
+"""Recipients of all messages of one script, approximately: some milliseconds of Redis's time."""
 
 
 class Dispatcher:
-    """Makes the commands for entries. One that needs a look-up in other shards costs a round trip for all."""
+    """Builds the commands for entries. If one needs a look-up in other shards, all wait for it: one round
+    trip."""
 
     def __init__(self, scripts: Scripts, all_shards: AllShards, settings: Settings) -> None:
         self._command = scripts.command
         self._all_shards = all_shards
         self.reload(settings)
         names = Keys(settings.rooms_table, settings.members_table)
-        # made once: building five keys from scratch costs more than the rest of a chat message's handling
+        # Built once: five keys cost more to build than all else that a message needs here.
         self._prefixes = [
             (keys.requests(s), keys.events(s), names.rooms(s), names.room(s, ""), names.members(s, ""))
             for s in range(1 << settings.hash_size)
         ]
 
     def reload(self, settings: Settings) -> None:
-        """Go on with these settings."""
+        """Use these settings from now on."""
         self._actions = room_actions(settings)
         self._receipts = Receipts(settings)
         self._create_on_join = settings.create_on_join
         self._counts_owned = settings.max_rooms_per_owner > 0
         self._chunk = settings.delivery_chunk
 
-    async def commands(self, entries: Sequence[Handed]) -> list[Outcome]:
-        """The command for each entry, in order, or what went wrong with it. Raises StoreUnreachable."""
+    async def commands(self, entries: Sequence[PendingEntry]) -> list[Outcome]:
+        """The command for each entry, in order, or why there is none. Raises StoreUnreachable."""
         outcomes: list[Outcome] = []
         waiting: list[tuple[int, Action, Fields]] = []
         for at, (shard, entry_id, flat) in enumerate(entries):
@@ -57,22 +57,29 @@ class Dispatcher:
                 pairs = iter(flat)
                 fields = dict(zip(pairs, pairs, strict=True))
                 action = self._action_of(fields)
-                if action is None:
+                if action is None:  # changes no room: one of a few fixed scripts
                     outcomes.append(await self._without_room(shard, entry_id, fields))
                     continue
                 outcomes.append(self.room_command(action, shard, entry_id, fields, 0))
+                # The limit of rooms per owner holds over all shards. The command is built again, with the
+                # number of rooms in the other shards, if the request can make somebody an owner.
                 if action.owner and self._counts_owned and fields.get(b"role", b"owner") == b"owner":
                     waiting.append((at, action, fields))
-            except (KeyError, ValueError, EntryError, ReplyError) as error:  # UnicodeDecodeError: ValueError
+            except (
+                KeyError,
+                ValueError,
+                EntryError,
+                ReplyError,
+            ) as error:  # UnicodeDecodeError is a ValueError
                 outcomes.append(error)
         if waiting:
             await self._count_owned(entries, waiting, outcomes)
         return outcomes
 
-    def messages(self, entries: Sequence[Handed]) -> Command | None:
+    def messages(self, entries: Sequence[PendingEntry]) -> Command | None:
         """The command that handles these plain messages of one shard, in order.
 
-        None if one of them is broken: then each goes alone, so that it is found.
+        None if one of them cannot be read: then each is handled alone, and the broken one is found.
         """
         shard = entries[0][0]
         requests, events, _, _, members_prefix = self._prefixes[shard]
@@ -85,7 +92,7 @@ class Dispatcher:
         except (KeyError, ValueError):  # UnicodeDecodeError is one
             return None
         ids = [entry_id for _, entry_id, _ in entries]
-        return self._command("broadcast_messages", names, [self._chunk, MOST_TOLD, *ids])
+        return self._command("broadcast_messages", names, [self._chunk, MAX_RECIPIENTS, *ids])
 
     def _action_of(self, fields: Fields) -> Action | None:
         """None: the request or receipt changes no room."""
@@ -124,25 +131,28 @@ class Dispatcher:
                 raise EntryError(f"unknown type {unknown!r}")
 
     async def _count_owned(
-        self, entries: Sequence[Handed], waiting: list[tuple[int, Action, Fields]], outcomes: list[Outcome]
+        self,
+        entries: Sequence[PendingEntry],
+        waiting: list[tuple[int, Action, Fields]],
+        outcomes: list[Outcome],
     ) -> None:
-        """Put in the rooms owned elsewhere where they can matter: not to join a room that is there.
-
-        What goes on its way together was counted before any of it: so each counts those before it, too.
-        """
+        """Build the commands of `waiting` again, with the rooms that the user owns in other shards."""
+        # Joining a room that exists makes nobody an owner: the look-up below is saved for all such requests.
         joins = [(entries[at][0], f[b"room"].decode()) for at, a, f in waiting if a.script == "join_room"]
-        there = iter(await self._all_shards.exist(joins) if joins else [])
+        exist = iter(await self._all_shards.exist(joins) if joins else [])
         needed = [
             (at, action, fields)
             for at, action, fields in waiting
-            if action.script != "join_room" or (not next(there) and self._create_on_join)
+            if action.script != "join_room" or (not next(exist) and self._create_on_join)
         ]
         users = [(entries[at][0], fields[action.owner].decode()) for at, action, fields in needed]
         counts = await self._all_shards.owned_elsewhere(users) if users else []
-        under_way: dict[str, list[int]] = {}  # shards in which a user may come to own a room before that
+        # Requests of one pipeline were counted before any of them took effect. So each also counts those of
+        # the same user before it, but not those in its own shard: its script sees their effect.
+        earlier: dict[str, list[int]] = {}  # shards of a user's earlier requests
         for (at, action, fields), (_, user), count in zip(needed, users, counts, strict=True):
             shard, entry_id, _ = entries[at]
-            before = under_way.setdefault(without_port(user), [])
+            before = earlier.setdefault(without_port(user), [])
             if isinstance(count, ReplyError):
                 outcomes[at] = count
             else:

@@ -73,14 +73,14 @@ class Worker(Process):
             self.metrics,
             tracer,
         )
-        ownership.can_release = lambda shard: not committer.in_hand(shard)
+        ownership.can_release = lambda shard: not committer.has_pending(shard)
         recoverer = Recoverer(
             store,
             consumer,
             ownership.owned,
             keys.requests,
             settings.lease_ttl,
-            lambda shard, _: committer.in_hand(shard),
+            lambda shard, _: committer.has_pending(shard),
         )
         gauges = Gauges(store, settings, "worker", ownership.owned, self.metrics)
         mi = MiServer(store, settings)

@@ -5,31 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from imc_worker.dispatcher import Handed
+from imc_worker.dispatcher import PendingEntry
 
-MOST: Final = 16
-"""Messages of one script."""
+MAX_BATCH: Final = 16
+"""Messages per script."""
 
 _MESSAGE: Final = [b"type", b"message"]
 """How the entry of a plain message begins (`imc_common.rooms.request.RoomRequest.to_fields`)."""
 
 
-def leading_messages(entries: Sequence[Handed]) -> list[list[int]]:
-    """The places of plain messages with nothing else of their shard before them, by shard, in order.
+def leading_messages(entries: Sequence[PendingEntry]) -> list[list[int]]:
+    """Batches of plain messages, as places in `entries`, each batch of one shard and in order.
 
-    Those of one run go into one script; a message that has no other beside it is left out.
+    Only messages that have nothing but messages of their shard before them: what is behind another request
+    has to wait for it. A batch has at least two messages.
     """
-    runs: list[list[int]] = []
-    last: dict[int, list[int] | None] = {}  # of each shard its last run; None: something else has come
+    batches: list[list[int]] = []
+    open_batches: dict[int, list[int] | None] = {}  # the last batch of each shard; None: another request came
     for at, (shard, _, fields) in enumerate(entries):
         if fields[:2] != _MESSAGE:
-            last[shard] = None
+            open_batches[shard] = None
             continue
-        run = last.get(shard, [])
-        if run is None:
+        batch = open_batches.get(shard, [])
+        if batch is None:
             continue
-        if not run or len(run) == MOST:
-            run = last[shard] = []
-            runs.append(run)
-        run.append(at)
-    return [run for run in runs if len(run) > 1]
+        if not batch or len(batch) == MAX_BATCH:
+            batch = open_batches[shard] = []
+            batches.append(batch)
+        batch.append(at)
+    return [batch for batch in batches if len(batch) > 1]

@@ -1,7 +1,7 @@
-"""Reading the streams of the owned shards: what was handed out before first, then what is new.
+"""Reads the streams of the owned shards: first what was read before and not handled, then what is new.
 
-Handled entries are deleted, so whatever is still there has not been handled. What a predecessor was handed
-and did not finish is therefore the part of the stream up to the group's last-delivered-id; Redis keeps no
+Handled entries are deleted, so every entry that exists is unhandled. What the last owner read and did not
+finish is therefore the part of the stream up to the last-delivered-id of its consumer group. Redis keeps no
 list of pending entries for us (`imc_common.store.xreadgroup`).
 """
 
@@ -21,10 +21,14 @@ from imc_common.store.protocols import StreamReader
 
 log = structlog.get_logger()
 
-LOST = frozenset(("NOGROUP", "UNBLOCKED"))  # the latter if it happens while a read waits
-NONE, ANOTHERS = b"0-0", b"lost"
+LOST = frozenset(("NOGROUP", "UNBLOCKED"))
+"""Codes of a read whose consumer group is gone; the second if it vanished while the read waited."""
+NOTHING_READ, NOT_OWNER = b"0-0", b"lost"
+"""Replies of `claim_stream.lua`; any other is the last entry that was read."""
 UNREACHABLE_SECONDS = 0.25
-GROUP_SECONDS = 1.0  # between two attempts to make missing groups
+"""Pause before a stream is read again that Redis could not serve."""
+GROUP_SECONDS = 1.0
+"""Pause between two attempts to create missing groups."""
 
 
 class Owner(Protocol):
@@ -36,14 +40,14 @@ class Owner(Protocol):
 
     def owned(self) -> frozenset[int]: ...
 
-    def taking(self) -> frozenset[int]: ...
+    def readable(self) -> frozenset[int]: ...
 
     def lease(self, shard: int) -> str: ...
 
 
 @dataclass(slots=True)
 class Batch:
-    """Entries of one shard, in order. `again`: they were handed out before, to this or another process."""
+    """Entries of one shard, in order. `again`: they were read before, by this or another process."""
 
     shard: int
     entries: list[tuple[bytes, list[bytes]]]
@@ -51,9 +55,9 @@ class Batch:
 
 
 class Page(NamedTuple):
-    """The part of a stream that was handed out before, as far as it is still to be read: two ids.
+    """The part of a stream that was read before and is still to be read again: two ids.
 
-    `after` as XRANGE takes it (``-``, ``(ID``), `last` included.
+    `after` as in XRANGE (``-``, ``(ID``), `last` included.
     """
 
     after: str
@@ -63,8 +67,11 @@ class Page(NamedTuple):
 class Consumer:
     """Reads one stream of each owned shard.
 
-    A shard that is new to this process, or given to `resync`, is read from its first entry on, in pages,
-    before anything new of it. `block_ms` bounds how long a newly owned shard waits for its first read.
+    A shard that is new to this process, or was passed to `resync`, is read from its first entry on, in pages,
+    before its new entries. `block_ms` bounds how long a newly owned shard waits for its first read.
+
+    A resync or a new lease may come while a read is in flight. What that read returns of the shard is
+    discarded (`_to_discard`), because the shard is read from its first entry afterwards.
     """
 
     def __init__(
@@ -76,38 +83,37 @@ class Consumer:
         self._group = keys.group(ownership.process_id)
         self._count = count
         self._block_ms = block_ms
-        self._pages: dict[int, Page | None] = {}  # shard -> what to read again; None: only new entries
-        self._held_back: dict[int, float] = {}  # shard -> loop time before which it is not read
+        self._pages: dict[int, Page | None] = {}  # shard -> what to read again, None: only new entries
+        self._not_before: dict[int, float] = {}  # shard -> loop time of its next read
         self._in_read: frozenset[int] = frozenset()
-        self._void: set[int] = set()  # shards of the read in the air whose entries will come again
+        self._to_discard: set[int] = set()  # shards of the read in flight
         self._reads = True
         self._groups_tried = 0.0
         ownership.being_read = lambda shard: shard in self._in_read
         ownership.on_taken = self._taken
 
     def resync(self, shard: int, delay: float = 0.0) -> None:
-        """Read the shard from its first entry on, in `delay` seconds at the earliest, before anything new.
-
-        What a read in the air brings of the shard is left out: it comes again.
-        """
+        """Read the shard from its first entry on, after at least `delay` seconds, before its new entries."""
         if shard in self._pages:
             self._taken(shard)
             if delay:
-                self._held_back[shard] = asyncio.get_running_loop().time() + delay
+                self._not_before[shard] = asyncio.get_running_loop().time() + delay
 
     async def read(self) -> list[Batch]:
-        """The next entries of the owned shards, none if none came within `block_ms`.
+        """The next entries of the owned shards, none if there were none within `block_ms`.
 
-        Redis being away, or having lost the groups, is dealt with here: then nothing comes for a while.
+        If Redis is unreachable or has lost the groups, this returns nothing for a while and recovers by
+        itself.
         """
         try:
-            await self._follow(self._ownership.taking())
+            await self._follow(self._ownership.readable())
             batches = await self._read(self._readable())
         except StoreUnreachable as error:
             if self._reads:
                 log.warning("streams cannot be read", reason=str(error))
             self._reads = False
-            self._pages.clear()  # an answer may be lost that held entries: start again from the first
+            # The reply that was lost may have held entries, which Redis now counts as read: start over.
+            self._pages.clear()
             await asyncio.sleep(random.uniform(0.5, 1.5) * UNREACHABLE_SECONDS)  # noqa: S311 # jitter
         except ReplyError as error:
             await self._restore(error)
@@ -116,36 +122,43 @@ class Consumer:
             return batches
         finally:
             self._in_read = frozenset()
-            self._void.clear()
+            self._to_discard.clear()
         return []
 
     async def _read(self, shards: list[int]) -> list[Batch]:
         self._in_read = frozenset(shards)
         paged = {shard: page for shard in shards if (page := self._pages[shard]) is not None}
         batches = await self._read_pages(paged) if paged else []
+        # Shards without pages left, including those whose last page was just read, are read for new entries.
+        # That read waits only if there is nothing to handle meanwhile.
         fresh = [shard for shard in shards if shard in self._pages and self._pages[shard] is None]
         if fresh or not batches:
             batches += await self._read_new(fresh, None if batches else self._block_ms)
+        # A lease may have ended during the read. Entries of that shard are not ours any more; they now count
+        # as read, so the shard has to be read from its first entry if the lease comes back.
         owned = self._ownership.owned()
         for batch in batches:
             if batch.shard not in owned:
-                self._pages.pop(batch.shard, None)  # should the lease come back, it was handed out already
-        return [batch for batch in batches if batch.shard in self._pages and batch.shard not in self._void]
+                self._pages.pop(batch.shard, None)
+        return [
+            batch for batch in batches if batch.shard in self._pages and batch.shard not in self._to_discard
+        ]
 
     async def _read_pages(self, pages: dict[int, Page]) -> list[Batch]:
-        """A page of each of these shards; the last one of a shard is followed by what is new."""
+        """A page of each of these shards; after its last page a shard is read for new entries."""
         replies = await self._store.run(
             [("XRANGE", self._stream(shard), *page, "COUNT", self._count) for shard, page in pages.items()]
         )
         batches = []
         for (shard, page), entries in zip(pages.items(), replies, strict=True):
-            if shard in self._void or shard not in self._pages:
+            if shard in self._to_discard or shard not in self._pages:
                 continue
             if isinstance(entries, ReplyError):
                 if not entries.transient:
                     raise entries
                 self._start_over_later(shard)
                 continue
+            # A full page: there may be more. A short one: the end of what was read before.
             more = len(entries) >= self._count
             self._pages[shard] = Page(f"({entries[-1][0].decode()}", page.last) if more else None
             if entries:
@@ -165,23 +178,23 @@ class Consumer:
         return batches
 
     def _taken(self, shard: int) -> None:
-        """The lease of a shard was taken, perhaps after others had it unnoticed: start over."""
+        """The lease of a shard was taken. Another process may have had it since we last did: start over."""
         self._pages.pop(shard, None)
-        self._void |= self._in_read & {shard}
+        self._to_discard |= self._in_read & {shard}
 
-    async def _follow(self, taking: frozenset[int]) -> None:
-        """Forget shards that are gone; make the groups of new ones, and learn how far they were read."""
-        if taking == self._pages.keys():
+    async def _follow(self, readable: frozenset[int]) -> None:
+        """Forget shards that are not ours any more, and claim the streams of new ones."""
+        if readable == self._pages.keys():
             return
-        for shard in self._pages.keys() - taking:
+        for shard in self._pages.keys() - readable:
             del self._pages[shard]
         now = asyncio.get_running_loop().time()
         await self._start(
-            sorted(s for s in taking - self._pages.keys() if self._held_back.get(s, 0.0) <= now)
+            sorted(s for s in readable - self._pages.keys() if self._not_before.get(s, 0.0) <= now)
         )
 
     async def _start(self, shards: list[int]) -> None:
-        """Make our group of these shards, which ends their former owners'; some may not be usable now."""
+        """Claim the streams of these shards; those that cannot be claimed now are tried again later."""
         if not shards:
             return
         lease, process_id = self._ownership.lease, self._ownership.process_id
@@ -189,36 +202,39 @@ class Consumer:
             [self._store.script("claim_stream", [self._stream(s), lease(s)], [process_id]) for s in shards]
         )
         for shard, reply in zip(shards, replies, strict=True):
-            if reply == ANOTHERS:
-                log.warning("a shard's stream has another owner", shard=shard)
-                self._leave_alone(shard)
+            if reply == NOT_OWNER:
+                # Our lease has ended and we have not noticed yet.
+                log.warning("stream has another owner", shard=shard)
+                self._try_later(shard)
             elif not isinstance(reply, ReplyError):
-                self._pages[shard] = None if reply == NONE else Page("-", reply.decode())
+                # Entries up to this one were read by a former owner, and those that exist are unhandled.
+                self._pages[shard] = None if reply == NOTHING_READ else Page("-", reply.decode())
             elif reply.transient:
                 raise StoreUnreachable(str(reply))
             else:
-                log.critical("a shard's streams cannot be used", shard=shard, reason=str(reply))
-                self._leave_alone(shard)
+                # A key of a wrong type, say: the other shards are read all the same.
+                log.critical("stream cannot be used", shard=shard, reason=str(reply))
+                self._try_later(shard)
 
-    def _leave_alone(self, shard: int) -> None:
+    def _try_later(self, shard: int) -> None:
         self._pages.pop(shard, None)
-        self._held_back[shard] = asyncio.get_running_loop().time() + GROUP_SECONDS
+        self._not_before[shard] = asyncio.get_running_loop().time() + GROUP_SECONDS
 
     def _readable(self) -> list[int]:
-        if self._held_back:
+        if self._not_before:
             now = asyncio.get_running_loop().time()
-            self._held_back = {shard: until for shard, until in self._held_back.items() if until > now}
+            self._not_before = {shard: until for shard, until in self._not_before.items() if until > now}
         return list(self._pages)
 
     def _start_over_later(self, shard: int) -> None:
-        """The shard's node in a cluster is away, and with it, perhaps, an answer that held entries."""
+        """The shard's cluster node is unreachable, and a reply with entries may be lost: start over."""
         self._pages.pop(shard, None)
-        self._held_back[shard] = asyncio.get_running_loop().time() + UNREACHABLE_SECONDS
+        self._not_before[shard] = asyncio.get_running_loop().time() + UNREACHABLE_SECONDS
 
     async def _restore(self, error: ReplyError) -> None:
-        """Our groups are gone: another process has taken shards over, or Redis came back without them.
+        """Our groups are gone: another process has claimed the streams, or Redis restarted without its data.
 
-        Then they are made anew, from the first entry, once a second at most.
+        They are created again, from the first entry, at most once per `GROUP_SECONDS`.
         """
         now = asyncio.get_running_loop().time()
         await asyncio.sleep(max(0.0, self._groups_tried + GROUP_SECONDS - now))
@@ -226,13 +242,14 @@ class Consumer:
         shards = sorted(self._pages)
         try:
             await self._start(shards)
+            # If another process has claimed one of them, nothing is wrong with Redis.
             if self._pages.keys() >= set(shards):
                 log.critical(
-                    "Redis has lost the consumer groups: data are missing there; made anew from the beginning"
+                    "redis lost the consumer groups and probably other data; groups created again"
                     if error.code in LOST
-                    else "the streams cannot be read",
+                    else "streams cannot be read",
                     reason=str(error),
                 )
-        except StoreUnreachable as away:
+        except StoreUnreachable as unreachable:
             self._pages.clear()
-            log.warning("the consumer groups cannot be made now", reason=str(away))
+            log.warning("consumer groups cannot be created now", reason=str(unreachable))

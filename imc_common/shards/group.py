@@ -1,4 +1,4 @@
-"""What a stream's consumer group tells about it."""
+"""What a stream's consumer group shows: how many entries are pending."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from imc_common import keys
 
 
-def in_hand(length: int, groups: Any) -> int:
-    """How many of a stream's entries were read and are not done: of its length, and XINFO GROUPS' reply.
+def count_pending(length: int, groups: Any) -> int:
+    """How many of a stream's entries were read and are not handled, from its length and XINFO GROUPS' reply.
 
-    Handled entries are deleted, so these are all that nobody still has to read (the group's lag). An error
-    (no such stream yet) counts none, nor does a lag that Redis cannot tell, because entries in front of it
+    Handled entries are deleted, so these are all entries but those still to be read (the group's lag). 0 if
+    the reply is an error (there is no such stream yet), or if Redis does not know the lag because entries
     were deleted unread.
     """
     if not isinstance(groups, list):

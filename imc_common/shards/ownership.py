@@ -1,9 +1,14 @@
-"""Which shards this process works on: leases in Redis, shared out evenly among live processes.
+"""Which shards this process works on: leases in Redis, shared evenly among live processes.
 
-Every `lease_ttl / 3` a process beats, learns who lives, prolongs its leases and works out its share. Too few:
-it takes free shards. Too many: it stops taking new entries of the surplus, and gives each one back as soon as
-nothing of it is in hand. What Redis says of time is used by Redis only; whether a lease still holds is judged
-by the process's own monotonic clock, from before the request that prolonged it went out.
+Every `lease_ttl / 3` a process sends a heartbeat, learns which processes are alive, renews its leases and
+computes its share of the shards.
+
+- With too few shards it takes free ones.
+- With too many it stops reading new entries of the surplus, and releases each surplus shard as soon as none
+  of its entries is pending.
+
+Clocks: Redis ends a lease by its own clock. The process decides by its own monotonic clock whether it still
+holds one, and counts from before the command was sent. So the process stops before Redis lets another one in.
 """
 
 from __future__ import annotations
@@ -23,26 +28,28 @@ from imc_common.store.protocols import DurableScriptRunner
 
 log = structlog.get_logger()
 
-BEATS_PER_LEASE = 3
-HASTE_SECONDS = 0.05  # pause while shards are to be given back
-SEARCH_SECONDS = 0.25  # pause while shards are missing
+HEARTBEATS_PER_LEASE = 3
+RELEASE_SECONDS = 0.05
+"""Pause between two rounds while surplus shards wait for their release."""
+SEARCH_SECONDS = 0.25
+"""Pause between two rounds while shards are missing."""
 
 Role = Literal["edge", "worker"]
 
 
 def process_id() -> str:
-    """A name for this process that no other has: for leases and for people who look at them."""
+    """A unique name for this process, for leases and for operators who read them."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 class Ownership:
     """The shards of one process.
 
-    `can_release` is asked before a surplus shard is given back: is nothing of it in hand? `being_read` and
-    `on_taken` belong to the consumer that reads these shards.
+    `can_release` tells whether no entry of a surplus shard is pending. `being_read` and `on_taken` are set by
+    the consumer that reads these shards.
     """
 
-    def __init__(  # noqa: PLR0917 # a lease needs all of it, and nothing more
+    def __init__(  # noqa: PLR0917 # the process, what it shares, and its clock
         self,
         store: DurableScriptRunner,
         role: Role,
@@ -62,12 +69,12 @@ class Ownership:
         self._lease_ttl = lease_ttl
         self._ttl_ms = int(lease_ttl * 1000)
         self._clock = clock
-        self._held: dict[int, float] = {}  # shard -> when its lease ends
+        self._held: dict[int, float] = {}  # shard -> end of its lease, by our clock
         self._leaving: set[int] = set()
         self._owned: frozenset[int] = frozenset()
-        self._taking: frozenset[int] = frozenset()
+        self._readable: frozenset[int] = frozenset()
         self._fresh_until = 0.0
-        self._next_beat = 0.0
+        self._next_heartbeat = 0.0
         self._share = 0
         self._first_choice = 0
         self._reached = True
@@ -78,11 +85,11 @@ class Ownership:
             self._refresh()
         return self._owned
 
-    def taking(self) -> frozenset[int]:
-        """The owned shards of which new entries may be read: all but those about to be given back."""
+    def readable(self) -> frozenset[int]:
+        """The owned shards whose entries may be read: all but those that are to be released."""
         if self._clock() >= self._fresh_until:
             self._refresh()
-        return self._taking
+        return self._readable
 
     def lease(self, shard: int) -> str:
         """The key of the shard's lease."""
@@ -90,47 +97,47 @@ class Ownership:
 
     @property
     def reached(self) -> bool:
-        """Whether Redis was there for the last round."""
+        """Whether Redis was reachable in the last round."""
         return self._reached
 
     async def run(self) -> None:
-        """Beat, prolong, take and give back until cancelled."""
+        """Send heartbeats, renew, take and release leases until cancelled."""
         while True:
             try:
                 await self.step()
                 if not self._reached:
-                    log.info("leases can be prolonged again", role=self._role)
+                    log.info("leases can be renewed again", role=self._role)
                 self._reached = True
             except StoreUnreachable as error:
                 if self._reached:
-                    log.warning("leases cannot be prolonged", role=self._role, reason=str(error))
+                    log.warning("leases cannot be renewed", role=self._role, reason=str(error))
                 self._reached = False
             await asyncio.sleep(self._pause())
 
     async def step(self) -> None:
-        """One round: a beat if it is time, then towards the share. Raises StoreUnreachable."""
-        if self._clock() >= self._next_beat:
-            await self._beat()
-        await self._give_back()
+        """One round: a heartbeat if it is due, then release or take shards. Raises StoreUnreachable."""
+        if self._clock() >= self._next_heartbeat:
+            await self._send_heartbeat()
+        await self._release_surplus()
         if len(self._held) < self._share:
             await self._take()
 
     async def hold_durably(self, shards: Iterable[int]) -> frozenset[int]:
-        """Prolong these leases, and wait until that is as safe as the setting `durability` asks for.
+        """Renew these leases, and wait until that write is as safe as the setting `durability` requires.
 
-        Then so is all that was written in these shards before. Gives those of which this is true.
-        Raises StoreUnreachable.
+        Then everything that was written in these shards before is as safe. Gives the shards of which this is
+        true. Raises StoreUnreachable.
         """
         held = sorted(self.owned().intersection(shards))
         started = self._clock()
         commands = [self._lease_command("take_lease", shard) for shard in held]
         replies = dict(zip(held, await self._store.run(commands, durable=True), strict=True))
-        still = [shard for shard in held if shard in self._held]  # not given back meanwhile
+        still = [shard for shard in held if shard in self._held]  # not released meanwhile
         self._note(still, [replies[shard] for shard in still], started)
         return frozenset(shard for shard in still if replies[shard] == 1)
 
     async def release_all(self) -> None:
-        """Give back every lease and leave the list of the living. Raises StoreUnreachable."""
+        """Release every lease and leave the list of live processes. Raises StoreUnreachable."""
         held = sorted(self._held)
         self._held.clear()
         self._share = 0
@@ -138,46 +145,53 @@ class Ownership:
         commands = [self._lease_command("release_lease", shard) for shard in held]
         await self._store.run([*commands, ("ZREM", self._processes, self.process_id)])
 
-    async def _beat(self) -> None:
+    async def _send_heartbeat(self) -> None:
         self._refresh()
         started = self._clock()
         held = sorted(self._held)
-        beat = self._store.script("record_heartbeat", [self._processes], [self.process_id, self._ttl_ms])
+        heartbeat = self._store.script("record_heartbeat", [self._processes], [self.process_id, self._ttl_ms])
         commands = [self._lease_command("take_lease", shard) for shard in held]
-        living, *kept = await self._store.run([beat, *commands])
-        self._note(held, kept, started)
-        if isinstance(living, ReplyError):
-            raise StoreUnreachable(f"heartbeat: {living}")
-        self._next_beat = started + self._lease_ttl / BEATS_PER_LEASE
-        self._work_out_share([process.decode() for process in living])
+        live, *renewed = await self._store.run([heartbeat, *commands])
+        self._note(held, renewed, started)
+        if isinstance(live, ReplyError):
+            raise StoreUnreachable(f"heartbeat: {live}")
+        self._next_heartbeat = started + self._lease_ttl / HEARTBEATS_PER_LEASE
+        self._compute_share([process.decode() for process in live])
 
-    def _work_out_share(self, living: list[str]) -> None:
-        """The share of this process: shards over the living, the remainder to the first of them."""
-        rank = living.index(self.process_id)
-        each, over = divmod(self._shards, len(living))
+    def _compute_share(self, live: list[str]) -> None:
+        """Shards divided by live processes; the first ones get one more if there is a remainder."""
+        # All processes see the same sorted list, so their shares add up. Each begins its choice at another
+        # shard: where its part would be if the shards were dealt out in order.
+        rank = live.index(self.process_id)
+        each, over = divmod(self._shards, len(live))
         self._share = each + (rank < over)
         self._first_choice = rank * each + min(rank, over)
         surplus = len(self._held) - self._share
         if surplus <= 0:
             self._leaving.clear()
         elif surplus != len(self._leaving):
-            # those leaving already first, then the ones furthest from the process's first choice
+            # First those that are to be released already, so that no choice is revoked; then the ones
+            # furthest from the first choice, which other processes look for first.
             order = sorted(self._held, key=lambda shard: (shard not in self._leaving, -self._distance(shard)))
             self._leaving = set(order[:surplus])
         self._refresh()
 
-    async def _give_back(self) -> None:
+    async def _release_surplus(self) -> None:
+        # A read in flight may still bring entries of the shard: it is released when neither a read nor a
+        # pending entry is left, so that two processes never work on one shard at the same time.
         idle = [s for s in self._leaving if not self.being_read(s) and self.can_release(s)]
         if not idle:
             return
+        # Before the command: whatever becomes of it, this process does not use the shard any more.
         for shard in idle:
             self._held.pop(shard, None)
         self._leaving.difference_update(idle)
         self._refresh()
         await self._store.run([self._lease_command("release_lease", shard) for shard in idle])
-        log.info("shards given back", role=self._role, shards=sorted(idle), owned=len(self._held))
+        log.info("shards released", role=self._role, shards=sorted(idle), owned=len(self._held))
 
     async def _take(self) -> None:
+        # Look first, in one round trip, then take: most of the other shards have owners.
         others = sorted((s for s in range(self._shards) if s not in self._held), key=self._distance)
         asked: list[Command] = [(word, self.lease(shard)) for shard in others for word in ("GET", "PTTL")]
         replies = await self._store.run(asked)
@@ -187,7 +201,9 @@ class Ownership:
             if holder is None or holder == mine:
                 free.append(shard)
             elif isinstance(ttl_ms, int) and ttl_ms > self._ttl_ms:
-                endless.append(shard)  # taken before Redis's clock was put back: `take_lease.lua` cuts it
+                # From before Redis's clock was set back; the holder may be dead. `take_lease.lua` shortens
+                # it.
+                endless.append(shard)
         wanted = [*free[: self._share - len(self._held)], *endless]
         if not wanted:
             return
@@ -200,11 +216,11 @@ class Ownership:
         log.info("shards taken", role=self._role, shards=sorted(taken), owned=len(self._held))
 
     def _note(self, shards: Iterable[int], replies: Iterable[Any], started: float) -> None:
-        """Keep what take_lease said of each shard; on an error the lease holds as long as it did before."""
+        """Note the replies of take_lease, which was sent at `started`."""
         lost = []
         for shard, reply in zip(shards, replies, strict=True):
             if isinstance(reply, ReplyError):
-                continue
+                continue  # nothing is known: the lease ends when it would have ended before
             if reply == 1:
                 if shard not in self._held:
                     self.on_taken(shard)
@@ -220,19 +236,19 @@ class Ownership:
         self._held = {shard: until for shard, until in self._held.items() if until > now}
         self._leaving &= self._held.keys()
         self._owned = frozenset(self._held)
-        self._taking = self._owned - self._leaving
+        self._readable = self._owned - self._leaving
         self._fresh_until = min(self._held.values(), default=float("inf"))
 
     def _pause(self) -> float:
         if self._leaving:
-            return HASTE_SECONDS
-        until_beat = max(0.0, self._next_beat - self._clock())
+            return RELEASE_SECONDS
+        until_heartbeat = max(0.0, self._next_heartbeat - self._clock())
         if not self._reached or len(self._held) < self._share:
-            return min(max(until_beat, HASTE_SECONDS), SEARCH_SECONDS)
-        return until_beat
+            return min(max(until_heartbeat, RELEASE_SECONDS), SEARCH_SECONDS)
+        return until_heartbeat
 
     def _distance(self, shard: int) -> int:
-        """How late this process chooses a shard: each starts elsewhere, so that they seldom want the same."""
+        """The place of a shard in this process's order of choice: so processes seldom want the same one."""
         return (shard - self._first_choice) % self._shards
 
     def _lease_command(self, script: str, shard: int) -> Command:

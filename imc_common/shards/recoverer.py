@@ -1,7 +1,7 @@
-"""Looks now and then for entries that were handed out and that nobody has in hand, and has them read again.
+"""Finds orphaned entries (read, but pending in no process) and has them read again.
 
-A new owner ends its predecessor's reads and begins with what that one was handed, so there should be none:
-this is the net below, for what nobody has thought of.
+There should be none: a new owner ends the reads of the last one, and begins with what that one has read. The
+recoverer is a safety net for errors that this does not cover.
 """
 
 from __future__ import annotations
@@ -18,57 +18,59 @@ from imc_common.store.protocols import ScriptRunner
 
 log = structlog.get_logger()
 
-PAGE = 1000  # entries of one shard looked at in one go: about a millisecond of Redis's time
+PAGE = 1000
+"""Entries of one shard per command: about a millisecond of Redis's time."""
 
 
 class Recoverer:
-    """Every two leases: entries of owned shards that were handed out and nobody has in hand, twice in a row.
+    """Looks every two leases. An entry is orphaned if it is not pending in two successive looks.
 
-    `in_hand` tells whether this process still works on an entry.
+    One look is not enough: an entry may just have been read and be on its way to this process. `is_pending`
+    tells whether this process is working on an entry.
     """
 
-    def __init__(  # noqa: PLR0917 # the parts it stands between
+    def __init__(  # noqa: PLR0917 # the parts it connects
         self,
         store: ScriptRunner,
         source: Consumer,
         owned: Callable[[], frozenset[int]],
         stream: Callable[[int], str],
         lease_ttl: float,
-        in_hand: Callable[[int, bytes], bool],
+        is_pending: Callable[[int, bytes], bool],
     ) -> None:
         self._store = store
         self._source = source
         self._owned = owned
         self._stream = stream
         self._period = 2 * lease_ttl
-        self._in_hand = in_hand
-        self._noticed: dict[int, frozenset[bytes]] = {}
+        self._is_pending = is_pending
+        self._suspected: dict[int, frozenset[bytes]] = {}
 
     async def run(self) -> None:
-        """Look, and look again, until cancelled."""
+        """Look until cancelled."""
         while True:
             await asyncio.sleep(self._period)
             try:
                 await self.look()
             except StoreUnreachable:
-                continue  # the consumer starts from the first entries when Redis is back
+                continue  # the consumer reads from the first entry when Redis is reachable again
 
     async def look(self) -> None:
         """One look at every owned shard. Raises StoreUnreachable."""
         shards = sorted(self._owned())
-        noticed = {}
+        suspected = {}
         for shard, first in zip(shards, await self._store.run([self._page(s) for s in shards]), strict=True):
-            if isinstance(first, ReplyError):  # the consumer meets the same, and deals with it
+            if isinstance(first, ReplyError):  # the consumer gets the same error and handles it
                 continue
             ids = await self._all(shard, first)
-            noticed[shard] = frozenset(each for each in ids if not self._in_hand(shard, each))
-            if forgotten := noticed[shard] & self._noticed.get(shard, frozenset()):
-                log.warning("entries in nobody's hand", shard=shard, entries=len(forgotten))
+            suspected[shard] = frozenset(each for each in ids if not self._is_pending(shard, each))
+            if orphaned := suspected[shard] & self._suspected.get(shard, frozenset()):
+                log.warning("orphaned entries found", shard=shard, entries=len(orphaned))
                 self._source.resync(shard)
-        self._noticed = noticed
+        self._suspected = suspected
 
     async def _all(self, shard: int, first: list[bytes]) -> list[bytes]:
-        """What was handed out, of which this is the first page."""
+        """All entries that were read and exist, given their first page."""
         ids = list(first)
         page: Any = first
         while isinstance(page, list) and len(page) == PAGE:

@@ -11,7 +11,7 @@ from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.metrics import Metrics
 from imc_common.settings import Settings
-from imc_common.shards.group import in_hand
+from imc_common.shards.group import count_pending
 from imc_common.status.members import MemberCount
 from imc_common.store import Command, StoreUnreachable
 from imc_common.store.protocols import CommandRunner
@@ -92,7 +92,7 @@ class Gauges:
             for stream_name in _STREAMS:
                 length = _number(next(replies))
                 backlog[name, stream_name] = length
-                pending[name, stream_name] = in_hand(length, next(replies))
+                pending[name, stream_name] = count_pending(length, next(replies))
         self._backlog, self._pending, self._dead = backlog, pending, dead
         counts = await self._ask([("ZCARD", self._names.rooms(shard)) for shard in range(self._shards)])
         self._rooms = int(sum(map(_number, counts)))

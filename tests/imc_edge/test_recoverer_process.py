@@ -73,7 +73,7 @@ def test_orphaned_entries_are_sent_and_those_in_flight_are_not_sent_again(plant:
 def found_by(plant: Plant) -> list[int]:
     """How many entries the edge found in nobody's hand, each time that it found any."""
     lines = [json.loads(line) for line in plant.log.read_text().splitlines() if line.endswith("}")]
-    return [line["entries"] for line in lines if line["event"] == "entries in nobody's hand"]
+    return [line["entries"] for line in lines if line["event"] == "orphaned entries found"]
 
 
 def hand_out_and_lose(plant: Plant, user: User) -> None:

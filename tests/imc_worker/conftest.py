@@ -70,11 +70,11 @@ class Bench:
             await self.handle()
 
     async def handle(self) -> None:
-        """Handle what is in hand, as `Committer.run` does."""
-        while self.committer._fresh or self.committer._again:
-            if self.committer._again:
-                await self.committer._try_again()
-            if self.committer._fresh:
+        """Handle pending entries, as `Committer.run` does."""
+        while self.committer._new or self.committer._retried:
+            if self.committer._retried:
+                await self.committer._retry()
+            if self.committer._new:
                 await self.committer._commit()
 
     async def stream(self, key: str) -> list[dict[str, str]]:

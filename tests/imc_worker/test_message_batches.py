@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from imc_worker.dispatcher import Handed
-from imc_worker.message_batches import MOST, leading_messages
+from imc_worker.dispatcher import PendingEntry
+from imc_worker.message_batches import MAX_BATCH, leading_messages
 
 
-def entries(*kinds: str) -> list[Handed]:
+def entries(*kinds: str) -> list[PendingEntry]:
     """Entries given as shard and type: ``3m`` a message of shard 3, ``3j`` something else."""
     names = {"m": b"message", "j": b"join"}
     return [(int(kind[:-1]), b"1-1", [b"type", names[kind[-1]], b"from", b"a@b"]) for kind in kinds]
@@ -30,5 +30,9 @@ def test_one_alone_is_no_run() -> None:
 
 def test_runs_are_bounded() -> None:
     """A script takes Redis for itself while it runs."""
-    assert [len(run) for run in leading_messages(entries(*["1m"] * (2 * MOST + 5)))] == [MOST, MOST, 5]
-    assert [len(run) for run in leading_messages(entries(*["1m"] * (MOST + 1)))] == [MOST]
+    assert [len(run) for run in leading_messages(entries(*["1m"] * (2 * MAX_BATCH + 5)))] == [
+        MAX_BATCH,
+        MAX_BATCH,
+        5,
+    ]
+    assert [len(run) for run in leading_messages(entries(*["1m"] * (MAX_BATCH + 1)))] == [MAX_BATCH]

@@ -15,7 +15,7 @@ from imc_common.keys import Keys, shard_of
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_worker import committer as committer_module
 from imc_worker import retrial as retrial_module
-from imc_worker.message_batches import MOST
+from imc_worker.message_batches import MAX_BATCH
 from tests.imc_worker.conftest import ALICE, BOB, CAROL, ROOM, Bench
 
 SHARD = shard_of(ROOM, 4)
@@ -93,7 +93,7 @@ async def test_a_long_list_of_rooms_is_cut_and_the_rest_counted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first by address are named; `more` says how many are not."""
-    monkeypatch.setattr("imc_worker.all_shards.MOST_ROOMS", 3)
+    monkeypatch.setattr("imc_worker.all_shards.MAX_ROOMS", 3)
     for number in range(10):
         await bench.ask("create", BOB, f"room-{number}@example.org")
     await bench.work()
@@ -160,14 +160,14 @@ async def test_messages_that_follow_one_another_share_scripts(bench: Bench) -> N
     for who in (ALICE, BOB):
         await bench.ask("create" if who == ALICE else "join", who)
     await bench.work()
-    for _ in range(2 * MOST + 2):
+    for _ in range(2 * MAX_BATCH + 2):
         await bench.ask("message", ALICE)
     bench.store.ran.clear()
     await bench.work()
     scripts = [bench.store.script(name, [], [])[1] for name in ("broadcast_messages", "broadcast_message")]
     ran = [command[1] for commands in bench.store.ran for command in commands if command[0] == "EVALSHA"]
     assert [ran.count(script) for script in scripts] == [3, 0]
-    assert [event for event, _ in await bench.events()].count("message") == 2 * MOST + 2
+    assert [event for event, _ in await bench.events()].count("message") == 2 * MAX_BATCH + 2
     assert await bench.left() == 0
 
 
@@ -345,10 +345,10 @@ async def test_entries_of_a_lost_shard_are_left_to_its_new_owner(bench: Bench) -
     await bench.ownership.step()
     for batch in await bench.consumer.read():
         bench.committer.put(batch)
-    assert bench.committer.in_hand(SHARD)
+    assert bench.committer.has_pending(SHARD)
     bench.now += 10
     await bench.handle()
-    assert not bench.committer.in_hand(SHARD)
+    assert not bench.committer.has_pending(SHARD)
     assert await bench.events() == []
     await bench.work()
     assert await bench.events() == [("created", ALICE)]

@@ -17,7 +17,7 @@ from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Endpoint, Settings
-from imc_common.shards.ownership import BEATS_PER_LEASE
+from imc_common.shards.ownership import HEARTBEATS_PER_LEASE
 from imc_common.sip.message import Request
 from tests.imc_edge.deliveries import ROOM, SHARD, Plant, same
 from tests.imc_edge.doubles import message
@@ -28,7 +28,7 @@ from tests.servers import redis_alone
 pytestmark = pytest.mark.integration
 
 LEASE = Settings().lease_ttl
-TWO_HEARTBEATS = 2 * LEASE / BEATS_PER_LEASE
+TWO_HEARTBEATS = 2 * LEASE / HEARTBEATS_PER_LEASE
 ALLOWANCE = 10.0
 """Seconds that a busy machine may need on top of the stated time. Stalls of the machine are not counted."""
 ROLES = {"edge": keys.EDGES, "worker": keys.WORKERS}

@@ -26,7 +26,7 @@ class Owned:
     def owned(self) -> frozenset[int]:
         return self.shards
 
-    taking = owned
+    readable = owned
 
     def lease(self, shard: int) -> str:
         return keys.lease(shard, "worker")
@@ -94,7 +94,7 @@ async def test_resync_with_a_delay_leaves_the_shard_alone_meanwhile(store: FakeS
     await add(store, 2, "x")
     assert values(await consumer.read()) == [(2, False, ["x"])]
     assert await consumer.read() == []
-    consumer._held_back[1] -= 1000.0
+    consumer._not_before[1] -= 1000.0
     assert values(await consumer.read()) == [(1, True, ["a"])]
 
 

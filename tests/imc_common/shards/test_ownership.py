@@ -65,7 +65,7 @@ async def test_one_process_owns_every_shard(fleet: Fleet) -> None:
     """Alone, a process has all shards after its first step."""
     alone = fleet.join("a")
     await alone.step()
-    assert alone.owned() == alone.taking() == frozenset(range(SHARDS))
+    assert alone.owned() == alone.readable() == frozenset(range(SHARDS))
 
 
 @pytest.mark.parametrize(("processes", "spread"), [(2, [8, 8]), (3, [6, 5, 5]), (5, [4, 3, 3, 3, 3])])
@@ -124,7 +124,7 @@ async def test_a_surplus_shard_in_hand_is_kept_but_not_read(fleet: Fleet) -> Non
     fleet.join("b")
     await fleet.heartbeats(2)
     assert len(a.owned()) == 16
-    assert len(a.taking()) == 8
+    assert len(a.readable()) == 8
     busy = False
     await fleet.heartbeats(1)
     assert fleet.spread() == [8, 8]
@@ -150,11 +150,11 @@ async def test_a_shard_that_need_not_leave_after_all_is_read_again(fleet: Fleet)
     a.can_release = lambda shard: False
     b = fleet.join("b")
     await fleet.heartbeats(2)
-    assert len(a.taking()) == 8
+    assert len(a.readable()) == 8
     await b.release_all()
     del fleet.members["b"]
     await fleet.heartbeats(1)
-    assert len(a.taking()) == 16
+    assert len(a.readable()) == 16
 
 
 async def test_ownership_ends_by_the_own_clock(fleet: Fleet) -> None:
@@ -164,7 +164,7 @@ async def test_ownership_ends_by_the_own_clock(fleet: Fleet) -> None:
     fleet.clock.now += LEASE - 0.01
     assert len(a.owned()) == SHARDS
     fleet.clock.now += 0.02
-    assert a.owned() == a.taking() == frozenset()
+    assert a.owned() == a.readable() == frozenset()
 
 
 async def test_a_lease_is_kept_while_redis_is_away_for_less_than_its_time(fleet: Fleet) -> None:
