@@ -69,6 +69,7 @@ def _further(settings: Settings) -> list[Action]:
         Action("accept_invitation", (private,)),
         Action("remove_member", (private_of_user,)),
         Action("add_member", (private_of_user,), (max_members,)),
+        Action("ban_user", (), (settings.max_bans,), with_index=True),
         Action("modify_member", (owned_by_user,), may_own, owner=b"user"),
         Action("exit_room", (private, owned), (settings.owner_exit,), with_index=True),
         Action("destroy_room", with_index=True),

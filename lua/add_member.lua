@@ -20,18 +20,21 @@
 --
 -- Events:
 --   added    to all members, the new one too; user: the new one
---   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member, room_full
+--   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member, user_is_banned,
+--            room_full
 local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, max_members = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
 --- @include "capacity"
 --- @include "admit"
+--- @include "bans"
 
 local user_role = redis.call("HGET", members, request.user)
 local reason = refusal("admin")
     or (request.user == request.room and "is_room")
     or (is_member(user_role) and "user_is_member")
+    or (is_banned(request.user) and "user_is_banned")
     or (is_full and not user_role and "room_full")
 if reason then
     return refuse(reason)

@@ -27,8 +27,9 @@
 --   created         to the sender, its owner now; detail: public, private
 --   joined          to all members, the new one too
 --   already_member  to the sender; command: the request's type
---   join_refused    to owners and admins: a user tried to join a private room without an invitation
---   refused         to the sender: unknown_room, room_full, too_many_rooms
+--   join_refused    to owners and admins: a user who is not banned tried to join a private room
+--                   without an invitation
+--   refused         to the sender: unknown_room, you_are_banned, room_full, too_many_rooms
 local requests, events, rooms, room, members, owned_rooms, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, create_on_join, max_rooms_per_owner, owned_elsewhere, max_members = unpack(ARGV)
 --- @include "request"
@@ -42,7 +43,9 @@ elseif not private then
     return refuse("unknown_room")
 elseif private == "1" and not sender_role then
     refuse("unknown_room")
-    emit("join_refused", with_role(IN_CHARGE))
+    if not is_banned(request.from) then
+        emit("join_refused", with_role(IN_CHARGE))
+    end
     return "done"
 end
 return join_existing()

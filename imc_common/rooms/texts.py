@@ -37,18 +37,23 @@ NOTICES = {
     "denied": "{actor} has declined the invitation.",
     "you_were_removed": "{actor} has removed you from this room.",
     "removed": "{actor} has removed {user}.",
+    "you_were_banned": "{actor} has banned you from this room.",
+    "banned": "{actor} has banned {user}.",
+    "unbanned": "{actor} has lifted the ban of {user}.",
     "added": "{actor} has added {user}.",
     "role_changed": "{actor} has made {user} {role}.",
     "left": "{actor} has left.",
     "dropped": "{user} could not be reached and has been removed.",
     "destroyed": "{actor} has deleted this room.",
 }
-"""Events that are one sentence or two; `message`, `refused`, `members`, `rooms` and `help` have functions."""
+"""Events that are one sentence or two; the others have functions."""
 
 TO_ACTOR = {
     "joined": "You have joined this room. Send {start}help for a list of commands.",
     "denied": "You have declined the invitation.",
-    "removed": "You have removed {user}.",
+    "removed": "You have removed {user}. To keep them out, send {start}ban {user}",
+    "banned": "You have banned {user}. To undo this, send {start}unban {user}",
+    "unbanned": "You have lifted the ban of {user}.",
     "added": "You have added {user}.",
     "role_changed": "You have made {user} {role}.",
     "left": "You have left this room.",
@@ -78,6 +83,10 @@ REASONS = {
     "user_is_member": "{user} is already a member.",
     "user_is_invited": "{user} is already invited and has not responded yet.",
     "not_in_room": "{user} is not in this room. Send {start}list to see the members.",
+    "you_are_banned": "you are banned from this room.",
+    "user_is_banned": "{user} is banned. To lift the ban, send {start}unban {user}",
+    "not_banned": "{user} is not banned. Send {start}bans for a list.",
+    "too_many_bans": "this room has too many bans. Lift one first: {start}unban",
     "is_owner": "owners cannot be removed. Take the role away first: {start}modify {user} member",
     "last_owner": "you are the last owner. Make somebody else owner with {start}modify, or delete the room"
     " with {start}destroy.",
@@ -233,6 +242,12 @@ def _members(event: Event, settings: Settings) -> list[str]:
     return pages("Members", [line for _, _, line in sorted(members)], settings.extra_hdrs)
 
 
+def _bans(event: Event, settings: Settings) -> list[str]:
+    if not event.list:
+        return ["Nobody is banned from this room."]
+    return pages("Banned", sorted(event.list.split()), settings.extra_hdrs)
+
+
 def _rooms(event: Event, settings: Settings) -> list[str]:
     lines = []
     for item in event.list.split():
@@ -252,7 +267,7 @@ def _help(_event: Event, settings: Settings) -> list[str]:
     return pages("Commands", lines, settings.extra_hdrs)
 
 
-_LISTS = {"members": _members, "rooms": _rooms, "help": _help}
+_LISTS = {"members": _members, "bans": _bans, "rooms": _rooms, "help": _help}
 EVENTS = frozenset({"message", "notice", "refused", *NOTICES, *_LISTS})
 """Every event there is a text for."""
 REFUSALS = frozenset({"unknown_command", "usage", "no_room", *REASONS, *OVER_LIMIT})

@@ -121,6 +121,12 @@ class Settings(BaseModel):
         description="Maximum number of members of a room, including invited users. 0: no limit.",
         json_schema_extra=_about(reload="worker"),
     )
+    max_bans: int = Field(
+        500,
+        ge=0,
+        description="Maximum number of users that can be banned from a room. 0: no limit.",
+        json_schema_extra=_about(reload="worker"),
+    )
     max_rooms_per_owner: int = Field(
         50,
         ge=0,

@@ -2,11 +2,14 @@
 -- Gives join_existing.
 --- @include "capacity"
 --- @include "admit"
+--- @include "bans"
 local function join_existing()
     if is_member(sender_role) then
         commit()
         emit("already_member", { request.from }, "command", request.type)
         return "done"
+    elseif is_banned(request.from) then
+        return refuse("you_are_banned")
     elseif not sender_role and is_full then
         return refuse("room_full")
     end

@@ -11,8 +11,18 @@ from tests.integration.sip_user import SipUser, notice
 
 pytestmark = pytest.mark.integration
 
-OF_OTHERS = ["#invite x@y.org", "#remove x@y.org", "#add x@y.org", "#modify x@y.org admin"]
-NEED_A_ROOM = ["#accept", "#deny", "#exit", "#destroy", "#list", *OF_OTHERS, "hello"]
+OF_OTHERS = ["#invite x@y.org", "#remove x@y.org", "#add x@y.org", "#modify x@y.org admin", "#ban x@y.org"]
+NEED_A_ROOM = [
+    "#accept",
+    "#deny",
+    "#exit",
+    "#destroy",
+    "#list",
+    "#bans",
+    "#unban x@y.org",
+    *OF_OTHERS,
+    "hello",
+]
 
 
 def short(room: str) -> str:
@@ -556,6 +566,7 @@ class TestLists:
         commands = (
             "#create [room] [private]", "#join [room]", "#invite user [room]", "#accept [room]",
             "#deny [room]", "#remove user [room]", "#add user [room]", "#modify user role [room]",
+            "#ban user [room]", "#unban user [room]", "#bans [room]",
             "#exit [room]", "#destroy [room]", "#list [room]", "#rooms", "#help",
         )  # fmt: skip
         told = await whole_list(alice, *commands)

@@ -10,6 +10,7 @@ from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SCRIPT_OF, S
 
 EVE = "eve@example.org"
 NEW_ROOM = "chat-001@example.org"
+BANNED = "mallory@example.org"
 INVITATION = "1700000000000-0"
 
 
@@ -26,6 +27,7 @@ def settled_room(shard: Shard) -> None:
     """Alice owns a private room, Bob is admin, Carol member, Dave invited; written by no script."""
     roles = {ALICE: "owner", BOB: "admin", CAROL: "member", DAVE: "invited"}
     about = {"private": "1", "owner": ALICE, "created_at": "1700000000000", f"invitation:{DAVE}": INVITATION}
+    about[f"ban:{BANNED}"] = ALICE
     pipeline = shard.redis.pipeline()
     pipeline.hset(shard.keys.members(SHARD, ROOM), mapping=roles)
     pipeline.hset(shard.keys.room(SHARD, ROOM), mapping=about)
@@ -179,6 +181,11 @@ ROOM_CASES = {
     "accept": _asks("accept_invitation", "accept", DAVE),
     "deny": _asks("deny_invitation", "deny", DAVE),
     "remove": _asks("remove_member", "remove", ALICE, user=CAROL),
+    "ban": _asks("ban_user", "ban", ALICE, user=CAROL),
+    "ban of a stranger": _asks("ban_user", "ban", ALICE, user=EVE),
+    "unban": _asks("unban_user", "unban", ALICE, user=BANNED),
+    "bans": _asks("list_bans", "bans", BOB),
+    "join of a banned user": _asks("join_room", "join", BANNED),
     "add": _asks("add_member", "add", ALICE, user=EVE),
     "modify to owner": _asks("modify_member", "modify", ALICE, user=CAROL, role="owner"),
     "modify to admin": _asks("modify_member", "modify", ALICE, user=CAROL, role="admin"),

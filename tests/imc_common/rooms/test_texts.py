@@ -82,6 +82,9 @@ INVITE = f"To invite them, send #invite {ALICE}"
         ("you_were_removed", {"role": "invited"}, f"{ALICE} has withdrawn your invitation to this room."),
         ("removed", {"role": "admin"}, f"{ALICE} has removed {BOB}."),
         ("removed", {"role": "invited"}, f"{ALICE} has withdrawn the invitation of {BOB}."),
+        ("you_were_banned", {}, f"{ALICE} has banned you from this room."),
+        ("banned", {}, f"{ALICE} has banned {BOB}."),
+        ("unbanned", {}, f"{ALICE} has lifted the ban of {BOB}."),
         ("added", {}, f"{ALICE} has added {BOB}."),
         ("role_changed", {"role": "admin"}, f"{ALICE} has made {BOB} an admin."),
         ("role_changed", {"role": "member", "user": ALICE}, f"{ALICE} is now a plain member."),
@@ -100,7 +103,9 @@ def test_an_event_is_told_in_plain_words(name: str, fields: dict[str, object], e
     [
         ("joined", ALICE, {}, "You have joined this room. Send #help for a list of commands."),
         ("denied", ALICE, {}, "You have declined the invitation."),
-        ("removed", ALICE, {}, f"You have removed {BOB}."),
+        ("removed", ALICE, {}, f"You have removed {BOB}. To keep them out, send #ban {BOB}"),
+        ("banned", ALICE, {}, f"You have banned {BOB}. To undo this, send #unban {BOB}"),
+        ("unbanned", ALICE, {}, f"You have lifted the ban of {BOB}."),
         ("removed", ALICE, {"role": "invited"}, f"You have withdrawn the invitation of {BOB}."),
         ("added", ALICE, {}, f"You have added {BOB}."),
         ("added", BOB, {}, f"{ALICE} has added you to this room. Send #exit to leave."),
@@ -308,6 +313,12 @@ def test_no_address_looks_like_one_with_a_role() -> None:
     """The role stands behind a space, which no address has: `*bob` is only a name."""
     lines = notice("members", list="member:*bob@h member:a(owner)@h").split("\n")
     assert lines == ["Members:", "*bob@h", "a(owner)@h"]
+
+
+def test_bans_are_listed_by_address() -> None:
+    """Or it says that there are none."""
+    assert notice("bans", list="zoe@h abe@h") == "Banned:\nabe@h\nzoe@h"
+    assert notice("bans") == "Nobody is banned from this room."
 
 
 def test_rooms_are_listed_by_address() -> None:
