@@ -31,7 +31,8 @@ from imc_edge.delivering.recipient import Recipient
 from imc_edge.delivering.redirection import contacts
 from imc_edge.delivering.retry_state import RetryState
 from imc_edge.delivering.timer_wheel import TimerWheel, ticks
-from imc_edge.delivering.transaction import T1, ClientTransactions, TransactionTimeoutError
+from imc_edge.delivering.transaction import ClientTransactions, TransactionTimeoutError
+from imc_edge.delivering.transaction_states import T1
 from imc_edge.flow import Hop, Transports
 from imc_edge.routing.back_off import BackOff, retry_after
 from imc_edge.routing.next_hop import NextHops

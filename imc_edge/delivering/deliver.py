@@ -29,6 +29,7 @@ from imc_edge.delivering.fan_out import FanOut
 from imc_edge.delivering.notice_limit import NoticeLimit
 from imc_edge.delivering.outbound import MessageTemplate
 from imc_edge.delivering.outgoing import Outgoing
+from imc_edge.delivering.settlement import Settlement
 from imc_edge.delivering.takeover import AGAIN_SECONDS, Takeover
 from imc_edge.delivering.timer_wheel import TICK
 
@@ -49,6 +50,7 @@ class Deliver:
         consumer: Consumer,
         takeover: Takeover,
         *,
+        settlement: Settlement,
         renderer: EventRenderer,
         fan_out: FanOut,
         counts: DeliveryCounts,
@@ -61,7 +63,8 @@ class Deliver:
         """To be called with every response that comes in."""
         self._consumer = consumer
         self._owned = context.ownership.owned
-        self._settlement = context.settlement
+        self._events = context.events
+        self._settlement = settlement
         self._takeover = takeover
         self._renderer = renderer
         self._counts = counts
@@ -91,13 +94,11 @@ class Deliver:
 
     def in_flight(self, shard: int | None = None) -> int:
         """Events read and not settled, of one shard or of all; a shard with none may be given back."""
-        return self._settlement.count(shard)
+        return self._events.count(shard)
 
     def holds(self, shard: int, entry_id: bytes) -> bool:
         """Whether this event is among those in flight, or was read and waits for its turn."""
-        return (shard, entry_id) in self._being_read or (
-            entry_id.decode() in self._settlement.in_flight.get(shard, ())
-        )
+        return (shard, entry_id) in self._being_read or (self._events.has(shard, entry_id.decode()))
 
     async def drain(self, deadline: float) -> None:
         """Read nothing more and finish what is in flight, until a time of the monotonic clock.
@@ -105,18 +106,18 @@ class Deliver:
         What is not finished then is recorded as far as it is known, and left to the shards' next owners.
         """
         self._reading = False
-        while self._settlement.count() and self.context.clock() < deadline:  # noqa: ASYNC110 # once in a life
+        while self._events.count() and self.context.clock() < deadline:  # noqa: ASYNC110 # once in a life
             await asyncio.sleep(TICK)
-        self._settlement.record_all()
+        self._events.record_all()
         await self._settlement.flush()
         self.context.courier.close()
         self._drained.set()
 
     def turn(self) -> None:
         """To be called every 50 ms: let go of lost shards, run the timers, record what is half delivered."""
-        self._settlement.abandon(self._owned())
+        self._events.abandon(self._owned())
         self.context.transactions.advance()
-        self._settlement.sweep()
+        self._events.sweep()
 
     async def _turn(self) -> None:
         while True:
@@ -190,7 +191,7 @@ class Deliver:
         return True
 
     def _is_due(self, shard: int, entry_id: str) -> bool:
-        return entry_id not in self._settlement.in_flight.get(shard, ()) and shard in self._owned()
+        return not self._events.has(shard, entry_id) and shard in self._owned()
 
     async def _start(
         self, event: Event, templates: list[MessageTemplate], to: Sequence[str], *, resent: bool
@@ -207,7 +208,7 @@ class Deliver:
         outgoing = Outgoing(event, templates, len(to), resent=resent, deadline=self._deadline(event))
         if self._tracer.enabled:
             self._tracer.record("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
-        self._settlement.add(outgoing)
+        self._events.add(outgoing)
         await self._send(outgoing, to)
 
     def _may_notify(self, event: Event) -> bool:
@@ -233,7 +234,7 @@ class Deliver:
             if self._sent_in_batch >= SEND_BATCH:
                 await self._wait_until_not_full()
                 if not self.context.may_send(outgoing):  # lost meanwhile: the new owner sends the rest
-                    self._settlement.abandon(self._owned())
+                    self._events.abandon(self._owned())
                     return
 
     async def _wait_until_not_full(self) -> None:

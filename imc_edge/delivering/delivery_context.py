@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from imc_common.settings import Settings
 from imc_common.shards.ownership import Ownership
 from imc_edge.delivering.courier import Courier
+from imc_edge.delivering.in_flight import EventsInFlight
 from imc_edge.delivering.outgoing import Outgoing
-from imc_edge.delivering.settlement import Settlement
 from imc_edge.delivering.timer_wheel import TimerWheel
 from imc_edge.delivering.transaction import ClientTransactions
 
@@ -32,7 +32,7 @@ class DeliveryContext:
         ownership: Ownership,
         transactions: ClientTransactions,
         courier: Courier,
-        settlement: Settlement,
+        events: EventsInFlight,
         wheel: TimerWheel,
         clock: Callable[[], float],
     ) -> None:
@@ -41,7 +41,7 @@ class DeliveryContext:
         self.ownership = ownership
         self.transactions = transactions
         self.courier = courier
-        self.settlement = settlement
+        self.events = events
         self.wheel = wheel
         self.clock = clock
         self.reload(settings)

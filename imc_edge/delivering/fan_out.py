@@ -39,7 +39,7 @@ class FanOut:
                 try:
                     recipient = recipients.add(address)
                 except UnsendableError:
-                    self._context.settlement.failed(outgoing, address, UNSENDABLE)
+                    self._context.events.failed(outgoing, address, UNSENDABLE)
                     continue
             hop = recipient.ready_hop
             if hop is not None and any_ready:

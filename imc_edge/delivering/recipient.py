@@ -101,7 +101,7 @@ class Recipient:
         context = self.context
         if self.backed_off_until:
             if context.clock() < self.backed_off_until:
-                context.settlement.failed(outgoing, self.address, TIMEOUT)
+                context.events.failed(outgoing, self.address, TIMEOUT)
                 return
             self.backed_off_until = 0.0  # but unresponsive still: the next delivery is a probe
         if self.outgoing is not None:
@@ -131,7 +131,7 @@ class Recipient:
             queue.append(outgoing)
             load.unresponsive += 1
         else:
-            context.settlement.failed(outgoing, self.address, SURPLUS)
+            context.events.failed(outgoing, self.address, SURPLUS)
 
     # --- what the transactions of the current delivery report
 
@@ -147,7 +147,7 @@ class Recipient:
             self.retry = None
             self.context.courier.send(self)
             return
-        self.context.settlement.delivered(outgoing, self.address)
+        self.context.events.delivered(outgoing, self.address)
         self._next()
 
     def rejected(self, response: Response) -> None:
@@ -187,7 +187,7 @@ class Recipient:
     def give_up(self, outcome: str) -> None:
         """Fail the current delivery and go on with the next."""
         if self.outgoing is not None:
-            self.context.settlement.failed(self.outgoing, self.address, outcome)
+            self.context.events.failed(self.outgoing, self.address, outcome)
             self._next()
 
     def give_up_all(self, outcome: str) -> None:
@@ -203,7 +203,7 @@ class Recipient:
         for outgoing in queue or ():
             context.load.unresponsive -= 1
             if context.may_send(outgoing):
-                context.settlement.failed(outgoing, self.address, outcome)
+                context.events.failed(outgoing, self.address, outcome)
 
     def _next(self) -> None:
         """The current delivery has ended: start the first that waits and is still ours, or become idle."""

@@ -12,10 +12,6 @@ An event leaves in one of three ways:
    writes the failures that a worker has to act on into the in-stream as receipts, and deletes the entry.
 3. The shard was lost: its new owner goes on with the entry. An event of the first kind is left to it; the
    outcomes of the second kind are still recorded, so that fewer recipients get the message twice.
-
-An event that stays open is looked at by a sweep. At its third turn, 150 ms after its start or after the last
-delivery that ended, what is known is recorded with `settle` too: if this process dies, the next owner sends
-only to those not recorded.
 """
 
 from __future__ import annotations
@@ -30,12 +26,12 @@ import structlog
 
 from imc_common import keys
 from imc_common.rooms.receipts import consequence
-from imc_common.rooms.request import RequestData
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 from imc_common.tracer import Tracer
 from imc_edge.delivering.counts import DeliveryCounts
+from imc_edge.delivering.in_flight import EventsInFlight
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.takeover import to_dead_letters
 
@@ -43,9 +39,6 @@ log = structlog.get_logger()
 
 SETTLED_TTL_MS: Final = 24 * 3600 * 1000
 """How long a half-delivered event remembers who responded, if no edge runs meanwhile."""
-SWEEPS_BEFORE_RECORDING: Final = 3
-"""Turns of the sweep (50 ms each) after which the outcomes of an event still open are recorded."""
-NO_DATA: Final = RequestData()
 MAX_IDS: Final = 500
 """Entries that one `settle_delivered` deletes."""
 MAX_COMMANDS: Final = 500
@@ -67,93 +60,30 @@ class _Write:
 
 
 class Settlement:
-    """All events in flight, by shard, and the record of their outcomes."""
+    """Records the outcomes of the events in flight."""
 
     def __init__(
         self,
+        events: EventsInFlight,
         store: ScriptRunner,
         counts: DeliveryCounts,
-        wall: Callable[[], float],
+        *,
         undelivered_max: int,
         max_attempts: int,
-        *,
+        wall: Callable[[], float],
         tracer: Tracer,
     ) -> None:
         """``wall`` gives seconds since the epoch."""
+        self._events = events
+        self._wake = events.something_to_record
         self._store = store
         self._counts = counts
         self._wall = wall
         self._tracer = tracer
         self._undelivered_max = undelivered_max
         self._max_attempts = max_attempts
-        self.in_flight: dict[int, dict[str, Outgoing]] = {}
-        """Shard to entry id to event, until Redis has confirmed its end."""
-        self._watched: dict[Outgoing, None] = {}
-        """Those that the sweep looks at, oldest first; what is settled before is taken out."""
-        self._half_delivered: list[Outgoing] = []
-        self._ended: list[Outgoing] = []
         self._again: list[_Write] = []
         self._attempts: Counter[tuple[int, str]] = Counter()
-        self._wake = asyncio.Event()
-
-    def add(self, outgoing: Outgoing) -> None:
-        """An event is about to be sent."""
-        event = outgoing.event
-        self.in_flight.setdefault(event.shard, {})[event.entry_id] = outgoing
-        self._watched[outgoing] = None
-        if not outgoing.pending:
-            self._end(outgoing)
-
-    def delivered(self, outgoing: Outgoing, address: str) -> None:
-        """One recipient responded 2xx."""
-        outgoing.delivered.append(address)
-        outgoing.pending -= 1
-        if not outgoing.pending:
-            self._end(outgoing)
-        elif outgoing.parked:
-            self._watch_again(outgoing)
-
-    def failed(self, outgoing: Outgoing, address: str, outcome: str) -> None:
-        """The delivery to one recipient has failed."""
-        outgoing.failed.append((address, outcome))
-        outgoing.pending -= 1
-        if not outgoing.pending:
-            self._end(outgoing)
-        elif outgoing.parked:
-            self._watch_again(outgoing)
-
-    def sweep(self) -> None:
-        """To be called every 50 ms: have the outcomes recorded of events that stay open."""
-        watched: dict[Outgoing, None] = {}
-        for outgoing in self._watched:
-            if not outgoing.pending or outgoing.abandoned:
-                continue
-            outgoing.sweeps += 1
-            if outgoing.sweeps < SWEEPS_BEFORE_RECORDING:
-                watched[outgoing] = None
-                continue
-            outgoing.parked = True
-            # it may wait for long now, and the templates hold all that is still to be sent
-            outgoing.event = outgoing.event._replace(to=(), data=NO_DATA)
-            if outgoing.delivered or outgoing.failed:
-                self._half_delivered.append(outgoing)
-                self._wake.set()
-        self._watched = watched
-
-    def abandon(self, owned: frozenset[int]) -> None:
-        """Let go of all events of shards that are not owned any more: their new owners go on with them."""
-        for shard in [shard for shard in self.in_flight if shard not in owned]:
-            events = self.in_flight.pop(shard)
-            for outgoing in events.values():
-                outgoing.abandoned = True
-            if events:
-                log.warning("shard lost with deliveries pending", shard=shard, events=len(events))
-
-    def count(self, shard: int | None = None) -> int:
-        """Events in flight, of one shard or of all."""
-        if shard is not None:
-            return len(self.in_flight.get(shard, ()))
-        return sum(map(len, self.in_flight.values()))
 
     async def run(self) -> None:
         """Settle until cancelled."""
@@ -184,26 +114,12 @@ class Settlement:
         if refused:
             await self._pause()
 
-    def record_all(self) -> None:
-        """Have everything recorded that is known of open events: the process is about to end."""
-        for events in self.in_flight.values():
-            self._half_delivered += [each for each in events.values() if each.pending]
-        self._wake.set()
-
-    def _end(self, outgoing: Outgoing) -> None:
-        self._ended.append(outgoing)
-        self._wake.set()
-
-    def _watch_again(self, outgoing: Outgoing) -> None:
-        outgoing.parked = False
-        outgoing.sweeps = 0
-        self._watched[outgoing] = None
-
     def _gather(self) -> list[_Write]:
         """Commands for all that has ended since the last time; those to be sent again come first."""
         writes, self._again = self._again[:MAX_COMMANDS], self._again[MAX_COMMANDS:]
-        ended, self._ended = self._ended, []
-        half_delivered, self._half_delivered = self._half_delivered, []
+        events = self._events
+        ended, events.ended = events.ended, []
+        half_delivered, events.half_delivered = events.half_delivered, []
         if self._tracer.enabled:
             self._note(ended + half_delivered)
         delivered: dict[int, list[Outgoing]] = {}
@@ -218,9 +134,9 @@ class Settlement:
         for outgoing in half_delivered:
             if outgoing.pending and (outgoing.delivered or outgoing.failed):
                 writes.append(self._settle(outgoing, complete=False))
-        for shard, events in delivered.items():
-            for first in range(0, len(events), MAX_IDS):
-                some = events[first : first + MAX_IDS]
+        for shard, whole in delivered.items():
+            for first in range(0, len(whole), MAX_IDS):
+                some = whole[first : first + MAX_IDS]
                 ids: list[str | bytes | int] = [each.event.entry_id for each in some]
                 command = self._store.script("settle_delivered", [keys.events(shard)], ids)
                 writes.append(_Write(command, some, complete=True))
@@ -273,8 +189,7 @@ class Settlement:
         now = self._wall()
         for outgoing in write.events:
             event = outgoing.event
-            self._watched.pop(outgoing, None)
-            if not outgoing.abandoned and self.in_flight[event.shard].pop(event.entry_id, None) is not None:
+            if self._events.forget(outgoing):
                 self._counts.events.value += 1
                 if event.at:
                     self._counts.latency.observe(max(0.0, now - event.at / 1000))

@@ -19,6 +19,7 @@ from imc_edge.delivering.deliver import Deliver
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.event_renderer import EventRenderer
 from imc_edge.delivering.fan_out import FanOut
+from imc_edge.delivering.in_flight import EventsInFlight
 from imc_edge.delivering.recipients import Recipients
 from imc_edge.delivering.settlement import Settlement
 from imc_edge.delivering.takeover import Takeover
@@ -74,15 +75,22 @@ def assemble(
         random=random,
         back_off=back_off,
     )
+    events = EventsInFlight()
     settlement = Settlement(
-        store, counts, wall, settings.undelivered_max, settings.max_attempts, tracer=tracer
+        events,
+        store,
+        counts,
+        undelivered_max=settings.undelivered_max,
+        max_attempts=settings.max_attempts,
+        wall=wall,
+        tracer=tracer,
     )
     context = DeliveryContext(
         settings,
         ownership=ownership,
         transactions=transactions,
         courier=courier,
-        settlement=settlement,
+        events=events,
         wheel=wheel,
         clock=clock,
     )
@@ -90,6 +98,7 @@ def assemble(
         context,
         consumer,
         Takeover(store, consumer, counts, max_attempts=settings.max_attempts, wall=wall),
+        settlement=settlement,
         renderer=EventRenderer(identities, settings),
         fan_out=FanOut(context, Recipients(context, identities, MAX_LONG_LIVED), back_off),
         counts=counts,

@@ -1,7 +1,7 @@
 """Events become MESSAGE requests, responses settle them: order, limits, takeover, drain.
 
-Also covers counts.py, delivery_context.py, event_renderer.py, outcome.py, outgoing.py, recipient.py,
-settlement.py and wiring.py.
+Also covers counts.py, delivery_context.py, event_renderer.py, in_flight.py, outcome.py, outgoing.py,
+recipient.py, settlement.py and wiring.py.
 """
 
 from __future__ import annotations

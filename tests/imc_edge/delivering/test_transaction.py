@@ -1,4 +1,4 @@
-"""The non-INVITE client transaction: RFC 3261 §17.1.2, timer by timer."""
+"""The non-INVITE client transaction: RFC 3261 §17.1.2, timer by timer; also covers transaction_states.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from imc_common.metrics import Metrics
 from imc_common.sip.message import Response
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.timer_wheel import TICK, TimerWheel
-from imc_edge.delivering.transaction import TRANSITIONS, ClientTransactions, State, TransactionTimeoutError
+from imc_edge.delivering.transaction import ClientTransactions, TransactionTimeoutError
+from imc_edge.delivering.transaction_states import TRANSITIONS, State
 from imc_edge.flow import Hop
 from tests.imc_edge.sending import Clock, Wires
 

@@ -166,7 +166,7 @@ def test_no_request_is_sent_to_such_uris(uri: str) -> None:
 
 
 def test_rfc_2782_weights_share_the_load() -> None:
-    """Three to one within a priority; the lower priority always comes later; weight 0 is hardly ever first."""
+    """Three to one within a priority; the lower priority comes last; weight 0 is hardly ever first."""
     heavy, light, zero, spare = (Hop("udp", f"192.0.2.{n}", 5060) for n in range(4))
     targets = Targets.of(
         [[Weighted(30, (heavy,)), Weighted(10, (light,)), Weighted(0, (zero,))], [Weighted(9, (spare,))]]

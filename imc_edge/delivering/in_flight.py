@@ -1,0 +1,121 @@
+"""The events in flight, and which of their outcomes are to be recorded in Redis (`settlement.py` does that).
+
+An event whose deliveries have all ended is to be settled at once. One that stays open is looked at by a
+sweep: at its third turn, 150 ms after the start or after the last delivery that ended, what is known is
+recorded. If this process dies after that, the next owner sends only to recipients that are not recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from imc_common.rooms.request import RequestData
+from imc_edge.delivering.outgoing import Outgoing
+
+log = structlog.get_logger()
+
+SWEEPS_BEFORE_RECORDING: Final = 3
+"""Turns of the sweep (50 ms each) after which the outcomes of an event still open are recorded."""
+NO_DATA: Final = RequestData()
+
+
+class EventsInFlight:
+    """All events in flight, by shard."""
+
+    def __init__(self) -> None:
+        self.by_shard: dict[int, dict[str, Outgoing]] = {}
+        """Shard to entry id to event, until Redis has confirmed its end."""
+        self.ended: list[Outgoing] = []
+        """Events to be settled: all their deliveries have ended."""
+        self.half_delivered: list[Outgoing] = []
+        """Events whose outcomes so far are to be recorded."""
+        self.something_to_record = asyncio.Event()
+        self._watched: dict[Outgoing, None] = {}
+        """Those that the sweep looks at, oldest first; what is settled before is taken out."""
+
+    def add(self, outgoing: Outgoing) -> None:
+        """An event is about to be sent."""
+        event = outgoing.event
+        self.by_shard.setdefault(event.shard, {})[event.entry_id] = outgoing
+        self._watched[outgoing] = None
+        if not outgoing.pending:
+            self._end(outgoing)
+
+    def delivered(self, outgoing: Outgoing, address: str) -> None:
+        """One recipient responded 2xx."""
+        outgoing.delivered.append(address)
+        outgoing.pending -= 1
+        if not outgoing.pending:
+            self._end(outgoing)
+        elif outgoing.parked:
+            self._watch_again(outgoing)
+
+    def failed(self, outgoing: Outgoing, address: str, outcome: str) -> None:
+        """The delivery to one recipient has failed."""
+        outgoing.failed.append((address, outcome))
+        outgoing.pending -= 1
+        if not outgoing.pending:
+            self._end(outgoing)
+        elif outgoing.parked:
+            self._watch_again(outgoing)
+
+    def sweep(self) -> None:
+        """To be called every 50 ms: have the outcomes recorded of events that stay open."""
+        watched: dict[Outgoing, None] = {}
+        for outgoing in self._watched:
+            if not outgoing.pending or outgoing.abandoned:
+                continue
+            outgoing.sweeps += 1
+            if outgoing.sweeps < SWEEPS_BEFORE_RECORDING:
+                watched[outgoing] = None
+                continue
+            outgoing.parked = True
+            # it may wait for long now, and the templates hold all that is still to be sent
+            outgoing.event = outgoing.event._replace(to=(), data=NO_DATA)
+            if outgoing.delivered or outgoing.failed:
+                self.half_delivered.append(outgoing)
+                self.something_to_record.set()
+        self._watched = watched
+
+    def abandon(self, owned: frozenset[int]) -> None:
+        """Let go of all events of shards that are not owned any more: their new owners go on with them."""
+        for shard in [shard for shard in self.by_shard if shard not in owned]:
+            events = self.by_shard.pop(shard)
+            for outgoing in events.values():
+                outgoing.abandoned = True
+            if events:
+                log.warning("shard lost with deliveries pending", shard=shard, events=len(events))
+
+    def count(self, shard: int | None = None) -> int:
+        """Events in flight, of one shard or of all."""
+        if shard is not None:
+            return len(self.by_shard.get(shard, ()))
+        return sum(map(len, self.by_shard.values()))
+
+    def record_all(self) -> None:
+        """Have everything recorded that is known of open events: the process is about to end."""
+        for events in self.by_shard.values():
+            self.half_delivered += [each for each in events.values() if each.pending]
+        self.something_to_record.set()
+
+    def forget(self, outgoing: Outgoing) -> bool:
+        """Redis has settled it; False if that was known, or its shard was lost."""
+        self._watched.pop(outgoing, None)
+        event = outgoing.event
+        return not outgoing.abandoned and self.by_shard[event.shard].pop(event.entry_id, None) is not None
+
+    def has(self, shard: int, entry_id: str) -> bool:
+        """Whether this entry is in flight."""
+        return entry_id in self.by_shard.get(shard, ())
+
+    def _end(self, outgoing: Outgoing) -> None:
+        self.ended.append(outgoing)
+        self.something_to_record.set()
+
+    def _watch_again(self, outgoing: Outgoing) -> None:
+        outgoing.parked = False
+        outgoing.sweeps = 0
+        self._watched[outgoing] = None
