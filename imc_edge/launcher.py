@@ -24,7 +24,7 @@ from imc_common.sip.limits import Limits
 from imc_common.status import Gauges
 from imc_common.store import Store, StoreUnreachable
 from imc_common.tracer import Tracer
-from imc_edge.delivering.deliver import Deliver
+from imc_edge.delivering.deliver import Deliver, Ticker
 from imc_edge.delivering.wiring import assemble
 from imc_edge.health import Health
 from imc_edge.identity.nonces import KeyFileError, NonceKeys
@@ -143,6 +143,7 @@ class Edge(Process):
                 ownership,
                 own,
                 deliver,
+                Ticker(deliver),
                 recoverer,
                 gauges,
                 tracer,

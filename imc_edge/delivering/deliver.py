@@ -42,7 +42,7 @@ FULL_SECONDS: Final = 0.002
 
 
 class Deliver:
-    """The delivering side of an edge. Run `run`, feed `response`, end with `drain`."""
+    """The delivering side of an edge. Run it and a `Ticker`, feed `response`, end with `drain`."""
 
     def __init__(
         self,
@@ -80,11 +80,10 @@ class Deliver:
     async def run(self) -> None:
         """Deliver until `drain` has ended, or cancellation."""
         async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(self._turn()), tasks.create_task(self._settlement.run())]
+            settling = tasks.create_task(self._settlement.run())
             await self._read()
             await self._drained.wait()
-            for task in background:
-                task.cancel()
+            settling.cancel()
 
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
@@ -118,11 +117,6 @@ class Deliver:
         self._events.abandon(self._owned())
         self.context.transactions.advance()
         self._events.sweep()
-
-    async def _turn(self) -> None:
-        while True:
-            await asyncio.sleep(TICK)
-            self.turn()
 
     async def _read(self) -> None:
         while self._reading:
@@ -245,3 +239,16 @@ class Deliver:
         while self.context.is_full():  # noqa: ASYNC110
             await asyncio.sleep(FULL_SECONDS)
         self.context.transactions.advance()
+
+
+class Ticker:
+    """Turns the timer wheel of a `Deliver`, and what else it does periodically."""
+
+    def __init__(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    async def run(self) -> None:
+        """Every 50 ms, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            self._deliver.turn()
