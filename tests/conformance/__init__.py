@@ -1,1 +1,1 @@
-"""The torture messages of RFC 4475 and RFC 5118, and the answers expected of us."""
+"""The torture messages, messages of other stacks and identities, with the results that an edge has to give."""

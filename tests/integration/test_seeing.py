@@ -194,8 +194,8 @@ def test_edges_and_workers_serve_health_and_metrics(tmp_path: Path) -> None:
 def status(url: str) -> int:
     """The status of a GET; 0 without a response."""
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 # our own address
-            return int(answer.status)
+        with urllib.request.urlopen(url, timeout=PATIENCE) as response:  # noqa: S310 # our own address
+            return int(response.status)
     except urllib.error.HTTPError as error:
         return int(error.code)
     except OSError:
@@ -204,8 +204,8 @@ def status(url: str) -> int:
 
 def metrics(url: str) -> set[str]:
     """The names of all metrics on a page."""
-    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 # our own address
-        return {family.name for family in text_string_to_metric_families(answer.read().decode())}
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:  # noqa: S310 # our own address
+        return {family.name for family in text_string_to_metric_families(response.read().decode())}
 
 
 async def test_a_hep_collector_gets_a_copy_of_every_sip_message(tmp_path: Path, room: str) -> None:

@@ -63,12 +63,12 @@ class Pair:
         request = self.alice.request(self.room, text)
         async with asyncio.timeout(PATIENCE):
             while True:
-                answered = self.alice.transmit(request)
-                if not (await asyncio.wait([answered], timeout=1))[0]:
+                response = self.alice.transmit(request)
+                if not (await asyncio.wait([response], timeout=1))[0]:
                     continue
-                if answered.result().code == 202:
+                if response.result().code == 202:
                     return
-                assert answered.result().code == 503, answered.result()
+                assert response.result().code == 503, response.result()
                 await asyncio.sleep(1)
                 request = self.alice.request_with_new_branch(request)
 

@@ -177,8 +177,8 @@ async def test_a_response_goes_to_where_the_request_came_from(balanced: Site, me
         victim.setblocking(False)
         request = mallory.request("sip:tea@example.org", "#create", method=method)
         request = request.replace(b";rport", b"").replace(b";branch=", b";maddr=127.0.0.9;branch=")
-        answered = mallory.transmit(request)
-        await asyncio.wait_for(answered, PATIENCE)
+        response = mallory.transmit(request)
+        await asyncio.wait_for(response, PATIENCE)
         with pytest.raises(BlockingIOError):
             victim.recv(2000)
     mallory.close()

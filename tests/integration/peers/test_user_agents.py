@@ -159,7 +159,7 @@ async def test_a_baresip_user_talks_in_a_room(everywhere: Everywhere, alice: Sip
         await alice.say(f"sip:{room}", "hello, phone")
         shard = keys.shard_of(room, 4)
         with redis.Redis.from_url(everywhere.redis.url) as db:
-            wait_until(lambda: db.xlen(keys.events(shard)) == 0, "the phone's answer", 100)
+            wait_until(lambda: db.xlen(keys.events(shard)) == 0, "the phone's response", 100)
             failed = repr(db.xrange(keys.undelivered(shard)))  # other tests' rooms may be of this shard
         assert phone.address not in failed
     finally:
