@@ -145,15 +145,21 @@ def test_log_lines_are_those_of_the_code() -> None:
 
 
 def notices() -> list[re.Pattern[str]]:
-    """The notices of one sentence, as patterns."""
-    templates = (*texts.NOTICES.values(), *texts.OF_INVITATIONS.values())
-    return [re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(template))) for template in templates]
+    """Every text of `imc_common/rooms/texts.py`, as a pattern; a refusal also has the command before it."""
+    tables = [table for table in vars(texts).values() if isinstance(table, dict)]
+    templates = [text for table in tables for text in table.values() if isinstance(text, str)]
+    before = r"(?:#\w+: |Your message was not delivered: )?"
+    return [
+        re.compile(before + re.sub(r"\\\{\w+\\\}", ".+", re.escape(template)))
+        for template in templates
+        if " " in template
+    ]
 
 
 @each_page
 def test_notices_are_worded_as_the_service_words_them(page: str) -> None:
-    """Lines of code blocks that begin with `*** `."""
-    shown = re.findall(r"^\*\*\* (.*)$", text_of(page), re.MULTILINE)
+    """What begins with `*** `, in code blocks and between backticks."""
+    shown = re.findall(r"(?:^|`)\*\*\* ([^`\n]+?)`?(?: \|.*)?$", text_of(page), re.MULTILINE)
     assert [line for line in shown if not any(notice.fullmatch(line) for notice in notices())] == []
 
 
