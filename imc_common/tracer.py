@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from imc_common import keys
-from imc_common.rooms.request import as_mapping
+from imc_common.rooms.request import as_mapping, call_id_of
 from imc_common.settings import Settings
 from imc_common.store import Command, StoreUnreachable
 from imc_common.store.protocols import CommandRunner
@@ -81,7 +81,7 @@ class Tracer:
             self._rooms[room] += 1
         users = [text[name] for name in ("from", "user") if name in text]
         shown = result.decode() if isinstance(result, bytes) else str(result)
-        self.record("handled", room, users, text.get("call_id", ""), type=text.get("type", ""), result=shown)
+        self.record("handled", room, users, call_id_of(flat), type=text.get("type", ""), result=shown)
 
     def reload(self, settings: Settings) -> None:
         """Use these settings from now on."""

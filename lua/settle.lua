@@ -12,14 +12,15 @@
 --   complete         1: all recipients are settled now, the event is deleted
 --   settled_ttl_ms   how long the settled recipients of an incomplete event are kept
 --   undelivered_max  failures to keep, approximately
+--   call_id          Call-ID of the request that caused the event
 --   ...              recipient, status, receipt (1: the worker must act) of each delivery that ended
 --
 -- Returns:
 --   done  recorded
 --   gone  the event was complete before: nothing changed
 local events, requests, settled, undelivered = unpack(KEYS)
-local entry_id, complete, settled_ttl_ms, undelivered_max = unpack(ARGV)
-local outcomes = { unpack(ARGV, 5) }
+local entry_id, complete, settled_ttl_ms, undelivered_max, call_id = unpack(ARGV)
+local outcomes = { unpack(ARGV, 6) }
 assert(#outcomes % 3 == 0, "an outcome is recipient, status, receipt")
 settled_ttl_ms, undelivered_max = math.max(1, tonumber(settled_ttl_ms)), math.max(0, tonumber(undelivered_max))
 
@@ -48,11 +49,7 @@ for i = 1, #outcomes, 3 do
         for _, more in ipairs({ "user", event.from or "", "status", status, "of", entry_id }) do
             failure[#failure + 1] = more
         end
-        for _, field in ipairs({ "call_id", "at" }) do
-            failure[#failure + 1] = field
-            failure[#failure + 1] = event[field] or ""
-        end
-        redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", unpack(failure))
+        redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", "call_id", call_id, unpack(failure))
         if receipt == "1" then
             redis.call("XADD", requests, "*", "type", "receipt", "data", event.data or "", unpack(failure))
         end

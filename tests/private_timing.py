@@ -26,7 +26,7 @@ def measure(shard: Shard, kind: str, count: int) -> dict[str, float]:
     script = SCRIPT_OF[kind]
     for number in range(count):
         for room, times in taken.items():
-            request = {"type": kind, "from": DAVE, "room": room, "call_id": "c", "at": "1", "data": ""}
+            request = {"type": kind, "from": DAVE, "room": room, "data": ""}
             if kind == "invite":
                 request["user"] = ALICE
             entry_id = decoded(shard.redis.xadd(IN, request))

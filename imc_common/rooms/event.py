@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from imc_common.rooms.request import EntryError, RequestData, as_mapping
 
-_USUAL = [b"event", b"room", b"from", b"call_id", b"at", b"data", b"to"]
+_USUAL = [b"event", b"room", b"from", b"data", b"to"]
 """The fields of most events, in the order in which `lua/include/emit.lua` writes them."""
 
 
@@ -15,7 +15,7 @@ class Event(NamedTuple):
     """One event as the room's script wrote it; the headers in `lua/` name the events.
 
     `to` are the recipients, `actor` who did it, `user` to whom. `list` and `more` belong to answers that
-    list members or rooms. `call_id`, `at` and `data` are those of the request that caused it.
+    list members or rooms. `data` is that of the request that caused it, with its `call_id` and `at`.
     """
 
     entry_id: str
@@ -31,9 +31,17 @@ class Event(NamedTuple):
     detail: str = ""
     list: str = ""
     more: int = 0
-    call_id: str = ""
-    at: int = 0
     data: RequestData = RequestData()
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID of the request that caused it."""
+        return self.data.call_id
+
+    @property
+    def at(self) -> int:
+        """When that request was accepted, in ms since the epoch; 0 if nobody says."""
+        return self.data.at
 
     @classmethod
     def from_fields(
@@ -42,7 +50,7 @@ class Event(NamedTuple):
         """The event of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
         try:
             if isinstance(fields, list) and fields[::2] == _USUAL:
-                name, room, actor, call_id, at, data, to = fields[1::2]
+                name, room, actor, data, to = fields[1::2]
                 return cls(
                     entry_id if isinstance(entry_id, str) else entry_id.decode(),
                     shard,
@@ -50,8 +58,6 @@ class Event(NamedTuple):
                     room.decode(),
                     tuple(to.decode().split()),
                     actor.decode(),
-                    call_id=call_id.decode(),
-                    at=int(at or 0),
                     data=RequestData.unpack(data),
                 )
             # most fields are absent from most entries: what is not there is not decoded
@@ -70,8 +76,6 @@ class Event(NamedTuple):
                 value.decode() if (value := get(b"detail")) else "",
                 value.decode() if (value := get(b"list")) else "",
                 int(value) if (value := get(b"more")) else 0,
-                get(b"call_id", b"").decode(),
-                int(get(b"at") or 0),
                 RequestData.unpack(get(b"data", b"")),
             )
         except ValueError as error:  # UnicodeDecodeError is one

@@ -19,7 +19,6 @@ log = structlog.get_logger()
 
 SWEEPS_BEFORE_RECORDING: Final = 3
 """Turns of the sweep (50 ms each) after which the outcomes of an event still open are recorded."""
-NO_DATA: Final = RequestData()
 
 
 class EventsInFlight:
@@ -74,7 +73,8 @@ class EventsInFlight:
                 continue
             outgoing.parked = True
             # it may wait for long now, and the templates hold all that is still to be sent
-            outgoing.event = outgoing.event._replace(to=(), data=NO_DATA)
+            event = outgoing.event
+            outgoing.event = event._replace(to=(), data=RequestData(call_id=event.call_id, at=event.at))
             if outgoing.delivered or outgoing.failed:
                 self.half_delivered.append(outgoing)
                 self.something_to_record.set()

@@ -178,7 +178,7 @@ class Settlement:
                     keys.settled(shard, entry_id),
                     keys.undelivered(shard),
                 ],
-                [entry_id, int(complete), SETTLED_TTL_MS, self._undelivered_max, *outcomes],
+                [entry_id, int(complete), SETTLED_TTL_MS, self._undelivered_max, event.call_id, *outcomes],
             ),
             (outgoing,),
             complete,

@@ -221,7 +221,7 @@ class Acceptor:
         ticket = self._ticket(request, flow, fingerprint.tag)
         if self._tracer.enabled:
             people, size = (sender.address,), len(request.body)
-            self._tracer.record("received", entry.room, people, entry.call_id, type=entry.type, size=size)
+            self._tracer.record("received", entry.room, people, request.call_id, type=entry.type, size=size)
         looped = self._is_own_delivery(request, to)
         if looped or is_automatic(request):
             # Accepted, and that is all: an answer or a fan-out could go round for ever (RFC 3834 §2).

@@ -27,6 +27,8 @@ def entry_of(
         max_forwards=(DEFAULT_HOPS if hops is None else hops) - 1,
         display_name=sender.display_name,
         expires_at=expires_at(request, at),
+        call_id=request.call_id,
+        at=at,
     )
     return RoomRequest(
         parsed.type,
@@ -38,8 +40,6 @@ def entry_of(
         parsed.reason,
         parsed.command,
         parsed.detail,
-        request.call_id,
-        at,
         data.pack(),
     )
 

@@ -161,7 +161,8 @@ class Operator:
         at = int(self._wall() * 1000)
         commands: list[Command] = []
         for stream, request in zip(streams, requests, strict=True):
-            fields = request._replace(call_id=f"mi-{secrets.token_hex(8)}", at=at).to_fields()
+            data = RequestData.unpack(request.data)._replace(call_id=f"mi-{secrets.token_hex(8)}", at=at)
+            fields = request._replace(data=data.pack()).to_fields()
             commands.append(("XADD", stream, "*", *fields, "operator", "1"))
         return list(zip(streams, await self._run(commands), strict=True))
 

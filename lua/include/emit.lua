@@ -5,12 +5,12 @@ delivery_chunk = math.max(1, tonumber(delivery_chunk))
 -- Appends one event, cut into entries of at most delivery_chunk recipients; ... are further fields and values.
 -- Returns the id of the last entry.
 local function emit(event, to, ...)
-    local call_id, at, data = request.call_id or "", request.at or "", request.data or ""
+    local data = request.data or ""
     local id
     for first = 1, #to, delivery_chunk do
         local chunk = table.concat(to, " ", first, math.min(first + delivery_chunk - 1, #to))
         id = redis.call("XADD", events, "*", "event", event, "room", request.room, "from", request.from,
-            "call_id", call_id, "at", at, "data", data, "to", chunk, ...)
+            "data", data, "to", chunk, ...)
     end
     return id
 end

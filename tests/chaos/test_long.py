@@ -51,9 +51,9 @@ def neighbour(room: str) -> str:
 
 def request(user: str, room: str, text: str) -> dict[str, str | bytes]:
     """An entry of an in-stream."""
-    data = RequestData("text/plain", text.encode()).pack()
+    data = RequestData("text/plain", text.encode(), call_id=text, at=1_700_000_000_000).pack()
     about = {"type": "message", "from": f"{user}@{DOMAIN}", "room": f"{room}@{DOMAIN}"}
-    return {**about, "call_id": text, "at": "1700000000000", "data": data}
+    return {**about, "data": data}
 
 
 def pile_up(port: int, room: str, quiet: str) -> list[str]:

@@ -109,12 +109,10 @@ class Plant:
 
     def event_to(self, to: Sequence[str], text: str = "hello", call_id: str = "abc") -> str:
         """Add a message to these addresses; gives the entry's id."""
-        data = RequestData("text/html", text.encode()).pack()
+        data = RequestData("text/html", text.encode(), call_id=call_id, at=int(time.time() * 1000)).pack()
         fields = {"event": "message", "room": ROOM, "to": " ".join(to)}
         fields |= {
             "from": "alice@example.org",
-            "call_id": call_id,
-            "at": int(time.time() * 1000),
             "data": data,
         }
         entry_id: bytes = self.redis.xadd(keys.events(SHARD), fields)  # type: ignore[arg-type, assignment]

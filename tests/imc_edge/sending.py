@@ -198,14 +198,14 @@ class Owner:
 
 def entry(name: str = "message", to: Sequence[str] = (), **fields: Any) -> list[bytes]:
     """Flat fields of an event."""
-    data = fields.pop("data", None) or RequestData("text/plain", b"hello", 69, "", None, ())
+    data = fields.pop("data", None) or RequestData(
+        "text/plain", b"hello", 69, "", None, (), "abc@192.0.2.9", 1_700_000_000_000
+    )
     values = {
         "event": name,
         "room": ROOM,
         "to": " ".join(to),
         "from": "alice@example.org",
-        "call_id": "abc@192.0.2.9",
-        "at": "1700000000000",
         "data": data.pack(),
         **fields,
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from imc_common import keys
+from imc_common.rooms.request import RequestData
 from imc_common.sip.message import Request
 from tests.imc_edge.deliveries import SHARD, Plant, User, same
 from tests.patience import PATIENCE, Stopwatch
@@ -213,5 +214,5 @@ def test_an_event_that_ends_edges_becomes_a_dead_letter(plant: Plant) -> None:
     plant.until(all_there, 90)
     assert list(dict.fromkeys(bodies)) == [b"1", b"3"]
     ((_, letter),) = plant.redis.xrange(keys.dead(SHARD))  # type: ignore[union-attr, str-unpack]
-    assert letter[b"call_id"] == b"deadly"
+    assert RequestData.unpack(letter[b"data"]).call_id == "deadly"
     assert b"ended" in letter[b"dead_reason"]

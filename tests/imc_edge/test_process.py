@@ -146,7 +146,7 @@ def in_flight_to_nobody(db: redis.Redis, edge: EdgeProcess) -> socket.socket:
     nobody.settimeout(PATIENCE)
     to = f"bob@127.0.0.1:{nobody.getsockname()[1]}"
     eventually(lambda: db.exists(keys.lease(0, "edge")) == 1)
-    fields = {"event": "help", "room": "a@b", "to": to, "from": "a@b", "call_id": "x", "at": "0", "data": b""}
+    fields = {"event": "help", "room": "a@b", "to": to, "from": "a@b", "data": b""}
     db.xadd(keys.events(0), fields)  # type: ignore[arg-type]
     nobody.recv(65536)
     assert edge.child.poll() is None

@@ -82,8 +82,11 @@ def hand_out_and_lose(plant: Plant, user: User) -> None:
     (group,) = plant.redis.xinfo_groups(stream)  # type: ignore[misc]
     entry_id = f"{int(time.time() * 1000) + 1}-0"
     fields = {"event": "message", "room": ROOM, "to": user.address, "from": "alice@example.org"}
-    fields |= {"call_id": "lost", "at": "1"}
     with plant.redis.pipeline(transaction=True) as both:
-        both.xadd(stream, {**fields, "data": RequestData("text/html", b"lost").pack()}, id=entry_id)
+        both.xadd(
+            stream,
+            {**fields, "data": RequestData("text/html", b"lost", call_id="lost", at=1).pack()},
+            id=entry_id,
+        )
         both.xgroup_setid(stream, group["name"], entry_id)
         both.execute()

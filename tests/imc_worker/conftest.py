@@ -50,7 +50,7 @@ class Bench:
     async def ask(self, type: str, sender: str, room: str = ROOM, **fields: Any) -> bytes:  # noqa: A002
         """Put a request into its shard's stream as an edge would; gives the entry's id."""
         request = RoomRequest(
-            type, sender, room, call_id="c@h", at=1, data=RequestData(body=b"hi").pack(), **fields
+            type, sender, room, data=RequestData(body=b"hi", call_id="c@h", at=1).pack(), **fields
         )
         return await self.put(*request.to_fields(), room=room)
 

@@ -28,10 +28,11 @@ OUTAGES = 6
 CUT_OFF = f"""
 import os, sys, signal
 os.environ["IMC_MAX_ATTEMPTS"] = "{MAX_ATTEMPTS}"
+from imc_common.rooms.request import RequestData
 from imc_worker import dispatcher
 class CutOff(dispatcher.Dispatcher):
     def room_command(self, action, shard, entry_id, fields, owned_elsewhere):
-        if fields.get(b"call_id") == b"0":
+        if RequestData.unpack(fields[b"data"]).call_id == "0":
             try:
                 os.rename("server", "killed")
                 os.kill(int(open("killed").read()), signal.SIGKILL)

@@ -37,11 +37,11 @@ import os, sys
 from imc_worker import dispatcher
 class Deadly(dispatcher.Dispatcher):
     def room_command(self, action, shard, entry_id, fields, owned_elsewhere):
-        if fields.get(b"call_id") == b"poison":
+        if b"poison" in fields[b"data"]:
             os._exit(9)
         return super().room_command(action, shard, entry_id, fields, owned_elsewhere)
     def messages(self, entries):
-        if any(b"poison" in fields for _, _, fields in entries):
+        if any(b"poison" in b"".join(fields) for _, _, fields in entries):
             os._exit(9)
         return super().messages(entries)
 from imc_worker import launcher, __main__
@@ -95,8 +95,8 @@ class Plant:
         commands = []
         for _ in range(number):
             room = ROOMS[self.sent % len(ROOMS)]
-            data = RequestData(body=b"hi").pack()
-            request = RoomRequest("message", "a@example.org", room, call_id=str(self.sent), at=1, data=data)
+            data = RequestData(body=b"hi", call_id=str(self.sent), at=1).pack()
+            request = RoomRequest("message", "a@example.org", room, data=data)
             commands.append(("XADD", keys.requests(shard_of(room, 4)), "*", *request.to_fields()))
             self.sent += 1
         replies = await self.store.run(commands)
@@ -130,7 +130,9 @@ class Plant:
         for stream in streams:
             for _, flat in stream:
                 fields = dict(zip(flat[::2], flat[1::2], strict=True))
-                numbers.setdefault(fields[b"room"], []).append(int(fields[b"call_id"]))
+                numbers.setdefault(fields[b"room"], []).append(
+                    int(RequestData.unpack(fields[b"data"]).call_id)
+                )
         assert sorted(n for room in numbers.values() for n in room) == list(range(self.sent))
         assert all(room == sorted(room) for room in numbers.values())
 
@@ -238,7 +240,8 @@ async def test_an_entry_that_kills_workers_is_buried(plant: Plant) -> None:
     """After max_attempts deaths it is in dead, and the shard goes on; others never stopped."""
     room = ROOMS[0]
     shard = shard_of(room, 4)
-    request = RoomRequest("message", "a@example.org", room, call_id="poison", at=1)
+    data = RequestData(call_id="poison", at=1).pack()
+    request = RoomRequest("message", "a@example.org", room, data=data)
     await plant.store.run([("XADD", keys.requests(shard), "*", *request.to_fields())])
     await plant.say(200)
     deaths = 0
@@ -251,7 +254,7 @@ async def test_an_entry_that_kills_workers_is_buried(plant: Plant) -> None:
         deaths += worker.poll() == 9
     assert deaths == Settings().max_attempts
     ((_, fields),) = (await plant.store.run([("XRANGE", keys.dead(shard), "-", "+")]))[0]
-    assert b"poison" in fields
+    assert b"poison" in b"".join(fields)
     await plant.assert_handled_once_in_order()
 
 

@@ -92,8 +92,8 @@ class Service(Plant):
 
     def say(self, text: str) -> None:
         """Append a message of Alice's to the room's stream, as an edge does."""
-        data = RequestData(body=text.encode()).pack()
-        request = RoomRequest("message", ALICE, ROOM, call_id=text, at=int(time.time() * 1000), data=data)
+        data = RequestData(body=text.encode(), call_id=text, at=int(time.time() * 1000)).pack()
+        request = RoomRequest("message", ALICE, ROOM, data=data)
         fields = request.to_fields()
         self.redis.execute_command("XADD", keys.requests(SHARD), "*", *fields)
 

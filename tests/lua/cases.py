@@ -106,7 +106,7 @@ def _settles(complete: int) -> Callable[[Shard], tuple[list[str], list[Any]]]:
     def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
         event = decoded(shard.redis.xadd(OUT, {"event": "invited", "room": ROOM, "from": ALICE, "to": BOB}))
         where = [OUT, IN, keys.settled(SHARD, event), keys.undelivered(SHARD)]
-        return where, [event, complete, 60000, 1000, BOB, "404", 1]
+        return where, [event, complete, 60000, 1000, "c1", BOB, "404", 1]
 
     return prepare
 

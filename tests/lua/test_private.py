@@ -18,7 +18,7 @@ TELLS_THAT_A_NAME_IS_TAKEN = {"create", "join"}
 
 def told(shard: Shard, kind: str, room: str, **fields: str) -> list[tuple[bytes, ...]]:
     """Whatever reaches Dave of his request, as bytes, apart from the room's name."""
-    request = {"type": kind, "from": DAVE, "room": room, **fields, "call_id": "c", "at": "1", "data": ""}
+    request = {"type": kind, "from": DAVE, "room": room, **fields, "data": ""}
     entry_id = decoded(shard.redis.xadd(IN, request))
     script = SCRIPT_OF[kind]
     command = shard.command(script, entry_id, DAVE, room, fields.get("user", ""))

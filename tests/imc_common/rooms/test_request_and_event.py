@@ -19,6 +19,8 @@ DATA = st.builds(
     display_name=TEXT,
     expires_at=st.none() | st.integers(0, 2**50),
     headers=st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
+    call_id=TEXT,
+    at=st.integers(0, 2**50),
 )
 REQUESTS = st.builds(
     RoomRequest,
@@ -31,8 +33,6 @@ REQUESTS = st.builds(
     reason=TEXT,
     command=TEXT,
     detail=TEXT,
-    call_id=TEXT,
-    at=st.integers(0, 2**50),
     data=DATA.map(RequestData.pack),
     event=TEXT,
     status=TEXT,
@@ -60,8 +60,8 @@ def test_request_data_comes_back_from_its_packed_form(data: RequestData) -> None
 
 def test_packed_data_has_the_short_names_that_others_read() -> None:
     """The map's names are part of the layout in Redis; absent values take no room."""
-    assert msgpack.unpackb(RequestData(body=b"x").pack()) == {
-        "ct": "text/plain", "body": b"x", "mf": 70, "name": "",
+    assert msgpack.unpackb(RequestData(body=b"x", call_id="c1@h", at=5).pack()) == {
+        "ct": "text/plain", "body": b"x", "mf": 70, "name": "", "id": "c1@h", "at": 5,
     }  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_data_that_is_not_ours_is_an_entry_error(data: bytes) -> None:
         RequestData.unpack(data)
 
 
-@pytest.mark.parametrize("fields", [[b"type", b"\xff"], [b"at", b"soon"], [b"type"]])
+@pytest.mark.parametrize("fields", [[b"type", b"\xff"], [b"type"]])
 def test_fields_that_are_not_ours_are_an_entry_error(fields: list[bytes]) -> None:
     """For requests and events alike, whatever is wrong: bad UTF-8, no number, an odd count."""
     with pytest.raises(EntryError):
@@ -86,12 +86,13 @@ def test_an_event_reads_every_field() -> None:
     fields = stored(
         ["event", "members", "room", "r@h", "to", "a@h b@h", "from", "a@h", "user", "b@h", "role", "admin"]
     ) + stored(["reason", "why", "command", "list", "detail", "d", "list", "owner:a@h", "more", "3"])
-    fields += stored(["call_id", "c", "at", "7", "data", RequestData(body=b"x").pack()])
+    fields += stored(["data", RequestData(body=b"x", call_id="c", at=7).pack()])
     event = Event.from_fields(b"5-1", 3, fields)
     assert event == Event(
         "5-1", 3, "members", "r@h", ("a@h", "b@h"), "a@h", "b@h", "admin", "why", "list", "d", "owner:a@h",
-        3, "c", 7, RequestData(body=b"x"),
+        3, RequestData(body=b"x", call_id="c", at=7),
     )  # fmt: skip
+    assert (event.call_id, event.at) == ("c", 7)
     assert Event.from_fields("5-1", 3, dict(zip(fields[::2], fields[1::2], strict=True))) == event
 
 
@@ -102,7 +103,8 @@ def test_an_event_without_data_has_the_defaults() -> None:
 
 def test_the_call_id_of_an_entry_is_found_whatever_else_it_holds() -> None:
     """Log lines about entries that cannot be read name it, too."""
-    assert call_id_of([b"type", b"help", b"call_id", b"c1@h"]) == "c1@h"
-    assert call_id_of([b"call_id", b"\xff"]) == "\ufffd"
-    assert call_id_of([b"type", b"help", b"call_id"]) == ""
+    data = RequestData(call_id="c1@h").pack()
+    assert call_id_of([b"type", b"help", b"data", data]) == "c1@h"
+    assert call_id_of([b"type", b"\xff", b"data", data[:-3]]) == ""
+    assert call_id_of([b"type", b"help", b"data"]) == ""
     assert call_id_of([]) == ""

@@ -48,7 +48,7 @@ def zone() -> Zone:
 
 def outcomes(sending: Sending) -> list[tuple[str, ...]]:
     """Recipients and outcomes as they were settled."""
-    return [args[4:] for args in sending.redis.of("settle")]
+    return [args[5:] for args in sending.redis.of("settle")]
 
 
 async def test_rfc_3263_4_3_on_503_the_next_target_is_tried_with_a_new_branch() -> None:
@@ -367,4 +367,4 @@ async def test_rfc_3428_7_an_expired_message_is_not_retried() -> None:
         await sending.reply(sending.wires.sent[0], 503, "Retry-After: 5")
         await sending.pass_time(6)
         assert len(sending.wires.sent) == 1
-        assert sending.redis.of("settle")[-1][4:] == (BOB, "expired", "0")
+        assert sending.redis.of("settle")[-1][5:] == (BOB, "expired", "0")

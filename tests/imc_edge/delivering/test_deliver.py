@@ -132,7 +132,7 @@ async def test_a_failed_delivery_is_recorded_with_its_status() -> None:
         await sending.reply(sending.wires.sent[1], 486)
         (args,) = sending.redis.of("settle")
         assert (args[0], args[1]) == (entry_id, 1)
-        assert args[4:] == (BOB, "200", "0", CAROL, "486", "0")
+        assert args[5:] == (BOB, "200", "0", CAROL, "486", "0")
         assert sending.deliver.in_flight() == 0
 
 
@@ -151,7 +151,7 @@ async def test_failures_with_a_consequence_for_the_room_get_a_receipt(
         await sending.event(event, (BOB,))
         await sending.reply(sending.wires.sent[0], status)
         (args,) = sending.redis.of("settle")
-        assert args[4:] == (BOB, str(status), receipt)
+        assert args[5:] == (BOB, str(status), receipt)
 
 
 async def test_a_recipient_silent_until_timer_f_is_backed_off_and_its_queue_fails() -> None:
@@ -165,10 +165,10 @@ async def test_a_recipient_silent_until_timer_f_is_backed_off_and_its_queue_fail
         assert len(sending.redis.of("settle_delivered")) == 1  # nobody waits for bob
         await sending.pass_time(32.5)
         assert len(bodies(sending.wires.sent, BOB)) == 11
-        assert [args[4:] for args in sending.redis.of("settle")] == [(BOB, "408", "1")] * 3
+        assert [args[5:] for args in sending.redis.of("settle")] == [(BOB, "408", "1")] * 3
         await sending.event(to=(BOB,))
         assert len(bodies(sending.wires.sent, BOB)) == 11
-        assert sending.redis.of("settle")[-1][4:] == (BOB, "408", "0")
+        assert sending.redis.of("settle")[-1][5:] == (BOB, "408", "0")
         await sending.pass_time(30)
         await sending.event(to=(BOB,))
         assert len(bodies(sending.wires.sent, BOB)) == 12
@@ -192,7 +192,7 @@ async def test_the_queue_of_an_unresponsive_recipient_is_bounded() -> None:
         await sending.pass_time(0.7)
         for number in range(1, 6):
             await sending.event(to=(BOB,), data=text(str(number)))
-        assert [args[4:] for args in sending.redis.of("settle")] == [(BOB, "surplus", "0")] * 2
+        assert [args[5:] for args in sending.redis.of("settle")] == [(BOB, "surplus", "0")] * 2
         for _ in range(4):
             await sending.reply(sending.wires.sent[-1])
         assert bodies(sending.wires.sent, BOB) == [b"0", b"0", b"1", b"2", b"3"]
@@ -242,10 +242,10 @@ async def test_a_half_delivered_event_is_recorded_within_200_ms() -> None:
         await sending.reply(sending.wires.sent[0])
         await sending.pass_time(0.2)
         (args,) = sending.redis.of("settle")
-        assert (args[0], args[1], args[4:]) == (entry_id, 0, (BOB, "200", "0"))
+        assert (args[0], args[1], args[5:]) == (entry_id, 0, (BOB, "200", "0"))
         await sending.reply(sending.wires.sent[1])
         await sending.pass_time(0.2)
-        assert sending.redis.of("settle")[1][4:] == (CAROL, "200", "0")
+        assert sending.redis.of("settle")[1][5:] == (CAROL, "200", "0")
         await sending.reply(next(sent for sent in sending.wires.sent if sent.recipient == DAVE))
         last = sending.redis.of("settle")[2]
         assert (last[1], last[4:]) == (1, (DAVE, "200", "0"))
@@ -265,7 +265,7 @@ async def test_an_event_taken_over_goes_only_to_those_that_have_not_responded() 
             assert sent.request.headers.get(header) == original.headers.get(header)
         await second.reply(sent)
         (args,) = second.redis.of("settle")
-        assert (args[0], args[1], args[4:]) == ("7-0", 1, (CAROL, "200", "0"))
+        assert (args[0], args[1], args[5:]) == ("7-0", 1, (CAROL, "200", "0"))
 
 
 async def test_482_to_a_resent_request_counts_as_delivered() -> None:
@@ -340,7 +340,7 @@ async def test_rfc_3428_7_an_expired_message_is_not_sent() -> None:
         sending.clock.now += 11
         await sending.reply(sending.wires.sent[0])
         assert bodies(sending.wires.sent, BOB) == [b"first"]
-        assert sending.redis.of("settle")[1][4:] == (BOB, "expired", "0")
+        assert sending.redis.of("settle")[1][5:] == (BOB, "expired", "0")
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -354,7 +354,7 @@ async def test_expires_does_not_depend_on_two_clocks_that_agree(hours: int) -> N
         sending.clock.now += 61
         await sending.reply(sending.wires.sent[0])
         assert bodies(sending.wires.sent, BOB) == [b"in time"]
-        assert sending.redis.of("settle")[-1][4:] == (BOB, "expired", "0")
+        assert sending.redis.of("settle")[-1][5:] == (BOB, "expired", "0")
 
 
 async def test_a_recipient_with_an_invalid_address_fails_alone() -> None:
@@ -436,7 +436,7 @@ async def test_drain_ends_at_its_deadline_and_records_what_is_known() -> None:
         sending.clock.now += 2
         await asyncio.wait_for(draining, PATIENCE)
         (args,) = sending.redis.of("settle")
-        assert (args[1], args[4:]) == (0, (BOB, "200", "0"))
+        assert (args[1], args[5:]) == (0, (BOB, "200", "0"))
 
 
 async def test_deliveries_are_counted_by_outcome() -> None:

@@ -34,7 +34,12 @@ VIA = "SIP/2.0/UDP 192.0.2.1:5060"
 
 def event(name: str = "message", **fields: object) -> Event:
     """An event of room chat-000."""
-    given = {"actor": "alice@example.org", "call_id": "abc@192.0.2.9", "at": 1_700_000_000_000, **fields}
+    given: dict[str, object] = {"actor": "alice@example.org", **fields}
+    about: dict[str, object] = {"call_id": "abc@192.0.2.9", "at": 1_700_000_000_000}
+    about |= {name: given.pop(name) for name in ("call_id", "at") if name in given}
+    data = given.pop("data", RequestData())
+    assert isinstance(data, RequestData)
+    given["data"] = data._replace(**about)  # type: ignore[arg-type] # as the test gives them
     return Event("7-0", 3, name, ROOM, (BOB,), **given)  # type: ignore[arg-type] # fields as the test gives them
 
 

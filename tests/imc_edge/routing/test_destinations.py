@@ -72,7 +72,7 @@ async def sent_to(
     async with Sending(settings, resolver) as sending:
         await sending.event(to=(recipient,))
         hosts = [sent.hop.host for sent in sending.wires.sent]
-        return hosts, sending.redis.of("settle")[0][5] if sending.redis.of("settle") else None
+        return hosts, sending.redis.of("settle")[0][6] if sending.redis.of("settle") else None
 
 
 CLOSED = Settings()
@@ -141,7 +141,7 @@ async def test_a_name_is_checked_at_every_lookup() -> None:
         await sending.pass_time(2)
         await sending.event(to=("bob@example.org",))
         assert [sent.hop.host for sent in sending.wires.sent] == ["8.8.8.8"]
-        assert [args[4:6] for args in sending.redis.of("settle")] == [("bob@example.org", "403")]
+        assert [args[5:7] for args in sending.redis.of("settle")] == [("bob@example.org", "403")]
 
 
 async def test_no_edge_sends_to_itself_nor_to_another_edge() -> None:
@@ -162,7 +162,7 @@ async def test_a_redirection_to_an_internal_address_is_not_followed() -> None:
         await sending.event(to=("bob@127.0.0.1",))
         await sending.reply(sending.wires.sent[0], 302, "Contact: <sip:127.0.0.2:22>")
         assert len(sending.wires.sent) == 1
-        assert sending.redis.of("settle")[0][4:] == ("bob@127.0.0.1", "403", "0")
+        assert sending.redis.of("settle")[0][5:] == ("bob@127.0.0.1", "403", "0")
 
 
 @pytest.mark.parametrize("host", ["127.1", "0x7f000001", "2130706433", "0177.0.0.1"])
