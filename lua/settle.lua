@@ -21,7 +21,7 @@
 local events, requests, settled, undelivered = unpack(KEYS)
 local entry_id, complete, settled_ttl_ms, undelivered_max, call_id = unpack(ARGV)
 local outcomes = { unpack(ARGV, 6) }
-assert(#outcomes % 3 == 0, "an outcome is recipient, status, receipt")
+assert(call_id and #outcomes % 3 == 0, "an outcome is recipient, status, receipt")
 settled_ttl_ms, undelivered_max = math.max(1, tonumber(settled_ttl_ms)), math.max(0, tonumber(undelivered_max))
 
 redis.call("XLEN", requests) -- is a stream

@@ -39,7 +39,7 @@ def plant(shard: Shard, key: str) -> None:
 
 def without_times(shard: Shard) -> str:
     """All the server holds, with entry ids and times of the server's clock blotted out."""
-    return re.sub(r"\d{13}(-\d+|\.0)", "TIME", repr(shard.dump()))
+    return re.sub(r"\d{13}(-\d+|\.0)?", "TIME", repr(shard.dump()))
 
 
 USERS = (ALICE, BOB, CAROL, DAVE, EVE)

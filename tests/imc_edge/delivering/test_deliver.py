@@ -248,7 +248,7 @@ async def test_a_half_delivered_event_is_recorded_within_200_ms() -> None:
         assert sending.redis.of("settle")[1][5:] == (CAROL, "200", "0")
         await sending.reply(next(sent for sent in sending.wires.sent if sent.recipient == DAVE))
         last = sending.redis.of("settle")[2]
-        assert (last[1], last[4:]) == (1, (DAVE, "200", "0"))
+        assert (last[1], last[5:]) == (1, (DAVE, "200", "0"))
 
 
 async def test_an_event_taken_over_goes_only_to_those_that_have_not_responded() -> None:
@@ -273,7 +273,7 @@ async def test_482_to_a_resent_request_counts_as_delivered() -> None:
     async with Sending() as sending:
         await sending.feed("7-0", entry(to=(BOB,)), again=True)
         await sending.reply(sending.wires.sent[0], 482)
-        assert sending.redis.of("settle")[0][4:] == (BOB, "200", "0")
+        assert sending.redis.of("settle")[0][5:] == (BOB, "200", "0")
 
 
 async def test_482_to_a_first_request_is_a_failure() -> None:
@@ -281,7 +281,7 @@ async def test_482_to_a_first_request_is_a_failure() -> None:
     async with Sending() as sending:
         await sending.event(to=(BOB,))
         await sending.reply(sending.wires.sent[0], 482)
-        assert sending.redis.of("settle")[0][4:] == (BOB, "482", "0")
+        assert sending.redis.of("settle")[0][5:] == (BOB, "482", "0")
 
 
 async def test_an_entry_in_flight_that_is_read_again_is_not_sent_again() -> None:
@@ -334,7 +334,7 @@ async def test_rfc_3428_7_an_expired_message_is_not_sent() -> None:
         now_ms = int(sending.clock.wall() * 1000)
         await sending.event(to=(BOB,), data=RequestData("text/plain", b"old", 69, "", now_ms - 1))
         assert sending.wires.sent == []
-        assert sending.redis.of("settle")[0][4:] == (BOB, "expired", "0")
+        assert sending.redis.of("settle")[0][5:] == (BOB, "expired", "0")
         await sending.event(to=(BOB,), data=text("first"))
         await sending.event(to=(BOB,), data=RequestData("text/plain", b"late", 69, "", now_ms + 10_000))
         sending.clock.now += 11
@@ -362,7 +362,7 @@ async def test_a_recipient_with_an_invalid_address_fails_alone() -> None:
     async with Sending() as sending:
         await sending.event(to=("no-address", BOB))
         await sending.reply(sending.wires.sent[0])
-        assert set(sending.redis.of("settle")[0][4:]) >= {"no-address", "unsendable", BOB, "200"}
+        assert set(sending.redis.of("settle")[0][5:]) >= {"no-address", "unsendable", BOB, "200"}
 
 
 async def test_an_event_that_cannot_be_rendered_is_a_dead_letter_after_max_attempts() -> None:

@@ -152,7 +152,7 @@ async def test_no_edge_sends_to_itself_nor_to_another_edge() -> None:
         await sending.event(to=("carol@8.8.8.8:5070",))
         await sending.event(to=("dave@127.0.0.1:5061",))
         assert [sent.recipient for sent in sending.wires.sent] == ["dave@127.0.0.1:5061"]
-        assert [args[5] for args in sending.redis.of("settle")] == ["403", "403", "403"]
+        assert [args[6] for args in sending.redis.of("settle")] == ["403", "403", "403"]
 
 
 async def test_a_redirection_to_an_internal_address_is_not_followed() -> None:
