@@ -47,8 +47,8 @@ async def test_the_entry_carries_who_where_and_what() -> None:
             "alice@example.org",
             "chat-000@example.org",
         )
-        assert (entry.call_id, entry.at) == ("a84b4c76e66710", 1_700_000_000_000)
         data = data_of(entry)
+        assert (data.call_id, data.at) == ("a84b4c76e66710", 1_700_000_000_000)
         assert (data.content_type, data.body, data.max_forwards) == ("text/plain", b"hello", 9)
         assert (data.display_name, data.expires_at) == ("Alice", None)
 
