@@ -1,1 +1,1 @@
-"""The torture messages, messages of other stacks and identities, with the results that an edge has to give."""
+"""The torture messages, messages of other stacks and identities, with the results expected of an edge."""
