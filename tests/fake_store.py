@@ -9,9 +9,9 @@ from typing import Any
 import fakeredis
 from redis.exceptions import ResponseError
 
-from imc_common.scripts import Scripts
 from imc_common.store import Command, Entry, ReplyError, StoreUnreachable
 from imc_common.store.xreadgroup import xreadgroup_command
+from tests.checked_scripts import CheckedScripts
 
 
 class FakeStore:
@@ -21,7 +21,7 @@ class FakeStore:
     """
 
     def __init__(self, server: fakeredis.FakeServer | None = None) -> None:
-        self.scripts = Scripts()
+        self.scripts = CheckedScripts()
         self.secret = b"secret"
         self.unreachable = False
         self.ran: list[list[Command]] = []

@@ -9,7 +9,6 @@ from typing import Any
 
 from imc_common.metrics import Metrics
 from imc_common.rooms.request import RequestData, RoomRequest
-from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.sip import Response, parse_message
 from imc_common.store import Command
@@ -18,6 +17,7 @@ from imc_edge.flow import SocketAddress
 from imc_edge.health import Health
 from imc_edge.identity.nonces import NonceKeys
 from imc_edge.receiving.accept import Acceptor
+from tests.checked_scripts import CheckedScripts
 
 
 class FakeStore:
@@ -25,7 +25,7 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.secret = b"a secret of all edges"
-        self.scripts = Scripts()
+        self.scripts = CheckedScripts()
         self.batches: list[list[Command]] = []
         self.reply: Callable[[Command], Any] = self.remember
         self.gate = asyncio.Event()

@@ -9,7 +9,7 @@ from typing import Any
 
 from imc_common.metrics import Metrics
 from imc_common.rooms.request import RequestData
-from imc_common.scripts import Command, Scripts
+from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
@@ -21,6 +21,7 @@ from imc_edge.flow import Hop, TransportUser
 from imc_edge.identifiers import Identities
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
+from tests.checked_scripts import CheckedScripts
 from tests.imc_edge.sockets import until
 
 ROOM = "chat-000@example.org"
@@ -110,7 +111,7 @@ class Redis:
 
     def __init__(self) -> None:
         self.secret = SECRET
-        self.scripts = Scripts()
+        self.scripts = CheckedScripts()
         self.ran: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = []
         self.settled: dict[str, set[bytes]] = {}
         self.gone: set[str] = set()
@@ -120,6 +121,7 @@ class Redis:
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         """A command that names the script itself."""
+        self.scripts.command(name, keys, args)  # which checks them
         return ("SCRIPT", name, len(keys), *keys, *args)
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:

@@ -1,49 +1,137 @@
-"""What Python gives to a script is what the script's header asks for."""
+"""What Python gives to a script is what the script's header asks for: the KEYS, and as many ARGV.
+
+The doubles of a store check every command (`tests.checked_scripts`). Here every script is called once by the
+code that calls it in production.
+"""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import asyncio
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from imc_common.keys import Keys
+from imc_cli.dead_letters import letters, retry
+from imc_cli.migration.load import load
+from imc_cli.migration.rows import Room
+from imc_common import keys
+from imc_common.keys import Keys, shard_of
+from imc_common.rooms.commands import COMMANDS
 from imc_common.scripts import Command
 from imc_common.settings import Settings
+from imc_common.shards.recoverer import Recoverer
+from imc_edge.identity.redis_clock import RedisClock
 from imc_worker.all_shards import AllShards
 from imc_worker.dispatcher import Dispatcher
-from tests.lua.header import FOLDER, header_of
+from tests.checked_scripts import CheckedScripts, check_call
+from tests.fake_store import FakeStore
+from tests.imc_edge.doubles import edge, message
+from tests.imc_edge.sending import Sending
+from tests.imc_worker.conftest import ALICE, BOB, ROOM, Bench
+from tests.lua.header import header_of
 from tests.lua.shard import SCRIPT_OF, SCRIPTS
-
-ROOT = FOLDER.parent
-REQUESTS = [*SCRIPT_OF, "help", "rooms", "refused"]
+from tests.patience import PATIENCE
 
 
-def calls() -> Iterator[tuple[str, str, list[ast.expr], list[ast.expr]]]:
-    """Every call in the packages that names a script and gives KEYS and ARGV as lists."""
-    for package in ("imc_common", "imc_edge", "imc_worker"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                match node:
-                    case ast.Call(
-                        func=ast.Attribute(attr="script" | "command"),
-                        args=[ast.Constant(value=str(name)), ast.List(elts=script_keys), ast.List(elts=args)],
-                    ):
-                        yield str(Path(path).relative_to(ROOT)), name, script_keys, args
+async def worker() -> None:
+    """A worker handles each type of entry, several messages together, and one that fails until it is dead."""
+    bench, shard = Bench(max_attempts=3), shard_of(ROOM, 4)
+    arguments = {"user": BOB, "role": "admin", "text": "words"}
+    for command in sorted(COMMANDS, key=lambda command: command.name != "create"):
+        known = {name: text for name, text in arguments.items() if name in str(command.arguments)}
+        await bench.ask(command.name, ALICE, **known)
+    await bench.ask("refused", ALICE, reason="unknown_command", command="#x")
+    await bench.work()
+    await bench.ask("create", ALICE)
+    await bench.work()
+    for kind in ("message", "message", "list", "message"):
+        await bench.ask(kind, ALICE)
+    for event, status in (("invited", "404"), ("message", "404"), ("message", "503")):
+        await bench.put("type", "receipt", "from", BOB, "room", ROOM, "event", event, "status", status)
+    await bench.put("type", "no such type", "from", ALICE, "room", ROOM)
+    async with asyncio.timeout(PATIENCE):
+        while await bench.left():
+            await bench.work()
+    await Recoverer(
+        bench.store, bench.consumer, bench.ownership.owned, keys.requests, 3.0, lambda shard, entry: False
+    ).look()
+    (letter,) = [each async for each in letters(bench.store, 16)]  # type: ignore[arg-type]
+    assert (letter.shard, await retry(bench.store, letter)) == (shard, True)  # type: ignore[arg-type]
+    await bench.ownership.release_all()
+    await bench.store.close()
 
 
-def test_python_callers_give_what_the_headers_ask() -> None:
-    """As many KEYS and ARGV as the header of the script names."""
-    found = list(calls())
-    assert found
-    for where, script, script_keys, args in found:
-        header = header_of(script)
-        named = header.names("ARGV")
-        starred = any(isinstance(arg, ast.Starred) for arg in args)
-        assert len(script_keys) == len(header.names("KEYS")), (where, script)
-        assert starred or "..." in named or len(args) == len(named), (where, script)
+async def receiving_edge() -> None:
+    """An edge accepts requests, alone and together, knows retransmissions, and counts what users do."""
+    store = FakeStore()
+    limits = {"max_messages_per_second": 1, "max_message_burst": 8, "max_invitations_per_hour": 1}
+    async with edge(store, **limits) as at:
+        for number in range(40):
+            at.acceptor.receive(message(Call_ID=f"together{number}"), _Nowhere())
+        async with asyncio.timeout(PATIENCE):
+            while not {"accept_many", "charge_invitation", "find_duplicate"} <= CheckedScripts.seen:
+                for body in (b"hello", b"#invite bob"):
+                    await at.ask(message(body, Call_ID="alone"))
+                    await at.ask(message(body, Call_ID=f"alone{len(CheckedScripts.seen)}"))
+                await asyncio.sleep(0.01)
+    await RedisClock(store, lambda: 0.0).read()  # type: ignore[arg-type]
+    await store.close()
+
+
+class _Nowhere:
+    """A flow whose responses nobody reads."""
+
+    transport = "udp"
+    peer = ("192.0.2.1", 5062)
+
+    def send(self, data: bytes, to: object = None) -> None: ...
+
+
+async def sending_edge() -> None:
+    """An edge delivers an event, one that fails, and one that cannot be rendered."""
+    async with Sending() as sending:
+        for status in (200, 404):
+            await sending.event(to=("bob@127.0.0.1:5071",))
+            await sending.reply(sending.wires.sent[-1], status)
+        await sending.event("no such event", to=("bob@127.0.0.1:5071",))
+
+
+async def command_line() -> None:
+    """`imc import` writes a room."""
+    store = FakeStore()
+    room = Room("a@example.org", private=True, members={ALICE: "owner", BOB: "invited"})
+    report = await load(store, Settings(), [room], 1)  # type: ignore[arg-type]
+    assert report.made == 1
+    await store.close()
+
+
+async def test_every_script_is_called_as_its_header_asks() -> None:
+    """By the code that calls it in production; no script is left over."""
+    CheckedScripts.seen.clear()
+    for caller in (worker, receiving_edge, sending_edge, command_line):
+        await caller()
+    assert set(SCRIPTS.sources) - CheckedScripts.seen == set()
+
+
+@pytest.mark.parametrize(
+    ("script", "script_keys", "args"),
+    [
+        ("take_lease", ["imc:{3}:lease:worker"], ["p"]),
+        ("take_lease", ["imc:{3}:lease:worker"], ["p", 1, 2]),
+        ("take_lease", ["imc:{3}:lease"], ["p", 1]),
+        ("take_lease", ["imc:{3}:lease:worker", "imc:{3}:in"], ["p", 1]),
+        ("settle_delivered", ["imc:{3}:in"], ["1-1"]),
+        ("settle", ["imc:{3}:out", "imc:{3}:in", "imc:{3}:settled:1-1"], ["1-1", 1, 1, 1]),
+        ("broadcast_messages", ["imc:{3}:in", "imc:{3}:out"], [64]),
+        ("broadcast_messages", ["imc:{3}:in", "imc:{3}:out", "imc_rooms:{3}:r"], [64, 5000, "1-1"]),
+    ],
+)
+def test_wrong_keys_or_arguments_are_found(script: str, script_keys: list[str], args: list[object]) -> None:
+    """The check that this file relies on: too few, too many, in the wrong place, of the wrong kind."""
+    with pytest.raises(AssertionError, match=script):
+        check_call(script, script_keys, args)
 
 
 class NoRooms:
@@ -54,9 +142,12 @@ class NoRooms:
         return [[] if command[0] in {"ZRANGE", "SMEMBERS"} else 0 for command in commands]
 
 
+REQUESTS = [*SCRIPT_OF, "help", "rooms", "refused"]
+
+
 @pytest.mark.parametrize("kind", [*REQUESTS, "receipt of invited", "receipt of message", "receipt of 503"])
-async def test_dispatcher_gives_what_the_headers_ask(kind: str) -> None:
-    """Its KEYS are the header's patterns filled in, its ARGV as many as the header names."""
+async def test_a_workers_keys_are_of_the_user_that_the_header_names(kind: str) -> None:
+    """SENDER, USER or FROM: the patterns of the header, filled in, are the KEYS."""
     kind, _, event = kind.partition(" of ")
     status = "503" if event == "503" else "404"
     fields = {
@@ -73,10 +164,8 @@ async def test_dispatcher_gives_what_the_headers_ask(kind: str) -> None:
     assert not isinstance(command, Exception), command
 
     sha, count = str(command[1]), int(command[2])
-    header = header_of(next(name for name, text in SCRIPTS.sources.items() if SCRIPTS.source_of(sha) == text))
-    patterns = [explanation.partition("  ")[0] for _, explanation in header.rows["KEYS"]]
-    wanted = [pattern.replace("{S}", "{3}").replace(":FROM", ":SENDER") for pattern in patterns]
+    script = next(name for name, text in SCRIPTS.sources.items() if SCRIPTS.source_of(sha) == text)
+    patterns = [explanation.partition("  ")[0] for _, explanation in header_of(script).rows["KEYS"]]
+    wanted = [re.sub(":FROM$", ":SENDER", pattern.replace("{S}", "{3}")) for pattern in patterns]
     assert list(command[3 : 3 + count]) == wanted
-    named = header.names("ARGV")
-    given = len(command) - 3 - count
-    assert given == len(named) or ("..." in named and given >= len(named) - 1)
+    check_call(script, wanted, command[3 + count :])
