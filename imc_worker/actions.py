@@ -58,19 +58,19 @@ def _further(settings: Settings) -> list[Action]:
     """The actions of scripts that need more than the entry and the keys of the room."""
     owned, private = owned_rooms_of(b"from"), private_rooms_of(b"from")
     owned_by_user, private_of_user = owned_rooms_of(b"user"), private_rooms_of(b"user")
-    max_members = settings.max_members
+    max_members, announce_joins = settings.max_members, int(settings.announce_joins)
     may_own = (settings.max_rooms_per_owner, OWNED_ELSEWHERE)
-    create = (int(settings.check_on_create), *may_own, max_members)
-    join = (int(settings.create_on_join), *may_own, max_members)
+    create = (int(settings.check_on_create), *may_own, max_members, announce_joins)
+    join = (int(settings.create_on_join), *may_own, max_members, announce_joins)
     return [
         Action("create_room", (owned, private), create, owner=b"from"),
         Action("join_room", (owned, private), join, owner=b"from"),
         Action("invite_member", (), (max_members,)),
-        Action("accept_invitation", (private,)),
+        Action("accept_invitation", (private,), (announce_joins,)),
         Action("remove_member", (private_of_user,)),
-        Action("add_member", (private_of_user,), (max_members,)),
+        Action("add_member", (private_of_user,), (max_members, announce_joins)),
         Action("ban_user", (), (settings.max_bans,), with_index=True),
         Action("modify_member", (owned_by_user,), may_own, owner=b"user"),
-        Action("exit_room", (private, owned), (settings.owner_exit,), with_index=True),
+        Action("exit_room", (private, owned), (settings.owner_exit, announce_joins), with_index=True),
         Action("destroy_room", with_index=True),
     ]

@@ -19,7 +19,7 @@ class Receipts:
             "drop_unreachable": Action(
                 "drop_unreachable",
                 (private_rooms_of(b"from"), owned_rooms_of(b"from")),
-                (settings.evict_after, FAILURES_TTL_MS),
+                (settings.evict_after, FAILURES_TTL_MS, int(settings.announce_joins)),
             ),
         }
 

@@ -15,6 +15,7 @@
 --   delivery_chunk  recipients per event entry, at most
 --   evict_after     failures after which a member is removed, 0 for never
 --   ttl_ms          how long failures count, from the first one on
+--   announce_joins  1: all members hear of joins and leaves, unless the room says otherwise
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
@@ -22,12 +23,13 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   dropped  to the other members; user: the dropped one, detail: the SIP status
+--   dropped  to the other members unless the room is quiet; user: the dropped one, detail: the SIP status
 local requests, events, rooms, room, members, private_rooms, owned_rooms = unpack(KEYS)
-local entry_id, delivery_chunk, evict_after, ttl_ms = unpack(ARGV)
+local entry_id, delivery_chunk, evict_after, ttl_ms, announce_joins = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
 --- @include "room"
+--- @include "announce"
 --- @include "member_state"
 --- @include "owners"
 
@@ -59,5 +61,5 @@ redis.call("SREM", private_rooms, request.room)
 if owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-emit("dropped", with_role(RANK), "user", request.from, "detail", request.status or "")
+announce("dropped", {}, "user", request.from, "detail", request.status or "")
 return "done"

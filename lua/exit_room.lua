@@ -1,5 +1,5 @@
--- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused (owner_exit). A sender
--- who is only invited declines.
+-- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused, or has to be confirmed
+-- first (owner_exit). A sender who is only invited declines.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -13,7 +13,9 @@
 -- ARGV:
 --   entry_id              the request's id in requests
 --   delivery_chunk        recipients per event entry, at most
---   owner_exit            destroy or refuse: what the last owner's exit does
+--   owner_exit            what the last owner's exit does: destroy; confirm: the same, if the owner is alone in the
+--                         room or has confirmed it; refuse
+--   announce_joins        1: all members hear of joins and leaves, unless the room says otherwise
 --   private_rooms_prefix  imc:{S}:private_rooms:
 --   owned_rooms_prefix    imc:{S}:owned_rooms:
 --
@@ -23,19 +25,20 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   left       to the sender and the other members
+--   left       to the sender, and to the other members unless the room is quiet
 --   denied     to the sender, owners and admins: the sender was only invited
 --   destroyed  to all members, the sender too: it was the last owner
---   refused    to the sender: unknown_room, not_member, last_owner
+--   refused    to the sender: unknown_room, not_member, last_owner, confirm_exit
 local requests, events, rooms, room, members, private_rooms, owned_rooms = unpack(KEYS)
-local entry_id, delivery_chunk, owner_exit, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
+local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
 --- @include "decline"
 --- @include "owners"
 --- @include "destroy"
+--- @include "announce"
 
-assert(owned_rooms_prefix, "owner_exit and both prefixes")
+assert(owned_rooms_prefix, "owner_exit, announce_joins and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set
 redis.call("SCARD", owned_rooms)
 local reason = refusal("member")
@@ -44,7 +47,8 @@ if sender_role == "invited" then
 elseif reason then
     return refuse(reason)
 elseif sender_role == "owner" and #with_role({ owner = true }) == 1 then
-    return owner_exit == "destroy" and destroy() or refuse("last_owner")
+    local is_asked_first = owner_exit == "confirm" and request.text ~= "confirm" and #with_role(RANK) > 1
+    return (owner_exit == "refuse" and refuse("last_owner")) or (is_asked_first and refuse("confirm_exit")) or destroy()
 end
 
 local owns_no_more = sender_role == "owner" and not owns_at_another_port(request.from)
@@ -54,5 +58,5 @@ redis.call("SREM", private_rooms, request.room)
 if owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-tell("left", { request.from }, with_role(RANK))
+announce("left", { request.from })
 return "done"

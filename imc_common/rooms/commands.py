@@ -6,7 +6,7 @@ is told in a notice:
 
 ==================  =========================================================================================
 `unknown_command`   the word after the start character is no command
-`usage`             arguments missing, too many, or a role that is none
+`usage`             arguments missing, too many, or a word that is none of those to choose from
 `bad_argument`      an argument is no address, or has a line break, NUL, quote or the like; `detail` shows it
 `foreign_domain`    a room in a domain not served here (`domains`); `detail` is the room
 `bad_room`          a room whose user part does not fit `room_pattern`; `detail` is the room
@@ -18,6 +18,7 @@ is told in a notice:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from imc_common import address
@@ -40,11 +41,16 @@ _LINE = re.compile(rb"[^\n]*")
 _SPACE = re.compile(r"[ \t]+")
 
 
+FLAGS = ("private", "confirm")
+"""Words that may come last, where a command has them among its arguments."""
+
+
 class RoomCommand(NamedTuple):
     """One command: its name (the type of its request), further names, arguments in order, and what it does.
 
-    Arguments are ``user`` and ``role``, which are required, and ``[room]`` and ``[private]``, which are not.
-    `script` is the Lua script that carries it out; empty for a command that concerns no single room.
+    Required arguments are ``user``, ``role`` and words to choose from (``on/off``). Those in brackets may be
+    left out: ``[room]``, and `FLAGS`, which come last. `script` is the Lua script that carries it out; empty
+    for a command that concerns no single room.
     """
 
     name: str
@@ -70,7 +76,8 @@ COMMANDS = (
     RoomCommand("ban", (), ("user", "[room]"), "remove a user for good", "ban_user"),
     RoomCommand("unban", (), ("user", "[room]"), "lift a ban", "unban_user"),
     RoomCommand("bans", (), ("[room]",), "list the banned users", "list_bans"),
-    RoomCommand("exit", ("leave",), ("[room]",), "leave a room", "exit_room"),
+    RoomCommand("announce", (), ("on/off", "[room]"), "show or hide joins and leaves", "set_announce"),
+    RoomCommand("exit", ("leave",), ("[room]", "[confirm]"), "leave a room", "exit_room"),
     RoomCommand("destroy", (), ("[room]",), "delete a room for everybody", "destroy_room"),
     RoomCommand("list", ("members",), ("[room]",), "list the members", "list_members"),
     RoomCommand("rooms", (), (), "list the rooms"),
@@ -81,7 +88,10 @@ BY_WORD = {word: command for command in COMMANDS for word in (command.name, *com
 
 
 class Parsed(NamedTuple):
-    """What a body asks for: the fields of a `RoomRequest` that come from it. `room` decides the shard."""
+    """What a body asks for: the fields of a `RoomRequest` that come from it. `room` decides the shard.
+
+    `text` is a word that only the command's script reads.
+    """
 
     type: str
     room: str
@@ -91,6 +101,7 @@ class Parsed(NamedTuple):
     reason: str = ""
     command: str = ""
     detail: str = ""
+    text: str = ""
 
 
 class _RefusedError(Exception):
@@ -127,22 +138,23 @@ class CommandParser:
         return Parsed("message", to)
 
     def _read(self, command: RoomCommand, arguments: list[str], to: str) -> Parsed:
-        user = role = room = ""
-        private = False
+        user = role = room = text = flag = ""
         rest = list(arguments)
-        if "[private]" in command.arguments and rest and rest[-1].lower() == "private":
-            private = True
-            rest.pop()
+        if rest and rest[-1].lower() in FLAGS and f"[{rest[-1].lower()}]" in command.arguments:
+            flag = rest.pop().lower()
         for argument in command.arguments:
             if argument == "user":
                 user = self._user(_next(rest), to)
             elif argument == "role":
-                role = _role(_next(rest))
+                role = _choice(_next(rest), ROLES)
             elif argument == "[room]":
                 room = self._room(rest.pop(0) if rest else "", to)
+            elif "/" in argument:
+                text = _choice(_next(rest), argument.split("/"))
         if rest:
             raise _RefusedError("usage")
-        return Parsed(command.name, room or to, user, role, private)
+        confirmed = "confirm" if flag == "confirm" else ""
+        return Parsed(command.name, room or to, user, role, flag == "private", text=text or confirmed)
 
     def _user(self, text: str, to: str) -> str:
         user = _address(text, to)
@@ -175,11 +187,11 @@ def _next(arguments: list[str]) -> str:
     return arguments.pop(0)
 
 
-def _role(text: str) -> str:
-    role = text.lower()
-    if role not in ROLES:
+def _choice(text: str, words: Sequence[str]) -> str:
+    word = text.lower()
+    if word not in words:
         raise _RefusedError("usage")
-    return role
+    return word
 
 
 def _address(text: str, to: str) -> str:

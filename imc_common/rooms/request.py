@@ -99,6 +99,7 @@ class RoomRequest(NamedTuple):
     data: bytes = b""
     event: str = ""
     status: str = ""
+    text: str = ""
 
     def to_fields(self) -> list[str | bytes]:
         """Field, value, … as they go into the stream; empty ones are left out."""
@@ -115,6 +116,8 @@ class RoomRequest(NamedTuple):
             fields += ("command", self.command)
         if self.detail:
             fields += ("detail", self.detail)
+        if self.text:
+            fields += ("text", self.text)
         if self.event:
             fields += ("event", self.event)
         if self.status:
@@ -140,6 +143,7 @@ class RoomRequest(NamedTuple):
                 get(b"data", b""),
                 value.decode() if (value := get(b"event")) else "",
                 value.decode() if (value := get(b"status")) else "",
+                value.decode() if (value := get(b"text")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"a request's field cannot be read: {error}") from error

@@ -42,6 +42,7 @@ NOTICES = {
     "unbanned": "{actor} has lifted the ban of {user}.",
     "added": "{actor} has added {user}.",
     "role_changed": "{actor} has made {user} {role}.",
+    "announce_set": "Joins and leaves {are} announced in this room.",
     "left": "{actor} has left.",
     "dropped": "{user} could not be reached and has been removed.",
     "destroyed": "{actor} has deleted this room.",
@@ -88,6 +89,8 @@ REASONS = {
     "not_banned": "{user} is not banned. Send {start}bans for a list.",
     "too_many_bans": "this room has too many bans. Lift one first: {start}unban",
     "is_owner": "owners cannot be removed. Take the role away first: {start}modify {user} member",
+    "confirm_exit": "you are the last owner. {start}exit confirm deletes the room for everybody;"
+    " {start}modify makes somebody else owner.",
     "last_owner": "you are the last owner. Make somebody else owner with {start}modify, or delete the room"
     " with {start}destroy.",
     "role_already": "{user} already has this role.",
@@ -186,6 +189,7 @@ def _sentence(event: Event, settings: Settings) -> str:
         detail=event.detail,
         why=WHY_FAILED.get(event.reason, WHY_FAILED["delivery_failed"]),
         start=settings.imc_cmd_start_char,
+        are="are no longer" if event.detail == "off" else "are",
     )
 
 

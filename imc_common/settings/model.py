@@ -87,9 +87,16 @@ class Settings(BaseModel):
         " the room.",
         json_schema_extra=_about(reload="worker"),
     )
-    owner_exit: Literal["destroy", "refuse"] = Field(
-        "destroy",
-        description="What `exit` does for the last owner of a room: destroy the room, or refuse the command.",
+    owner_exit: Literal["confirm", "destroy", "refuse"] = Field(
+        "confirm",
+        description="What `exit` does for the last owner of a room: destroy the room after `exit confirm`,"
+        " destroy it at once, or refuse the command. An owner who is alone need not confirm.",
+        json_schema_extra=_about(reload="worker"),
+    )
+    announce_joins: bool = Field(
+        True,
+        description="Whether all members are told when a user joins or leaves. Otherwise only that user is"
+        " told. Owners and admins can change it for their room with `announce`.",
         json_schema_extra=_about(reload="worker"),
     )
     domains: values.Domains = Field(

@@ -41,6 +41,7 @@ def entry_of(
         parsed.command,
         parsed.detail,
         data.pack(),
+        text=parsed.text,
     )
 
 

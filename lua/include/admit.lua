@@ -1,12 +1,14 @@
--- Makes a user a member. Needs private_rooms (of that user) and what refuse needs. Gives admit.
+-- Makes a user a member. Needs private_rooms (of that user), announce_joins and what refuse needs. Gives admit.
+--- @include "announce"
 redis.call("SCARD", private_rooms) -- is a set
 
--- After commit. Tells the new member, the sender, and all other members; ... are further fields of the event.
+-- After commit. Tells the new member, the sender, and all other members unless the room is quiet; ... are further
+-- fields of the event.
 local function admit(address, event, ...)
     redis.call("HDEL", room, "invitation:" .. address)
     redis.call("HSET", members, address, "member")
     if private == "1" then
         redis.call("SADD", private_rooms, request.room)
     end
-    tell(event, { address, request.from }, with_role(RANK), ...)
+    announce(event, { address, request.from }, ...)
 end

@@ -1,4 +1,5 @@
--- The sender joins a room that exists and is open to it. Needs private_rooms, max_members and what refuse needs.
+-- The sender joins a room that exists and is open to it. Needs private_rooms, max_members,
+-- announce_joins and what refuse needs.
 -- Gives join_existing.
 --- @include "capacity"
 --- @include "admit"

@@ -466,11 +466,14 @@ class TestExitAndDestroy:
     async def test_the_room_is_destroyed_when_its_last_owner_leaves(
         self, open_user: OpenUser, room: str
     ) -> None:
-        """With `owner_exit = destroy`. All members get a notice, and the name is free again."""
+        """After `#exit confirm`. All members get a notice, and the name is free again."""
         alice, bob = await open_user("alice"), await open_user("bob")
         await create(alice, room)
         await join(bob, room, alice)
         await alice.say(room, "#exit")
+        await alice.assert_gets(notice("you are the last owner", "#exit confirm", "#modify"))
+        await bob.assert_gets_nothing()
+        await alice.say(room, "#exit confirm")
         for one in (alice, bob):
             await one.assert_gets(notice("deleted this room"))
         await create(bob, room)
@@ -567,7 +570,7 @@ class TestLists:
             "#create [room] [private]", "#join [room]", "#invite user [room]", "#accept [room]",
             "#deny [room]", "#remove user [room]", "#add user [room]", "#modify user role [room]",
             "#ban user [room]", "#unban user [room]", "#bans [room]",
-            "#exit [room]", "#destroy [room]", "#list [room]", "#rooms", "#help",
+            "#announce on/off [room]", "#exit [room] [confirm]", "#destroy [room]", "#list [room]", "#rooms", "#help",
         )  # fmt: skip
         told = await whole_list(alice, *commands)
         assert [told.count(f"{command} - ") for command in commands] == [1] * len(commands)

@@ -154,7 +154,7 @@ class TestExitAndDestroy:
     ) -> None:
         """All members get a notice; afterwards the room does not exist for any of them."""
         users = await all_roles(open_user, room, private)
-        await users[0].say(room, "#exit")
+        await users[0].say(room, "#exit confirm")
         for user in users:
             await user.assert_gets(notice("deleted this room"))
         for user in users:

@@ -191,7 +191,9 @@ ROOM_CASES = {
     "modify to admin": _asks("modify_member", "modify", ALICE, user=CAROL, role="admin"),
     "exit": _asks("exit_room", "exit", CAROL),
     "exit of the invited": _asks("exit_room", "exit", DAVE),
-    "exit of the last owner": _asks("exit_room", "exit", ALICE),
+    "exit of the last owner": _asks("exit_room", "exit", ALICE, text="confirm"),
+    "exit not confirmed": _asks("exit_room", "exit", ALICE),
+    "announce": _asks("set_announce", "announce", ALICE, text="off"),
     "destroy": _asks("destroy_room", "destroy", ALICE),
     "list": _asks("list_members", "list", CAROL),
     # of the room itself a member's message reads the members only

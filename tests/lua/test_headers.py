@@ -99,7 +99,9 @@ def test_results_are_all_named(script: str) -> None:
 @every_script
 def test_events_are_all_named(script: str) -> None:
     """Every event a script can emit stands in its header, and nothing else does."""
-    emitted = set(re.findall(r'\b(?:emit|admit|tell)\((?:request\.\w+, )?"(\w+)"', SCRIPTS.sources[script]))
+    emitted = set(
+        re.findall(r'\b(?:emit|admit|tell|announce)\((?:request\.\w+, )?"(\w+)"', SCRIPTS.sources[script])
+    )
     named = set(header_of(script).names("Events"))
     assert emitted == named or script == "notify_sender"  # whose event is an argument
 

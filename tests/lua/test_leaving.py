@@ -59,16 +59,43 @@ def test_exit_of_one_of_two_owners(room: Shard) -> None:
     assert room.exists()
 
 
-def test_exit_of_the_last_owner_destroys(room: Shard) -> None:
-    """As the seed did: all members are told, and nothing of the room is left."""
+def test_exit_of_the_last_owner_destroys_the_room_once_it_is_confirmed(room: Shard) -> None:
+    """The owner is asked first; then all members are told, and nothing of the room is left."""
+    before = room.dump()
+    assert room.ask("exit", ALICE) == refused(ALICE, "confirm_exit", "exit")
+    assert room.dump() == before
+    assert room.ask("exit", ALICE, text="confirm") == told_all("destroyed", ALICE, BOB, CAROL, by=ALICE)
+    assert nothing_left(room)
+
+
+def test_exit_of_the_last_owner_destroys_at_once(room: Shard) -> None:
+    """With owner_exit = destroy nobody is asked."""
+    room.settings["owner_exit"] = "destroy"
     assert room.ask("exit", ALICE) == told_all("destroyed", ALICE, BOB, CAROL, by=ALICE)
     assert nothing_left(room)
+
+
+def test_an_owner_who_is_alone_need_not_confirm(shard: Shard) -> None:
+    """Nobody loses the room by it; an invitation to it is no member."""
+    shard.ask("create", ALICE)
+    shard.ask("invite", ALICE, user=BOB)
+    assert shard.ask("exit", ALICE) == told_all("destroyed", ALICE, by=ALICE)
+    assert nothing_left(shard)
+
+
+def test_exit_of_another_than_the_last_owner_needs_no_confirmation(room: Shard) -> None:
+    """Nor does it mind one."""
+    room.ask("modify", ALICE, user=BOB, role="owner")
+    assert room.ask("exit", CAROL, text="confirm")[0].event == "left"
+    assert room.ask("exit", ALICE)[0].event == "left"
+    assert room.exists()
 
 
 def test_exit_of_the_last_owner_is_refused(room: Shard) -> None:
     """With owner_exit = refuse it has to hand the room over or destroy it."""
     room.settings["owner_exit"] = "refuse"
-    assert room.ask("exit", ALICE) == refused(ALICE, "last_owner", "exit")
+    for more in ({}, {"text": "confirm"}):
+        assert room.ask("exit", ALICE, **more) == refused(ALICE, "last_owner", "exit")
     assert room.members()[ALICE] == "owner"
 
 

@@ -36,7 +36,7 @@ def test_every_command_is_taken_by_each_of_its_names(command: object) -> None:
     """In any case, with its least arguments, about the room in To."""
     for word, found in BY_WORD.items():
         if found is command:
-            given_ = {"user": "bob", "role": "admin"}
+            given_ = {"user": "bob", "role": "admin", "on/off": "Off"}
             rest = " ".join(given_[name] for name in found.arguments if name in given_)
             for spelt in (word, word.upper(), word.title()):
                 parsed = parse(f"#{spelt} {rest}")
@@ -69,6 +69,20 @@ def test_create_private_takes_the_room_from_to() -> None:
     assert parse("#create chat-001 PRIVATE") == Parsed("create", "chat-001@example.org", private=True)
     assert parse("#create private private") == Parsed("create", "private@example.org", private=True)
     assert parse("#create chat-001") == Parsed("create", "chat-001@example.org")
+
+
+def test_exit_takes_a_confirmation() -> None:
+    """Last, as the flag of create; a room called confirm can still be left."""
+    assert parse("#exit confirm") == Parsed("exit", ROOM, text="confirm")
+    assert parse("#leave chat-001 Confirm") == Parsed("exit", "chat-001@example.org", text="confirm")
+    assert parse("#exit confirm@example.org") == Parsed("exit", "confirm@example.org")
+    assert parse("#join confirm") == Parsed("join", "confirm@example.org")
+
+
+def test_announce_takes_on_or_off() -> None:
+    """In any case, before the room."""
+    assert parse("#announce OFF chat-001") == Parsed("announce", "chat-001@example.org", text="off")
+    assert parse("#announce on") == Parsed("announce", ROOM, text="on")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\nsecond line", "\r\n#destroy", "  \t\r\n\r\n"])
@@ -117,6 +131,9 @@ def test_a_long_unknown_word_is_cut() -> None:
         "#create chat-001 chat-002",
         "#rooms all",
         "#help join",
+        "#announce",
+        "#announce perhaps",
+        "#exit confirm confirm chat-001",
         "#modify bob admin chat-001 chat-002",
     ],
 )

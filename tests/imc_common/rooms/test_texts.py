@@ -88,6 +88,8 @@ INVITE = f"To invite them, send #invite {ALICE}"
         ("added", {}, f"{ALICE} has added {BOB}."),
         ("role_changed", {"role": "admin"}, f"{ALICE} has made {BOB} an admin."),
         ("role_changed", {"role": "member", "user": ALICE}, f"{ALICE} is now a plain member."),
+        ("announce_set", {"detail": "off"}, "Joins and leaves are no longer announced in this room."),
+        ("announce_set", {"detail": "on"}, "Joins and leaves are announced in this room."),
         ("left", {}, f"{ALICE} has left."),
         ("dropped", {"detail": "404"}, f"{BOB} could not be reached and has been removed."),
         ("destroyed", {}, f"{ALICE} has deleted this room."),
@@ -129,7 +131,7 @@ def test_who_is_told_alone_is_you(name: str, to: str, fields: dict[str, object],
             "#foo is not a command. Send #help for a list of commands.",
         ),
         ({"reason": "usage", "command": "modify"}, "Write it like this: #modify user role [room]"),
-        ({"reason": "usage", "command": "leave"}, "Write it like this: #exit [room]"),
+        ({"reason": "usage", "command": "leave"}, "Write it like this: #exit [room] [confirm]"),
         (
             {"reason": "no_room", "command": "join"},
             "#join must name a room here. Write it like this: #join room",
@@ -158,6 +160,11 @@ def test_who_is_told_alone_is_you(name: str, to: str, fields: dict[str, object],
         (
             {"reason": "is_owner", "command": "remove"},
             f"#remove: owners cannot be removed. Take the role away first: #modify {BOB} member",
+        ),
+        (
+            {"reason": "confirm_exit", "command": "exit"},
+            "#exit: you are the last owner. #exit confirm deletes the room for everybody;"
+            " #modify makes somebody else owner.",
         ),
         (
             {"reason": "too_many_messages", "command": "message", "detail": "5"},

@@ -52,7 +52,7 @@ def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     assert len(found) == 6
     assert by_key["hash_size"].allowed == "a whole number from 0 to 12"
     assert by_key["owner_exit"].source == file
-    assert by_key["owner_exit"].allowed == "destroy, refuse"
+    assert by_key["owner_exit"].allowed == "confirm, destroy, refuse"
     assert by_key["room_patern"].problem == "there is no such setting, did you mean room_pattern?"
     assert by_key["kafka"].problem == "there is no such setting"
     assert (by_key["create_on_join"].source, by_key["create_on_join"].allowed) == (
