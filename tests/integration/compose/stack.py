@@ -92,6 +92,8 @@ class Stack:
         return self.compose("exec", "-T", service, *words)
 
 
-def docker(*words: str) -> str:
+def docker(*words: str, seconds: float = 60) -> str:
     """Run a docker command; returns its output."""
-    return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60, check=True).stdout
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout
