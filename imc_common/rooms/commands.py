@@ -8,6 +8,7 @@ is told in a notice:
 `unknown_command`   the word after the start character is no command
 `usage`             arguments missing, too many, or a word that is none of those to choose from
 `bad_argument`      an argument is no address, or has a line break, NUL, quote or the like; `detail` shows it
+`bad_text`          a text is too long or has control characters; `detail` is its maximum length
 `foreign_domain`    a room in a domain not served here (`domains`); `detail` is the room
 `bad_room`          a room whose user part does not fit `room_pattern`; `detail` is the room
 `no_room`           a message to the command address (`manager`), or a command that names no other room
@@ -31,12 +32,18 @@ REASONS = (
     "unknown_command",
     "usage",
     "bad_argument",
+    "bad_text",
     "foreign_domain",
     "bad_room",
     "no_room",
     "not_a_user",
 )
 
+MAX_TEXT = 200
+"""Characters of the argument ``[text]``, at most: a notice with it fits one MESSAGE over UDP."""
+
+_JOINERS = {ord("\u200c"): None, ord("\u200d"): None}
+"""Zero width non-joiner and joiner: invisible, but some scripts and emoji need them."""
 _LINE = re.compile(rb"[^\n]*")
 _SPACE = re.compile(r"[ \t]+")
 
@@ -49,8 +56,9 @@ class RoomCommand(NamedTuple):
     """One command: its name (the type of its request), further names, arguments in order, and what it does.
 
     Required arguments are ``user``, ``role`` and words to choose from (``on/off``). Those in brackets may be
-    left out: ``[room]``, and `FLAGS`, which come last. `script` is the Lua script that carries it out; empty
-    for a command that concerns no single room.
+    left out: ``[room]``, ``[text]``, which is the last one and all that remains of the line, and `FLAGS`,
+    which come last. `script` is the Lua script that carries it out; empty for a command that concerns no
+    single room.
     """
 
     name: str
@@ -90,7 +98,7 @@ BY_WORD = {word: command for command in COMMANDS for word in (command.name, *com
 class Parsed(NamedTuple):
     """What a body asks for: the fields of a `RoomRequest` that come from it. `room` decides the shard.
 
-    `text` is a word that only the command's script reads.
+    `text` is what only the command's script reads: a word to choose from, or words of the user.
     """
 
     type: str
@@ -124,6 +132,8 @@ class CommandParser:
         line = _first_line(body)[len(self._start) :]
         word, *arguments = _SPACE.split(line.rstrip(" \t"))
         command = BY_WORD.get(word.lower())
+        if command is not None and "[text]" in command.arguments:
+            arguments = _SPACE.split(line.rstrip(" \t"), maxsplit=len(command.arguments))[1:]
         if command is None:
             return Parsed("refused", to, reason="unknown_command", command=printable(word, 32))
         try:
@@ -149,10 +159,14 @@ class CommandParser:
                 role = _choice(_next(rest), ROLES)
             elif argument == "[room]":
                 room = self._room(rest.pop(0) if rest else "", to)
+            elif argument == "[text]":
+                text = _text(rest.pop(0) if rest else "")
             elif "/" in argument:
                 text = _choice(_next(rest), argument.split("/"))
         if rest:
             raise _RefusedError("usage")
+        if command.script and not room:  # it takes no room: it concerns the one in To
+            room = self._room("", to)
         confirmed = "confirm" if flag == "confirm" else ""
         return Parsed(command.name, room or to, user, role, flag == "private", text=text or confirmed)
 
@@ -192,6 +206,14 @@ def _choice(text: str, words: Sequence[str]) -> str:
     if word not in words:
         raise _RefusedError("usage")
     return word
+
+
+def _text(text: str) -> str:
+    """Words that other users read in a notice: in any language, but nothing that controls what they see."""
+    text = text.replace("\t", " ")
+    if len(text) > MAX_TEXT or not text.translate(_JOINERS).isprintable():
+        raise _RefusedError("bad_text", str(MAX_TEXT))
+    return text
 
 
 def _address(text: str, to: str) -> str:

@@ -14,8 +14,9 @@ _USUAL = [b"event", b"room", b"from", b"data", b"to"]
 class Event(NamedTuple):
     """One event as the room's script wrote it; the headers in `lua/` name the events.
 
-    `to` are the recipients, `actor` who did it, `user` to whom. `list` and `more` belong to answers that
-    list members or rooms. `data` is that of the request that caused it, with its `call_id` and `at`.
+    `to` are the recipients, `actor` who did it, `user` to whom. `list` and `more` belong to lists of members
+    or rooms; `text` are words of a user. `data` is that of the request that caused it, with its `call_id` and
+    `at`.
     """
 
     entry_id: str
@@ -32,6 +33,7 @@ class Event(NamedTuple):
     list: str = ""
     more: int = 0
     data: RequestData = RequestData()
+    text: str = ""
 
     @property
     def call_id(self) -> str:
@@ -77,6 +79,7 @@ class Event(NamedTuple):
                 value.decode() if (value := get(b"list")) else "",
                 int(value) if (value := get(b"more")) else 0,
                 RequestData.unpack(get(b"data", b"")),
+                value.decode() if (value := get(b"text")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"an event's field cannot be read: {error}") from error

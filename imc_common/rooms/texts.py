@@ -1,8 +1,8 @@
 """The text of every notice: an event of a room as the body of a MESSAGE. All wording of the service is here.
 
 Notices start with ``*** ``, so that nobody mistakes them for a member's words. They do not name the room:
-they come from it, and clients show From. Every notice is printable ASCII: addresses are canonical, and other
-input went through `printable`.
+they come from it, and clients show From. Every notice is printable: addresses are canonical ASCII, words of a
+user (`text`) were checked by the parser, and other input went through `printable`.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ REASONS = {
     "room_full": "this room is full. Try again when somebody has left.",
     "too_many_rooms": "{user} cannot own more rooms.",
     "is_room": "a room cannot be a member of itself.",
+    "bad_text": "the text can have at most {detail} characters, and no control characters.",
     "bad_argument": "{detail} is not a valid address. Write it like this: {usage}",
     "foreign_domain": "there are no rooms in the domain of {detail}",
     "bad_room": "{detail} cannot be the name of a room.",
@@ -187,6 +188,7 @@ def _sentence(event: Event, settings: Settings) -> str:
         user=event.user,
         role=_ROLES.get(event.role, event.role),
         detail=event.detail,
+        text=event.text,
         why=WHY_FAILED.get(event.reason, WHY_FAILED["delivery_failed"]),
         start=settings.imc_cmd_start_char,
         are="are no longer" if event.detail == "off" else "are",

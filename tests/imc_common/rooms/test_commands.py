@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imc_common.rooms.commands import BY_WORD, COMMANDS, REASONS, CommandParser, Parsed
+from imc_common.rooms import commands
+from imc_common.rooms.commands import BY_WORD, COMMANDS, MAX_TEXT, REASONS, CommandParser, Parsed
 from imc_common.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -141,6 +142,44 @@ def test_wrong_usage_is_refused_with_the_command(body: str) -> None:
     """The notice can then show how it is used."""
     parsed = parse(body)
     assert (parsed.reason, parsed.command) == ("usage", body[1:].split(maxsplit=1)[0])
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made-up command `#say user [text]` about the room in To."""
+    command = commands.RoomCommand("say", (), ("user", "[text]"), "", "say")
+    monkeypatch.setitem(BY_WORD, "say", command)
+
+
+@pytest.mark.usefixtures("say")
+def test_a_text_is_all_that_remains_of_the_line() -> None:
+    """Words, blanks and quotes as they are, in any language; it may be missing."""
+    for text in (
+        "hi",
+        "Grüße  'an' alle",
+        "#join",
+        "नमस्ते\u200c",
+        "\U0001f468\u200d\U0001f469",
+        "x" * MAX_TEXT,
+    ):
+        assert parse(f"#say bob  {text} \r\nmore") == Parsed("say", ROOM, "bob@example.org", text=text)
+    assert parse("#say bob") == Parsed("say", ROOM, "bob@example.org")
+
+
+@pytest.mark.usefixtures("say")
+@pytest.mark.parametrize(
+    "text", ["x" * (MAX_TEXT + 1), "a\x00b", "a\x1b[31mb", "a\rb", "a\u2028b", "a\u202eb", "\ue000"]
+)
+def test_a_text_that_is_too_long_or_controls_what_others_see_is_refused(text: str) -> None:
+    """The notice says how long it may be."""
+    parsed = parse(f"#say bob {text}")
+    assert (parsed.type, parsed.reason, parsed.detail) == ("refused", "bad_text", str(MAX_TEXT))
+
+
+@pytest.mark.usefixtures("say")
+def test_a_command_that_takes_no_room_has_none_at_the_command_address() -> None:
+    """It concerns the room in To only."""
+    assert refused("#say bob hi", MANAGER) == "no_room"
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ REQUESTS = st.builds(
     data=DATA.map(RequestData.pack),
     event=TEXT,
     status=TEXT,
+    text=TEXT,
 )
 
 
