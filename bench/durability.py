@@ -20,16 +20,17 @@ from uuid import uuid4
 import uvloop
 
 from imc_cli.embedded import CONFIG
-from imc_common import keys
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Settings
 from imc_common.store import NotDurable, Store
-from imc_edge.accept_batch import AcceptBatch
+from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from tests.ports import free_port
 from tests.servers import running
 
 SECONDS = 3.0
 BATCHES = (1, 8, 64)
+LIMITS = {"max_backlog": 0, "max_deliveries_per_second": 0}
+"""None: what limits cost is measured elsewhere."""
 
 
 async def measure(store: Store, batch: int, seconds: float = SECONDS) -> tuple[float, float, float]:
@@ -37,19 +38,15 @@ async def measure(store: Store, batch: int, seconds: float = SECONDS) -> tuple[f
 
     Raises RuntimeError when one of them is not accepted.
     """
-    accepts = AcceptBatch(store.scripts)
+    pipeline = AcceptPipeline(store, Settings.model_validate(LIMITS))
     data = RequestData(body=b"x" * 60, call_id="c", at=1).pack()
     fields = RoomRequest("message", "a@example.org", "room@example.org", data=data).to_fields()
     times: list[float] = []
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
-        digests = [uuid4().hex[:12] for _ in range(batch)]
-        commands = [
-            store.script("accept", keys.accepting(0), [64_000, 0, "", digest, *fields]) for digest in digests
-        ]
+        requests = [Accept(0, uuid4().hex[:12], fields) for _ in range(batch)]
         sent = time.perf_counter()
-        merged, places = accepts.merge(commands)
-        replies = accepts.spread(await store.run(merged, durable=True), places)
+        replies = await pipeline.run(requests)
         times.append((time.perf_counter() - sent) * 1000)
         if replies != [b"accepted"] * batch:
             raise RuntimeError(f"not all accepted: {replies}")

@@ -98,13 +98,13 @@ def undelivered(shard: int) -> str:
 def seen(shard: int, part: Literal["recent", "older", "clock"]) -> str:
     """Fingerprints of accepted requests (hashes of Call-ID, CSeq and From tag): two sets, and their age.
 
-    `lua/include/accept.lua` says why there are two sets and a clock.
+    `lua/include/duplicates.lua` says why there are two sets and a clock.
     """
     return f"imc:{{{shard}}}:seen:{part}"
 
 
 def accepting(shard: int) -> tuple[str, str, str, str]:
-    """The keys of `accept.lua` and `accept_many.lua`."""
+    """The keys of `accept_many.lua`."""
     return seen(shard, "recent"), seen(shard, "older"), seen(shard, "clock"), requests(shard)
 
 

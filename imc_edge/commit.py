@@ -1,60 +1,59 @@
-"""Group commit: many requests into Redis with one round trip, and only then their answers.
+"""Group commit: many requests reach Redis in one round trip, and only then get their responses.
 
-While one pipeline is in the air, what arrives is gathered for the next. So load makes the batches, a lone
-request waits for nobody, and no timer is involved.
+While one pipeline is in flight, what arrives is collected for the next. So load makes the batches, a lone
+request waits for nothing, and no timer is involved.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
-from imc_common.store import Command, Store, StoreUnreachable
-from imc_edge.accept_batch import AcceptBatch
+from imc_common.store import StoreUnreachable
 
-MAX_BATCH = 512
-"""Requests per pipeline: bounds the time until the first of them is answered."""
-DRAIN_STEP = 0.01
+MAX_BATCH: Final = 512
+"""Commands per pipeline: bounds the time until the first of them has its reply."""
+DRAIN_STEP: Final = 0.01
+"""Seconds between two looks whether anything is still pending."""
 
 _log = structlog.get_logger()
 
-Ticket = TypeVar("Ticket")
+
+class Pending(Protocol):
+    """What goes on once Redis has replied to a command."""
+
+    def on_reply(self, reply: Any) -> None:
+        """Called once, with the reply or the error in its place. Must not raise."""
+        ...
 
 
-class GroupCommit(Generic[Ticket]):
-    """Commands with a ticket each; the tickets come back with the commands' replies, in order."""
+CommandT = TypeVar("CommandT")
 
-    def __init__(
-        self,
-        store: Store,
-        max_waiting: int,
-        settle: Callable[[Ticket, Any], None],
-        *,
-        durable: bool = True,
-    ) -> None:
-        """``settle(ticket, reply)`` must not raise; it may be an error. ``durable``: see `Store.run`."""
-        self._store = store
-        self._durable = durable
+
+class GroupCommit(Generic[CommandT]):
+    """Commands, each with what is pending on its reply."""
+
+    def __init__(self, run: Callable[[list[CommandT]], Awaitable[list[Any]]], max_waiting: int) -> None:
+        """``run`` runs a pipeline: it gives the replies in order, or raises StoreUnreachable."""
+        self._run = run
         self._max_waiting = max_waiting
-        self._settle = settle
-        self._accepts = AcceptBatch(store.scripts)
-        self._waiting: list[tuple[Command, Ticket]] = []
-        self._in_air = 0
+        self._waiting: list[tuple[CommandT, Pending]] = []
+        self._in_flight = 0
         self._wake: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
-        """How many wait or are in the air."""
-        return len(self._waiting) + self._in_air
+        """How many commands wait or are in flight."""
+        return len(self._waiting) + self._in_flight
 
-    def submit(self, command: Command, ticket: Ticket) -> bool:
-        """Take one for the next pipeline; False when too many wait already."""
+    def submit(self, command: CommandT, pending: Pending) -> bool:
+        """Add a command to the next pipeline. False if too many wait; then ``pending`` gets no reply."""
         waiting = self._waiting
         if len(waiting) >= self._max_waiting:
             return False
-        waiting.append((command, ticket))
+        waiting.append((command, pending))
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
         return True
@@ -68,20 +67,18 @@ class GroupCommit(Generic[Ticket]):
                 self._wake = None
             batch = self._waiting[:MAX_BATCH]
             del self._waiting[:MAX_BATCH]
-            self._in_air = len(batch)
-            commands, places = self._accepts.merge([command for command, _ in batch])
+            self._in_flight = len(batch)
             try:
-                replies = await self._store.run(commands, durable=self._durable)
+                replies = await self._run([command for command, _ in batch])
             except StoreUnreachable as error:
-                replies = [error] * len(commands)
-            replies = self._accepts.spread(replies, places)
-            self._in_air = 0
+                replies = [error] * len(batch)
+            self._in_flight = 0
             self._note_errors(replies)
-            for (_, ticket), reply in zip(batch, replies, strict=True):
-                self._settle(ticket, reply)
+            for (_, pending), reply in zip(batch, replies, strict=True):
+                pending.on_reply(reply)
 
     async def drain(self, deadline: float) -> None:
-        """Return when nothing waits or is in the air, or at this time of the loop's clock."""
+        """Return when nothing waits or is in flight, or at this time of the loop's clock."""
         while len(self) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(DRAIN_STEP)
 
@@ -89,4 +86,4 @@ class GroupCommit(Generic[Ticket]):
     def _note_errors(replies: list[Any]) -> None:
         errors = [reply for reply in replies if isinstance(reply, Exception)]
         if errors:
-            _log.warning("requests did not get into redis", requests=len(errors), reason=errors[0])
+            _log.warning("commands failed", commands=len(errors), reason=str(errors[0]))

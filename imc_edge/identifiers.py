@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 
-SEEN_BYTES = 9
+DIGEST_BYTES = 9
 """72 bits, 12 letters. Redis keeps millions of them, and writes them anew with its append-only file, so no
 more than it takes: at 20,000 requests a second one is taken for another in some 40,000 years, and nobody who
 does not know the key finds two alike."""
@@ -24,8 +24,8 @@ OWN_TAG_LENGTH: Final = 32
 class Fingerprint(NamedTuple):
     """What a request shares with its retransmissions and with a balancer's retries."""
 
-    seen: str
-    """What is remembered of a request, to know it again (`lua/include/accept.lua`)."""
+    digest: str
+    """What Redis keeps of an accepted request, to recognise duplicates (`lua/accept_many.lua`)."""
     tag: str
     """Our To tag."""
 
@@ -35,7 +35,7 @@ class Fingerprints:
 
     def __init__(self, secret: bytes) -> None:
         """``secret`` has at most 64 bytes."""
-        self._keyed = blake2b(key=secret, digest_size=SEEN_BYTES + TAG_BYTES)
+        self._keyed = blake2b(key=secret, digest_size=DIGEST_BYTES + TAG_BYTES)
 
     def of(self, request: Request, method: str = "") -> Fingerprint:
         """By Call-ID, CSeq and From tag: the branch may differ (a balancer's retry).
@@ -49,7 +49,7 @@ class Fingerprints:
         digest = self._keyed.copy()
         digest.update(f"{get('Call-ID')}\0{cseq}\0{_from_tag(request)}".encode(errors="surrogateescape"))
         made = digest.digest()
-        return Fingerprint(b2a_base64(made[:SEEN_BYTES], newline=False).decode(), made[SEEN_BYTES:].hex())
+        return Fingerprint(b2a_base64(made[:DIGEST_BYTES], newline=False).decode(), made[DIGEST_BYTES:].hex())
 
 
 def _from_tag(request: Request) -> str:

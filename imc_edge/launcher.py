@@ -30,7 +30,7 @@ from imc_edge.health import Health
 from imc_edge.identity.nonces import KeyFileError, NonceKeys
 from imc_edge.identity.redis_clock import RedisClock
 from imc_edge.identity.trusted_peers import TrustedPeers
-from imc_edge.receiving.accept import Acceptor
+from imc_edge.receiving.acceptor import Acceptor
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
 from imc_edge.transports.connection import Times

@@ -1,18 +1,17 @@
-"""What one user may do how often: counted here, and for all edges together in Redis.
+"""How often one user may do something. It is counted here, and in Redis for all edges together.
 
-A user's messages cost a look into a dictionary each. An edge tells Redis of them in chunks of an eighth of
-what the user may send at once (`lua/charge_budget.lua`); there, in the user's own shard, the chunks of all
-edges come off one budget. If it is overdrawn, each edge hears so with its next chunk, and until the debt is
-paid off refuses what comes without asking. So a user may exceed the limit by a chunk for each edge, once, but
-not in the long run. Invitations are few and a nuisance each: they are asked for before they are taken
-(`lua/charge_invitation.lua`).
+A message costs a look into a dictionary. An edge reports what a user sends in chunks, an eighth of what the
+user may send at once (`lua/charge_budget.lua`). The chunks of all edges are charged to one budget, in the
+user's own shard. If it is overdrawn, each edge learns so from the reply to its next chunk; until the debt is
+paid off, it refuses the user's requests without asking. So a user can exceed a limit by one chunk per edge,
+once, but not in the long run. Invitations are charged before they are accepted (`lua/charge_invitation.lua`):
+there are few of them, and each may annoy somebody.
 
-Deliveries are counted in the same way. How many a message causes Redis says with the word that it has it
-(`lua/include/accept.lua`); until then it counts as many as the last one of this user to this room, if those
+Deliveries are counted in the same way. Redis tells how many a message causes when it has accepted the message
+(`lua/accept_many.lua`). Until then the message counts as many as this user's last one to the room, if those
 were many.
 
-A user is the same at any port: a proxy that checks From checks user and domain, so the port is the sender's
-to choose.
+A user has one budget for all ports: a proxy authenticates user and domain, but the sender chooses the port.
 """
 
 from __future__ import annotations
@@ -23,34 +22,34 @@ from typing import Any, Final, Literal, NamedTuple
 
 from imc_common import keys
 from imc_common.address import without_port
-from imc_common.keys import Keys
 from imc_common.rooms.request import RoomRequest
 from imc_common.settings import Settings
-from imc_common.store import Command, Store
+from imc_common.store import Command
+from imc_common.store.protocols import ScriptRunner
 from imc_edge.receiving.recent import Recent
 
 CHUNKS: Final = 8
-"""Parts of a burst in which an edge tells Redis."""
-MOST_KNOWN = 8192
-"""So many of the users that came last are remembered per kind, at least. Who is forgotten starts anew: Redis
-does not hear of one who makes less than a chunk while so many others speak, which takes an edge half a second
-or more."""
-MOST_HELD = 100_000
-"""Users held back; past it all start anew, which lets some more through."""
-DELIVERIES_SECONDS: Final = 10
-"""Deliveries of so many seconds may be caused at once."""
-MOST_OWED_SECONDS: Final = 300
-"""Deliveries of so many seconds, at most, have to be waited for."""
+"""Chunks of a burst."""
+MAX_KNOWN: Final = 8192
+"""At least so many recent users are remembered, per kind; twice as many at most. A user who is forgotten
+starts anew: Redis is not told of less than a chunk of a user while so many others send, which takes half a
+second or more."""
+MAX_HELD_BACK: Final = 100_000
+"""Users who have to wait. If there are more, all are forgotten, so some requests over the limit pass."""
+DELIVERY_BURST_SECONDS: Final = 10
+"""A user may cause the deliveries of so many seconds at once."""
+MAX_OWED_SECONDS: Final = 300
+"""A user has to wait for the deliveries of so many seconds at most."""
 LARGE: Final = 20
-"""Deliveries of a message from which on, if a chunk is not less still, they are counted before Redis has said
-how many. Fewer make little difference, and all who speak in some small room would have to be remembered."""
+"""From so many deliveries on a message counts before Redis has replied, or from a chunk on if that is less.
+Fewer make little difference, and every user who speaks in a small room would have to be remembered."""
 WHOLE_SERVICE: Final = "*"
-"""Stands for everybody: no address is like it."""
+"""Stands for all users together; no address is equal to it."""
 INVITATIONS: Final = frozenset({"invite", "add"})
 
 
 class Excess(NamedTuple):
-    """Why a request is refused: which limit, how long to wait, in seconds, and of what part the limit is."""
+    """Why a request is refused: the limit, the seconds to wait, and which of the two of an invitation."""
 
     limit: Literal["messages", "commands", "invitations", "deliveries", "total"]
     seconds: int
@@ -58,124 +57,136 @@ class Excess(NamedTuple):
 
     @property
     def status(self) -> int:
-        """403 for one user's limits: a 503 would have a balancer take the edge for failing."""
+        """403 for one user's limit: at a 503 a balancer would take the edge out of service."""
         return 503 if self.limit == "total" else 403
 
     @property
     def reason(self) -> str:
-        """What the notice says (`imc_common/rooms/texts.py`)."""
+        """The reason code of the notice (`imc_common/rooms/texts.py`)."""
         return f"too_many_{self.limit}"
 
 
 class Charge(NamedTuple):
-    """What a message that is on its way to Redis was counted for; to be handed to `Budgets.caused`."""
+    """The deliveries a message was counted for until Redis knows better; see `Budgets.settle`."""
 
-    who: str
+    user: str
     room: str
     expected: int
 
 
 class Meter:
-    """How often each of many may do one thing."""
+    """How often each of many users does one thing."""
 
     def __init__(
         self,
         burst: int,
         command: Callable[[str, int], Command],
-        tell: Tell,
+        submit: Callable[[Command, Report], bool],
         clock: Callable[[], float],
     ) -> None:
-        """``command(who, cost)`` makes what `tell` sends, unless that says it cannot."""
+        """``command(user, cost)`` charges a user; ``submit`` sends it to Redis, unless it returns False.
+
+        The reply, how many ms the user has to wait, goes to the report. ``clock`` is monotonic, in seconds.
+        """
         self._burst = burst
         self._command = command
-        self._tell = tell
+        self._submit = submit
         self._clock = clock
         self.chunk = max(1, burst // CHUNKS)
-        """So much is told Redis at once."""
-        self._spent = Recent(MOST_KNOWN)
-        """Since the last report; of who is held back at least a chunk."""
-        self._in_air: dict[str, int] = {}
+        """Cost that is reported at once."""
+        self._spent = Recent(MAX_KNOWN)
+        """Cost since the last report; at least a chunk for a user who has to wait."""
+        self._in_flight: dict[str, int] = {}
         self._held_until: dict[str, float] = {}
 
-    def wait(self, who: str, cost: int = 1) -> float:
-        """Seconds to wait before ``who`` may do this again; 0: now, and it is counted."""
-        known = self._spent.get(who)
+    def wait(self, user: str, cost: int = 1) -> float:
+        """Seconds that the user has to wait. 0: none, and the cost is counted."""
+        known = self._spent.get(user)
         if known is None:
-            known = self.chunk if who in self._held_until else 0
+            known = self.chunk if user in self._held_until else 0
         spent = known + cost
         if spent < self.chunk:
             if cost:
-                self._spent.put(who, spent)
+                self._spent.put(user, spent)
             return 0.0
-        return self._at_chunk(who, spent, cost)
+        return self._wait_at_chunk(user, spent, cost)
 
-    def add(self, who: str, cost: int) -> None:
-        """Count what was done already, whether or not it may be; below 0: what was counted and not done."""
-        if who in self._held_until:
-            self._report(who, cost)
+    def add(self, user: str, cost: int) -> None:
+        """Count what is done already, over the limit or not. Below 0: what was counted and not done."""
+        if user in self._held_until:
+            self._report(user, cost)
             return
-        spent = (self._spent.get(who) or 0) + cost
-        if spent >= self.chunk and self._report(who, spent):
+        spent = (self._spent.get(user) or 0) + cost
+        if spent >= self.chunk and self._report(user, spent):
             spent = 0
-        self._spent.put(who, spent)
+        self._spent.put(user, spent)
 
-    def heard(self, report: Report, reply: Any) -> None:
-        """What Redis says to a report; an error says nothing."""
-        who = report.who
-        left = self._in_air.get(who, 0) - report.cost
+    def on_reply(self, report: Report, reply: Any) -> None:
+        """The reply to a report: ms to wait. After an error nobody waits."""
+        user = report.user
+        left = self._in_flight.get(user, 0) - report.cost
         if left > 0:
-            self._in_air[who] = left
+            self._in_flight[user] = left
         else:
-            self._in_air.pop(who, None)
+            self._in_flight.pop(user, None)
         if isinstance(reply, int) and reply > 0:
-            if len(self._held_until) >= MOST_HELD:
+            if len(self._held_until) >= MAX_HELD_BACK:
                 self._held_until.clear()
                 self._spent.clear()
-            self._held_until[who] = self._clock() + reply / 1000
-            self._spent.put(who, self.chunk)
+            self._held_until[user] = self._clock() + reply / 1000
+            self._spent.put(user, self.chunk)
 
-    def _at_chunk(self, who: str, spent: int, cost: int) -> float:
-        """Held back, or a chunk is full and Redis must hear of it."""
-        until = self._held_until.get(who)
+    def _wait_at_chunk(self, user: str, spent: int, cost: int) -> float:
+        # Redis has said that the user has to wait. While that lasts, nothing is counted or asked.
+        until = self._held_until.get(user)
         if until is not None:
             left = until - self._clock()
             if left > 0:
                 return left
-            del self._held_until[who]
+            del self._held_until[user]
             spent = cost
-        if self._in_air.get(who, 0) >= self._burst:
-            return 1.0  # as much again as the budget holds, and Redis has not said anything yet
-        if spent >= self.chunk and self._report(who, spent):
+        # Redis is slow: it has not replied yet to reports of a whole burst.
+        if self._in_flight.get(user, 0) >= self._burst:
+            return 1.0
+        # A chunk is full, so it is reported. Until Redis replies, the user goes on.
+        if spent >= self.chunk and self._report(user, spent):
             spent = 0
-        self._spent.put(who, spent)
+        self._spent.put(user, spent)
         return 0.0
 
-    def _report(self, who: str, cost: int) -> bool:
-        """Tell Redis; False if that cannot be."""
-        if not self._tell(self._command(who, cost), Report(self, who, cost)):
+    def _report(self, user: str, cost: int) -> bool:
+        """Tell Redis; False if too many requests wait for it. Then the cost goes into the next report."""
+        if not self._submit(self._command(user, cost), Report(self, user, cost)):
             return False
-        self._in_air[who] = self._in_air.get(who, 0) + cost
+        self._in_flight[user] = self._in_flight.get(user, 0) + cost
         return True
 
 
 class Report(NamedTuple):
-    """A chunk on its way to Redis; to be handed to `Meter.heard` with the reply."""
+    """A chunk that Redis is told of."""
 
     meter: Meter
-    who: str
+    user: str
     cost: int
 
-
-Tell = Callable[[Command, Report], bool]
+    def on_reply(self, reply: Any) -> None:
+        """How many ms the user has to wait."""
+        self.meter.on_reply(self, reply)
 
 
 class Budgets:
     """The limits of users, and of all users together."""
 
-    def __init__(self, settings: Settings, store: Store, tell: Tell, clock: Callable[[], float]) -> None:
-        """``tell`` sends a command to Redis and hands the reply with its report to the meter named there."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: ScriptRunner,
+        submit: Callable[[Command, Report], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        """``submit`` and ``clock``: see `Meter`."""
         self._store = store
-        self._tell = tell
+        self._submit = submit
         self._clock = clock
         self._hash_size = settings.hash_size
         self.reload(settings)
@@ -191,76 +202,79 @@ class Budgets:
         self._deliveries = self._meter(
             "delivery",
             deliveries,
-            math.ceil(deliveries * DELIVERIES_SECONDS),
-            math.ceil(deliveries * MOST_OWED_SECONDS),
+            math.ceil(deliveries * DELIVERY_BURST_SECONDS),
+            math.ceil(deliveries * MAX_OWED_SECONDS),
         )
-        self._reach = Recent(MOST_KNOWN)
+        self._deliveries_of_last = Recent(MAX_KNOWN)
+        """By user and room."""
         self._many = min(LARGE, self._deliveries.chunk) if self._deliveries else 0
-        """Deliveries of one message that are remembered."""
+        """Deliveries of one message from which on they are remembered."""
         self._per_hour = settings.max_invitations_per_hour
         self._per_target = settings.max_invitations_per_target
-        names = Keys(settings.rooms_table, settings.members_table)
-        shards = range(1 << settings.hash_size)
-        self.members_prefixes = [names.members(shard, "") if deliveries else "" for shard in shards]
-        """Of each shard what `accept.lua` needs to tell the deliveries of a message; empty: nobody asks."""
 
-    def count(self, entry: RoomRequest) -> Excess | Charge | None:
-        """Count what a sender wants: why it may not be, or what comes back with Redis's word on it."""
-        who = without_port(entry.sender)
-        is_message = entry.type == "message"
+    def count(self, room_request: RoomRequest) -> Excess | Charge | None:
+        """Count a request: why it has to be refused, or what to settle when Redis has accepted it."""
+        user = without_port(room_request.sender)
+        is_message = room_request.type == "message"
         meter = self._messages if is_message else self._commands
-        if meter is not None and (seconds := meter.wait(who)):
+        if meter is not None and (seconds := meter.wait(user)):
             limit: Literal["messages", "commands"] = "messages" if is_message else "commands"
             return Excess(limit, math.ceil(seconds))
         if self._total is not None and (seconds := self._total.wait(WHOLE_SERVICE)):
             return Excess("total", math.ceil(seconds))
         if not is_message or self._deliveries is None:
             return None
-        expected = self._reach.get((who, entry.room)) or 0
-        if seconds := self._deliveries.wait(who, expected):
+        expected = self._deliveries_of_last.get((user, room_request.room)) or 0
+        if seconds := self._deliveries.wait(user, expected):
             return Excess("deliveries", math.ceil(seconds))
-        return Charge(who, entry.room, expected)
+        return Charge(user, room_request.room, expected)
 
-    def caused(self, charge: Charge, reply: Any) -> None:
-        """What Redis says to a message: a number of deliveries, or that it was not taken, not anew."""
-        who, room, expected = charge
+    def settle(self, charge: Charge, reply: Any) -> None:
+        """Count what a message has cost, by the reply to it: a number of deliveries if it was accepted now.
+
+        A duplicate, or a message that was not accepted, costs nothing.
+        """
+        user, room, expected = charge
         deliveries = reply if isinstance(reply, int) else 0
         if deliveries == expected:
             return
         if isinstance(reply, int) and (expected or deliveries >= self._many):
-            self._reach.put((who, room), deliveries)
+            self._deliveries_of_last.put((user, room), deliveries)
         if self._deliveries is not None:
-            self._deliveries.add(who, deliveries - expected)
+            self._deliveries.add(user, deliveries - expected)
 
-    def invitation(self, entry: RoomRequest, digest: str) -> Command | None:
-        """What to ask Redis before an invitation is taken, if there is something to ask."""
-        if entry.type not in INVITATIONS or not (self._per_hour or self._per_target):
+    def invitation(self, room_request: RoomRequest, digest: str) -> Command | None:
+        """What charges an invitation, to be run before it is accepted. None if no limit applies.
+
+        `invitation_excess` reads the reply.
+        """
+        if room_request.type not in INVITATIONS or not (self._per_hour or self._per_target):
             return None
-        who = without_port(entry.sender)
-        shard = keys.shard_of(who, self._hash_size)
+        user = without_port(room_request.sender)
+        shard = keys.shard_of(user, self._hash_size)
         budgets = (
-            keys.budget(shard, "invitation", who),
-            keys.budget(shard, "invitation", f"{who} {entry.user}"),
+            keys.budget(shard, "invitation", user),
+            keys.budget(shard, "invitation", f"{user} {room_request.user}"),
         )
         return self._store.script("charge_invitation", budgets, (digest, self._per_hour, self._per_target))
 
-    def _meter(self, kind: str, per_second: float, burst: int, most_owed: int = 0) -> Meter | None:
-        """``most_owed``: what a user may owe at most; 0: as much as the budget holds."""
+    def _meter(self, kind: str, per_second: float, burst: int, max_owed: int = 0) -> Meter | None:
+        """``max_owed``: what a user can owe at most; 0: as much as the budget holds."""
         if not per_second:
             return None
-        limits = (math.ceil(per_second * 3600), burst, most_owed or burst)
+        limits = (math.ceil(per_second * 3600), burst, max_owed or burst)
 
-        def spend(who: str, cost: int) -> Command:
-            key = keys.budget(keys.shard_of(who, self._hash_size), kind, who)
+        def charge(user: str, cost: int) -> Command:
+            key = keys.budget(keys.shard_of(user, self._hash_size), kind, user)
             return self._store.script("charge_budget", (key,), (cost, *limits))
 
-        return Meter(burst, spend, self._tell, self._clock)
+        return Meter(burst, charge, self._submit, self._clock)
 
 
 def invitation_excess(reply: Any) -> Excess | None:
-    """What Redis says to `Budgets.invitation`: why it may not be, or None if it may.
+    """Why an invitation has to be refused, by the reply to `Budgets.invitation`; None if it was charged.
 
-    An error says nothing: then the request itself will not get into Redis either.
+    An error counts as charged: then the request itself will not be accepted either.
     """
     if not isinstance(reply, list) or reply[0] <= 0:
         return None

@@ -1,6 +1,8 @@
-"""What a MESSAGE has to be for us to take it (RFC 3261 §8.2, RFC 3428 §8); the codec judged its syntax."""
+"""The rules for a MESSAGE to be accepted (RFC 3261 §8.2, RFC 3428 §8). The codec has checked its syntax."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from imc_common.address import MAX_ADDRESS
 from imc_common.rooms.room_rules import RoomRules
@@ -10,33 +12,34 @@ from imc_common.sip.message import Request
 from imc_edge.identity.sender import canonical
 from imc_edge.receiving.options import ACCEPT_ENCODING, Abilities
 
-_MOST_KNOWN_TYPES = 1024
-PLAIN = "text/plain"
+PLAIN: Final = "text/plain"
+_MAX_KNOWN_TYPES: Final = 1024
 
 
 class MessageRules:
     """The rules of one set of settings."""
 
     def __init__(self, settings: Settings, abilities: Abilities) -> None:
-        """``abilities`` are told to senders whose content is refused."""
+        """Refusals name the ``abilities``."""
         self._rooms = RoomRules(settings)
         self._abilities = abilities
         self._ranges = frozenset(settings.accept_types)
         self._known_types: dict[str, str] = {}
 
     def check(self, request: Request) -> str:
-        """The canonical address that To names. Raises SipError with the status that answers the request."""
+        """The canonical address of the room in To. Raises SipError with the status of the response."""
         check_require(request)
         self._check_content(request)
+        # RFC 3261 §16.3: an edge sends what it accepts on to others, as a proxy does, so this ends loops.
         if request.max_forwards == 0:
             raise SipError(483, "Too Many Hops")
-        return self._addressee(request)
+        return self._room(request)
 
     def media_type(self, request: Request) -> str:
-        """``type/subtype`` of the body, lower case; a body-less request counts as text.
+        """``type/subtype`` of the body, in lower case; a request without a body counts as text.
 
-        Raises SipError for one with what cannot be printed: legal behind a backslash, but it would go to
-        every member, and nobody means well by it.
+        Raises SipError for control characters. They are legal behind a backslash, but every member would get
+        them, and they only serve an attack.
         """
         raw = request.headers.get("Content-Type")
         if raw is None or raw == PLAIN:
@@ -47,14 +50,15 @@ class MessageRules:
                 raise SipError(400, "Control Character In Content-Type")
             content_type = request.content_type
             known = content_type.essence if content_type else PLAIN
-            if len(self._known_types) >= _MOST_KNOWN_TYPES:
+            if len(self._known_types) >= _MAX_KNOWN_TYPES:
                 self._known_types.clear()
             self._known_types[raw] = known
         return known
 
     def _check_content(self, request: Request) -> None:
+        # RFC 3261 §8.2.3, §21.4.13: a 415 says what is supported. RFC 3428 §9: text/plain always is.
         media_type = self.media_type(request)
-        if media_type != PLAIN and not self._takes(media_type):
+        if media_type != PLAIN and not self._accepts(media_type):
             raise SipError(415, "Unsupported Media Type", [("Accept", self._abilities.accept)])
         encodings = request.headers.get("Content-Encoding")
         if encodings is not None and any(
@@ -62,21 +66,21 @@ class MessageRules:
         ):
             raise SipError(415, "Unsupported Content-Encoding", [("Accept-Encoding", ACCEPT_ENCODING)])
 
-    def _takes(self, media_type: str) -> bool:
+    def _accepts(self, media_type: str) -> bool:
         return (
             media_type in self._ranges
             or f"{media_type.partition('/')[0]}/*" in self._ranges
             or "*/*" in self._ranges
         )
 
-    def _addressee(self, request: Request) -> str:
+    def _room(self, request: Request) -> str:
         to = request.plain_to
         if not to or len(to) > MAX_ADDRESS:
             uri = request.to.uri
             if not uri.is_sip:
                 raise SipError(400, "To Is Not A SIP URI")
             if uri.user is None:
-                raise SipError(404, "To Names No Room")
+                raise SipError(404, "To Has No User")
             to = canonical(uri.user, uri.host, uri.port)
         if not to or not self._rooms.takes(to):
             raise SipError(404, "Not Found")
@@ -84,7 +88,7 @@ class MessageRules:
 
 
 def check_require(request: Request) -> None:
-    """RFC 3261 §8.2.2.3: we know no option tag, so whatever is required is not supported."""
+    """RFC 3261 §8.2.2.3: we support no option tag, so every required one is refused. Raises SipError."""
     if "Require" in request.headers:
         required = ", ".join(request.tokens("Require"))
         if required:
@@ -92,6 +96,6 @@ def check_require(request: Request) -> None:
 
 
 def is_automatic(request: Request) -> bool:
-    """Whether a machine says that it sent this by itself (RFC 3834 §5 ``Auto-Submitted``)."""
+    """Whether Auto-Submitted (RFC 3834 §5) says that no human sent this."""
     value = request.headers.get("Auto-Submitted")
     return value is not None and value.partition(";")[0].strip().lower() != "no"

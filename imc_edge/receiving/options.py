@@ -1,20 +1,21 @@
-"""What we say of ourselves: the answer to OPTIONS (RFC 3261 §11), and the lists that refusals repeat."""
+"""What we support: the response to OPTIONS (RFC 3261 §11), and the lists in refusals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-ALLOW = "MESSAGE, OPTIONS, CANCEL"
-ACCEPT_ENCODING = "identity"
+ALLOW: Final = "MESSAGE, OPTIONS, CANCEL"
+ACCEPT_ENCODING: Final = "identity"
 
 
 class Abilities:
     """The capability headers, from the settings."""
 
     def __init__(self, accept_types: Sequence[str]) -> None:
-        """``accept_types`` need not have ``text/plain``, which is always taken (RFC 3428 §9)."""
-        plain_is_told = {"text/plain", "text/*", "*/*"} & set(accept_types)
-        self.accept = ", ".join(accept_types if plain_is_told else ("text/plain", *accept_types))
+        """``text/plain`` is always accepted (RFC 3428 §9), so ``accept_types`` need not have it."""
+        has_plain = {"text/plain", "text/*", "*/*"} & set(accept_types)
+        self.accept = ", ".join(accept_types if has_plain else ("text/plain", *accept_types))
         self.options = [
             ("Allow", ALLOW),
             ("Accept", self.accept),

@@ -1,4 +1,4 @@
-"""Numbers by name, of those that were used lately."""
+"""Numbers by name, of those that were stored last."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Hashable
 
 
 class Recent:
-    """Remembers twice so many at most, and so many of those put last at least.
+    """Remembers at least the ``size`` names stored last, and less than twice as many.
 
-    Two dictionaries take turns: what is not put again while one fills up goes with the other. They are small
-    on purpose: one that holds all users of the last minutes is in no cache of the processor, and costs more
-    than all else that is done for a message.
+    When one dictionary is full, it becomes the old one and replaces the last old one. They are small on
+    purpose: one with all users of the last minutes would be in no cache of the processor, and cost more than
+    the rest of the work for a message.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._new: dict[Hashable, int] = {}
         self._old: dict[Hashable, int] = {}
 
@@ -22,15 +22,15 @@ class Recent:
         return len(self._new) + len(self._old)
 
     def get(self, name: Hashable) -> int | None:
-        """What was put last; None: nothing, or it is forgotten."""
+        """The number stored last; None if there is none, or it is forgotten."""
         number = self._new.get(name)
         return self._old.get(name) if number is None else number
 
     def put(self, name: Hashable, number: int) -> None:
-        """Remember it."""
+        """Store a number."""
         new = self._new
         new[name] = number
-        if len(new) >= self._most:
+        if len(new) >= self._size:
             self._old, self._new = new, {}
 
     def clear(self) -> None:

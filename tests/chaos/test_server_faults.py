@@ -212,15 +212,15 @@ async def test_a_jump_of_redis_clock_by_an_hour_loses_and_doubles_no_message(tmp
 
 
 async def test_a_truncated_append_only_file_has_all_or_nothing_of_a_script() -> None:
-    """Scripts are transactions in the file: after truncation, both keys of `accept` exist or neither."""
+    """Scripts are transactions in the file: after truncation, both keys of `accept_many` exist or neither."""
     with (
         tempfile.TemporaryDirectory() as name,
         running("redis-server", Path(name), "--appendonly", "yes") as server,
     ):
         store = await Store.connect(Settings(db_url=server.url))
         for number in range(10):
-            args = [3_600_000, 0, "", str(number), "type", "message"]
-            await store.run([store.script("accept", keys.accepting(0), args)])
+            args = [3_600_000, 0, "", str(number), 2, "type", "message"]
+            await store.run([store.script("accept_many", keys.accepting(0), args)])
         await store.close()
         found = [await kept_after_cut(server, size) for size in (0, 7, 30, 45, 60, 75, 90, 110)]
     assert found[0] == (10, 10)

@@ -54,9 +54,9 @@ async def _accept_for(port: int, seconds: float) -> int:
     accepted, until = 0, time.monotonic() + seconds
     try:
         while time.monotonic() < until:
-            args = [3_600_000, 0, "", str(accepted), "type", "message"]
+            args = [3_600_000, 0, "", str(accepted), 2, "type", "message"]
             try:
-                await store.run([store.script("accept", keys.accepting(0), args)])
+                await store.run([store.script("accept_many", keys.accepting(0), args)])
             except StoreUnreachable:
                 break  # the disk is slower than the store's timeout, which means a 503
             accepted += 1

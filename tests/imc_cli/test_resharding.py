@@ -20,7 +20,7 @@ from imc_common.keys import Keys, shard_of
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreRefused, StoreUnreachable
-from imc_edge.receiving.accept import SEEN_MS
+from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from tests.servers import Server
 
 pytestmark = pytest.mark.integration
@@ -120,9 +120,8 @@ async def test_a_reshard_outlasts_every_retransmission_of_what_was_accepted_befo
     """Accepted last, sent again as late as can be: that is before an edge may start, so it is not doubled."""
     room = next(room.address for room in ROOMS if shard_of(room.address, 4) != shard_of(room.address, 6))
     old, new = shard_of(room, 4), shard_of(room, 6)
-    limits = (SEEN_MS, 0, "")
-    accept = store.script("accept", keys.accepting(old), (*limits, "digest", "type", "message"))
-    assert await store.run([accept]) == [b"accepted"]
+    accept = Accept(old, "digest", ["type", "message"])
+    assert await AcceptPipeline(store, Settings()).run([accept]) == [b"accepted"]
     [[accepted_at, _], _] = await store.run([("TIME",), ("XTRIM", keys.requests(old), "MAXLEN", 0)])
     edges_may_start_at: list[float] = []
 

@@ -16,12 +16,12 @@ from imc_common.tracer import Tracer
 from imc_edge.flow import SocketAddress
 from imc_edge.health import Health
 from imc_edge.identity.nonces import NonceKeys
-from imc_edge.receiving.accept import Acceptor
+from imc_edge.receiving.acceptor import Acceptor
 from tests.checked_scripts import CheckedScripts
 
 
 class FakeStore:
-    """Answers commands as a test says, and remembers them."""
+    """Replies to commands as a test says, and keeps them."""
 
     def __init__(self) -> None:
         self.secret = b"a secret of all edges"
@@ -31,8 +31,8 @@ class FakeStore:
         self.gate = asyncio.Event()
         self.gate.set()
         self._seen: set[Any] = set()
-        scripts = ("accept", "accept_many", "send_limit_notice", "find_duplicate")
-        self._accept, self._accept_many, self._tell, self._was_seen = (
+        scripts = ("accept_many", "send_limit_notice", "find_duplicate")
+        self.accept_many, self._send_notice, self._find_duplicate = (
             self.script(name, (), ())[1] for name in scripts
         )
 
@@ -46,44 +46,50 @@ class FakeStore:
         return [self.reply(command) for command in commands]
 
     def remember(self, command: Command) -> Any:
-        """What Redis says when all is well."""
+        """The reply of a Redis in which all is well."""
         if command[0] == "XLEN":
             return 0
-        if command[1] == self._was_seen:
+        if command[1] == self._find_duplicate:
             return b"duplicate" if (command[3], command[5]) in self._seen else b"unknown"
-        if command[1] == self._tell:
-            is_told = command[3] in self._seen
+        if command[1] == self._send_notice:
+            is_sent = command[3] in self._seen
             self._seen.add(command[3])
-            return 30_000 if is_told else command[5]
-        results = []
-        for seen, _ in self._accepts(command):
-            results.append(b"duplicate" if seen in self._seen else b"accepted")
-            self._seen.add(seen)
-        return results if command[1] == self._accept_many else results[0]
+            return 30_000 if is_sent else command[5]
+        if command[1] != self.accept_many:
+            return b"accepted"
+        return [self._accept((command[3], digest)) for digest, _ in accepts_of(command)]
+
+    def _accept(self, request: tuple[Any, Any]) -> bytes:
+        if request in self._seen:
+            return b"duplicate"
+        self._seen.add(request)
+        return b"accepted"
+
+    @property
+    def accepts(self) -> list[Command]:
+        """The scripts that accept requests."""
+        return [command for batch in self.batches for command in batch if command[1] == self.accept_many]
 
     @property
     def entries(self) -> list[RoomRequest]:
-        """The requests that were to go into streams, duplicates and what was told before too."""
-        return [
-            entry_of(fields)
-            for batch in self.batches
-            for command in batch
-            if command[1] in {self._accept, self._accept_many, self._tell}
-            for _, fields in self._accepts(command)
-        ]
+        """The requests that were to go into streams, duplicates and notices too."""
+        fields: list[Sequence[Any]] = []
+        for command in [command for batch in self.batches for command in batch]:
+            if command[1] == self.accept_many:
+                fields += [each for _, each in accepts_of(command)]
+            elif command[1] == self._send_notice:
+                fields.append(command[7:])
+        return [entry_of(each) for each in fields]
 
-    def _accepts(self, command: Command) -> list[tuple[Any, Sequence[Any]]]:
-        """Key and fields of each request that the command puts into a stream; of others only their key."""
-        if command[1] == self._accept:
-            return [((command[3], command[10]), command[11:])]
-        if command[1] != self._accept_many:
-            return [(command[3], command[7:])]
-        parts, found = list(command[10:]), []
-        while parts:
-            end = 2 + int(parts[1])
-            found.append(((command[3], parts[0]), parts[2:end]))
-            del parts[:end]
-        return found
+
+def accepts_of(command: Command) -> list[tuple[Any, Sequence[Any]]]:
+    """Digest and fields of each request that a script accepts."""
+    parts, found = list(command[10:]), []
+    while parts:
+        end = 2 + int(parts[1])
+        found.append((parts[0], parts[2:end]))
+        del parts[:end]
+    return found
 
 
 def entry_of(fields: Sequence[Any]) -> RoomRequest:

@@ -33,7 +33,7 @@ from imc_edge.identifiers import Identities
 from imc_edge.identity.sender import asserted_sender, sender_of
 from imc_edge.receiving.message_rules import PLAIN, MessageRules
 from imc_edge.receiving.options import Abilities
-from imc_edge.receiving.room_request import entry_of
+from imc_edge.receiving.room_request import room_request_of
 from tests.imc_edge.doubles import message
 
 SETTINGS = Settings()
@@ -83,7 +83,7 @@ def accepted(data: bytes, *, asserted: bool = False) -> RoomRequest | None:
         to = RULES.check(request)
         sender = asserted_sender(request) if asserted else sender_of(request)
         plain = RULES.media_type(request) == PLAIN
-        return entry_of(request, sender, to, is_plain=plain, parser=PARSER, at=1_700_000_000_000)
+        return room_request_of(request, sender, to, is_plain=plain, parser=PARSER, at=1_700_000_000_000)
     except SipError:
         return None
 

@@ -187,7 +187,7 @@ def test_edges_and_workers_serve_health_and_metrics(tmp_path: Path) -> None:
     both = {"imc_leases", "imc_backlog", "imc_pending", "imc_dead_letters", "imc_active_rooms"}
     assert both <= edge & worker
     assert {"imc_members", "imc_worker_entries"} <= worker
-    assert {"imc_answers", "imc_accept_seconds", "imc_deliveries", "imc_delivery_seconds"} <= edge
+    assert {"imc_responses", "imc_accept_seconds", "imc_deliveries", "imc_delivery_seconds"} <= edge
     assert {"imc_delivery_retransmissions", "imc_receipts"} <= edge
 
 

@@ -77,21 +77,6 @@ def _sends_limit_notice(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.limit_notice(SHARD, "messages", ALICE), IN], [60_000, 10, "type", "refused"]
 
 
-def _accepts(shard: Shard) -> tuple[list[str], list[Any]]:
-    return [*keys.accepting(SHARD)], [
-        32000,
-        10,
-        shard.keys.members(SHARD, ""),
-        "digest",
-        "type",
-        "message",
-        "from",
-        ALICE,
-        "room",
-        ROOM,
-    ]
-
-
 def _moves_to_dead_letters(shard: Shard) -> tuple[list[str], list[Any]]:
     return [IN, keys.dead(SHARD)], [shard.put("message", ALICE), "why", 1]
 
@@ -115,7 +100,7 @@ def _settles_delivered(shard: Shard) -> tuple[list[str], list[Any]]:
     return [OUT], [decoded(shard.redis.xadd(OUT, {"event": "message"}))]
 
 
-def _accepts_many(shard: Shard) -> tuple[list[str], list[Any]]:
+def _accepts(shard: Shard) -> tuple[list[str], list[Any]]:
     fields = ["type", "message", "from", ALICE, "room", ROOM]
     return [*keys.accepting(SHARD)], [
         32000,
@@ -215,8 +200,7 @@ ROOM_CASES |= {
 """A command that has no case above is sent by the owner of the room."""
 
 CASES = ROOM_CASES | {
-    "accept of a request": Case("accept", _accepts),
-    "accept of many": Case("accept_many", _accepts_many),
+    "accept of requests": Case("accept_many", _accepts),
     "duplicate": Case("find_duplicate", _finds_duplicate),
     "messages": Case("broadcast_messages", _broadcasts_many),
     "charge a budget": Case("charge_budget", _charges_budget),

@@ -112,7 +112,6 @@ def test_out_of_memory(real_shard: Shard, case: Case) -> None:
     with pytest.raises(redis.exceptions.OutOfMemoryError):
         real_shard.redis.set("more", "memory")
     if case.script in {
-        "accept",
         "accept_many",
         "import_room",
         "charge_budget",

@@ -1,4 +1,4 @@
-"""spend, charge_invitation, send_limit_notice, and the deliveries of a message, which accept tells."""
+"""spend, charge_invitation, send_limit_notice, and the deliveries of a message, which accept_many tells."""
 
 from __future__ import annotations
 
@@ -123,10 +123,10 @@ def test_a_notice_that_finds_no_room_is_not_taken_for_told(shard: Shard) -> None
 def accept(
     shard: Shard, sender: str, *, kind: str = "message", digest: str = "d", prefix: bool = True
 ) -> Any:
-    """What accept says, and accept_many of the same request twice."""
+    """The result for a request: alone, and twice in one script."""
     fields = ["type", kind, "from", sender, "room", ROOM, "data", ""]
     settings = [60_000, 0, shard.keys.members(SHARD, "") if prefix else ""]
-    one = shard.run("accept", keys.accepting(SHARD), [*settings, digest, *fields])
+    (one,) = shard.run("accept_many", keys.accepting(SHARD), [*settings, digest, len(fields), *fields])
     both = [part for number in "12" for part in (digest + number, len(fields), *fields)]
     many = shard.run("accept_many", keys.accepting(SHARD), [*settings, *both])
     assert many == [one, one]

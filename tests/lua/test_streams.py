@@ -15,8 +15,10 @@ UNDELIVERED = keys.undelivered(SHARD)
 
 
 def accept(shard: Shard, *fields: str, digest: str = "digest", max_backlog: int = 0) -> str:
-    settings = [32000, max_backlog, "", digest]
-    return str(shard.run("accept", keys.accepting(SHARD), [*settings, *(fields or ("type", "message"))]))
+    fields = fields or ("type", "message")
+    args = [32000, max_backlog, "", digest, len(fields), *fields]
+    (result,) = shard.run("accept_many", keys.accepting(SHARD), args)
+    return str(result)
 
 
 def was_seen(shard: Shard, digest: str) -> bool:

@@ -17,7 +17,7 @@ from imc_common.settings import Settings
 from imc_common.store import ReplyError, Store, StoreUnreachable
 from imc_common.store import cluster as cluster_module
 from imc_common.store.slots import slot_of
-from imc_edge.accept_batch import AcceptBatch
+from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from tests.chaos.servers import Cluster, redis_cli
 from tests.patience import PATIENCE
 from tests.processes import wait_until
@@ -50,9 +50,9 @@ async def accept_all(store: Store, call_id: str) -> list[Any]:
     return await store.run(
         [
             store.script(
-                "accept",
+                "accept_many",
                 keys.accepting(shard),
-                [60_000, 0, "", call_id, "type", "message", "call_id", call_id],
+                [60_000, 0, "", call_id, 4, "type", "message", "call_id", call_id],
             )
             for shard in SHARDS
         ],
@@ -67,7 +67,7 @@ async def accept_until_safe(store: Store, call_id: str) -> None:
     while time.monotonic() < until:
         try:
             replies = await accept_all(store, call_id)
-            if all(reply in {b"accepted", b"duplicate"} for reply in replies):
+            if all(reply in ([b"accepted"], [b"duplicate"]) for reply in replies):
                 return
         except StoreUnreachable:
             pass
@@ -148,18 +148,13 @@ async def test_requests_of_one_batch_become_one_entry_each_while_their_slot_move
     requests = keys.requests(3)
     for moved in (requests, keys.seen(3, "recent")):
         await store.run([("DEL", key) for key in keys.accepting(3)])
-        fields = ("type", "message", "call_id", "c")
-        accepts = [
-            store.script("accept", keys.accepting(3), (64000, 100, "", digest, *fields))
-            for digest in ("known", "new")
-        ]
-        assert await store.run(accepts[:1]) == [b"accepted"]
-        merged, places = AcceptBatch(store.scripts).merge(accepts)
-        assert len(merged) == 1
+        pipeline = AcceptPipeline(store, Settings())
+        accepts = [Accept(3, digest, ["type", "message", "call_id", "c"]) for digest in ("known", "new")]
+        assert await pipeline.run(accepts[:1]) == [b"accepted"]
         with half_moved(cluster, requests, moved):
-            together = asyncio.create_task(store.run(merged))
+            together = asyncio.create_task(pipeline.run(accepts))
             await asyncio.sleep(0.3)
-        assert AcceptBatch.spread(await together, places) == [b"duplicate", b"accepted"]
+        assert await together == [b"duplicate", b"accepted"]
         assert await store.run([("XLEN", requests)]) == [2]
 
 

@@ -51,7 +51,7 @@ async def accept(store: Store, call_id: str) -> Any:
     fields = ["type", "message", "call_id", call_id]
     try:
         (reply,) = await store.run(
-            [store.script("accept", keys.accepting(0), [60_000, 0, "", call_id, *fields])],
+            [store.script("accept_many", keys.accepting(0), [60_000, 0, "", call_id, len(fields), *fields])],
             durable=True,
         )
     except StoreUnreachable:

@@ -280,7 +280,7 @@ async def test_a_durable_run_fails_while_the_replica_is_paused_and_a_retry_succe
             with pytest.raises(NotDurable):
                 await store.run([accept(store)], durable=True)
             replica.signal(signal.SIGCONT)
-            assert await until_safe(store, accept(store)) == b"duplicate"
+            assert await until_safe(store, accept(store)) == [b"duplicate"]
             assert await store.run([("XLEN", keys.requests(0))]) == [1]
 
 
@@ -328,7 +328,7 @@ class Relay:
 
 def accept(store: Store, call_id: str = "c") -> Command:
     fields = ["type", "message", "call_id", call_id]
-    return store.script("accept", keys.accepting(0), [60_000, 0, "", call_id, *fields])
+    return store.script("accept_many", keys.accepting(0), [60_000, 0, "", call_id, len(fields), *fields])
 
 
 async def until_safe(store: Store, command: Command) -> Any:

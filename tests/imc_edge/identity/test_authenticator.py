@@ -23,6 +23,7 @@ from imc_edge.identity.nonces import KeyFileError, NonceKeys, Nonces
 from tests.fake_store import FakeStore
 from tests.imc_edge.doubles import Edge, FakeFlow, edge, message
 from tests.mutator import Mutator
+from tests.patience import PATIENCE
 
 ALICE, PASSWORD = "alice@example.org", "wonder land"
 URI = "sip:chat-000@example.org"
@@ -208,14 +209,7 @@ async def test_a_request_that_was_never_taken_is_refused_when_no_retransmission_
     """Its edge died; whoever has recorded it must not be able to send it for as long as the nonce lasts."""
     async with service() as one, service(one.store) as other:  # type: ignore[arg-type]
         request = signed(credentials(await first_challenge(one)))
-        run, accept = one.store.run, one.store.script("accept", (), ())[1]
-
-        async def run_but_accept(commands: Any, **options: Any) -> list[Any]:
-            if any(command[1] == accept for command in commands):
-                await asyncio.Event().wait()
-            return await run(commands, **options)
-
-        one.store.run = run_but_accept  # type: ignore[method-assign]
+        one.acceptor.commit.submit = lambda *given: True  # type: ignore[method-assign]
         one.acceptor.receive(request, FakeFlow())
         for _ in range(2000):
             if await one.store._client.keys("imc:*:nonce:*"):  # type: ignore[attr-defined]
@@ -299,7 +293,7 @@ async def test_somebody_elses_name_is_refused() -> None:
             who = {"From": f"<sip:{sender}>;tag=1"}
             told = await first_challenge(at)
             answer = await ask(at, signed(credentials(told), f"as-{sender}", **who))
-            assert (answer.status, answer.reason) == (403, "From Is Somebody Else")
+            assert (answer.status, answer.reason) == (403, "From Does Not Match Credentials")
         assert await requests_in(at) == 0
         assert (await ask(at, signed(credentials(await first_challenge(at))))).status == 202
 
@@ -318,7 +312,7 @@ async def test_credentials_made_for_another_uri_are_refused() -> None:
         told = await first_challenge(at)
         for uri in ("sip:chat-001@example.org", "chat-000", "tel:123"):
             answer = await ask(at, signed(credentials(told, uri=uri)))
-            assert (answer.status, answer.reason) == (400, "Digest URI Is Not The Request-URI")
+            assert (answer.status, answer.reason) == (400, "Digest URI Does Not Match Request-URI")
         assert (await ask(at, signed(credentials(told, uri=f"{URI};transport=udp")))).status == 202
 
 
@@ -404,24 +398,29 @@ async def test_redis_out_of_reach_is_503() -> None:
         assert (await ask(at, signed(credentials(told, 2), "third"))).status == 202
 
 
-@pytest.mark.parametrize("command", ["GET", "HGET", "INCR", "SET"])
-async def test_an_error_of_redis_at_any_step_is_503(command: str) -> None:
-    """A key of a wrong type, no memory left: one answer, and the edge goes on."""
+@pytest.mark.parametrize("command", ["GET", "HGET", "INCR", "PEXPIRE", "SET", "PTTL"])
+async def test_an_error_reply_of_redis_at_any_step_is_one_503(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key of a wrong type, no memory left: one response, and the edge goes on."""
     async with service() as at:
+        store: Any = at.store
         told = await first_challenge(at)
-        run = at.store.run
+        reply_to = store._reply
 
-        async def fails(commands: Any, *, durable: bool = False) -> list[Any]:
-            replies = await run(commands, durable=durable)
-            return [
-                ReplyError("OOM") if each[0] == command else reply
-                for each, reply in zip(commands, replies, strict=True)
-            ]
+        async def fail(given: Any) -> Any:
+            return ReplyError("OOM") if given[0] == command else await reply_to(given)
 
-        at.store.run = fails  # type: ignore[method-assign]
-        password = "wrong" if command == "INCR" else PASSWORD
-        assert (await ask(at, signed(credentials(told, password=password)))).status == 503
-        at.store.run = run  # type: ignore[method-assign]
+        password = "wrong" if command in {"INCR", "PEXPIRE"} else PASSWORD
+        request = signed(credentials(told, password=password))
+        if command == "PTTL":  # it is asked about a retransmission only
+            assert (await ask(at, request)).status == 202
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "_reply", fail)
+            flow = FakeFlow()
+            at.acceptor.receive(request, flow)
+            await at.acceptor.authenticator.lookups.drain(asyncio.get_running_loop().time() + PATIENCE)
+            assert [answer.status for answer in flow.answers] == [503]
         assert (await ask(at, signed(credentials(told, 2), "third"))).status == 202
 
 
@@ -440,7 +439,7 @@ async def test_too_many_at_once_are_told_to_come_back(monkeypatch: pytest.Monkey
     """What waits for Redis is bounded here, too."""
     async with service() as at:
         told = await first_challenge(at)
-        monkeypatch.setattr(at.acceptor.authenticator.lookups, "_max_waiting", 0)
+        monkeypatch.setattr(at.acceptor.authenticator.lookups._commit, "_max_waiting", 0)
         assert (await ask(at, signed(credentials(told)))).status == 503
 
 

@@ -14,7 +14,7 @@ from imc_common.sip.message import Response
 from imc_common.store import Command, ReplyError
 from imc_edge.receiving import budgets
 from imc_edge.receiving.budgets import LARGE, Budgets, Charge, Meter, Report
-from tests.imc_edge.doubles import Edge, FakeFlow, edge, message
+from tests.imc_edge.doubles import Edge, FakeFlow, accepts_of, edge, message
 from tests.imc_edge.sending import Clock
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
@@ -39,7 +39,7 @@ class Desk:
         """To all that was told."""
         told, self.reports = self.reports, []
         for report in told:
-            self.meter.heard(report, reply)
+            report.on_reply(reply)
 
     def waits(self, count: int, who: str = ALICE) -> list[float]:
         """So many at once."""
@@ -51,7 +51,7 @@ def test_redis_is_told_in_chunks() -> None:
     desk = Desk()
     assert desk.waits(5) == [0.0] * 5
     assert desk.waits(1, BOB) == [0.0]
-    assert [(report.who, report.cost) for report in desk.reports] == [(ALICE, 2), (ALICE, 2)]
+    assert [(report.user, report.cost) for report in desk.reports] == [(ALICE, 2), (ALICE, 2)]
 
 
 def test_who_is_overdrawn_waits() -> None:
@@ -120,8 +120,8 @@ def test_an_error_or_no_room_for_a_report_holds_nobody_back() -> None:
 @pytest.mark.parametrize("messages", [1, 2], ids=["less than a chunk", "a chunk"])
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, messages: int) -> None:
     """However many names a flood makes up, and however little each of them sends."""
-    monkeypatch.setattr(budgets, "MOST_KNOWN", 50)
-    monkeypatch.setattr(budgets, "MOST_HELD", 100)
+    monkeypatch.setattr(budgets, "MAX_KNOWN", 50)
+    monkeypatch.setattr(budgets, "MAX_HELD_BACK", 100)
     desk = Desk()
     for number in range(1000):
         desk.waits(messages, f"user{number}@example.org")
@@ -131,8 +131,8 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, messages: int) -> No
 
 def test_memory_is_bounded_when_redis_answers_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """By then many of those it speaks of have been forgotten."""
-    monkeypatch.setattr(budgets, "MOST_KNOWN", 50)
-    monkeypatch.setattr(budgets, "MOST_HELD", 100)
+    monkeypatch.setattr(budgets, "MAX_KNOWN", 50)
+    monkeypatch.setattr(budgets, "MAX_HELD_BACK", 100)
     desk = Desk()
     for number in range(1000):
         desk.waits(2, f"user{number}@example.org")
@@ -142,7 +142,7 @@ def test_memory_is_bounded_when_redis_answers_late(monkeypatch: pytest.MonkeyPat
 
 def test_who_is_held_back_is_not_let_go_by_others_that_speak(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are meanwhile; what others spent is forgotten, less than a chunk of each."""
-    monkeypatch.setattr(budgets, "MOST_KNOWN", 2)
+    monkeypatch.setattr(budgets, "MAX_KNOWN", 2)
     desk = Desk()
     desk.waits(2, BOB)
     desk.answer(3000)
@@ -157,7 +157,7 @@ def test_who_is_held_back_is_not_let_go_by_others_that_speak(monkeypatch: pytest
 
 
 def known_to(meter: Meter) -> list[Any]:
-    return [meter._spent, meter._held_until, meter._in_air]
+    return [meter._spent, meter._held_until, meter._in_flight]
 
 
 async def burst(at: Edge, count: int, **headers: str) -> list[Response]:
@@ -260,7 +260,7 @@ def test_a_user_is_the_same_at_every_port(identity: str) -> None:
         assert limits.count(invite) is None
         limits.invitation(invite, "digest")
         assert isinstance(charge, Charge)
-        limits.caused(charge, port // 20)  # more than a chunk
+        limits.settle(charge, port // 20)  # more than a chunk
     kinds = ("message", "command", "invitation", "delivery")
     names = {(kind, key.partition(f"{kind}:")[2]) for key in spent for kind in kinds if f":{kind}:" in key}
     assert names == {(kind, ALICE) for kind in kinds} | {("invitation", f"{ALICE} {BOB}")}
@@ -268,7 +268,7 @@ def test_a_user_is_the_same_at_every_port(identity: str) -> None:
 
 def deliveries(at: Edge, *replies: Any, wait: int = 0) -> list[int]:
     """Redis answers messages so, in turn, and reports of deliveries with this wait; the reports' costs."""
-    accept, spend = (at.store.script(name, (), ())[1] for name in ("accept", "charge_budget"))
+    accept, spend = at.store.accept_many, at.store.script("charge_budget", (), ())[1]
     costs: list[int] = []
     turn = iter(replies)
 
@@ -276,7 +276,9 @@ def deliveries(at: Edge, *replies: Any, wait: int = 0) -> list[int]:
         if command[1] == spend and ":delivery:" in str(command[3]):
             costs.append(int(command[4]))
             return wait
-        return next(turn) if command[1] == accept else at.store.remember(command)
+        if command[1] == accept:
+            return [next(turn) for _ in accepts_of(command)]
+        return at.store.remember(command)
 
     at.store.reply = reply
     return costs
@@ -326,7 +328,7 @@ async def test_where_nobody_limits_deliveries_redis_is_not_asked() -> None:
         assert (await at.ask_one(message())).status == 202
         ((command,),) = at.store.batches
         assert command[9] == ""
-        assert len(at.acceptor._budgets._reach) == 0
+        assert len(at.acceptor._admission._budgets._deliveries_of_last) == 0
     async with edge() as at:
         await at.ask_one(message())
         assert str(at.store.batches[0][0][9]).startswith("imc_members:{")
@@ -339,21 +341,21 @@ def test_a_limit_that_is_switched_off_meanwhile_counts_no_more() -> None:
     charge = limits.count(RoomRequest("message", ALICE, "r@example.org"))
     assert isinstance(charge, Charge)
     limits.reload(Settings(max_deliveries_per_second=0))
-    limits.caused(charge, 500)
+    limits.settle(charge, 500)
     assert limits.count(RoomRequest("message", ALICE, "r@example.org")) is None
 
 
 def test_sizes_of_rooms_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many rooms and users there are."""
-    monkeypatch.setattr(budgets, "MOST_KNOWN", 10)
+    monkeypatch.setattr(budgets, "MAX_KNOWN", 10)
     store = SimpleNamespace(script=lambda name, keys, args: ())
     settings = Settings(max_messages_per_second=0)
     limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
     for number in range(100):
         charge = limits.count(RoomRequest("message", ALICE, f"r{number}@example.org"))
         assert isinstance(charge, Charge)
-        limits.caused(charge, LARGE)
-        assert len(limits._reach) <= 20
+        limits.settle(charge, LARGE)
+        assert len(limits._deliveries_of_last) <= 20
 
 
 def test_of_small_rooms_nothing_is_remembered() -> None:
@@ -364,11 +366,11 @@ def test_of_small_rooms_nothing_is_remembered() -> None:
     def say(deliveries: int) -> int:
         charge = limits.count(RoomRequest("message", ALICE, "r@example.org"))
         assert isinstance(charge, Charge)
-        limits.caused(charge, deliveries)
+        limits.settle(charge, deliveries)
         return charge.expected
 
     assert [say(LARGE - 1), say(LARGE - 1)] == [0, 0]
-    assert len(limits._reach) == 0
+    assert len(limits._deliveries_of_last) == 0
     assert [say(LARGE), say(1), say(1)] == [0, LARGE, 1]
 
 
@@ -381,7 +383,7 @@ def test_a_small_room_is_remembered_where_the_limit_is_as_small() -> None:
         charge = limits.count(RoomRequest("message", ALICE, "r@example.org"))
         assert isinstance(charge, Charge)
         assert charge.expected == expected
-        limits.caused(charge, deliveries)
+        limits.settle(charge, deliveries)
 
 
 async def test_limits_of_0_are_none() -> None:

@@ -36,7 +36,7 @@ def test_redis_is_asked_once_until_it_says_that_the_time_is_over() -> None:
     assert str(command[1]).partition("}")[0] == str(command[2]).partition("}")[0]
     same = ENTRY._replace(sender="alice@example.org")
     assert made.due(same, excess, 100) is None
-    made.heard(telling, 20_000)
+    telling.on_reply(20_000)
     clock.now += 19
     assert made.due(same, excess, 100) is None
     assert made.due(ENTRY, Excess("invitations", 7, "target"), 100) is not None
@@ -51,7 +51,7 @@ def test_what_redis_did_not_take_is_tried_again(reply: object) -> None:
     made = notices(Clock())
     due = made.due(ENTRY, Excess("commands", 7), 100)
     assert due is not None
-    made.heard(due[1], reply)
+    due[1].on_reply(reply)
     assert made.due(ENTRY, Excess("commands", 7), 100) is not None
 
 
@@ -62,7 +62,7 @@ def test_of_everybodys_limit_nobody_is_told() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many names pass a limit."""
-    monkeypatch.setattr(excess_notices, "MOST_KNOWN", 10)
+    monkeypatch.setattr(excess_notices, "MAX_KNOWN", 10)
     made = notices(Clock())
     for number in range(100):
         assert made.due(ENTRY._replace(sender=f"u{number}@h"), Excess("commands", 7), 100) is not None

@@ -55,7 +55,7 @@ def test_0_is_no_limit() -> None:
 
 def test_made_up_sources_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The window starts anew."""
-    monkeypatch.setattr(source_limit, "MOST_SOURCES", 100)
+    monkeypatch.setattr(source_limit, "MAX_SOURCES", 100)
     limit = SourceLimit(1, Clock())
     for number in range(1000):
         limit.allows(f"192.0.{number // 250}.{number % 250}")

@@ -1,13 +1,14 @@
-"""Responses: what makes them the same on every edge, and where they go.
+"""The response to one request, all but its status; and where it goes.
 
-Nothing is remembered between a request and its retransmission. The To tag is a keyed hash of what the two
-have in common, so any edge that knows the key gives the same answer (RFC 3261 §8.2.7).
+Nothing is kept between a request and its retransmission. The To tag is a keyed hash of what the two have in
+common, so every edge that knows the key sends the same response (RFC 3261 §8.2.7).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Final
 
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
@@ -16,44 +17,45 @@ from imc_common.sip.response import asks_for_source, copied_headers, finish_resp
 from imc_common.sip.via import Via
 from imc_edge.flow import Flow, SocketAddress
 
-PADDING = 32
-"""Bytes of which a 202's length is a multiple."""
+PADDING: Final = 32
+"""A 202's length is a multiple of so many bytes."""
 
 
-class Answer:
-    """The answer to one request, but for its status: all of the request that has to be kept until then."""
+class ResponseTemplate:
+    """All of a request that has to be kept until its response is sent."""
 
     __slots__ = ("_copied", "_flow", "_to", "tag")
 
     def __init__(self, request: Request, flow: Flow, tag: str) -> None:
-        """Made of a request whose top Via cannot be read, it is never sent: there is nowhere to send it."""
+        """``tag`` is our To tag. If the top Via cannot be read, `send` does nothing: there is no address."""
         self.tag = tag
         self._flow = flow
         self._copied = copied_headers(request, tag, flow.peer)
-        self._to = _destination(request, flow)
+        self._to = _address_of(request, flow)
 
     def send(self, status: int, reason: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """Send it to where RFC 3261 §18.2.2 and RFC 3581 want it, without a body (RFC 3261 §8.2.6)."""
+        """Send the response without a body (RFC 3261 §8.2.6)."""
         if self._to is None:
             return
         extra = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        # what is said most often is of few lengths, so that many go out together (`transports.segmentation`)
+        # the most frequent response has few different lengths: many go out together
+        # (`transports.segmentation`)
         multiple_of = PADDING if status == 202 else 1
         self._flow.send(
             finish_response(self._copied, status, reason, extra, multiple_of=multiple_of), self._to
         )
 
 
-def _destination(request: Request, flow: Flow) -> SocketAddress | None:
+def _address_of(request: Request, flow: Flow) -> SocketAddress | None:
     if flow.transport == "udp" and asks_for_source(request.headers.first.get("Via", "")):
         return flow.peer
     try:
-        return destination(request.response_via, flow)
+        return response_address(request.response_via, flow)
     except SipError:
         return None
 
 
-def destination(via: Via, flow: Flow) -> SocketAddress:
+def response_address(via: Via, flow: Flow) -> SocketAddress:
     """Where a response goes on UDP, and on a connection that is gone by then (RFC 3261 §18.2.2)."""
     source = flow.peer
     host = source[0]
@@ -61,7 +63,7 @@ def destination(via: Via, flow: Flow) -> SocketAddress:
         wants_source = False
         for name, value in via.params:
             if name == "rport":
-                wants_source = True  # RFC 3581 §4
+                wants_source = True  # RFC 3581 §4: to the address and port that the request came from
             elif name == "maddr" and value is not None and _is_safe_maddr(value.strip("[]"), source[0]):
                 host = value.strip("[]")
         if wants_source and host == source[0]:
@@ -70,10 +72,10 @@ def destination(via: Via, flow: Flow) -> SocketAddress:
 
 
 def _is_safe_maddr(maddr: str, source: str) -> bool:
-    """Whether the sender may have its answer sent elsewhere.
+    """Whether the sender may direct its response to this address.
 
-    Only to one other host that it could reach itself: a packet from outside must not make us talk to our own
-    loopback or link, nor to a group. Names are not looked up: that would wait.
+    It has to be one other host that the sender could reach itself. A packet from outside must not make us
+    send to our own loopback or link, nor to a group. A host name is not resolved: that would wait.
     """
     try:
         to, came_from = ip_address(maddr), ip_address(source)

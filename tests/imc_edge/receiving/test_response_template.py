@@ -8,7 +8,7 @@ import pytest
 
 from imc_common.sip import Request, Response, parse_message
 from imc_edge.identifiers import Fingerprints
-from imc_edge.receiving.response import PADDING
+from imc_edge.receiving.response_template import PADDING
 from tests.imc_edge.doubles import FakeFlow, edge, message
 
 SOURCE = ("192.0.2.1", 40000)
@@ -35,7 +35,7 @@ def test_a_fingerprint_has_72_bits_and_ours_alone(change: dict[str, str]) -> Non
         for data in (message(), message(**change)):
             request = parse_message(data)
             assert isinstance(request, Request)
-            prints.append(Fingerprints(secret).of(request).seen)
+            prints.append(Fingerprints(secret).of(request).digest)
     assert len(set(prints)) == 4
     assert {len(b64decode(seen, validate=True)) for seen in prints} == {9}
 

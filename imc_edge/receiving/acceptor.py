@@ -1,0 +1,243 @@
+"""The server side: bytes in, one response out, and a MESSAGE into Redis before its 202.
+
+No state outlives a request (RFC 3261 §8.2.7). Redis recognises a retransmission, whichever edge gets it, and
+it gets the same response. Whatever a peer sends ends here in a response or in silence, never in an exception.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+
+from imc_common.metrics import Metrics
+from imc_common.settings import Settings
+from imc_common.sip.errors import SipError, SipParseError
+from imc_common.sip.fast_message import parse_fast
+from imc_common.sip.limits import Limits
+from imc_common.sip.message import Request, Response
+from imc_common.sip.parse import parse_message
+from imc_common.sip.validate import validate_request
+from imc_common.store import Command, ReplyError, Store, StoreUnreachable
+from imc_common.tracer import Tracer
+from imc_edge.commit import GroupCommit
+from imc_edge.flow import Flow
+from imc_edge.health import Health
+from imc_edge.identifiers import Fingerprint, Fingerprints
+from imc_edge.identity.authenticator import Authenticator
+from imc_edge.identity.nonces import NonceKeys
+from imc_edge.identity.trusted_peers import TrustedPeers
+from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
+from imc_edge.receiving.admission import Admission
+from imc_edge.receiving.message_rules import check_require
+from imc_edge.receiving.options import ALLOW, Abilities
+from imc_edge.receiving.pending import CancelSearch
+from imc_edge.receiving.responses import Responses
+from imc_edge.receiving.source_limit import SourceLimit
+
+MAX_WAITING: Final = 10_000
+"""Requests that may wait for Redis in this process. Further ones get 503 at once."""
+_SHORTEST: Final = 16
+"""Bytes. Shorter datagrams are keep-alives (CRLF CRLF, a null byte) and noise."""
+
+_log = structlog.get_logger()
+
+
+class ResponseReceiver(Protocol):
+    """Takes the responses to our own requests (the client side)."""
+
+    def response(self, data: bytes) -> None:
+        """One response as it came. Does not raise, whatever it is."""
+        ...
+
+
+class Acceptor:
+    """Responds to every request; implements :class:`imc_edge.flow.Receiver`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        health: Health,
+        client_side: ResponseReceiver,
+        metrics: Metrics,
+        *,
+        tracer: Tracer,
+        nonce_keys: NonceKeys,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``clock`` is monotonic, ``wall_clock`` counts from the epoch, both in seconds."""
+        self._health = health
+        self.response = client_side.response
+        """Takes one response."""
+        self._clock = clock
+        self._limits = Limits(body=settings.max_body)
+        self._shards = 1 << settings.hash_size
+        self._fingerprints = Fingerprints(store.secret)
+        self._pipeline = AcceptPipeline(store, settings)
+        self.commit: GroupCommit[Command | Accept] = GroupCommit(self._pipeline.run, MAX_WAITING)
+        """Its ``run()`` has to be kept running."""
+        self.authenticator = Authenticator(store, settings, nonce_keys)
+        self._responses = Responses(metrics, tracer, clock)
+        self._ignored = metrics.counters("imc_ignored", "Received and not responded to, by reason.", "reason")
+        self._admission = Admission(
+            settings,
+            store,
+            self.commit,
+            self._responses,
+            health,
+            metrics=metrics,
+            ignored=self._ignored,
+            tracer=tracer,
+            clock=clock,
+            wall_clock=wall_clock,
+        )
+        self._use(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._pipeline.reload(settings)
+        self.authenticator.reload(settings)
+        self._admission.reload(settings)
+        self._use(settings)
+
+    def _use(self, settings: Settings) -> None:
+        self._abilities = Abilities(settings.accept_types)
+        self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
+        self._trusted = TrustedPeers(settings.trusted_peers)
+        self._is_digest = settings.identity == "digest"
+
+    # --- imc_edge.flow.Receiver
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """Take one datagram that is not a response."""
+        if len(data) < _SHORTEST:
+            self._ignored["keep-alive"] += 1
+            return
+        if self._is_flood(flow):
+            return
+        fast = parse_fast(data, self._limits)
+        if fast is not None:
+            self._act(self._message, fast, flow)
+            return
+        try:
+            message = parse_message(data, limits=self._limits)
+        except SipParseError as error:
+            self._malformed(error, flow)
+        else:
+            self._well_formed(message, flow)
+
+    def take(self, message: Request | Response, flow: Flow) -> None:
+        """Take one framed message."""
+        if isinstance(message, Response) or not self._is_flood(flow):
+            self._well_formed(message, flow)
+
+    def refuse(self, error: SipParseError, flow: Flow) -> None:
+        """Respond to a framed message that is malformed, if enough of it could be read."""
+        if not self._is_flood(flow):
+            self._malformed(error, flow)
+
+    def _well_formed(self, message: Request | Response, flow: Flow) -> None:
+        if isinstance(message, Response):
+            self.response(message.to_bytes())
+        else:
+            self._act(self._request, message, flow)
+
+    def _malformed(self, error: SipParseError, flow: Flow) -> None:
+        if error.request is None:
+            self._ignored["not sip"] += 1
+        else:
+            self._refuse(error.request, flow, error)
+
+    def _is_flood(self, flow: Flow) -> bool:
+        """Whether the source has sent too much for this to be read. A trusted peer sends for many users."""
+        host = flow.peer[0]
+        if host in self._trusted or self._sources.allows(host):
+            return False
+        self._ignored["flood"] += 1
+        return True
+
+    def _act(self, handle: Callable[[Request, Flow], None], request: Request, flow: Flow) -> None:
+        try:
+            handle(request, flow)
+        except SipError as error:
+            self._refuse(request, flow, error)
+        except Exception as error:  # logged; no request may end the edge
+            self._fail(request, flow, error)
+
+    def _refuse(self, request: Request, flow: Flow, error: SipError) -> None:
+        self._responses.refuse(request, flow, self._fingerprints.of(request).tag, error)
+
+    def _fail(self, request: Request, flow: Flow, error: Exception) -> None:
+        """A fault of ours: 500, and the log says where it is."""
+        _log.error("request failed", call_id=request.headers.get("Call-ID"), exc_info=error)
+        self._refuse(request, flow, SipError(500, "Server Internal Error"))
+
+    # --- by method
+
+    def _request(self, request: Request, flow: Flow) -> None:
+        method = request.method
+        if method == "ACK":
+            self._ignored["ack"] += 1  # RFC 3261 §8.2.7, §17: no response to an ACK
+            return
+        validate_request(request)
+        if method == "MESSAGE":
+            self._message(request, flow)
+        elif method == "OPTIONS":
+            self._options(request, flow)
+        elif method == "CANCEL":
+            self._cancel(request, flow)
+        else:
+            raise SipError(405, "Method Not Allowed", [("Allow", ALLOW)])
+
+    def _message(self, request: Request, flow: Flow) -> None:
+        fingerprint = self._fingerprints.of(request)
+        if self._is_digest:
+            self.authenticator.lookups.start(self._authenticate(request, flow, fingerprint))
+        else:
+            self._check_peer(flow)
+            self._admission.accept(request, flow, fingerprint)
+
+    async def _authenticate(self, request: Request, flow: Flow, fingerprint: Fingerprint) -> None:
+        """Accept a MESSAGE if its sender has the password (RFC 3261 §22)."""
+        try:
+            verified = await self.authenticator.verify(request, flow.peer[0], fingerprint)
+            if verified.unless_duplicate is None:
+                self._admission.accept(request, flow, fingerprint)
+            else:
+                self._admission.accept_duplicate(request, flow, fingerprint, verified.unless_duplicate)
+        except SipError as error:
+            self._refuse(request, flow, error)
+        except (StoreUnreachable, ReplyError):
+            # Redis does not tell whose password it is. A 401 or 403 would tell the client that it is wrong.
+            self._responses.to(request, flow, fingerprint.tag).unavailable()
+        except Exception as error:  # logged; no request may end the edge
+            self._fail(request, flow, error)
+
+    def _check_peer(self, flow: Flow) -> None:
+        """Requests from untrusted peers are rejected: nothing else says that From is true."""
+        if flow.peer[0] not in self._trusted:
+            raise SipError(403, "Peer Not Trusted")
+
+    def _options(self, request: Request, flow: Flow) -> None:
+        """RFC 3261 §11: the response that a balancer's probe looks at, whatever address the request has."""
+        check_require(request)
+        response = self._responses.to(request, flow, self._fingerprints.of(request).tag)
+        if self._health.trouble:
+            response.unavailable()
+        else:
+            response.send(200, self._abilities.options)
+
+    def _cancel(self, request: Request, flow: Flow) -> None:
+        """RFC 3261 §9.2: 200 if we know the request to cancel, else 481. It changes nothing either way."""
+        self._check_peer(flow)
+        fingerprint = self._fingerprints.of(request, "MESSAGE")
+        response = self._responses.to(request, flow, fingerprint.tag)
+        search = CancelSearch(response, self._shards)
+        for shard in range(self._shards):
+            if not self.commit.submit(self._admission.find_duplicate(shard, fingerprint.digest), search):
+                response.unavailable()
+                return

@@ -1,0 +1,55 @@
+-- The memory of accepted requests, by digest. Needs recent, older, clock, seen_ms, digests and call (redis.call).
+-- Gives is_duplicate, remember and renew.
+--
+-- The digests are in two sets: new ones go into recent, and every seen_ms recent replaces older. The clock of that
+-- is our own. It follows Redis's clock, but advances by at most a second from one script to the next: with a
+-- time-to-live, all digests would end at once when Redis's clock is set forward.
+local A_SECOND, A_MINUTE, A_DAY = 1000, 60 * 1000, 24 * 3600 * 1000
+
+-- All are looked up before anything is written, and at once: each of many costs less.
+local are_recent = call("SMISMEMBER", recent, unpack(digests))
+local are_older = call("SMISMEMBER", older, unpack(digests))
+local last_at, age = unpack(call("HMGET", clock, "at_ms", "age_ms"))
+last_at, age = tonumber(last_at), tonumber(age) or 0
+
+local function is_duplicate(i)
+    return are_recent[i] == 1 or are_older[i] == 1
+end
+
+-- A shard without requests keeps nothing: its keys expire after a day.
+local function prolong()
+    call("PEXPIRE", recent, A_DAY)
+    call("PEXPIRE", older, A_DAY)
+    call("PEXPIRE", clock, A_DAY)
+end
+
+-- Makes the given digests known. With new requests this is the script's first write: Redis refuses it when memory is
+-- full, and after it no other.
+local function remember(new)
+    local seconds, microseconds = unpack(call("TIME"))
+    local now = seconds * 1000 + math.floor(microseconds / 1000)
+    age = age + math.min(math.max(0, now - (last_at or now)), A_SECOND)
+    local is_due = age >= math.max(1, tonumber(seen_ms))
+    call("HSET", clock, "at_ms", now, "age_ms", is_due and 0 or age)
+    if is_due then
+        call("UNLINK", older)
+        if call("EXISTS", recent) == 1 then
+            call("RENAME", recent, older)
+        end
+    end
+    call("SADD", recent, unpack(new))
+    if is_due or not last_at or math.floor(now / A_MINUTE) ~= math.floor(last_at / A_MINUTE) then
+        prolong()
+    end
+end
+
+-- Keeps the digests of duplicates for longer. Each is removed and added: a write even if nothing changes, so that WAIT
+-- and WAITAOF after it cover the first copy too. The removal comes first because Redis accepts it when memory is full.
+local function renew(duplicates)
+    for _, digest in ipairs(duplicates) do
+        call("SREM", older, digest)
+        call("SREM", recent, digest)
+        call("SADD", recent, digest)
+    end
+    prolong()
+end
