@@ -120,7 +120,7 @@ async def test_a_reshard_outlasts_every_retransmission_of_what_was_accepted_befo
     """Accepted last, sent again as late as can be: that is before an edge may start, so it is not doubled."""
     room = next(room.address for room in ROOMS if shard_of(room.address, 4) != shard_of(room.address, 6))
     old, new = shard_of(room, 4), shard_of(room, 6)
-    accept = Accept(old, "digest", ["type", "message"])
+    accept = Accept(old, "digest", ["type", "list"])
     assert await AcceptPipeline(store, Settings()).run([accept]) == [b"accepted"]
     [[accepted_at, _], _] = await store.run([("TIME",), ("XTRIM", keys.requests(old), "MAXLEN", 0)])
     edges_may_start_at: list[float] = []

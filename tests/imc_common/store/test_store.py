@@ -299,7 +299,7 @@ async def test_a_retry_after_a_lost_reply_makes_no_second_entry(server: Server) 
         repeated = await store.run([accept(store), ("XLEN", keys.requests(0))])
     listener.close()
     await asyncio.gather(*relay.serving)
-    assert repeated == [b"duplicate", 2]
+    assert repeated == [[b"duplicate"], 2]
 
 
 class Relay:
