@@ -49,8 +49,10 @@ def list_letters(
                 typer.echo(json.dumps(_summary(letter)))
             else:
                 table.add_row(*(escape(str(value)) for value in _summary(letter).values()))
-        if not as_json:
+        if not as_json and table.row_count:
             Console().print(table)
+        elif not as_json:
+            typer.echo("There are no dead letters.")
 
     _with_store(loaded, run)
 

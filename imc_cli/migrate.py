@@ -42,7 +42,7 @@ def import_rooms(
     """Read rooms and members of OpenSIPS or Kamailio into Redis. Safe to run again."""
     refusals: list[Refusal] = []
     with _plain_errors(from_):
-        rooms = _read(_tables(from_, rooms_table, members_table), refusals)
+        rooms = _read(_tables(from_, rooms_table, members_table, must_exist=True), refusals)
         report = None if dry_run else asyncio.run(_load(loaded.settings, rooms))
     for refusal in refusals:
         typer.echo(shown(f"refused: {refusal}"))
@@ -92,12 +92,12 @@ class _plain_errors:  # noqa: N801 # reads as a statement
         raise typer.Exit(1) from None
 
 
-def _tables(url: str, rooms_table: str, members_table: str) -> Tables:
+def _tables(url: str, rooms_table: str, members_table: str, *, must_exist: bool = False) -> Tables:
     try:
         from imc_cli.migration.tables import Tables, connect  # noqa: PLC0415 # SQLAlchemy is an extra
     except ModuleNotFoundError as error:
         raise ImcError(_NEEDS) from error
-    return Tables(connect(url), rooms_table, members_table)
+    return Tables(connect(url, must_exist=must_exist), rooms_table, members_table)
 
 
 def _read(tables: Tables, refusals: list[Refusal]) -> list[Room]:

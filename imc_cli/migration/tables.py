@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, delete, insert, select
 from sqlalchemy.engine import make_url
@@ -20,13 +21,20 @@ class DatabaseUrlError(ImcError):
     """A database URL cannot be used; says why, never with its password."""
 
 
-def connect(url: str) -> Engine:
-    """An engine for ``mysql://``, ``postgresql://`` or ``sqlite:///FILE``. Raises `DatabaseUrlError`."""
+def connect(url: str, *, must_exist: bool = False) -> Engine:
+    """An engine for ``mysql://``, ``postgresql://`` or ``sqlite:///FILE``. Raises `DatabaseUrlError`.
+
+    ``must_exist``: SQLite would otherwise create a missing file.
+    """
     try:
         parts = make_url(url)
         scheme = parts.drivername
         if scheme.partition("+")[0] not in ("mysql", "mariadb", "postgresql", "sqlite"):
             raise DatabaseUrlError(f"{scheme}:// is none of mysql://, postgresql://, sqlite://")
+        if must_exist and scheme.startswith("sqlite") and not Path(parts.database or "").is_file():
+            raise DatabaseUrlError(
+                f"there is no file {parts.database or ''!r}. An absolute path needs four slashes: sqlite:////path/FILE"
+            )
         return create_engine(parts.set(drivername=_DRIVERS.get(scheme, scheme)))
     except (ArgumentError, NoSuchModuleError) as error:
         raise DatabaseUrlError("not a database URL, like mysql://user:password@host/database") from error

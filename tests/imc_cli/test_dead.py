@@ -81,6 +81,13 @@ def test_list_is_a_table_for_people(url: str, db: redis.Redis) -> None:
     assert "\x1b[2J" not in shown
 
 
+def test_list_says_so_if_there_are_none(url: str, db: redis.Redis) -> None:
+    """One line for people, nothing for programs."""
+    db.flushall()
+    assert dead(url, "list") == "There are no dead letters.\n"
+    assert dead(url, "list", "--json") == ""
+
+
 def test_show_has_every_field(url: str, db: redis.Redis) -> None:
     """Bytes that are no text are escaped."""
     shown = dead(url, "show", "3/1-0")

@@ -148,6 +148,16 @@ def test_the_error_about_an_unreachable_database_hides_the_password(server: str,
     assert "secret" not in line
 
 
+@pytest.mark.parametrize("name", ["missing.sqlite", "folder/missing.sqlite", ""])
+def test_a_missing_sqlite_file_is_reported_and_not_created(server: str, tmp_path: Path, name: str) -> None:
+    """Importing nothing from a new file would look like a success."""
+    url = f"sqlite:///{tmp_path}/{name}" if name else "sqlite://"
+    said = imc("import", "--from", url, "--db-url", server, status=1)[-1]
+    assert said.startswith("there is no file ")
+    assert name in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unsupported_database_url_is_refused(server: str) -> None:
     """The error lists the supported schemes."""
     *_, line = imc("import", "--from", "oracle://host/db", "--db-url", server, status=1)
