@@ -1,13 +1,14 @@
 """A small HTTP/1.1 server for operators: metrics, health, MI. Not for public networks.
 
-Each connection serves one request and is closed. Size and time of a request and the number of connections are
-limited, so a slow or hostile client harms no other.
+Each connection serves one request and is closed. Size and time of a request are limited. If there are too
+many connections, a new one closes an idle one. So a slow or hostile client harms no other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -19,8 +20,9 @@ from imc_common.errors import ImcError
 MAX_HEAD = 8192
 MAX_BODY = 65536
 MAX_CONNECTIONS = 64
+"""With more, one is closed: see `HttpServer`."""
 SECONDS = 10.0
-"""Time limit for reading a request, and for writing its response."""
+"""Time limit for reading a request, and for sending its response and closing."""
 
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,10}").fullmatch
 
@@ -61,14 +63,32 @@ class _Refused(Exception):
         self.status = status
 
 
+class _Connection:
+    """One client. Its handler is never interrupted; before and after it, the connection may be closed."""
+
+    __slots__ = ("is_handling", "is_waiting", "peer", "writer")
+
+    def __init__(self, peer: str, writer: asyncio.StreamWriter) -> None:
+        self.peer = peer
+        self.writer = writer
+        self.is_waiting = True
+        """For a complete request."""
+        self.is_handling = False
+
+
 class HttpServer:
-    """Listens on one address and passes each request to `handler`. An exception in it becomes a 500."""
+    """Listens on one address and passes each request to `handler`. An exception in it becomes a 500.
+
+    A connection beyond `MAX_CONNECTIONS` closes another one: first of those that have not sent a complete
+    request, then of those that do not read their response. It is the oldest of the client that has most.
+    """
 
     def __init__(self, handler: Handler, *, seconds: float = SECONDS) -> None:
         self._handler = handler
         self._seconds = seconds
         self._server: asyncio.Server | None = None
-        self._connections = 0
+        self._connections: dict[_Connection, None] = {}
+        """The oldest first."""
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the address, with the actual port if `port` is 0. Raises ListenError."""
@@ -87,30 +107,47 @@ class HttpServer:
             await asyncio.sleep(0)  # the sockets close in the next iteration of the event loop
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        name = writer.get_extra_info("peername")
+        connection = _Connection(name[0] if name else "", writer)
         try:
-            if self._connections <= MAX_CONNECTIONS:
-                await self._serve(reader, writer)
+            if len(self._connections) < MAX_CONNECTIONS or self._close_one():
+                self._connections[connection] = None
+                await self._serve(reader, connection)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass  # the client is gone, or too slow
         finally:
-            self._connections -= 1
-            writer.close()
+            self._connections.pop(connection, None)
+            writer.transport.abort()  # what it has not read by now is lost
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = writer.get_extra_info("peername")
+    def _close_one(self) -> bool:
+        """Close the connection that matters least; False if each one has a request at work."""
+        candidates = [each for each in self._connections if each.is_waiting]
+        candidates = candidates or [each for each in self._connections if not each.is_handling]
+        if not candidates:
+            return False
+        most = Counter(each.peer for each in candidates).most_common(1)[0][0]
+        victim = next(each for each in candidates if each.peer == most)
+        del self._connections[victim]
+        victim.writer.transport.abort()
+        return True
+
+    async def _serve(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         request: HttpRequest | None = None
         try:
             async with asyncio.timeout(self._seconds):
-                request = await _read(reader, peer[0] if peer else "")
+                request = await _read(reader, connection.peer)
         except _Refused as refusal:
             response = HttpResponse(refusal.status)
         else:
+            connection.is_waiting, connection.is_handling = False, True
             response = await self._handled(request)
+        connection.is_waiting = connection.is_handling = False
         head_only = request is not None and request.method == "HEAD"
+        writer = connection.writer
         async with asyncio.timeout(self._seconds):
             writer.write(_written(response, head_only=head_only))
-            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
 
     async def _handled(self, request: HttpRequest) -> HttpResponse:
         try:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from imc_common import http_server
-from imc_common.http_server import Handler, HttpRequest, HttpResponse, HttpServer, ListenError
+from imc_common.http_server import (
+    MAX_CONNECTIONS,
+    Handler,
+    HttpRequest,
+    HttpResponse,
+    HttpServer,
+    ListenError,
+)
 from tests.patience import PATIENCE
 
 
@@ -32,6 +39,13 @@ async def sent(port: int, data: bytes) -> bytes:
         return await asyncio.wait_for(reader.read(), PATIENCE)
     finally:
         writer.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return as soon as the condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 async def echo(request: HttpRequest) -> HttpResponse:
@@ -107,18 +121,113 @@ async def test_a_client_that_leaves_early_does_no_harm() -> None:
         assert (await sent(port, b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_the_number_of_connections_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more is closed without a response."""
-    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 1)
-    async with served(echo) as port:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET")
-        await asyncio.sleep(0.05)
-        got = b""
-        with suppress(ConnectionError):  # a reset closes it as well
-            got = await sent(port, b"GET / HTTP/1.1\r\n\r\n")
-        writer.close()
-    assert got == b""
+GET = b"GET / HTTP/1.1\r\n\r\n"
+
+
+class Client:
+    """A connection of a client."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def rest(self) -> bytes:
+        """All that still comes until the server closes, by whatever means."""
+        with suppress(ConnectionError):
+            return await asyncio.wait_for(self.reader.read(), PATIENCE)
+        return b""
+
+
+@asynccontextmanager
+async def clients(port: int) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+    """A function that connects and sends something; all connections are closed at the end."""
+    made: list[Client] = []
+
+    async def connect(data: bytes = b"GET", local: str = "127.0.0.1") -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", port, local_addr=(local, 0)))
+        made.append(client)
+        client.writer.write(data)
+        return client
+
+    try:
+        yield connect
+    finally:
+        for client in made:
+            client.writer.close()
+            client.writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def test_idle_connections_are_closed_for_new_ones() -> None:
+    """The oldest first, so that `/livez` is always served."""
+    async with served(echo) as port, clients(port) as connect:
+        silent = [await connect() for _ in range(MAX_CONNECTIONS + 3)]
+        assert (await sent(port, GET)).startswith(b"HTTP/1.1 200 ")
+        for client in silent[:4]:
+            assert await client.rest() == b""
+        silent[4].writer.write(GET[3:])
+        assert (await silent[4].rest()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_client_with_most_connections_loses_one_first() -> None:
+    """However old that of another client is."""
+    async with served(echo) as port, clients(port) as connect:
+        other = await connect(local="127.0.0.2")
+        many = [await connect() for _ in range(MAX_CONNECTIONS)]
+        assert await many[0].rest() == b""
+        other.writer.write(GET[3:])
+        assert (await other.rest()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_requests_at_work_are_not_interrupted_by_new_connections() -> None:
+    """An MI command is carried out to its end. If all connections are at work, a new one is closed."""
+    going_on, working = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def slow(_request: HttpRequest) -> HttpResponse:
+        working.release()
+        await going_on.wait()
+        return HttpResponse(200)
+
+    async with served(slow) as port, clients(port) as connect:
+        busy = [await connect(GET) for _ in range(MAX_CONNECTIONS)]
+        for _ in busy:
+            await asyncio.wait_for(working.acquire(), PATIENCE)
+        assert await (await connect(GET)).rest() == b""
+        going_on.set()
+        for client in busy:
+            assert (await client.rest()).startswith(b"HTTP/1.1 200 ")
+
+
+async def big(_request: HttpRequest) -> HttpResponse:
+    """Respond with more than the kernel's buffers hold."""
+    return HttpResponse(200, b"x" * 20_000_000)
+
+
+async def test_a_client_that_does_not_read_its_response_is_disconnected() -> None:
+    """After the time limit: it must not keep a connection for ever."""
+    server = HttpServer(big, seconds=0.1)
+    _, port = await server.start("127.0.0.1", 0)
+    async with clients(port) as connect:
+        await connect(GET)
+        await until(lambda: bool(server._connections))
+        await until(lambda: not server._connections)
+        await server.close()
+
+
+async def test_clients_that_do_not_read_are_closed_for_new_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before their time is over."""
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 3)
+    server = HttpServer(big, seconds=PATIENCE)
+    _, port = await server.start("127.0.0.1", 0)
+    async with clients(port) as connect:
+        for _ in range(3):
+            await connect(GET)
+        await until(lambda: len(server._connections) == 3)
+        await until(lambda: not any(each.is_waiting or each.is_handling for each in server._connections))
+        assert (await sent(port, GET)).startswith(b"HTTP/1.1 200 ")
+        await server.close()
 
 
 async def test_an_address_in_use_is_reported() -> None:
