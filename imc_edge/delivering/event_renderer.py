@@ -24,7 +24,7 @@ class EventRenderer:
         )
 
     def render(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[MessageTemplate]]:
-        """The event of an entry, and its MESSAGEs; none if nobody is to be told.
+        """The event of an entry, and its MESSAGEs; none if there is nothing to send.
 
         Raises any error if the entry is broken.
         """

@@ -18,8 +18,8 @@ of the event, identify a delivery in its branch, Call-ID and From tag::
     ...                                                     tail, of the template
 
 (there is no line break before <event_id>, <recipient_id> and ;rport). A delivery that is sent again after a
-crash has the same identifiers, so the recipient can recognise it; and nobody can guess those of somebody
-else's delivery (RFC 3261 §19.3, §8.1.1.4).
+crash has the same identifiers, so the recipient can recognise it. Nobody can guess the identifiers of another
+recipient's delivery (RFC 3261 §19.3, §8.1.1.4).
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ class Room:
         self.members = [f"member-{number}@{host}" for number in range(size)]
         self.first: dict[str, tuple[float, Request]] = {}
         """What each member got from the first edge, and when."""
-        self.answered: dict[str, float] = {}
+        self.responded: dict[str, float] = {}
         self.again: dict[str, Request] = {}
         """What came from another edge."""
         self.edge: tuple[str, int] | None = None
-        self.heard = 0.0
+        self.last_request = 0.0
         """When the first edge sent anything last."""
         self.pace = pace
         self._ended = threading.Event()
@@ -31,7 +31,7 @@ class Room:
 
     def _serve(self) -> None:
         self.user.socket.settimeout(0.005)
-        started, answers = time.monotonic(), 0
+        started, responses = time.monotonic(), 0
         waiting: list[tuple[str, tuple[Request, tuple[str, int]]]] = []
         while not self._ended.is_set():
             got = self.user.receive(0.005)
@@ -41,19 +41,21 @@ class Room:
                 member = request.target.address()
                 self.edge = self.edge or source
                 if source == self.edge:
-                    self.heard = now
+                    self.last_request = now
                 if source != self.edge:
                     self.again.setdefault(member, request)
-                    self.user.answer(got)
+                    self.user.respond(got)
                 elif member not in self.first:
                     self.first[member] = (now, request)
                     waiting.append((member, got))
-            while waiting and self.pace and answers < (now - started) * self.pace:
+            while waiting and self.pace and responses < (now - started) * self.pace:
                 member, got = waiting.pop(0)
-                self.answered[member] = time.monotonic()
-                self.user.answer(got)
-                answers += 1
-            answers = max(answers, int((now - started) * self.pace) - 5)  # what was missed is not caught up
+                self.responded[member] = time.monotonic()
+                self.user.respond(got)
+                responses += 1
+            responses = max(
+                responses, int((now - started) * self.pace) - 5
+            )  # what was missed is not caught up
 
     def end(self) -> None:
         """Respond no more."""

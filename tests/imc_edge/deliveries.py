@@ -49,7 +49,7 @@ class User:
         assert isinstance(request, Request)
         return request, source
 
-    def answer(self, got: tuple[Request, tuple[str, int]] | None, status: int = 200) -> Request:
+    def respond(self, got: tuple[Request, tuple[str, int]] | None, status: int = 200) -> Request:
         """Respond to what was received; gives the request."""
         assert got is not None
         request, source = got
@@ -62,7 +62,7 @@ class User:
         self.socket.close()
 
 
-class Plant:
+class Deployment:
     """A Redis with events for two users, and edges on it."""
 
     def __init__(self, server: Server, folder: Path) -> None:

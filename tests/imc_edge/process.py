@@ -104,15 +104,15 @@ class User:
         """Send a request; gives the response to it, without late ones to earlier requests."""
         self.send(data)
         call_id = data.partition(b"Call-ID: ")[2].partition(b"\r\n")[0].decode()
-        while (answer := self.answer()).headers.get("Call-ID") != call_id:
+        while (response := self.response()).headers.get("Call-ID") != call_id:
             pass
-        return answer
+        return response
 
-    def answer(self) -> Response:
+    def response(self) -> Response:
         """The next response that comes."""
-        answer = parse_message(self._socket.recv(65536))
-        assert isinstance(answer, Response)
-        return answer
+        response = parse_message(self._socket.recv(65536))
+        assert isinstance(response, Response)
+        return response
 
     def status(self, data: bytes, seconds: float = 3.0) -> int | None:
         """The status of the response to a request; None if none comes in time."""

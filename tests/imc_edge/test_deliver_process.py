@@ -13,7 +13,7 @@ import pytest
 from imc_common import keys
 from imc_common.rooms.request import RequestData
 from imc_common.sip.message import Request
-from tests.imc_edge.deliveries import SHARD, Plant, User, same
+from tests.imc_edge.deliveries import SHARD, Deployment, User, same
 from tests.patience import PATIENCE, Stopwatch
 from tests.servers import KINDS, Server, running
 
@@ -46,61 +46,63 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
-def plant(server: Server, tmp_path: Path) -> Iterator[Plant]:
-    plant = Plant(server, tmp_path)
-    plant.redis.flushall()
-    yield plant
-    plant.end()
+def deployment(server: Server, tmp_path: Path) -> Iterator[Deployment]:
+    deployment = Deployment(server, tmp_path)
+    deployment.redis.flushall()
+    yield deployment
+    deployment.end()
 
 
-def test_an_event_is_delivered_settled_and_deleted(plant: Plant) -> None:
+def test_an_event_is_delivered_settled_and_deleted(deployment: Deployment) -> None:
     """Nothing of it is left in Redis."""
-    plant.start()
-    plant.event(plant.bob, plant.carol)
-    plant.bob.answer(plant.bob.receive())
-    plant.carol.answer(plant.carol.receive())
-    plant.until(lambda: plant.left() == 0)
-    assert plant.redis.xlen(keys.events(SHARD)) == 0
-    assert not plant.redis.keys("imc:*:settled:*")
+    deployment.start()
+    deployment.event(deployment.bob, deployment.carol)
+    deployment.bob.respond(deployment.bob.receive())
+    deployment.carol.respond(deployment.carol.receive())
+    deployment.until(lambda: deployment.left() == 0)
+    assert deployment.redis.xlen(keys.events(SHARD)) == 0
+    assert not deployment.redis.keys("imc:*:settled:*")
 
 
-def test_after_a_kill_only_recipients_without_a_recorded_response_get_it_again(plant: Plant) -> None:
+def test_after_a_kill_only_recipients_without_a_recorded_response_get_it_again(
+    deployment: Deployment,
+) -> None:
     """The message has the Call-ID, CSeq and From tag of the first one."""
-    first = plant.start()
-    entry_id = plant.event(plant.bob, plant.carol)
-    plant.bob.answer(plant.bob.receive())
+    first = deployment.start()
+    entry_id = deployment.event(deployment.bob, deployment.carol)
+    deployment.bob.respond(deployment.bob.receive())
     settled = keys.settled(SHARD, entry_id)
-    plant.until(lambda: bool(plant.redis.sismember(settled, plant.bob.address)), EVENT_SECONDS)
-    original = plant.carol.receive()
+    deployment.until(lambda: bool(deployment.redis.sismember(settled, deployment.bob.address)), EVENT_SECONDS)
+    original = deployment.carol.receive()
     assert original is not None
-    plant.kill(first)
-    plant.start()
-    repeat = plant.carol.receive()
+    deployment.kill(first)
+    deployment.start()
+    repeat = deployment.carol.receive()
     while repeat is not None and repeat[1] == original[1]:  # a retransmission of the first edge
-        repeat = plant.carol.receive()
-    assert same(plant.carol.answer(repeat, 482), original[0])
-    plant.until(lambda: plant.left() == 0)
-    assert plant.bob.receive(0.3) is None
-    assert plant.redis.xlen(keys.undelivered(SHARD)) == 0  # the 482 counts as delivered
-    assert not plant.redis.exists(settled)
+        repeat = deployment.carol.receive()
+    assert same(deployment.carol.respond(repeat, 482), original[0])
+    deployment.until(lambda: deployment.left() == 0)
+    assert deployment.bob.receive(0.3) is None
+    assert deployment.redis.xlen(keys.undelivered(SHARD)) == 0  # the 482 counts as delivered
+    assert not deployment.redis.exists(settled)
 
 
-def test_after_a_kill_no_more_recipients_get_it_again_than_documented(plant: Plant) -> None:
+def test_after_a_kill_no_more_recipients_get_it_again_than_documented(deployment: Deployment) -> None:
     """docs/reliability.md: those whose response had just come, and all those whose response had not."""
     users = [User(f"user-{number}") for number in range(30)]
     early, late, silent = users[:20], users[20:25], users[25:]
     try:
-        first = plant.start()
-        settled = keys.settled(SHARD, plant.event(*users))
+        first = deployment.start()
+        settled = keys.settled(SHARD, deployment.event(*users))
         got = {user.address: user.receive() for user in users}
         old = {seen[1] for seen in got.values() if seen is not None}
         for user in early:
-            user.answer(got[user.address])
-        plant.until(lambda: plant.redis.scard(settled) == len(early))
+            user.respond(got[user.address])
+        deployment.until(lambda: deployment.redis.scard(settled) == len(early))
         for user in late:
-            user.answer(got[user.address])
-        plant.kill(first)
-        plant.start()
+            user.respond(got[user.address])
+        deployment.kill(first)
+        deployment.start()
         again = set()
 
         def all_done() -> bool:
@@ -109,11 +111,11 @@ def test_after_a_kill_no_more_recipients_get_it_again_than_documented(plant: Pla
                 if repeat is not None and repeat[1] not in old:
                     original = got[user.address]
                     assert original is not None
-                    assert same(user.answer(repeat), original[0])
+                    assert same(user.respond(repeat), original[0])
                     again.add(user.address)
-            return plant.left() == 0
+            return deployment.left() == 0
 
-        plant.until(all_done, 30)
+        deployment.until(all_done, 30)
         assert {user.address for user in silent} <= again
         assert again <= {user.address for user in late + silent}
     finally:
@@ -121,98 +123,98 @@ def test_after_a_kill_no_more_recipients_get_it_again_than_documented(plant: Pla
             user.close()
 
 
-def test_an_edge_stopped_and_continued_sends_nothing_of_a_shard_it_lost(plant: Plant) -> None:
+def test_an_edge_stopped_and_continued_sends_nothing_of_a_shard_it_lost(deployment: Deployment) -> None:
     """The next owner sends what waited behind the message in flight."""
-    plant.settings["lease_ttl"] = SHORT_LEASE
-    first = plant.start()
-    plant.event(plant.bob, text="1")
-    plant.event(plant.bob, text="2")
-    got = plant.bob.receive()
+    deployment.settings["lease_ttl"] = SHORT_LEASE
+    first = deployment.start()
+    deployment.event(deployment.bob, text="1")
+    deployment.event(deployment.bob, text="2")
+    got = deployment.bob.receive()
     assert got is not None
     old = got[1]
     first.send_signal(signal.SIGSTOP)
-    plant.start()
+    deployment.start()
     bodies = []
     for _ in range(2):
-        got = plant.bob.receive()
+        got = deployment.bob.receive()
         while got is not None and got[1] == old:
-            got = plant.bob.receive()
-        bodies.append(plant.bob.answer(got).body)
+            got = deployment.bob.receive()
+        bodies.append(deployment.bob.respond(got).body)
     assert bodies == [b"1", b"2"]
     first.send_signal(signal.SIGCONT)
-    got = plant.bob.receive(1.5)
+    got = deployment.bob.receive(1.5)
     assert got is None, got
-    assert plant.left() == 0
+    assert deployment.left() == 0
 
 
-def test_sigterm_finishes_what_is_in_flight_and_ends(plant: Plant) -> None:
+def test_sigterm_finishes_what_is_in_flight_and_ends(deployment: Deployment) -> None:
     """The response comes a second after the signal; the process ends with status 0, soon after that."""
-    edge = plant.start()
-    plant.event(plant.bob)
-    got = plant.bob.receive()
+    edge = deployment.start()
+    deployment.event(deployment.bob)
+    got = deployment.bob.receive()
     edge.send_signal(signal.SIGTERM)
     time.sleep(1)
     assert edge.poll() is None
-    plant.bob.answer(got)
+    deployment.bob.respond(got)
     assert edge.wait(PATIENCE) == 0
-    assert plant.left() == 0
+    assert deployment.left() == 0
 
 
-def test_order_is_kept_when_shards_move(plant: Plant) -> None:
+def test_order_is_kept_when_shards_move(deployment: Deployment) -> None:
     """An edge joins while one recipient's messages flow: no gap, no duplicate, in order."""
-    plant.settings["lease_ttl"] = SHORT_LEASE
-    plant.start()
+    deployment.settings["lease_ttl"] = SHORT_LEASE
+    deployment.start()
     for number in range(30):
-        plant.event(plant.bob, text=str(number))
+        deployment.event(deployment.bob, text=str(number))
     got: list[Request] = []
     while len(got) < 30:
-        if len(got) == 5 and len(plant.edges) == 1:
-            plant.start()
-        request = plant.bob.answer(plant.bob.receive())
+        if len(got) == 5 and len(deployment.edges) == 1:
+            deployment.start()
+        request = deployment.bob.respond(deployment.bob.receive())
         if not got or not same(request, got[-1]):  # not a retransmission
             got.append(request)
         time.sleep(0.1)
     assert [request.body for request in got] == [str(number).encode() for number in range(30)]
-    plant.until(lambda: plant.left() == 0)
+    deployment.until(lambda: deployment.left() == 0)
 
 
-def test_a_killed_edge_is_replaced_within_two_leases(plant: Plant) -> None:
+def test_a_killed_edge_is_replaced_within_two_leases(deployment: Deployment) -> None:
     """SIGKILL: the other edge takes over its shards and sends what comes."""
-    plant.settings["lease_ttl"] = SHORT_LEASE
-    plant.start()
-    plant.start()
-    plant.until(lambda: sorted(plant.spread()) == [8, 8])
-    owner = bytes(plant.redis.get(keys.lease(SHARD, "edge"))).decode()  # type: ignore[arg-type]
-    (edge,) = [edge for edge in plant.edges if f"-{edge.pid}-" in owner]
+    deployment.settings["lease_ttl"] = SHORT_LEASE
+    deployment.start()
+    deployment.start()
+    deployment.until(lambda: sorted(deployment.spread()) == [8, 8])
+    owner = bytes(deployment.redis.get(keys.lease(SHARD, "edge"))).decode()  # type: ignore[arg-type]
+    (edge,) = [edge for edge in deployment.edges if f"-{edge.pid}-" in owner]
     edge.kill()
     with Stopwatch() as watch:
-        plant.event(plant.bob)
-        plant.bob.answer(plant.bob.receive())
+        deployment.event(deployment.bob)
+        deployment.bob.respond(deployment.bob.receive())
     assert watch.seconds < 2 * SHORT_LEASE + ALLOWANCE
-    plant.until(lambda: plant.spread() == [16] and plant.left() == 0)
+    deployment.until(lambda: deployment.spread() == [16] and deployment.left() == 0)
 
 
-def test_an_event_that_ends_edges_becomes_a_dead_letter(plant: Plant) -> None:
+def test_an_event_that_ends_edges_becomes_a_dead_letter(deployment: Deployment) -> None:
     """The room's other messages are delivered, before it and after it."""
-    plant.event(plant.bob, text="1")
-    plant.event(plant.bob, text="deadly text", call_id="deadly")
-    plant.event(plant.bob, text="3")
+    deployment.event(deployment.bob, text="1")
+    deployment.event(deployment.bob, text="deadly text", call_id="deadly")
+    deployment.event(deployment.bob, text="3")
     bodies: list[bytes] = []
 
     def all_there() -> bool:
-        if not plant.edges or plant.edges[-1].poll() is not None:
-            assert len(plant.edges) < 9, plant.log.read_text()[-3000:]
-            for edge in plant.edges[-1:]:
-                plant.kill(edge)
-            plant.start("-c", DEADLY)
-        got = plant.bob.receive(0.1)
+        if not deployment.edges or deployment.edges[-1].poll() is not None:
+            assert len(deployment.edges) < 9, deployment.log.read_text()[-3000:]
+            for edge in deployment.edges[-1:]:
+                deployment.kill(edge)
+            deployment.start("-c", DEADLY)
+        got = deployment.bob.receive(0.1)
         if got is not None:
-            plant.bob.answer(got)
+            deployment.bob.respond(got)
             bodies.append(got[0].body)
-        return plant.left() == 0
+        return deployment.left() == 0
 
-    plant.until(all_there, 90)
+    deployment.until(all_there, 90)
     assert list(dict.fromkeys(bodies)) == [b"1", b"3"]
-    ((_, letter),) = plant.redis.xrange(keys.dead(SHARD))  # type: ignore[union-attr, str-unpack]
+    ((_, letter),) = deployment.redis.xrange(keys.dead(SHARD))  # type: ignore[union-attr, str-unpack]
     assert RequestData.unpack(letter[b"data"]).call_id == "deadly"
     assert b"ended" in letter[b"dead_reason"]

@@ -93,8 +93,8 @@ def test_a_retransmission_to_another_edge_after_the_first_was_killed_is_a_duplic
             to = user.ask(data).headers.get("To")
         first.end(signal.SIGKILL)
     with edge_process(tmp_path, server.url) as second, User(second.endpoints()[0]) as user:
-        answer = user.ask(data)
-        assert (answer.status, answer.headers.get("To")) == (202, to)
+        response = user.ask(data)
+        assert (response.status, response.headers.get("To")) == (202, to)
         assert entries(db) == 1
 
 
@@ -120,9 +120,9 @@ def test_requests_get_503_while_redis_is_full(server: Server, db: redis.Redis, t
     with edge_process(tmp_path, server.url) as edge, User(edge.endpoints()[0]) as user:
         assert user.ask(fresh()).status == 202
         db.config_set("maxmemory", "1mb")
-        answer = user.ask(fresh())
-        assert answer.status == 503
-        assert answer.headers.get("Retry-After")
+        response = user.ask(fresh())
+        assert response.status == 503
+        assert response.headers.get("Retry-After")
         db.config_set("maxmemory", "0")
         assert user.ask(fresh()).status == 202
 
@@ -161,9 +161,9 @@ def test_after_sigterm_options_and_requests_get_503_and_what_is_in_flight_is_fin
         with in_flight_to_nobody(db, edge):
             edge.child.send_signal(signal.SIGTERM)
             eventually(lambda: user.status(fresh("OPTIONS")) == 503)
-            answer = user.ask(fresh())
-            assert answer.status == 503
-            assert answer.headers.get("Retry-After")
+            response = user.ask(fresh())
+            assert response.status == 503
+            assert response.headers.get("Retry-After")
             with Stopwatch() as watch:
                 assert edge.child.wait(PATIENCE) == 0
             assert watch.seconds < 3 + ALLOWANCE
@@ -272,7 +272,7 @@ def test_datagrams_that_are_not_sip_get_no_response_and_cost_no_memory(
             eventually(lambda: user.status(fresh()) == 202)  # the flood may have filled the kernel's buffer
             attacker._socket.settimeout(0.2)
             with pytest.raises(TimeoutError):
-                attacker.answer()
+                attacker.response()
             assert memory_kb(edge) < before + 20_000
 
 

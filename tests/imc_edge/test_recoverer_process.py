@@ -12,7 +12,7 @@ import pytest
 from imc_common import keys
 from imc_common.rooms.request import RequestData
 from tests.imc_edge.crowd import Room
-from tests.imc_edge.deliveries import ROOM, SHARD, Plant, User
+from tests.imc_edge.deliveries import ROOM, SHARD, Deployment, User
 from tests.servers import redis_alone
 
 pytestmark = pytest.mark.integration
@@ -35,54 +35,54 @@ sys.exit(__main__.main())
 
 
 @pytest.fixture
-def plant(tmp_path: Path) -> Iterator[Plant]:
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
     with redis_alone() as server:
-        plant = Plant(server, tmp_path)
-        yield plant
-        plant.end()
+        deployment = Deployment(server, tmp_path)
+        yield deployment
+        deployment.end()
 
 
-def test_orphaned_entries_are_sent_and_those_in_flight_are_not_sent_again(plant: Plant) -> None:
+def test_orphaned_entries_are_sent_and_those_in_flight_are_not_sent_again(deployment: Deployment) -> None:
     """One event is in flight to a silent member; many were read and wait for their turn, because a room
     responds slowly; one was handed out and its reply was lost. Only that one is read again.
     """
-    plant.settings["max_in_flight"] = 1
-    plant.start("-c", LOOKS_OFTEN)
-    plant.event(plant.bob, text="in flight")
+    deployment.settings["max_in_flight"] = 1
+    deployment.start("-c", LOOKS_OFTEN)
+    deployment.event(deployment.bob, text="in flight")
     dave, room = User("dave"), Room(PACE, EVENTS * PART)
     try:
-        silent = plant.bob.receive()
+        silent = deployment.bob.receive()
         assert silent is not None
-        hand_out_and_lose(plant, dave)
+        hand_out_and_lose(deployment, dave)
         for first in range(0, len(room.members), PART):
-            plant.event_to(room.members[first : first + PART])
-        plant.until(lambda: len(found_by(plant)) > 0)
+            deployment.event_to(room.members[first : first + PART])
+        deployment.until(lambda: len(found_by(deployment)) > 0)
         assert len(room.first) < len(room.members)  # so some events wait for their turn
-        assert dave.answer(dave.receive()).body == b"lost"
-        plant.until(lambda: plant.left() == 1)  # all but the silent one's
-        plant.bob.answer(silent)
-        plant.until(lambda: plant.left() == 0)
-        assert room.answered.keys() == set(room.members)
+        assert dave.respond(dave.receive()).body == b"lost"
+        deployment.until(lambda: deployment.left() == 1)  # all but the silent one's
+        deployment.bob.respond(silent)
+        deployment.until(lambda: deployment.left() == 0)
+        assert room.responded.keys() == set(room.members)
         assert dave.receive(0.2) is None
     finally:
         room.end()
         dave.close()
-    assert set(found_by(plant)) == {1}
+    assert set(found_by(deployment)) == {1}
 
 
-def found_by(plant: Plant) -> list[int]:
+def found_by(deployment: Deployment) -> list[int]:
     """How many entries the edge found in nobody's hand, each time that it found any."""
-    lines = [json.loads(line) for line in plant.log.read_text().splitlines() if line.endswith("}")]
+    lines = [json.loads(line) for line in deployment.log.read_text().splitlines() if line.endswith("}")]
     return [line["entries"] for line in lines if line["event"] == "orphaned entries found"]
 
 
-def hand_out_and_lose(plant: Plant, user: User) -> None:
+def hand_out_and_lose(deployment: Deployment, user: User) -> None:
     """An event that Redis has handed out in a reply that never reached the edge."""
     stream = keys.events(SHARD)
-    (group,) = plant.redis.xinfo_groups(stream)  # type: ignore[misc]
+    (group,) = deployment.redis.xinfo_groups(stream)  # type: ignore[misc]
     entry_id = f"{int(time.time() * 1000) + 1}-0"
     fields = {"event": "message", "room": ROOM, "to": user.address, "from": "alice@example.org"}
-    with plant.redis.pipeline(transaction=True) as both:
+    with deployment.redis.pipeline(transaction=True) as both:
         both.xadd(
             stream,
             {**fields, "data": RequestData("text/html", b"lost", call_id="lost", at=1).pack()},

@@ -1,4 +1,4 @@
-"""What comes twice when a real edge is killed, counted; and how soon real edges record who has answered."""
+"""How many duplicates the kill of a real edge causes, and how soon real edges record who has responded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import redis
 
 from imc_common import keys
 from tests.imc_edge.crowd import Room
-from tests.imc_edge.deliveries import SHARD, Plant, User, same
+from tests.imc_edge.deliveries import SHARD, Deployment, User, same
 from tests.patience import PATIENCE
 from tests.servers import Server, running
 
@@ -23,32 +23,32 @@ pytestmark = pytest.mark.integration
 MEMBERS = 2000
 IN_FLIGHT = 50
 PACE = 400
-"""Answers a second: a member's comes about 0.3 s after its MESSAGE, before it would count as slow."""
+"""Responses a second: a member responds about 0.3 s after its MESSAGE, before it counts as unresponsive."""
 T1 = 0.5
 RECORDED_SECONDS = 0.2
 ALLOWANCE = 1.0
 """Seconds, for a busy machine; at this pace the whole room takes five times as long."""
 SHORT_LEASE = 4.0
-"""Seconds: it has to end, though not because the machine stands still for a moment."""
+"""Seconds: short enough to wait for its end, too long for a moment in which the machine stops."""
 
 
 @pytest.fixture
-def plant(tmp_path: Path) -> Iterator[Plant]:
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
     with tempfile.TemporaryDirectory() as folder:
         server: Server
         with running("redis-server", Path(folder), "--maxmemory-policy", "noeviction") as server:
-            plant = Plant(server, tmp_path)
-            yield plant
-            plant.end()
+            deployment = Deployment(server, tmp_path)
+            yield deployment
+            deployment.end()
 
 
-def recorded_of(plant: Plant, events: dict[str, list[str]]) -> set[str]:
-    """The members who have answered, as far as Redis knows."""
-    open_ones = {entry_id.decode() for entry_id, _ in plant.redis.xrange(keys.events(SHARD))}  # type: ignore[union-attr, str-unpack]
+def recorded_of(deployment: Deployment, events: dict[str, list[str]]) -> set[str]:
+    """The members that have responded, as recorded in Redis."""
+    open_ones = {entry_id.decode() for entry_id, _ in deployment.redis.xrange(keys.events(SHARD))}  # type: ignore[union-attr, str-unpack]
     recorded: set[str] = set()
     for event, members in events.items():
         if event in open_ones:
-            found = plant.redis.smembers(keys.settled(SHARD, event))
+            found = deployment.redis.smembers(keys.settled(SHARD, event))
             recorded |= {member.decode() for member in found}  # type: ignore[union-attr]
         else:
             recorded.update(members)
@@ -56,30 +56,32 @@ def recorded_of(plant: Plant, events: dict[str, list[str]]) -> set[str]:
 
 
 @pytest.mark.parametrize("chunk", [64, 1000])
-def test_the_number_of_repeats_after_a_kill_is_within_the_bound(plant: Plant, chunk: int) -> None:
+def test_the_number_of_duplicates_after_a_kill_is_within_the_bound(
+    deployment: Deployment, chunk: int
+) -> None:
     """docs/reliability.md, a room of 2,000 killed half way: no more come twice than were answered in the last
     200 ms, plus `max_in_flight` + 126 that had not answered; and everybody gets it."""
-    plant.settings["max_in_flight"] = IN_FLIGHT
+    deployment.settings["max_in_flight"] = IN_FLIGHT
     room = Room(PACE, MEMBERS)
     try:
-        edge = plant.start()
+        edge = deployment.start()
         events = {}
         for first in range(0, MEMBERS, chunk):
             some = room.members[first : first + chunk]
-            events[plant.event_to(some)] = some
-        plant.until(lambda: len(room.answered) >= MEMBERS // 2, 60)
+            events[deployment.event_to(some)] = some
+        deployment.until(lambda: len(room.responded) >= MEMBERS // 2, 60)
         edge.kill()
         killed = time.monotonic()
         room.pace = 0
-        plant.kill(edge)
-        recorded = recorded_of(plant, events)
-        plant.start()
-        plant.until(lambda: plant.left() == 0, 60)
+        deployment.kill(edge)
+        recorded = recorded_of(deployment, events)
+        deployment.start()
+        deployment.until(lambda: deployment.left() == 0, 60)
     finally:
         room.end()
 
     repeats = room.again.keys() & room.first.keys()
-    answered = {member for member, at in room.answered.items() if at <= killed}
+    answered = {member for member, at in room.responded.items() if at <= killed}
     unanswered = room.first.keys() - answered
     slow = [member for member in unanswered if room.first[member][0] < killed - 0.8 * T1]
     assert len(room.first) < MEMBERS  # it was killed half way
@@ -93,16 +95,18 @@ def test_the_number_of_repeats_after_a_kill_is_within_the_bound(plant: Plant, ch
     assert recorded | room.again.keys() == set(room.members)
 
 
-def test_answers_of_an_event_that_stays_open_are_recorded_within_200_ms(plant: Plant) -> None:
-    """One member is silent, so the event ends in half a minute; each answer is in Redis long before. By
-    Redis's own time of the write, seen by MONITOR."""
+def test_responses_to_an_unfinished_event_are_recorded_within_200_ms(deployment: Deployment) -> None:
+    """One member is silent, so the event ends in half a minute; each response is in Redis long before that.
+
+    The time of the write is Redis's own, from MONITOR.
+    """
     users = [User(f"user-{number}") for number in range(8)]
     silent, answering = users[0], users[1:]
     written: dict[str, float] = {}
     watched, ended = threading.Event(), threading.Event()
 
     def watch() -> None:
-        watcher = redis.Redis(unix_socket_path=plant.server.socket)
+        watcher = redis.Redis(unix_socket_path=deployment.server.socket)
         with watcher.monitor() as monitor:
             watched.set()
             while not ended.is_set():
@@ -117,49 +121,51 @@ def test_answers_of_an_event_that_stays_open_are_recorded_within_200_ms(plant: P
     watching.start()
     assert watched.wait(PATIENCE)
     try:
-        plant.start()
-        settled = keys.settled(SHARD, plant.event(*users))
-        answers: dict[str, float] = {}
+        deployment.start()
+        settled = keys.settled(SHARD, deployment.event(*users))
+        responses: dict[str, float] = {}
         assert silent.receive() is not None
         for user in answering:
             got = user.receive()
-            answers[user.address] = time.time()
-            user.answer(got)
-            plant.until(lambda user=user: user.address in written)  # type: ignore[misc]
-        assert plant.redis.scard(settled) == len(answering)
-        assert plant.left() == 1
+            responses[user.address] = time.time()
+            user.respond(got)
+            deployment.until(lambda user=user: user.address in written)  # type: ignore[misc]
+        assert deployment.redis.scard(settled) == len(answering)
+        assert deployment.left() == 1
     finally:
         ended.set()
-        plant.redis.ping()  # ends the wait for a line
+        deployment.redis.ping()  # ends the wait for a line
         watching.join()
         for user in users:
             user.close()
-    delays = [written[address] - at for address, at in answers.items()]
+    delays = [written[address] - at for address, at in responses.items()]
     # each begins with the end of the one before, so none could be short if they were recorded more seldom
     assert min(delays) < RECORDED_SECONDS + 0.1
     assert max(delays) < 20  # else it waits for the silent one: 32 s
 
 
-def test_an_edge_that_loses_a_shard_in_the_middle_of_a_large_event_sends_no_more_of_it(plant: Plant) -> None:
+def test_an_edge_that_loses_a_shard_in_the_middle_of_a_large_event_sends_no_more_of_it(
+    deployment: Deployment,
+) -> None:
     """It is stopped between two parts of a room of 1,000, past its lease. When it wakes there is room for
     more in flight, but the rest has been sent by the next owner: nobody hears of the old one again."""
-    plant.settings["max_in_flight"] = IN_FLIGHT
-    plant.settings["lease_ttl"] = SHORT_LEASE
+    deployment.settings["max_in_flight"] = IN_FLIGHT
+    deployment.settings["lease_ttl"] = SHORT_LEASE
     room = Room(PACE, 1000)
     try:
-        edge = plant.start()
-        plant.event_to(room.members)
-        plant.until(lambda: len(room.answered) >= 200)
+        edge = deployment.start()
+        deployment.event_to(room.members)
+        deployment.until(lambda: len(room.responded) >= 200)
         edge.send_signal(signal.SIGSTOP)
-        plant.start()
-        plant.until(lambda: plant.left() == 0, 60)
+        deployment.start()
+        deployment.until(lambda: deployment.left() == 0, 60)
         assert len(room.first) < 1000
         assert room.first.keys() | room.again.keys() == set(room.members)
         woken = time.monotonic()
         edge.send_signal(signal.SIGCONT)
-        plant.until(lambda: "shard lost with deliveries pending" in plant.log.read_text())
+        deployment.until(lambda: "shard lost with deliveries pending" in deployment.log.read_text())
         time.sleep(1.5)  # for what must not come
-        assert room.heard < woken
+        assert room.last_request < woken
         assert edge.poll() is None
     finally:
         room.end()
