@@ -1,4 +1,7 @@
-"""Requests go in, events come out: every type of entry, through all parts of a worker."""
+"""Requests go in, events come out: every type of entry, through all parts of a worker.
+
+Also covers receipts.py.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Endpoint, Settings
 from imc_common.shards.ownership import HEARTBEATS_PER_LEASE
 from imc_common.sip.message import Request
-from tests.imc_edge.deliveries import ROOM, SHARD, Plant, same
+from tests.imc_edge.deliveries import ROOM, SHARD, Deployment, same
 from tests.imc_edge.doubles import message
 from tests.imc_edge.process import User as Sender
 from tests.patience import PATIENCE, Stopwatch
@@ -35,7 +35,7 @@ ROLES = {"edge": keys.EDGES, "worker": keys.WORKERS}
 ALICE = "alice@example.org"
 
 
-class Service(Plant):
+class Service(Deployment):
     """Edges and workers with default settings, and a room: Alice, its owner, writes; Bob receives."""
 
     def __init__(self, *args: Any) -> None:
@@ -87,7 +87,7 @@ class Service(Plant):
         """
         got = self.bob.receive(seconds)
         if got is not None:
-            request = self.bob.answer(got)
+            request = self.bob.respond(got)
             assert same(came.setdefault(request.body.decode(), request), request)
 
     def say(self, text: str) -> None:
@@ -198,7 +198,7 @@ def test_an_edge_loses_nothing_when_a_second_sigterm_ends_its_drain(service: Ser
     def delivered() -> bool:
         found = service.bob.receive(0.1)
         if found is not None and found[1] != original[1]:
-            request = service.bob.answer(found)
+            request = service.bob.respond(found)
             if not any(same(request, other) for other in got):
                 got.append(request)
         return service.left() == 0 and found is None

@@ -65,11 +65,11 @@ def test_expires_does_not_depend_on_which_edge_accepts_and_which_delivers(servic
             waiting.append(user.receive())
         time.sleep(2.0)  # longer than the second message's Expires
         for (user, _), first in zip(pairs, waiting, strict=True):
-            assert user.answer(first).body.endswith(b"one")
+            assert user.respond(first).body.endswith(b"one")
             got = user.receive()
             while got is not None and got[0].body.endswith(b"one"):  # a retransmission
                 got = user.receive()
-            assert user.answer(got).body.endswith(b"three")
+            assert user.respond(got).body.endswith(b"three")
         shards = {shard_of(room, 4) for room in rooms}
         service.until(lambda: not any(service.redis.xlen(keys.events(shard)) for shard in shards))
         failed = [fields for shard in shards for _, fields in service.redis.xrange(keys.undelivered(shard))]  # type: ignore[union-attr, str-unpack]
