@@ -72,5 +72,7 @@ def _further(settings: Settings) -> list[Action]:
         Action("ban_user", (), (settings.max_bans,), with_index=True),
         Action("modify_member", (owned_by_user,), may_own, owner=b"user"),
         Action("exit_room", (private, owned), (settings.owner_exit, announce_joins), with_index=True),
+        Action("set_nickname", (), (announce_joins,)),
+        Action("broadcast_message", (), (int(settings.shows_nicknames),)),
         Action("destroy_room", with_index=True),
     ]

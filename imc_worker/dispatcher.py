@@ -47,6 +47,7 @@ class Dispatcher:
         self._create_on_join = settings.create_on_join
         self._counts_owned = settings.max_rooms_per_owner > 0
         self._chunk = settings.delivery_chunk
+        self._shows_nicknames = settings.shows_nicknames
 
     async def commands(self, entries: Sequence[PendingEntry]) -> list[Outcome]:
         """The command for each entry, in order, or why there is none. Raises StoreUnreachable."""
@@ -82,7 +83,7 @@ class Dispatcher:
         None if one of them cannot be read: then each is handled alone, and the broken one is found.
         """
         shard = entries[0][0]
-        requests, events, _, _, members_prefix = self._prefixes[shard]
+        requests, events, _, room_prefix, members_prefix = self._prefixes[shard]
         names = [requests, events]
         try:
             for _, _, flat in entries:
@@ -91,6 +92,8 @@ class Dispatcher:
                 names.append(members_prefix + fields[b"room"].decode())
         except (KeyError, ValueError):  # UnicodeDecodeError is one
             return None
+        if self._shows_nicknames:
+            names += [room_prefix + members.removeprefix(members_prefix) for members in names[2:]]
         ids = [entry_id for _, entry_id, _ in entries]
         return self._command("broadcast_messages", names, [self._chunk, MAX_RECIPIENTS, *ids])
 

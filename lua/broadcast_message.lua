@@ -11,8 +11,9 @@
 --   members   imc_members:{S}:ROOM  hash
 --
 -- ARGV:
---   entry_id        the request's id in requests
---   delivery_chunk  recipients per event entry, at most
+--   entry_id         the request's id in requests
+--   delivery_chunk   recipients per event entry, at most
+--   shows_nicknames  1: events carry the sender's nickname
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
@@ -20,11 +21,11 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   message  to all members but the sender
+--   message  to all members but the sender; nick: the sender's nickname, if there is one and it is shown
 --   notice   the same, an operator's
 --   refused  to the sender: unknown_room, not_member
 local requests, events, rooms, room, members = unpack(KEYS)
-local entry_id, delivery_chunk = unpack(ARGV)
+local entry_id, delivery_chunk, shows_nicknames = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
 --- @include "may_speak"
@@ -40,9 +41,13 @@ if not speaks and n == 0 then
     return refuse(refusal("member"))
 end
 
+assert(shows_nicknames == "0" or shows_nicknames == "1", "shows_nicknames")
+local nick = shows_nicknames == "1" and redis.call("HGET", room, "nick:" .. request.from)
 commit()
 if request.operator == "1" then
     emit("notice", others)
+elseif nick then
+    emit("message", others, "nick", nick)
 else
     emit("message", others)
 end

@@ -5,7 +5,7 @@
 -- KEYS:
 --   requests  imc:{S}:in   stream
 --   events    imc:{S}:out  stream
---   ...       imc_members:{S}:ROOM  hash  of each request
+--   ...       imc_members:{S}:ROOM  hash  of each request; then imc_rooms:{S}:ROOM of each, if nicknames are shown
 --
 -- ARGV:
 --   delivery_chunk  recipients per event entry, at most
@@ -16,7 +16,7 @@
 --   (number)  how many of the requests, from the first on, were handled
 --
 -- Events:
---   message  to all members but the sender
+--   message  to all members but the sender; nick: the sender's nickname, if there is one and it is shown
 local requests, events = unpack(KEYS)
 local members = { unpack(KEYS, 3) }
 local delivery_chunk, max_recipients = unpack(ARGV)
@@ -42,11 +42,17 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
         break
     end
     local others, n = other_members(members[i], request.from)
-    accepted[i], recipients = { message = request, to = others }, recipients + n
+    local room = members[#entries + i]
+    local nick = room and redis.call("HGET", room, "nick:" .. request.from)
+    accepted[i], recipients = { message = request, to = others, nick = nick }, recipients + n
 end
 redis.call("XTRIM", requests, "MAXLEN", "=", redis.call("XLEN", requests) - #accepted)
 for _, one in ipairs(accepted) do
     request = one.message
-    emit("message", one.to)
+    if one.nick then
+        emit("message", one.to, "nick", one.nick)
+    else
+        emit("message", one.to)
+    end
 end
 return #accepted

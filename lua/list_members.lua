@@ -17,22 +17,25 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   members  to the sender; list: "role:address role:address ..."
+--   members  to the sender; list: "role:address role:address|nickname ..."
 --   refused  to the sender: unknown_room, not_member
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
+--- @include "nicknames"
 
 local reason = refusal("member")
 if reason then
     return refuse(reason)
 end
 
-local list, all = {}, redis.call("HGETALL", members)
+local list, names, all = {}, nicknames(), redis.call("HGETALL", members)
 for i = 1, #all, 2 do
-    if is_member(all[i + 1]) then
-        list[#list + 1] = all[i + 1] .. ":" .. all[i]
+    local address, role = all[i], all[i + 1]
+    if is_member(role) then
+        -- no address has a "|"
+        list[#list + 1] = role .. ":" .. address .. (names[address] and "|" .. names[address] or "")
     end
 end
 commit()

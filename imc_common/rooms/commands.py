@@ -13,6 +13,7 @@ is told in a notice:
 `bad_room`          a room whose user part does not fit `room_pattern`; `detail` is the room
 `no_room`           a message to the command address (`manager`), or a command that names no other room
 `not_a_user`        the user named is the command address; `detail` is the address
+`bad_name`          a nickname that could mislead others; `detail` shows it
 ==================  =========================================================================================
 """
 
@@ -24,6 +25,7 @@ from typing import NamedTuple
 
 from imc_common import address
 from imc_common.escape import printable
+from imc_common.rooms.names import nickname
 from imc_common.rooms.roles import CHOICE, ROLES
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
@@ -37,6 +39,7 @@ REASONS = (
     "bad_room",
     "no_room",
     "not_a_user",
+    "bad_name",
 )
 
 MAX_TEXT = 200
@@ -56,9 +59,9 @@ class RoomCommand(NamedTuple):
     """One command: its name (the type of its request), further names, arguments in order, and what it does.
 
     Required arguments are ``user``, ``role`` and words to choose from (``on/off``). Those in brackets may be
-    left out: ``[room]``, ``[text]``, which is the last one and all that remains of the line, and `FLAGS`,
-    which come last. `script` is the Lua script that carries it out; empty for a command that concerns no
-    single room.
+    left out: ``[name]``, ``[room]``, ``[text]``, which is the last one and all that remains of the line, and
+    `FLAGS`, which come last. `script` is the Lua script that carries it out; empty for a command that
+    concerns no single room.
     """
 
     name: str
@@ -84,6 +87,7 @@ COMMANDS = (
     RoomCommand("ban", (), ("user", "[room]"), "remove a user for good", "ban_user"),
     RoomCommand("unban", (), ("user", "[room]"), "lift a ban", "unban_user"),
     RoomCommand("bans", (), ("[room]",), "list the banned users", "list_bans"),
+    RoomCommand("nick", (), ("[name]", "[room]"), "take a nickname, or none", "set_nickname"),
     RoomCommand("announce", (), ("on/off", "[room]"), "show or hide joins and leaves", "set_announce"),
     RoomCommand("exit", ("leave",), ("[room]", "[confirm]"), "leave a room", "exit_room"),
     RoomCommand("destroy", (), ("[room]",), "delete a room for everybody", "destroy_room"),
@@ -161,6 +165,8 @@ class CommandParser:
                 room = self._room(rest.pop(0) if rest else "", to)
             elif argument == "[text]":
                 text = _text(rest.pop(0) if rest else "")
+            elif argument == "[name]" and rest:
+                text = _nickname(rest.pop(0))
             elif "/" in argument:
                 text = _choice(_next(rest), argument.split("/"))
         if rest:
@@ -199,6 +205,13 @@ def _next(arguments: list[str]) -> str:
     if not arguments:
         raise _RefusedError("usage")
     return arguments.pop(0)
+
+
+def _nickname(text: str) -> str:
+    name = nickname(text)
+    if not name:
+        raise _RefusedError("bad_name", text)
+    return name
 
 
 def _choice(text: str, words: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ class Event(NamedTuple):
 
     `to` are the recipients, `actor` who did it, `user` to whom. `list` and `more` belong to lists of members
     or rooms; `text` are words of a user. `data` is that of the request that caused it, with its `call_id` and
-    `at`.
+    `at`. `nick` is the actor's nickname: only messages have it, and only where it is shown.
     """
 
     entry_id: str
@@ -34,6 +34,7 @@ class Event(NamedTuple):
     more: int = 0
     data: RequestData = RequestData()
     text: str = ""
+    nick: str = ""
 
     @property
     def call_id(self) -> str:
@@ -80,6 +81,7 @@ class Event(NamedTuple):
                 int(value) if (value := get(b"more")) else 0,
                 RequestData.unpack(get(b"data", b"")),
                 value.decode() if (value := get(b"text")) else "",
+                value.decode() if (value := get(b"nick")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"an event's field cannot be read: {error}") from error

@@ -17,6 +17,12 @@ _FORBIDDEN: Final = frozenset('@<>:*"\\|#()\u115f\u1160\u2800')
 """Characters of addresses, notices, prefixes and lists; and three that are printable but invisible."""
 
 
+def nickname(text: str) -> str:
+    """The nickname that a member asks for, as it is kept. It is one word; empty: this cannot be one."""
+    name = shown_name(text)
+    return "" if " " in name or name != normalize("NFKC", text) else name
+
+
 @lru_cache(maxsize=1024)
 def shown_name(text: str) -> str:
     """A display name fit to be shown in place of an address, at most `MAX_NAME` characters; empty: unfit.

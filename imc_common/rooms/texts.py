@@ -42,6 +42,7 @@ NOTICES = {
     "unbanned": "{actor} has lifted the ban of {user}.",
     "added": "{actor} has added {user}.",
     "role_changed": "{actor} has made {user} {role}.",
+    "nickname_set": "{actor} is now called {detail}.",
     "announce_set": "Joins and leaves {are} announced in this room.",
     "left": "{actor} has left.",
     "dropped": "{user} could not be reached and has been removed.",
@@ -57,6 +58,7 @@ TO_ACTOR = {
     "unbanned": "You have lifted the ban of {user}.",
     "added": "You have added {user}.",
     "role_changed": "You have made {user} {role}.",
+    "nickname_set": "You are now called {detail} in this room.",
     "left": "You have left this room.",
     "destroyed": "You have deleted this room.",
 }
@@ -98,6 +100,8 @@ REASONS = {
     "room_exists": "a room with this name already exists. Choose another name.",
     "room_full": "this room is full. Try again when somebody has left.",
     "too_many_rooms": "{user} cannot own more rooms.",
+    "name_taken": "{detail} is taken. Choose another nickname.",
+    "bad_name": "{detail} cannot be a nickname. Use one word with letters, of up to 32 characters.",
     "is_room": "a room cannot be a member of itself.",
     "bad_text": "the text can have at most {detail} characters, and no control characters.",
     "bad_argument": "{detail} is not a valid address. Write it like this: {usage}",
@@ -163,7 +167,7 @@ def _message(event: Event, settings: Settings) -> Text:
 
 def _prefix(template: str, event: Event, charset: str) -> bytes:
     user, host = split(event.actor)
-    name = shown_name(event.data.display_name) if "{name" in template else ""
+    name = event.nick or shown_name(event.data.display_name) if "{name" in template else ""
     return template.format(user=user, host=host, name=name or user).encode(charset, "replace")
 
 
@@ -197,6 +201,9 @@ def _sentence(event: Event, settings: Settings) -> str:
 
 def _template(event: Event) -> str:
     """The notice for these recipients: a user who is told alone is "you"."""
+    if event.name == "nickname_set" and not event.detail:
+        is_own = event.to == (event.actor,)
+        return "You have no nickname in this room." if is_own else "{actor} has no nickname any more."
     if event.role == "invited" and event.name in OF_INVITATIONS:
         return _OWN_WITHDRAWAL if event.to == (event.actor,) else OF_INVITATIONS[event.name]
     if event.name == "role_changed" and event.actor == event.user:
@@ -242,9 +249,11 @@ def _members(event: Event, settings: Settings) -> list[str]:
     members = []
     for item in event.list.split():
         role, _, member = item.partition(":")
+        address, _, nick = member.partition("|")
         if role in ROLES:
+            shown = f"{nick} <{address}>" if nick else address
             # behind a space, where no address can put it
-            members.append((RANKS[role], member, member if role == "member" else f"{member} ({role})"))
+            members.append((RANKS[role], address, shown if role == "member" else f"{shown} ({role})"))
     return pages("Members", [line for _, _, line in sorted(members)], settings.extra_hdrs)
 
 

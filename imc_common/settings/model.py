@@ -117,10 +117,10 @@ class Settings(BaseModel):
     )
     sender_prefix: values.Prefix = Field(
         "<{user}@{host}>: ",
-        description="Text put before every text/plain message to a room. `{name}` is the sender's display"
-        " name, or the user part if there is no display name that is safe to show. `{host}` includes the"
-        " port if there is one.",
-        json_schema_extra=_about("text with {name}, {user} and {host}; empty: no prefix", reload="edge"),
+        description="Text put before every text/plain message to a room. `{name}` is the sender's"
+        " nickname in the room, or the display name, or the user part if neither is safe to show. `{host}`"
+        " includes the port if there is one.",
+        json_schema_extra=_about("text with {name}, {user} and {host}; empty: no prefix", reload="both"),
     )
     max_members: int = Field(
         500,
@@ -473,6 +473,11 @@ class Settings(BaseModel):
         if listen and not token and not values.is_loopback(values.host_and_port(listen)[0]):
             raise ValueError(f"it must be set, because mi_listen {listen} is not a loopback address")
         return token
+
+    @property
+    def shows_nicknames(self) -> bool:
+        """Whether messages carry the sender's nickname: for a prefix with `{name}`, or for From alone."""
+        return not self.sender_prefix or "{name" in self.sender_prefix
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Hide passwords in tracebacks and logs."""

@@ -88,7 +88,7 @@ def make_template(
     data = event.data
     if event.name == "message":
         lines = f"Max-Forwards: {data.max_forwards}\r\n"
-        from_ = event_id + _from_member(data.display_name, event.actor, event.room)
+        from_ = event_id + _from_member(event.nick or data.display_name, event.actor, event.room)
     else:
         # RFC 3834 §5, as far as it applies to SIP: automatic responders must not respond to this
         lines = "Max-Forwards: 70\r\nAuto-Submitted: auto-generated\r\n"

@@ -4,8 +4,9 @@
 
 -- The kinds that end when the user leaves the room, is removed, or declines:
 --   invitation  id of the event that carries the invitation
+--   nick        the user's nickname in the room
 --   failures    how many deliveries failed for good, and since when (drop_unreachable)
-local ENDS_WITH_MEMBERSHIP = { "invitation", "failures" }
+local ENDS_WITH_MEMBERSHIP = { "invitation", "nick", "failures" }
 
 -- After commit. The user's role goes, and all state that ends with it.
 local function forget_member(address)

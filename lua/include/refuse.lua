@@ -29,6 +29,10 @@ local function refuse(reason)
             about[#about + 1] = request[field]
         end
     end
+    if request.text then
+        about[#about + 1] = "detail"
+        about[#about + 1] = request.text
+    end
     commit()
     if not operator then
         emit("refused", { request.from }, unpack(about))

@@ -55,10 +55,10 @@ def test_a_setting_that_a_role_does_not_use_needs_nothing() -> None:
 
 def test_reloadable_settings_change_and_the_rest_needs_a_restart() -> None:
     """A setting that needs a restart keeps its old value. Settings of the other role are ignored."""
-    wanted = Settings(sender_prefix="", hash_size=5, max_members=7)
+    wanted = Settings(imc_cmd_start_char="!", hash_size=5, max_members=7)
     settings, changed, restart = plan(Settings(), wanted, "edge")
-    assert (changed, restart) == (("sender_prefix",), ("hash_size",))
-    assert (settings.sender_prefix, settings.hash_size, settings.max_members) == ("", 4, 500)
+    assert (changed, restart) == (("imc_cmd_start_char",), ("hash_size",))
+    assert (settings.imc_cmd_start_char, settings.hash_size, settings.max_members) == ("!", 4, 500)
     assert plan(Settings(), wanted, "worker")[1:] == (("max_members",), ("hash_size",))
 
 

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.integration
 
 OF_OTHERS = ["#invite x@y.org", "#remove x@y.org", "#add x@y.org", "#modify x@y.org admin", "#ban x@y.org"]
 NEED_A_ROOM = [
+    "#nick x",
+    "#announce off",
     "#accept",
     "#deny",
     "#exit",
@@ -570,7 +572,7 @@ class TestLists:
             "#create [room] [private]", "#join [room]", "#invite user [room]", "#accept [room]",
             "#deny [room]", "#remove user [room]", "#add user [room]", "#modify user role [room]",
             "#ban user [room]", "#unban user [room]", "#bans [room]",
-            "#announce on/off [room]", "#exit [room] [confirm]", "#destroy [room]", "#list [room]",
+            "#nick [name] [room]", "#announce on/off [room]", "#exit [room] [confirm]", "#destroy [room]", "#list [room]",
             "#rooms", "#help",
         )  # fmt: skip
         told = await whole_list(alice, *commands)

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.integration
 COMMANDS = (
     "#invite {eve}", "#accept", "#deny", "#remove {alice}", "#remove {eve}", "#add {eve}",
     "#add {alice}", "#modify {alice} member", "#modify {eve} owner", "#exit", "#destroy", "#list", "hello",
+    "#ban {alice}", "#ban {eve}", "#unban {eve}", "#bans", "#nick x", "#announce off",
 )  # fmt: skip
 UNIQUE_HEADERS = {"Call-Id", "In-Reply-To", "Date", "Via"}
 

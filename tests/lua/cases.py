@@ -27,7 +27,7 @@ def settled_room(shard: Shard) -> None:
     """Alice owns a private room, Bob is admin, Carol member, Dave invited; written by no script."""
     roles = {ALICE: "owner", BOB: "admin", CAROL: "member", DAVE: "invited"}
     about = {"private": "1", "owner": ALICE, "created_at": "1700000000000", f"invitation:{DAVE}": INVITATION}
-    about[f"ban:{BANNED}"] = ALICE
+    about |= {f"ban:{BANNED}": ALICE, f"nick:{BOB}": "Bobby"}
     pipeline = shard.redis.pipeline()
     pipeline.hset(shard.keys.members(SHARD, ROOM), mapping=roles)
     pipeline.hset(shard.keys.room(SHARD, ROOM), mapping=about)
@@ -178,6 +178,8 @@ ROOM_CASES = {
     "exit of the invited": _asks("exit_room", "exit", DAVE),
     "exit of the last owner": _asks("exit_room", "exit", ALICE, text="confirm"),
     "exit not confirmed": _asks("exit_room", "exit", ALICE),
+    "nick": _asks("set_nickname", "nick", CAROL, text="Caz"),
+    "no nick": _asks("set_nickname", "nick", BOB),
     "announce": _asks("set_announce", "announce", ALICE, text="off"),
     "destroy": _asks("destroy_room", "destroy", ALICE),
     "list": _asks("list_members", "list", CAROL),

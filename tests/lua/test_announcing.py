@@ -84,6 +84,6 @@ def test_owners_and_admins_are_told_of_the_change(room: Shard) -> None:
         assert room.ask("announce", BOB, text=word) == told_all(
             "announce_set", BOB, ALICE, by=BOB, detail=word
         )
-    assert room.ask("announce", CAROL, text="off") == refused(CAROL, "admins_only", "announce")
-    assert room.ask("announce", EVE, text="off") == refused(EVE, "not_member", "announce")
+    assert room.ask("announce", CAROL, text="off") == refused(CAROL, "admins_only", "announce", detail="off")
+    assert room.ask("announce", EVE, text="off") == refused(EVE, "not_member", "announce", detail="off")
     assert heard("joined", ALICE, BOB, CAROL, by=EVE) in room.ask("join", EVE)

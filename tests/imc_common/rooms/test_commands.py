@@ -80,6 +80,23 @@ def test_exit_takes_a_confirmation() -> None:
     assert parse("#join confirm") == Parsed("join", "confirm@example.org")
 
 
+def test_a_nickname_is_taken_or_given_up() -> None:
+    """The name comes first; without one the member has none."""
+    assert parse("#nick Jürgen") == Parsed("nick", ROOM, text="Jürgen")
+    assert parse("#nick Al chat-001") == Parsed("nick", "chat-001@example.org", text="Al")
+    assert parse("#nick") == Parsed("nick", ROOM)
+
+
+@pytest.mark.parametrize(
+    "name", ["bob@example.org", "+4915112345678", "***", "sip:bob", "a" * 33, b"\xff\xfe"]
+)
+def test_a_nickname_that_could_mislead_is_refused(name: str | bytes) -> None:
+    """With the name, made printable."""
+    parsed = parse(b"#nick " + (name.encode() if isinstance(name, str) else name))
+    assert (parsed.type, parsed.reason) == ("refused", "bad_name")
+    assert parsed.detail.isascii()
+
+
 def test_announce_takes_on_or_off() -> None:
     """In any case, before the room."""
     assert parse("#announce OFF chat-001") == Parsed("announce", "chat-001@example.org", text="off")

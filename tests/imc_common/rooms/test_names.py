@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imc_common.rooms.names import MAX_NAME, shown_name
+from imc_common.rooms.names import MAX_NAME, nickname, shown_name
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,20 @@ def test_a_usual_name_is_shown(text: str, shown: str) -> None:
 def test_a_name_that_could_mislead_is_not_shown(text: str) -> None:
     """Addresses, telephone numbers, notices, prefixes, and what a reader cannot see."""
     assert shown_name(text) == ""
+
+
+@pytest.mark.parametrize("text", ["Al", "al-2", "Jürgen", "山田", "A" * 32, "A\u0308l"])
+def test_a_nickname_is_one_word(text: str) -> None:
+    """In any script; characters are composed."""
+    assert nickname(text) == text.replace("A\u0308", "\u00c4")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Al Green", "A" * 33, "bob@example.org", "007", "***", " Al", "Al|x", "a:b"]
+)
+def test_a_nickname_that_could_mislead_is_none(text: str) -> None:
+    """The same rules as for display names, but nothing is cut."""
+    assert nickname(text) == ""
 
 
 @given(st.text())

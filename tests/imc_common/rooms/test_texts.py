@@ -88,6 +88,8 @@ INVITE = f"To invite them, send #invite {ALICE}"
         ("added", {}, f"{ALICE} has added {BOB}."),
         ("role_changed", {"role": "admin"}, f"{ALICE} has made {BOB} an admin."),
         ("role_changed", {"role": "member", "user": ALICE}, f"{ALICE} is now a plain member."),
+        ("nickname_set", {"detail": "Al"}, f"{ALICE} is now called Al."),
+        ("nickname_set", {"detail": ""}, f"{ALICE} has no nickname any more."),
         ("announce_set", {"detail": "off"}, "Joins and leaves are no longer announced in this room."),
         ("announce_set", {"detail": "on"}, "Joins and leaves are announced in this room."),
         ("left", {}, f"{ALICE} has left."),
@@ -114,6 +116,8 @@ def test_an_event_is_told_in_plain_words(name: str, fields: dict[str, object], e
         ("role_changed", ALICE, {"role": "owner"}, f"You have made {BOB} an owner."),
         ("role_changed", BOB, {"role": "owner"}, f"{ALICE} has made you an owner."),
         ("role_changed", ALICE, {"role": "member", "user": ALICE}, "You are now a plain member."),
+        ("nickname_set", ALICE, {"detail": "Al"}, "You are now called Al in this room."),
+        ("nickname_set", ALICE, {"detail": ""}, "You have no nickname in this room."),
         ("left", ALICE, {}, "You have left this room."),
         ("destroyed", ALICE, {}, "You have deleted this room."),
     ],
@@ -165,6 +169,10 @@ def test_who_is_told_alone_is_you(name: str, to: str, fields: dict[str, object],
             {"reason": "confirm_exit", "command": "exit"},
             "#exit: you are the last owner. #exit confirm deletes the room for everybody;"
             " #modify makes somebody else owner.",
+        ),
+        (
+            {"reason": "name_taken", "command": "nick", "detail": "Al"},
+            "#nick: Al is taken. Choose another nickname.",
         ),
         (
             {"reason": "too_many_messages", "command": "message", "detail": "5"},
@@ -296,6 +304,14 @@ def test_a_prefix_shows_the_senders_name() -> None:
     assert named("Jürgen") == "Jürgen: hi".encode()
 
 
+def test_a_nickname_comes_before_the_display_name() -> None:
+    """It is the name that the room knows."""
+    data = RequestData("text/plain", b"hi", display_name="Alice van Dyk")
+    for template, expected in (("{name}: ", b"Al: hi"), ("<{user}@{host}>: ", b"<alice@example.org>: hi")):
+        [text] = render(event("message", data=data, nick="Al"), Settings(sender_prefix=template))
+        assert text.body == expected
+
+
 @pytest.mark.parametrize(
     "name", ["bob@example.org", "bob\uff20example.org", "*** Bob has left", "+4915112345678"]
 )
@@ -314,6 +330,12 @@ def test_members_are_listed_by_rank_then_address() -> None:
     given_ = "member:zoe@h admin:carl@h invited:ian@h owner:bob@h member:abe@h owner:al@h"
     lines = notice("members", list=given_).split("\n")
     assert lines == ["Members:", "al@h (owner)", "bob@h (owner)", "carl@h (admin)", "abe@h", "zoe@h"]
+
+
+def test_nicknames_stand_before_the_address() -> None:
+    """Who is listed is found by either; the order is that of addresses."""
+    lines = notice("members", list="member:zoe@h|Al member:abe@h|Zed owner:bob@h|Bo").split("\n")
+    assert lines == ["Members:", "Bo <bob@h> (owner)", "Zed <abe@h>", "Al <zoe@h>"]
 
 
 def test_no_address_looks_like_one_with_a_role() -> None:

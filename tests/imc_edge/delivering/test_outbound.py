@@ -69,6 +69,8 @@ def test_a_message_has_the_headers_of_a_new_transaction() -> None:
     assert str(request.to.uri) == f"sip:{BOB}"
     assert str(request.from_.uri) == f"sip:{ROOM}"
     assert request.from_.display_name == "Alice (alice@example.org)"
+    nick = parse(build(event(data=RequestData("text/plain", b"hello", 42, "Alice"), nick="Al")))
+    assert nick.from_.display_name == "Al (alice@example.org)", "the name that the room knows"
     assert request.max_forwards == 42
     assert request.headers.get("In-Reply-To") == "abc@192.0.2.9"
     assert request.cseq.method == "MESSAGE"
