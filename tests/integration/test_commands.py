@@ -572,7 +572,8 @@ class TestLists:
             "#create [room] [private]", "#join [room]", "#invite user [room]", "#accept [room]",
             "#deny [room]", "#remove user [room]", "#add user [room]", "#modify user role [room]",
             "#ban user [room]", "#unban user [room]", "#bans [room]",
-            "#nick [name] [room]", "#announce on/off [room]", "#exit [room] [confirm]", "#destroy [room]", "#list [room]",
+            "#nick [name] [room]", "#announce on/off [room]", "#exit [room] [confirm]",
+            "#destroy [room]", "#list [room]",
             "#rooms", "#help",
         )  # fmt: skip
         told = await whole_list(alice, *commands)
