@@ -2,7 +2,7 @@
 
 Notices start with ``*** ``, so that nobody mistakes them for a member's words. They do not name the room:
 they come from it, and clients show From. Every notice is printable: addresses are canonical ASCII, words of a
-user (`text`) were checked by the parser, and other input went through `printable`.
+user (texts and nicknames) were checked by the parser, and other input went through `printable`.
 """
 
 from __future__ import annotations
