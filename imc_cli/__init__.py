@@ -1,7 +1,7 @@
-"""The command line: ``imc COMMAND …``. Each module beside this one adds its commands by ``register(app)``.
+"""The command line: ``imc COMMAND …``. Each module in this package may add commands with ``register(app)``.
 
-Modules import what is heavy inside their commands, so that ``imc --help`` stays quick and no process loads
-what another one is for.
+Modules import heavy dependencies inside their commands, so that ``imc --help`` is quick and each process
+loads only what it needs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import typer
 
 
 def application() -> typer.Typer:
-    """The command line with all commands."""
+    """The command line with all commands, as a typer application."""
     app = typer.Typer(
         name="imc",
         help="Chat rooms over SIP MESSAGE.",
         no_args_is_help=True,
         add_completion=False,
-        pretty_exceptions_enable=False,  # its frames show local variables, a database password among them
+        pretty_exceptions_enable=False,  # they show local variables, including passwords
     )
     app.callback()(_root)
     for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
@@ -52,5 +52,5 @@ def _root(
 
 
 def main() -> None:
-    """The entry point of ``imc``."""
+    """The entry point of the command ``imc``."""
     sys.exit(application()())

@@ -1,4 +1,4 @@
-"""``imc chat``: one SIP user in the terminal, or following a script."""
+"""``imc chat``: a SIP user at the terminal, or one that follows a script."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from imc_cli.endpoint import endpoint
+from imc_cli.host_port import host_port
 from imc_cli.password import read_password
-from imc_cli.terminal import shown
+from imc_cli.terminal import terminal_safe
 from imc_cli.user_agent import Incoming, UserAgent
 from imc_common.errors import ImcError
 from imc_common.sip.uri import Uri
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
 
 NOTICE = "*** "
-LEAVE_SECONDS = 3.0  # for the last lines, when the user goes
+LEAVE_SECONDS = 3.0  # for sending the last lines when the user leaves
 Say = Callable[[str, str], None]
 """Show a text in a style: notice, message or failure."""
 
@@ -33,47 +33,50 @@ def register(app: typer.Typer) -> None:
 
 
 def chat(
-    user: Annotated[str, typer.Argument(help="Who you are and where you listen: sip:USER@HOST:PORT.")],
+    user: Annotated[str, typer.Argument(help="Your address, at which you listen: sip:USER@HOST:PORT.")],
     *,
-    room: Annotated[str, typer.Option(help="The room's URI, or the manager's.")],
-    via: Annotated[str, typer.Option(help="HOST:PORT of an edge or balancer, UDP.")] = "127.0.0.1:5060",
+    room: Annotated[str, typer.Option(help="URI of the room, or of the manager.")],
+    via: Annotated[str, typer.Option(help="HOST:PORT (UDP) of an edge or a balancer.")] = "127.0.0.1:5060",
     script: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Send the lines of this file, then end.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Send the lines of this file, then exit.")
     ] = None,
     wait: Annotated[
-        float, typer.Option(min=0, help="With a script: seconds of silence after which it ends.")
+        float, typer.Option(min=0, help="With a script: exit after so many seconds without a message.")
     ] = 2,
     login: Annotated[
-        bool, typer.Option("--login", help="Ask for a password (or read a line), for edges that want one.")
+        bool,
+        typer.Option(
+            "--login", help="Authenticate with a password, which is prompted for or read from standard input."
+        ),
     ] = False,
 ) -> None:
-    """Be a user of a room: each line is sent as a MESSAGE, what comes is shown. #help lists the commands."""
+    """Chat in a room: each line is sent as a MESSAGE, and received messages are shown. Try #help."""
     try:
-        who = Who(user, _room(room), endpoint(via), read_password() if login else None)
+        who = ChatUser(user, _room(room), host_port(via), read_password() if login else None)
         if script is None and sys.stdin.isatty():
             failures = asyncio.run(_talk(who))
         else:
             lines = (script.read_text("utf-8") if script else sys.stdin.read()).splitlines()
             failures = asyncio.run(_follow(lines, wait, who))
     except ImcError as error:
-        typer.echo(shown(f"imc chat: {error}"), err=True)
+        typer.echo(terminal_safe(f"imc chat: {error}"), err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(1 if failures else 0)
 
 
 def _room(text: str) -> str:
-    """The room's URI; the scheme may be left out. Raises ImcError."""
+    """The URI of the room. The scheme is optional. Raises ImcError."""
     uri = text if ":" in text.partition("@")[0] else f"sip:{text}"
     try:
         if Uri.parse(uri).user is not None:
             return uri
     except ValueError:
         pass
-    raise ImcError(f"{text!r} is no room: give it as sip:ROOM@DOMAIN")
+    raise ImcError(f"{text!r} is not a room: use sip:ROOM@DOMAIN")
 
 
-class Who(NamedTuple):
-    """Who talks where, and the password, if it is to be used."""
+class ChatUser(NamedTuple):
+    """The user, the room, the next hop, and the password if there is one."""
 
     user: str
     room: str
@@ -81,59 +84,60 @@ class Who(NamedTuple):
     password: str | None
 
     async def open(self, receive: Callable[[Incoming], None]) -> UserAgent:
-        """The user, ready to send and receive. Raises UserAgentError."""
+        """A user agent that can send and receive. Raises UserAgentError."""
         return await UserAgent.open(self.user, self.via, receive, self.password)
 
 
-class Conversation:
-    """What one user says and gets, told by ``say``."""
+class ChatSession:
+    """Sends and receives for one user, and shows it with ``say``."""
 
     def __init__(self, room: str, say: Say) -> None:
         self.failures = 0
-        self.heard = asyncio.Event()
+        self.received = asyncio.Event()
         self._room = room
         self._say = say
 
     def receive(self, incoming: Incoming) -> None:
-        """Show a MESSAGE that came."""
-        self.heard.set()
+        """Show a received MESSAGE."""
+        self.received.set()
         sort = incoming.content_type.partition(";")[0].strip().lower()
         text = incoming.text
-        if sort != "text/plain":  # which alone has the sender in front of its text
+        if sort != "text/plain":  # only text/plain has the sender in its text
             text = text if sort.startswith("text/") else f"[{sort}, {len(text)} characters]"
             text = f"{incoming.name}: {text}"
-        self._say("notice" if text.startswith(NOTICE) else "message", shown(text))
+        self._say("notice" if text.startswith(NOTICE) else "message", terminal_safe(text))
 
     async def send(self, agent: UserAgent, line: str) -> None:
-        """Send a line; only a failure is worth a word."""
-        answer = await agent.send(self._room, line)
-        if not answer.ok:
+        """Send a line. Only a failure is shown."""
+        response = await agent.send(self._room, line)
+        if not response.ok:
             self.failures += 1
-            self._say("failure", shown(f"not sent: {answer.status} {answer.reason}"))
+            self._say("failure", terminal_safe(f"not sent: {response.status} {response.reason}"))
 
 
-async def _follow(lines: list[str], wait: float, who: Who) -> int:
-    """Send the lines, each when the one before is answered; ends after ``wait`` seconds without news."""
-    talk = Conversation(who.room, lambda _, text: typer.echo(text))
+async def _follow(lines: list[str], wait: float, who: ChatUser) -> int:
+    """Send the lines, each after the response to the one before. Ends ``wait`` seconds after the last
+    message."""
+    talk = ChatSession(who.room, lambda _, text: typer.echo(text))
     agent = await who.open(talk.receive)
     try:
         await agent.register()
         for line in filter(str.strip, lines):
-            typer.echo(f"> {shown(line)}")
+            typer.echo(f"> {terminal_safe(line)}")
             await talk.send(agent, line)
         while True:
-            talk.heard.clear()
+            talk.received.clear()
             try:
-                await asyncio.wait_for(talk.heard.wait(), wait)
+                await asyncio.wait_for(talk.received.wait(), wait)
             except TimeoutError:
                 return talk.failures
     finally:
         await agent.close()
 
 
-async def _talk(who: Who) -> int:
-    """Prompt for lines until end of input or Ctrl-C; sending goes on behind the prompt."""
-    # half a second of imports that no other command needs
+async def _talk(who: ChatUser) -> int:
+    """Prompt for lines until end of input or Ctrl-C. Lines are sent in the background."""
+    # imports that take half a second and that no other command needs
     from prompt_toolkit import PromptSession, print_formatted_text  # noqa: PLC0415
     from prompt_toolkit.formatted_text import FormattedText  # noqa: PLC0415
     from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
@@ -145,10 +149,10 @@ async def _talk(who: Who) -> int:
     style = Style.from_dict(
         {"prompt": "bold", "notice": "ansicyan", "message": "", "failure": "ansired bold"}
     )
-    talk = Conversation(who.room, say)
+    talk = ChatSession(who.room, say)
     agent = await who.open(talk.receive)
     prompt = FormattedText([("class:prompt", f"{agent.address.partition('@')[0]}> ")])
-    # the history is the session's own, in memory: what is said stays off the disk
+    # the history is in memory only: messages are not written to disk
     session: PromptSession[str] = PromptSession(prompt, style=style)
     queue: asyncio.Queue[str] = asyncio.Queue()
     sender = asyncio.create_task(_send_in_order(queue, talk, agent))
@@ -166,7 +170,7 @@ async def _talk(who: Who) -> int:
 
 
 async def _lines(session: PromptSession[str]) -> AsyncIterator[str]:
-    """What the user types, line by line, until end of input or Ctrl-C."""
+    """The lines that the user types, until end of input or Ctrl-C."""
     while True:
         try:
             line = await session.prompt_async()
@@ -176,8 +180,8 @@ async def _lines(session: PromptSession[str]) -> AsyncIterator[str]:
             yield line
 
 
-async def _send_in_order(queue: asyncio.Queue[str], talk: Conversation, agent: UserAgent) -> None:
-    """One line in flight, the next when it is answered (RFC 3428 §8)."""
+async def _send_in_order(queue: asyncio.Queue[str], talk: ChatSession, agent: UserAgent) -> None:
+    """One line in flight; the next after its response (RFC 3428 §8)."""
     while True:
         await talk.send(agent, await queue.get())
         queue.task_done()

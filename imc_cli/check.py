@@ -1,4 +1,4 @@
-"""``imc check``: the effective settings with the source of each, or every mistake in them."""
+"""``imc check``: the effective settings with their sources, or all mistakes."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def register(app: typer.Typer) -> None:
 
 
 def check(loaded: Loaded) -> None:
-    """Print the effective settings and where each comes from, as a TOML file; or every mistake at once."""
+    """Print the effective settings with their sources as a TOML file, or all mistakes in them."""
     typer.echo(effective(loaded))

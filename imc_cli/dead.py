@@ -1,4 +1,4 @@
-"""``imc dead list | show | retry | drop``: what could not be handled, for an operator to decide."""
+"""``imc dead list | show | retry | drop``: dead letters, the entries that could not be handled."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from imc_cli.dead_letters import Letter, drop, find, letters, parse_name, retry
+from imc_cli.dead_letters import DeadLetter, drop, find, letters, parse_name, retry
 from imc_cli.options import with_settings
 from imc_common.errors import ImcError
 from imc_common.escape import printable
 from imc_common.settings import Loaded, Settings
 from imc_common.store import Store
 
-_LONGEST = 2000
+_MAX_SHOWN = 2000
 _Name = Annotated[str, typer.Argument(help="SHARD/ID as `imc dead list` shows it.")]
 _Names = Annotated[list[str] | None, typer.Argument(help="SHARD/ID as `imc dead list` shows it.")]
-_All = Annotated[bool, typer.Option("--all", help="Every dead letter there is now.")]
+_All = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Requests and events that could not be handled.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Dead letters: requests and events that could not be handled.", no_args_is_help=True
+    )
     group.command("list")(with_settings(list_letters))
     group.command("show")(with_settings(show))
     group.command("retry")(with_settings(retry_letters))
@@ -38,9 +40,10 @@ def register(app: typer.Typer) -> None:
 
 
 def list_letters(
-    loaded: Loaded, as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False
+    loaded: Loaded,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in each line.")] = False,
 ) -> None:
-    """List them, the oldest of each shard first."""
+    """List dead letters, the oldest of each shard first."""
 
     async def run(store: Store, shards: int) -> None:
         table = Table("letter", "when", "stream", "what", "room", "from", "reason", box=None)
@@ -58,25 +61,25 @@ def list_letters(
 
 
 def show(loaded: Loaded, letter: _Name) -> None:
-    """Show one with all its fields."""
+    """Show one dead letter with all its fields."""
 
     async def run(store: Store, shards: int) -> None:
         found = await find(store, *parse_name(letter, shards))
         for name, value in _summary(found).items():
             typer.echo(f"{name}: {value}")
         for name, content in found.fields.items():
-            typer.echo(f"  {printable(name, 100)}: {printable(content.decode(errors='replace'), _LONGEST)}")
+            typer.echo(f"  {printable(name, 100)}: {printable(content.decode(errors='replace'), _MAX_SHOWN)}")
 
     _with_store(loaded, run)
 
 
 def retry_letters(loaded: Loaded, names: _Names = None, everything: _All = False) -> None:
-    """Put them back to be handled once more, at the end of their stream."""
-    _each(loaded, names, everything, retry, "put back")
+    """Retry dead letters: append them to their stream again."""
+    _each(loaded, names, everything, retry, "retried")
 
 
 def drop_letters(loaded: Loaded, names: _Names = None, everything: _All = False) -> None:
-    """Delete them for good."""
+    """Delete dead letters."""
     _each(loaded, names, everything, drop, "dropped")
 
 
@@ -84,11 +87,11 @@ def _each(
     loaded: Loaded,
     names: list[str] | None,
     everything: bool,
-    act: Callable[[Store, Letter], Coroutine[Any, Any, bool]],
+    act: Callable[[Store, DeadLetter], Coroutine[Any, Any, bool]],
     done: str,
 ) -> None:
     if bool(names) == everything:
-        typer.echo("name dead letters, or say --all", err=True)
+        typer.echo("name dead letters or use --all", err=True)
         raise typer.Exit(2)
 
     async def run(store: Store, shards: int) -> None:
@@ -102,7 +105,7 @@ def _each(
     _with_store(loaded, run)
 
 
-def _summary(letter: Letter) -> dict[str, str]:
+def _summary(letter: DeadLetter) -> dict[str, str]:
     when = datetime.fromtimestamp(letter.at / 1000, UTC).isoformat(timespec="seconds")
     return {
         "letter": letter.name,

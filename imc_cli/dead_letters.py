@@ -1,4 +1,4 @@
-"""Entries that could not be handled: seen, tried again, or dropped by an operator."""
+"""Dead letters: entries that could not be handled. An operator inspects, retries or drops them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from imc_common.store import ReplyError, Store
 PAGE = 200
 
 
-class LetterError(ImcError):
-    """A dead letter's name makes no sense, or Redis refuses what is to be done with it."""
+class DeadLetterError(ImcError):
+    """The name of a dead letter is wrong, or Redis refuses a command."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """One dead letter: ``fields`` are those of the entry as it was, ``at`` is in ms since the epoch."""
+class DeadLetter:
+    """One dead letter. ``fields``: those of the original entry. ``at``: ms since the epoch."""
 
     shard: int
     id: str
@@ -30,26 +30,26 @@ class Letter:
 
     @property
     def name(self) -> str:
-        """How a person names it: ``SHARD/ID``."""
+        """Its name on the command line: ``SHARD/ID``."""
         return f"{self.shard}/{self.id}"
 
     def text(self, field: str) -> str:
-        """A field of the entry as text; empty if it has none."""
+        """A field as text; empty if it is missing."""
         return self.fields.get(field, b"").decode(errors="backslashreplace")
 
 
 def parse_name(name: str, shards: int) -> tuple[int, str]:
-    """Shard and id of a letter's name. Raises `LetterError`."""
+    """Shard and id in the name of a dead letter. Raises DeadLetterError."""
     shard, _, entry = name.partition("/")
     millis, _, sequence = entry.partition("-")
     numbers = (shard, millis, sequence)
     if not all(number.isascii() and number.isdigit() for number in numbers) or int(shard) >= shards:
-        raise LetterError(f"{name!r} is no dead letter: they are named SHARD/ID, like 3/1700000000000-0")
+        raise DeadLetterError(f"{name!r} is not a dead letter: use SHARD/ID, such as 3/1700000000000-0")
     return int(shard), entry
 
 
-async def letters(store: Store, shards: int) -> AsyncIterator[Letter]:
-    """All dead letters, shard by shard, the oldest first. Raises `StoreUnreachable`, `LetterError`."""
+async def letters(store: Store, shards: int) -> AsyncIterator[DeadLetter]:
+    """All dead letters, by shard, the oldest first. Raises StoreUnreachable, DeadLetterError."""
     for shard in range(shards):
         start = "-"
         while page := await _range(store, shard, start, "+"):
@@ -58,28 +58,28 @@ async def letters(store: Store, shards: int) -> AsyncIterator[Letter]:
             start = f"({page[-1].id}"
 
 
-async def find(store: Store, shard: int, entry: str) -> Letter:
-    """One letter. Raises `LetterError` if it is not there, `StoreUnreachable`."""
+async def find(store: Store, shard: int, entry: str) -> DeadLetter:
+    """One dead letter. Raises DeadLetterError if it does not exist, and StoreUnreachable."""
     found = await _range(store, shard, entry, entry)
     if not found:
-        raise LetterError(f"there is no dead letter {shard}/{entry}")
+        raise DeadLetterError(f"dead letter {shard}/{entry} does not exist")
     return found[0]
 
 
-async def retry(store: Store, letter: Letter) -> bool:
-    """Puts the entry back into its stream; False if the letter was gone. Raises `StoreUnreachable`."""
+async def retry(store: Store, letter: DeadLetter) -> bool:
+    """Append the entry to its stream again. False if the letter is gone. Raises StoreUnreachable."""
     command = store.script("retry_dead_letter", [keys.dead(letter.shard), letter.stream], [letter.id])
     [reply] = await store.run([command])
     return bool(_checked(reply) == b"done")
 
 
-async def drop(store: Store, letter: Letter) -> bool:
-    """Deletes the letter for good; False if it was gone. Raises `StoreUnreachable`."""
+async def drop(store: Store, letter: DeadLetter) -> bool:
+    """Delete the letter. False if it is gone already. Raises StoreUnreachable."""
     [reply] = await store.run([("XDEL", keys.dead(letter.shard), letter.id)])
     return bool(_checked(reply))
 
 
-async def _range(store: Store, shard: int, start: str, end: str) -> list[Letter]:
+async def _range(store: Store, shard: int, start: str, end: str) -> list[DeadLetter]:
     [reply] = await store.run([("XRANGE", keys.dead(shard), start, end, "COUNT", PAGE)])
     found = []
     for entry, flat in _checked(reply):
@@ -88,7 +88,7 @@ async def _range(store: Store, shard: int, start: str, end: str) -> list[Letter]
         about = {
             name: fields.pop(f"dead_{name}", b"").decode() for name in ("stream", "entry", "reason", "at")
         }
-        letter = Letter(
+        letter = DeadLetter(
             shard, entry.decode(), about["stream"], about["reason"], int(about["at"] or 0), fields
         )
         found.append(letter)
@@ -97,5 +97,5 @@ async def _range(store: Store, shard: int, start: str, end: str) -> list[Letter]
 
 def _checked(reply: Any) -> Any:
     if isinstance(reply, ReplyError):
-        raise LetterError(str(reply))
+        raise DeadLetterError(str(reply))
     return reply

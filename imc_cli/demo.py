@@ -1,4 +1,4 @@
-"""``imc demo``: plays the demo conversation against any edge, and checks what each user gets."""
+"""``imc demo``: plays the demo conversation through any edge and checks what each user receives."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
-from imc_cli.conversation import CONVERSATION, USERS, Step, filled, matches
-from imc_cli.endpoint import endpoint
-from imc_cli.terminal import shown
+from imc_cli.demo_conversation import CONVERSATION, USERS, Step, filled, matches
+from imc_cli.host_port import host_port
+from imc_cli.terminal import terminal_safe
 from imc_cli.user_agent import Incoming, UserAgent
 from imc_common.errors import ImcError
 
-PATIENCE = 10.0  # seconds within which what a step must bring has come
-SILENCE = 0.3  # seconds after the last step in which nothing more may come
-ROOMS = 100  # names to try: chat-000 … chat-099
+PATIENCE = 10.0  # seconds to wait for each expected message
+SILENCE = 0.3  # seconds after the last step in which no further message may arrive
+ROOMS = 100  # room names to try: chat-000 … chat-099
 
 
 def register(app: typer.Typer) -> None:
@@ -26,37 +26,38 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    via: Annotated[str, typer.Option(help="HOST:PORT of an edge or balancer, UDP.")] = "127.0.0.1:5060",
+    via: Annotated[str, typer.Option(help="HOST:PORT (UDP) of an edge or a balancer.")] = "127.0.0.1:5060",
     domain: Annotated[str, typer.Option(help="Domain of the room.")] = "example.org",
 ) -> None:
-    """Play a conversation of four users in a private room; exit status 1 if not all goes as it must."""
+    """Play and check a conversation of four users in a private room. Exit status 1 if anything is wrong."""
     try:
-        faults = asyncio.run(play(endpoint(via), domain, typer.echo))
+        faults = asyncio.run(play(host_port(via), domain, typer.echo))
     except ImcError as error:
         faults = [str(error)]
     for fault in faults:
-        typer.echo(shown(f"FAULT  {fault}"), err=True)
+        typer.echo(terminal_safe(f"FAULT  {fault}"), err=True)
     raise typer.Exit(1 if faults else 0)
 
 
 async def play(via: tuple[str, int], domain: str, say: Callable[[str], None]) -> list[str]:
-    """Play the conversation through ``via``; gives what went wrong, a line each."""
-    stage = await Stage.open(via, domain, say)
+    """Play the conversation through ``via``. Returns what went wrong, one line for each fault."""
+    run = await DemoRun.open(via, domain, say)
     try:
-        await stage.find_room()
+        await run.find_room()
         for step in CONVERSATION[1:]:
-            await stage.play(step)
+            await run.play(step)
         await asyncio.sleep(SILENCE)
-        stage.expect_silence()
-        if not stage.faults:
-            say("The conversation went as it should.")
-        return stage.faults
+        run.expect_silence()
+        if not run.faults:
+            say("The conversation succeeded.")
+        return run.faults
     finally:
-        await stage.close()
+        await run.close()
 
 
-class Stage:
-    """The users of the conversation, at free ports, and what each has got and nobody has looked at yet."""
+class DemoRun:
+    """The users of the conversation, at free ports, and the messages they received that are not checked
+    yet."""
 
     def __init__(self, via: tuple[str, int], domain: str, say: Callable[[str], None]) -> None:
         self.faults: list[str] = []
@@ -68,29 +69,29 @@ class Stage:
         self._inboxes: dict[str, asyncio.Queue[str]] = {name: asyncio.Queue() for name in USERS}
 
     @classmethod
-    async def open(cls, via: tuple[str, int], domain: str, say: Callable[[str], None]) -> Stage:
-        """All users listening."""
-        stage = cls(via, domain, say)
+    async def open(cls, via: tuple[str, int], domain: str, say: Callable[[str], None]) -> DemoRun:
+        """All users, listening."""
+        run = cls(via, domain, say)
         host = _host_towards(via)
         for name in USERS:
-            stage._agents[name] = await UserAgent.open(f"sip:{name}@{host}:0", via, stage._receiver(name))
-        return stage
+            run._agents[name] = await UserAgent.open(f"sip:{name}@{host}:0", via, run._receiver(name))
+        return run
 
     async def close(self) -> None:
-        """Give the ports back."""
+        """Close the sockets of all users."""
         for agent in self._agents.values():
             await agent.close()
 
     def _receiver(self, name: str) -> Callable[[Incoming], None]:
         def receive(incoming: Incoming) -> None:
             self._inboxes[name].put_nowait(incoming.text)
-            self._tell(incoming.sender.partition("@")[0], name, incoming.text)
+            self._print(incoming.sender.partition("@")[0], name, incoming.text)
 
         return receive
 
-    def _tell(self, sender: str, to: str, text: str) -> None:
+    def _print(self, sender: str, to: str, text: str) -> None:
         head = f"{sender:>8} -> {to:<8}  "
-        self._say(head + shown(text).replace("\n", "\n" + " " * len(head)))
+        self._say(head + terminal_safe(text).replace("\n", "\n" + " " * len(head)))
 
     @property
     def _names(self) -> dict[str, str]:
@@ -98,12 +99,12 @@ class Stage:
         return addresses | {"room": f"{self._room}@{self._domain}"}
 
     async def find_room(self) -> None:
-        """The first step, in the first room that is free: earlier runs may have left theirs behind.
+        """Play the first step in the first room that is free. Earlier runs may have left theirs behind.
 
-        Raises ImcError if there is no service, or it makes no room.
+        Raises ImcError without a service, or if it creates no room.
         """
         if (await self._agents["alice"].options(within=PATIENCE)).status == 408:
-            raise ImcError(f"nobody answers at {self._via[0]}:{self._via[1]}")
+            raise ImcError(f"no response from {self._via[0]}:{self._via[1]}")
         for agent in self._agents.values():
             await agent.register(within=PATIENCE)
         for number in range(ROOMS):
@@ -115,11 +116,11 @@ class Stage:
                 return
             if text is None or self.faults:
                 break
-        why = "; ".join(self.faults) or "no notice came, the log and `imc trace` say more"
-        raise ImcError(f"{self._names['room']} could not be made: {why}")
+        why = "; ".join(self.faults) or "there was no notice; see the logs or `imc trace`"
+        raise ImcError(f"{self._names['room']} could not be created: {why}")
 
     async def play(self, step: Step) -> None:
-        """One step: send, and look at what each user gets."""
+        """Play one step: send its message and check what each user receives."""
         await self._send(step)
         for name, patterns in step.then.items():
             for pattern in patterns:
@@ -131,10 +132,10 @@ class Stage:
 
     async def _send(self, step: Step) -> None:
         text = filled(step.text, self._names)
-        self._tell(step.who, self._room, text)
-        answer = await self._agents[step.who].send(f"sip:{self._room}@{self._domain}", text)
-        if answer.status != 202:
-            self.faults.append(f"{step.text!r} was answered {answer.status} {answer.reason}")
+        self._print(step.who, self._room, text)
+        response = await self._agents[step.who].send(f"sip:{self._room}@{self._domain}", text)
+        if response.status != 202:
+            self.faults.append(f"{step.text!r} got {response.status} {response.reason}")
 
     async def _next(self, name: str) -> str | None:
         try:
@@ -143,19 +144,19 @@ class Stage:
             return None
 
     def expect_silence(self) -> None:
-        """Whatever a user got beyond what the steps bring is a fault."""
+        """Any further message is a fault."""
         for name, inbox in self._inboxes.items():
             while not inbox.empty():
-                self.faults.append(f"nothing more was due, but {name} got {inbox.get_nowait()!r}")
+                self.faults.append(f"unexpected: {name} got {inbox.get_nowait()!r}")
 
 
 def _host_towards(via: tuple[str, int]) -> str:
-    """Our own address as the far end sees it. Raises ImcError if there is no way there."""
+    """The address of this machine towards ``via``. Raises ImcError if there is no route."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(*via, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as probe:
             probe.connect(address)
             host: str = probe.getsockname()[0]
     except OSError as error:
-        raise ImcError(f"{via[0]}:{via[1]} cannot be reached: {error.strerror}") from error
+        raise ImcError(f"{via[0]}:{via[1]} is unreachable: {error.strerror}") from error
     return f"[{host}]" if ":" in host else host

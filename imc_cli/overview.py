@@ -1,4 +1,4 @@
-"""The state of the whole service as Redis shows it: what `imc top` draws. Read in one go, drawn by others."""
+"""Reads the state of the whole service from Redis for `imc top`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PER_SHARD = 10
 
 @dataclass(slots=True)
 class Shard:
-    """One shard: its owners, how much waits, and how much ever passed (as far as its streams remember)."""
+    """One shard: its owners, the lengths of its streams, and all entries ever added to them."""
 
     number: int
     worker: str = ""
@@ -37,7 +37,7 @@ class Shard:
 
 @dataclass(slots=True)
 class Overview:
-    """Everything at one moment; `at` in seconds of a monotonic clock."""
+    """The state at one moment. `at`: seconds of a monotonic clock."""
 
     at: float
     workers: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Overview:
 
 
 async def read(store: CommandRunner, settings: Settings, now: float) -> Overview:
-    """The overview of now; also asks the workers to go on counting requests by room.
+    """The current state. Also requests the workers to count the requests of each room.
 
     Raises StoreUnreachable.
     """
@@ -118,8 +118,8 @@ def _text(reply: Any) -> str:
 
 
 def _number(reply: Any) -> int:
-    """A length; of a stream's description what was ever added."""
-    if isinstance(reply, dict):  # RESP3 has the description as a map
+    """A length; from XINFO STREAM the number of entries ever added."""
+    if isinstance(reply, dict):  # a map in RESP3
         reply = [part for item in reply.items() for part in item]
     if isinstance(reply, list) and b"entries-added" in reply:
         reply = reply[reply.index(b"entries-added") + 1]

@@ -1,4 +1,5 @@
-"""A password: asked for at a terminal, or a line of standard input; never an argument, which others read."""
+"""Reads a password from the terminal or standard input. Never from an argument, which other users could
+see."""
 
 from __future__ import annotations
 
@@ -7,21 +8,21 @@ import sys
 
 from imc_common.errors import ImcError
 
-LONGEST = 256
+MAX_LENGTH = 256
 
 
 class PasswordError(ImcError):
-    """There is no password, or none that can be used."""
+    """The password is missing or cannot be used."""
 
 
 def read_password(*, twice: bool = False) -> str:
-    """The password; at a terminal with ``twice`` typed once more. Raises PasswordError."""
+    """The password. ``twice``: at a terminal, prompt for it again. Raises PasswordError."""
     if sys.stdin.isatty():
         password = getpass.getpass("Password: ")
-        if twice and getpass.getpass("Once more: ") != password:
-            raise PasswordError("these are two different passwords")
+        if twice and getpass.getpass("Repeat the password: ") != password:
+            raise PasswordError("the passwords differ")
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    if not password or not password.isprintable() or len(password) > LONGEST:
-        raise PasswordError(f"a password has 1 to {LONGEST} characters that can be printed")
+    if not password or not password.isprintable() or len(password) > MAX_LENGTH:
+        raise PasswordError(f"a password has 1 to {MAX_LENGTH} printable characters")
     return password

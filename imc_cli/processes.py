@@ -1,4 +1,4 @@
-"""``imc edge``, ``imc worker``, ``imc mi-server``: one process each, and how it gets its settings."""
+"""``imc edge``, ``imc worker``, ``imc mi-server``: run one process with the settings of the command line."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ def register(app: typer.Typer) -> None:
 
 
 def edge(loaded: Loaded) -> None:
-    """Run one edge: takes MESSAGEs from users and delivers to them. Same as python -P -m imc_edge."""
+    """Run one edge, which exchanges MESSAGEs with users. Same as python -P -m imc_edge."""
     _become("imc_edge", loaded)
 
 
 def worker(loaded: Loaded) -> None:
-    """Run one worker: carries out what edges took. Same as python -P -m imc_worker."""
+    """Run one worker, which handles requests in rooms. Same as python -P -m imc_worker."""
     _become("imc_worker", loaded)
 
 
 def mi_server(loaded: Loaded) -> None:
-    """Serve MI at `mi_fifo` and `mi_listen`, beside the workers. Same as python -P -m imc_worker.mi."""
+    """Serve MI at `mi_fifo` and `mi_listen` in a process of its own. Same as python -P -m imc_worker.mi."""
     _become("imc_worker.mi", loaded)
 
 
 def _become(module: str, loaded: Loaded) -> None:
-    """Replace this process, so that signals and exit status are the module's own."""
-    os.execve(sys.executable, argv(module, loaded), environment(loaded, os.environ))  # noqa: S606 # no shell
+    """Replace this process, so that signals and exit status are those of the module."""
+    os.execve(sys.executable, argv(module, loaded), environment(loaded, os.environ))  # noqa: S606 # without a shell
 
 
 def argv(module: str, loaded: Loaded) -> list[str]:
-    """The command of a process, which reads the same file of settings, also again on SIGHUP.
+    """The command of a process that reads the same settings file, also again on SIGHUP.
 
-    ``-P`` keeps the working folder off the module path: it may have a ``structlog.py`` of somebody else's.
-    Unlike ``-I`` it leaves the operator's ``PYTHON…`` variables in force.
+    ``-P`` keeps the working folder out of the module path, because it may contain a foreign
+    ``structlog.py``. Unlike ``-I`` it does not ignore the operator's ``PYTHON…`` variables.
     """
     return [sys.executable, "-P", "-m", module, *(["--config", str(loaded.config)] if loaded.config else [])]
 
 
 def environment(loaded: Loaded, base: Mapping[str, str], **values: object) -> dict[str, str]:
-    """``base`` with what the command line set, and ``values`` above it.
+    """``base`` with the settings of the command line, overridden by ``values``.
 
-    In the environment, and not among the arguments, a password in ``db_url`` stays out of process lists.
+    Passed in the environment, a password in ``db_url`` is not visible in process lists, unlike in arguments.
     """
     given = {
         name: getattr(loaded.settings, name)
@@ -65,7 +65,7 @@ def environment(loaded: Loaded, base: Mapping[str, str], **values: object) -> di
 
 
 def text_of(name: str, value: object) -> str:
-    """A setting as the environment has it."""
+    """The value of a setting for the environment."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

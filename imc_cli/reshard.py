@@ -1,4 +1,4 @@
-"""``imc reshard``: another number of shards for the rooms there are."""
+"""``imc reshard``: changes the number of shards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from imc_cli.options import with_settings
-from imc_cli.resharding import Census, Resharding
+from imc_cli.resharding import Resharding, Totals
 from imc_common.errors import ImcError
 from imc_common.settings import Loaded, Settings
 from imc_common.store import Store
@@ -24,22 +24,21 @@ def register(app: typer.Typer) -> None:
 def reshard(
     loaded: Loaded,
     hash_size: Annotated[
-        int, typer.Option(min=0, max=12, help="The new one: 2**N shards.", show_default=False)
+        int, typer.Option(min=0, max=12, help="The new hash_size N: 2**N shards.", show_default=False)
     ],
 ) -> None:
-    """Move all rooms to another number of shards. Offline; killed half way, it is just started again."""
+    """Change the number of shards. Stop all processes first. If it is interrupted, run it again."""
     try:
-        census = asyncio.run(_run(loaded.settings, hash_size))
+        totals = asyncio.run(_run(loaded.settings, hash_size))
     except ImcError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     typer.echo(
-        f"{census.rooms} rooms with {census.members} members are in {1 << hash_size} shards now; "
-        f"start every process with hash_size = {hash_size}"
+        f"{totals} are in {1 << hash_size} shards now; start all processes with hash_size = {hash_size}"
     )
 
 
-async def _run(settings: Settings, hash_size: int) -> Census:
+async def _run(settings: Settings, hash_size: int) -> Totals:
     store = await Store.connect(settings, check=False)
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:

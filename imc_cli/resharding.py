@@ -1,8 +1,8 @@
-"""Another number of shards for the rooms there are. Offline: no process of imc runs meanwhile.
+"""Changes the number of shards. Offline: no other process of imc runs meanwhile.
 
-Every room is copied whole to its new shard and only then deleted from the old one, and where it belongs
-follows from its name alone. So a run that was killed is just started again: a room that is in both shards is
-copied once more. While it is not finished, ``imc:config`` says so and no process starts.
+Each room is copied to its new shard and only then deleted from the old one; the new shard follows from its
+address. So an interrupted run can be started again: a room that is in both shards is copied again.
+``imc:config`` records an unfinished run, and no process starts until it is finished.
 """
 
 from __future__ import annotations
@@ -29,19 +29,22 @@ MARKS = (keys.RESHARD_TO, SINCE, ROOMS, MEMBERS)
 
 
 class ReshardError(ImcError):
-    """Re-sharding cannot begin, or its result is not what it must be; says what is to be done."""
+    """Re-sharding cannot start, or its result is wrong. The text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
-    """What there is: the two numbers that must be the same before and after."""
+class Totals:
+    """The numbers of rooms and members, which must be the same before and after."""
 
     rooms: int
     members: int
 
+    def __str__(self) -> str:
+        return f"{self.rooms} rooms with {self.members} members"
+
 
 class Resharding:
-    """One run from the ``hash_size`` in Redis to another one."""
+    """One run from the ``hash_size`` in Redis to ``target``."""
 
     def __init__(
         self,
@@ -58,11 +61,11 @@ class Resharding:
         self._moved = moved
         self._sleep = sleep
 
-    async def run(self) -> Census:
-        """Moves every room to its shard under the new ``hash_size``; gives what there is then.
+    async def run(self) -> Totals:
+        """Move every room to its shard for the new ``hash_size``. Returns the totals afterwards.
 
-        Raises `ReshardError` and changes nothing while processes run, or streams hold anything; and
-        StoreUnreachable, after which it may be started again.
+        Raises ReshardError, without a change, while processes run or streams have entries. Raises
+        StoreUnreachable: then it can be run again.
         """
         config = await self._config()
         source = int(config["hash_size"])
@@ -70,9 +73,9 @@ class Resharding:
         before = await self._begin(config, source, shards)
         for shard in range(shards):
             await self._empty_shard(shard)
-        after = await self._census(shards, strict=True)
+        after = await self._count(shards, strict=True)
         if after != before:
-            raise ReshardError(f"there were {before} and now there are {after}: nothing was switched over")
+            raise ReshardError(f"there were {before}, now there are {after}: hash_size stays unchanged")
         await self._wait_for_retransmissions()
         await self._finish()
         return after
@@ -82,20 +85,20 @@ class Resharding:
         texts = [text.decode() for text in flat]
         config = dict(zip(texts[::2], texts[1::2], strict=True))
         if "hash_size" not in config:
-            raise ReshardError("nothing to re-shard: no process of imc ever started on this Redis")
+            raise ReshardError("nothing to re-shard: no imc process has ever used this Redis")
         return config
 
-    async def _begin(self, config: dict[str, str], source: int, shards: int) -> Census:
+    async def _begin(self, config: dict[str, str], source: int, shards: int) -> Totals:
         await self._refuse_live()
         if keys.RESHARD_TO in config:
             begun = int(config[keys.RESHARD_TO])
             if begun != self._target:
-                raise ReshardError(f"a run to hash_size {begun} was begun and not finished: finish it first")
-            return Census(int(config[ROOMS]), int(config[MEMBERS]))
+                raise ReshardError(f"a run to hash_size {begun} was not finished: finish it first")
+            return Totals(int(config[ROOMS]), int(config[MEMBERS]))
         if source == self._target:
-            raise ReshardError(f"hash_size is {source} already")
+            raise ReshardError(f"hash_size is already {source}")
         await self._refuse_entries(shards)
-        census = await self._census(shards)
+        totals = await self._count(shards)
         [[seconds, _]] = await self._run([("TIME",)])
         marks = (
             keys.RESHARD_TO,
@@ -103,15 +106,15 @@ class Resharding:
             SINCE,
             int(seconds),
             ROOMS,
-            census.rooms,
+            totals.rooms,
             MEMBERS,
-            census.members,
+            totals.members,
         )
         await self._run([("HSET", keys.CONFIG, *marks)])
-        return census
+        return totals
 
     async def _refuse_live(self) -> None:
-        """Heartbeats are times of Redis's clock in ms; processes that ended well took theirs away."""
+        """Heartbeats are times of Redis's clock in ms. A process that stops properly removes its own."""
         [[seconds, _], *beats] = await self._run(
             [("TIME",), *(("ZREVRANGE", key, 0, 0, "WITHSCORES") for key in (keys.WORKERS, keys.EDGES))]
         )
@@ -124,12 +127,13 @@ class Resharding:
         for key, length in zip(streams, await self._run([("XLEN", key) for key in streams]), strict=True):
             if length:
                 raise ReshardError(
-                    f"{key} holds {length} entries: let edges and workers finish them, and retry or drop "
-                    "dead letters (imc dead), before they are stopped"
+                    f"{key} holds {length} entries: let edges and workers handle them before you stop these "
+                    "processes, and retry or drop dead letters (imc dead)"
                 )
 
-    async def _census(self, shards: int, *, strict: bool = False) -> Census:
-        """Counts; ``strict`` also sees that every room is in its shard of the new layout, and complete."""
+    async def _count(self, shards: int, *, strict: bool = False) -> Totals:
+        """Count rooms and members. ``strict``: also check that every room is in its new shard and has
+        members."""
         rooms = members = 0
         for shard in range(shards):
             start = 0
@@ -137,17 +141,17 @@ class Resharding:
                 sizes = await self._run([("HLEN", self._table.members(shard, room)) for room in page])
                 for room, size in zip(page, sizes, strict=True):
                     if strict and (shard_of(room, self._target) != shard or not size):
-                        raise ReshardError(f"{room} in shard {shard} is out of place: run it again")
+                        raise ReshardError(f"{room} in shard {shard} is in the wrong shard: run it again")
                 rooms, members = rooms + len(page), members + sum(sizes)
                 start += len(page)
-        return Census(rooms, members)
+        return Totals(rooms, members)
 
     async def _page(self, shard: int, start: int) -> list[str]:
         [page] = await self._run([("ZRANGE", self._table.rooms(shard), start, start + PAGE - 1)])
         return [room.decode() for room in page]
 
     async def _empty_shard(self, shard: int) -> None:
-        """Rooms that stay are passed over; those that go are not in the next page any more."""
+        """Move all rooms out of this shard that belong to another one."""
         staying = 0
         while page := await self._page(shard, staying):
             going = [room for room in page if shard_of(room, self._target) != shard]
@@ -161,12 +165,12 @@ class Resharding:
         table, index = self._table, self._table.rooms(old)
         about, flat, score = await self._run(
             [
-                ("HGETALL", table.room(old, room)),  # with all KIND:USER state in it
+                ("HGETALL", table.room(old, room)),  # includes all KIND:USER state
                 ("HGETALL", table.members(old, room)),
                 ("ZSCORE", index, room),
             ]
         )
-        if not about:  # a run was killed when only the index was left to be mended
+        if not about:  # a run was interrupted before the index was updated
             await self._run([("ZREM", index, room)])
             return
         members = [text.decode() for text in flat]
@@ -182,13 +186,13 @@ class Resharding:
             [
                 *(("SREM", key, room) for key in _indexes(old, roles, private=float(score) == 1)),
                 ("DEL", table.room(old, room), table.members(old, room)),
-                # the index last: as long as the room stands there, the next run comes back to it
+                # the index last: the next run finds the room as long as it is there
                 ("ZREM", index, room),
             ]
         )
 
     async def _move_records(self, shard: int) -> None:
-        """Records of failed deliveries go with their rooms; a run killed just here may leave one twice."""
+        """Move the records of failed deliveries. An interrupted run may duplicate one."""
         start = "-"
         while True:
             [page] = await self._run([("XRANGE", keys.undelivered(shard), start, "+", "COUNT", PAGE)])
@@ -203,7 +207,8 @@ class Resharding:
             start = f"({page[-1][0].decode()}"
 
     async def _wait_for_retransmissions(self) -> None:
-        """The new shards do not know what the old ones accepted, so no copy of that may find an edge."""
+        """The new shards do not know the requests the old ones accepted: wait until none can be
+        retransmitted."""
         [[seconds, _], since] = await self._run([("TIME",), ("HGET", keys.CONFIG, SINCE)])
         await self._sleep(max(0, int(since) + RETRANSMISSION_SECONDS - int(seconds)))
 
@@ -221,7 +226,7 @@ class Resharding:
 
 
 def _indexes(shard: int, roles: dict[str, str], *, private: bool) -> list[str]:
-    """The sets of the shard that a room with these members stands in."""
+    """The index sets of the shard that contain a room with these members."""
     found = [keys.owned_rooms(shard, member) for member, role in roles.items() if role == "owner"]
     if private:
         found += [keys.private_rooms(shard, member) for member, role in roles.items() if role != "invited"]

@@ -1,4 +1,4 @@
-"""Keeps a set of child processes running: starts them, restarts those that die, ends them together."""
+"""Supervises child processes: starts them, restarts those that die, stops them together."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from imc_common.errors import ImcError
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds before a dead child is started again
-LIVED_WELL = 30.0  # seconds after which a death counts as a first one again
+FIRST_PAUSE, MAX_PAUSE = 0.25, 10.0  # seconds before a dead child is restarted
+STABLE_SECONDS = 30.0  # after so long the pause starts at FIRST_PAUSE again
 
 
 class ChildError(ImcError):
-    """A child ended before it ever served."""
+    """A child ended before it was ready."""
 
 
 @dataclass(slots=True)
@@ -27,20 +27,20 @@ class Child:
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     async def start(self) -> asyncio.subprocess.Process:
-        """Start it in a process group of its own: Ctrl-C at the terminal reaches only the supervisor."""
+        """Start it in its own process group: Ctrl-C at the terminal reaches only the supervisor."""
         self.process = await asyncio.create_subprocess_exec(
             *self.argv, env=self.environment, stdin=asyncio.subprocess.DEVNULL, process_group=0
         )
         return self.process
 
     def signal(self, number: int) -> None:
-        """Pass a signal on, if there is a living process."""
+        """Pass a signal on if the process runs."""
         if self.process is not None and self.process.returncode is None:
             self.process.send_signal(number)
 
 
 class Supervisor:
-    """Runs its children from :meth:`start` to :meth:`stop`; ``say`` is told what happens."""
+    """Runs its children from :meth:`start` to :meth:`stop`. ``say`` prints what happens."""
 
     def __init__(self, children: Sequence[Child], say: Callable[[str], None]) -> None:
         self._children = children
@@ -50,7 +50,7 @@ class Supervisor:
         self._stopping = False
 
     async def start(self, ready: Callable[[], asyncio.Future[None]]) -> None:
-        """Start all, and wait until ``ready()`` is done; a child that ends before it raises ChildError."""
+        """Start all and wait for ``ready()``. Raises ChildError if a child ends before."""
         self._tasks = [asyncio.create_task(self._keep(child)) for child in self._children]
         waiting = ready()
         try:
@@ -62,7 +62,7 @@ class Supervisor:
         self._serving = True
 
     async def _keep(self, child: Child) -> None:
-        """Start the child, and again whenever it dies, with a growing pause between."""
+        """Start the child, and restart it when it dies, after a growing pause."""
         loop = asyncio.get_running_loop()
         pause = FIRST_PAUSE
         while True:
@@ -71,12 +71,12 @@ class Supervisor:
             if self._stopping:
                 return
             if not self._serving:
-                raise ChildError(f"{child.name} ended at its start ({_ending(status)})")
-            if loop.time() - started > LIVED_WELL:
+                raise ChildError(f"{child.name} failed to start ({_ending(status)})")
+            if loop.time() - started > STABLE_SECONDS:
                 pause = FIRST_PAUSE
-            self._say(f"{child.name} ended ({_ending(status)}); starting it again in {pause:g} s")
+            self._say(f"{child.name} ended ({_ending(status)}), restarting in {pause:g} s")
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, MAX_PAUSE)
 
     def signal(self, number: int) -> None:
         """Pass a signal on to every child."""
@@ -84,9 +84,9 @@ class Supervisor:
             child.signal(number)
 
     async def stop(self, deadline: float) -> bool:
-        """Ask all to end (SIGTERM: they drain), kill what still runs after ``deadline`` seconds.
+        """Stop all with SIGTERM, which drains them; kill those that still run after ``deadline`` seconds.
 
-        Says whether all ended by themselves.
+        Returns whether none had to be killed.
         """
         self._stopping = True
         self.signal(signal.SIGTERM)
@@ -98,15 +98,15 @@ class Supervisor:
                 await asyncio.wait_for(endings, deadline)
             except TimeoutError:
                 clean = False
-                self._say(f"not all ended within {deadline:g} s: killing the rest")
+                self._say(f"some processes still run after {deadline:g} s: killing them")
                 await self.kill()
         for task in self._tasks:
-            task.cancel()  # those that sleep before a restart
+            task.cancel()  # those that wait before a restart
         await asyncio.gather(*self._tasks, return_exceptions=True)
         return clean
 
     async def kill(self) -> None:
-        """End every child at once; what they had not finished stays in Redis."""
+        """Kill every child. Unfinished work stays in Redis."""
         self._stopping = True
         self.signal(signal.SIGKILL)
         for child in self._children:

@@ -1,13 +1,13 @@
-"""What came off the wire, made fit for a terminal."""
+"""Makes text from the network safe for a terminal."""
 
 from __future__ import annotations
 
 
-def shown(text: str) -> str:
-    """``text`` with line breaks kept and every other character that does not print escaped.
+def terminal_safe(text: str) -> str:
+    """``text`` with every unprintable character escaped, except line breaks.
 
-    So no sender can move the cursor, change colours, retitle the window, or turn the reading direction round:
-    control, format and bidirectional characters are all not printable.
+    Control, format and bidirectional characters are unprintable. So a sender cannot move the cursor, change
+    colours, the window title or the reading direction.
     """
     return "".join(
         char if char == "\n" or char.isprintable() else char.encode("unicode_escape").decode()

@@ -1,4 +1,4 @@
-"""``imc top``: the whole service on one screen, live."""
+"""``imc top``: the state of the whole service, live on one screen."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from imc_cli.overview import Overview, Shard
 
 HEAD_LINES = 6
-"""Lines of the screen that are not rows of a table."""
+"""Lines of the screen besides table rows."""
 WIDE = 120
-"""Columns from which on all fits side by side."""
+"""Minimum width at which all tables fit next to each other."""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,10 +35,12 @@ def register(app: typer.Typer) -> None:
 
 def top(
     loaded: Loaded,
-    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 1.0,
-    seconds: Annotated[float, typer.Option("--seconds", help="End after so long; 0: at q or Ctrl-C.")] = 0.0,
+    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two updates.")] = 1.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Exit after so many seconds; 0: at q or Ctrl-C.")
+    ] = 0.0,
 ) -> None:
-    """Show shards, their owners, backlog, rates and the busiest rooms, live on the whole screen."""
+    """Show shards, owners, backlog, rates and the busiest rooms, live."""
     from imc_common.errors import ImcError  # noqa: PLC0415 # only this command needs it
 
     try:
@@ -57,7 +59,7 @@ async def _top(loaded: Loaded, every: float, seconds: float) -> None:
 
     console, stop = Console(), asyncio.Event()
     if not console.is_terminal and not seconds:
-        raise ImcError("imc top draws on a terminal, and there is none; imc mi and /metrics have the numbers")
+        raise ImcError("imc top needs a terminal; without one use imc mi or /metrics")
     store = await Store.connect(loaded.settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -75,7 +77,7 @@ async def _draw(live: Live, store: object, loaded: Loaded, every: float, stop: a
     from imc_cli.overview import read  # noqa: PLC0415
     from imc_common.store import Store, StoreUnreachable  # noqa: PLC0415
 
-    assert isinstance(store, Store)  # noqa: S101 # typed loosely to keep the import out of the module
+    assert isinstance(store, Store)  # noqa: S101 # typed loosely to avoid the import at module level
     before: Overview | None = None
     while not stop.is_set():
         try:
@@ -83,7 +85,7 @@ async def _draw(live: Live, store: object, loaded: Loaded, every: float, stop: a
             live.update(screen(now, before, *live.console.size), refresh=True)
             before = now
         except StoreUnreachable as error:
-            live.update(f"Redis is out of reach: {error}", refresh=True)
+            live.update(f"Redis is unreachable: {error}", refresh=True)
         try:
             await asyncio.wait_for(stop.wait(), every)
         except TimeoutError:
@@ -92,11 +94,11 @@ async def _draw(live: Live, store: object, loaded: Loaded, every: float, stop: a
 
 @contextmanager
 def _quit_key(stop: asyncio.Event) -> Iterator[None]:
-    """While it lasts, the key q ends; where input is no terminal there are no keys."""
+    """Within this context the key q exits, if standard input is a terminal."""
     if not sys.stdin.isatty():
         yield
         return
-    import termios  # noqa: PLC0415 # not there on every system
+    import termios  # noqa: PLC0415 # not on every system
     import tty  # noqa: PLC0415
 
     descriptor, loop = sys.stdin.fileno(), asyncio.get_running_loop()
@@ -111,7 +113,7 @@ def _quit_key(stop: asyncio.Event) -> Iterator[None]:
 
 
 def screen(now: Overview, before: Overview | None, width: int, height: int) -> RenderableType:
-    """The whole picture, cut to the screen: shards, and processes and rooms at their right or below them."""
+    """The whole screen: shards, with processes and rooms next to them or below."""
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -142,7 +144,7 @@ def screen(now: Overview, before: Overview | None, width: int, height: int) -> R
 
 
 def _rate(now: Overview, before: Overview | None, name: str, only: int | None = None) -> float:
-    """How much a second of a number that grows, over all shards or of one."""
+    """The increase of a counter per second, of all shards or of one."""
     if before is None or now.at <= before.at:
         return 0.0
     pairs = zip(now.shards, before.shards, strict=True)
@@ -157,19 +159,19 @@ def _rate(now: Overview, before: Overview | None, name: str, only: int | None = 
 def _shards(now: Overview, before: Overview | None, rows: int, *, pending: bool) -> Table:
     from rich.table import Table  # noqa: PLC0415
 
-    def most_waits(shard: Shard) -> tuple[int, int]:
+    def longest_first(shard: Shard) -> tuple[int, int]:
         return -(shard.requests + shard.events), shard.number
 
-    shown = sorted(now.shards, key=most_waits)[:rows] if len(now.shards) > rows else now.shards
+    shown = sorted(now.shards, key=longest_first)[:rows] if len(now.shards) > rows else now.shards
     table = Table(box=None, header_style="bold", pad_edge=False)
-    hand = ["in hand"] if pending else []
-    for name in ("shard", "worker", "edge", "in", *hand, "req/s", "out", *hand, "ev/s", "rooms", "dead"):
+    more = ["pending"] if pending else []
+    for name in ("shard", "worker", "edge", "in", *more, "req/s", "out", *more, "ev/s", "rooms", "dead"):
         table.add_column(name, justify="left" if name in {"worker", "edge"} else "right", no_wrap=True)
     for shard in shown:
         table.add_row(
             str(shard.number),
-            _short(shard.worker) or "[red]nobody[/]",
-            _short(shard.edge) or "[red]nobody[/]",
+            _short(shard.worker) or "[red]none[/]",
+            _short(shard.edge) or "[red]none[/]",
             str(shard.requests),
             *([str(shard.requests_pending)] if pending else []),
             f"{_rate(now, before, 'requests_ever', shard.number):.0f}",
@@ -180,7 +182,7 @@ def _shards(now: Overview, before: Overview | None, rows: int, *, pending: bool)
             style="yellow" if shard.requests + shard.events > 1000 else "",
         )
     if len(shown) < len(now.shards):
-        table.caption = f"{len(now.shards) - len(shown)} more, of which less waits"
+        table.caption = f"{len(now.shards) - len(shown)} more with shorter queues"
     return table
 
 
@@ -221,7 +223,7 @@ def _busiest(now: Overview, before: Overview | None, rows: int) -> Table:
 
 
 def _short(process: str) -> str:
-    """A process id as it fits a column: the last of its host's name, pid and its own digits."""
+    """A process id that fits a column: the end of its host name, PID and random digits."""
     from rich.markup import escape  # noqa: PLC0415
 
     from imc_common.escape import printable  # noqa: PLC0415

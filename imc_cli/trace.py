@@ -1,4 +1,4 @@
-"""``imc trace ROOM|USER``: follows live what passes."""
+"""``imc trace ROOM|USER``: shows the steps of messages, live."""
 
 from __future__ import annotations
 
@@ -34,18 +34,20 @@ def register(app: typer.Typer) -> None:
 
 def trace(
     loaded: Loaded,
-    address: Annotated[str, typer.Argument(help="Of a room or a user.", metavar="ROOM|USER")],
-    seconds: Annotated[float, typer.Option("--seconds", help="End after so long; 0: at Ctrl-C.")] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    address: Annotated[str, typer.Argument(help="Address of a room or a user.", metavar="ROOM|USER")],
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Exit after so many seconds; 0: at Ctrl-C.")
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in each line.")] = False,
 ) -> None:
-    """Follow live the steps of every message that concerns a room or a user, on all edges and workers."""
+    """Show each step of the messages of a room or a user, on all edges and workers, live."""
     from imc_common.address import AddressError, parse  # noqa: PLC0415 # only this command needs it
     from imc_common.errors import ImcError  # noqa: PLC0415
 
     try:
         asyncio.run(_trace(loaded, parse(address), seconds, _print_json if as_json else _printer()))
     except AddressError as error:
-        typer.echo(f"{address!r} is no address: {error}", err=True)
+        typer.echo(f"{address!r} is not an address: {error}", err=True)
         raise typer.Exit(2) from None
     except ImcError as error:
         typer.echo(str(error), err=True)
@@ -103,7 +105,7 @@ def _print_json(fields: dict[str, str]) -> None:
 
 
 def _printer() -> Callable[[dict[str, str]], None]:
-    """Shows a step as a line, coloured at a terminal."""
+    """A function that prints a step as one line, in colour at a terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -114,7 +116,7 @@ def _printer() -> Callable[[dict[str, str]], None]:
     def show(fields: dict[str, str]) -> None:
         if "left_out" in fields:
             console.print(
-                printable(f"... {fields['left_out']} steps were too many for {fields['process']}"),
+                printable(f"... {fields['left_out']} steps of {fields['process']} left out"),
                 style="red",
             )
             return

@@ -1,4 +1,4 @@
-"""``imc up``: edges, workers and, unless there is one, a Valkey server, all here and under one Ctrl-C."""
+"""``imc up``: runs edges, workers and an embedded Valkey server on this machine."""
 
 from __future__ import annotations
 
@@ -26,11 +26,9 @@ from imc_common.settings.load import DEFAULT
 from imc_common.settings.values import is_loopback
 
 START_SECONDS = 60.0
-BEYOND_DRAIN = 5.0  # seconds a process may take to end after its drain_timeout
+EXIT_SECONDS = 5.0  # that a process may take to exit after its drain_timeout
 LOOPBACK = ("127.0.0.0/8", "::1/128")
-PORT_STEP = 10  # between the listening ports of one edge and the next
-
-Count = Annotated[int, typer.Option(min=1)]
+PORT_STEP = 10  # between the ports of two edges
 
 
 def register(app: typer.Typer) -> None:
@@ -40,35 +38,40 @@ def register(app: typer.Typer) -> None:
 
 def up(
     loaded: Loaded,
-    edges: Annotated[int, typer.Option(min=1, help="Edges; each listens 10 ports above the one before.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Workers.")] = 1,
+    edges: Annotated[
+        int,
+        typer.Option(min=1, help="Number of edges; the ports of each are 10 above those of the one before."),
+    ] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of workers.")] = 1,
     demo: Annotated[bool, typer.Option("--demo", help="Play the demo conversation first.")] = False,
     once: Annotated[
-        bool, typer.Option("--once", help="End after the demo; exit status 1 if it failed.")
+        bool, typer.Option("--once", help="Exit after the demo; exit status 1 if it failed.")
     ] = False,
 ) -> None:
-    """Run everything here, on an embedded Valkey unless a db_url is given. Ctrl-C drains and ends it."""
+    """Run everything on this machine, on an embedded Valkey unless db_url is set. Ctrl-C stops it."""
     with ExitStack() as stack:
         try:
             url = loaded.settings.db_url
             if loaded.sources["db_url"] == DEFAULT:
                 url = stack.enter_context(embedded_valkey(loaded.settings.data_dir))
             demo = demo or once
-            quiet = demo and loaded.sources["log_level"] == DEFAULT  # the conversation is what is to be seen
-            place = Place(loaded, url, edges, workers, "warning" if quiet else loaded.settings.log_level)
-            status = asyncio.run(place.run(demo, once))
+            quiet = demo and loaded.sources["log_level"] == DEFAULT  # show only the conversation
+            service = LocalService(
+                loaded, url, edges, workers, "warning" if quiet else loaded.settings.log_level
+            )
+            status = asyncio.run(service.run(demo, once))
         except ImcError as error:
             typer.echo(f"imc up: {error}", err=True)
             status = 1
     raise typer.Exit(status)
 
 
-class Place:
-    """All processes of ``imc up`` but the server, from their start to their end."""
+class LocalService:
+    """All processes of ``imc up`` except the embedded server."""
 
     def __init__(self, loaded: Loaded, url: str, edges: int, workers: int, log_level: str) -> None:
         self._url = url
-        self._drain = loaded.settings.drain_timeout + BEYOND_DRAIN
+        self._drain = loaded.settings.drain_timeout + EXIT_SECONDS
         self._listen = [_moved(loaded.settings.listen, number) for number in range(edges)]
 
         destinations = _destinations(loaded)
@@ -83,7 +86,7 @@ class Place:
         self._stop = asyncio.Event()
 
     async def run(self, demo: bool, once: bool) -> int:
-        """Start, serve until a signal, drain; gives the exit status."""
+        """Start, serve until a signal, drain. Returns the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._end)
@@ -95,14 +98,14 @@ class Place:
         return status if clean else 1
 
     def _end(self) -> None:
-        """The first signal drains, the second ends everything at once."""
+        """The first signal drains, the second stops all processes at once."""
         if self._stop.is_set():
             self._supervisor.signal(signal.SIGKILL)
             return
         self._stop.set()
-        with contextlib.suppress(OSError):  # nobody may be there any more to read it
+        with contextlib.suppress(OSError):  # standard error may be closed
             typer.echo(
-                "\nStopping: what is in flight is finished first. Once more Ctrl-C ends it at once.", err=True
+                "\nStopping: finishing what is in flight. Press Ctrl-C again to stop at once.", err=True
             )
 
     async def _until_stopped(self, serving: asyncio.Task[int]) -> int:
@@ -123,8 +126,8 @@ class Place:
         await self._supervisor.start(lambda: asyncio.ensure_future(self._ready()))
         first = self._listen[0][0]
         for number, listen in enumerate(self._listen, 1):
-            typer.echo(f"Edge {number} listens at {', '.join(map(str, listen))}")
-        typer.echo(f"State is in {masked(self._url)}\n")
+            typer.echo(f"Edge {number} listens on {', '.join(map(str, listen))}")
+        typer.echo(f"Data are in {masked(self._url)}\n")
         if demo:
             faults = await play((_reachable(first.host), first.port), "example.org", typer.echo)
             for fault in faults:
@@ -136,7 +139,7 @@ class Place:
         return 0
 
     async def _ready(self) -> None:
-        """Returns when every edge says 200 to OPTIONS, which it does when it reaches Redis."""
+        """Return when every edge responds to OPTIONS with 200: then it is connected to Redis."""
         for listen in self._listen:
             udp = next((e for e in listen if e.transport == "udp"), None)
             if udp is not None:
@@ -146,28 +149,28 @@ class Place:
 async def _until_200(edge: tuple[str, int]) -> None:
     host = "::1" if ":" in edge[0] else "127.0.0.1"
     probe = await UserAgent.open(f"sip:imc-up@{'[::1]' if ':' in host else host}:0", edge, lambda _: None)
-    answer = None
+    response = None
     try:
         async with asyncio.timeout(START_SECONDS):
-            while answer is None or answer.status != 200:
-                answer = await probe.options(within=0.5)
+            while response is None or response.status != 200:
+                response = await probe.options(within=0.5)
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        seen = "no answer" if answer is None else f"{answer.status} {answer.reason}"
-        raise ChildError(f"{edge[0]}:{edge[1]} does not serve within {START_SECONDS:g} s: {seen}") from None
+        seen = "no response" if response is None else f"{response.status} {response.reason}"
+        raise ChildError(f"{edge[0]}:{edge[1]} is not ready after {START_SECONDS:g} s: {seen}") from None
     finally:
         await probe.close()
 
 
 def _destinations(loaded: Loaded) -> dict[str, object]:
-    """Where users of a first try on one machine are, which no service with an address of its own goes to."""
+    """Allow deliveries to users on this machine if all edges listen on loopback only."""
     here = all(is_loopback(endpoint.host) for endpoint in loaded.settings.listen)
     unset = loaded.sources["destination_networks"] == DEFAULT
     return {"destination_networks": LOOPBACK} if here and unset else {}
 
 
 def _moved(listen: tuple[Endpoint, ...], number: int) -> tuple[Endpoint, ...]:
-    """The sockets of the edge with this number; a port 0 becomes a free one, so that it is known here."""
+    """The addresses of the edge with this number. Port 0 is replaced with a free port, to know it here."""
     return tuple(
         endpoint._replace(port=endpoint.port + PORT_STEP * number if endpoint.port else _free_port(endpoint))
         for endpoint in listen
@@ -183,7 +186,7 @@ def _free_port(endpoint: Endpoint) -> int:
 
 
 def _reachable(host: str) -> str:
-    """Where a listening host is reached from this machine."""
+    """The address for reaching a listening host from this machine."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # compared, not bound
 
 
@@ -195,11 +198,11 @@ def _how_to_chat(endpoint: Endpoint) -> str:
     return "\n".join(
         [
             "",
-            "To chat, in two more terminals (the first #join makes the room, #help shows all commands):",
+            "To chat, run this in two more terminals (#join creates the room, #help lists the commands):",
             "",
             chat.format(imc, "alice", 5071, via),
             chat.format(imc, "bob", 5072, via),
             "",
-            "Ctrl-C ends everything here.",
+            "Press Ctrl-C to stop everything.",
         ]
     )

@@ -1,4 +1,4 @@
-"""``imc user add | passwd | remove | list | rotate``: who has which password (``identity = digest``)."""
+"""``imc user add | passwd | remove | list | rotate``: users with passwords (``identity = digest``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imc_common.settings import Loaded
 from imc_common.store import Store
 from imc_common.users import Users, hashes_of, user_address
 
-_User = Annotated[str, typer.Argument(help="The user's address, as alice@example.org.")]
+_User = Annotated[str, typer.Argument(help="Address of the user, such as alice@example.org.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,54 +32,54 @@ def register(app: typer.Typer) -> None:
 
 
 def add(loaded: Loaded, user: _User) -> None:
-    """Add a user. The password is asked for, or read as one line from standard input."""
+    """Add a user. The password is prompted for, or read from standard input as one line."""
 
     async def run(users: Users) -> None:
         who = user_address(user)
         await users.add(who, hashes_of(who, read_password(twice=True), loaded.settings.digest_algorithms))
-        typer.echo(f"{who} is added")
+        typer.echo(f"added {who}")
 
     _with_users(loaded, run)
 
 
 def passwd(loaded: Loaded, user: _User) -> None:
-    """Change a user's password; the old one is good no more."""
+    """Change the password of a user."""
 
     async def run(users: Users) -> None:
         who = user_address(user)
         await users.change(who, hashes_of(who, read_password(twice=True), loaded.settings.digest_algorithms))
-        typer.echo(f"{who} has another password")
+        typer.echo(f"changed the password of {who}")
 
     _with_users(loaded, run)
 
 
 def remove(loaded: Loaded, user: _User) -> None:
-    """Remove a user, who cannot send any more. Their rooms stay as they are."""
+    """Remove a user, who can then no longer send. Rooms and memberships stay."""
 
     async def run(users: Users) -> None:
         who = user_address(user)
         await users.remove(who)
-        typer.echo(f"{who} is removed")
+        typer.echo(f"removed {who}")
 
     _with_users(loaded, run)
 
 
 def list_users(loaded: Loaded) -> None:
-    """List the users, with the algorithms each can use."""
+    """List the users with their digest algorithms."""
 
     async def run(users: Users) -> None:
         for who, algorithms in (await users.all()).items():
-            typer.echo(f"{printable(who, 256)}  {', '.join(algorithms) or 'none that is known'}")
+            typer.echo(f"{printable(who, 256)}  {', '.join(algorithms) or 'no known algorithm'}")
 
     _with_users(loaded, run)
 
 
 def rotate(loaded: Loaded) -> None:
-    """Sign nonces with a new key, a minute from now; those signed with the old one keep their time."""
+    """Sign nonces with a new key from a minute later on. Nonces of the old key stay valid for their time."""
 
     async def run(users: Users) -> None:
         first_use = datetime.fromtimestamp(await users.rotate_key(), UTC)
-        typer.echo(f"nonces are signed with a new key from {first_use:%H:%M:%S} UTC on")
+        typer.echo(f"a new key signs nonces from {first_use:%H:%M:%S} UTC")
 
     _with_users(loaded, run)
 

@@ -1,7 +1,8 @@
-"""A small SIP user for the terminal: sends MESSAGE, receives and answers it, over UDP (RFC 3428).
+"""A small SIP user agent for the terminal: sends and receives MESSAGE over UDP (RFC 3428).
 
-It keeps RFC 3261's client timers (§17.1.2), answers a retransmission as it answered the original, and takes
-what comes over TCP on the same port, because what is too large for UDP is sent there (§18.1.1).
+It has the client timers of RFC 3261 §17.1.2, and sends the same response to a retransmission as to the
+original. It also receives over TCP on the same port, because requests that are too large for UDP come over
+TCP (§18.1.1).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from imc_cli.login import Login
-from imc_cli.stream_server import StreamServer
+from imc_cli.digest_client import DigestClient
+from imc_cli.tcp_server import TcpServer
 from imc_common.errors import ImcError
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request, Response
@@ -27,19 +28,19 @@ from imc_common.sip.uri import Uri
 
 T1, T2 = 0.5, 4.0  # seconds, RFC 3261 §17.1.1.1
 TIMER_F = 64 * T1
-EXPIRES = 600  # seconds a registration holds; it is renewed when half of them have passed
-LEAVE_SECONDS = 1.0  # for the registrar's answer, when the user goes
-REMEMBERED = 4096  # requests whose answer is kept for their retransmissions
+EXPIRES = 600  # seconds of a registration, which is renewed after half of them
+LEAVE_SECONDS = 1.0  # to wait for the registrar's response when the user leaves
+MAX_REMEMBERED = 4096  # requests whose response is kept for retransmissions
 ALLOW = [("Allow", "MESSAGE, OPTIONS")]
 
 
 class UserAgentError(ImcError):
-    """The user cannot be where its URI says."""
+    """The user agent cannot use this URI or its address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One MESSAGE that came, once."""
+    """One received MESSAGE. Retransmissions are left out."""
 
     sender: str  # the From URI's address
     name: str  # its display name, may be empty
@@ -48,8 +49,8 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The final answer to a request of ours; status 408 stands for silence, as RFC 3261 §8.1.3.1 has it."""
+class FinalResponse:
+    """The final response to a request. Status 408 stands for no response (RFC 3261 §8.1.3.1)."""
 
     status: int
     reason: str
@@ -57,32 +58,32 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether the message was taken."""
+        """Whether the request was accepted."""
         return 200 <= self.status < 300
 
 
 class UserAgent(asyncio.DatagramProtocol):
-    """One user at one address. Make it with :meth:`open`, and :meth:`close` it."""
+    """One user at one address. Create it with :meth:`open`, and :meth:`close` it."""
 
     def __init__(
         self,
         uri: Uri,
         via: tuple[str, int],
         on_message: Callable[[Incoming], None],
-        login: Login | None = None,
+        digest: DigestClient | None = None,
     ) -> None:
         self.address = uri.address()
-        self._login = login
+        self._digest = digest
         self._via = via
         self._on_message = on_message
         self._tag = secrets.token_hex(4)
         self._cseq = 0
-        self._waiting: dict[str, asyncio.Future[Answer]] = {}
-        self._answered: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
-        self._registration = secrets.token_hex(12)  # RFC 3261 §10.2: all REGISTERs share their Call-ID
+        self._waiting: dict[str, asyncio.Future[FinalResponse]] = {}
+        self._responses: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._registration = secrets.token_hex(12)  # RFC 3261 §10.2: all REGISTERs have the same Call-ID
         self._renewing: asyncio.Task[None] | None = None
         self._udp: asyncio.DatagramTransport
-        self._tcp: StreamServer
+        self._tcp: TcpServer
 
     @classmethod
     async def open(
@@ -92,27 +93,27 @@ class UserAgent(asyncio.DatagramProtocol):
         on_message: Callable[[Incoming], None],
         password: str | None = None,
     ) -> UserAgent:
-        """Bind the host and port of ``uri`` (port 0: any free one); ``via`` is where requests are sent.
+        """Listen on the host and port of ``uri`` (port 0: a free one). ``via``: the next hop of requests.
 
-        ``password``: what challenges are answered with. Raises UserAgentError if ``uri`` is no user's, or
-        its address is not ours to bind.
+        ``password``: for digest challenges. Raises UserAgentError if ``uri`` is not that of a user, or if its
+        address cannot be used.
         """
         try:
             wanted = Uri.parse(uri)
         except ValueError as error:
-            raise UserAgentError(f"{uri!r} is no SIP URI: {error}") from error
+            raise UserAgentError(f"{uri!r} is not a SIP URI: {error}") from error
         if wanted.user is None or not wanted.is_sip:
             raise UserAgentError(f"{uri!r} is not sip:USER@HOST:PORT")
         via = await _resolve(via)
         udp, tcp = _bind(wanted.host.strip("[]"), SIP_PORT if wanted.port is None else wanted.port)
-        login = None if password is None else Login(unquote(wanted.user), password)
-        agent = cls(wanted._replace(port=udp.getsockname()[1]), via, on_message, login)
+        digest = None if password is None else DigestClient(unquote(wanted.user), password)
+        agent = cls(wanted._replace(port=udp.getsockname()[1]), via, on_message, digest)
         agent._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: agent, sock=udp)
-        agent._tcp = await StreamServer.open(tcp, agent._receive)
+        agent._tcp = await TcpServer.open(tcp, agent._receive)
         return agent
 
     async def close(self) -> None:
-        """Take the registration back, give the address back; sends that wait end as cancelled."""
+        """Unregister and close the sockets. Pending sends are cancelled."""
         if self._renewing is not None:
             self._renewing.cancel()
             await self._register(0, LEAVE_SECONDS)
@@ -121,22 +122,26 @@ class UserAgent(asyncio.DatagramProtocol):
         self._udp.close()
         await self._tcp.close()
 
-    async def send(self, to: str, text: str) -> Answer:
-        """Send a text to the URI ``to``; waits for the final answer, at most 32 s (timer F)."""
-        answer = await self._ask("MESSAGE", to, text.encode(), TIMER_F)
-        if answer.status == 401 and self._login is not None and self._login.challenged(answer.challenges):
-            answer = await self._ask("MESSAGE", to, text.encode(), TIMER_F)
-        return answer
+    async def send(self, to: str, text: str) -> FinalResponse:
+        """Send a text to the URI ``to`` and wait for the final response, at most 32 s (timer F)."""
+        response = await self._transact("MESSAGE", to, text.encode(), TIMER_F)
+        if (
+            response.status == 401
+            and self._digest is not None
+            and self._digest.challenged(response.challenges)
+        ):
+            response = await self._transact("MESSAGE", to, text.encode(), TIMER_F)
+        return response
 
-    async def options(self, within: float) -> Answer:
-        """Ask the next hop itself whether it serves (RFC 3261 §11), waiting so many seconds."""
+    async def options(self, within: float) -> FinalResponse:
+        """Send OPTIONS to the next hop itself (RFC 3261 §11), and wait for so many seconds."""
         host = f"[{self._via[0]}]" if ":" in self._via[0] else self._via[0]
-        return await self._ask("OPTIONS", f"sip:{host}:{self._via[1]}", b"", within)
+        return await self._transact("OPTIONS", f"sip:{host}:{self._via[1]}", b"", within)
 
     async def register(self, within: float = 2) -> bool:
-        """Tell the next hop where we are, so that a balancer finds us behind a NAT; kept up until ``close``.
+        """Register at the next hop until ``close``, so that a balancer reaches this user behind a NAT.
 
-        False if it is no registrar: an edge sends to the address itself.
+        False if it is not a registrar, such as an edge, which sends to the address of the user.
         """
         if self._renewing is None and (await self._register(EXPIRES, within)).ok:
             self._renewing = asyncio.create_task(self._renew())
@@ -147,28 +152,28 @@ class UserAgent(asyncio.DatagramProtocol):
             await asyncio.sleep(EXPIRES / 2)
             await self._register(EXPIRES, TIMER_F)
 
-    async def _register(self, expires: int, within: float) -> Answer:
+    async def _register(self, expires: int, within: float) -> FinalResponse:
         host = self.address.rpartition("@")[2].rpartition(":")[0]
         whose = f"To: <sip:{self.address}>"
         contact = f"Contact: <sip:{self.address}>;expires={expires}"
         call_id = f"Call-ID: {self._registration}"
-        return await self._ask("REGISTER", f"sip:{host}", b"", within, (whose, call_id, contact))
+        return await self._transact("REGISTER", f"sip:{host}", b"", within, (whose, call_id, contact))
 
-    async def _ask(
+    async def _transact(
         self, method: str, uri: str, body: bytes, within: float, headers: tuple[str, ...] = ()
-    ) -> Answer:
-        """Send a request; ``headers``: To, Call-ID and what more it needs, if they are not the usual ones."""
+    ) -> FinalResponse:
+        """Send a request and wait. ``headers``: To, Call-ID and others, in place of the default ones."""
         self._cseq += 1
         branch = "z9hG4bK" + secrets.token_hex(8)
         headers = headers or (f"To: <{uri}>", f"Call-ID: {secrets.token_hex(12)}")
         request = self._request(method, uri, branch, body, headers)
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[branch] = answered
+        received: asyncio.Future[FinalResponse] = asyncio.get_running_loop().create_future()
+        self._waiting[branch] = received
         retransmissions = asyncio.create_task(self._retransmit(request))
         try:
-            return await asyncio.wait_for(answered, within)
+            return await asyncio.wait_for(received, within)
         except TimeoutError:
-            return Answer(408, "Request Timeout")
+            return FinalResponse(408, "Request Timeout")
         finally:
             retransmissions.cancel()
             del self._waiting[branch]
@@ -190,31 +195,31 @@ class UserAgent(asyncio.DatagramProtocol):
             f"From: <sip:{self.address}>;tag={self._tag}",
             *headers,
             f"CSeq: {self._cseq} {method}",
-            *(self._login.headers(method, uri) if self._login and method == "MESSAGE" else ()),
+            *(self._digest.headers(method, uri) if self._digest and method == "MESSAGE" else ()),
             *(["Content-Type: text/plain;charset=UTF-8"] if body else []),
             f"Content-Length: {len(body)}",
         ]
         return "\r\n".join([*lines, "", ""]).encode() + body
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Hand a datagram on; what nobody can read is dropped."""
+        """Process a datagram. A malformed one is discarded."""
         try:
-            answer = self._receive(parse_message(data))
+            response = self._receive(parse_message(data))
         except SipError:
             return
-        if answer is not None:
-            self._udp.sendto(answer, addr)
+        if response is not None:
+            self._udp.sendto(response, addr)
 
     def error_received(self, exc: Exception) -> None:
-        """An ICMP error: the retransmissions go on, the far end may be starting."""
+        """An ICMP error. Retransmissions continue, because the peer may be starting."""
 
     def _receive(self, message: Request | Response) -> bytes | None:
-        """What to send back for what came: nothing for an answer to us."""
+        """The response to send; None if there is none."""
         if isinstance(message, Response):
             waiting = self._waiting.get(message.via.branch or "")
             if waiting is not None and not waiting.done() and message.status >= 200:
                 waiting.set_result(
-                    Answer(
+                    FinalResponse(
                         message.status,
                         message.reason,
                         tuple(message.headers.get_all("WWW-Authenticate")),
@@ -222,16 +227,16 @@ class UserAgent(asyncio.DatagramProtocol):
                 )
             return None
         if message.method == "ACK":
-            return None  # RFC 3261 §17.1.1.3: an ACK is never answered
+            return None  # RFC 3261 §17.1.1.3: there is no response to an ACK
         key = (message.call_id, str(message.cseq), message.from_.tag or "")
-        answer = self._answered.get(key)
-        if answer is None:
-            answer = self._answered[key] = self._answer(message)
-            if len(self._answered) > REMEMBERED:
-                self._answered.popitem(last=False)
-        return answer
+        response = self._responses.get(key)
+        if response is None:
+            response = self._responses[key] = self._respond(message)
+            if len(self._responses) > MAX_REMEMBERED:
+                self._responses.popitem(last=False)
+        return response
 
-    def _answer(self, request: Request) -> bytes:
+    def _respond(self, request: Request) -> bytes:
         if request.method == "OPTIONS":
             return build_response(request, 200, to_tag=self._tag, headers=ALLOW)
         if request.method != "MESSAGE":
@@ -249,19 +254,19 @@ class UserAgent(asyncio.DatagramProtocol):
 
 
 async def _resolve(via: tuple[str, int]) -> tuple[str, int]:
-    """Host and port by number, asked for once and not with every datagram."""
+    """The IP address and port, resolved once and not for each datagram."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(*via, type=socket.SOCK_DGRAM)
     except OSError as error:
-        raise UserAgentError(f"{via[0]} cannot be found: {error.strerror}") from error
+        raise UserAgentError(f"{via[0]} cannot be resolved: {error.strerror}") from error
     host, port = found[0][4][:2]
     return str(host), int(port)
 
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket on the same address and port; port 0: one that is free for both."""
+    """A UDP and a TCP socket on the same address and port. Port 0: one that is free for both."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for tries_left in range(9, -1, -1):
+    for attempts_left in range(9, -1, -1):
         udp, tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_STREAM)
         try:
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -270,8 +275,8 @@ def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
         except OSError as error:
             udp.close()
             tcp.close()
-            if port or not tries_left or error.errno != errno.EADDRINUSE:
+            if port or not attempts_left or error.errno != errno.EADDRINUSE:
                 raise UserAgentError(f"cannot listen on {host}:{port}: {error}") from error
         else:
             return udp, tcp
-    raise AssertionError("the last try returns or raises")
+    raise AssertionError("the last attempt returns or raises")

@@ -1,1 +1,1 @@
-"""Rooms from the tables of OpenSIPS's and Kamailio's ``imc`` modules, and back into them."""
+"""Import and export of rooms with the tables of the ``imc`` modules of OpenSIPS and Kamailio."""

@@ -1,4 +1,4 @@
-"""Rooms out of Redis, a page at a time."""
+"""Reads rooms from Redis, a page at a time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PAGE = 500
 
 
 async def dump(store: Store, settings: Settings) -> AsyncIterator[Room]:
-    """All rooms, shard by shard, each shard's public rooms first and in the order of their addresses.
+    """All rooms, by shard, the public rooms of each shard first, ordered by address.
 
-    Every room is read whole, but rooms that come or go meanwhile may be missing. Raises `StoreUnreachable`.
+    Rooms that are created or destroyed meanwhile may be missing. Raises StoreUnreachable.
     """
     table = Keys(settings.rooms_table, settings.members_table)
     for shard in range(1 << settings.hash_size):

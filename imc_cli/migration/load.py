@@ -1,4 +1,4 @@
-"""Rooms into Redis: one atomic script for each room, many of them in one pipeline."""
+"""Writes rooms to Redis: one atomic script for each room, many of them in one pipeline."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ BATCH = 200
 
 
 @dataclass(slots=True)
-class Report:
-    """What an import did: rooms ``made`` anew, ``completed`` (members were added to one that was there),
-    ``unchanged``, or ``differing`` (there, private here and public there: not touched)."""
+class ImportReport:
+    """The number of rooms that were ``created``, ``completed`` (an existing room got further members) or
+    ``unchanged``; the rooms not changed because only one of database and Redis has them as private."""
 
-    made: int = 0
+    created: int = 0
     completed: int = 0
     unchanged: int = 0
     differing: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
-async def load(store: Store, settings: Settings, rooms: Iterable[Room], now_ms: int) -> Report:
-    """Puts every room into Redis; a second run of the same rooms changes nothing.
+async def load(store: Store, settings: Settings, rooms: Iterable[Room], now_ms: int) -> ImportReport:
+    """Write all rooms to Redis. A second run with the same rooms changes nothing.
 
-    Raises `StoreUnreachable`; what was put in until then stays, and the import may be run again.
+    Raises StoreUnreachable: the rooms written until then stay, and the import can be run again.
     """
-    report = Report()
+    report = ImportReport()
     for batch in _batches(rooms):
         commands = [_import_room(store, settings, room, now_ms) for room in batch]
         for room, reply in zip(batch, await store.run(commands), strict=True):
@@ -40,10 +40,10 @@ async def load(store: Store, settings: Settings, rooms: Iterable[Room], now_ms: 
     return report
 
 
-def _count(report: Report, room: Room, reply: object) -> None:
+def _count(report: ImportReport, room: Room, reply: object) -> None:
     match reply:
         case b"made":
-            report.made += 1
+            report.created += 1
         case b"completed":
             report.completed += 1
         case b"unchanged":

@@ -1,7 +1,7 @@
-"""What the rows of ``imc_rooms`` and ``imc_members`` mean. Pure: rows in, rooms and refusals out.
+"""Converts rows of ``imc_rooms`` and ``imc_members`` to rooms, and back.
 
-The flags are those of both modules' sources: a room has bit 1 private, 2 deleted; a member has bit 1 owner,
-2 admin, 4 invited, 8 deleted, 16 left out of the current fan-out (of no meaning in a table).
+The flags are those in the sources of both modules. Room: 1 private, 2 deleted. Member: 1 owner, 2 admin, 4
+invited, 8 deleted, 16 skipped in the current fan-out (without meaning in a table).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class MemberRow:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A row that was not taken, and why."""
+    """A refused row and the reason."""
 
     row: RoomRow | MemberRow
     why: str
@@ -56,7 +56,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Room:
-    """A room as imc keeps it: ``members`` is address to role, invited ones with the role ``invited``."""
+    """A room of imc. ``members``: address to role; invited users have the role ``invited``."""
 
     address: str
     private: bool
@@ -71,49 +71,49 @@ class Room:
 def rooms_of(
     rooms: Iterable[RoomRow], members: Iterable[MemberRow], refusals: list[Refusal]
 ) -> Iterator[Room]:
-    """The rooms that the rows describe; every row that is not taken is added to ``refusals``."""
-    taken: dict[str, Room] = {}
+    """The rooms in these rows. Each refused row is added to ``refusals``."""
+    accepted: dict[str, Room] = {}
     for row in rooms:
-        room = _room(row, taken, refusals)
+        room = _room(row, accepted, refusals)
         if room is not None:
-            taken[room.address] = room
+            accepted[room.address] = room
     for member in members:
-        _add_member(member, taken, refusals)
-    for room in taken.values():
+        _add_member(member, accepted, refusals)
+    for room in accepted.values():
         if room.owner:
             yield room
         else:
             user, _, host = room.address.partition("@")
             flag = ROOM_PRIVATE if room.private else 0
-            refusals.append(Refusal(RoomRow(user, host, flag), "it has no owner among its members"))
+            refusals.append(Refusal(RoomRow(user, host, flag), "it has no owner"))
 
 
-def _room(row: RoomRow, taken: dict[str, Room], refusals: list[Refusal]) -> Room | None:
+def _room(row: RoomRow, accepted: dict[str, Room], refusals: list[Refusal]) -> Room | None:
     why = ""
     address = ""
     try:
         address = canonical(parse_user(row.name), parse_host(row.domain))
     except AddressError as error:
-        why = f"not an address: {error}"
+        why = f"invalid address: {error}"
     else:
         if row.flag & ROOM_DELETED:
             why = "marked as deleted"
         elif row.flag & ~_ROOM_FLAGS:
             why = f"unknown flag {row.flag}"
-        elif address in taken:
-            why = "a room with this address was taken before"
+        elif address in accepted:
+            why = "another row has the same address"
     if why:
         refusals.append(Refusal(row, why))
         return None
     return Room(address, private=bool(row.flag & ROOM_PRIVATE))
 
 
-def _add_member(row: MemberRow, taken: dict[str, Room], refusals: list[Refusal]) -> None:
+def _add_member(row: MemberRow, accepted: dict[str, Room], refusals: list[Refusal]) -> None:
     try:
-        room = taken.get(parse(row.room))
+        room = accepted.get(parse(row.room))
         address = canonical(parse_user(row.username), parse_host(row.domain))
     except AddressError as error:
-        refusals.append(Refusal(row, f"not an address: {error}"))
+        refusals.append(Refusal(row, f"invalid address: {error}"))
         return
     why = ""
     if row.flag & MEMBER_DELETED:
@@ -121,9 +121,9 @@ def _add_member(row: MemberRow, taken: dict[str, Room], refusals: list[Refusal])
     elif row.flag & ~_MEMBER_FLAGS:
         why = f"unknown flag {row.flag}"
     elif room is None:
-        why = "its room was not taken"
+        why = "its room was refused or does not exist"
     elif address in room.members:
-        why = "in this room already"
+        why = "already a member of this room"
     elif address == room.address:
         why = "a room cannot be a member of itself"
     if why or room is None:
@@ -133,7 +133,7 @@ def _add_member(row: MemberRow, taken: dict[str, Room], refusals: list[Refusal])
 
 
 def role_of(flag: int) -> str:
-    """The role that a member's flag means; the highest, should there be several bits."""
+    """The role for a member's flag; the highest if several bits are set."""
     if flag & MEMBER_OWNER:
         return "owner"
     if flag & MEMBER_ADMIN:
@@ -142,7 +142,7 @@ def role_of(flag: int) -> str:
 
 
 def flag_of(role: str) -> int:
-    """The member flag of a role."""
+    """The member flag for a role."""
     return {"owner": MEMBER_OWNER, "admin": MEMBER_ADMIN, "invited": MEMBER_INVITED}.get(role, 0)
 
 

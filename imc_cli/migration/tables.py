@@ -1,4 +1,4 @@
-"""The two tables in any database that SQLAlchemy reaches: read, and written back."""
+"""Reads and writes the two tables in a MySQL, PostgreSQL or SQLite database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DRIVERS = {"mysql": "mysql+pymysql", "mariadb": "mysql+pymysql", "postgresql": 
 
 
 class DatabaseUrlError(ImcError):
-    """A database URL cannot be used; says why, never with its password."""
+    """A database URL cannot be used. The text says why, and never contains the password."""
 
 
 def connect(url: str, *, must_exist: bool = False) -> Engine:
@@ -30,14 +30,14 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
         parts = make_url(url)
         scheme = parts.drivername
         if scheme.partition("+")[0] not in ("mysql", "mariadb", "postgresql", "sqlite"):
-            raise DatabaseUrlError(f"{scheme}:// is none of mysql://, postgresql://, sqlite://")
+            raise DatabaseUrlError(f"{scheme}:// is not mysql://, postgresql:// or sqlite://")
         if must_exist and scheme.startswith("sqlite") and not Path(parts.database or "").is_file():
             raise DatabaseUrlError(
-                f"there is no file {parts.database or ''!r}. An absolute path needs four slashes: sqlite:////path/FILE"
+                f"no such file {parts.database or ''!r}. An absolute path needs four slashes: sqlite:////path/FILE"
             )
         return create_engine(parts.set(drivername=_DRIVERS.get(scheme, scheme)))
     except (ArgumentError, NoSuchModuleError) as error:
-        raise DatabaseUrlError("not a database URL, like mysql://user:password@host/database") from error
+        raise DatabaseUrlError("not a database URL such as mysql://user:password@host/database") from error
 
 
 class Tables:
@@ -84,9 +84,9 @@ class Tables:
                 yield MemberRow(*row)
 
     def write(self, rooms: Iterator[Room]) -> tuple[int, int]:
-        """Replaces the content of both tables in one transaction, making them where they are missing.
+        """Replace the contents of both tables in one transaction. Missing tables are created.
 
-        Gives how many rooms and how many members were written.
+        Returns the numbers of rooms and members written.
         """
         self._metadata.create_all(self._engine)
         written_rooms = written_members = 0

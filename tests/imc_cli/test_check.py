@@ -1,4 +1,4 @@
-"""`imc check`, and the way every command takes its settings."""
+"""`imc check`, and the settings as options of every command. Also covers options.py."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from imc_common.settings import Loaded, Settings
 
 
 def imc(*args: str, env: dict[str, str] | None = None) -> Result:
-    """The command line run with these arguments."""
+    """Run the command line with these arguments."""
     return CliRunner().invoke(application(), args, env=env)
 
 
-def test_it_prints_each_effective_setting_with_its_source(tmp_path: Path) -> None:
-    """As TOML, so it can be kept; passwords are masked."""
+def test_imc_check_prints_each_setting_with_its_source(tmp_path: Path) -> None:
+    """As TOML that can be used as a file. Passwords are masked."""
     config = tmp_path / "imc.toml"
     config.write_text('db_url = "redis://u:secret@h"\n')
     env = {"IMC_MANAGER": "boss"}
@@ -35,8 +35,8 @@ def test_it_prints_each_effective_setting_with_its_source(tmp_path: Path) -> Non
     assert shown == ["command line", "environment", str(config), "default"]
 
 
-def test_it_tells_every_mistake_and_fails(tmp_path: Path) -> None:
-    """Exit status 2, nothing on standard output."""
+def test_imc_check_prints_all_mistakes_and_fails(tmp_path: Path) -> None:
+    """The exit status is 2, and standard output is empty."""
     config = tmp_path / "imc.toml"
     config.write_text("hashsize = 4\nmax_body = 0\n")
     result = imc("check", "--config", str(config), "--listen", "x")
@@ -47,14 +47,14 @@ def test_it_tells_every_mistake_and_fails(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_an_option() -> None:
-    """So any can be tried without a file."""
+    """Each can be set without a file."""
     result = CliRunner().invoke(application(), ["check", "--help"], env={"COLUMNS": "200"})
     for name in Settings.model_fields:
         assert f"--{name.replace('_', '-')}" in result.stdout
 
 
-def test_a_command_with_a_parameter_of_its_own_keeps_it() -> None:
-    """It stands before the settings, and hides the setting of the same name."""
+def test_a_command_keeps_its_own_parameters() -> None:
+    """They replace settings of the same name."""
     app = typer.Typer()
 
     @app.command()
@@ -67,10 +67,10 @@ def test_a_command_with_a_parameter_of_its_own_keeps_it() -> None:
     assert result.output == "hello True 1\n"
 
 
-def test_main_is_the_whole_command_line(
+def test_main_runs_the_command_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the installed `imc` calls."""
+    """The installed `imc` calls it."""
     monkeypatch.setattr("sys.argv", ["imc", "--help"])
     with pytest.raises(SystemExit) as caught:
         main()

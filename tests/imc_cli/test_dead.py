@@ -1,4 +1,4 @@
-"""``imc dead``: letters seen, put back and dropped on a real Redis."""
+"""``imc dead`` on a real Redis. Also covers dead_letters.py."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def dead(url: str, *words: str, status: int = 0) -> str:
     return done.stderr if status else done.stdout
 
 
-def test_list_shows_every_letter_of_every_shard(url: str, db: redis.Redis) -> None:
-    """One JSON object a line, control characters escaped."""
+def test_imc_dead_list_prints_the_letters_of_all_shards_as_json(url: str, db: redis.Redis) -> None:
+    """One JSON object in each line, with escaped control characters."""
     lines = [json.loads(line) for line in dead(url, "list", "--json").splitlines()]
     assert [line["letter"] for line in lines] == ["3/1-0", "5/2-0"]
     assert lines[0] == {
@@ -73,8 +73,8 @@ def test_list_shows_every_letter_of_every_shard(url: str, db: redis.Redis) -> No
     }
 
 
-def test_list_is_a_table_for_people(url: str, db: redis.Redis) -> None:
-    """With a heading, and never a raw escape sequence from a room's name."""
+def test_imc_dead_list_prints_a_table(url: str, db: redis.Redis) -> None:
+    """With a heading, and without escape sequences from the name of a room."""
     shown = dead(url, "list")
     assert "letter" in shown
     assert "3/1-0" in shown
@@ -88,24 +88,24 @@ def test_list_says_so_if_there_are_none(url: str, db: redis.Redis) -> None:
     assert dead(url, "list", "--json") == ""
 
 
-def test_show_has_every_field(url: str, db: redis.Redis) -> None:
-    """Bytes that are no text are escaped."""
+def test_imc_dead_show_prints_all_fields(url: str, db: redis.Redis) -> None:
+    """Bytes that are not text are escaped."""
     shown = dead(url, "show", "3/1-0")
     assert "reason: WRONGTYPE planted" in shown
     assert "  from: alice@example.org" in shown
     assert "  data: " in shown
 
 
-def test_retry_puts_one_back_into_its_stream(url: str, db: redis.Redis) -> None:
-    """The other letter stays."""
-    assert dead(url, "retry", "3/1-0") == "put back: 1\n"
+def test_imc_dead_retry_appends_an_entry_to_its_stream(url: str, db: redis.Redis) -> None:
+    """Other letters stay."""
+    assert dead(url, "retry", "3/1-0") == "retried: 1\n"
     [(_, fields)] = db.xrange(keys.requests(3))
     assert set(fields) == {name.encode() for name in LEFT}
     assert (db.xlen(keys.dead(3)), db.xlen(keys.dead(5))) == (0, 1)
 
 
-def test_drop_all_leaves_nothing(url: str, db: redis.Redis) -> None:
-    """Neither letters nor entries."""
+def test_imc_dead_drop_all_deletes_all_letters(url: str, db: redis.Redis) -> None:
+    """Without retrying them."""
     assert dead(url, "drop", "--all") == "dropped: 2\n"
     assert db.exists(keys.dead(3), keys.dead(5), keys.requests(3), keys.events(5)) <= 2
     assert (db.xlen(keys.dead(3)), db.xlen(keys.dead(5))) == (0, 0)
@@ -114,16 +114,16 @@ def test_drop_all_leaves_nothing(url: str, db: redis.Redis) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "told"),
     [
-        (["retry"], 2, "name dead letters, or say --all"),
-        (["drop", "--all", "3/1-0"], 2, "name dead letters, or say --all"),
-        (["show", "3/9-9"], 1, "there is no dead letter 3/9-9"),
-        (["show", "99/1-0"], 1, "'99/1-0' is no dead letter"),
-        (["drop", "x"], 1, "'x' is no dead letter"),
+        (["retry"], 2, "name dead letters or use --all"),
+        (["drop", "--all", "3/1-0"], 2, "name dead letters or use --all"),
+        (["show", "3/9-9"], 1, "dead letter 3/9-9 does not exist"),
+        (["show", "99/1-0"], 1, "'99/1-0' is not a dead letter"),
+        (["drop", "x"], 1, "'x' is not a dead letter"),
     ],
 )
-def test_what_makes_no_sense_is_told(
+def test_wrong_arguments_of_imc_dead_are_reported(
     url: str, db: redis.Redis, words: list[str], status: int, told: str
 ) -> None:
-    """And nothing changes."""
+    """Nothing changes."""
     assert told in dead(url, *words, status=status)
     assert (db.xlen(keys.dead(3)), db.xlen(keys.dead(5))) == (1, 1)

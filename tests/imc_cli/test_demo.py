@@ -1,4 +1,4 @@
-"""The demo's own judgement: what it says of a service that does not do what it should."""
+"""The demo finds faults of a service. Also covers demo_conversation.py."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from imc_cli import demo
-from imc_cli.conversation import CONVERSATION, USERS, Step, filled, matches
 from imc_cli.demo import play
+from imc_cli.demo_conversation import CONVERSATION, USERS, Step, filled, matches
 from imc_common.errors import ImcError
 
 
 class FakeService(asyncio.DatagramProtocol):
-    """Answers every request with ``status``; to the first MESSAGE of each user it sends ``notices``."""
+    """Responds to every request with ``status``, and to each MESSAGE with the next of ``notices``."""
 
     def __init__(self) -> None:
         self.status = "202 Accepted"
@@ -30,7 +30,7 @@ class FakeService(asyncio.DatagramProtocol):
         return place
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Answer, and send the next notice to who sent a MESSAGE."""
+        """Respond, and send the next notice to the sender of a MESSAGE."""
         text = data.decode()
         if text.startswith("SIP/2.0"):
             return
@@ -58,7 +58,7 @@ class FakeService(asyncio.DatagramProtocol):
 
 @pytest.fixture
 async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeService]:
-    """A fake service; the demo has little patience with it."""
+    """A fake service. The demo waits only for a short time."""
     monkeypatch.setattr(demo, "PATIENCE", 0.2)
     transport, service = await asyncio.get_running_loop().create_datagram_endpoint(
         FakeService, local_addr=("127.0.0.1", 0)
@@ -68,26 +68,26 @@ async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeService]
     transport.close()
 
 
-async def test_messages_that_do_not_come_are_faults(service: FakeService) -> None:
-    """One for each that was due, by step and user."""
+async def test_missing_messages_are_faults(service: FakeService) -> None:
+    """One fault for each, with step and user."""
     service.notices = ["*** You have created this private room. Send #help for a list of commands."]
     faults = await play(service.place, "example.org", lambda _: None)
     due = [name for step in CONVERSATION[1:] for name, patterns in step.then.items() for _ in patterns]
     assert re.findall(r": (\w+) got nothing", "\n".join(faults)) == due
 
 
-async def test_wrong_and_surplus_messages_are_faults(service: FakeService) -> None:
-    """What came instead is told; so is what nobody was to get."""
+async def test_wrong_and_unexpected_messages_are_faults(service: FakeService) -> None:
+    """With the received text."""
     made = "*** You have created this private room. Send #help for a list of commands."
     service.notices = [made, *["nonsense"] * 30]
     service.copies = 3
     faults = await play(service.place, "example.org", lambda _: None)
     assert "after '#join': bob got 'nonsense'" in faults
-    assert "nothing more was due, but carol got 'nonsense'" in faults
+    assert "unexpected: carol got 'nonsense'" in faults
 
 
-async def test_a_room_that_is_taken_is_passed_over(service: FakeService) -> None:
-    """The next name is tried."""
+async def test_the_demo_skips_rooms_that_exist(service: FakeService) -> None:
+    """It tries the next name."""
     said: list[str] = []
     service.notices = [
         "*** #create: a room with this name already exists. Choose another name.",
@@ -98,28 +98,28 @@ async def test_a_room_that_is_taken_is_passed_over(service: FakeService) -> None
     assert any("bob -> chat-001" in line for line in said)
 
 
-async def test_a_refusal_ends_it(service: FakeService) -> None:
-    """With the status, and without trying further rooms."""
+async def test_a_refusal_ends_the_demo(service: FakeService) -> None:
+    """With the status, without trying further rooms."""
     service.status = "503 Service Unavailable"
-    with pytest.raises(ImcError, match=r"chat-000@example\.org could not be made"):
+    with pytest.raises(ImcError, match=r"chat-000@example\.org could not be created"):
         await play(service.place, "example.org", lambda _: None)
 
 
-async def test_nobody_there(service: FakeService) -> None:
-    """Said with the address."""
+async def test_the_demo_reports_an_edge_that_does_not_respond(service: FakeService) -> None:
+    """With its address."""
     service.transport.close()
-    with pytest.raises(ImcError, match=r"nobody answers at 127\.0\.0\.1"):
+    with pytest.raises(ImcError, match=r"no response from 127\.0\.0\.1"):
         await play(service.place, "example.org", lambda _: None)
 
 
-async def test_no_way_there() -> None:
-    """An address that cannot be reached at all."""
-    with pytest.raises(ImcError, match="cannot be reached"):
+async def test_the_demo_reports_an_unreachable_address() -> None:
+    """Without a route to it."""
+    with pytest.raises(ImcError, match="is unreachable"):
         await play(("255.255.255.255", 5060), "example.org", lambda _: None)
 
 
-def test_every_user_of_the_conversation_is_known() -> None:
-    """Steps name users; their patterns name nothing that has no value."""
+def test_all_placeholders_of_the_conversation_have_a_value() -> None:
+    """All names in the steps are users of the demo."""
     names = {name: f"{name}@127.0.0.1:5071" for name in USERS} | {"room": "chat-000@example.org"}
     for step in CONVERSATION:
         assert {step.who, *step.then} <= set(USERS)
@@ -127,8 +127,8 @@ def test_every_user_of_the_conversation_is_known() -> None:
             assert "{" not in filled(text, names)
 
 
-def test_addresses_in_patterns_are_taken_by_the_letter() -> None:
-    """A dot in an address is a dot."""
+def test_addresses_in_patterns_match_literally() -> None:
+    """A dot in an address matches only a dot."""
     step = Step("alice", "x", {"bob": ("<{alice}>: x",)})
     names = {"alice": "alice@127.0.0.1:5071"}
     assert matches(step.then["bob"][0], names, "<alice@127.0.0.1:5071>: x")

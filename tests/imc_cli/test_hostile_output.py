@@ -1,4 +1,4 @@
-"""Whatever is in Redis or comes off the wire: no command writes what drives a terminal."""
+"""No command writes text from Redis or the network that controls the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from imc_cli.mi import _show
 from imc_cli.overview import Overview, Shard
-from imc_cli.terminal import shown
+from imc_cli.terminal import terminal_safe
 from imc_cli.top import screen
 from imc_cli.trace import _print_json, _printer
 from imc_common import logs
@@ -37,14 +37,14 @@ hostile = pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 
 
 def assert_harmless(output: str) -> None:
-    """Only what prints, and line ends."""
+    """Only printable characters and line ends."""
     assert all(char.isprintable() or char == "\n" for char in output), ascii(output)
 
 
 @hostile
 @pytest.mark.parametrize("form", ["room", "rooms", "members", "other", "list", "text"])
-def test_imc_mi(text: str, form: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every form that a result may have."""
+def test_imc_mi_escapes_results(text: str, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In every form of a result."""
     results: dict[str, Any] = {
         "room": {"ROOM": text, "PRIVATE": 1, "CREATED_AT": 1, "MEMBERS": [{"URI": text, "ROLE": text}]},
         "rooms": {"ROOMS": [{"URI": text, "MEMBERS": 1, "OWNER": text}]},
@@ -57,25 +57,25 @@ def test_imc_mi(text: str, form: str, capsys: pytest.CaptureFixture[str]) -> Non
     output = capsys.readouterr().out
     assert_harmless(output)
     if "[" in text and text.isprintable():
-        assert text.split("]", maxsplit=1)[0] in output.replace("\n", ""), (
-            "nor is anything of it taken for markup"
-        )
+        assert text.split("]", maxsplit=1)[0] in output.replace("\n", ""), "no part of it is read as markup"
 
 
 @hostile
-def test_imc_trace(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """For people and as JSON."""
+def test_imc_trace_escapes_steps(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As text and as JSON."""
     words = ("at", "process", "step", "room", "users", "call_id", "reason", text)
     fields = dict.fromkeys(words, f"edge {text}") | {"at": "1700000000000"}
     for show in (_printer(), _print_json):
         show(fields)
         show({"process": text, "left_out": text})
-    assert_harmless(capsys.readouterr().out.replace("\x7f", ""))  # JSON leaves DEL, which moves nothing
+    assert_harmless(
+        capsys.readouterr().out.replace("\x7f", "")
+    )  # JSON does not escape DEL, which has no effect
 
 
 @hostile
-def test_imc_top(text: str) -> None:
-    """Rooms and processes."""
+def test_imc_top_escapes_names(text: str) -> None:
+    """Of rooms and processes."""
     numbers = dict.fromkeys(Shard.__annotations__, 0)
     shard = Shard(**(numbers | {"worker": text, "edge": text * 10}))  # type: ignore[arg-type]
     about: dict[str, Any] = {"shards": [shard], "workers": [text], "edges": [text * 10]}
@@ -88,8 +88,8 @@ def test_imc_top(text: str) -> None:
 
 @hostile
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_log_lines(text: str, form: str) -> None:
-    """A text, bytes, an error, and any of them in a list or as the text of a line from a library."""
+def test_log_lines_are_escaped(text: str, form: str) -> None:
+    """Text, bytes and errors, also in a list or as the event."""
     out = io.StringIO()
     try:
         logs.configure(Settings(log_format=form), out)  # type: ignore[arg-type]
@@ -109,9 +109,9 @@ def test_log_lines(text: str, form: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_shown_without_effect(text: str) -> None:
-    """In the terminal of `imc chat` with its line breaks, elsewhere in ASCII."""
-    assert_harmless(shown(text))
+def test_any_text_is_escaped(text: str) -> None:
+    """In `imc chat` with its line breaks, elsewhere as ASCII."""
+    assert_harmless(terminal_safe(text))
     assert printable(text).isascii()
     assert_harmless(printable(text).replace("\n", "not even a line end"))
     assert len(printable(text)) <= 200

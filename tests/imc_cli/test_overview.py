@@ -1,4 +1,4 @@
-"""What `imc top` reads and draws."""
+"""The overview that `imc top` reads and shows. Also covers top.py."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def drawn(now: Overview, before: Overview | None = None, width: int = 160, heigh
     return console.export_text()
 
 
-async def test_everything_is_read(store: FakeStore) -> None:
-    """Owners, lengths, what is pending, what ever passed, rooms, dead letters, busiest rooms."""
+async def test_the_overview_has_the_state_of_all_shards(store: FakeStore) -> None:
+    """Owners, lengths, pending entries, totals, rooms, dead letters, busiest rooms."""
     shard = 3
     await store.run(
         [store.script("claim_stream", [keys.requests(shard), keys.lease(shard, "worker")], ["p1"])]
@@ -73,13 +73,13 @@ async def test_everything_is_read(store: FakeStore) -> None:
         (None, 0),
     ],
 )
-def test_numbers_of_all_kinds_of_replies(reply: object, number: int) -> None:
+def test_lengths_are_read_from_all_kinds_of_replies(reply: object, number: int) -> None:
     """RESP2, RESP3, and errors."""
     assert overview._number(reply) == number
 
 
-def test_rates_come_from_two_looks() -> None:
-    """Per second of the time between; the first look has none."""
+def test_rates_are_computed_from_two_overviews() -> None:
+    """Per second; the first overview has none."""
     before = Overview(10.0, shards=[Shard(0, requests_ever=100, events_ever=10)], busiest={ROOM: 50.0})
     now = Overview(12.0, shards=[Shard(0, requests_ever=300, events_ever=10)], busiest={ROOM: 150.0})
     assert "100 requests/s  0 events/s" in drawn(now, before)
@@ -89,16 +89,16 @@ def test_rates_come_from_two_looks() -> None:
     assert ROOM not in drawn(now)
 
 
-def test_trouble_is_seen() -> None:
-    """Shards that nobody owns, no processes, dead letters, a long backlog."""
+def test_problems_are_visible() -> None:
+    """Shards without owner, missing processes, dead letters, a long backlog."""
     shown = drawn(Overview(1.0, shards=[Shard(0, requests=5000, dead=2)]))
-    for words in ("nobody", "no worker", "no edge", "2 dead letters", "5000"):
+    for words in ("none", "no worker", "no edge", "2 dead letters", "5000"):
         assert words in shown
 
 
 @pytest.mark.parametrize("width", [80, 110, 160])
-def test_the_picture_fits_the_screen(width: int) -> None:
-    """Of many shards, those are shown for which most waits; no number is cut off, on a narrow screen too."""
+def test_the_tables_fit_the_screen(width: int) -> None:
+    """Of many shards, those with the longest queues are shown. No number is truncated on a narrow screen."""
     shards = [Shard(number, "a-host-with-a-very-long-name-1234-abcd", "e") for number in range(256)]
     shards[200].requests = 9
     now = Overview(1.0, ["a-host-with-a-very-long-name-1234-abcd"] * 40, ["e"] * 40, shards)
@@ -107,4 +107,4 @@ def test_the_picture_fits_the_screen(width: int) -> None:
         assert heading in shown
     assert len(shown.rstrip().splitlines()) <= 24
     assert "  200 " in shown
-    assert "more, of which less waits" in shown
+    assert "more with shorter queues" in shown

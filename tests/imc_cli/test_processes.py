@@ -1,4 +1,4 @@
-"""How settings get from the command line into the processes it starts."""
+"""Settings of the command line in the processes that it starts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("name", GIVEN)
-def test_each_kind_of_setting_arrives_as_it_was_given(name: str) -> None:
-    """Through the environment of the process, whose own reading gives the same value."""
+def test_every_kind_of_setting_is_passed_on_unchanged(name: str) -> None:
+    """In the environment of the process, which parses the same value."""
     loaded = load(None, {}, {name: GIVEN[name]})
     passed = environment(loaded, {"HOME": "/"})
     assert set(passed) == {"HOME", f"IMC_{name.upper()}"}
@@ -34,8 +34,8 @@ def test_each_kind_of_setting_arrives_as_it_was_given(name: str) -> None:
     assert loaded.settings != Settings()
 
 
-def test_the_command_line_wins_over_environment_and_file(tmp_path: Path) -> None:
-    """The file is read again by the process itself, and ranks below."""
+def test_the_command_line_overrides_environment_and_file_in_started_processes(tmp_path: Path) -> None:
+    """The process reads the settings file itself."""
     config = tmp_path / "imc.toml"
     config.write_text("hash_size = 5\nmax_body = 100\nmanager = 'boss'\n")
     env = {"IMC_HASH_SIZE": "6", "IMC_MAX_BODY": "200"}
@@ -45,6 +45,6 @@ def test_the_command_line_wins_over_environment_and_file(tmp_path: Path) -> None
     assert (settings.hash_size, settings.max_body, settings.manager) == (7, 300, "boss")
 
 
-def test_no_password_among_the_arguments() -> None:
-    """Process lists show arguments to everybody."""
+def test_arguments_of_started_processes_have_no_password() -> None:
+    """All users can see arguments in the process list."""
     assert "secret" not in " ".join(argv("imc_edge", load(None, {}, {"db_url": GIVEN["db_url"]})))

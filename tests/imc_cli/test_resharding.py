@@ -1,4 +1,4 @@
-"""``imc reshard`` on a real Redis: nothing is lost, wherever it is killed."""
+"""``imc reshard`` on a real Redis: nothing is lost, wherever it is interrupted. Also covers reshard.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from imc_cli.migration.load import load
 from imc_cli.migration.rows import Room
-from imc_cli.resharding import SINCE, Census, ReshardError, Resharding
+from imc_cli.resharding import SINCE, ReshardError, Resharding, Totals
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
@@ -57,7 +57,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 async def store(server: Server) -> AsyncIterator[Store]:
-    """A store with sixty rooms in 16 shards, with state in them of kinds that only a later version knows."""
+    """A store with sixty rooms in 16 shards, whose hashes have fields of a later version."""
     settings = Settings(db_url=server.url)
     store = await Store.connect(settings)
     await load(store, settings, ROOMS, 1700000000000)
@@ -79,7 +79,7 @@ async def store(server: Server) -> AsyncIterator[Store]:
 
 
 async def no_sleep(_seconds: float) -> None:
-    """The wait for retransmissions is over at once."""
+    """Skip the wait for retransmissions."""
 
 
 def resharding(store: Any, target: int) -> Resharding:
@@ -87,7 +87,7 @@ def resharding(store: Any, target: int) -> Resharding:
 
 
 async def everything(store: Store, hash_size: int, rooms: Sequence[Room] = ROOMS) -> dict[str, Any]:
-    """Rooms with members and index sets, as they are found where ``hash_size`` says they are."""
+    """Rooms with members and index sets, in the shards for ``hash_size``."""
     table = Keys()
     found = {}
     for room in rooms:
@@ -107,17 +107,17 @@ async def everything(store: Store, hash_size: int, rooms: Sequence[Room] = ROOMS
 
 
 @pytest.mark.parametrize("target", [0, 2, 6])
-async def test_every_room_is_found_in_its_new_shard(store: Store, target: int) -> None:
-    """With its members, its privacy and the sets it stands in; nothing is left where it was."""
+async def test_every_room_moves_to_its_new_shard(store: Store, target: int) -> None:
+    """With its members, its privacy and its index sets. Nothing stays in the old shards."""
     before = await everything(store, 4)
-    assert await resharding(store, target).run() == Census(60, 180)
+    assert await resharding(store, target).run() == Totals(60, 180)
     assert await everything(store, target) == before
     found, _ = await store.run([("KEYS", "imc_members:*"), ("HGETALL", keys.CONFIG)])
     assert len(found) == 60
 
 
-async def test_a_reshard_outlasts_every_retransmission_of_what_was_accepted_before(store: Store) -> None:
-    """Accepted last, sent again as late as can be: that is before an edge may start, so it is not doubled."""
+async def test_a_reshard_lasts_until_no_accepted_request_can_be_retransmitted(store: Store) -> None:
+    """Edges start later, so the retransmission of a request is never a new request in the new shard."""
     room = next(room.address for room in ROOMS if shard_of(room.address, 4) != shard_of(room.address, 6))
     old, new = shard_of(room, 4), shard_of(room, 6)
     accept = Accept(old, "digest", ["type", "list"])
@@ -137,8 +137,8 @@ async def test_a_reshard_outlasts_every_retransmission_of_what_was_accepted_befo
 
 
 @pytest.mark.parametrize("commands", [2, 90, *range(110, 330, 11)])
-async def test_a_run_that_was_killed_is_started_again(store: Store, commands: int) -> None:
-    """Wherever it ended: the second run leaves the same as one that was never killed."""
+async def test_an_interrupted_reshard_can_be_repeated(store: Store, commands: int) -> None:
+    """Wherever it was interrupted, the second run has the same result as a single one."""
     before = await everything(store, 4)
     with pytest.raises(StoreUnreachable):
         await resharding(Killed(store, commands), 6).run()
@@ -147,7 +147,7 @@ async def test_a_run_that_was_killed_is_started_again(store: Store, commands: in
 
 
 class Killed:
-    """A store that goes away after so many pipelines, the last one done by half."""
+    """A store that fails after so many pipelines; half of the last one is executed."""
 
     def __init__(self, store: Store, pipelines: int) -> None:
         self._store = store
@@ -161,8 +161,8 @@ class Killed:
         raise StoreUnreachable("killed")
 
 
-async def test_a_process_that_is_killed_half_way_is_started_again(store: Store, server: Server) -> None:
-    """A real ``imc reshard``, killed twice among two thousand rooms: the third run leaves all in place."""
+async def test_a_killed_imc_reshard_can_be_repeated(store: Store, server: Server) -> None:
+    """A real ``imc reshard`` of two thousand rooms, killed twice: the third run finishes."""
     rooms = rooms_named("many", 2000)
     await load(store, Settings(db_url=server.url), rooms, 1700000000000)
     before = await everything(store, 4, rooms)
@@ -189,7 +189,7 @@ async def test_a_process_that_is_killed_half_way_is_started_again(store: Store, 
 
 
 def command(server: Server) -> subprocess.Popen[bytes]:
-    """``imc reshard`` from 16 to 64 shards, in a process of its own."""
+    """``imc reshard`` from 16 to 64 shards in its own process."""
     words = ["reshard", "--hash-size", "6", "--db-url", server.url]
     return subprocess.Popen(
         [sys.executable, "-m", "imc_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -197,51 +197,51 @@ def command(server: Server) -> subprocess.Popen[bytes]:
 
 
 async def in_new_shards(store: Store, start: int = 16) -> int:
-    """Rooms in the shards from ``start`` on, those that are in two of them counted twice."""
+    """Rooms in the shards from ``start`` on. A room in two shards counts twice."""
     return sum(await store.run([("ZCARD", Keys().rooms(shard)) for shard in range(start, 64)]))
 
 
-async def test_nobody_starts_between_two_layouts(store: Store, server: Server) -> None:
-    """Until the run is finished, a process refuses and says what to do; and no other target is taken."""
+async def test_no_process_starts_during_an_unfinished_reshard(store: Store, server: Server) -> None:
+    """The error says what to do. Another target is refused as well."""
     with pytest.raises(StoreUnreachable):
         await resharding(Killed(store, 150), 6).run()
     with pytest.raises(StoreRefused, match="imc reshard --hash-size 6"):
         await Store.connect(Settings(db_url=server.url))
-    with pytest.raises(ReshardError, match="to hash_size 6 was begun"):
+    with pytest.raises(ReshardError, match="to hash_size 6 was not finished"):
         await resharding(store, 5).run()
 
 
-async def test_running_processes_are_told_to_stop(store: Store) -> None:
-    """A heartbeat that is fresh by Redis's clock, which alone counts."""
+async def test_a_reshard_is_refused_while_processes_run(store: Store) -> None:
+    """Their heartbeats are recent by Redis's clock."""
     await store.run([store.script("record_heartbeat", [keys.EDGES], ["edge-1", 3000])])
     with pytest.raises(ReshardError, match="edge-1 is in imc:edges"):
         await resharding(store, 6).run()
 
 
 @pytest.mark.parametrize("stream", [keys.requests, keys.events, keys.dead])
-async def test_streams_must_be_empty(store: Store, stream: Any) -> None:
-    """What waits in a stream would wait in the wrong shard for ever."""
+async def test_a_reshard_is_refused_while_streams_have_entries(store: Store, stream: Any) -> None:
+    """They would stay in the wrong shard."""
     await store.run([("XADD", stream(7), "*", "type", "message")])
     with pytest.raises(ReshardError, match=r"\{7\}.* holds 1 entries"):
         await resharding(store, 6).run()
 
 
-async def test_the_same_size_is_refused(store: Store) -> None:
+async def test_a_reshard_to_the_same_size_is_refused(store: Store) -> None:
     """There is nothing to do."""
-    with pytest.raises(ReshardError, match="hash_size is 4 already"):
+    with pytest.raises(ReshardError, match="hash_size is already 4"):
         await resharding(store, 4).run()
 
 
-async def test_an_empty_redis_is_refused(server: Server) -> None:
-    """Nothing was ever started on it: it is probably the wrong one."""
+async def test_a_reshard_of_an_empty_redis_is_refused(server: Server) -> None:
+    """It is probably the wrong Redis."""
     store = await Store.connect(Settings(db_url=server.url), check=False)
-    with pytest.raises(ReshardError, match="no process of imc ever started"):
+    with pytest.raises(ReshardError, match="no imc process has ever used"):
         await resharding(store, 4).run()
     await store.close()
 
 
-async def test_records_of_failures_go_with_their_rooms(store: Store) -> None:
-    """They are looked for in the room's shard."""
+async def test_records_of_failed_deliveries_move_with_their_rooms(store: Store) -> None:
+    """Operators look for them in the shard of the room."""
     room = ROOMS[0].address
     await store.run([("XADD", keys.undelivered(shard_of(room, 4)), "*", "room", room, "status", "404")])
     await resharding(store, 6).run()
@@ -249,12 +249,12 @@ async def test_records_of_failures_go_with_their_rooms(store: Store) -> None:
     assert [fields for _, fields in records] == [[b"room", room.encode(), b"status", b"404"]]
 
 
-async def test_a_room_that_vanished_is_noticed(store: Store) -> None:
-    """Then the layout is not switched over."""
+async def test_a_lost_room_stops_the_reshard(store: Store) -> None:
+    """The hash_size stays unchanged then."""
     lost = ROOMS[0].address
     with pytest.raises(StoreUnreachable):
         await resharding(Killed(store, 150), 6).run()
     for shard in range(64):
         await store.run([("ZREM", Keys().rooms(shard), lost)])
-    with pytest.raises(ReshardError, match="nothing was switched over"):
+    with pytest.raises(ReshardError, match="hash_size stays unchanged"):
         await resharding(store, 6).run()

@@ -1,4 +1,4 @@
-"""Children that end, and what is done about it."""
+"""Supervision of child processes."""
 
 from __future__ import annotations
 
@@ -31,25 +31,27 @@ def never() -> asyncio.Future[None]:
 
 
 async def until(path: Path, lines: int) -> list[str]:
-    """The file's lines, once there are so many."""
+    """The lines of a file when it has so many."""
     async with asyncio.timeout(PATIENCE):
         while not path.exists() or len(path.read_text().splitlines()) < lines:
             await asyncio.sleep(0.02)
     return path.read_text().splitlines()
 
 
-async def test_a_child_that_ends_before_all_are_ready_is_an_error() -> None:
-    """It is not tried again: a wrong setting would be wrong again."""
+async def test_a_child_that_ends_during_the_start_is_an_error() -> None:
+    """It is not restarted, because the cause may be a wrong setting."""
     supervisor = Supervisor([child("raise SystemExit(3)")], print)
-    with pytest.raises(ChildError, match=r"child ended at its start \(status 3\)"):
+    with pytest.raises(ChildError, match=r"child failed to start \(status 3\)"):
         await supervisor.start(never)
     assert await supervisor.stop(PATIENCE)
 
 
-async def test_a_child_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a pause that doubles, up to the longest, and a line that says how it ended."""
+async def test_a_dead_child_is_restarted_after_a_growing_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pause doubles up to a maximum. A line says how the child ended."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(module, "MAX_PAUSE", 0.1)
     said: list[str] = []
     starts = tmp_path / "starts"
     code = (
@@ -59,28 +61,26 @@ async def test_a_child_that_dies_is_started_again(tmp_path: Path, monkeypatch: p
     await supervisor.start(at_once)
     await until(starts, 4)
     assert await supervisor.stop(PATIENCE)
-    assert said[:3] == [
-        f"child ended (SIGKILL); starting it again in {pause} s" for pause in (0.05, 0.1, 0.1)
-    ]
+    assert said[:3] == [f"child ended (SIGKILL), restarting in {pause} s" for pause in (0.05, 0.1, 0.1)]
 
 
-async def test_a_child_that_lived_well_is_started_again_soon(
+async def test_a_child_that_was_stable_is_restarted_after_the_first_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a long life the pause is the first one again."""
+    """The pause starts again with the first one."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(module, "LIVED_WELL", 0.0)
+    monkeypatch.setattr(module, "STABLE_SECONDS", 0.0)
     said: list[str] = []
     starts = tmp_path / "starts"
     supervisor = Supervisor([child(f"open({str(starts)!r}, 'a').write('x\\n')")], said.append)
     await supervisor.start(at_once)
     await until(starts, 4)
     assert await supervisor.stop(PATIENCE)
-    assert set(said) == {"child ended (status 0); starting it again in 0.01 s"}
+    assert set(said) == {"child ended (status 0), restarting in 0.01 s"}
 
 
-async def test_stopping_asks_first_and_passes_signals_on(tmp_path: Path) -> None:
-    """SIGTERM is enough for a child that drains; other signals reach it, too."""
+async def test_signals_are_passed_on_and_sigterm_stops_the_children(tmp_path: Path) -> None:
+    """Children drain on SIGTERM."""
     seen = tmp_path / "seen"
     code = (
         "import os, signal, sys, time\n"
@@ -99,8 +99,8 @@ async def test_stopping_asks_first_and_passes_signals_on(tmp_path: Path) -> None
     assert await until(seen, 3) == ["up", "hup", "term"]
 
 
-async def test_what_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
-    """And stopping says that not all went well."""
+async def test_a_child_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
+    """Then stop() returns False."""
     said: list[str] = []
     up = tmp_path / "up"
     code = (
@@ -112,13 +112,13 @@ async def test_what_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
     await supervisor.start(at_once)
     await until(up, 1)
     assert not await supervisor.stop(0.2)
-    assert said == ["not all ended within 0.2 s: killing the rest"]
+    assert said == ["some processes still run after 0.2 s: killing them"]
     assert one.process is not None
     assert one.process.returncode == -signal.SIGKILL
 
 
-async def test_unknown_signals_are_told_by_number() -> None:
-    """Real-time signals have no name."""
+async def test_signals_without_a_name_are_reported_by_number() -> None:
+    """Such as real-time signals."""
     supervisor = Supervisor([child("import os; os.kill(os.getpid(), 40)")], print)
     with pytest.raises(ChildError, match="signal 40"):
         await supervisor.start(never)

@@ -1,12 +1,12 @@
-"""Text from outside on a terminal, and addresses as people type them."""
+"""Escaping of text for a terminal. Also covers host_port.py."""
 
 from __future__ import annotations
 
 import pytest
 import typer
 
-from imc_cli.endpoint import endpoint
-from imc_cli.terminal import shown
+from imc_cli.host_port import host_port
+from imc_cli.terminal import terminal_safe
 
 
 @pytest.mark.parametrize(
@@ -19,9 +19,9 @@ from imc_cli.terminal import shown
         ("\u202eesrever\u2066\x9b", "\\u202eesrever\\u2066\\x9b"),
     ],
 )
-def test_nothing_a_sender_writes_drives_the_terminal(text: str, on_screen: str) -> None:
-    """Letters of all scripts stay; control, escape and direction characters become visible."""
-    assert shown(text) == on_screen
+def test_text_of_a_sender_cannot_control_the_terminal(text: str, on_screen: str) -> None:
+    """Control and bidirectional characters are escaped; letters of all scripts stay."""
+    assert terminal_safe(text) == on_screen
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,13 @@ def test_nothing_a_sender_writes_drives_the_terminal(text: str, on_screen: str) 
         ("[::1]:5062", ("::1", 5062)),
     ],
 )
-def test_host_and_port(text: str, value: tuple[str, int]) -> None:
-    """The port may be left out."""
-    assert endpoint(text) == value
+def test_host_and_port_are_parsed(text: str, value: tuple[str, int]) -> None:
+    """The port is optional."""
+    assert host_port(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "a:b", "h:0", "h:65536", "sip:h:5060", "::1", "h:5060 "])
-def test_what_is_no_host_and_port(text: str) -> None:
-    """A message names what was given."""
+def test_an_invalid_host_and_port_is_refused(text: str) -> None:
+    """The error contains the text."""
     with pytest.raises(typer.BadParameter, match="is not HOST:PORT"):
-        endpoint(text)
+        host_port(text)

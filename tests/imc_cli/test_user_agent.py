@@ -1,4 +1,7 @@
-"""The terminal's SIP user, against plain sockets and against another of its kind."""
+"""The SIP user agent of the terminal, with plain sockets and with another agent.
+
+This file also covers tcp_server.py; tests/integration/test_chat.py covers chat.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from tests.patience import PATIENCE
 
 
 class Peer(asyncio.DatagramProtocol):
-    """A plain socket: keeps what comes, and sends what a test tells it to."""
+    """A plain socket: keeps what it receives and sends what the test chooses."""
 
     def __init__(self) -> None:
         self.got: asyncio.Queue[str] = asyncio.Queue()
@@ -32,8 +35,8 @@ class Peer(asyncio.DatagramProtocol):
         place: tuple[str, int] = self.transport.get_extra_info("sockname")
         return place
 
-    def answer(self, request: str, status: str) -> None:
-        """Answer a request."""
+    def respond(self, request: str, status: str) -> None:
+        """Respond to a request."""
         lines = [line for line in request.split("\r\n") if re.match("Via|From|To|Call-ID|CSeq", line)]
         text = "\r\n".join([f"SIP/2.0 {status}", *lines, "Content-Length: 0", "", ""])
         self.transport.sendto(text.encode(), self.source)
@@ -73,7 +76,7 @@ Open = Callable[[str], Awaitable[tuple[UserAgent, list[Incoming]]]]
 
 @pytest.fixture
 async def open_agent(peer: Peer) -> AsyncIterator[Open]:
-    """Makes agents that send to the peer, each with the list of what it got."""
+    """Makes agents that send to the peer, each with the list of its messages."""
     agents: list[UserAgent] = []
 
     async def make(uri: str) -> tuple[UserAgent, list[Incoming]]:
@@ -86,12 +89,12 @@ async def open_agent(peer: Peer) -> AsyncIterator[Open]:
         await agent.close()
 
 
-async def test_a_message_is_sent_with_all_it_needs(peer: Peer, open_agent: Open) -> None:
-    """RFC 3261 §8.1.1: the six mandatory headers; Content-Type and Content-Length of the text."""
+async def test_a_message_has_all_mandatory_headers(peer: Peer, open_agent: Open) -> None:
+    """RFC 3261 §8.1.1, with Content-Type and Content-Length of the text."""
     agent, _ = await open_agent("sip:alice@127.0.0.1:0")
     sending = asyncio.create_task(agent.send("sip:room@example.org", "Grüße"))
     request = await peer.got.get()
-    peer.answer(request, "202 Accepted")
+    peer.respond(request, "202 Accepted")
     assert (await sending).ok
     assert request.startswith("MESSAGE sip:room@example.org SIP/2.0\r\n")
     assert f"From: <sip:{agent.address}>;tag=" in request
@@ -102,59 +105,62 @@ async def test_a_message_is_sent_with_all_it_needs(peer: Peer, open_agent: Open)
         assert f"\r\n{name}: " in request
 
 
-async def test_it_is_repeated_until_the_final_answer(peer: Peer, open_agent: Open) -> None:
-    """RFC 3261 §17.1.2.2: after 0.5 s, then 1 s, the same bytes; a provisional answer ends nothing."""
+async def test_a_request_is_retransmitted_until_the_final_response(peer: Peer, open_agent: Open) -> None:
+    """RFC 3261 §17.1.2.2: after 0.5 s, then 1 s, with the same bytes. A provisional response does not end
+    it."""
     agent, _ = await open_agent("sip:alice@127.0.0.1:0")
     sending = asyncio.create_task(agent.send("sip:room@example.org", "hello"))
     first = await peer.got.get()
-    peer.answer(first, "100 Trying")
+    peer.respond(first, "100 Trying")
     assert await asyncio.wait_for(peer.got.get(), PATIENCE) == first
-    peer.answer(first, "404 Not Found")
-    answer = await sending
-    assert (answer.status, answer.reason, answer.ok) == (404, "Not Found", False)
-    while not peer.got.empty():  # repeated before the answer came
+    peer.respond(first, "404 Not Found")
+    response = await sending
+    assert (response.status, response.reason, response.ok) == (404, "Not Found", False)
+    while not peer.got.empty():  # retransmitted before the response arrived
         peer.got.get_nowait()
     await asyncio.sleep(1.2)
     assert peer.got.empty()
 
 
-async def test_silence_is_408(peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RFC 3261 §8.1.3.1: timer F running out is treated as a 408; a stray answer is dropped."""
+async def test_no_response_counts_as_408(
+    peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 3261 §8.1.3.1: when timer F fires. A later response is discarded."""
     monkeypatch.setattr(user_agent, "TIMER_F", 0.2)
     agent, _ = await open_agent("sip:alice@127.0.0.1:0")
-    answer = await agent.send("sip:room@example.org", "hello")
-    peer.answer(await peer.got.get(), "202 Accepted")
+    response = await agent.send("sip:room@example.org", "hello")
+    peer.respond(await peer.got.get(), "202 Accepted")
     await asyncio.sleep(0.1)
-    assert answer.status == 408
+    assert response.status == 408
 
 
-async def test_options_ask_the_next_hop(peer: Peer, open_agent: Open) -> None:
-    """Addressed to the hop itself, without a user."""
+async def test_options_are_sent_to_the_next_hop(peer: Peer, open_agent: Open) -> None:
+    """Addressed to the hop, without a user."""
     agent, _ = await open_agent("sip:alice@127.0.0.1:0")
     asking = asyncio.create_task(agent.options(within=PATIENCE))
     request = await peer.got.get()
-    peer.answer(request, "503 Service Unavailable")
+    peer.respond(request, "503 Service Unavailable")
     assert (await asking).status == 503
     assert request.startswith(f"OPTIONS sip:127.0.0.1:{peer.place[1]} SIP/2.0\r\n")
     assert "Content-Type" not in request
 
 
-async def test_a_registration_is_renewed_and_taken_back(
+async def test_a_registration_is_renewed_and_removed(
     peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 3261 §10.2: one Call-ID, rising CSeq; what is sent last makes an end of it."""
+    """RFC 3261 §10.2: one Call-ID, rising CSeq, and expires=0 at last."""
     monkeypatch.setattr(user_agent, "EXPIRES", 0.2)
     agent, _ = await open_agent("sip:alice@127.0.0.1:0")
     registering = asyncio.create_task(agent.register())
     requests = [await peer.got.get()]
-    peer.answer(requests[0], "200 OK")
+    peer.respond(requests[0], "200 OK")
     assert await registering
     requests.append(await peer.got.get())
-    peer.answer(requests[1], "200 OK")
+    peer.respond(requests[1], "200 OK")
     closing = asyncio.create_task(agent.close())
     while "expires=0\r\n" not in requests[-1]:
         requests.append(await peer.got.get())
-        peer.answer(requests[-1], "200 OK")
+        peer.respond(requests[-1], "200 OK")
     await closing
     assert {request.partition("\r\n")[0] for request in requests} == {"REGISTER sip:127.0.0.1 SIP/2.0"}
     assert len({re.findall("Call-ID: .*", request)[0] for request in requests}) == 1
@@ -164,18 +170,20 @@ async def test_a_registration_is_renewed_and_taken_back(
     assert f"\r\nContact: <sip:{agent.address}>;expires=0.2\r\n" in requests[0]
 
 
-async def test_who_is_no_registrar_is_not_told_again(peer: Peer, open_agent: Open) -> None:
-    """An edge answers 405; nothing is renewed or taken back."""
+async def test_a_hop_that_is_no_registrar_gets_no_further_register(peer: Peer, open_agent: Open) -> None:
+    """Such as an edge, which responds with 405."""
     agent, _ = await open_agent("sip:alice@127.0.0.1:0")
     registering = asyncio.create_task(agent.register())
-    peer.answer(await peer.got.get(), "405 Method Not Allowed")
+    peer.respond(await peer.got.get(), "405 Method Not Allowed")
     assert not await registering
     await agent.close()
     assert peer.got.empty()
 
 
-async def test_a_message_that_comes_is_answered_and_given_on_once(peer: Peer, open_agent: Open) -> None:
-    """A retransmission gets the same answer again, and nobody sees it twice."""
+async def test_a_retransmitted_message_gets_the_same_response_and_is_shown_once(
+    peer: Peer, open_agent: Open
+) -> None:
+    """RFC 3261 §17.2.2."""
     agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
     peer.send(agent, MESSAGE)
     first = await peer.got.get()
@@ -191,18 +199,20 @@ async def test_a_message_that_comes_is_answered_and_given_on_once(peer: Peer, op
 
 
 @pytest.mark.parametrize(("method", "status"), [("OPTIONS", 200), ("INVITE", 405)])
-async def test_other_methods(peer: Peer, open_agent: Open, method: str, status: int) -> None:
-    """OPTIONS is answered, what it does not do gets 405; both say what it does."""
+async def test_other_methods_get_200_or_405_with_allow(
+    peer: Peer, open_agent: Open, method: str, status: int
+) -> None:
+    """RFC 3261 §11.2 and §21.4.6."""
     agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
     peer.send(agent, MESSAGE.replace("MESSAGE", method))
-    answer = await peer.got.get()
-    assert answer.startswith(f"SIP/2.0 {status} ")
-    assert "\r\nAllow: MESSAGE, OPTIONS\r\n" in answer
+    response = await peer.got.get()
+    assert response.startswith(f"SIP/2.0 {status} ")
+    assert "\r\nAllow: MESSAGE, OPTIONS\r\n" in response
     assert inbox == []
 
 
-async def test_what_nobody_can_read_gets_no_answer(peer: Peer, open_agent: Open) -> None:
-    """Nor does an ACK; and the agent goes on."""
+async def test_malformed_messages_get_no_response(peer: Peer, open_agent: Open) -> None:
+    """Nor does an ACK. The agent continues."""
     agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
     for junk in ("junk", "\n\n", MESSAGE.replace("MESSAGE", "ACK"), MESSAGE.replace("tag=1", 'tag="')):
         peer.send(agent, junk)
@@ -211,11 +221,11 @@ async def test_what_nobody_can_read_gets_no_answer(peer: Peer, open_agent: Open)
     assert len(inbox) == 1
 
 
-async def test_its_memory_of_answers_is_bounded(
+async def test_the_number_of_remembered_responses_is_limited(
     peer: Peer, open_agent: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest answer is forgotten first."""
-    monkeypatch.setattr(user_agent, "REMEMBERED", 2)
+    """The oldest is removed first."""
+    monkeypatch.setattr(user_agent, "MAX_REMEMBERED", 2)
     agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
     for number in (1, 2, 3, 3, 1):
         peer.send(agent, MESSAGE.replace("Call-ID: one", f"Call-ID: {number}"))
@@ -226,20 +236,20 @@ async def test_its_memory_of_answers_is_bounded(
 @pytest.mark.parametrize(
     "uri", ["alice", "sip:127.0.0.1:0", "tel:123", "sip:alice@192.0.2.1:0", "sip:alice@127.0.0.1:99999"]
 )
-async def test_an_address_that_cannot_be_had(open_agent: Open, uri: str) -> None:
-    """No URI, no user, or not an address of this machine: the error says which."""
+async def test_an_unusable_address_is_reported(open_agent: Open, uri: str) -> None:
+    """Not a URI, without user, or not an address of this machine."""
     with pytest.raises(UserAgentError, match=re.escape(uri) if "192" not in uri else "cannot listen"):
         await open_agent(uri)
 
 
-async def test_a_next_hop_without_address() -> None:
-    """A name that cannot be looked up is told as such."""
-    with pytest.raises(UserAgentError, match="cannot be found"):
+async def test_a_next_hop_that_cannot_be_resolved_is_reported() -> None:
+    """With its name."""
+    with pytest.raises(UserAgentError, match="cannot be resolved"):
         await UserAgent.open("sip:alice@127.0.0.1:0", ("no-such-host.invalid", 5060), print)
 
 
-async def test_users_at_ipv6_addresses() -> None:
-    """Two agents talk to each other over IPv6."""
+async def test_user_agents_support_ipv6() -> None:
+    """Two agents send to each other over IPv6."""
     inbox: list[Incoming] = []
     bob = await UserAgent.open("sip:bob@[::1]:0", ("::1", 9), inbox.append)
     port = int(bob.address.rpartition(":")[2])
@@ -258,8 +268,8 @@ def on_a_stream(text: str) -> bytes:
     return text.replace("\n", "\r\n").replace("SIP/2.0/UDP", "SIP/2.0/TCP").encode()
 
 
-async def test_messages_over_tcp_on_the_same_port(open_agent: Open) -> None:
-    """RFC 3261 §18.1.1: what is too large for UDP comes so; a keep-alive is answered (RFC 5626 §4.4.1)."""
+async def test_messages_are_received_over_tcp_on_the_same_port(open_agent: Open) -> None:
+    """RFC 3261 §18.1.1: large requests come over TCP. A keep-alive gets a reply (RFC 5626 §4.4.1)."""
     agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
     host, _, port = agent.address.rpartition("@")[2].rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -272,12 +282,12 @@ async def test_messages_over_tcp_on_the_same_port(open_agent: Open) -> None:
     assert b"Call-ID: two\r\n" in await reader.readuntil(b"\r\n\r\n")
     assert [one.text for one in inbox] == ["hi 1", "hi 1"]
     writer.write(b"\x16\x03\x01 no SIP at all")
-    assert await reader.read() == b"", "a stream nobody can follow is closed"
+    assert await reader.read() == b"", "an unusable stream is closed"
     writer.close()
 
 
-async def test_closing_ends_open_connections(peer: Peer) -> None:
-    """An agent that closes leaves nothing behind."""
+async def test_close_closes_open_connections(peer: Peer) -> None:
+    """All connections of the agent end."""
     agent = await UserAgent.open("sip:alice@127.0.0.1:0", peer.place, print)
     host, _, port = agent.address.rpartition("@")[2].rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -288,7 +298,7 @@ async def test_closing_ends_open_connections(peer: Peer) -> None:
     writer.close()
 
 
-async def test_a_port_that_is_taken(peer: Peer) -> None:
-    """Said at once, with the address."""
+async def test_a_port_in_use_is_reported(peer: Peer) -> None:
+    """With the address."""
     with pytest.raises(UserAgentError, match=f"cannot listen on 127.0.0.1:{peer.place[1]}: .*in use"):
         await UserAgent.open(f"sip:alice@127.0.0.1:{peer.place[1]}", peer.place, print)

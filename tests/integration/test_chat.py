@@ -106,7 +106,7 @@ def test_chat_rejects_an_invalid_room_address(room: str) -> None:
     """Before it sends anything, with exit status 2."""
     done = run("chat", "sip:bob@127.0.0.1:0", "--room", room)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"imc chat: {room!r} is no room")
+    assert done.stderr.startswith(f"imc chat: {room!r} is not a room")
 
 
 def test_chat_reports_an_address_that_it_cannot_bind() -> None:

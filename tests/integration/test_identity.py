@@ -34,7 +34,7 @@ def make_users(running: Service, *options: str) -> None:
         done = run(
             "user", "add", f"{name}@127.0.0.1", "--db-url", running.url, *options, text=f"{PASSWORD}\n"
         )
-        assert (done.returncode, done.stdout) == (0, f"{name}@127.0.0.1 is added\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, f"added {name}@127.0.0.1\n"), done.stderr
 
 
 @pytest.fixture(scope="module")

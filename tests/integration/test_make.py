@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imc_cli.conversation import CONVERSATION
+from imc_cli.demo_conversation import CONVERSATION
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -33,4 +33,4 @@ def test_make_run_once_works_in_a_new_environment(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.count(" -> chat-000 ") == len(CONVERSATION)
-    assert "The conversation went as it should." in done.stdout
+    assert "The conversation succeeded." in done.stdout

@@ -169,14 +169,14 @@ def test_a_password_on_the_command_line_causes_a_warning(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`imc up` passes it to its processes in the environment, but cannot hide its own arguments."""
-    assert "put db_url into IMC_DB_URL" in run("check", "--db-url", server).stderr
+    assert "Set db_url in IMC_DB_URL" in run("check", "--db-url", server).stderr
     done = run("dead", "list", "--db-url", server.replace(PASSWORD, f"{PASSWORD}x"))
     assert done.returncode == 1
     assert PASSWORD not in done.stdout + done.stderr
     forget_denials(server)
     monkeypatch.setenv("IMC_DB_URL", server)
     with running("up", "--listen", f"udp:127.0.0.1:{free_port()}", cwd=tmp_path) as up:
-        up.wait_for("Ctrl-C ends everything")
+        up.wait_for("Press Ctrl-C to stop everything")
         lines = command_lines(up.process.pid)
         assert ("imc_edge" in lines, "imc_worker" in lines) == (True, True)
         assert PASSWORD not in lines

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imc_cli.conversation import CONVERSATION, USERS, filled, matches
+from imc_cli.demo_conversation import CONVERSATION, USERS, filled, matches
 from imc_common.keys import shard_of, undelivered
 from tests.integration.service import Service
 from tests.integration.sipp_runs import SippMember, say

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imc_cli.conversation import CONVERSATION
+from imc_cli.demo_conversation import CONVERSATION
 from tests.integration.command import Running, run, running
 from tests.integration.proc import alive, children, command_of
 from tests.integration.service import Service, options
@@ -34,7 +34,7 @@ def on_a_free_port() -> list[str]:
 def port_of(imc: Running) -> int:
     """The port of the first edge; waits until everything serves."""
     imc.wait_for(SERVING)
-    return int(imc.wait_for(r"Edge 1 listens at udp:127\.0\.0\.1:(\d+)")[1])
+    return int(imc.wait_for(r"Edge 1 listens on udp:127\.0\.0\.1:(\d+)")[1])
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_up_demo_once_plays_the_conversation_and_exits(tmp_path: Path) -> None:
     """It prints and checks each MESSAGE, and leaves no process running."""
     done = run("up", "--demo", "--once", *on_a_free_port(), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "The conversation went as it should." in done.stdout
+    assert "The conversation succeeded." in done.stdout
     assert "FAULT" not in done.stderr
     for step in CONVERSATION:
         assert re.search(rf"{step.who} -> chat-000 +{re.escape(step.text.split('{')[0])}", done.stdout)
@@ -61,7 +61,7 @@ def test_up_once_fails_if_an_expected_message_does_not_come(tmp_path: Path) -> N
     """With another start character the demo's commands are ordinary messages."""
     done = run("up", "--once", "--imc-cmd-start-char", "!", *on_a_free_port(), cwd=tmp_path)
     assert done.returncode == 1
-    assert "FAULT" in done.stderr or "could not be made" in done.stderr
+    assert "FAULT" in done.stderr or "could not be created" in done.stderr
 
 
 async def test_rooms_survive_a_restart_of_imc_up(tmp_path: Path, alice: SipUser) -> None:
@@ -77,7 +77,7 @@ async def test_rooms_survive_a_restart_of_imc_up(tmp_path: Path, alice: SipUser)
     assert len(started) == 3, "a server, an edge and a worker"
     assert [pid for pid in started if alive(pid)] == []
     with running("up", "--demo", *on_a_free_port(), cwd=tmp_path) as imc:
-        imc.wait_for("The conversation went as it should.")
+        imc.wait_for("The conversation succeeded.")
         alice.edge = ("127.0.0.1", port_of(imc))
         await alice.say(room, "#list")
         await alice.assert_gets(notice(f"{alice.address} (owner)"))
@@ -109,7 +109,7 @@ async def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path, al
         await alice.say("sip:a-room@example.org", "#create")
         await alice.assert_gets(notice("You have created"))
         imc.interrupt()
-        await asyncio.to_thread(imc.wait_for, "Once more Ctrl-C")
+        await asyncio.to_thread(imc.wait_for, "Press Ctrl-C again")
         imc.interrupt()
         with Stopwatch() as watch:
             imc.end()
@@ -130,7 +130,7 @@ async def test_imc_up_restarts_a_process_that_dies(tmp_path: Path, alice: SipUse
         for module in ("imc_worker", "imc_edge"):
             (child,) = (pid for pid in children(imc.process.pid) if module in command_of(pid))
             os.kill(child, signal.SIGKILL)
-            imc.wait_for(rf"{module.removeprefix('imc_')} 1 ended \(SIGKILL\); starting it again")
+            imc.wait_for(rf"{module.removeprefix('imc_')} 1 ended \(SIGKILL\), restarting")
         wait_until(lambda: options(port) == 200, "the edge is back")
         await alice.say("sip:a-room@example.org", "#create")
         await alice.assert_gets(notice("You have created"), within=60)
@@ -176,7 +176,7 @@ def test_imc_up_rejects_invalid_settings(tmp_path: Path, args: list[str], status
     assert words in done.stderr
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     """The edge's own words say which, and nothing is left running."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -184,7 +184,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         done = run("up", "--listen", f"udp:127.0.0.1:{port}", cwd=tmp_path)
     assert done.returncode == 1
     assert f"{port}" in done.stderr
-    assert "edge 1 ended at its start" in done.stderr
+    assert "edge 1 failed to start" in done.stderr
 
 
 def test_a_second_imc_up_on_the_same_data_folder_is_refused(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_demo_against_a_running_service(imc: Service) -> None:
     """The exit status is 0 if every user got the expected messages."""
     done = run("demo", "--via", f"127.0.0.1:{imc.ports[0]}", "--domain", "demo.example")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "The conversation went as it should." in done.stdout
+    assert "The conversation succeeded." in done.stdout
 
 
 @pytest.mark.parametrize("via", ["127.0.0.1:9", "no-such-host.invalid", "nonsense:x"])

@@ -1,4 +1,8 @@
-"""Rows of the old modules' tables: what they mean, and which are refused."""
+"""Conversion and refusal of the rows of the OpenSIPS and Kamailio tables.
+
+The other modules of imc_cli/migration, and migrate.py, are tested with databases in
+tests/integration/migration.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,12 @@ OWNED = MemberRow("alice", "example.org", "sip:lobby@example.org", 1)
 
 def read(rooms: list[RoomRow], members: list[MemberRow]) -> tuple[list[Room], list[str]]:
     refusals: list[Refusal] = []
-    taken = list(rooms_of(rooms, members, refusals))
-    return taken, [str(refusal) for refusal in refusals]
+    accepted = list(rooms_of(rooms, members, refusals))
+    return accepted, [str(refusal) for refusal in refusals]
 
 
-def test_a_room_with_members_of_every_role_is_read() -> None:
-    """Bits 1, 2 and 4 of a member's flag are owner, admin and invited; 16 means nothing in a table."""
+def test_a_room_with_members_of_every_role_is_imported() -> None:
+    """Bits 1, 2 and 4 of a member's flag are owner, admin and invited; 16 has no meaning in a table."""
     members = [
         OWNED,
         MemberRow("bob", "Example.ORG", "sip:lobby@example.org", 2),
@@ -51,11 +55,11 @@ def test_a_room_with_members_of_every_role_is_read() -> None:
     [
         (RoomRow("lobby", "example.org", 2), "room lobby@example.org: marked as deleted"),
         (RoomRow("lobby", "example.org", 64), "room lobby@example.org: unknown flag 64"),
-        (RoomRow("", "example.org", 0), "room @example.org: not an address: the user part is empty"),
+        (RoomRow("", "example.org", 0), "room @example.org: invalid address: the user part is empty"),
     ],
 )
-def test_a_room_row_that_makes_no_room_is_refused_with_the_reason(row: RoomRow, why: str) -> None:
-    """Nothing is left out silently."""
+def test_an_invalid_room_row_is_refused_with_the_reason(row: RoomRow, why: str) -> None:
+    """No row is dropped silently."""
     rooms, refusals = read([row], [])
     assert (rooms, refusals) == ([], [why])
 
@@ -65,44 +69,47 @@ def test_a_room_row_that_makes_no_room_is_refused_with_the_reason(row: RoomRow, 
     [
         (MemberRow("bob", "example.org", "sip:lobby@example.org", 8), "marked as deleted"),
         (MemberRow("bob", "example.org", "sip:lobby@example.org", 32), "unknown flag 32"),
-        (MemberRow("bob", "example.org", "sip:attic@example.org", 0), "its room was not taken"),
-        (MemberRow("alice", "example.org", "sip:lobby@example.org", 0), "in this room already"),
+        (
+            MemberRow("bob", "example.org", "sip:attic@example.org", 0),
+            "its room was refused or does not exist",
+        ),
+        (MemberRow("alice", "example.org", "sip:lobby@example.org", 0), "already a member of this room"),
         (
             MemberRow("lobby", "example.org", "sip:lobby@example.org", 0),
             "a room cannot be a member of itself",
         ),
-        (MemberRow("bob", "example.org", "lobby", 0), "not an address: there is no @ in it"),
+        (MemberRow("bob", "example.org", "lobby", 0), "invalid address: it has no @"),
     ],
 )
-def test_a_member_row_that_makes_no_member_is_refused_with_the_reason(row: MemberRow, why: str) -> None:
-    """The room itself is taken all the same."""
+def test_an_invalid_member_row_is_refused_with_the_reason(row: MemberRow, why: str) -> None:
+    """The room is imported."""
     [room], refusals = read([RoomRow("lobby", "example.org", 0)], [OWNED, row])
     assert room.members == {"alice@example.org": "owner"}
     assert refusals == [f"member {row.username}@{row.domain} of {row.room}: {why}"]
 
 
-def test_a_room_that_stands_twice_is_taken_once() -> None:
-    """Hosts differ only in case: one room."""
+def test_a_repeated_room_is_imported_once() -> None:
+    """Hosts that differ only in case are the same."""
     rows = [RoomRow("lobby", "example.org", 0), RoomRow("lobby", "EXAMPLE.org", 0)]
     rooms, refusals = read(rows, [OWNED])
     assert len(rooms) == 1
-    assert refusals == ["room lobby@EXAMPLE.org: a room with this address was taken before"]
+    assert refusals == ["room lobby@EXAMPLE.org: another row has the same address"]
 
 
 def test_a_room_without_an_owner_is_refused() -> None:
-    """Nobody could ever destroy it."""
+    """It could not be administered."""
     rooms, refusals = read([RoomRow("lobby", "example.org", 1)], [])
-    assert (rooms, refusals) == ([], ["room lobby@example.org: it has no owner among its members"])
+    assert (rooms, refusals) == ([], ["room lobby@example.org: it has no owner"])
 
 
 @given(st.sampled_from(["owner", "admin", "member", "invited"]))
-def test_roles_survive_the_way_into_a_flag_and_back(role: str) -> None:
+def test_roles_are_converted_to_flags_and_back(role: str) -> None:
     """Export and import agree."""
     assert role_of(flag_of(role)) == role
 
 
-def test_written_rows_read_back_as_the_same_room() -> None:
-    """What export writes, import reads."""
+def test_exported_rows_are_imported_as_the_same_room() -> None:
+    """Import reads what export writes."""
     room = Room("lobby@example.org", True, {"alice@example.org": "owner", "bob@example.org:5070": "invited"})
     rooms, refusals = read([room_row(room)], member_rows(room))
     assert (rooms, refusals) == ([room], [])

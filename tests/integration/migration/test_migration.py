@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 REFUSED = [
     "refused: room cellar@example.org: marked as deleted",
-    "refused: member erin@example.org of sip:cellar@example.org: its room was not taken",
+    "refused: member erin@example.org of sip:cellar@example.org: its room was refused or does not exist",
 ]
 
 
@@ -86,7 +86,7 @@ def test_import_creates_the_rooms_and_reports_refused_rows(filled: str, server: 
     """Two rooms are imported with their roles; a deleted one and its member are refused by name."""
     said = imc("import", "--from", filled, "--db-url", server)
     assert said[:2] == REFUSED
-    assert said[2:] == ["read 2 rooms with 5 members, refused 2 rows", "made 2, completed 0, unchanged 0"]
+    assert said[2:] == ["read 2 rooms with 5 members, refused 2 rows", "created 2, completed 0, unchanged 0"]
     assert rooms(db) == EXPECTED
 
 
@@ -95,7 +95,7 @@ def test_a_second_import_changes_nothing(filled: str, server: str, db: redis.Red
     imc("import", "--from", filled, "--db-url", server)
     before = rooms(db)
     said = imc("import", "--from", filled, "--db-url", server)
-    assert said[-1] == "made 0, completed 0, unchanged 2"
+    assert said[-1] == "created 0, completed 0, unchanged 2"
     assert rooms(db) == before
 
 
@@ -103,7 +103,7 @@ def test_dry_run_changes_nothing(filled: str, server: str, db: redis.Redis) -> N
     """It prints the same report, and Redis stays empty."""
     said = imc("import", "--from", filled, "--db-url", server, "--dry-run")
     assert said[:2] == REFUSED
-    assert said[-1] == "dry run: nothing was changed"
+    assert said[-1] == "dry run: nothing changed"
     assert rooms(db) == {}
 
 
@@ -114,7 +114,7 @@ def test_import_leaves_a_room_that_is_private_on_one_side_only(
     imc("import", "--from", filled, "--db-url", server)
     execute(filled, "UPDATE imc_rooms SET flag = 1 WHERE name = 'lobby'")
     said = imc("import", "--from", filled, "--db-url", server, status=1)
-    assert "not touched: lobby@example.org is private in one place and public in the other" in said
+    assert "not changed: lobby@example.org is private in only one of database and Redis" in said
     assert rooms(db) == EXPECTED
 
 
@@ -161,4 +161,4 @@ def test_a_missing_sqlite_file_is_reported_and_not_created(server: str, tmp_path
 def test_an_unsupported_database_url_is_refused(server: str) -> None:
     """The error lists the supported schemes."""
     *_, line = imc("import", "--from", "oracle://host/db", "--db-url", server, status=1)
-    assert line == "oracle:// is none of mysql://, postgresql://, sqlite://"
+    assert line == "oracle:// is not mysql://, postgresql:// or sqlite://"

@@ -1,4 +1,7 @@
-"""`imc mi`, `imc trace`, `imc top` where things are not as they should be."""
+"""Errors and output of `imc mi`, `imc trace`, `imc top` and `imc mi-server`. Also covers mi_client.py.
+
+Their normal use is tested in tests/integration/mi and tests/integration/test_seeing.py.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ NOWHERE = ["--db-url", "redis://127.0.0.1:1/0"]
 
 
 def imc(*words: str) -> Result:
-    """The command line run with these arguments."""
+    """Run the command line with these arguments."""
     return CliRunner().invoke(application(), words)
 
 
@@ -36,15 +39,15 @@ def imc(*words: str) -> Result:
         (["mi", "which", "--mi-listen", "127.0.0.1:1"], 2),
     ],
 )
-def test_exit_statuses(words: list[str], status: int) -> None:
-    """2 for what was asked wrongly or of nobody, 1 without Redis; and why."""
+def test_commands_that_fail_have_an_exit_status_and_a_reason(words: list[str], status: int) -> None:
+    """2 for wrong arguments and for no response, 1 without Redis."""
     result = imc(*words)
     assert result.exit_code == status
     assert result.stderr
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("response", "error"),
     [
         (HttpResponse(401), MiUnreachable),
         (HttpResponse(200, b"<html>"), MiUnreachable),
@@ -54,13 +57,13 @@ def test_exit_statuses(words: list[str], status: int) -> None:
         ),
     ],
 )
-async def test_answers_that_are_no_result(answer: HttpResponse, error: type[Exception]) -> None:
-    """Refused, no JSON, a failure with its detail."""
+async def test_responses_without_a_result_are_errors(response: HttpResponse, error: type[Exception]) -> None:
+    """Refused, not JSON, or a failure with details."""
     seen: list[HttpRequest] = []
 
     async def handle(request: HttpRequest) -> HttpResponse:
         seen.append(request)
-        return answer
+        return response
 
     server = HttpServer(handle)
     _, port = await server.start("127.0.0.1", 0)
@@ -79,22 +82,22 @@ async def test_answers_that_are_no_result(answer: HttpResponse, error: type[Exce
         ("OK", ["OK"]),
     ],
 )
-def test_any_result_is_shown(result: Any, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Tables where there is something to line up."""
+def test_any_mi_result_is_printed(result: Any, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As a table or as text."""
     _show(result)
     shown = capsys.readouterr().out
     assert [word for word in words if word not in shown] == []
 
 
-def test_steps_are_shown_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    """Many people are cut; what was left out is told."""
+def test_imc_trace_prints_a_line_for_each_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """Long lists of users are shortened; steps that were left out are counted."""
     show = _printer()
     show({"process": "edge e", "left_out": "3"})
     users = " ".join(f"u{number}@h" for number in range(6))
     about = {"at": "1700000000000", "process": "edge e1", "step": "sending", "room": "r@h", "users": users}
     show(about | {"call_id": "c1@h", "type": "message"})
     first, second = capsys.readouterr().out.splitlines()
-    assert "3 steps were too many for edge e" in first
+    assert "3 steps of edge e left out" in first
     for words in ("edge", "sending", "r@h", "u3@h and 2 more", "type=message", "c1@h"):
         assert words in second
 
@@ -107,10 +110,10 @@ def test_steps_are_shown_a_line_each(capsys: pytest.CaptureFixture[str]) -> None
         ({"MI_LISTEN": "127.0.0.1:0", "DB_URL": "redis://127.0.0.1:1/0"}, 1),
     ],
 )
-def test_imc_mi_server_does_not_start(
+def test_imc_mi_server_reports_why_it_does_not_start(
     given: dict[str, str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With wrong settings, with nothing to serve, without Redis."""
+    """Wrong settings, neither FIFO nor address, or no Redis."""
     monkeypatch.setattr("sys.argv", ["imc mi-server"])
     monkeypatch.setattr(mi_process.logs, "configure", lambda _settings: None)
     for name, value in given.items():

@@ -1,4 +1,4 @@
-"""A user's password, for a server that asks for it (RFC 3261 §22, RFC 8760)."""
+"""Digest authentication of a user agent (RFC 3261 §22, RFC 8760)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from imc_common.sip.auth import Challenge
 from imc_common.sip.digest import ALGORITHMS, authorization
 
 
-class Login:
-    """Answers challenges, and says who it is by itself while the last one is good."""
+class DigestClient:
+    """Credentials for the last challenge, for each request."""
 
     def __init__(self, user: str, password: str) -> None:
         self._user = user
@@ -19,7 +19,7 @@ class Login:
         self._count = 0
 
     def challenged(self, values: Iterable[str]) -> bool:
-        """Take the strongest of these challenges for what follows; False if none can be answered."""
+        """Use the strongest of these challenges from now on. False if none is supported."""
         known = []
         for value in values:
             try:
@@ -33,7 +33,7 @@ class Login:
         return self._challenge is not None
 
     def headers(self, method: str, uri: str) -> list[str]:
-        """The header lines for a request: none before the first challenge."""
+        """The header lines for a request; none before the first challenge."""
         if self._challenge is None:
             return []
         self._count += 1

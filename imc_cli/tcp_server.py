@@ -1,4 +1,4 @@
-"""The TCP side of a terminal user: takes requests on connections and answers on the same ones."""
+"""The TCP side of the user agent: receives requests and sends responses on the same connection."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from imc_common.sip.message import Request, Response
 Receive = Callable[[Request | Response], bytes | None]
 
 
-class StreamServer:
-    """Serves connections on one socket; ``receive`` gives the answer to a message, None for none."""
+class TcpServer:
+    """Serves connections on one socket. ``receive`` returns the response to a message, or None."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -22,7 +22,7 @@ class StreamServer:
         self._connections: set[asyncio.StreamWriter] = set()
 
     @classmethod
-    async def open(cls, sock: socket.socket, receive: Receive) -> StreamServer:
+    async def open(cls, sock: socket.socket, receive: Receive) -> TcpServer:
         """Listen on a bound socket."""
         server = cls(receive)
         server._server = await asyncio.start_server(server._serve, sock=sock)
@@ -41,16 +41,16 @@ class StreamServer:
         try:
             while data := await reader.read(65536):
                 framer.receive(data)
-                writer.write(self._answers(framer))
+                writer.write(self._responses(framer))
         except (SipError, OSError):
-            pass  # after a broken message nobody can tell where the next one starts
+            pass  # after a malformed message the start of the next one is unknown
         finally:
             self._connections.discard(writer)
             writer.close()
 
-    def _answers(self, framer: Framer) -> bytes:
-        """The answers to all messages that are complete now. Raises SipParseError if the stream is broken."""
-        answers = b""
+    def _responses(self, framer: Framer) -> bytes:
+        """The responses to all complete messages. Raises SipParseError after which the stream is unusable."""
+        responses = b""
         while True:
             try:
                 message = framer.next()
@@ -59,8 +59,8 @@ class StreamServer:
                     raise
                 continue
             if message is None:
-                return answers
+                return responses
             if message == PING:
-                answers += b"\r\n"  # RFC 5626 §4.4.1
+                responses += b"\r\n"  # RFC 5626 §4.4.1
             elif not isinstance(message, str):
-                answers += self._receive(message) or b""
+                responses += self._receive(message) or b""

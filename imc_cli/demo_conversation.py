@@ -1,4 +1,4 @@
-"""The demo conversation: what each user sends and exactly what each of them must then get."""
+"""The demo conversation: what each user sends, and exactly what each of them must receive."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ USERS = ("alice", "bob", "carol", "dave")  # dave is never a member
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One MESSAGE to the room, and what each user must get: regular expressions, in order.
+    """One MESSAGE to the room, and the messages that each user must receive: regular expressions, in order.
 
-    ``{alice}``, ``{bob}``, … stand for the users' addresses and ``{room}`` for the room's. Who is not
-    named in ``then`` gets nothing.
+    ``{alice}``, ``{bob}``, … stand for the addresses of the users and ``{room}`` for that of the room. A
+    user who is not in ``then`` must receive nothing.
     """
 
     who: str
@@ -73,13 +73,13 @@ CONVERSATION = (
 
 
 def filled(text: str, names: Mapping[str, str]) -> str:
-    """A step's text with the placeholders' values put in."""
+    """A text with its placeholders replaced."""
     for name, value in names.items():
         text = text.replace("{" + name + "}", value)
     return text
 
 
 def matches(pattern: str, names: Mapping[str, str], text: str) -> bool:
-    """Whether a received text is what a step's pattern describes."""
+    """Whether a received text matches the pattern of a step."""
     escaped = {name: re.escape(value) for name, value in names.items()}
     return re.fullmatch(filled(pattern, escaped), text) is not None
