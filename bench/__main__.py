@@ -1,4 +1,4 @@
-"""``python -m bench``: runs the cases and writes what came of them. Ends with 1 if imc made a mistake."""
+"""``python -m bench``: runs the cases and writes the results. Exit status 1 if imc made a mistake."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def _kept(path: Path, measured: set[str]) -> list[Record]:
-    """Records that an earlier run here left of cases that were not measured now; none in a fresh checkout."""
+    """Records of an earlier run for cases that were not measured now; none in a fresh checkout."""
     if not path.exists():
         return []
     return [record for record in json.loads(path.read_text())["records"] if record["case"] not in measured]
@@ -73,13 +73,13 @@ def _kept(path: Path, measured: set[str]) -> list[Record]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="the main table and latency, in under two minutes"
+        "--quick", action="store_true", help="only the main table and latency, in less than two minutes"
     )
     parser.add_argument(
-        "--only", action="append", choices=(*CASES, "latency"), help="a case; may be repeated"
+        "--only", action="append", choices=(*CASES, "latency"), help="run only this case; may be repeated"
     )
-    parser.add_argument("--runs", type=int, help="windows per system and case")
-    parser.add_argument("--seconds", type=float, help="length of a window")
+    parser.add_argument("--runs", type=int, help="number of windows per system and case")
+    parser.add_argument("--seconds", type=float, help="length of a window in seconds")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""What is measured: each case yields its windows as plain records, ready for JSON."""
+"""The cases of the benchmark. Each yields its windows as records for JSON."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from bench.systems import Imc, Kamailio, System, running
 
 Record = dict[str, Any]
 
-# Messages under way that suit each system best: Kamailio loses datagrams with more; imc makes larger batches,
-# but keeps book of half-delivered events in Redis when they take longer than 150 ms.
+# The number of messages in flight that suits each system best. With more, Kamailio loses datagrams. imc
+# makes larger batches, but records partial deliveries in Redis if they take longer than 150 ms.
 DEPTH = {"kamailio": {2: 64, 20: 32, 200: 8}, "imc": {2: 512, 20: 128, 200: 16}}
 SENDERS = 32
-"""Sockets of users: enough for the kernel to spread them evenly."""
+"""Sockets of users: enough for an even distribution by the kernel."""
 SHARE = 0.15
-"""Of a core for each edge and worker: four of each, Redis and the load generator fit on two."""
+"""The part of a core for each edge and worker, so that four of each and the rest fit on two cores."""
 NO_LIMITS = {"max_members": "0", "max_rooms_per_owner": "0"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often; `program` is the compiled load generator, `one_by_one` see `load`."""
+    """Number and length of windows. `program`: the compiled load generator. `one_by_one`: see `load`."""
 
     program: Path
     one_by_one: Path
@@ -40,13 +40,13 @@ class Plan:
     quick: bool
 
     def measure(self, system: System, groups: list[Group], **options: Any) -> Measured:
-        """One window of this plan's length."""
+        """Measure one window of this plan's length."""
         options.setdefault("seconds", self.seconds)
         return load.run(self.program, system, groups, warmup=self.warmup, **options)
 
 
 def record(case: str, measured: Measured, **about: Any) -> Record:
-    """A window as it goes into the results, with the figures that everybody wants worked out."""
+    """The record of a window, with derived figures."""
     return {
         "case": case,
         **about,
@@ -73,7 +73,8 @@ def fan_out(plan: Plan) -> Iterator[Record]:
 
 
 def latency(plan: Plan, full_load: dict[str, float]) -> Iterator[Record]:
-    """20 members at a tenth of each system's own full load (messages per second), arrivals at random."""
+    """20 members at a tenth of each system's own full load (messages per second), with random arrival
+    times."""
     systems: list[System] = [Kamailio(), Imc()]
     with running(*systems):
         for system in systems:
@@ -85,7 +86,7 @@ def latency(plan: Plan, full_load: dict[str, float]) -> Iterator[Record]:
 
 
 def transport(plan: Plan) -> Iterator[Record]:
-    """Deliveries over TCP to the outbound proxy, next to UDP, with many datagrams in a call and with one."""
+    """Deliveries to the outbound proxy over TCP, over UDP, and over UDP with one datagram per system call."""
     for members, rooms in ((20, 100), (200, 10)):
         systems: dict[str, System] = {
             "udp": Imc(),
@@ -103,10 +104,10 @@ def transport(plan: Plan) -> Iterator[Record]:
 
 
 def growth(plan: Plan) -> Iterator[Record]:
-    """Rooms of 2 to 10,000 members, one size after the other: what one delivery costs.
+    """Rooms of 2 to 10,000 members, one size after the other: the cost of one delivery.
 
-    As many users in the small rooms as in the middle ones, and as many in the two largest: who is in no cache
-    costs more, in a room of whatever size.
+    The small and the middle rooms have the same number of users, and so have the two largest, because the
+    cost also depends on the number of users: those in no processor cache cost more.
     """
     for members, rooms, outstanding in (
         (2, 1000, 512), (20, 100, 128), (200, 10, 16), (2000, 10, 8), (10_000, 2, 2),
@@ -120,7 +121,7 @@ def growth(plan: Plan) -> Iterator[Record]:
 
 
 def large_room(plan: Plan) -> Iterator[Record]:
-    """20-member rooms at a steady rate, without and with messages to a room of 10,000 members beside them."""
+    """Rooms of 20 at a steady rate, alone and beside messages to a room of 10,000 members."""
     system = Imc(settings=NO_LIMITS)
     small, large = Group(100, 20, 1000, rate=100), Group(1, 10_000, 1, rate=0.5, id=1)
     with running(system):
@@ -141,7 +142,7 @@ def many_rooms(plan: Plan) -> Iterator[Record]:
     with running(*systems.values()):
         for rooms, system in systems.items():
             preload(system.redis_socket, Group(rooms, 5, 256))
-            system.rewrite_log()  # else it falls into some window, and a copy of a gigabyte is all one sees
+            system.rewrite_log()  # otherwise it happens in some window and dominates it
             system.stop_processes()
             started = time.monotonic()
             system.start_processes()
@@ -154,7 +155,7 @@ def many_rooms(plan: Plan) -> Iterator[Record]:
 
 
 def _stored(members: int, rooms: int = 100_000) -> float:
-    """Bytes of Redis's memory that a room with so many members takes, all keys of it together."""
+    """Bytes of Redis memory for all keys of a room with this number of members."""
     system = Imc()
     system.start_redis()
     try:
@@ -171,22 +172,20 @@ def _redis_memory(system: Imc) -> int:
 
 
 def scaling(plan: Plan) -> Iterator[Record]:
-    """Edges and workers with all cores to themselves, and more of them with a share of one each."""
+    """Edges and workers that share all cores, and more of them with a limited part of a core each."""
     for share, counts in ((1.0, (1, 2)), (SHARE, (1, 2, 4))):
         for processes in counts:
             system = Imc(processes=processes)
             with running(system), contextlib.ExitStack() as stack:
                 group = Group(400, 20, 64 if share == 1.0 else 64 * processes)
                 preload(system.redis_socket, group)
-                plan.measure(
-                    system, [group], senders=SENDERS
-                )  # till the processes have shared out the shards
+                plan.measure(system, [group], senders=SENDERS)  # until the shards are distributed
                 if share != 1.0:
                     pids = system.components()
                     try:
                         stack.enter_context(shares([*pids["edge"], *pids["worker"]], share))
                     except OSError as error:
-                        print(f"scaling with shares of a core is left out: {error}")
+                        print(f"scaling with a part of a core is skipped: {error}")
                         return
                 for number in range(plan.runs):
                     measured = plan.measure(system, [group], senders=SENDERS)
@@ -194,7 +193,7 @@ def scaling(plan: Plan) -> Iterator[Record]:
 
 
 def full_load(records: list[Record]) -> dict[str, float]:
-    """Messages per second of each system with 20 members, from `fan_out`; cautious without."""
+    """Messages per second of each system with 20 members, from `fan_out`; a low default without it."""
     found = {"kamailio": 1000.0, "imc": 1000.0}
     for name in found:
         rates = [

@@ -1,9 +1,9 @@
-"""What each `durability` costs: requests accepted a second, and how long that takes.
+"""The cost of each `durability`: accepted requests per second, and the time for a pipeline of them.
 
-``python -m bench.durability``. The wheel's Valkey (WAITAOF needs more than Debian's Redis 7.0) with an AOF
-and one replica on the same machine, so `replicas` shows the round trip and no network. One connection, as an
-edge has it; `batch` requests of a shard go in one pipeline, merged, which is what group commit makes of
-so many at once.
+``python -m bench.durability``. Runs the wheel's Valkey (WAITAOF needs more than Debian's Redis 7.0) with an
+AOF and one replica on the same machine, so `replicas` measures the round trip without a network. One
+connection, as in an edge; `batch` requests of a shard go in one pipeline, merged, which is what group
+commit makes of so many at once.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ LIMITS = {"max_backlog": 0, "max_deliveries_per_second": 0}
 
 
 async def measure(store: Store, batch: int, seconds: float = SECONDS) -> tuple[float, float, float]:
-    """Requests a second, and median and 99th percentile of a pipeline's milliseconds.
+    """Requests per second, and median and 99th percentile of the milliseconds of a pipeline.
 
-    Raises RuntimeError when one of them is not accepted.
+    Raises RuntimeError if a request is not accepted.
     """
     pipeline = AcceptPipeline(store, Settings.model_validate(LIMITS))
     data = RequestData(body=b"x" * 60, call_id="c", at=1).pack()
@@ -79,7 +79,7 @@ async def main() -> None:
 
 
 async def settled(store: Store) -> None:
-    """Returns when the replica is in step."""
+    """Return when the replica is in sync."""
     while True:
         try:
             await store.run([("SET", "ready", "1")], durable=True)

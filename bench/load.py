@@ -1,4 +1,4 @@
-"""Runs the load generator against one system, and counts what the system's processes use meanwhile."""
+"""Runs the load generator against one system, and measures the CPU and memory of the system."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAULTS = ("lost", "doubled", "wrong", "reordered", "late", "unanswered", "refuse
 
 @dataclass(frozen=True)
 class Group:
-    """Equal rooms under load; `rate` 0: closed loop of `outstanding` messages, else messages per second."""
+    """Equal rooms under load. `rate`: messages per second; 0: a closed loop of `outstanding` messages."""
 
     rooms: int
     members: int
@@ -32,7 +32,7 @@ class Group:
 
 @dataclass
 class Measured:
-    """One measured window: what the load generator saw, and what each component used."""
+    """One measured window: the results of the load generator, and the use of each component."""
 
     system: str
     seconds: float
@@ -59,13 +59,13 @@ class Measured:
 
     @property
     def faults(self) -> dict[str, int]:
-        """What must not happen, where it happened."""
+        """The number of each kind of fault that happened."""
         sums = {name: sum(group[name] for group in self.groups) for name in FAULTS}
         return {name: count for name, count in sums.items() if count}
 
 
 def build(folder: Path) -> Path:
-    """Compiles the load generator."""
+    """Compile the load generator."""
     program = folder / "loadgen"
     sources = sorted(str(path) for path in SOURCES.glob("*.c"))
     subprocess.run(["gcc", "-O2", "-std=gnu17", "-o", str(program), *sources, "-lm"], check=True)
@@ -73,7 +73,7 @@ def build(folder: Path) -> Path:
 
 
 def build_one_by_one(folder: Path) -> Path:
-    """Compiles what, preloaded, has an edge send each datagram with a system call of its own."""
+    """Compile a library that, preloaded, makes an edge send each datagram with its own system call."""
     library = folder / "one_by_one.so"
     subprocess.run(
         ["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(ONE_BY_ONE), "-ldl"], check=True
@@ -92,7 +92,7 @@ def run(
     senders: int = 4,
     grace: float = 10.0,
 ) -> Measured:
-    """One window of load. The generator itself bounds time and traffic; it sends to loopback only."""
+    """Run one window of load. The generator limits time and traffic, and sends only to loopback."""
     command = [
         str(program), f"target={system.target}", f"proxy={system.proxy}", f"senders={senders}",
         f"setup={int(setup)}", f"seconds={seconds}", f"warmup={warmup}", f"grace={grace}",
@@ -101,7 +101,7 @@ def run(
     samples = {}
     result = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as generator:
-        assert generator.stdout  # noqa: S101 -- asked for by PIPE
+        assert generator.stdout  # noqa: S101 # because of PIPE
         for line in generator.stdout:
             mark = line.strip()
             if mark in {"ready", "begin", "end"}:

@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""The machine and the versions of a measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.systems import PYTHON
 
 
 def describe() -> dict[str, object]:
-    """Cores, CPU model, memory, kernel, and the versions of all that takes part."""
+    """Cores, CPU model, memory, kernel, and the versions of all software involved."""
     return {
         "cores": os.cpu_count(),
         "cpu": _first("/proc/cpuinfo", "model name"),

@@ -17,7 +17,7 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: what stands under it, and its parts from the bottom up."""
+    """One bar: its label, and its parts from the bottom up."""
 
     name: str
     parts: dict[str, float]
@@ -28,7 +28,7 @@ class Bar:
 
 
 def bars(title: str, unit: str, groups: dict[str, list[Bar]]) -> str:
-    """Groups of bars beside each other, bars stacked of their parts, the sum written above each."""
+    """Groups of stacked bars, with the sum above each bar."""
     top = max((bar.height for group in groups.values() for bar in group), default=1.0) or 1.0
     scale = (HEIGHT - TOP - BOTTOM) / top
     step = (WIDTH - LEFT - 16) / max(len(groups), 1)

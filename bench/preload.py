@@ -1,4 +1,4 @@
-"""Puts rooms straight into Redis, as the scripts would leave them: more rooms than anyone waits for."""
+"""Writes rooms directly to Redis, where creating them by commands would take too long."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from bench.load import Group
 from imc_common.keys import Keys, owned_rooms, shard_of
 
-DOMAIN = "bench.example"  # the load generator's
+DOMAIN = "bench.example"  # of the load generator
 KEYS = Keys()
 BATCH = 1 << 20
 
 
 def preload(redis_socket: Path, group: Group, hash_size: int = 4) -> None:
-    """All rooms of the group with their members, the first of each its owner."""
+    """Write all rooms of the group with their members. The first member is the owner."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(redis_socket))
         replies = 0
@@ -31,7 +31,7 @@ def preload(redis_socket: Path, group: Group, hash_size: int = 4) -> None:
 
 
 def room(group: Group, number: int, hash_size: int) -> Iterator[tuple[str, ...]]:
-    """The commands that make one room; each answers with an integer."""
+    """The commands that create one room. The reply to each is an integer."""
     address = f"chat-{group.id}-{number}@{DOMAIN}"
     members = [f"u-{group.id}-{number}-{member}@{DOMAIN}" for member in range(group.members)]
     shard = shard_of(address, hash_size)

@@ -19,7 +19,7 @@ class Usage:
 
 
 def tree(roots: Iterable[int]) -> list[int]:
-    """The processes and all their descendants that are alive."""
+    """The processes and all their running descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (stat := _stat(int(entry.name))):
@@ -31,7 +31,8 @@ def tree(roots: Iterable[int]) -> list[int]:
 
 
 def usage(pids: Iterable[int]) -> Usage:
-    """CPU includes children that ended (Redis forks to rewrite its append-only file)."""
+    """The use of these processes. CPU includes children that ended, such as those of Redis for AOF
+    rewrites."""
     cpu = memory = 0.0
     for pid in pids:
         stat = _stat(pid)
@@ -42,7 +43,7 @@ def usage(pids: Iterable[int]) -> Usage:
 
 
 def sample(components: Mapping[str, Iterable[int]]) -> dict[str, Usage]:
-    """One reading of every component, each given by its root processes."""
+    """The use of each component, which is given by its root processes."""
     return {name: usage(tree(roots)) for name, roots in components.items()}
 
 
@@ -52,7 +53,7 @@ def largest(components: Mapping[str, Iterable[int]]) -> dict[str, int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Fields from the third on: the second, the name, may hold blanks."""
+    """The fields from the third on; the second, the name, may contain blanks."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

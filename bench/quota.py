@@ -1,4 +1,4 @@
-"""A share of a core for each process: so many of them can be seen to scale on a machine with few cores."""
+"""Limits processes to a part of a core, so that a machine with few cores can show how imc scales."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OLD, _NEW = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")  # cgroups of ve
 
 @contextlib.contextmanager
 def shares(pids: list[int], cores: float) -> Iterator[None]:
-    """Give each of these processes so much of a core and no more. Raises OSError where that cannot be had."""
+    """Limit each process to this part of a core. Raises OSError if cgroups are not available."""
     groups: list[Path] = []
     try:
         for pid in pids:

@@ -1,4 +1,4 @@
-"""Turns records into what people read: lines while it runs, Markdown tables, plots, and the verdict."""
+"""Turns records into lines of output, Markdown tables, plots and a verdict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GOALS = {
 
 
 def line(record: Record) -> str:
-    """One window in one line."""
+    """One line for one window."""
     about = " ".join(
         f"{name}={record[name]}"
         for name in ("members", "rooms", "transport", "processes", "beside")
@@ -38,7 +38,7 @@ def line(record: Record) -> str:
 
 
 def judge(records: list[Record]) -> int:
-    """1 if imc lost, doubled, spoilt or reordered anything; Kamailio's faults are only told."""
+    """1 if imc lost, doubled, changed or reordered a delivery. Faults of Kamailio are only reported."""
     wrong = [record for record in records if record["faults"] and record["system"] == "imc"]
     for record in wrong:
         print(f"WRONG: {record['case']} {record['faults']}")
@@ -46,7 +46,7 @@ def judge(records: list[Record]) -> int:
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """results.md and the plots."""
+    """Write results.md and the plots."""
     records = results["records"]
     parts = [_head(results)]
     for case, table in TABLES.items():

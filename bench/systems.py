@@ -1,4 +1,4 @@
-"""The two systems under load, started on loopback with ports of their own, and stopped again."""
+"""The two systems under load, on loopback, each with its own ports."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from imc_cli.embedded import CONFIG
 
 HERE = Path(__file__).parent
 PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
-"""The interpreter whose imc is measured: `make bench` gives that of `make compiled`."""
+"""The interpreter of the measured imc. `make bench` sets it to that of `make compiled`."""
 PORTS = range(10_000, 12_000)
-"""Below those that the kernel gives to sockets that ask for any."""
+"""Below the ephemeral ports of the kernel."""
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 40.0
 
@@ -36,11 +36,11 @@ RAISED_LIMITS = {
     "max_deliveries_per_second": "1000000",
     "max_commands_per_minute": "1000000",
 }
-"""What one user may do: counted as always, but a few users make the load of thousands here."""
+"""Rate limits are counted as always, but raised, because few users create the load of thousands here."""
 
 
 class System(Protocol):
-    """One that takes MESSAGEs at `target` and sends its deliveries to `proxy` (both HOST:PORT)."""
+    """A system that accepts MESSAGEs at `target` and sends deliveries to `proxy` (both HOST:PORT)."""
 
     name: str
     target: str
@@ -52,9 +52,9 @@ class System(Protocol):
 
 
 def free_address() -> str:
-    """A loopback address whose port is free on UDP and TCP now, and is none that the kernel gives to others.
+    """A loopback address whose port is free on UDP and TCP, and is not an ephemeral one.
 
-    The load generator leaves and takes it anew with every window.
+    The load generator closes and opens it with every window.
     """
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
@@ -67,8 +67,8 @@ def free_address() -> str:
     raise RuntimeError(f"no port from {PORTS.start} to {PORTS.stop} is free")
 
 
-def wait_answering(target: str, processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Returns with the first answer to an OPTIONS; an error when there is none, or a process has ended."""
+def wait_responding(target: str, processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Return at the first response to OPTIONS. Raises if there is none, or if a process has ended."""
     host, port = target.rsplit(":", 1)
     with socket.socket(type=socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -87,11 +87,11 @@ def wait_answering(target: str, processes: Iterable[subprocess.Popen[bytes]]) ->
             if any(process.poll() is not None for process in processes):
                 raise RuntimeError(f"a process of {target} has ended")
             time.sleep(0.02)
-    raise TimeoutError(f"nobody answers at {target}")
+    raise TimeoutError(f"no response from {target}")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Asks, waits, and only then insists."""
+    """Stop with SIGTERM; kill it if it does not stop in time."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
@@ -126,10 +126,10 @@ class Kamailio:
             ],
             stdout=self._log, stderr=self._log,
         )  # fmt: skip
-        wait_answering(self.target, [self._process])
+        wait_responding(self.target, [self._process])
 
     def stop(self) -> None:
-        """At once, children and all: asked to end, it takes a quarter of a minute to put its memory away."""
+        """Kill it with its children: a regular stop takes 15 s, to free its memory."""
         for pid in tree([self._process.pid]):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -153,7 +153,7 @@ class Imc:
         settings: Mapping[str, str] | None = None,
         preload: Path | None = None,
     ) -> None:
-        """``preload``: a library that stands between the edges and libc."""
+        """``preload``: a library that is preloaded into the edges."""
         self.target, self.proxy = free_address(), free_address()
         self.folder = Path(tempfile.mkdtemp(prefix="imc-bench-"))
         self.redis_socket = self.folder / "redis.sock"
@@ -185,13 +185,13 @@ class Imc:
             if self.redis("PING") == "PONG":
                 return
             time.sleep(0.05)
-        raise TimeoutError("redis-server does not answer")
+        raise TimeoutError("redis-server does not respond")
 
     def start_processes(self) -> None:
         for role in ("worker", "edge"):
             for _ in range(self._processes):
                 self._run(role, PYTHON, "-P", "-m", f"imc_{role}")
-        wait_answering(self.target, [*chain.from_iterable(self._running.values())])
+        wait_responding(self.target, [*chain.from_iterable(self._running.values())])
 
     def stop_processes(self) -> None:
         for role in ("edge", "worker"):
@@ -214,17 +214,17 @@ class Imc:
         return subprocess.run(cli, capture_output=True, text=True, check=False).stdout.strip()
 
     def rewrite_log(self) -> None:
-        """Have Redis write its append-only file anew now, not once it has doubled; returns when done."""
+        """Rewrite the append-only file now, not when its size has doubled. Returns when it is done."""
         self.redis("BGREWRITEAOF")
         for _ in range(600):
             state = self.redis("INFO", "persistence").split()
             if "aof_rewrite_in_progress:0" in state and "aof_rewrite_scheduled:0" in state:
                 return
             time.sleep(0.1)
-        raise TimeoutError("redis-server does not end its rewriting")
+        raise TimeoutError("redis-server does not finish the rewrite")
 
     def log(self) -> str:
-        """What the processes wrote, for a look at a failure."""
+        """The output of all processes, to analyse a failure."""
         return (self.folder / "log").read_text(errors="replace")
 
     def _run(self, name: str, *command: str) -> None:
@@ -239,7 +239,7 @@ class Imc:
 
 @contextlib.contextmanager
 def running(*systems: System) -> Iterator[None]:
-    """Starts the systems, and stops those that came up whatever happens."""
+    """Run the systems within this context. Those that started are always stopped."""
     with contextlib.ExitStack() as stack:
         for system in systems:
             stack.callback(system.stop)

@@ -15,7 +15,7 @@ static void *room_for(size_t count, size_t size) {
 }
 
 void group_open(struct group *g) {
-    /* Far more records than can be under way, so that late doubles are still recognised. */
+    /* Far more records than messages in flight, to recognise late doubles. */
     for (g->capacity = 1 << 17; g->capacity > 1024 && (uint64_t)g->capacity * g->members > 1u << 26;) g->capacity >>= 1;
     size_t users = (size_t)g->rooms * g->members;
     g->records = room_for(g->capacity, sizeof *g->records);
@@ -94,7 +94,7 @@ static bool body_as_sent(const struct group *g, const struct record *r, struct s
     char sent[BODY + 1], sender[64];
     group_body(g, r, sent);
     size_t length = (size_t)snprintf(sender, sizeof sender, "u-%u-%u-%u", g->id, r->room, r->sender);
-    size_t prefix = (size_t)(text - body.at); /* both systems put the sender before the text, each its own way */
+    size_t prefix = (size_t)(text - body.at); /* both systems put the sender before the text, in different forms */
     const char *named = memmem(body.at, prefix, sender, length);
     return body.length - prefix == BODY && !memcmp(text, sent, BODY) && named && !isdigit(named[length]);
 }
@@ -127,7 +127,7 @@ void group_delivered(struct group *g, const struct sip *delivery, uint64_t seque
     }
     *seen = call;
     if (now >= begin && now < end) g->totals.deliveries++;
-    /* Sent after that one had its 202, it must not overtake it on the way to the same member. */
+    /* It was sent after the 202 of the other message, so it must not arrive before it at the same member. */
     uint64_t *last = &g->last[(size_t)r->room * g->members + (size_t)member];
     if (r->accepted && r->accepted < *last) g->totals.reordered++;
     if (r->sent > *last) *last = r->sent;
@@ -137,7 +137,7 @@ void group_delivered(struct group *g, const struct sip *delivery, uint64_t seque
     finish(g, r, now, begin, end);
 }
 
-void group_answered(struct group *g, struct record *r, int status, uint64_t now, uint64_t begin, uint64_t end) {
+void group_responded(struct group *g, struct record *r, int status, uint64_t now, uint64_t begin, uint64_t end) {
     if (status < 200 || r->accepted) return;
     r->accepted = now;
     if (status >= 300) {

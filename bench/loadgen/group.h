@@ -1,4 +1,4 @@
-/* A group of equal rooms under load: what was sent, who has to get it, and who did. */
+/* A group of equal rooms under load: what was sent, who must receive it, and who did. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -6,7 +6,7 @@
 #include "histogram.h"
 #include "sip.h"
 
-/* Chat, and the commands of the setup; one record each until its place is needed again. */
+/* Chat messages and the commands of the setup. Each has a record until its slot is reused. */
 enum kind { CHAT, CREATE, JOIN };
 
 struct record {
@@ -18,7 +18,7 @@ struct record {
 
 struct totals {
     uint64_t sent, accepted, completed, deliveries;          /* within the measured window */
-    uint64_t retransmitted, unanswered, refused;             /* our requests, from start to end */
+    uint64_t retransmitted, unanswered, refused;             /* sent requests, from start to end */
     uint64_t repeated, doubled, wrong, reordered, late, notices; /* deliveries, from start to end */
     int64_t lost;
 };
@@ -29,32 +29,32 @@ struct group {
     unsigned capacity;           /* records kept; a power of two */
     struct record *records;
     uint32_t *seen;              /* capacity x members: digest of the delivery's Call-ID, 0: none yet */
-    uint64_t *last;              /* rooms x members: when the newest message delivered there was sent */
-    uint64_t *open;              /* sequence numbers without their end */
+    uint64_t *last;              /* rooms x members: sending time of the newest message delivered there */
+    uint64_t *open;              /* sequence numbers of unfinished messages */
     unsigned open_count, open_room;
     uint64_t next_sequence, next_due;
-    bool *busy;                  /* rooms x members: has a request under way (RFC 3428 section 8) */
+    bool *busy;                  /* rooms x members: has a request in flight (RFC 3428 section 8) */
     uint64_t cursor;             /* next room and sender of the round */
     struct totals totals;
     struct histogram delivered, accepted;
 };
 
 enum { BODY = 64 };
-extern unsigned run;             /* random: keeps Call-IDs of runs apart */
+extern unsigned run;             /* random: makes the Call-IDs of each run unique */
 
 void group_open(struct group *group);
-/* Starts the record of a new request, in its sender's name. */
+/* Starts the record of a new request of this sender. */
 struct record *group_new(struct group *group, enum kind kind, uint32_t room, uint32_t sender, uint64_t now);
-/* Takes the next free sender, round the rooms first; NULL: all are busy. */
+/* A message of the next free sender, room by room. NULL: all are busy. */
 struct record *group_next_chat(struct group *group, uint64_t now);
-/* The record of a sequence number, NULL if its place was needed. */
+/* The record of a sequence number; NULL if its slot was reused. */
 struct record *group_find(struct group *group, uint64_t sequence);
-/* The body that this record was sent with (BODY bytes and a NUL). */
+/* The body of this record's message (BODY bytes and a NUL). */
 void group_body(const struct group *group, const struct record *record, char *out);
-/* Checks one delivery; `measured` tells whether it counts. Times in ns. */
+/* Checks one delivery, which counts between `begin` and `end`. Times in ns. */
 void group_delivered(struct group *group, const struct sip *delivery, uint64_t sequence, const char *text,
                      uint64_t now, uint64_t begin, uint64_t end);
-void group_answered(struct group *group, struct record *record, int status, uint64_t now, uint64_t begin, uint64_t end);
-/* Takes a finished or hopeless record out of the open ones. */
+void group_responded(struct group *group, struct record *record, int status, uint64_t now, uint64_t begin, uint64_t end);
+/* Removes a finished or given up record from the open ones. */
 void group_close(struct group *group, struct record *record);
 void group_print(const struct group *group, FILE *out);

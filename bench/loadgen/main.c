@@ -1,11 +1,11 @@
-/* Plays all users of the benchmark: senders, and the outbound proxy behind which the members answer 200.
+/* Plays all users of the benchmark: senders, and the outbound proxy behind which the members respond with 200.
  *
  *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10
  *           group=ID,ROOMS,MEMBERS,OUTSTANDING,RATE …
  *
- * A group is ROOMS rooms chat-ID-0… with MEMBERS members each. RATE 0: closed loop, OUTSTANDING messages under
- * way; otherwise RATE messages a second at random moments, never more than OUTSTANDING under way. Prints the
- * lines "ready", "begin" and "end" as it passes them, then one JSON object. Stays on loopback, ends by itself. */
+ * A group is ROOMS rooms chat-ID-0… with MEMBERS members each. RATE 0: closed loop, OUTSTANDING messages in
+ * flight; otherwise RATE messages per second at random times, at most OUTSTANDING in flight. Prints the lines "ready",
+ * "begin" and "end" when it reaches them, then one JSON object. Uses only loopback, and ends by itself. */
 #define _GNU_SOURCE
 #include <err.h>
 #include <math.h>
@@ -61,7 +61,7 @@ static void take_answer(const struct sip *answer, uint64_t now) {
     if (!value || sscanf(value + 1, "%x-%u-%llu", &answered_run, &id, &sequence) != 3 || answered_run != run) return;
     struct group *g = group_by(id);
     struct record *r = g ? group_find(g, sequence) : NULL;
-    if (r) group_answered(g, r, answer->status, now, begin, end);
+    if (r) group_responded(g, r, answer->status, now, begin, end);
 }
 
 static void take_delivery(const struct sip *delivery, uint64_t now) {
@@ -94,7 +94,7 @@ static void take(const char *data, size_t length, const struct path *path) {
     }
 }
 
-/* Client timers E and F of RFC 3261, section 17.1.2, and the end of hope for a message's deliveries. */
+/* Client timers E and F of RFC 3261, section 17.1.2, and the time limit for the deliveries of a message. */
 static void check_timers(struct group *g, uint64_t now) {
     for (unsigned i = g->open_count; i-- > 0;) {
         struct record *r = group_find(g, g->open[i]);
@@ -121,7 +121,7 @@ static void send_chat(struct group *g, uint64_t now) {
     transmit(g, r);
 }
 
-/* Sends what is due; returns when the next one is. */
+/* Sends what is due. Returns the time of the next one. */
 static uint64_t drive(struct group *g, uint64_t now) {
     if (g->rate <= 0) {
         unsigned missing = g->open_count < g->outstanding ? g->outstanding - g->open_count : 0;
@@ -131,7 +131,7 @@ static uint64_t drive(struct group *g, uint64_t now) {
     if (!g->next_due) g->next_due = now;
     while (g->next_due <= now) {
         if (g->open_count < g->outstanding) send_chat(g, now);
-        g->next_due += (uint64_t)(-log(1 - drand48()) / g->rate * 1e9); /* arrivals of independent people */
+        g->next_due += (uint64_t)(-log(1 - drand48()) / g->rate * 1e9); /* Poisson arrivals */
     }
     return g->next_due;
 }
@@ -152,7 +152,7 @@ static void turn(uint64_t until, bool chat) {
     net_poll(next > now ? next - now : 0, take);
 }
 
-/* Each room's members come in one after the other, at most `outstanding` rooms at a time. */
+/* The members of each room join one after the other, in at most `outstanding` rooms at a time. */
 static void set_up(struct group *g) {
     struct { uint32_t room, member; uint64_t sequence; } works[64];
     unsigned width = g->rooms < 64 ? g->rooms : 64;
@@ -251,7 +251,7 @@ int main(int argc, char **argv) {
         open = 0;
         for (unsigned i = 0; i < group_count; i++) open += groups[i].open_count;
     }
-    until(clock_now() + SECOND / 2, false); /* doubles come late */
+    until(clock_now() + SECOND / 2, false); /* wait for late doubles */
     groups[0].totals.notices -= notices;
     printf("{\"seconds\": %.3f, \"setup_seconds\": %.2f, \"cpu_seconds\": %.3f, \"groups\": [", seconds,
            (double)(set_up_at - started) / 1e9, cpu);

@@ -84,7 +84,7 @@ static void udp_flush(struct udp *udp) {
     for (int sent = 0; sent < udp->count;) {
         int now = sendmmsg(udp->fd, udp->out + sent, (unsigned)(udp->count - sent), 0);
         if (now < 0 && errno == EINTR) continue;
-        sent += now < 0 ? 1 : now; /* a refused datagram is a lost one: the clients' timers mend that */
+        sent += now < 0 ? 1 : now; /* a refused datagram counts as lost, and the client timers retransmit it */
     }
     udp->count = 0;
 }

@@ -7,7 +7,7 @@
 
 enum { MAX_SENDERS = 64 };
 
-/* Where a message came in, or shall go out: a UDP socket and the other end, or a TCP connection. */
+/* The path of a message: a UDP socket and its peer, or a TCP connection. */
 struct path {
     int socket; /* < MAX_SENDERS: a sender; PROXY: the outbound proxy's UDP socket; above: TCP connection */
     struct sockaddr_in peer;
@@ -20,12 +20,12 @@ typedef void net_receiver(const char *data, size_t length, const struct path *pa
 void net_open(int senders, struct sockaddr_in proxy);
 /* "127.0.0.1:port" of a sender socket. */
 const char *net_name(int sender);
-/* Room for one outgoing message on this path; net_send takes it. */
+/* Buffer for one outgoing message on this path; net_send sends it. */
 char *net_room(const struct path *path);
 void net_send(const struct path *path, size_t length);
-/* Sends what is gathered. */
+/* Sends all queued messages. */
 void net_flush(void);
-/* Waits up to `ns`, hands every message that came to the receiver. */
+/* Waits up to `ns` and passes every received message to the receiver. */
 void net_poll(uint64_t ns, net_receiver *receiver);
 
 struct sockaddr_in net_address(const char *host_and_port);

@@ -1,4 +1,4 @@
-/* The little SIP that a load generator needs: find its way in a message, answer 200, send MESSAGE. */
+/* The SIP that the load generator needs: parse a message, build a 200, build a MESSAGE. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@ struct slice {
     size_t length;
 };
 
-/* Slices of headers are whole lines with their line end, so that an answer copies them as they came. */
+/* Header slices are whole lines with their line end, so that a response copies them unchanged. */
 struct sip {
     int status; /* 0: a request */
     bool is_message;
@@ -18,10 +18,10 @@ struct sip {
     int via_count;
 };
 
-/* Reads a whole datagram. False: not SIP. */
+/* Parses a whole datagram. False: not SIP. */
 bool sip_scan(const char *data, size_t length, struct sip *sip);
 
-/* Length of the first whole message of a stream, 0 if there is none yet. */
+/* Length of the first complete message of a stream; 0 if there is none yet. */
 size_t sip_frame(const char *data, size_t length);
 
 /* Writes the 200 to a request; returns its length. */

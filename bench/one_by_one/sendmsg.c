@@ -1,5 +1,5 @@
-/* Preloaded into an edge: its kernel cannot send many datagrams in one call (UDP_SEGMENT, Linux 4.18), so that each
- * costs a call of its own, as with an older kernel. */
+/* Preloaded into an edge: makes UDP_SEGMENT (Linux 4.18) fail, so that the edge sends each datagram with its own system
+ * call, as on an older kernel. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

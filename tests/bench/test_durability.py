@@ -1,4 +1,4 @@
-"""The measurement of durability accepts what it says it accepts."""
+"""The measurement of durability counts only accepted requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize("batch", [1, 8])
 async def test_every_request_is_in_the_stream(tmp_path: Path, batch: int) -> None:
-    """Whole batches of them."""
+    """In complete batches."""
     with running("redis-server", tmp_path) as server:
         store = await Store.connect(Settings.model_validate({"db_url": server.url}))
         rate, median, p99 = await measure(store, batch, seconds=0.1)
@@ -29,8 +29,8 @@ async def test_every_request_is_in_the_stream(tmp_path: Path, batch: int) -> Non
         assert 0 < median <= p99
 
 
-async def test_what_is_refused_is_no_result(tmp_path: Path) -> None:
-    """A figure of requests that Redis did not take would mean nothing."""
+async def test_a_refused_request_makes_the_measurement_fail(tmp_path: Path) -> None:
+    """A figure that includes refused requests would be wrong."""
     with running("redis-server", tmp_path) as server:
         store = await Store.connect(Settings.model_validate({"db_url": server.url}))
         server.call("SET", keys.requests(0), "no stream")

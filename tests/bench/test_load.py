@@ -1,4 +1,4 @@
-"""The load generator finds the mistakes that it is there to find."""
+"""The load generator finds all kinds of faults. Covers bench/load.py, processes.py and bench/loadgen."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OUTSTANDING = 8
 
 
 class Chat:
-    """A room server without rooms: sends each message to the members that its load's names tell."""
+    """A simple chat server: sends each message to the members that the names of the load imply."""
 
     name = "chat"
 
@@ -83,14 +83,14 @@ class Chat:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The load generator, compiled."""
+    """The compiled load generator."""
     require("gcc")
     return load.build(tmp_path_factory.mktemp("loadgen"))
 
 
 @pytest.fixture
 def measure(program: Path) -> Iterator[Callable[..., load.Measured]]:
-    """Runs a short load of ten messages a second against a chat that spoils its deliveries."""
+    """Run a short load of forty messages a second against a chat that changes its deliveries."""
     chats = []
 
     def run(spoil: Callable[[Deliveries], Deliveries], grace: float = 0.5) -> load.Measured:
@@ -105,8 +105,8 @@ def measure(program: Path) -> Iterator[Callable[..., load.Measured]]:
         chat.stop()
 
 
-def test_all_well_has_no_faults(measure: Callable[..., load.Measured]) -> None:
-    """Every message comes to three members, with its latency."""
+def test_a_correct_system_has_no_faults(measure: Callable[..., load.Measured]) -> None:
+    """Every message is delivered to three members; latencies are measured."""
     measured = measure(lambda deliveries: deliveries, PATIENCE)
     assert measured.faults == {}
     assert measured.messages > 0
@@ -114,14 +114,14 @@ def test_all_well_has_no_faults(measure: Callable[..., load.Measured]) -> None:
     assert measured.groups[0]["delivered_latency"]["count"] > 0
 
 
-def test_a_missing_delivery_is_lost(measure: Callable[..., load.Measured]) -> None:
-    """One of three members does not get it."""
+def test_a_missing_delivery_counts_as_lost(measure: Callable[..., load.Measured]) -> None:
+    """Of three members, one does not get it."""
     faults = measure(lambda deliveries: deliveries[1:]).faults
     assert set(faults) == {"lost"}
 
 
-def test_the_same_text_in_another_call_is_doubled(measure: Callable[..., load.Measured]) -> None:
-    """A retransmission is none, it has the same Call-ID."""
+def test_the_same_text_with_another_call_id_counts_as_doubled(measure: Callable[..., load.Measured]) -> None:
+    """A second copy with the same Call-ID is a retransmission."""
     again = measure(lambda deliveries: [*deliveries, *deliveries], PATIENCE)
     assert again.faults == {}
     assert again.groups[0]["repeated"] > 0
@@ -136,16 +136,18 @@ def test_the_same_text_in_another_call_is_doubled(measure: Callable[..., load.Me
     ("what", "becomes"),
     [(rb"imcbench (.*).$", rb"imcbench \1~"), (rb"sip:u-0-[01]-", rb"sip:u-0-9-"), (rb"<u-0", rb"<v-0")],
 )
-def test_a_changed_byte_a_wrong_recipient_and_a_wrong_sender_are_wrong(
+def test_a_wrong_body_recipient_or_sender_counts_as_wrong(
     measure: Callable[..., load.Measured], what: bytes, becomes: bytes
 ) -> None:
-    """The body to its last byte, the member it is for and the sender it names."""
+    """The whole body, the recipient and the sender are checked."""
     faults = measure(lambda deliveries: [re.sub(what, becomes, one) for one in deliveries]).faults
     assert faults["wrong"] > 0
 
 
-def test_a_message_that_overtakes_an_older_one_is_reordered(measure: Callable[..., load.Measured]) -> None:
-    """Deliveries of a message that had its 202 come after those of one that was sent later."""
+def test_a_message_that_overtakes_an_older_one_counts_as_reordered(
+    measure: Callable[..., load.Measured],
+) -> None:
+    """Its deliveries arrive before those of a message that had its 202 before."""
     kept: list[Deliveries] = []
 
     def late(deliveries: Deliveries) -> Deliveries:

@@ -1,4 +1,4 @@
-"""The library that takes sending many datagrams at once away from an edge."""
+"""The preloaded library with which an edge cannot send many datagrams in one system call."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ with socket.socket(type=socket.SOCK_DGRAM) as there, socket.socket(type=socket.S
 
 
 @pytest.mark.parametrize(("is_there", "seen"), [(False, "2 True\none\n"), (True, "0 False\nthree\n")])
-def test_each_datagram_costs_a_call(tmp_path: Path, is_there: bool, seen: str) -> None:
-    """As with a kernel that cannot do better; anything else goes through."""
+def test_the_library_makes_each_datagram_a_system_call(tmp_path: Path, is_there: bool, seen: str) -> None:
+    """As on a kernel without UDP_SEGMENT. Other calls are not affected."""
     require("gcc")
     preloaded = {"LD_PRELOAD": str(load.build_one_by_one(tmp_path))} if is_there else {}
     ran = subprocess.run(
