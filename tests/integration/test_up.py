@@ -23,7 +23,7 @@ from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
-SERVING = r"To chat, in two more terminals"
+SERVING = r"To chat, run this in two more terminals"
 
 
 def on_a_free_port() -> list[str]:

@@ -153,7 +153,7 @@ def test_a_missing_sqlite_file_is_reported_and_not_created(server: str, tmp_path
     """Importing nothing from a new file would look like a success."""
     url = f"sqlite:///{tmp_path}/{name}" if name else "sqlite://"
     said = imc("import", "--from", url, "--db-url", server, status=1)[-1]
-    assert said.startswith("there is no file ")
+    assert said.startswith("no such file ")
     assert name in said
     assert list(tmp_path.iterdir()) == []
 
