@@ -84,7 +84,7 @@ COMMANDS = (
     RoomCommand("remove", (), ("user", "[room]"), "remove a user", "remove_member"),
     RoomCommand("add", (), ("user", "[room]"), "add a user without an invitation", "add_member"),
     RoomCommand("modify", (), ("user", "role", "[room]"), f"change a role: {CHOICE}", "modify_member"),
-    RoomCommand("ban", (), ("user", "[room]"), "remove a user for good", "ban_user"),
+    RoomCommand("ban", (), ("user", "[room]"), "remove a user and keep them out", "ban_user"),
     RoomCommand("unban", (), ("user", "[room]"), "lift a ban", "unban_user"),
     RoomCommand("bans", (), ("[room]",), "list the banned users", "list_bans"),
     RoomCommand("nick", (), ("[name]", "[room]"), "take a nickname, or none", "set_nickname"),

@@ -111,6 +111,14 @@ REASONS = {
 }
 """Why a command or message was refused; `unknown_command`, `usage` and `no_room` have a form of their own."""
 
+ABOUT_YOURSELF = {
+    "user_is_member": "you are already a member.",
+    "not_banned": "you are not banned.",
+    "role_already": "you already have this role.",
+    "too_many_rooms": "you cannot own more rooms. Delete one first: {start}destroy",
+}
+"""The same where the user is the sender, or the request names no user."""
+
 OVER_LIMIT = {
     "too_many_messages": "You are sending messages too fast. Try again in {detail}.",
     "too_many_commands": "You are sending commands too fast. Try again in {detail}.",
@@ -120,7 +128,6 @@ OVER_LIMIT = {
 """What a sender is told, once, when an edge accepts nothing more of it for so many seconds."""
 
 WHY_FAILED = {"no_answer": "did not respond", "delivery_failed": "could not be reached"}
-_OWN_ROOMS = "you cannot own more rooms. Delete one first: {start}destroy"
 _ROLES = {"owner": "an owner", "admin": "an admin", "member": "a plain member"}
 
 
@@ -232,8 +239,8 @@ def _refusal(event: Event, settings: Settings) -> str:
     template = REASONS.get(event.reason)
     if template is None:
         raise EntryError(f"there is no text for reason {event.reason!r}")
-    if event.reason == "too_many_rooms" and event.user in ("", event.actor):
-        template = _OWN_ROOMS
+    if event.user in ("", event.actor):
+        template = ABOUT_YOURSELF.get(event.reason, template)
     sentence = template.format(user=event.user, detail=event.detail, usage=usage, start=start)
     return (f"{start}{word}: " if command else "Your message was not delivered: ") + sentence
 

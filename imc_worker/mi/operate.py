@@ -66,7 +66,7 @@ class Operator:
             raise MiError(409, "member already")
         await self._send([self._request("add", address, user)])
         if (await self.room(address)).members.get(user) not in ROLES:
-            raise MiError(403, "refused", "the room is full, perhaps")
+            raise MiError(403, "refused", "the room is full, or the user is banned")
 
     async def remove(self, address: str, user: str) -> None:
         """Take somebody out; that one and the members are told. Owners have to lose that role first."""

@@ -160,6 +160,15 @@ def test_who_is_told_alone_is_you(name: str, to: str, fields: dict[str, object],
             {"reason": "too_many_rooms", "command": "create", "user": ""},
             "#create: you cannot own more rooms. Delete one first: #destroy",
         ),
+        ({"reason": "role_already", "command": "modify"}, f"#modify: {BOB} already has this role."),
+        (
+            {"reason": "role_already", "command": "modify", "user": ALICE},
+            "#modify: you already have this role.",
+        ),
+        (
+            {"reason": "user_is_member", "command": "invite", "user": ALICE},
+            "#invite: you are already a member.",
+        ),
         ({"reason": "too_many_rooms", "command": "modify"}, f"#modify: {BOB} cannot own more rooms."),
         (
             {"reason": "is_owner", "command": "remove"},
