@@ -34,6 +34,7 @@ from imc_edge.receiving.acceptor import Acceptor
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
 from imc_edge.transports.connection import Times
+from imc_edge.transports.descriptors import RESERVED, descriptor_budget
 from imc_edge.transports.hep_tap import HepTap, TappedReceiver, TappedTransports
 from imc_edge.transports.network import Network
 from imc_edge.transports.pool import Bounds
@@ -54,20 +55,21 @@ class Edge(Process):
     def __init__(self, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
         """Bind the sockets. ``reread`` gives the settings anew at SIGHUP.
 
-        Raises ListenError, TlsFilesError and HepError.
+        Raises ListenError, TlsFilesError, TooFewDescriptorsError and HepError.
         """
         super().__init__("edge", settings, reread)
         self._health: Health | None = None
         self._nonce_keys: NonceKeys | None = None
         files = (settings.tls_certificate, settings.tls_private_key, settings.tls_ca)
         self._tls = Tls(TlsFiles(*(Path(file) if file else None for file in files)))
+        self._budget = descriptor_budget(settings.max_connections)
         self._network = Network(
             settings.listen,
             advertise=settings.advertise,
             tls=self._tls,
             clock=time.monotonic,
             bounds=Bounds(
-                settings.max_connections,
+                self._budget.connections,
                 settings.max_connections_per_peer,
                 Limits(body=settings.max_body),
                 settings.max_connections_per_trusted_peer,
@@ -132,6 +134,7 @@ class Edge(Process):
         await health.check()
         self._network.start(TappedReceiver(acceptor, tap) if tap else acceptor)
         self._warn_of_missing_trusted_peers()
+        self._warn_of_few_descriptors()
         lookups = acceptor.authenticator.lookups
         await self.run_parts(
             (
@@ -150,6 +153,8 @@ class Edge(Process):
             ),
             lambda: self._drain(health, acceptor, deliver),
             endpoints=[str(endpoint) for endpoint in self._network.addresses],
+            connections=self._budget.connections,
+            open_files=self._budget.open_files,
         )
         with suppress(StoreUnreachable):  # then the leases expire
             await ownership.release_all()
@@ -177,6 +182,17 @@ class Edge(Process):
                 self._nonce_keys.reread()
         except KeyFileError as error:
             log.error("digest keys not reloaded", reason=str(error))  # noqa: TRY400 # no traceback: it names the file
+
+    def _warn_of_few_descriptors(self) -> None:
+        wanted, (allowed, open_files) = self.settings.max_connections, self._budget
+        if allowed < wanted:
+            log.warning(
+                "max_connections lowered",
+                to=allowed,
+                configured=wanted,
+                open_files=open_files,
+                reason=f"the limit of open files should be {wanted + RESERVED}",
+            )
 
     def _warn_of_missing_trusted_peers(self) -> None:
         """An edge that other hosts can reach, and that trusts none of them, usually lacks a setting."""

@@ -229,10 +229,15 @@ class Settings(BaseModel):
     max_connections: int = Field(
         4096,
         ge=1,
-        description="Maximum number of TCP and TLS connections of one process, in both directions.",
+        description="Maximum number of TCP and TLS connections of one process, in both directions. The"
+        " limit of open files may allow fewer. An eighth is reserved for connections to next hops, another"
+        " for `trusted_peers`.",
     )
     max_connections_per_peer: int = Field(
-        64, ge=1, description="Maximum number of connections from one IP address to one process."
+        64,
+        ge=1,
+        description="Maximum number of connections from one source to one process: an IPv4 address, or"
+        " an IPv6 /64.",
     )
     max_connections_per_trusted_peer: int = Field(
         1024, ge=1, description="Maximum number of connections from one address in `trusted_peers`."
@@ -241,8 +246,9 @@ class Settings(BaseModel):
         15.0,
         ge=0,
         le=1_000_000,
-        description="Requests per second from one source address, averaged over 2 s; further ones are"
-        " dropped unread. Addresses in `trusted_peers` have no limit. 0: no limit.",
+        description="Requests per second from one source (an IPv4 address, or an IPv6 /64), averaged over"
+        " 2 s. Over UDP, further ones are dropped unread; a TCP or TLS connection is read no faster, and"
+        " closed after 10 s. Addresses in `trusted_peers` have no limit. 0: no limit.",
         json_schema_extra=_about(reload="edge"),
     )
     max_body: int = Field(

@@ -108,7 +108,7 @@ class NextHops:
         try:
             targets = self._allowed(destination, await self._resolver.resolve(destination))
             until = targets.until
-        except ResolveError:
+        except (ResolveError, OSError):
             pass  # remembered for a while, too
         finally:
             waiting = self._resolving.pop(destination)

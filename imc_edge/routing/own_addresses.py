@@ -76,9 +76,17 @@ class OwnAddresses:
         await self._store.run([("ZREM", keys.EDGE_ADDRESSES, *self._published)])
 
 
-@lru_cache(maxsize=4096)
 def is_local(host: str) -> bool:
-    """Whether this IP address is one of this host's."""
+    """Whether this IP address is one of this host's. False if it cannot be known now."""
+    try:
+        return _can_be_bound(host)
+    except OSError:  # no file descriptor, or a kernel without IPv6: not remembered
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _can_be_bound(host: str) -> bool:
+    """Raises OSError if there is no socket to try it with."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind((host, 0))
@@ -101,7 +109,8 @@ def _publishable(listening: Iterable[SocketAddress], advertise: str) -> Iterable
 
 def _sources() -> Iterable[str]:
     for family, somewhere in _ROUTES:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        # suppress comes first, because a kernel without IPv6 makes no socket for it
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect(somewhere)  # sends nothing
             yield _plain(probe.getsockname()[0])
 

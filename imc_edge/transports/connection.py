@@ -108,7 +108,9 @@ class Connection(asyncio.Protocol):
         wire = self._wire = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
         self.was_made = self.is_open = True
         wire.set_write_buffer_limits(high=STUCK_ABOVE)
-        self.peer = wire.get_extra_info("peername")[:2]
+        name = wire.get_extra_info("peername")
+        if name:  # None if the peer has disconnected already; then it is what `accept` said
+            self.peer = name[:2]
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:

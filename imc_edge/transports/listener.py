@@ -48,12 +48,15 @@ class Admission(Protocol):
         """A new connection object, not connected yet."""
         ...
 
-    def admit(self, host: str) -> bool:
-        """Count one more connection of this IP address; False, and not counted, if that is too many."""
+    def admit(self, host: str) -> str | None:
+        """Count one more connection of this IP address; returns the source that it is counted for.
+
+        None, and not counted, if that is too many.
+        """
         ...
 
-    def release(self, host: str) -> None:
-        """An admitted connection is closed."""
+    def release(self, source: str) -> None:
+        """A connection that was counted for this source is closed."""
         ...
 
 
@@ -101,11 +104,12 @@ class StreamListener:
                     self._pause()
                     return
                 continue  # that peer has disconnected already
-            if not self._admission.admit(source[0]):
+            counted_for = self._admission.admit(source[0])
+            if counted_for is None:
                 sock.close()
                 continue
             sock.setblocking(False)
-            task = asyncio.ensure_future(self._establish(sock, source[0]))
+            task = asyncio.ensure_future(self._establish(sock, source[:2], counted_for))
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 
@@ -118,17 +122,18 @@ class StreamListener:
         if self._loop is not None:
             self._loop.add_reader(self._socket, self._readable)
 
-    async def _establish(self, sock: socket.socket, host: str) -> None:
+    async def _establish(self, sock: socket.socket, peer: SocketAddress, counted_for: str) -> None:
         context = self._tls.server if self._tls else None
         limits = {"ssl_handshake_timeout": HANDSHAKE_TIMEOUT} if context else {}
         connection = self._admission.make_connection(self.transport)
-        connection.on_closed = lambda: self._admission.release(host)
+        connection.peer = peer
+        connection.on_closed = lambda: self._admission.release(counted_for)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection, sock, ssl=context, **limits
             )
-        except (OSError, asyncio.CancelledError):  # includes ssl.SSLError and the handshake's time limit
+        except (Exception, asyncio.CancelledError):  # whatever a peer does in its handshake
             if not connection.was_made:
-                self._admission.release(host)
+                self._admission.release(counted_for)
             with contextlib.suppress(OSError):
                 sock.close()

@@ -136,9 +136,13 @@ class Network:
         """Protocol and sent-by (RFC 3261 §18.1.1): ``advertise``, or the listening socket's own address."""
         known = self._sent_by.get((hop.transport, hop.host))
         if known is None:
+            protocol = f"SIP/2.0/{hop.transport.upper()}"
+            try:
+                known = f"{protocol} {self._sent_by_for(hop)}"
+            except OSError:  # there is no route: `send` reports the error, unless there is one by then
+                return f"{protocol} {'[::1]' if ':' in hop.host else '127.0.0.1'}"
             if len(self._sent_by) >= MAX_KNOWN_ROUTES:
                 self._sent_by.clear()
-            known = f"SIP/2.0/{hop.transport.upper()} {self._sent_by_for(hop)}"
             self._sent_by[hop.transport, hop.host] = known
         return known
 
@@ -146,10 +150,13 @@ class Network:
         """Our own IP address and port in exchanges with this hop."""
         known = self._local.get((hop.transport, hop.host))
         if known is None:
+            try:
+                host, port = self._listening(hop)
+                known = (_source_address(hop) if host in _WILDCARDS else host, port)
+            except OSError:
+                return ("::" if ":" in hop.host else "0.0.0.0", 0)  # noqa: S104 # says that it is not known
             if len(self._local) >= MAX_KNOWN_ROUTES:
                 self._local.clear()
-            host, port = self._listening(hop)
-            known = (_source_address(hop) if host in _WILDCARDS else host, port)
             self._local[hop.transport, hop.host] = known
         return known
 
@@ -176,11 +183,11 @@ class Network:
 
 
 def _source_address(hop: Hop) -> str:
-    """The source address that the kernel's routes use towards the hop; nothing is sent."""
+    """The source address that the kernel's routes use towards the hop; nothing is sent.
+
+    Raises OSError: without a route, a file descriptor or the address family.
+    """
     family = socket.AF_INET6 if ":" in hop.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((hop.host, hop.port or SIP_PORT))
-        except OSError:
-            return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        probe.connect((hop.host, hop.port or SIP_PORT))
         return str(probe.getsockname()[0])

@@ -13,6 +13,7 @@ from imc_common.sip.framing import Framer
 from imc_common.sip.limits import DEFAULT, Limits
 from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
 from imc_edge.identity.trusted_peers import TrustedPeers
+from imc_edge.sources import source_of
 from imc_edge.transports.connection import WRITE_LIMIT, Connection, Times
 from imc_edge.transports.listener import HANDSHAKE_TIMEOUT
 from imc_edge.transports.tls import Tls
@@ -20,6 +21,8 @@ from imc_edge.transports.tls import Tls
 CONNECT_TIMEOUT = 3.0
 """Seconds for opening a connection, without the TLS handshake."""
 SWEEP_SECONDS = 1.0
+RESERVED_SHARE = 8
+"""An eighth of all connections is reserved for one direction, and for trusted peers."""
 
 
 class TooManyConnectionsError(ImcError):
@@ -32,9 +35,10 @@ class ConnectError(ImcError):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits of connections, in all and per IP address of a peer, and of the messages on them.
+    """Limits of connections, in all and per peer, and of the messages on them.
 
-    A trusted peer sends for many users, so it may have more connections.
+    A peer is a source as of `imc_edge.sources`, or one address in `trusted`: a trusted peer sends for many
+    users, so it may have more connections.
     """
 
     total: int = 4096
@@ -42,6 +46,12 @@ class Bounds:
     message: Limits = DEFAULT
     per_trusted_peer: int = 1024
     trusted: TrustedPeers | frozenset[str] = frozenset()
+
+    @property
+    def reserve(self) -> int:
+        """Connections that peers leave for requests of ours, and the other way round; as many again are for
+        trusted peers only."""
+        return self.total // RESERVED_SHARE
 
 
 class _Nobody:
@@ -86,10 +96,17 @@ class Pool:
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._all_lost: asyncio.Event | None = None
-        self._count = 0
+        self._incoming = 0
+        self._outgoing = 0
         self._per_peer: dict[str, int] = {}
+        """Incoming connections by source; of trusted peers, by address."""
         self.refused = 0
         """Incoming connections that exceeded a limit."""
+
+    @property
+    def count(self) -> int:
+        """Connections in both directions, with those that are being made."""
+        return self._incoming + self._outgoing
 
     def start(self, receiver: Receiver) -> None:
         """From now on ``receiver`` takes what comes in, on incoming and outgoing connections."""
@@ -105,26 +122,35 @@ class Pool:
         framer = Framer(self._bounds.message)
         return Connection(transport, self, self._receiver, framer, clock=self._clock, times=self._times)
 
-    def admit(self, host: str) -> bool:
-        """Count one more incoming connection of this address; False if that is too many."""
-        of_peer = self._per_peer.get(host, 0)
-        bounds = self._bounds
-        limit = bounds.per_trusted_peer if host in bounds.trusted else bounds.per_peer
-        if self._count >= bounds.total or of_peer >= limit:
-            self.refused += 1
-            return False
-        self._count += 1
-        self._per_peer[host] = of_peer + 1
-        return True
+    def admit(self, host: str) -> str | None:
+        """Count one more incoming connection of this address; returns the source that it is counted for.
 
-    def release(self, host: str) -> None:
-        """An admitted connection is closed."""
-        self._count -= 1
-        left = self._per_peer[host] - 1
-        if left:
-            self._per_peer[host] = left
+        None, and not counted, if that is too many.
+        """
+        bounds = self._bounds
+        count, reserve = self.count, bounds.reserve
+        if host in bounds.trusted:
+            source, limit = host, bounds.per_trusted_peer
+            is_full = count >= bounds.total or self._incoming >= bounds.total - reserve
         else:
-            del self._per_peer[host]
+            source, limit = source_of(host), bounds.per_peer
+            is_full = count >= bounds.total - 2 * reserve
+        of_peer = self._per_peer.get(source, 0)
+        if is_full or of_peer >= limit:
+            self.refused += 1
+            return None
+        self._incoming += 1
+        self._per_peer[source] = of_peer + 1
+        return source
+
+    def release(self, source: str) -> None:
+        """A connection that was counted for this source is closed."""
+        self._incoming -= 1
+        left = self._per_peer[source] - 1
+        if left:
+            self._per_peer[source] = left
+        else:
+            del self._per_peer[source]
 
     def trust(self, trusted: TrustedPeers) -> None:
         """From now on these addresses may have more connections than others; open ones stay."""
@@ -165,11 +191,12 @@ class Pool:
             return
         pending = self._pending.get(hop.line)
         if pending is None:
-            if self._count >= self._bounds.total:
-                user.transport_error(TooManyConnectionsError(f"already {self._bounds.total} connections"))
+            bounds = self._bounds
+            if self.count >= bounds.total or self._outgoing >= bounds.total - bounds.reserve:
+                user.transport_error(TooManyConnectionsError(f"already {self.count} connections"))
                 return
             pending = self._pending[hop.line] = _Pending()
-            self._count += 1
+            self._outgoing += 1
             task = asyncio.ensure_future(self._connect(hop, pending))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
@@ -187,9 +214,9 @@ class Pool:
         connection.on_closed = self._outgoing_closed
         try:
             await self._open(hop, connection)
-        except (OSError, TimeoutError) as error:
+        except Exception as error:  # also ValueError: a domain that is no name for a certificate
             if not connection.was_made:
-                self._count -= 1
+                self._outgoing -= 1
             cause = ConnectError(f"{hop.transport}:{hop.host}:{hop.port}: {error or type(error).__name__}")
             cause.__cause__ = error  # its user does not treat a refusal as a timeout
             for _, user in pending.waiting:
@@ -226,7 +253,7 @@ class Pool:
             raise
 
     def _outgoing_closed(self) -> None:
-        self._count -= 1
+        self._outgoing -= 1
 
     # --- duties
 

@@ -263,7 +263,7 @@ async def test_a_refused_connection_is_reported_to_every_request_that_waited_for
                 edge.send(Hop("tcp", *closed.getsockname()), MESSAGE, errors)
             await until(lambda: len(errors.got) == 3)
             assert "tcp:127.0.0.1" in str(errors.got[0])
-            assert edge.pool._count == 0
+            assert edge.pool.count == 0
 
 
 async def test_a_broken_connection_is_reported_to_requests_without_a_response() -> None:

@@ -48,7 +48,7 @@ async def test_a_certificate_for_another_name_is_not_accepted(tls_files: TlsFile
         errors = Errors()
         near.send(Hop("tls", *far.addresses[0][1:], name), MESSAGE, errors)
         await until(lambda: len(errors.got) == 1)
-        assert near.pool._count == 0
+        assert near.pool.count == 0
 
 
 async def test_a_certificate_of_an_unknown_authority_is_not_accepted(
@@ -80,7 +80,7 @@ async def test_a_handshake_that_takes_too_long_ends_the_connection(
             answer = await asyncio.wait_for(reader.read(), PATIENCE)
         assert b"SIP/2.0" not in answer  # an alert of TLS at most
         writer.close()
-        await until(lambda: edge.pool._count == 0)
+        await until(lambda: edge.pool.count == 0)
 
 
 async def test_stalled_handshakes_count_as_connections(tls_files: TlsFiles) -> None:
@@ -88,13 +88,13 @@ async def test_stalled_handshakes_count_as_connections(tls_files: TlsFiles) -> N
     async with listening(Inbox(), "tls:127.0.0.1:0", tls=tls_files, bounds=Bounds(100, 2)) as edge:
         where = edge.addresses[0][1:]
         peers = [socket.create_connection(where) for _ in range(2)]
-        await until(lambda: edge.pool._count == 2)
+        await until(lambda: edge.pool.count == 2)
         reader, writer = await asyncio.open_connection(*where)
         assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         writer.close()
         for peer in peers:
             peer.close()
-        await until(lambda: edge.pool._count == 0)
+        await until(lambda: edge.pool.count == 0)
 
 
 def in_one(files: TlsFiles) -> bytes:
