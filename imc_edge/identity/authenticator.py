@@ -25,6 +25,7 @@ from imc_edge.identifiers import Fingerprint
 from imc_edge.identity.lookups import Lookups, ask
 from imc_edge.identity.nonces import AHEAD, GRACE, NonceKeys, Nonces
 from imc_edge.identity.sender import sender_of
+from imc_edge.sources import source_of
 
 FAILURES_MS: Final = 300_000
 """How long failures are counted, from the first one on."""
@@ -119,7 +120,7 @@ class Authenticator:
         case, so that the time tells neither that nor whether there is such a user.
         """
         shard = keys.user_shard(user)
-        counter = keys.failures(shard, _hashed(user, source))
+        counter = keys.failures(shard, _hashed(user, source_of(source)))
         failures, packed = await ask(("GET", counter), ("HGET", keys.users(shard), user))
         ha1 = unpack(packed).get(given.algorithm, "") if packed else ""
         is_right_password = is_right(given, ha1 or _NO_HASH, method) and bool(ha1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from socket import AF_INET6, inet_pton
 from typing import Final
 
 import structlog
+
+from imc_edge.sources import source_of
 
 _log = structlog.get_logger()
 
@@ -19,17 +20,14 @@ pass."""
 
 
 class SourceLimit:
-    """Counts the requests of each source in the present window.
-
-    A source is an IPv4 address, or an IPv6 /64, since one host can own all of its addresses.
-    """
+    """Counts the requests of each source (`imc_edge.sources`) in the present window."""
 
     def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
         """0: no limit. ``clock`` is monotonic, in seconds."""
         self._limit = max(1, int(per_second * WINDOW)) if per_second else 0
         self._clock = clock
         self._until = 0.0
-        self._counts: dict[str | bytes, int] = {}
+        self._counts: dict[str, int] = {}
 
     def allows(self, host: str) -> bool:
         """Count one more request of this address; False if it is over the limit."""
@@ -39,7 +37,7 @@ class SourceLimit:
         if now >= self._until or len(self._counts) >= MAX_SOURCES:
             self._counts.clear()
             self._until = now + WINDOW
-        source = inet_pton(AF_INET6, host.partition("%")[0])[:8] if ":" in host else host
+        source = source_of(host)
         count = self._counts.get(source, 0) + 1
         self._counts[source] = count
         if count == self._limit + 1:

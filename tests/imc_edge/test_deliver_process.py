@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from imc_common import keys
 from imc_common.rooms.request import RequestData
 from imc_common.sip.message import Request
 from tests.imc_edge.deliveries import SHARD, Deployment, User, same
+from tests.no_ipv6 import SOCKET_CALL
 from tests.patience import PATIENCE, Stopwatch
 from tests.servers import KINDS, Server, running
 
@@ -218,3 +222,45 @@ def test_an_event_that_ends_edges_becomes_a_dead_letter(deployment: Deployment) 
     ((_, letter),) = deployment.redis.xrange(keys.dead(SHARD))  # type: ignore[union-attr, str-unpack]
     assert RequestData.unpack(letter[b"data"]).call_id == "deadly"
     assert b"ended" in letter[b"dead_reason"]
+
+
+def started_with(*lines: str) -> tuple[str, str]:
+    """Arguments of an edge that runs these lines first."""
+    return "-c", "\n".join(
+        [*lines, "import sys", "from imc_edge import __main__", "sys.exit(__main__.main())"]
+    )
+
+
+@pytest.mark.skipif(SOCKET_CALL is None, reason="the seccomp filter is not written for this machine")
+def test_without_ipv6_an_address_of_it_fails_and_nothing_else(deployment: Deployment) -> None:
+    """EAFNOSUPPORT: an edge that listens on a wildcard starts, and delivers to all others."""
+    deployment.settings["listen"] = "udp:0.0.0.0:0"
+    edge = deployment.start(*started_with("from tests.no_ipv6 import refuse_ipv6", "refuse_ipv6()"))
+    for number in range(2):
+        deployment.event_to(["x@[2600:1::1]", deployment.bob.address], text=str(number))
+        assert deployment.bob.respond(deployment.bob.receive()).body == str(number).encode()
+    assert edge.poll() is None
+    assert "Traceback" not in deployment.log.read_text()
+
+
+def test_idle_connections_leave_descriptors_for_deliveries(deployment: Deployment) -> None:
+    """Of 400, which the start says: however many peers connect, requests go out over TCP as well."""
+    deployment.settings |= {"listen": "tcp:127.0.0.1:0", "max_connections_per_trusted_peer": 4096}
+    limit = "resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))"
+    edge = deployment.start(*started_with("import resource", limit))
+    deployment.until(lambda: "edge started" in deployment.log.read_text())
+    log = deployment.log.read_text()
+    assert "max_connections lowered" in log
+    assert "208" in log
+    (port,) = set(re.findall(r"tcp:127\.0\.0\.1:(\d+)", log))
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.settimeout(PATIENCE)
+        for _ in range(450):
+            stack.enter_context(socket.create_connection(("127.0.0.1", int(port))))
+        deployment.event_to([f"eve@127.0.0.1:{listener.getsockname()[1]};transport=tcp"])
+        peer, _ = listener.accept()
+        stack.enter_context(peer).settimeout(PATIENCE)
+        assert peer.recv(65536).startswith(b"MESSAGE sip:eve@")
+    assert edge.poll() is None
+    assert "Traceback" not in deployment.log.read_text()

@@ -351,6 +351,17 @@ async def test_too_many_wrong_passwords_shut_user_and_source_out_at_every_edge()
         assert 0 < await one.store._client.pttl(counter) <= 300_000  # type: ignore[attr-defined]
 
 
+async def test_guesses_from_one_ipv6_network_count_together() -> None:
+    """One host may own a /64."""
+    async with service(digest_max_failures="3") as at:
+        told = await first_challenge(at)
+        for count in range(1, 4):
+            wrong = signed(credentials(told, count, password="guess"), f"guess-{count}")
+            assert (await ask(at, wrong, peer=f"2001:db8::{count}")).status == 401
+        right = signed(credentials(told, 4), "right")
+        assert (await ask(at, right, peer="2001:db8::4")).status == 403
+
+
 @pytest.mark.parametrize(
     "value",
     [

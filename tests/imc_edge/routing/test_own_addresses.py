@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,3 +96,17 @@ async def test_an_advertised_name_is_not_looked_up() -> None:
     shared = Shared()
     await OwnAddresses(shared, [("127.0.0.1", 5060)], "sip.example.org").heartbeat()
     assert shared.published == {"127.0.0.1|5060"}
+
+
+def test_without_a_socket_an_address_is_not_local_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file descriptor: the error does not escape, and the result is not remembered."""
+
+    class NoSocket:
+        def __init__(self, *_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", NoSocket)
+        assert not is_local("127.0.0.77")
+        OwnAddresses(Shared(), [("0.0.0.0", 5060)])
+    assert is_local("127.0.0.77")

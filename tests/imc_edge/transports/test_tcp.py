@@ -13,10 +13,11 @@ import pytest
 
 from imc_common.settings import Settings
 from imc_edge.flow import Hop
+from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.transports.connection import MAX_UNANSWERED, WRITE_LIMIT, Times
 from imc_edge.transports.network import Network
 from imc_edge.transports.pool import Bounds
-from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, until
+from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, network, until
 from tests.patience import PATIENCE
 
 RESPONSE = b"SIP/2.0 202 Accepted\r\nContent-Length: 0\r\n\r\n"
@@ -206,11 +207,42 @@ async def test_a_trusted_peer_may_have_more_connections() -> None:
         reader, extra = await connect(edge)
         assert await read_end(reader) == b""
         edge.reload(Settings(trusted_peers=("192.0.2.1/32",)))
-        assert not edge.pool.admit("127.0.0.1")
-        assert edge.pool.admit("192.0.2.1")
+        assert edge.pool.admit("127.0.0.1") is None
+        assert edge.pool.admit("192.0.2.1") == "192.0.2.1"
         edge.pool.release("192.0.2.1")
         for writer in (*writers, extra):
             writer.close()
+
+
+async def test_the_addresses_of_one_ipv6_network_are_one_peer() -> None:
+    """One host may own a /64; a trusted peer counts by address."""
+    trusted = frozenset({"2001:db8::99"})
+    edge = network("udp:127.0.0.1:0", bounds=Bounds(1000, 3, per_trusted_peer=5, trusted=trusted))
+    pool = edge.pool
+    admitted = [source for number in range(1, 60) if (source := pool.admit(f"2001:db8::{number}"))]
+    assert admitted == ["2001:db8::/64"] * 3
+    assert pool.admit("2001:db8:0:1::1") == "2001:db8:0:1::/64"
+    assert [pool.admit("2001:db8::99") for _ in range(6)] == ["2001:db8::99"] * 5 + [None]
+    pool.trust(TrustedPeers(()))
+    for source in (*admitted, "2001:db8:0:1::/64", *["2001:db8::99"] * 5):
+        pool.release(source)
+    assert (pool.count, pool._per_peer) == (0, {})
+    await edge.close()
+
+
+async def test_connections_are_reserved_for_trusted_peers_and_for_requests_of_ours() -> None:
+    """Many sources together cannot take them, nor can one direction take all."""
+    edge = network("udp:127.0.0.1:0", bounds=Bounds(80, 1, per_trusted_peer=80, trusted=frozenset({"a"})))
+    edge.start(Inbox())
+    pool = edge.pool
+    strangers = [pool.admit(f"192.0.2.{number}") for number in range(100)]
+    assert sum(source is not None for source in strangers) == 60
+    assert sum(pool.admit("a") is not None for _ in range(100)) == 10
+    errors = Errors()
+    for port in range(1, 12):
+        edge.send(Hop("tcp", "127.0.0.1", port), MESSAGE, errors)
+    assert [str(error) for error in errors.got] == ["already 80 connections"]
+    await edge.close()
 
 
 async def test_the_total_number_of_connections_is_limited() -> None:

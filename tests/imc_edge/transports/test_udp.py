@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -176,3 +178,57 @@ async def test_without_recvmmsg_datagrams_are_read_one_by_one() -> None:
         assert reader.read() == [b"one", b"two"]
         assert reader.source(1) == user.getsockname()
         assert reader.read() == []
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """In this block the kernel gives this process no file descriptor (EMFILE)."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_without_file_descriptors_a_request_fails_and_no_error_escapes() -> None:
+    """EMFILE is the failure of one delivery. What was not known then is looked up again later."""
+    edge = network("udp:0.0.0.0:0")
+    edge.start(Inbox())
+    port = edge.addresses[0].port
+    errors, later = Errors(), Hop("tcp", "127.0.0.2", 5060)
+    with no_descriptors():
+        edge.via(later)
+        edge.local_address(later)
+        edge.send(Hop("tcp", "127.0.0.1", 5060), b"MESSAGE", errors)
+        edge.send(Hop("tls", "127.0.0.1", 5061, "a.example"), b"MESSAGE", errors)
+        await until(lambda: len(errors.got) == 2)
+    assert all("Too many open files" in str(error) for error in errors.got)
+    assert edge.via(Hop("udp", "127.0.0.2", 5060)) == f"SIP/2.0/UDP 127.0.0.1:{port}"
+    assert edge.via(later).startswith("SIP/2.0/TCP 127.0.0.1")
+    assert edge.pool.count == 0
+    await edge.close()
+
+
+async def test_a_route_that_is_missing_is_looked_up_again() -> None:
+    """The Via of a request without a route is never seen, and must not be that of later ones."""
+    edge = network("udp:0.0.0.0:0")
+    edge.via(Hop("udp", "255.255.255.255", 5060))  # EACCES: a broadcast address
+    assert edge._sent_by == {}
+    assert edge.local_address(Hop("udp", "255.255.255.255", 5060)) == ("0.0.0.0", 0)
+    assert edge._local == {}
+    await edge.close()
+
+
+async def test_a_domain_that_no_certificate_can_name_fails_its_requests_only() -> None:
+    """Python's IDNA codec refuses it with a ValueError."""
+    edge = network("udp:127.0.0.1:0")
+    edge.start(Inbox())
+    errors = Errors()
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        edge.send(Hop("tls", *server.getsockname(), f"{'x' * 64}.example"), b"MESSAGE", errors)
+        await until(lambda: len(errors.got) == 1)
+    assert (edge.pool.count, edge.pool._pending) == (0, {})
+    await edge.close()
