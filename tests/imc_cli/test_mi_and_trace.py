@@ -1,4 +1,5 @@
-"""Errors and output of `imc mi`, `imc trace`, `imc top` and `imc mi-server`. Also covers mi_client.py.
+"""Errors and output of `imc mi`, `imc trace`, `imc top` and `imc mi-server`. Covers mi.py, mi_client.py and
+trace.py.
 
 Their normal use is tested in tests/integration/mi and tests/integration/test_seeing.py.
 """

@@ -1,4 +1,4 @@
-"""Log lines."""
+"""Log lines. Also covers escape.py."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_log_lines_of_libraries_are_included() -> None:
     ],
 )
 def test_printable_text_is_ascii_of_bounded_length(text: str, shown: str) -> None:
-    """Printable text stays, the rest is escaped, and a long text is truncated. Covers escape.py."""
+    """Printable text stays, the rest is escaped, and a long text is truncated."""
     assert printable(text, 20) == shown
 
 

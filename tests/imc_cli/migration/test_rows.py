@@ -1,7 +1,6 @@
 """Conversion and refusal of the rows of the OpenSIPS and Kamailio tables.
 
-The other modules of imc_cli/migration, and migrate.py, are tested with databases in
-tests/integration/migration.
+tests/integration/migration covers dump.py, load.py and tables.py of imc_cli/migration, and migrate.py.
 """
 
 from __future__ import annotations

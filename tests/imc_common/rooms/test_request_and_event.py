@@ -1,4 +1,4 @@
-"""Stream entries: requests and events survive the way through Redis."""
+"""Stream entries: requests and events survive the way through Redis. Covers request.py and event.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reading the streams of the owned shards."""
+"""The consumer: reads the streams of the owned shards.
+
+tests/imc_common/status/test_gauges.py and tests/imc_cli/test_overview.py cover group.py.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from tests.fake_store import FakeStore
 
 
 class Owned:
-    """An ownership that owns what the test says."""
+    """An ownership of the shards that the test chooses."""
 
     def __init__(self, *shards: int, process_id: str = "p1") -> None:
         self.process_id = process_id
@@ -51,8 +54,8 @@ def values(batches: list[Batch]) -> list[tuple[int, bool, list[str]]]:
     return [(b.shard, b.again, [fields[1].decode() for _, fields in b.entries]) for b in batches]
 
 
-async def test_new_entries_come_in_order_by_shard(store: FakeStore) -> None:
-    """Entries of each owned shard come in its order; a shard that is not owned is not read."""
+async def test_new_entries_are_read_in_order_by_shard(store: FakeStore) -> None:
+    """Shards that are not owned are not read."""
     consumer = consumer_of(store, Owned(1, 2))
     for shard in (1, 2, 3):
         await add(store, shard, "a", "b")
@@ -60,8 +63,8 @@ async def test_new_entries_come_in_order_by_shard(store: FakeStore) -> None:
     assert await consumer.read() == []
 
 
-async def test_pending_entries_come_before_new_ones(store: FakeStore) -> None:
-    """A new owner gets what its predecessor left pending, in pages and marked, then what is new."""
+async def test_pending_entries_are_read_before_new_ones(store: FakeStore) -> None:
+    """A new owner first reads the entries that its predecessor left pending, page by page."""
     before = consumer_of(store, Owned(1))
     await before.read()
     await add(store, 1, *"abcde")
@@ -72,8 +75,8 @@ async def test_pending_entries_come_before_new_ones(store: FakeStore) -> None:
     assert read == [[(1, True, ["a", "b"])], [(1, True, ["c", "d"])], [(1, True, ["e"]), (1, False, ["f"])]]
 
 
-async def test_resync_reads_the_pending_again(store: FakeStore) -> None:
-    """After resync the shard's entries come again, before newer ones; others go on."""
+async def test_resync_reads_pending_entries_again(store: FakeStore) -> None:
+    """Before newer ones. Other shards are not affected."""
     consumer = consumer_of(store, Owned(1, 2))
     await consumer.read()
     await add(store, 1, "a", "b")
@@ -84,8 +87,8 @@ async def test_resync_reads_the_pending_again(store: FakeStore) -> None:
     assert values(await consumer.read()) == [(1, True, ["a", "b"]), (2, False, ["x"]), (1, False, ["c"])]
 
 
-async def test_resync_with_a_delay_leaves_the_shard_alone_meanwhile(store: FakeStore) -> None:
-    """A shard in trouble is not read until the delay is over; other shards are."""
+async def test_resync_with_a_delay_pauses_the_shard(store: FakeStore) -> None:
+    """Other shards are read."""
     consumer = consumer_of(store, Owned(1, 2))
     await consumer.read()
     await add(store, 1, "a")
@@ -98,8 +101,8 @@ async def test_resync_with_a_delay_leaves_the_shard_alone_meanwhile(store: FakeS
     assert values(await consumer.read()) == [(1, True, ["a"])]
 
 
-async def test_what_a_read_brings_after_resync_is_left_for_the_next(store: FakeStore) -> None:
-    """Entries read while resync was asked for come once, in order, from the pending list."""
+async def test_entries_read_during_a_resync_come_once(store: FakeStore) -> None:
+    """In order, with the pending entries."""
     consumer = consumer_of(store, Owned(1), block_ms=5000)
     await consumer.read()
     reading = asyncio.create_task(consumer.read())
@@ -110,8 +113,8 @@ async def test_what_a_read_brings_after_resync_is_left_for_the_next(store: FakeS
     assert values(await consumer.read()) == [(1, True, ["a"])]
 
 
-async def test_what_was_read_of_a_lost_shard_is_not_handed_out(store: FakeStore) -> None:
-    """A lease that ended during the read: its entries are another owner's; once back they come as pending."""
+async def test_entries_of_a_lost_shard_are_discarded(store: FakeStore) -> None:
+    """The lease ended during the read. When it is owned again, they are read as pending."""
     owned = Owned(1)
     consumer = consumer_of(store, owned, block_ms=5000)
     await consumer.read()
@@ -124,19 +127,19 @@ async def test_what_was_read_of_a_lost_shard_is_not_handed_out(store: FakeStore)
     assert values(await consumer.read()) == [(1, True, ["a"])]
 
 
-async def test_a_shard_taken_again_unnoticed_starts_from_its_pending(store: FakeStore) -> None:
-    """A lease that lapsed and was taken again between two reads: others may have left entries pending."""
+async def test_a_shard_taken_again_between_two_reads_starts_with_pending_entries(store: FakeStore) -> None:
+    """Another owner may have left entries pending."""
     owned = Owned(1)
     consumer = consumer_of(store, owned)
     await consumer.read()
     await add(store, 1, "a")
-    await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # somebody else, meanwhile
+    await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # by another process
     owned.on_taken(1)
     assert values(await consumer.read()) == [(1, True, ["a"])]
 
 
-async def test_a_former_owners_late_read_takes_nothing_away(store: FakeStore) -> None:
-    """It was stopped in the middle of a read and finds out only afterwards: its successor misses nothing."""
+async def test_a_late_read_of_the_former_owner_gets_no_entries(store: FakeStore) -> None:
+    """It was suspended during a read. Its successor misses no entry."""
     before = consumer_of(store, Owned(1, process_id="before"), block_ms=300)
     await before.read()
     after = consumer_of(store, Owned(1, process_id="after"))
@@ -150,8 +153,8 @@ async def test_a_former_owners_late_read_takes_nothing_away(store: FakeStore) ->
     assert await before.read() == []
 
 
-async def test_the_shards_of_a_read_in_the_air_are_known(store: FakeStore) -> None:
-    """Ownership learns which shards a read may still bring entries of."""
+async def test_the_shards_of_a_read_in_flight_are_known(store: FakeStore) -> None:
+    """Ownership does not release these shards."""
     owned = Owned(1)
     consumer = consumer_of(store, owned)
     await consumer.read()
@@ -162,8 +165,8 @@ async def test_the_shards_of_a_read_in_the_air_are_known(store: FakeStore) -> No
     assert not owned.being_read(1)
 
 
-async def test_entries_that_were_deleted_do_not_come_again(store: FakeStore) -> None:
-    """What is there still is what nobody has handled."""
+async def test_deleted_entries_are_not_read_again(store: FakeStore) -> None:
+    """The remaining entries are those not handled."""
     consumer = consumer_of(store, Owned(1))
     await consumer.read()
     await add(store, 1, "a", "b")
@@ -173,10 +176,10 @@ async def test_entries_that_were_deleted_do_not_come_again(store: FakeStore) -> 
     assert values(await consumer.read()) == [(1, True, ["b"])]
 
 
-async def test_lost_groups_are_made_anew_from_the_beginning(
+async def test_lost_groups_are_created_again_from_the_first_entry(
     store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis came back empty and took new entries: they are read from the first on, with a loud line."""
+    """Redis lost its data and has new entries. The log has a critical line."""
     monkeypatch.setattr(consumer_module, "GROUP_SECONDS", 0.01)
     consumer = consumer_of(store, Owned(1))
     await consumer.read()
@@ -188,10 +191,10 @@ async def test_lost_groups_are_made_anew_from_the_beginning(
     assert values(await consumer.read()) == [(1, False, ["a"])]
 
 
-async def test_lost_groups_are_tried_once_a_second_at_most(
+async def test_lost_groups_are_created_at_most_once_a_second(
     store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While groups keep vanishing, attempts keep their distance."""
+    """If groups are lost repeatedly."""
     monkeypatch.setattr(consumer_module, "GROUP_SECONDS", 0.1)
     consumer = consumer_of(store, Owned(1))
     await consumer.read()
@@ -203,7 +206,7 @@ async def test_lost_groups_are_tried_once_a_second_at_most(
 
 
 async def test_a_shard_of_the_wrong_type_does_not_stop_the_others(store: FakeStore) -> None:
-    """A key that is no stream costs its own shard only."""
+    """Only the shard of that key is affected."""
     await store.run([("SET", keys.requests(1), "no stream")])
     consumer = consumer_of(store, Owned(1, 2))
     await consumer.read()
@@ -211,15 +214,15 @@ async def test_a_shard_of_the_wrong_type_does_not_stop_the_others(store: FakeSto
     assert values(await consumer.read()) == [(2, False, ["x"])]
 
 
-async def test_redis_away_means_from_the_pending_afterwards(
+async def test_pending_entries_are_read_first_after_an_outage(
     store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that was lost may have held entries: after the outage the pending ones come first."""
+    """A lost reply may have contained entries."""
     monkeypatch.setattr(consumer_module, "UNREACHABLE_SECONDS", 0.01)
     consumer = consumer_of(store, Owned(1))
     await consumer.read()
     await add(store, 1, "a")
-    await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # the answer that never arrived
+    await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # the lost reply
     store.unreachable = True
     assert await consumer.read() == []
     store.unreachable = False

@@ -1,4 +1,4 @@
-"""Leases: who owns which shard, and when."""
+"""Leases: which process owns which shard, and when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEASE = 3.0
 
 
 class Clock:
-    """A clock that stands until it is told."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -42,7 +42,7 @@ class Fleet:
         return member
 
     async def heartbeats(self, number: int) -> None:
-        """Every process beats `number` times, and gives back and looks for shards in between, as in `run`."""
+        """Each process sends `number` heartbeats and acquires or releases shards in between, as in `run`."""
         for _ in range(number):
             for _ in range(4):
                 for member in self.members.values():
@@ -62,17 +62,17 @@ async def fleet() -> Fleet:
 
 
 async def test_one_process_owns_every_shard(fleet: Fleet) -> None:
-    """Alone, a process has all shards after its first step."""
+    """After its first step."""
     alone = fleet.join("a")
     await alone.step()
     assert alone.owned() == alone.readable() == frozenset(range(SHARDS))
 
 
 @pytest.mark.parametrize(("processes", "spread"), [(2, [8, 8]), (3, [6, 5, 5]), (5, [4, 3, 3, 3, 3])])
-async def test_shards_are_spread_evenly_within_two_heartbeats(
+async def test_shards_are_distributed_evenly_within_two_heartbeats(
     fleet: Fleet, processes: int, spread: list[int]
 ) -> None:
-    """Joining processes get their share, the remainder one each to the first, and no shard has two owners."""
+    """Processes that join get their share. No shard has two owners."""
     await fleet.join("a").step()
     for number in range(1, processes):
         fleet.join(f"b{number}")
@@ -81,8 +81,8 @@ async def test_shards_are_spread_evenly_within_two_heartbeats(
     assert fleet.owners() == Counter(range(SHARDS))
 
 
-async def test_a_dead_process_leaves_its_shards_to_the_others(fleet: Fleet) -> None:
-    """Leases of a process that beats no more run out, and the living share them."""
+async def test_the_shards_of_a_dead_process_go_to_the_others(fleet: Fleet) -> None:
+    """Its leases expire, and the live processes share them."""
     for name in "abc":
         fleet.join(name)
     await fleet.heartbeats(3)
@@ -92,15 +92,15 @@ async def test_a_dead_process_leaves_its_shards_to_the_others(fleet: Fleet) -> N
     client = fakeredis.FakeRedis(server=fleet.server)
     for key in keys_of_b:
         if client.get(key) == b"b":
-            client.delete(key)  # fakeredis lives by the wall clock: this is its time-to-live running out
+            client.delete(key)  # fakeredis uses the wall clock: this stands for the expiry
     client.zrem(keys.WORKERS, "b")
     await fleet.heartbeats(2)
     assert fleet.spread() == [8, 8]
     assert fleet.owners() == Counter(range(SHARDS))
 
 
-async def test_a_dead_process_leaves_its_shards_also_when_redis_clock_was_put_back(fleet: Fleet) -> None:
-    """Its leases then last an hour, by a clock that was an hour ahead when it took them."""
+async def test_the_shards_of_a_dead_process_are_freed_after_redis_clock_was_set_back(fleet: Fleet) -> None:
+    """Its leases would last for an hour: they were taken while the clock was an hour ahead."""
     fleet.join("a")
     await fleet.heartbeats(2)
     del fleet.members["a"]
@@ -115,8 +115,8 @@ async def test_a_dead_process_leaves_its_shards_also_when_redis_clock_was_put_ba
     assert all(0 < milliseconds <= 1000 * LEASE for milliseconds in left)
 
 
-async def test_a_surplus_shard_in_hand_is_kept_but_not_read(fleet: Fleet) -> None:
-    """A shard that may not be released yet stays owned, nothing new of it is taken, until it may."""
+async def test_a_surplus_shard_with_pending_entries_is_kept_but_not_read(fleet: Fleet) -> None:
+    """It is released when no entry is pending."""
     a = fleet.join("a")
     await a.step()
     busy = True
@@ -130,8 +130,8 @@ async def test_a_surplus_shard_in_hand_is_kept_but_not_read(fleet: Fleet) -> Non
     assert fleet.spread() == [8, 8]
 
 
-async def test_a_shard_in_a_read_is_not_given_back(fleet: Fleet) -> None:
-    """While a read of a shard is in the air, its lease stays: what it brings is pending for this process."""
+async def test_a_shard_is_not_released_during_a_read(fleet: Fleet) -> None:
+    """Entries of a read in flight are pending for this process."""
     a = fleet.join("a")
     await a.step()
     a.being_read = lambda shard: True
@@ -143,8 +143,8 @@ async def test_a_shard_in_a_read_is_not_given_back(fleet: Fleet) -> None:
     assert fleet.spread() == [8, 8]
 
 
-async def test_a_shard_that_need_not_leave_after_all_is_read_again(fleet: Fleet) -> None:
-    """When the new process goes before it got its share, the shards that were to leave stay."""
+async def test_a_shard_that_is_no_longer_surplus_is_read_again(fleet: Fleet) -> None:
+    """When the new process stops before it got its share."""
     a = fleet.join("a")
     await a.step()
     a.can_release = lambda shard: False
@@ -157,8 +157,8 @@ async def test_a_shard_that_need_not_leave_after_all_is_read_again(fleet: Fleet)
     assert len(a.readable()) == 16
 
 
-async def test_ownership_ends_by_the_own_clock(fleet: Fleet) -> None:
-    """Without Redis's word a lease ends lease_ttl after the request that prolonged it went out."""
+async def test_a_lease_ends_by_the_own_monotonic_clock(fleet: Fleet) -> None:
+    """lease_ttl after the last successful renewal was sent."""
     a = fleet.join("a")
     await a.step()
     fleet.clock.now += LEASE - 0.01
@@ -167,8 +167,8 @@ async def test_ownership_ends_by_the_own_clock(fleet: Fleet) -> None:
     assert a.owned() == a.readable() == frozenset()
 
 
-async def test_a_lease_is_kept_while_redis_is_away_for_less_than_its_time(fleet: Fleet) -> None:
-    """A failed beat takes nothing away before the lease's end; the next one prolongs."""
+async def test_a_lease_outlives_a_short_outage_of_redis(fleet: Fleet) -> None:
+    """A failed heartbeat does not end a lease; the next one renews it."""
     a = fleet.join("a")
     await a.step()
     fleet.clock.now += 1.0
@@ -183,8 +183,8 @@ async def test_a_lease_is_kept_while_redis_is_away_for_less_than_its_time(fleet:
     assert len(a.owned()) == SHARDS
 
 
-async def test_a_lease_that_another_process_has_is_given_up(fleet: Fleet) -> None:
-    """When Redis names another holder, the shard is dropped at that beat."""
+async def test_a_lease_of_another_process_ends_ownership(fleet: Fleet) -> None:
+    """At the heartbeat that finds another owner in Redis."""
     a = fleet.join("a")
     await a.step()
     fakeredis.FakeRedis(server=fleet.server).set(keys.lease(3, "worker"), "somebody", px=60_000)
@@ -193,8 +193,8 @@ async def test_a_lease_that_another_process_has_is_given_up(fleet: Fleet) -> Non
     assert a.owned() == frozenset(range(SHARDS)) - {3}
 
 
-async def test_a_lease_taken_again_after_it_lapsed_is_announced(fleet: Fleet) -> None:
-    """A process that slept past its lease and takes it again learns that others may have had it."""
+async def test_a_lease_that_expired_and_was_taken_again_is_announced(fleet: Fleet) -> None:
+    """Another process may have owned the shard meanwhile."""
     taken: list[int] = []
     a = fleet.join("a")
     a.on_taken = taken.append
@@ -208,7 +208,7 @@ async def test_a_lease_taken_again_after_it_lapsed_is_announced(fleet: Fleet) ->
 
 
 async def test_release_all_lets_others_take_over_at_once(fleet: Fleet) -> None:
-    """After a drain nothing is owned, and the others find every lease free and one process less."""
+    """After a drain, without waiting for leases to expire."""
     for name in "ab":
         fleet.join(name)
     await fleet.heartbeats(2)
@@ -225,10 +225,10 @@ async def test_edges_and_workers_do_not_share_leases(fleet: Fleet) -> None:
     assert edge.owned() == fleet.members["w"].owned() == frozenset(range(SHARDS))
 
 
-async def test_a_shard_given_back_while_it_is_held_durably_stays_given_back(
+async def test_a_shard_that_is_released_during_a_durable_renewal_stays_released(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reply that prolongs the lease comes after the lease has gone: the shard is not ours any more."""
+    """The reply to the renewal arrives after the release."""
     first, store = fleet.join("a"), fleet.stores["a"]
     await first.step()
     run = store.run

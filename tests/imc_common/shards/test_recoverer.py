@@ -1,4 +1,4 @@
-"""Entries that were handed out and that nobody has in hand."""
+"""Orphaned entries: read from Redis, but pending in no process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARD = 3
 
 
 class Source:
-    """Notes which shards are to be read again."""
+    """Records which shards must be read again."""
 
     def __init__(self) -> None:
         self.again: list[int] = []
@@ -24,8 +24,8 @@ class Source:
         self.again.append(shard)
 
 
-class Desk:
-    """A recoverer of one shard, with what stands around it."""
+class Bench:
+    """A recoverer of one shard, with a store and a source."""
 
     def __init__(self, store: FakeStore) -> None:
         self.store = store
@@ -41,7 +41,7 @@ class Desk:
         )
 
     async def handed_out(self, count: int) -> list[bytes]:
-        """So many entries that somebody was handed."""
+        """Add this number of entries and read them."""
         stream = keys.events(SHARD)
         await self.store.run([self.store.script("claim_stream", [stream, keys.lease(SHARD, "edge")], ["p1"])])
         await self.store.run([("XADD", stream, "*", "event", "message")] * count)
@@ -50,59 +50,61 @@ class Desk:
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
+async def bench() -> AsyncIterator[Bench]:
     store = FakeStore()
-    yield Desk(store)
+    yield Bench(store)
     await store.close()
 
 
-async def test_what_is_forgotten_is_read_again(desk: Desk) -> None:
-    """Noticed at one look, acted on at the next: at the first it may just have been read."""
-    await desk.handed_out(2)
-    await desk.recoverer.look()
-    assert desk.source.again == []
-    await desk.recoverer.look()
-    assert desk.source.again == [SHARD]
+async def test_an_orphaned_entry_is_read_again(bench: Bench) -> None:
+    """At the second check that finds it. At the first it may just have been read."""
+    await bench.handed_out(2)
+    await bench.recoverer.look()
+    assert bench.source.again == []
+    await bench.recoverer.look()
+    assert bench.source.again == [SHARD]
 
 
-async def test_what_is_in_hand_is_let_be(desk: Desk) -> None:
-    """An event waits for a silent recipient for half a minute."""
-    desk.held.update(await desk.handed_out(2))
+async def test_a_pending_entry_is_left_alone(bench: Bench) -> None:
+    """An event may wait for an unresponsive recipient for half a minute."""
+    bench.held.update(await bench.handed_out(2))
     for _ in range(3):
-        await desk.recoverer.look()
-    assert desk.source.again == []
+        await bench.recoverer.look()
+    assert bench.source.again == []
 
 
-async def test_what_nobody_has_read_is_let_be(desk: Desk) -> None:
-    """It is new, however long it waits."""
-    (read,) = await desk.handed_out(1)
-    await desk.store.run([("XDEL", keys.events(SHARD), read), ("XADD", keys.events(SHARD), "*", "a", "b")])
+async def test_an_unread_entry_is_left_alone(bench: Bench) -> None:
+    """However long it waits."""
+    (read,) = await bench.handed_out(1)
+    await bench.store.run([("XDEL", keys.events(SHARD), read), ("XADD", keys.events(SHARD), "*", "a", "b")])
     for _ in range(3):
-        await desk.recoverer.look()
-    assert desk.source.again == []
+        await bench.recoverer.look()
+    assert bench.source.again == []
 
 
-async def test_different_entries_at_two_looks_are_no_forgotten_ones(desk: Desk) -> None:
-    """A shard that is busy."""
+async def test_different_entries_at_two_checks_are_not_orphaned(bench: Bench) -> None:
+    """The shard is only busy."""
     for _ in range(3):
-        (read,) = await desk.handed_out(1)
-        await desk.recoverer.look()
-        await desk.store.run([("XDEL", keys.events(SHARD), read)])
-    assert desk.source.again == []
+        (read,) = await bench.handed_out(1)
+        await bench.recoverer.look()
+        await bench.store.run([("XDEL", keys.events(SHARD), read)])
+    assert bench.source.again == []
 
 
-async def test_the_last_of_many_is_found(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In front of it are more than one look takes in."""
+async def test_an_orphaned_entry_is_found_behind_many_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are more than a check reads at once."""
     monkeypatch.setattr(recoverer, "PAGE", 3)
-    *others, _ = await desk.handed_out(7)
-    desk.held.update(others)
-    await desk.recoverer.look()
-    await desk.recoverer.look()
-    assert desk.source.again == [SHARD]
+    *others, _ = await bench.handed_out(7)
+    bench.held.update(others)
+    await bench.recoverer.look()
+    await bench.recoverer.look()
+    assert bench.source.again == [SHARD]
 
 
-async def test_a_stream_that_cannot_be_looked_at_is_left_to_the_consumer(desk: Desk) -> None:
-    """Its key is of another type."""
-    await desk.store.run([("SET", keys.events(SHARD), "no stream")])
-    await desk.recoverer.look()
-    assert desk.source.again == []
+async def test_a_key_of_the_wrong_type_is_ignored_by_the_recoverer(bench: Bench) -> None:
+    """The consumer handles it."""
+    await bench.store.run([("SET", keys.events(SHARD), "no stream")])
+    await bench.recoverer.look()
+    assert bench.source.again == []
