@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from redis import Redis, RedisError
+
 from imc_common.errors import ImcError
 
 MAX_SOCKET_PATH = 100  # bytes; sun_path has 104 on macOS and 108 on Linux, including a final NUL
@@ -45,7 +47,9 @@ def embedded_valkey(data_dir: Path) -> Iterator[str]:
         ) from None
 
     data_dir = data_dir.resolve()
+    _check_writable(data_dir)
     socket = _socket_path(data_dir)
+    _check_unused(data_dir, socket)
     try:
         # port 0: no TCP port at all
         server = ValkeyServer(port=0, data_dir=data_dir, persist=True, unix_socket_path=socket, config=CONFIG)
@@ -58,6 +62,31 @@ def embedded_valkey(data_dir: Path) -> Iterator[str]:
     finally:
         server.stop(timeout=30)
         socket.unlink(missing_ok=True)
+
+
+def _check_writable(data_dir: Path) -> None:
+    """Make the folder, and a file in it. Raises EmbeddedError."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data_dir):
+            pass
+    except OSError as error:
+        raise EmbeddedError(
+            f"no data can be kept in {data_dir}: {error.strerror}. Choose another folder with --data-dir."
+        ) from error
+
+
+def _check_unused(data_dir: Path, socket: Path) -> None:
+    """Raises EmbeddedError, with the process id, if a server runs on this data."""
+    try:
+        with Redis(unix_socket_path=str(socket), socket_timeout=5) as client:
+            pid = client.info("server")["process_id"]
+    except (RedisError, OSError):
+        return  # none, or one that starts or ends: it still has its socket, which the next start sees
+    raise EmbeddedError(
+        f"the Valkey server with process id {pid} already uses {data_dir}. Stop the imc up that it belongs"
+        f" to, or choose another folder with --data-dir. If that imc up was killed: kill {pid}"
+    )
 
 
 def _socket_path(data_dir: Path) -> Path:

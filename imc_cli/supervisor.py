@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +13,10 @@ from imc_common.errors import ImcError
 
 FIRST_PAUSE, MAX_PAUSE = 0.25, 10.0  # seconds before a dead child is restarted
 STABLE_SECONDS = 30.0  # after so long the pause starts at FIRST_PAUSE again
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class ChildError(ImcError):
@@ -27,9 +33,16 @@ class Child:
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     async def start(self) -> asyncio.subprocess.Process:
-        """Start it in its own process group: Ctrl-C at the terminal reaches only the supervisor."""
+        """Start it in its own process group: Ctrl-C at the terminal reaches only the supervisor.
+
+        If the supervisor is killed, Linux asks the child to end (SIGTERM: it drains).
+        """
         self.process = await asyncio.create_subprocess_exec(
-            *self.argv, env=self.environment, stdin=asyncio.subprocess.DEVNULL, process_group=0
+            *self.argv,
+            env=self.environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
         return self.process
 
@@ -112,6 +125,11 @@ class Supervisor:
         for child in self._children:
             if child.process is not None:
                 await child.process.wait()
+
+
+def _end_with_parent() -> None:
+    """In the child, before it becomes its program."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _ending(status: int) -> str:

@@ -10,16 +10,18 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack
+from itertools import chain
 from typing import Annotated
 
 import typer
 
 from imc_cli.demo import play
 from imc_cli.embedded import embedded_valkey
+from imc_cli.listening import check_free
 from imc_cli.options import with_settings
 from imc_cli.processes import argv, environment
+from imc_cli.readiness import Readiness
 from imc_cli.supervisor import Child, ChildError, Supervisor
-from imc_cli.user_agent import UserAgent
 from imc_common.errors import ImcError
 from imc_common.settings import Endpoint, Loaded, masked
 from imc_common.settings.load import DEFAULT
@@ -51,14 +53,15 @@ def up(
     """Run everything on this machine, on an embedded Valkey unless db_url is set. Ctrl-C stops it."""
     with ExitStack() as stack:
         try:
+            listen = [_moved(loaded.settings.listen, number) for number in range(edges)]
+            check_free(chain.from_iterable(listen), shared=loaded.settings.share_ports)
             url = loaded.settings.db_url
             if loaded.sources["db_url"] == DEFAULT:
                 url = stack.enter_context(embedded_valkey(loaded.settings.data_dir))
             demo = demo or once
             quiet = demo and loaded.sources["log_level"] == DEFAULT  # show only the conversation
-            service = LocalService(
-                loaded, url, edges, workers, "warning" if quiet else loaded.settings.log_level
-            )
+            log_level = "warning" if quiet else loaded.settings.log_level
+            service = LocalService(loaded, url, listen, workers, log_level)
             status = asyncio.run(service.run(demo, once))
         except ImcError as error:
             typer.echo(f"imc up: {error}", err=True)
@@ -69,20 +72,22 @@ def up(
 class LocalService:
     """All processes of ``imc up`` except the embedded server."""
 
-    def __init__(self, loaded: Loaded, url: str, edges: int, workers: int, log_level: str) -> None:
+    def __init__(
+        self, loaded: Loaded, url: str, listen: list[tuple[Endpoint, ...]], workers: int, log_level: str
+    ) -> None:
+        """``listen``: the addresses of each edge."""
         self._url = url
         self._drain = loaded.settings.drain_timeout + EXIT_SECONDS
-        self._listen = [_moved(loaded.settings.listen, number) for number in range(edges)]
-
+        self._listen = listen
         destinations = _destinations(loaded)
 
         def child(name: str, module: str, **values: object) -> Child:
             env = environment(loaded, os.environ, db_url=url, log_level=log_level, **(values | destinations))
             return Child(name, argv(module, loaded), env)
 
-        children = [child(f"edge {n}", "imc_edge", listen=listen) for n, listen in enumerate(self._listen, 1)]
-        children += [child(f"worker {n}", "imc_worker") for n in range(1, workers + 1)]
-        self._supervisor = Supervisor(children, lambda line: typer.echo(line, err=True))
+        self._children = [child(f"edge {n}", "imc_edge", listen=each) for n, each in enumerate(listen, 1)]
+        self._children += [child(f"worker {n}", "imc_worker") for n in range(1, workers + 1)]
+        self._supervisor = Supervisor(self._children, lambda line: typer.echo(line, err=True))
         self._stop = asyncio.Event()
 
     async def run(self, demo: bool, once: bool) -> int:
@@ -123,7 +128,10 @@ class LocalService:
         return asyncio.create_task(self._start_and_serve(demo, once))
 
     async def _start_and_serve(self, demo: bool, once: bool) -> int:
-        await self._supervisor.start(lambda: asyncio.ensure_future(self._ready()))
+        with Readiness.of(child.name for child in self._children) as readiness:
+            for child in self._children:
+                child.environment = {**child.environment, "NOTIFY_SOCKET": str(readiness.paths[child.name])}
+            await self._supervisor.start(lambda: asyncio.ensure_future(_all_ready(readiness)))
         first = self._listen[0][0]
         for number, listen in enumerate(self._listen, 1):
             typer.echo(f"Edge {number} listens on {', '.join(map(str, listen))}")
@@ -138,28 +146,16 @@ class LocalService:
         await self._stop.wait()
         return 0
 
-    async def _ready(self) -> None:
-        """Return when every edge responds to OPTIONS with 200: then it is connected to Redis."""
-        for listen in self._listen:
-            udp = next((e for e in listen if e.transport == "udp"), None)
-            if udp is not None:
-                await _until_200((_reachable(udp.host), udp.port))
 
-
-async def _until_200(edge: tuple[str, int]) -> None:
-    host = "::1" if ":" in edge[0] else "127.0.0.1"
-    probe = await UserAgent.open(f"sip:imc-up@{'[::1]' if ':' in host else host}:0", edge, lambda _: None)
-    response = None
+async def _all_ready(readiness: Readiness) -> None:
+    """Returns when every process serves. Raises ChildError after a while."""
     try:
-        async with asyncio.timeout(START_SECONDS):
-            while response is None or response.status != 200:
-                response = await probe.options(within=0.5)
-                await asyncio.sleep(0.05)
+        await asyncio.wait_for(readiness.wait(), START_SECONDS)
     except TimeoutError:
-        seen = "no response" if response is None else f"{response.status} {response.reason}"
-        raise ChildError(f"{edge[0]}:{edge[1]} is not ready after {START_SECONDS:g} s: {seen}") from None
-    finally:
-        await probe.close()
+        late = ", ".join(readiness.missing())
+        raise ChildError(
+            f"not ready after {START_SECONDS:g} s: {late}. The log lines above say why."
+        ) from None
 
 
 def _destinations(loaded: Loaded) -> dict[str, object]:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 
 import pytest
 
 from imc_cli import up
+from imc_cli.readiness import Readiness
 from imc_cli.supervisor import ChildError
 from imc_common.settings import Endpoint, load
+from imc_common.systemd import notify
 
 
-async def test_an_edge_that_does_not_become_ready_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its last response."""
+async def test_a_process_that_is_never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while `imc up` gives up, and names it."""
     monkeypatch.setattr(up, "START_SECONDS", 0.2)
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
-    )
-    host, port = transport.get_extra_info("sockname")
-    with pytest.raises(ChildError, match=rf"127\.0\.0\.1:{port} is not ready after 0\.2 s: no response"):
-        await up._until_200((host, port))
-    transport.close()
+    with Readiness.of(["edge 1", "worker 1"]) as readiness:
+        notify("READY=1", env={"NOTIFY_SOCKET": str(readiness.paths["worker 1"])})
+        with pytest.raises(ChildError, match=r"not ready after 0\.2 s: edge 1\."):
+            await up._all_ready(readiness)
 
 
 def test_each_edge_has_its_own_ports() -> None:

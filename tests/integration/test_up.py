@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -176,24 +177,56 @@ def test_imc_up_rejects_invalid_settings(tmp_path: Path, args: list[str], status
     assert words in done.stderr
 
 
-def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
-    """The edge's own words say which, and nothing is left running."""
+@pytest.mark.parametrize("options", [[], ["--demo"], ["--once"]])
+def test_imc_up_refuses_a_port_of_another_server(tmp_path: Path, options: list[str]) -> None:
+    """It names the process that has it, and does not take that server's responses for its own edge's."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        done = run("up", "--listen", f"udp:127.0.0.1:{port}", cwd=tmp_path)
+        done = run("up", *options, "--listen", f"udp:127.0.0.1:{port}", cwd=tmp_path)
+        taken.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            taken.recv(1000)
     assert done.returncode == 1
-    assert f"{port}" in done.stderr
-    assert "edge 1 failed to start" in done.stderr
+    assert f"udp:127.0.0.1:{port}: address in use by " in done.stderr
+    assert f"(pid {os.getpid()})" in done.stderr
+    assert "Edge 1 listens on" not in done.stdout
 
 
 def test_a_second_imc_up_on_the_same_data_folder_is_refused(tmp_path: Path) -> None:
-    """Two servers would corrupt the append-only file."""
+    """Two servers would corrupt the append-only file. The error has the process id of the first."""
     with running("up", *on_a_free_port(), cwd=tmp_path) as imc:
         imc.wait_for(SERVING)
+        (server,) = (pid for pid in children(imc.process.pid) if "valkey" in command_of(pid)[0])
         done = run("up", *on_a_free_port(), cwd=tmp_path)
         assert done.returncode == 1
-        assert "already in use" in done.stderr
+        assert f"the Valkey server with process id {server} already uses {tmp_path / 'var'}" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
+def test_processes_drain_if_imc_up_is_killed(tmp_path: Path) -> None:
+    """The server, which keeps the data, stays. The next start says how to end it."""
+    with running("up", *on_a_free_port(), cwd=tmp_path) as imc:
+        imc.wait_for(SERVING)
+        started = children(imc.process.pid)
+        (server,) = (pid for pid in started if "valkey" in command_of(pid)[0])
+        imc.process.kill()
+        wait_until(lambda: [pid for pid in started if alive(pid)] == [server], "edge and worker end", 60)
+    done = run("up", *on_a_free_port(), cwd=tmp_path)
+    assert (done.returncode, f"kill {server}\n" in done.stderr) == (1, True), done.stderr
+    os.kill(server, signal.SIGTERM)
+    wait_until(lambda: not alive(server), "the server ends", 60)
+    done = run("up", "--once", *on_a_free_port(), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_imc_up_needs_a_folder_that_it_can_write_to(tmp_path: Path) -> None:
+    """The error names the folder and the option for another one."""
+    (tmp_path / "var").write_text("this is a file")
+    done = run("up", *on_a_free_port(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"no data can be kept in {tmp_path / 'var'}: File exists. Choose another" in done.stderr
+    assert "--data-dir" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["edge", "worker"])
