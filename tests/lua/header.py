@@ -29,6 +29,12 @@ class Header:
         return set(re.findall(r"[a-z]+_[a-z]+(?:_[a-z]+)?", text.partition(":")[2]))
 
 
+def events_of(script: str, source: str) -> set[str]:
+    """The events that the headers of a script and its includes name; `source` is the script as it is run."""
+    included = re.findall(r"^-- Events of this include: (.*)$", source, re.MULTILINE)
+    return {*header_of(script).names("Events"), *re.findall(r"`(\w+)`", " ".join(included))}
+
+
 def header_of(script: str) -> Header:
     """Reads the comment lines at a script's top; what follows is its body, includes not put in."""
     lines = (FOLDER / f"{script}.lua").read_text(encoding="utf-8").splitlines()

@@ -103,7 +103,7 @@ async def command_line() -> None:
     store = FakeStore()
     room = Room("a@example.org", private=True, members={ALICE: "owner", BOB: "invited"})
     report = await load(store, Settings(), [room], 1)  # type: ignore[arg-type]
-    assert report.made == 1
+    assert report.created == 1
     await store.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.rooms import commands, roles, texts
-from tests.lua.header import header_of
+from tests.lua.header import events_of, header_of
 from tests.lua.shard import SCRIPTS
 
 every_script = pytest.mark.parametrize("script", sorted(SCRIPTS.sources))
@@ -98,11 +98,11 @@ def test_results_are_all_named(script: str) -> None:
 
 @every_script
 def test_events_are_all_named(script: str) -> None:
-    """Every event a script can emit stands in its header, and nothing else does."""
+    """Every event a script can emit is in its header, or in that of an include, and nothing else is."""
     emitted = set(
         re.findall(r'\b(?:emit|admit|tell|announce)\((?:request\.\w+, )?"(\w+)"', SCRIPTS.sources[script])
     )
-    named = set(header_of(script).names("Events"))
+    named = events_of(script, SCRIPTS.sources[script])
     assert emitted == named or script == "notify_sender"  # whose event is an argument
 
 
@@ -117,7 +117,8 @@ def test_reasons_are_named(script: str) -> None:
 def test_every_event_and_reason_has_a_text() -> None:
     """And no text is left over, but for what the edge refuses."""
     headers = [header_of(script) for script in SCRIPTS.sources]
-    assert {name for header in headers for name in header.names("Events")} == texts.EVENTS
+    events = [events_of(script, source) for script, source in SCRIPTS.sources.items()]
+    assert set().union(*events) == texts.EVENTS
     of_scripts = set().union(*(header.reasons for header in headers))
     assert of_scripts | set(commands.REASONS) | set(texts.OVER_LIMIT) == texts.REFUSALS
     assert set(texts.WHY_FAILED) == set(
