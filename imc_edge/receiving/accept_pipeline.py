@@ -54,37 +54,50 @@ class AcceptPipeline:
     async def run(self, commands: Sequence[Command | Accept]) -> list[Any]:
         """The replies, in order, once what was written is as safe as the setting `durability` asks for.
 
-        An error of a script is the reply to each request in it. The scripts run before the other commands, so
-        that whatever else is asked about a request finds it accepted. Raises StoreUnreachable.
+        An error of a script is the reply to each request in it. Raises StoreUnreachable.
         """
-        by_shard: dict[int, list[tuple[int, Accept]]] = {}
-        others: list[tuple[int, Command]] = []
-        for place, command in enumerate(commands):
-            if isinstance(command, Accept):
-                by_shard.setdefault(command.shard, []).append((place, command))
-            else:
-                others.append((place, command))
-        groups = [
-            requests[start : start + MAX_REQUESTS]
-            for requests in by_shard.values()
-            for start in range(0, len(requests), MAX_REQUESTS)
-        ]
-        pipeline = [*map(self._script, groups), *[command for _, command in others]]
+        pipeline: list[Command] = []
+        places: list[tuple[int, int]] = []  # of each command: which reply, and where in that of a script
+        scripts: list[_Script] = []
+        latest: dict[int, _Script] = {}  # of each shard
+        for command in commands:
+            if not isinstance(command, Accept):
+                places.append((len(pipeline), -1))
+                pipeline.append(command)
+                continue
+            # A script stands where its first request stood. So what is asked about a request behind it, by a
+            # retransmission or a CANCEL, finds it accepted.
+            script = latest.get(command.shard)
+            if script is None or script.size == MAX_REQUESTS:
+                script = _Script(command.shard, len(pipeline), self._limits[command.shard])
+                latest[command.shard] = script
+                scripts.append(script)
+                pipeline.append(())
+            places.append((script.place, script.size))
+            script.add(command)
+        for script in scripts:
+            pipeline[script.place] = self._store.script("accept_many", self._keys[script.shard], script.args)
         replies = await self._store.run(pipeline, durable=True)
+        return [_result(replies[place], index) for place, index in places]
 
-        in_order: list[Any] = [None] * len(commands)
-        for group, reply in zip(groups, replies, strict=False):  # the others' replies follow
-            results = reply if isinstance(reply, list) else [reply] * len(group)
-            for (place, _), result in zip(group, results, strict=True):
-                in_order[place] = result
-        for (place, _), reply in zip(others, replies[len(groups) :], strict=True):
-            in_order[place] = reply
-        return in_order
 
-    def _script(self, group: Sequence[tuple[int, Accept]]) -> Command:
-        """The script that accepts these requests, which are of one shard."""
-        shard = group[0][1].shard
-        args: list[str | bytes | int] = [*self._limits[shard]]
-        for _, accept in group:
-            args += (accept.digest, len(accept.fields), *accept.fields)
-        return self._store.script("accept_many", self._keys[shard], args)
+class _Script:
+    """The arguments of one script, while its requests are collected."""
+
+    __slots__ = ("args", "place", "shard", "size")
+
+    def __init__(self, shard: int, place: int, limits: tuple[int, int, str]) -> None:
+        """``place``: where it stands in the pipeline."""
+        self.shard = shard
+        self.place = place
+        self.size = 0
+        self.args: list[str | bytes | int] = [*limits]
+
+    def add(self, accept: Accept) -> None:
+        """One more request."""
+        self.size += 1
+        self.args += (accept.digest, len(accept.fields), *accept.fields)
+
+
+def _result(reply: Any, index: int) -> Any:
+    return reply[index] if index >= 0 and isinstance(reply, list) else reply

@@ -66,11 +66,12 @@ async def test_a_script_accepts_a_limited_number_of_requests(count: int) -> None
     assert len(store.ran) == -(-count // MAX_REQUESTS)
 
 
-async def test_requests_are_accepted_before_other_commands_of_the_pipeline_run() -> None:
-    """A look for a duplicate finds what is accepted with it."""
+async def test_a_look_behind_a_request_finds_it_accepted() -> None:
+    """A retransmission or a CANCEL in the same pipeline, whatever the request is merged with."""
     store = FakeStore()
     look = store.script("find_duplicate", keys.accepting(1)[:2], ("a",))
-    assert await AcceptPipeline(store, Settings()).run([look, Accept(1, "a", MESSAGE)]) == [b"duplicate", 0]
+    commands: list[Command | Accept] = [Accept(1, "x", MESSAGE), OTHER, Accept(1, "a", MESSAGE), look]
+    assert await AcceptPipeline(store, Settings()).run(commands) == [0, 0, 0, b"duplicate"]
     await store.close()
 
 
