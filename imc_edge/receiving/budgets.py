@@ -83,6 +83,9 @@ class Meter:
         command: Callable[[str, int], Command],
         submit: Callable[[Command, Report], bool],
         clock: Callable[[], float],
+        *,
+        max_known: int = MAX_KNOWN,
+        max_held_back: int = MAX_HELD_BACK,
     ) -> None:
         """``command(user, cost)`` charges a user; ``submit`` sends it to Redis, unless it returns False.
 
@@ -94,10 +97,11 @@ class Meter:
         self._clock = clock
         self.chunk = max(1, burst // CHUNKS)
         """Cost that is reported at once."""
-        self._spent = Recent(MAX_KNOWN)
+        self._spent = Recent(max_known)
         """Cost since the last report; at least a chunk for a user who has to wait."""
         self._in_flight: dict[str, int] = {}
         self._held_until: dict[str, float] = {}
+        self._max_held_back = max_held_back
 
     def wait(self, user: str, cost: int = 1) -> float:
         """Seconds that the user has to wait. 0: none, and the cost is counted."""
@@ -130,7 +134,7 @@ class Meter:
         else:
             self._in_flight.pop(user, None)
         if isinstance(reply, int) and reply > 0:
-            if len(self._held_until) >= MAX_HELD_BACK:
+            if len(self._held_until) >= self._max_held_back:
                 self._held_until.clear()
                 self._spent.clear()
             self._held_until[user] = self._clock() + reply / 1000
@@ -183,12 +187,14 @@ class Budgets:
         store: ScriptRunner,
         submit: Callable[[Command, Report], bool],
         clock: Callable[[], float],
+        max_known: int = MAX_KNOWN,
     ) -> None:
         """``submit`` and ``clock``: see `Meter`."""
         self._store = store
         self._submit = submit
         self._clock = clock
         self._hash_size = settings.hash_size
+        self._max_known = max_known
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -205,7 +211,7 @@ class Budgets:
             math.ceil(deliveries * DELIVERY_BURST_SECONDS),
             math.ceil(deliveries * MAX_OWED_SECONDS),
         )
-        self._deliveries_of_last = Recent(MAX_KNOWN)
+        self._deliveries_of_last = Recent(self._max_known)
         """By user and room."""
         self._many = min(LARGE, self._deliveries.chunk) if self._deliveries else 0
         """Deliveries of one message from which on they are remembered."""
@@ -268,7 +274,7 @@ class Budgets:
             key = keys.budget(keys.shard_of(user, self._hash_size), kind, user)
             return self._store.script("charge_budget", (key,), (cost, *limits))
 
-        return Meter(burst, charge, self._submit, self._clock)
+        return Meter(burst, charge, self._submit, self._clock, max_known=self._max_known)
 
 
 def invitation_excess(reply: Any) -> Excess | None:

@@ -40,8 +40,15 @@ class AwaitingNotice:
 class ExcessNotices:
     """Makes the commands that write notices."""
 
-    def __init__(self, store: ScriptRunner, hash_size: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: ScriptRunner,
+        hash_size: int,
+        clock: Callable[[], float],
+        max_known: int = MAX_KNOWN,
+    ) -> None:
         """``clock`` is monotonic, in seconds."""
+        self._max_known = max_known
         self._store = store
         self._hash_size = hash_size
         self._clock = clock
@@ -62,7 +69,7 @@ class ExcessNotices:
         now = self._clock()
         if self._silent_until.get(key, now) > now:
             return None
-        if len(self._silent_until) >= MAX_KNOWN:
+        if len(self._silent_until) >= self._max_known:
             self._silent_until.clear()
         self._silent_until[key] = now + WINDOW_MS / 1000
         notice = room_request._replace(

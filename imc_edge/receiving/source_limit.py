@@ -22,8 +22,9 @@ pass."""
 class SourceLimit:
     """Counts the requests of each source (`imc_edge.sources`) in the present window."""
 
-    def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
+    def __init__(self, per_second: float, clock: Callable[[], float], max_sources: int = MAX_SOURCES) -> None:
         """0: no limit. ``clock`` is monotonic, in seconds."""
+        self._max_sources = max_sources
         self._limit = max(1, int(per_second * WINDOW)) if per_second else 0
         self._clock = clock
         self._until = 0.0
@@ -34,7 +35,7 @@ class SourceLimit:
         if not self._limit:
             return True
         now = self._clock()
-        if now >= self._until or len(self._counts) >= MAX_SOURCES:
+        if now >= self._until or len(self._counts) >= self._max_sources:
             self._counts.clear()
             self._until = now + WINDOW
         source = source_of(host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.sip import Response
@@ -344,12 +345,14 @@ async def test_cancel_finds_a_command_that_named_another_room() -> None:
         assert (await at.ask_one(message(b"", method="CANCEL"))).status == 200
 
 
-async def test_a_bug_is_one_500_and_no_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row 25: whatever comes in, the process goes on."""
+async def test_an_unexpected_exception_is_one_500_and_the_edge_goes_on() -> None:
+    """Here the clock fails; the log has the traceback."""
     async with edge() as at:
-        monkeypatch.setattr(at.acceptor._admission._rules, "check", lambda _: 1 / 0)
-        assert (await at.ask_one(message())).status == 500
-        monkeypatch.undo()
+        now, at.now = at.now, None
+        with capture_logs() as lines:
+            assert (await at.ask_one(message())).status == 500
+        assert [(line["event"], line["call_id"]) for line in lines] == [("request failed", "a84b4c76e66710")]
+        at.now = now
         assert (await at.ask_one(message())).status == 202
 
 

@@ -12,7 +12,6 @@ from imc_common.rooms.request import RoomRequest
 from imc_common.settings import Settings
 from imc_common.sip.message import Response
 from imc_common.store import Command, ReplyError
-from imc_edge.receiving import budgets
 from imc_edge.receiving.budgets import LARGE, Budgets, Charge, Meter, Report
 from tests.imc_edge.doubles import Edge, FakeFlow, accepts_of, edge, message
 from tests.imc_edge.sending import Clock
@@ -23,11 +22,11 @@ ALICE, BOB = "alice@example.org", "bob@example.org"
 class Desk:
     """One meter with a burst of 16, so in chunks of 2, and Redis's part played by the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: int) -> None:
         self.clock = Clock()
         self.reports: list[Report] = []
         self.is_full = False
-        self.meter = Meter(16, lambda who, cost: (who, cost), self.tell, self.clock)
+        self.meter = Meter(16, lambda who, cost: (who, cost), self.tell, self.clock, **options)
 
     def tell(self, command: Command, report: Report) -> bool:
         """Keep it."""
@@ -118,32 +117,27 @@ def test_an_error_or_no_room_for_a_report_holds_nobody_back() -> None:
 
 
 @pytest.mark.parametrize("messages", [1, 2], ids=["less than a chunk", "a chunk"])
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, messages: int) -> None:
+def test_memory_is_bounded(messages: int) -> None:
     """However many names a flood makes up, and however little each of them sends."""
-    monkeypatch.setattr(budgets, "MAX_KNOWN", 50)
-    monkeypatch.setattr(budgets, "MAX_HELD_BACK", 100)
-    desk = Desk()
+    desk = Desk(max_known=50, max_held_back=100)
     for number in range(1000):
         desk.waits(messages, f"user{number}@example.org")
         desk.answer(60_000)
         assert [len(each) <= 100 for each in known_to(desk.meter)] == [True] * 3
 
 
-def test_memory_is_bounded_when_redis_answers_late(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_when_redis_answers_late() -> None:
     """By then many of those it speaks of have been forgotten."""
-    monkeypatch.setattr(budgets, "MAX_KNOWN", 50)
-    monkeypatch.setattr(budgets, "MAX_HELD_BACK", 100)
-    desk = Desk()
+    desk = Desk(max_known=50, max_held_back=100)
     for number in range(1000):
         desk.waits(2, f"user{number}@example.org")
     desk.answer(60_000)
     assert [len(each) <= 100 for each in known_to(desk.meter)] == [True] * 3
 
 
-def test_who_is_held_back_is_not_let_go_by_others_that_speak(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_held_back_is_not_let_go_by_others_that_speak() -> None:
     """However many there are meanwhile; what others spent is forgotten, less than a chunk of each."""
-    monkeypatch.setattr(budgets, "MAX_KNOWN", 2)
-    desk = Desk()
+    desk = Desk(max_known=2)
     desk.waits(2, BOB)
     desk.answer(3000)
     desk.waits(1)
@@ -345,12 +339,11 @@ def test_a_limit_that_is_switched_off_meanwhile_counts_no_more() -> None:
     assert limits.count(RoomRequest("message", ALICE, "r@example.org")) is None
 
 
-def test_sizes_of_rooms_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_of_rooms_are_remembered_within_bounds() -> None:
     """However many rooms and users there are."""
-    monkeypatch.setattr(budgets, "MAX_KNOWN", 10)
     store = SimpleNamespace(script=lambda name, keys, args: ())
     settings = Settings(max_messages_per_second=0)
-    limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
+    limits = Budgets(settings, store, lambda command, report: True, Clock(), max_known=10)  # type: ignore[arg-type]
     for number in range(100):
         charge = limits.count(RoomRequest("message", ALICE, f"r{number}@example.org"))
         assert isinstance(charge, Charge)

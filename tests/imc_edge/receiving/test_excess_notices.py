@@ -8,7 +8,6 @@ import pytest
 
 from imc_common.rooms.request import RoomRequest
 from imc_common.store import ReplyError
-from imc_edge.receiving import excess_notices
 from imc_edge.receiving.budgets import Excess
 from imc_edge.receiving.excess_notices import ExcessNotices
 from tests.imc_edge.sending import Clock
@@ -16,9 +15,9 @@ from tests.imc_edge.sending import Clock
 ENTRY = RoomRequest("invite", "alice@example.org:5071", "r@example.org", "bob@example.org")
 
 
-def notices(clock: Clock) -> ExcessNotices:
+def notices(clock: Clock, **options: int) -> ExcessNotices:
     store = SimpleNamespace(script=lambda name, keys, args: (name, *keys, *args))
-    return ExcessNotices(store, 4, clock)  # type: ignore[arg-type]
+    return ExcessNotices(store, 4, clock, **options)  # type: ignore[arg-type]
 
 
 def test_redis_is_asked_once_until_it_says_that_the_time_is_over() -> None:
@@ -60,10 +59,9 @@ def test_of_everybodys_limit_nobody_is_told() -> None:
     assert notices(Clock()).due(ENTRY, Excess("total", 7), 100) is None
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded() -> None:
     """However many names pass a limit."""
-    monkeypatch.setattr(excess_notices, "MAX_KNOWN", 10)
-    made = notices(Clock())
+    made = notices(Clock(), max_known=10)
     for number in range(100):
         assert made.due(ENTRY._replace(sender=f"u{number}@h"), Excess("commands", 7), 100) is not None
         assert len(made._silent_until) <= 10

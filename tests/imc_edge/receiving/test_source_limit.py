@@ -7,7 +7,6 @@ from structlog.testing import capture_logs
 
 from imc_common.sip.errors import SipParseError
 from imc_common.sip.parse import parse_message
-from imc_edge.receiving import source_limit
 from imc_edge.receiving.source_limit import SourceLimit
 from tests.imc_edge.doubles import Edge, FakeFlow, edge, message
 from tests.imc_edge.sending import Clock
@@ -53,10 +52,9 @@ def test_0_is_no_limit() -> None:
     assert passed(SourceLimit(0, Clock()), 1000) == 1000
 
 
-def test_made_up_sources_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_made_up_sources_do_not_fill_the_memory() -> None:
     """The window starts anew."""
-    monkeypatch.setattr(source_limit, "MAX_SOURCES", 100)
-    limit = SourceLimit(1, Clock())
+    limit = SourceLimit(1, Clock(), max_sources=100)
     for number in range(1000):
         limit.allows(f"192.0.{number // 250}.{number % 250}")
     assert len(limit._counts) <= 100
