@@ -48,7 +48,10 @@ def check_call(script: str, keys: Sequence[str], args: Sequence[object]) -> None
 
 
 class CheckedScripts:
-    """As `Scripts`, which once compiled has no interpreted heirs. `seen` has the names of all scripts that were called, in this process, since a test cleared it."""
+    """As `Scripts`, of which a compiled form cannot have an interpreted subclass.
+
+    `seen` has the names of all scripts that were called, in this process, since a test cleared it.
+    """
 
     seen: ClassVar[set[str]] = set()
 
