@@ -86,6 +86,13 @@ class Transports(Protocol):
 class Receiver(Protocol):
     """What transports pass incoming messages to. No call raises."""
 
+    def admits(self, flow: Flow) -> bool:
+        """Count one more message on a connection, before it is parsed; False if its source sends too many.
+
+        Then no more of the connection is read for a while, and the same message is offered again later.
+        """
+        ...
+
     def receive(self, data: bytes, flow: Flow) -> None:
         """Take a datagram that is not a response."""
         ...

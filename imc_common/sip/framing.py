@@ -14,6 +14,9 @@ from imc_common.sip.parse import finish
 PING: Final = "ping"
 """A keep-alive: two CRLF between messages. The reply is one CRLF."""
 
+MAX_TOGETHER: Final = 24 * 1024
+"""Bytes in which plain responses are looked for together: a bound of the work that one call does."""
+
 _PAIR = b"\r\n\r\n"
 _2XX = b"SIP/2.0 2"
 _lengths = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*+:[ \t]*+([^\r\n]*+)", re.IGNORECASE).findall
@@ -24,14 +27,18 @@ class Framer:
     """Splits the bytes of one connection into messages.
 
     Pass the received bytes to ``receive``, then call ``next`` until it returns None, and only then read
-    more. So it never holds more than one read and one incomplete message, whose size is limited.
-    ``waiting`` is true while a message is incomplete; use it for a read timeout.
+    more. So it never holds more than one read and one incomplete message, whose size is limited. If messages
+    are limited in number, ask ``begins`` before ``next``. ``waiting`` is true while a message is incomplete;
+    use it for a read timeout.
     """
 
     def __init__(self, limits: Limits = DEFAULT) -> None:
         self._limits = limits
         self._buffer = bytearray()
         self._searched = 0
+        self._end = -1
+        """Where the head of the first message ends, once that is known; -1: it is not."""
+        self._pinged = False
         self._head: Head | None = None
         self._closed = False
 
@@ -45,6 +52,20 @@ class Framer:
         """Whether a message has begun and is incomplete. Half a keep-alive does not count."""
         return self._head is not None or not _PAIR.startswith(self._buffer)
 
+    def begins(self) -> bool:
+        """Whether ``next`` would parse the head of a message: the time to count it, before it costs much.
+
+        True once for each message, unless it is asked again before ``next``.
+        """
+        if self._head is not None or not self._buffer:
+            return False
+        self._pinged = self._skip_empty_lines() or self._pinged
+        return not self._pinged and self._head_can_be_read()
+
+    def is_response(self) -> bool:
+        """Whether the first message is a response."""
+        return self._head is None and self._buffer.startswith(b"SIP/2.0 ")
+
     def next(self) -> Request | Response | Literal["ping"] | None:
         """The next complete message, ``PING``, or None if more bytes are needed.
 
@@ -52,23 +73,25 @@ class Framer:
         ``fatal``, close the connection, otherwise continue.
         """
         if self._head is None:
-            if self._skip_empty_lines():
+            if self._skip_empty_lines() or self._pinged:
+                self._pinged = False
                 return PING
             self._head = self._read_head()
             if self._head is None:
                 return None
         return self._read_body(self._head)
 
-    def plain_responses(self) -> list[bytes]:
-        """The bytes of all leading messages that are complete 2xx responses without a body.
+    def plain_responses(self, limit: int) -> list[bytes]:
+        """The bytes of the first messages, at most ``limit``, that are complete 2xx responses without a body.
 
         On a connection that imc sends requests on, nearly all messages are of this kind, and they can be
         matched to their requests without being parsed. All messages are checked together, and none may give
-        another length than 0. Call it once after `receive`, then call `plain_response`.
+        another length than 0. Call it after `receive`, then call `plain_response`. It looks at `MAX_TOGETHER`
+        bytes.
         """
         if self._head is not None or not self._buffer.startswith(_2XX):
             return []
-        whole = bytes(self._buffer[: self._buffer.rfind(_PAIR) + 4])
+        whole = bytes(self._buffer[: self._buffer.rfind(_PAIR, 0, MAX_TOGETHER) + 4])
         lower = whole.lower()
         messages = whole.split(_PAIR)
         messages.pop()  # the empty piece after the last pair
@@ -80,13 +103,13 @@ class Framer:
             return []
         responses = []
         size = 0
-        for message in messages:
+        for message in messages[:limit]:
             if not message.startswith(_2XX) or len(message) > self._limits.head:
                 break
             responses.append(message + _PAIR)
             size += len(message) + 4
         del self._buffer[:size]
-        self._searched = 0
+        self._searched, self._end = 0, -1
         return responses
 
     def plain_response(self) -> bytes | None:
@@ -102,7 +125,7 @@ class Framer:
         if _lengths(response) != [b"0"]:
             return None
         del buffer[: end + 4]
-        self._searched = 0
+        self._searched, self._end = 0, -1
         return response
 
     def _skip_empty_lines(self) -> bool:
@@ -119,24 +142,35 @@ class Framer:
         del buffer[:end]
         return pinged
 
+    def _head_can_be_read(self) -> bool:
+        """Whether the first head is complete, too long, or no head at all."""
+        buffer, limits = self._buffer, self._limits
+        if self._end >= 0:
+            return True
+        if not self.waiting:
+            return False
+        if buffer[0] not in _TOKEN_BYTES:
+            return True
+        self._end = buffer.find(_PAIR, self._searched, limits.head + 4)
+        if self._end < 0:
+            self._searched = max(0, len(buffer) - 3)
+        return self._end >= 0 or len(buffer) > limits.head + 3
+
     def _read_head(self) -> Head | None:
         buffer, limits = self._buffer, self._limits
-        if not self.waiting:
+        if not self._head_can_be_read():
             return None
         if buffer[0] not in _TOKEN_BYTES:
             # The first byte of a TLS handshake or of garbage: do not wait for an empty line.
             raise self._close(SipParseError(400, "Malformed Start Line", fatal=True))
-        end = buffer.find(_PAIR, self._searched, limits.head + 4)
+        end = self._end
         if end < 0:
-            self._searched = max(0, len(buffer) - 3)
-            if len(buffer) <= limits.head + 3:
-                return None
             head = parse_head(bytes(buffer[: limits.head + 1]), limits)
             head.fail(513, "Header Block Too Large", fatal=True)
         else:
             head = parse_head(bytes(buffer[:end]), limits)
             del buffer[: end + 4]
-            self._searched = 0
+            self._searched, self._end = 0, -1
             if head.content_length is None:
                 head.fail(400, "Missing Content-Length header", fatal=True)
             elif head.content_length > limits.body:
@@ -158,5 +192,6 @@ class Framer:
     def _close(self, error: SipParseError) -> SipParseError:
         self._closed = True
         self._buffer.clear()
+        self._end = -1
         self._head = None
         return error

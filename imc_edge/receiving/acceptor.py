@@ -112,12 +112,18 @@ class Acceptor:
 
     # --- imc_edge.flow.Receiver
 
+    def admits(self, flow: Flow) -> bool:
+        """Count one more message; False if its source sends too many. A trusted peer sends for many users."""
+        host = flow.peer[0]
+        return host in self._trusted or self._sources.allows(host)
+
     def receive(self, data: bytes, flow: Flow) -> None:
         """Take one datagram that is not a response."""
         if len(data) < _SHORTEST:
             self._ignored["keep-alive"] += 1
             return
-        if self._is_flood(flow):
+        if not self.admits(flow):
+            self._ignored["flood"] += 1
             return
         fast = parse_fast(data, self._limits)
         if fast is not None:
@@ -132,13 +138,11 @@ class Acceptor:
 
     def take(self, message: Request | Response, flow: Flow) -> None:
         """Take one framed message."""
-        if isinstance(message, Response) or not self._is_flood(flow):
-            self._well_formed(message, flow)
+        self._well_formed(message, flow)
 
     def refuse(self, error: SipParseError, flow: Flow) -> None:
         """Respond to a framed message that is malformed, if enough of it could be read."""
-        if not self._is_flood(flow):
-            self._malformed(error, flow)
+        self._malformed(error, flow)
 
     def _well_formed(self, message: Request | Response, flow: Flow) -> None:
         if isinstance(message, Response):
@@ -151,14 +155,6 @@ class Acceptor:
             self._ignored["not sip"] += 1
         else:
             self._refuse(error.request, flow, error)
-
-    def _is_flood(self, flow: Flow) -> bool:
-        """Whether the source has sent too much for this to be read. A trusted peer sends for many users."""
-        host = flow.peer[0]
-        if host in self._trusted or self._sources.allows(host):
-            return False
-        self._ignored["flood"] += 1
-        return True
 
     def _act(self, handle: Callable[[Request, Flow], None], request: Request, flow: Flow) -> None:
         try:

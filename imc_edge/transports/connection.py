@@ -2,19 +2,31 @@
 
 It is a flow for what comes in, and carries requests out. Everything written in one turn of the event loop
 goes out in one write. A connection has no timer of its own: the pool calls `Connection.sweep`.
+
+A peer can send faster than we can parse. So a turn of the event loop passes on `PER_TURN` messages, and the
+rest waits for the next turn. Each message is counted before it is parsed (`Receiver.admits`). Nothing more is
+read from a peer that sends too many, until the next sweep; if that goes on, the connection is closed.
+
+A connection ends in up to three steps. *Finishing*: nothing more is read, but the responses to what came in
+still go out on it. *Ended*: our side is closed. Then the transport is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
+
+import structlog
 
 from imc_common.sip.errors import SipParseError
 from imc_common.sip.framing import Framer
+from imc_common.sip.message import Request
 from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
+from imc_edge.transports.unanswered import Unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,7 @@ class Times:
     linger: float = 2.0
     """From our last byte to a refused peer until the connection is aborted."""
     transaction: float = 32.0
-    """How long after a request was written its user is told that the connection broke (Timer F)."""
+    """Timer F: how long a request may wait for its response, on either side."""
 
 
 WRITE_LIMIT = 256 * 1024
@@ -39,9 +51,15 @@ PONG = b"\r\n"
 """Response to a keep-alive (RFC 5626 §4.4.1)."""
 STUCK_ABOVE = 16 * 1024
 """Bytes waiting from which on `Times.stuck` runs."""
-MAX_UNANSWERED = 4096
-"""Requests per connection whose users are told when it breaks, or those of the last write if they are more;
-older ones have their transaction's timer."""
+PER_TURN: Final = 64
+"""Messages passed on before other work of the event loop gets its turn."""
+RESPONSES_PER_REQUEST: Final = 3
+"""Responses to a request of ours that are not counted as messages of the peer: a final one, and provisional
+ones before it."""
+MAX_SLOWED: Final = 10
+"""Sweeps, so seconds, in which a peer may send too much."""
+
+_log = structlog.get_logger()
 
 
 class ConnectionOwner(Protocol):
@@ -91,14 +109,22 @@ class Connection(asyncio.Protocol):
         self._wire: asyncio.Transport | None = None
         self._gathered: list[bytes] = []
         self._gathered_size = 0
-        self._users: list[TransportUser] = []
-        """Of the requests in `_gathered`."""
-        self._unanswered: deque[tuple[float, list[TransportUser]]] = deque()
-        """Users by write: until when they are told of the end, and who. Some may have got their response."""
-        self._unanswered_count = 0
+        self._unanswered = Unanswered(times.transaction)
+        self._expected = 0
+        """Responses that requests of ours may still get."""
+        self._due = 0
+        """Requests that came in and have no response yet."""
+        self._last_responses: list[tuple[bytes, SocketAddress]] = []
+        """Sent while finishing, with the address to send them to if the peer did not get them."""
+        self._is_paused = False
+        """Whether reading is paused: for the next turn, or for the next sweep."""
+        self._is_slowed = False
+        """Whether the peer sends too much, and waits for the next sweep."""
+        self._slowed_sweeps = 0
         self._last_active = clock()
         self._message_since: float | None = None
         self._stuck_since: float | None = None
+        self._finishing_since: float | None = None
         self._ended_at: float | None = None
 
     # --- called by asyncio
@@ -114,42 +140,87 @@ class Connection(asyncio.Protocol):
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """asyncio: bytes came; pass on every message that is complete now."""
-        if self._ended_at is not None:
+        """asyncio: bytes came; pass on the messages that are complete now."""
+        if self._finishing_since is not None or self._ended_at is not None:
             return
-        now = self._last_active = self._clock()
         self._framer.receive(data)
-        responses = self._framer.plain_responses()
-        for response in responses:
-            self._receiver.response(response)
-        any_complete = bool(responses)
-        while self._pass_on_next():
-            any_complete = True
+        if not self._is_paused:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Pass on at most `PER_TURN` messages; call it again in the next turn if there may be more."""
+        framer, left = self._framer, PER_TURN
+        now = self._last_active = self._clock()
+        if self._expected:
+            responses = framer.plain_responses(min(left, self._expected))
+            for response in responses:
+                self._receiver.response(response)
+            self._expected -= len(responses)
+            left -= len(responses)
+        while left > 0 and self._pass_on_next():
+            left -= 1
+        if self._finishing_since is not None or self._ended_at is not None:
+            return
+        if left <= 0 and framer.waiting:
+            self._pause_reading()
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        elif self._is_slowed:
+            self._pause_reading()
+        else:
+            self._resume_reading()
         # the time limit runs per message: from its first byte, so anew whenever one was completed
-        if not self._framer.waiting:
+        if self._is_paused or not framer.waiting:
             self._message_since = None
-        elif any_complete or self._message_since is None:
+        elif left < PER_TURN or self._message_since is None:
             self._message_since = now
 
+    def _next_turn(self) -> None:
+        if self.is_open:
+            self._read_on()
+
     def _pass_on_next(self) -> bool:
-        """Pass on one message, or its fault; False when there is no complete one left."""
-        response = self._framer.plain_response()
-        if response is not None:
-            self._receiver.response(response)
-            return True
+        """Pass on one message, or its fault; False when none can be passed on now."""
+        framer = self._framer
+        if framer.begins():
+            if framer.is_response() and self._expected:
+                self._expected -= 1
+            elif not self._receiver.admits(self):
+                self._is_slowed = True
+                return False
+            response = framer.plain_response()
+            if response is not None:
+                self._receiver.response(response)
+                return True
         try:
-            message = self._framer.next()
+            message = framer.next()
         except SipParseError as error:
-            self._receiver.refuse(error, self)
+            due = self._due
+            self._receiver.refuse(error, self)  # responds now, or not at all
+            self._due = due
             if error.fatal:
-                self.end()
+                self.finish()
             return not error.fatal
         if message is None:
             return False
         if isinstance(message, str):  # PING
-            self.send(PONG)
+            self._gather(PONG)
         else:
+            if isinstance(message, Request) and message.method != "ACK":
+                self._due += 1
             self._receiver.take(message, self)
+        return True
+
+    def eof_received(self) -> bool:
+        """asyncio: the peer sends nothing more. Keep the connection for responses, if any are due.
+
+        asyncio's TLS cannot do that: there, they go to the address in the Via.
+        """
+        if self._wire is None or self._ended_at is not None:
+            return False
+        if not self._due or not self._wire.can_write_eof():
+            self._flush()
+            return False
+        self.finish()
         return True
 
     def pause_writing(self) -> None:
@@ -168,27 +239,42 @@ class Connection(asyncio.Protocol):
         self._owner.lost(self)
         if self.on_closed is not None:
             self.on_closed()
+        self._tell_users(exc)
+        if exc is not None:
+            self._respond_elsewhere()
+
+    def _tell_users(self, exc: Exception | None) -> None:
+        """No response can come any more to the requests that went out on this connection."""
         error = exc or ConnectionResetError(f"{self.transport} connection to {self.peer} closed")
-        self._remember(self._clock())
-        unanswered, self._unanswered = self._unanswered, deque()
-        for _, users in unanswered:
-            for user in users:
-                user.transport_error(error)
+        self._unanswered.fail(error, self._clock())
+
+    def _respond_elsewhere(self) -> None:
+        """RFC 3261 §18.2.2: the peer has closed the connection, and did not get its last responses."""
+        responses, self._last_responses = self._last_responses, []
+        for data, to in responses:
+            self._owner.respond_elsewhere(self, data, to)
 
     # --- called by us
 
     def send(self, data: bytes, to: SocketAddress | None = None) -> None:
-        """Send a response, or a keep-alive; see `imc_edge.flow.Flow`."""
-        if not self.is_open:
+        """Send a response; see `imc_edge.flow.Flow`."""
+        self._due = max(0, self._due - 1)
+        if self.is_open:
+            self._gather(data)
+        elif self._finishing_since is not None and self._ended_at is None and self._wire is not None:
+            self._gather(data)
             if to is not None:
-                self._owner.respond_elsewhere(self, data, to)
-            return
-        self._gather(data)
+                self._last_responses.append((data, to))
+            if not self._due:
+                self.end()
+        elif to is not None:
+            self._owner.respond_elsewhere(self, data, to)
 
     def send_request(self, data: bytes, user: TransportUser) -> None:
         """Send a request while `is_open`; ``user`` hears of it when the connection breaks within a
         transaction's time."""
-        self._users.append(user)
+        self._unanswered.add(user)
+        self._expected += RESPONSES_PER_REQUEST
         self._gather(data)
 
     def _gather(self, data: bytes) -> None:
@@ -199,21 +285,38 @@ class Connection(asyncio.Protocol):
         if self._gathered_size > WRITE_LIMIT:
             self._flush()
 
+    def finish(self) -> None:
+        """Read nothing more; end once all requests that came in have their response (RFC 3261 §18.2.2)."""
+        if self._wire is None or self._finishing_since is not None or self._ended_at is not None:
+            return
+        self.is_open = False
+        self._finishing_since = self._clock()
+        self._message_since = None
+        self._resume_reading()  # what comes is discarded, until the peer closes its side
+        self._tell_users(None)
+        if not self._due:
+            self.end()
+
     def end(self) -> None:
-        """Refuse the peer: send what was gathered, process nothing more, close.
+        """Send what was gathered, process nothing more, close.
 
         On TCP our side is closed first, and the peer's bytes are discarded for a moment: closing with unread
         bytes makes the kernel send a reset, and the peer would lose our last response.
         """
         if self._wire is None or self._ended_at is not None:
             return
+        self._resume_reading()
         self._flush()
         self.is_open = False
         self._ended_at = self._clock()
-        if self._wire.can_write_eof():
-            self._wire.write_eof()
-        else:
+        if not self._wire.can_write_eof():
             self._wire.close()
+            return
+        try:
+            self._wire.write_eof()
+        except OSError:  # the peer has reset the connection
+            self._respond_elsewhere()
+            self.abort()
 
     def close(self) -> None:
         """Send what is waiting and close."""
@@ -231,16 +334,50 @@ class Connection(asyncio.Protocol):
     def sweep(self) -> None:
         """Close it if it is idle, abort it if the peer is too slow; called about once a second."""
         now, times = self._clock(), self._times
-        while self._unanswered and self._unanswered[0][0] <= now:
-            self._forget_oldest()
-        if (
-            _older(self._message_since, now, times.message)
-            or _older(self._stuck_since, now, times.stuck)
-            or _older(self._ended_at, now, times.linger)
-        ):
+        self._unanswered.expire(now)
+        if _older(self._message_since, now, times.message) or _older(self._stuck_since, now, times.stuck):
             self.abort()
-        elif now - self._last_active > times.idle and not self._unanswered:
+        elif _older(self._ended_at, now, times.linger):
+            if self._was_reset():
+                self._respond_elsewhere()
+            self.abort()
+        elif _older(self._finishing_since, now, times.transaction):
+            self.end()
+        elif self._is_slowed:
+            self._sweep_slowed()
+        elif now - self._last_active > times.idle and not self._unanswered and not self._due:
             self.close()
+        else:
+            self._slowed_sweeps = max(0, self._slowed_sweeps - 1)
+
+    def _sweep_slowed(self) -> None:
+        """Let a peer that sends too much go on; or close the connection, if it has done so for long."""
+        self._slowed_sweeps += 1
+        if self._slowed_sweeps > MAX_SLOWED:
+            _log.warning("connection closed", peer=self.peer[0], reason="the peer sends too much")
+            self.end()
+        elif self.is_open:
+            self._is_slowed = False
+            self._read_on()
+
+    def _was_reset(self) -> bool:
+        """Whether the peer has reset the connection. While it is not read, only the socket knows."""
+        peer_socket = self._wire.get_extra_info("socket") if self._wire is not None else None
+        if peer_socket is None:
+            return False
+        with suppress(OSError):
+            return bool(peer_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        return True
+
+    def _pause_reading(self) -> None:
+        if not self._is_paused and self._wire is not None and not self._wire.is_closing():
+            self._is_paused = True
+            self._wire.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_paused and self._wire is not None and not self._wire.is_closing():
+            self._is_paused = False
+            self._wire.resume_reading()
 
     def _flush(self) -> None:
         if self._wire is None or not self._gathered:
@@ -249,22 +386,10 @@ class Connection(asyncio.Protocol):
         self._gathered.clear()
         self._gathered_size = 0
         now = self._last_active = self._clock()
-        self._remember(now)
+        self._unanswered.written(now)
         self._wire.write(data)
         if self._wire.get_write_buffer_size() > WRITE_LIMIT:
             self.abort()
-
-    def _remember(self, now: float) -> None:
-        """Note the users of one write's requests."""
-        if self._users:
-            self._unanswered.append((now + self._times.transaction, self._users))
-            self._unanswered_count += len(self._users)
-            self._users = []
-            while self._unanswered_count > MAX_UNANSWERED and len(self._unanswered) > 1:
-                self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        self._unanswered_count -= len(self._unanswered.popleft()[1])
 
 
 def _older(since: float | None, now: float, limit: float) -> bool:

@@ -144,6 +144,10 @@ class TappedReceiver:
         self._receiver = receiver
         self._tap = tap
 
+    def admits(self, flow: Flow) -> bool:
+        """The receiver's."""
+        return self._receiver.admits(flow)
+
     def receive(self, data: bytes, flow: Flow) -> None:
         """A datagram that is not a response."""
         self._tap.incoming(data, flow.transport, flow.peer)

@@ -167,7 +167,9 @@ class Pool:
         if connection.hop is None and connection.transport == "tcp":
             connection.hop = Hop("tcp", *connection.peer)
         if connection.hop is not None:
-            self._by_line.setdefault(connection.hop.line, connection)
+            known = self._by_line.get(connection.hop.line)
+            if known is None or not known.is_open:
+                self._by_line[connection.hop.line] = connection
 
     def lost(self, connection: Connection) -> None:
         """Forget it."""

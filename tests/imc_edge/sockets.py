@@ -30,7 +30,16 @@ class Inbox:
         self.got: list[bytes] = []
         self.flows: list[Flow] = []
         self.refused: list[SipParseError] = []
+        self.admitted = -1
+        """Messages that are admitted; -1: all."""
         self._response = response
+
+    def admits(self, _flow: Flow) -> bool:
+        """As long as some are left."""
+        if self.admitted > 0:
+            self.admitted -= 1
+            return True
+        return self.admitted < 0
 
     def receive(self, data: bytes, flow: Flow) -> None:
         self.got.append(data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from tests.flood import FLOODER, TRUSTED, dropped, flooding, send_bad
 from tests.imc_edge.process import User, edge_process, eventually, fresh
+from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.servers import Server, running
 
@@ -45,3 +48,28 @@ def test_a_flood_of_one_source_keeps_nobody_from_being_served(server: Server, tm
                 # the kernel may drop a datagram of a full buffer: it is sent again, as UDP asks
                 request = fresh()
                 eventually(lambda request=request: user.status(request, 0.5) == 202)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("message", [b"ACK a SIP/2.0\r\nl:0\r\n\r\n", b"SIP/2.0 200 OK\r\nl:0\r\n\r\n"])
+def test_a_flood_on_a_connection_is_cut_and_keeps_nobody_from_being_served(
+    server: Server, tmp_path: Path, message: bytes
+) -> None:
+    """Of requests that get no response, and of responses."""
+    settings = {"trusted_peers": TRUSTED, "listen": "udp:127.0.0.1:0,tcp:127.0.0.1:0"}
+    with edge_process(tmp_path, server.url, **settings) as edge:
+        udp, tcp = edge.endpoints()
+        with User(udp) as user, socket.create_connection(tcp[1:], source_address=(FLOODER, 0)) as flooder:
+            flooder.setblocking(False)
+            served, cut = 0, False
+            deadline = time.monotonic() + PATIENCE
+            while not cut and time.monotonic() < deadline:
+                try:
+                    flooder.send(message * 5000)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    cut = True
+                served += user.status(fresh(), PATIENCE) == 202
+            assert cut
+            assert served > 10
+        assert edge.lines("connection closed")

@@ -366,3 +366,21 @@ def test_a_burst_from_many_users_is_accepted_whole(server: Server, db: redis.Red
             thread.join()
         assert statuses == [202] * 400
         assert entries(db) == 400
+
+
+@pytest.mark.parametrize("end", [b"", b"\0", b"MESSAGE sip:a@b SIP/2.0\r\n\r\n"])
+def test_requests_before_a_half_close_or_a_bad_byte_get_their_responses_first(
+    server: Server, tmp_path: Path, end: bytes
+) -> None:
+    """RFC 3261 §18.2.2: on the open connection, which is closed then."""
+    with edge_process(tmp_path, server.url, listen="tcp:127.0.0.1:0") as edge:
+        with socket.create_connection(edge.endpoints()[0][1:]) as peer:
+            peer.settimeout(PATIENCE)
+            peer.sendall(fresh() + fresh() + end)
+            if not end:
+                peer.shutdown(socket.SHUT_WR)
+            got = b""
+            while data := peer.recv(65536):
+                got += data
+        assert got.count(b"SIP/2.0 202 Accepted\r\n") == 2
+        assert got.count(b"SIP/2.0 ") == 2

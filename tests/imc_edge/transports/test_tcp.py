@@ -14,9 +14,10 @@ import pytest
 from imc_common.settings import Settings
 from imc_edge.flow import Hop
 from imc_edge.identity.trusted_peers import TrustedPeers
-from imc_edge.transports.connection import MAX_UNANSWERED, WRITE_LIMIT, Times
+from imc_edge.transports.connection import WRITE_LIMIT, Times
 from imc_edge.transports.network import Network
 from imc_edge.transports.pool import Bounds
+from imc_edge.transports.unanswered import MAX_UNANSWERED
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, network, until
 from tests.patience import PATIENCE
 
@@ -352,20 +353,6 @@ async def test_a_broken_connection_is_reported_to_the_latest_of_very_many_reques
         told = [number for number, each in enumerate(errors) if each.got]
         assert told == list(range(len(errors) - len(told), len(errors)))
         assert MAX_UNANSWERED - 512 <= len(told) <= MAX_UNANSWERED
-
-
-async def test_a_response_whose_connection_is_closed_goes_to_the_address_in_via() -> None:
-    """RFC 3261 §18.2.2: on a new connection."""
-    inbox, far_inbox = Inbox(), Inbox()
-    async with listening(inbox, "tcp:127.0.0.1:0") as edge, listening(far_inbox, "tcp:127.0.0.1:0") as far:
-        _, writer = await connect(edge)
-        writer.write(MESSAGE)
-        await inbox.wait_for(1)
-        writer.close()
-        await until(lambda: not edge.pool._connections)
-        inbox.flows[0].send(RESPONSE, far.addresses[0][1:])
-        await far_inbox.wait_for(1)
-        assert far_inbox.got == [RESPONSE]
 
 
 async def test_requests_of_one_turn_of_the_loop_go_out_in_one_write() -> None:
