@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from imc_common.rooms.commands import COMMANDS
 from tests.integration.conftest import OpenUser
 from tests.integration.sip_user import SipUser, notice
 
@@ -568,14 +569,7 @@ class TestLists:
         """With the configured start character, in as many notices as needed."""
         alice = await open_user("alice")
         await alice.say("sip:chat-manager@example.org", "#help")
-        commands = (
-            "#create [room] [private]", "#join [room]", "#invite user [room]", "#accept [room]",
-            "#deny [room]", "#remove user [room]", "#add user [room]", "#modify user role [room]",
-            "#ban user [room]", "#unban user [room]", "#bans [room]",
-            "#nick [name] [room]", "#announce on/off [room]", "#exit [room] [confirm]",
-            "#destroy [room]", "#list [room]",
-            "#rooms", "#help",
-        )  # fmt: skip
+        commands = [command.usage("#") for command in COMMANDS]
         told = await whole_list(alice, *commands)
         assert [told.count(f"{command} - ") for command in commands] == [1] * len(commands)
 

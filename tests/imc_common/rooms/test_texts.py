@@ -367,9 +367,9 @@ def test_rooms_are_listed_by_address() -> None:
 
 
 def test_help_lists_every_command_with_its_arguments() -> None:
-    """In one MESSAGE over UDP, as a person types them."""
-    lines = notice("help").split("\n")
-    assert [line.partition(" - ")[0] for line in lines[1:]] == [
+    """As a person types them, in as many MESSAGEs as they need."""
+    parts = [text.body.decode().split("\n")[1:] for text in render(event("help"), Settings())]
+    assert [line.partition(" - ")[0] for part in parts for line in part] == [
         command.usage("#") for command in commands.COMMANDS
     ]
 
