@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_common.settings import Loaded
 from imc_common.settings.toml import effective
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(with_settings(check))
+    add_command(app, check)
 
 
 def check(loaded: Loaded) -> None:

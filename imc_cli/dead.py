@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from imc_cli.dead_letters import DeadLetter, drop, find, letters, parse_name, retry
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_common.errors import ImcError
 from imc_common.escape import printable
 from imc_common.settings import Loaded, Settings
@@ -32,10 +32,10 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Dead letters: requests and events that could not be handled.", no_args_is_help=True
     )
-    group.command("list")(with_settings(list_letters))
-    group.command("show")(with_settings(show))
-    group.command("retry")(with_settings(retry_letters))
-    group.command("drop")(with_settings(drop_letters))
+    add_command(group, list_letters, "list")
+    add_command(group, show, "show")
+    add_command(group, retry_letters, "retry")
+    add_command(group, drop_letters, "drop")
     app.add_typer(group, name="dead")
 
 

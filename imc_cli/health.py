@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_common.probe import ask
 from imc_common.settings import Loaded
 from imc_common.settings.values import host_and_port
@@ -14,7 +14,7 @@ from imc_common.settings.values import host_and_port
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(with_settings(health))
+    add_command(app, health)
 
 
 def health(

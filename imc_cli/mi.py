@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_cli.terminal import terminal_safe
 from imc_common.settings import Loaded
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(with_settings(mi))
+    add_command(app, mi)
 
 
 def mi(

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_cli.terminal import terminal_safe
 from imc_common.errors import ImcError
 from imc_common.settings import Loaded, Settings, masked
@@ -28,8 +28,8 @@ _MembersTable = Annotated[str, typer.Option("--members-table", help="Table of me
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("import")(with_settings(import_rooms))
-    app.command("export")(with_settings(export_rooms))
+    add_command(app, import_rooms, "import")
+    add_command(app, export_rooms, "export")
 
 
 def import_rooms(

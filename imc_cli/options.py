@@ -10,11 +10,31 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from imc_common.settings import Loaded, Settings, SettingsError, load, masked
 from imc_common.settings.load import COMMAND_LINE
 
-_PANEL = "Settings (also in a settings file, or in the environment as IMC_<NAME>)"
+SETTINGS_PANEL = "Settings (also in a settings file, or in the environment as IMC_<NAME>)"
+
+
+_SHOWN = "imc settings shown"
+
+
+class CommandWithSettings(TyperCommand):
+    """A command whose help has the options of settings only after ``--help-settings``: there are too many."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help. (Typer has its own copy of click's types, or click's, depending on its version.)"""
+        for parameter in self.params:
+            if isinstance(parameter, TyperOption) and parameter.rich_help_panel == SETTINGS_PANEL:
+                parameter.hidden = _SHOWN not in ctx.meta
+        super().format_help(ctx, formatter)
+
+
+def add_command(app: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
+    """Add a command `with_settings` to a group of commands."""
+    app.command(name, cls=CommandWithSettings)(with_settings(command))
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -28,7 +48,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     offered = [name for name in Settings.model_fields if name not in taken]
 
     @wraps(command)
-    def run(config: Path | None = None, **options: Any) -> None:
+    def run(config: Path | None = None, help_settings: bool = False, **options: Any) -> None:
         cli = {name: options.pop(name) for name in offered}
         try:
             loaded = load(config, os.environ, cli)
@@ -38,7 +58,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         _warn_of_a_visible_password(loaded)
         command(loaded, **options)
 
-    parameters = [*own, _config(), *map(_option, offered)]
+    parameters = [*own, _config(), _help_settings(), *map(_option, offered)]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer reads it
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
@@ -56,10 +76,29 @@ def _warn_of_a_visible_password(loaded: Loaded) -> None:
 
 
 def _config() -> inspect.Parameter:
-    option = typer.Option("--config", help="Settings file (TOML).", rich_help_panel=_PANEL)
+    option = typer.Option("--config", help="Settings file (TOML).")
     return inspect.Parameter(
         "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option]
     )
+
+
+def _help_settings() -> inspect.Parameter:
+    option = typer.Option(
+        "--help-settings",
+        callback=_show_settings,
+        is_eager=True,
+        help="Show this message with all settings, which are options too, and exit.",
+    )
+    return inspect.Parameter(
+        "help_settings", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
+    )
+
+
+def _show_settings(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        ctx.meta[_SHOWN] = True
+        typer.echo(ctx.get_help())
+        raise typer.Exit
 
 
 def _option(name: str) -> inspect.Parameter:
@@ -68,7 +107,7 @@ def _option(name: str) -> inspect.Parameter:
         f"--{name.replace('_', '-')}",
         help=Settings.model_fields[name].description,
         metavar="VALUE",
-        rich_help_panel=_PANEL,
+        rich_help_panel=SETTINGS_PANEL,
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]

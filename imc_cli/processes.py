@@ -8,16 +8,16 @@ from collections.abc import Mapping
 
 import typer
 
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_common.settings import Loaded
 from imc_common.settings.load import COMMAND_LINE, ENV_PREFIX
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(with_settings(edge))
-    app.command()(with_settings(worker))
-    app.command("mi-server")(with_settings(mi_server))
+    add_command(app, edge)
+    add_command(app, worker)
+    add_command(app, mi_server, "mi-server")
 
 
 def edge(loaded: Loaded) -> None:

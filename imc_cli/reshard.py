@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_cli.resharding import Resharding, Totals
 from imc_common.errors import ImcError
 from imc_common.settings import Loaded, Settings
@@ -18,7 +18,7 @@ from imc_common.store import Store
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(with_settings(reshard))
+    add_command(app, reshard)
 
 
 def reshard(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_common.settings import Loaded
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ WIDE = 120
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(with_settings(top))
+    add_command(app, top)
 
 
 def top(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_common.settings import Loaded
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _OWN = {"at", "process", "step", "room", "users", "call_id"}
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(with_settings(trace))
+    add_command(app, trace)
 
 
 def trace(

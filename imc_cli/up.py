@@ -18,7 +18,7 @@ import typer
 from imc_cli.demo import play
 from imc_cli.embedded import embedded_valkey
 from imc_cli.listening import check_free
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_cli.processes import argv, environment
 from imc_cli.readiness import Readiness
 from imc_cli.supervisor import Child, ChildError, Supervisor
@@ -35,7 +35,7 @@ PORT_STEP = 10  # between the ports of two edges
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(with_settings(up))
+    add_command(app, up)
 
 
 def up(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from imc_cli.options import with_settings
+from imc_cli.options import add_command
 from imc_cli.password import read_password
 from imc_common.errors import ImcError
 from imc_common.escape import printable
@@ -23,11 +23,11 @@ _User = Annotated[str, typer.Argument(help="Address of the user, such as alice@e
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Users with passwords, for identity = digest.", no_args_is_help=True)
-    group.command()(with_settings(add))
-    group.command()(with_settings(passwd))
-    group.command()(with_settings(remove))
-    group.command("list")(with_settings(list_users))
-    group.command()(with_settings(rotate))
+    add_command(group, add)
+    add_command(group, passwd)
+    add_command(group, remove)
+    add_command(group, list_users, "list")
+    add_command(group, rotate)
     app.add_typer(group, name="user")
 
 

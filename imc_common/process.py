@@ -149,7 +149,7 @@ def main(role: Role, make: Callable[[Settings, Callable[[], Settings]], Process]
     ``make`` gets the settings, and a function that reads them again; it is called in the event loop.
     """
     parser = argparse.ArgumentParser(
-        prog=f"python -m imc_{role}",
+        prog=f"python -P -m imc_{role}",
         description=f"One {role} process. Settings also come from the environment.",
     )
     parser.add_argument("--config", type=Path, help="TOML file with settings")

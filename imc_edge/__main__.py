@@ -1,4 +1,7 @@
-"""``python -m imc_edge [--config FILE]``: one edge process. Settings also come from the environment."""
+"""``python -P -m imc_edge [--config FILE]``: one edge process.
+
+Settings also come from the environment.
+"""
 
 from __future__ import annotations
 

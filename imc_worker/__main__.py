@@ -1,4 +1,7 @@
-"""``python -m imc_worker [--config FILE]``: one worker process. Settings also come from the environment."""
+"""``python -P -m imc_worker [--config FILE]``: one worker process.
+
+Settings also come from the environment.
+"""
 
 from __future__ import annotations
 

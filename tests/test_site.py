@@ -36,7 +36,7 @@ def test_the_readme_lists_the_pages_in_the_order_of_the_site() -> None:
 def test_the_table_of_commands_is_complete() -> None:
     """`docs/cli.md` has a row for each `imc …`."""
     help_text = subprocess.run(
-        [sys.executable, "-c", "from imc_cli import application; application()(['--help'])"],
+        [sys.executable, "-c", "from imc_cli.application import application; application()(['--help'])"],
         capture_output=True,
         text=True,
         check=False,

@@ -10,8 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from imc_cli import application, main
-from imc_cli.options import with_settings
+from imc_cli import main
+from imc_cli.application import application
+from imc_cli.options import add_command
 from imc_common.settings import Loaded, Settings
 
 
@@ -47,22 +48,27 @@ def test_imc_check_prints_all_mistakes_and_fails(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_an_option() -> None:
-    """Each can be set without a file."""
-    result = CliRunner().invoke(application(), ["check", "--help"], env={"COLUMNS": "200"})
+    """Each can be set without a file. There are many, so only `--help-settings` shows them."""
+    full, short = [
+        CliRunner().invoke(application(), ["check", option], env={"COLUMNS": "200"}).stdout
+        for option in ("--help-settings", "--help")
+    ]
     for name in Settings.model_fields:
-        assert f"--{name.replace('_', '-')}" in result.stdout
+        assert f"--{name.replace('_', '-')}" in full
+        assert f"--{name.replace('_', '-')} " not in short
+    assert "--config" in short
+    assert "--help-settings" in short
 
 
 def test_a_command_keeps_its_own_parameters() -> None:
     """They replace settings of the same name."""
     app = typer.Typer()
 
-    @app.command()
-    @with_settings
     def run(loaded: Loaded, word: str, manager: Annotated[bool, typer.Option()] = False) -> None:
         """Say it."""
         typer.echo(f"{word} {manager} {loaded.settings.hash_size}")
 
+    add_command(app, run)
     result = CliRunner().invoke(app, ["hello", "--manager", "--hash-size", "1"])
     assert result.output == "hello True 1\n"
 

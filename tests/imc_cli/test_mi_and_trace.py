@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from imc_cli import application, mi_client
+from imc_cli import mi_client
+from imc_cli.application import application
 from imc_cli.mi import _show
 from imc_cli.mi_client import MiFailure, MiUnreachable
 from imc_cli.trace import _printer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from imc_cli import application
+from imc_cli.application import application
 from imc_common.build_info import build_info
 
 

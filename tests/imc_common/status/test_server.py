@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
-from imc_cli import application
+from imc_cli.application import application
 from imc_common import probe
 from imc_common.build_info import build_info
 from imc_common.http_server import HttpRequest
