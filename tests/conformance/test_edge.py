@@ -21,7 +21,7 @@ async def responses(at: Edge, data: bytes) -> list[int]:
     else:
         at.acceptor.receive(data, flow)
     await at.settle()
-    return [answer.status for answer in flow.answers]
+    return [response.status for response in flow.responses]
 
 
 def assert_one_of(statuses: list[int], expected: tuple[int, ...], case: Case) -> None:
@@ -72,7 +72,7 @@ async def test_as_a_message_over_tcp_it_gets_the_same_response_unless_framing_di
         except SipParseError as error:
             at.acceptor.refuse(error, flow)
         await at.settle()
-    statuses = sorted(answer.status for answer in flow.answers)
+    statuses = sorted(response.status for response in flow.responses)
     if case.name == "dblreq":
         assert tuple(statuses) == DIFFERENT_ON_A_STREAM[case.name]
     else:

@@ -25,7 +25,7 @@ def cases(selected: list[Trait]) -> list[object]:
 
 def check(at: Edge, flow: FakeFlow, case: Trait) -> None:
     """One response with the expected status; after a 202, the expected request for the workers."""
-    (response,) = flow.answers
+    (response,) = flow.responses
     assert response.status == case.status, (response.status, response.reason)
     if case.status != 202 or not case.type:
         assert at.store.entries == []

@@ -72,7 +72,7 @@ class FakeStore:
 
     @property
     def entries(self) -> list[RoomRequest]:
-        """The requests that were to go into streams, duplicates and notices too."""
+        """The requests that were to go into streams, also duplicates and notices."""
         fields: list[Sequence[Any]] = []
         for command in [command for batch in self.batches for command in batch]:
             if command[1] == self.accept_many:
@@ -93,7 +93,7 @@ def accepts_of(command: Command) -> list[tuple[Any, Sequence[Any]]]:
 
 
 def entry_of(fields: Sequence[Any]) -> RoomRequest:
-    """The request that an accept command has these fields of."""
+    """The room request with these fields of a command."""
     return RoomRequest.from_fields(
         [field if isinstance(field, bytes) else str(field).encode() for field in fields]
     )
@@ -115,7 +115,7 @@ class FakeFlow:
         self.sent.append((data, to))
 
     @property
-    def answers(self) -> list[Response]:
+    def responses(self) -> list[Response]:
         """What was sent, parsed."""
         parsed = [parse_message(data, stream=True) for data, _ in self.sent]
         assert all(isinstance(message, Response) for message in parsed)
@@ -123,7 +123,7 @@ class FakeFlow:
 
 
 class ResponseInbox:
-    """The client side: keeps the responses it is handed."""
+    """The client side: keeps the responses it gets."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []
@@ -140,7 +140,7 @@ class Edge:
         self.store = store or FakeStore()
         self.health = Health(self.store, 1 << self.settings.hash_size, self.settings.max_backlog)  # type: ignore[arg-type]
         self.health._of_redis = ""
-        self.responses = ResponseInbox()
+        self.client_side = ResponseInbox()
         self.now = 1_700_000_000.0
         self.metrics = Metrics()
         self.tracer = Tracer(self.store, "edge", verbose=False, wall=lambda: self.now)  # type: ignore[arg-type]
@@ -148,7 +148,7 @@ class Edge:
             self.settings,
             self.store,  # type: ignore[arg-type]
             self.health,
-            self.responses,
+            self.client_side,
             self.metrics,
             tracer=self.tracer,
             nonce_keys=NonceKeys(self.store, self.settings.digest_key_file, lambda: self.now),
@@ -156,26 +156,26 @@ class Edge:
         )
 
     async def ask(self, data: bytes, transport: str = "udp", peer: str = "192.0.2.1") -> list[Response]:
-        """The answers to one message."""
+        """The responses to one message."""
         flow = FakeFlow(transport, (peer, 5062))
         self.acceptor.receive(data, flow)
         await self.settle()
-        return flow.answers
+        return flow.responses
 
     async def ask_one(self, data: bytes, transport: str = "udp", peer: str = "192.0.2.1") -> Response:
-        """The one answer to a message."""
-        (answer,) = await self.ask(data, transport, peer)
-        return answer
+        """The one response to a message."""
+        (response,) = await self.ask(data, transport, peer)
+        return response
 
     async def settle(self) -> None:
-        """Let the group commit take its turn."""
+        """Let the group commits run."""
         for _ in range(5):
             await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def edge(store: Any = None, **settings: Any) -> AsyncIterator[Edge]:
-    """An edge whose group commits run; ``store``: another than the double."""
+    """An edge whose group commits run; ``store`` replaces the double."""
     made = Edge(store, **settings)
     commits = (made.acceptor.commit, made.acceptor.authenticator.lookups)
     running = asyncio.gather(*(commit.run() for commit in commits))

@@ -20,14 +20,14 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A Redis of this test's own."""
+    """This test's own Redis."""
     (tmp_path / "redis").mkdir()
     with running("redis-server", tmp_path / "redis") as started:
         yield started
 
 
-def test_bad_datagrams_leave_nothing_behind(server: Server, tmp_path: Path) -> None:
-    """Each with names of its own: memory stays where it was, and each costs a moment of CPU, not seconds."""
+def test_malformed_datagrams_leave_no_memory_behind(server: Server, tmp_path: Path) -> None:
+    """All with different names. Memory does not grow, and each costs little CPU."""
     with edge_process(tmp_path, server.url, trusted_peers=TRUSTED) as edge:
         cost = send_bad(edge, edge.endpoints()[0], 20_000)
         assert cost.grown_kb < 8_000, cost
@@ -35,8 +35,8 @@ def test_bad_datagrams_leave_nothing_behind(server: Server, tmp_path: Path) -> N
         assert not edge.lines("request failed")
 
 
-def test_a_flood_of_one_source_keeps_nobody_from_being_served(server: Server, tmp_path: Path) -> None:
-    """It is dropped unread, while the messages of others are taken."""
+def test_others_are_served_during_a_flood_of_one_source(server: Server, tmp_path: Path) -> None:
+    """The flood is dropped before it is parsed; messages of others are accepted."""
     port = free_port()
     settings = {"trusted_peers": TRUSTED, "max_messages_per_second": 0, "status_listen": f"127.0.0.1:{port}"}
     assert FLOODER not in TRUSTED

@@ -1,4 +1,4 @@
-"""Bent messages against the receiving side: an answer or silence, never an exception, never much."""
+"""Mutated messages against the receiving side: one short response or silence, never an exception."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CORPUS = [case.data for case in CASES] + [as_message(case.data, "f") for case in
 ROUNDS = 3000
 SECONDS = 4.0
 ABOVE = 250
-"""Bytes by which an answer may be longer than its request: 200 for usual ones, compact names become long."""
+"""Bytes by which a response may be longer than its request; compact header names become long ones."""
 
 
-async def test_whatever_comes_in_gets_at_most_one_short_answer() -> None:
-    """Rows 25 and 31: no exception, no second answer, no amplification; a 500 would be a bug of ours."""
+async def test_a_mutated_message_gets_at_most_one_short_response() -> None:
+    """A 500 would be a bug of ours."""
     mutator = Mutator(random.Random(3))
     async with edge(max_backlog=0) as at:
         for _ in range(ROUNDS):
@@ -38,13 +38,13 @@ async def test_whatever_comes_in_gets_at_most_one_short_answer() -> None:
             await at.settle()
             assert len(flow.sent) <= 1, data
             if flow.sent:
-                answer = flow.sent[0][0]
-                assert len(answer) <= len(data) + ABOVE + 2 * data.count(b"\n"), data  # v: becomes Via:
-                assert not answer.startswith(b"SIP/2.0 500"), data
+                response = flow.sent[0][0]
+                assert len(response) <= len(data) + ABOVE + 2 * data.count(b"\n"), data  # v: becomes Via:
+                assert not response.startswith(b"SIP/2.0 500"), data
 
 
 def bombard_udp(at: Endpoint, mutator: Mutator, seconds: float) -> None:
-    """Bent datagrams as fast as they can be made."""
+    """Mutated datagrams as fast as possible."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -52,7 +52,7 @@ def bombard_udp(at: Endpoint, mutator: Mutator, seconds: float) -> None:
 
 
 def bombard_tcp(at: Endpoint, mutator: Mutator, seconds: float) -> None:
-    """Bent messages one after the other, on a new connection whenever the edge has had enough."""
+    """Mutated messages in a row; on a new connection when the edge closes one."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection(at[1:], timeout=1.0) as attacker:
@@ -61,8 +61,8 @@ def bombard_tcp(at: Endpoint, mutator: Mutator, seconds: float) -> None:
 
 
 @pytest.mark.integration
-def test_a_live_edge_outlives_bent_messages(tmp_path: Path) -> None:
-    """It serves on, has logged no surprise, and has not grown."""
+def test_a_live_edge_survives_mutated_messages(tmp_path: Path) -> None:
+    """It still serves, has logged no failure, and has not grown."""
     with (
         running("redis-server", tmp_path, "--maxmemory-policy", "noeviction") as server,
         edge_process(tmp_path, server.url, listen="udp:127.0.0.1:0,tcp:127.0.0.1:0") as process,

@@ -1,4 +1,4 @@
-"""Passwords at real edge processes on a real Redis: what they share, and what outlives them."""
+"""Digest authentication by real edge processes on a real Redis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALICE = "alice@example.org"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A Redis of this test's own, with Alice in it."""
+    """This test's own Redis, with the user Alice."""
     folder = tmp_path / "redis"
     folder.mkdir()
     options = ("--maxmemory-policy", "noeviction", "--appendonly", "yes", "--appendfsync", "always")
@@ -43,12 +43,12 @@ def answer(challenged: Response, count: int = 1) -> str:
 
 
 def status(user: User, authorization: str) -> int:
-    """Of a new request with these credentials."""
+    """The status of a new request with these credentials."""
     return user.ask(fresh(Authorization=authorization)).status
 
 
 def test_a_nonce_outlives_the_edge_that_made_it_and_redis(server: Server, tmp_path: Path) -> None:
-    """Killed edges, a killed Redis: what was used stays used, the rest is good; without Redis 503."""
+    """Used nonce counts stay used, the others stay valid. Without Redis: 503."""
     with edge_process(tmp_path, server.url, identity="digest") as edge:
         with User(edge.endpoints()[0]) as user:
             challenged = user.ask(fresh())
@@ -68,7 +68,7 @@ def test_a_nonce_outlives_the_edge_that_made_it_and_redis(server: Server, tmp_pa
 
 
 def test_edges_whose_clocks_are_hours_apart_check_each_others_nonces(server: Server, tmp_path: Path) -> None:
-    """Nonces go by Redis's clock, whatever the machines' own show."""
+    """Nonces follow Redis's clock, not the clocks of the hosts."""
     require("faketime")
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
@@ -90,8 +90,8 @@ def test_edges_whose_clocks_are_hours_apart_check_each_others_nonces(server: Ser
             assert status(here, answer(challenged, 2)) == 202
 
 
-def test_keys_of_a_file_are_read_again_and_the_old_one_checks_on(server: Server, tmp_path: Path) -> None:
-    """SIGHUP; a file that cannot be used changes nothing."""
+def test_sighup_reloads_keys_of_a_file_and_the_old_one_still_checks(server: Server, tmp_path: Path) -> None:
+    """An unusable file changes nothing."""
     file = tmp_path / "keys"
     file.write_text("a" * 32)
     settings = {"identity": "digest", "digest_key_file": file}
@@ -113,8 +113,8 @@ def test_keys_of_a_file_are_read_again_and_the_old_one_checks_on(server: Server,
         assert status(user, answer(new, 2)) == 202
 
 
-def test_an_edge_with_a_key_file_that_is_none_does_not_start(server: Server, tmp_path: Path) -> None:
-    """And says why."""
+def test_an_edge_with_an_unusable_key_file_does_not_start(server: Server, tmp_path: Path) -> None:
+    """Its output says why."""
     with edge_process(tmp_path, server.url, identity="digest", digest_key_file="/no/such/file") as edge:
         assert edge.child.wait(PATIENCE) == 1
         assert "digest_key_file /no/such/file: No such file" in edge._log.read_text()
@@ -123,7 +123,7 @@ def test_an_edge_with_a_key_file_that_is_none_does_not_start(server: Server, tmp
 def test_an_edge_that_trusts_no_other_host_warns_if_others_can_reach_it(
     server: Server, tmp_path: Path
 ) -> None:
-    """The most likely mistake of a first set-up."""
+    """The most likely mistake in a first set-up."""
     warning = "requests from other hosts get 403"
     for settings, is_warned in (
         ({"listen": "udp:0.0.0.0:0"}, True),

@@ -1,4 +1,4 @@
-"""Nothing smuggled: whatever a sender writes, what we send has the headers we mean and no other.
+"""No header injection: whatever a sender writes, deliveries have our headers and no others.
 
 The oracle is `sipmessage`, a parser of others; and Python's own `splitlines`, which breaks lines where some
 programs do and SIP does not.
@@ -72,7 +72,7 @@ hostile = st.one_of(
 
 
 def accepted(data: bytes, *, asserted: bool = False) -> RoomRequest | None:
-    """The entry of a request, as an edge makes it; None if it is refused."""
+    """The room request that an edge makes; None if the SIP request is refused."""
     try:
         request = parse_fast(data, LIMITS)
         if request is None:
@@ -89,7 +89,7 @@ def accepted(data: bytes, *, asserted: bool = False) -> RoomRequest | None:
 
 
 def sent(name: str, entry: RoomRequest, **more: str) -> list[bytes]:
-    """What bob gets of an event that a script makes of the entry."""
+    """What bob gets of an event that a script makes of the room request."""
     fields: dict[bytes, bytes] = {b"event": name.encode(), b"to": BOB.encode()}
     flat = [part if isinstance(part, bytes) else part.encode() for part in entry.to_fields()]
     fields |= dict(zip(flat[::2], flat[1::2], strict=True))
@@ -140,7 +140,7 @@ def request(body: bytes = b"hello", **headers: str) -> bytes:
 @example('Mallory" <sip:root@example.org>;tag=1\r\nP-Asserted-Identity: <sip:root@example.org>\r\nX: "')
 @example("\u202egro.elpmaxe@toor")
 @example("\\\u2028")
-def test_a_name_stays_in_its_quotes(name: str) -> None:
+def test_a_display_name_stays_in_its_quotes(name: str) -> None:
     """Quoted or bare, in From or in P-Asserted-Identity; the address always stands after it."""
     quoted = name.replace("\\", "\\\\").replace('"', '\\"')
     for shown in (f'"{name}"', f'"{quoted}"', name):
@@ -192,8 +192,8 @@ def test_an_address_stays_in_its_place(user: str, host: str) -> None:
 @given(hostile)
 @example('text/plain;charset="\\\x1b[2J"')
 @example('text/html;x="a\r\nP-Evil: 1"')
-def test_other_headers_cannot_make_more_of_themselves(text: str) -> None:
-    """Those that go through (Content-Type), that are quoted (Call-ID), and that are not passed on at all."""
+def test_no_header_can_inject_another(text: str) -> None:
+    """Headers that are passed on (Content-Type), quoted (Call-ID), or dropped."""
     for headers in (
         {"Content_Type": text},
         {"Content_Type": f"text/plain;{text}"},
@@ -247,7 +247,7 @@ def test_a_command_argument_is_an_address_or_refused(text: str, command: str) ->
 
 
 @pytest.mark.parametrize("size", [2_000, 10_240, 60_000])
-def test_ten_kilobytes_of_anything_are_refused_or_cut(size: int) -> None:
+def test_overlong_values_are_refused_or_cut(size: int) -> None:
     """Nothing of a sender makes a header longer than SIP servers take (2,048 bytes)."""
     long = "n" * size
     faults: list[dict[str, Any]] = [

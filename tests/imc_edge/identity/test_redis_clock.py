@@ -1,4 +1,4 @@
-"""The time by Redis's clock, on an edge whose own is another."""
+"""Redis's time on an edge whose own clock is wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.imc_edge.sending import Clock
 
 
 class Server:
-    """Tells the time as a test says."""
+    """A store that replies with the time a test sets."""
 
     def __init__(self) -> None:
         self.reply: Any = 0
@@ -31,8 +31,8 @@ class Server:
         return [self.reply]
 
 
-async def test_the_time_is_redis_s_and_goes_on_by_the_own_clock() -> None:
-    """Whatever the own one shows; asked again, a clock that was put right is followed."""
+async def test_the_time_is_that_of_redis_and_advances_with_the_own_clock() -> None:
+    """The own clock may show anything. If Redis's clock is corrected, the next read follows it."""
     server, own = Server(), Clock()
     clock = RedisClock(server, own)  # type: ignore[arg-type]
     server.reply = 1_700_000_000_500
@@ -46,8 +46,8 @@ async def test_the_time_is_redis_s_and_goes_on_by_the_own_clock() -> None:
 
 
 @pytest.mark.parametrize("reply", [StoreUnreachable("away"), ReplyError("LOADING")])
-async def test_while_redis_is_away_what_was_known_stays(reply: Any) -> None:
-    """Nonces go on."""
+async def test_the_offset_stays_while_redis_is_unreachable(reply: Any) -> None:
+    """So nonces stay valid."""
     server, own = Server(), Clock()
     clock = RedisClock(server, own)  # type: ignore[arg-type]
     server.reply = 1_700_000_000_000
@@ -57,10 +57,10 @@ async def test_while_redis_is_away_what_was_known_stays(reply: Any) -> None:
     assert clock() == pytest.approx(1_700_000_000)
 
 
-async def test_it_is_asked_again_and_again_and_sooner_until_the_first_answer(
+async def test_the_clock_is_read_periodically_and_sooner_before_the_first_reply(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Until then an edge's nonces are good at no other."""
+    """Until then no other edge accepts this edge's nonces."""
     monkeypatch.setattr(redis_clock, "AGAIN_SECONDS", 0.001)
     monkeypatch.setattr(redis_clock, "ASK_EVERY", 3600)
     server = Server()

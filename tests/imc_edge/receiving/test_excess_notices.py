@@ -1,4 +1,4 @@
-"""A limit that was passed is told once, for certain."""
+"""One notice for a limit that is exceeded."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def notices(clock: Clock, **options: int) -> ExcessNotices:
     return ExcessNotices(store, 4, clock, **options)  # type: ignore[arg-type]
 
 
-def test_redis_is_asked_once_until_it_says_that_the_time_is_over() -> None:
-    """Each limit by itself, and a user at any port; a notice lies in the user's own shard."""
+def test_one_notice_is_due_per_limit_and_user_until_its_time_is_over() -> None:
+    """A user has one at all ports, and it is written in the user's own shard."""
     clock = Clock()
     made = notices(clock)
     excess = Excess("invitations", 7)
     due = made.due(ENTRY, excess, 100)
     assert due is not None
-    command, telling = due
+    command, awaiting = due
     assert [str(key).partition("}")[2] for key in command[1:3]] == [
         ":limit_notice:invitations:alice@example.org",
         ":in",
@@ -35,7 +35,7 @@ def test_redis_is_asked_once_until_it_says_that_the_time_is_over() -> None:
     assert str(command[1]).partition("}")[0] == str(command[2]).partition("}")[0]
     same = ENTRY._replace(sender="alice@example.org")
     assert made.due(same, excess, 100) is None
-    telling.on_reply(20_000)
+    awaiting.on_reply(20_000)
     clock.now += 19
     assert made.due(same, excess, 100) is None
     assert made.due(ENTRY, Excess("invitations", 7, "target"), 100) is not None
@@ -45,8 +45,8 @@ def test_redis_is_asked_once_until_it_says_that_the_time_is_over() -> None:
 
 
 @pytest.mark.parametrize("reply", [b"overloaded", ReplyError("OOM"), None])
-def test_what_redis_did_not_take_is_tried_again(reply: object) -> None:
-    """With the next refusal, at once."""
+def test_a_notice_that_was_not_written_is_due_at_the_next_refusal(reply: object) -> None:
+    """An edge is not silent before Redis has written one."""
     made = notices(Clock())
     due = made.due(ENTRY, Excess("commands", 7), 100)
     assert due is not None
@@ -54,13 +54,13 @@ def test_what_redis_did_not_take_is_tried_again(reply: object) -> None:
     assert made.due(ENTRY, Excess("commands", 7), 100) is not None
 
 
-def test_of_everybodys_limit_nobody_is_told() -> None:
-    """It is nobody's fault."""
+def test_no_notice_is_due_for_the_limit_of_the_whole_service() -> None:
+    """It is no fault of the sender."""
     assert notices(Clock()).due(ENTRY, Excess("total", 7), 100) is None
 
 
 def test_memory_is_bounded() -> None:
-    """However many names pass a limit."""
+    """However many users exceed a limit."""
     made = notices(Clock(), max_known=10)
     for number in range(100):
         assert made.due(ENTRY._replace(sender=f"u{number}@h"), Excess("commands", 7), 100) is not None

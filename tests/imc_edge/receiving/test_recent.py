@@ -1,12 +1,12 @@
-"""What is remembered of many, and for how long."""
+"""Which names are remembered, and for how long."""
 
 from __future__ import annotations
 
 from imc_edge.receiving.recent import Recent
 
 
-def test_what_was_put_lately_is_known() -> None:
-    """As many of the last as are asked for, and at most twice so many; putting again counts as late."""
+def test_the_names_stored_last_are_remembered() -> None:
+    """At least as many as wanted, less than twice as many; storing a name again makes it the last."""
     recent = Recent(3)
     assert recent.get("a") is None
     for number, name in enumerate("abcab"):
@@ -21,16 +21,16 @@ def test_what_was_put_lately_is_known() -> None:
     assert recent.get("a") is None
 
 
-def test_a_0_is_not_nothing() -> None:
-    """Also when it is among the older ones."""
+def test_the_number_0_is_remembered() -> None:
+    """Also in the old dictionary."""
     recent = Recent(2)
     recent.put("a", 0)
     recent.put("b", 1)
     assert recent.get("a") == 0
 
 
-def test_all_is_forgotten_when_asked_for() -> None:
-    """Of both ages."""
+def test_clear_forgets_all_names() -> None:
+    """Of both dictionaries."""
     recent = Recent(2)
     for name in "abc":
         recent.put(name, 1)

@@ -1,4 +1,4 @@
-"""How much of one source is looked at."""
+"""How many requests of one source are read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def passed(limit: SourceLimit, count: int, host: str = "192.0.2.1") -> int:
     return sum(limit.allows(host) for _ in range(count))
 
 
-def test_each_source_has_so_many_in_two_seconds() -> None:
-    """As pike's 30 in 2 s; others are not touched."""
+def test_the_limit_of_a_source_counts_within_two_seconds() -> None:
+    """As pike's 30 in 2 s; other sources are not concerned."""
     clock = Clock()
     limit = SourceLimit(15, clock)
     assert passed(limit, 1000) == 30
@@ -27,8 +27,8 @@ def test_each_source_has_so_many_in_two_seconds() -> None:
     assert passed(limit, 1000) == 30
 
 
-def test_the_log_names_a_source_once_in_a_window() -> None:
-    """It may be a balancer that nobody has listed."""
+def test_a_flood_is_logged_once_per_source_and_window() -> None:
+    """It may be a balancer that is missing in `trusted_peers`."""
     clock = Clock()
     limit = SourceLimit(1, clock)
     with capture_logs() as lines:
@@ -38,7 +38,7 @@ def test_the_log_names_a_source_once_in_a_window() -> None:
     assert [line["source"] for line in lines] == ["192.0.2.1"] * 2
 
 
-def test_one_host_has_one_network_of_ipv6() -> None:
+def test_an_ipv6_64_is_one_source() -> None:
     """Its 2**64 addresses are one source; another network is another."""
     limit = SourceLimit(1, Clock())
     hosts = [f"2001:db8:1:2::{number:x}" for number in range(1, 100)]
@@ -48,12 +48,12 @@ def test_one_host_has_one_network_of_ipv6() -> None:
 
 
 def test_0_is_no_limit() -> None:
-    """And remembers nobody."""
+    """Nothing is counted."""
     assert passed(SourceLimit(0, Clock()), 1000) == 1000
 
 
-def test_made_up_sources_do_not_fill_the_memory() -> None:
-    """The window starts anew."""
+def test_forged_sources_do_not_fill_the_memory() -> None:
+    """A new window starts."""
     limit = SourceLimit(1, Clock(), max_sources=100)
     for number in range(1000):
         limit.allows(f"192.0.{number // 250}.{number % 250}")
@@ -61,7 +61,7 @@ def test_made_up_sources_do_not_fill_the_memory() -> None:
 
 
 def hand_up(at: Edge, data: bytes, flow: FakeFlow) -> None:
-    """As the transport does it."""
+    """As the transport does."""
     if flow.transport == "udp":
         at.acceptor.receive(data, flow)
         return
@@ -74,8 +74,8 @@ def hand_up(at: Edge, data: bytes, flow: FakeFlow) -> None:
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_a_flood_is_not_looked_into(transport: str) -> None:
-    """No answer, neither to good requests nor to bad ones; a trusted peer speaks for many."""
+async def test_a_flood_is_dropped_unless_the_peer_is_trusted(transport: str) -> None:
+    """It gets no response, malformed or not; a trusted peer sends for many users."""
     async with edge(max_requests_per_source=1, trusted_peers=("192.0.2.1/32",)) as at:
         stranger = FakeFlow(transport, ("192.0.2.9", 5060))
         proxy = FakeFlow(transport, ("192.0.2.1", 5060))
@@ -84,7 +84,7 @@ async def test_a_flood_is_not_looked_into(transport: str) -> None:
                 hand_up(at, message(Call_ID=f"{flow.peer[0]}-{number}"), flow)
                 hand_up(at, message(Call_ID=f"b{number}", Content_Length="x"), flow)
         await at.settle()
-        assert [answer.status for answer in stranger.answers] == [403, 400]
-        assert sorted(answer.status for answer in proxy.answers) == [202] * 5 + [400] * 5
+        assert [response.status for response in stranger.responses] == [403, 400]
+        assert sorted(response.status for response in proxy.responses) == [202] * 5 + [400] * 5
         if transport == "udp":
             assert b'imc_ignored_total{reason="flood"} 8.0' in at.metrics.page()

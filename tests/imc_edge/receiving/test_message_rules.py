@@ -1,0 +1,71 @@
+"""The rules for a MESSAGE, and the response to one that breaks them (RFC 3261 §8.2, RFC 3428 §8)."""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common.sip import Response
+from tests.imc_edge.doubles import edge, message
+
+
+def header(response: Response, name: str) -> str | None:
+    return response.headers.get(name)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "reason", "extra"),
+    [
+        (message(method="INVITE"), 405, "Method Not Allowed", ("Allow", "MESSAGE, OPTIONS, CANCEL")),
+        (message(method="FOO"), 405, "Method Not Allowed", ("Allow", "MESSAGE, OPTIONS, CANCEL")),
+        (message(uri="tel:+491234"), 416, "Unsupported URI Scheme", None),
+        (message(Require="100rel, foo"), 420, "Bad Extension", ("Unsupported", "100rel, foo")),
+        (
+            message(Content_Encoding="gzip"),
+            415,
+            "Unsupported Content-Encoding",
+            ("Accept-Encoding", "identity"),
+        ),
+        (
+            message(Content_Type="image/png"),
+            415,
+            "Unsupported Media Type",
+            ("Accept", "text/*, message/cpim, "),
+        ),
+        (message(b"x" * 8193), 413, "Request Entity Too Large", None),
+        (message(Max_Forwards="0"), 483, "Too Many Hops", None),
+        (message(To="<sip:chat-000@foreign.example>"), 404, "Not Found", None),
+        (message(To="<sip:bob@example.org>"), 404, "Not Found", None),
+        (message(To="<sip:example.org>"), 404, "To Has No User", None),
+        (message(To="<tel:+491234>"), 400, "To Is Not A SIP URI", None),
+        (message(From="<tel:+491234>;tag=1"), 400, "From Is Not A SIP URI", None),
+        (message(From="<sip:example.org>;tag=1"), 400, "From Has No User", None),
+        (message(without=["Call-ID"]), 400, "Missing Call-ID header", None),
+        (message(without=["To"]), 400, "Missing To header", None),
+        (message(without=["From"]), 400, "Missing From header", None),
+        (message(without=["CSeq"]), 400, "Missing CSeq header", None),
+        (message(CSeq="1 INVITE"), 400, "CSeq Method Does Not Match Request Method", None),
+        (message(without=["Content-Type"]), 400, "Missing Content-Type header", None),
+        (message().replace(b" SIP/2.0\r\nVia", b" SIP/3.0\r\nVia"), 505, "Version Not Supported", None),
+        (message(uri="sip:" + "a" * 1100 + "@example.org"), 414, "Request-URI Too Long", None),
+        (message(lines=["X-Long: " + "x" * 9000]), 513, "Header Block Too Large", None),
+    ],
+)
+async def test_each_fault_of_a_request_gets_its_status_and_reason_phrase(
+    data: bytes, status: int, reason: str, extra: tuple[str, str] | None
+) -> None:
+    """Nothing of it reaches Redis."""
+    async with edge(domains=["example.org"], room_pattern="chat-[0-9]+") as at:
+        response = await at.ask_one(data)
+        assert (response.status, response.reason) == (status, reason)
+        assert "tag=" in (header(response, "To") or "tag=")
+        if extra is not None:
+            assert (header(response, extra[0]) or "").startswith(extra[1])
+        assert at.store.batches == []
+
+
+async def test_the_manager_need_not_match_room_pattern() -> None:
+    """It is no room, but reads commands."""
+    async with edge(room_pattern="chat-[0-9]+", domains=["example.org"]) as at:
+        response = await at.ask_one(message(b"#help", To="<sip:chat-manager@example.org>"))
+        assert response.status == 202
+        assert at.store.entries[0].type == "help"
