@@ -11,7 +11,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from redis import Redis, RedisError
@@ -50,17 +50,18 @@ def embedded_valkey(data_dir: Path) -> Iterator[str]:
     _check_writable(data_dir)
     socket = _socket_path(data_dir)
     _check_unused(data_dir, socket)
+    # port 0: no TCP port at all
+    server = ValkeyServer(port=0, data_dir=data_dir, persist=True, unix_socket_path=socket, config=CONFIG)
     try:
-        # port 0: no TCP port at all
-        server = ValkeyServer(port=0, data_dir=data_dir, persist=True, unix_socket_path=socket, config=CONFIG)
-        with _sigint_blocked():
-            server.start(timeout=60)
-    except (ValkeyServerError, OSError) as error:
-        raise EmbeddedError(f"the embedded Valkey does not start on {data_dir}: {error}") from error
-    try:
+        try:
+            with _sigint_blocked():
+                server.start(timeout=60)
+        except (ValkeyServerError, OSError) as error:
+            raise EmbeddedError(f"the embedded Valkey does not start on {data_dir}: {error}") from error
         yield f"unix://{socket}"
-    finally:
-        server.stop(timeout=30)
+    finally:  # also after a Ctrl-C that came while it started
+        with suppress(ValkeyServerError):  # it was not started
+            server.stop(timeout=30)
         socket.unlink(missing_ok=True)
 
 

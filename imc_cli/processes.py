@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -36,7 +37,11 @@ def mi_server(loaded: Loaded) -> None:
 
 
 def _become(module: str, loaded: Loaded) -> None:
-    """Replace this process, so that signals and exit status are those of the module."""
+    """Replace this process, so that signals and exit status are those of the module.
+
+    Ctrl-C waits, blocked, until the module has imported everything and handles it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execve(sys.executable, argv(module, loaded), environment(loaded, os.environ))  # noqa: S606 # without a shell
 
 

@@ -118,6 +118,7 @@ class Process(ABC):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `imc edge` blocks it for the start
 
     def _stop(self) -> None:
         if self.stopping.is_set():

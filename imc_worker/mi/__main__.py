@@ -42,6 +42,7 @@ async def serve(settings: Settings) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `imc mi-server` blocks it for the start
     store = await Store.connect(settings)
     serving = loop.create_task(MiServer(store, settings).run())
     await stop.wait()

