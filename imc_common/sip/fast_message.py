@@ -109,6 +109,7 @@ def parse_fast(data: bytes, limits: Limits) -> Request | None:
         version="SIP/2.0",
         headers=_FastHeaders(first, hops, text[:end]),
         body=body,
+        size=len(data),
         further_vias=further_vias,
         plain_from=plain_from or "",
         plain_to=plain_to or "",

@@ -18,6 +18,12 @@ _LINE_BREAKERS = re.compile("[\x80-\x9f\u2028\u2029]").search
 _BLANKED = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *range(0xDC80, 0xDD00)), " ")
 _BLANKS = (" ", "\t")
 
+MANDATORY = ("From", "To", "Call-ID", "CSeq")
+"""Headers that a response copies from its request, besides Via (section 8.2.6.2)."""
+_COPIED_LINES = re.compile(
+    rb"\r\n((?:Via|From|To|Call-ID|CSeq|[vfti])[ \t]*+:[^\r\n]*+(?>(?:\r\n[ \t][^\r\n]*+)*))", re.IGNORECASE
+).findall
+
 Fault = tuple[int, str]
 
 
@@ -27,13 +33,15 @@ class Head:
     Parsing continues after a fault, because the response needs Via, From, To, Call-ID and CSeq.
     """
 
-    __slots__ = ("content_length", "fatal", "fault", "headers", "start")
+    __slots__ = ("content_length", "fatal", "fault", "headers", "is_cut", "start")
 
     def __init__(self, start: RequestLine | StatusLine | None, headers: Headers, fault: Fault | None) -> None:
         self.start = start
         self.headers = headers
         self.fault = fault
         self.fatal = False
+        self.is_cut = False
+        """Whether it was too long and only a part was read."""
         self.content_length: int | None = None
 
     def read_content_length(self) -> None:
@@ -56,11 +64,16 @@ class Head:
 
 
 def parse_head(data: bytes, limits: Limits) -> Head:
-    """Parse start line and header fields. ``data`` ends before the empty line; it may be cut off."""
+    """Parse start line and header fields. ``data`` ends before the empty line; it may be cut off.
+
+    Of more than `Limits.head` bytes only the first are parsed, and the headers that the response needs,
+    wherever they are.
+    """
     fault: Fault | None = None
-    if len(data) > limits.head:
+    is_cut = len(data) > limits.head
+    if is_cut:
         fault = (513, "Header Block Too Large")
-        data = data[: limits.head].rpartition(b"\r\n")[0]
+        data = _shortened(data, limits.head)
     lines, text_fault = _decode(data)
     start = parse_start_line(lines[0])
     if isinstance(start, RequestLine):
@@ -73,8 +86,28 @@ def parse_head(data: bytes, limits: Limits) -> Head:
     if len(headers) > limits.headers:
         fault = fault or (513, "Too Many Header Fields")
     head = Head(start, headers, fault or line_fault)
+    head.is_cut = is_cut
     head.read_content_length()
     return head
+
+
+def _shortened(data: bytes, size: int) -> bytes:
+    """Whole header fields of the first ``size`` bytes, and of the rest what a response copies.
+
+    At most as much again: the response would be too long, and a missing header prevents it.
+    """
+    end = data.rfind(b"\r\n", 0, size)
+    while end > 0 and data[end + 2 : end + 3] in (b" ", b"\t"):  # not within a folded field
+        end = data.rfind(b"\r\n", 0, end)
+    if end < 0:
+        return b""
+    kept, left = [data[:end]], size
+    for line in _COPIED_LINES(data, end):
+        left -= len(line)
+        if left < 0:
+            break
+        kept.append(line)
+    return b"\r\n".join(kept)
 
 
 def _check_request_line(start: RequestLine, limits: Limits) -> Fault | None:

@@ -175,6 +175,8 @@ class Request(Message):
     method: str
     uri: str
     version: str = field(kw_only=True, default="SIP/2.0")
+    size: int = field(kw_only=True, default=0, compare=False)
+    """Bytes of the datagram it came in; 0: unknown."""
 
     @lazy_property
     def target(self) -> Uri:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imc_common.sip.errors import SipParseError
-from imc_common.sip.head import Head, parse_head
+from imc_common.sip.head import MANDATORY, Head, parse_head
 from imc_common.sip.limits import DEFAULT, Limits
 from imc_common.sip.message import Request, Response
 from imc_common.sip.start_line import RequestLine
@@ -25,7 +25,7 @@ def parse_message(data: bytes, *, stream: bool = False, limits: Limits = DEFAULT
     if end < 0:
         head = parse_head(data[begin:].removesuffix(b"\r\n"), limits)
         head.fail(400, "Missing Empty Line After Headers", fatal=True)
-        return finish(head, b"")
+        return finish(head, b"", len(data))
     head = parse_head(data[begin:end], limits)
     if len(data) - begin > limits.message:
         head.fail(513, "Message Too Large")
@@ -39,17 +39,25 @@ def parse_message(data: bytes, *, stream: bool = False, limits: Limits = DEFAULT
         head.fail(400, "Missing Content-Length header", fatal=True)
     if len(body) > limits.body:
         head.fail(413, "Request Entity Too Large")
-    return finish(head, body)
+    return finish(head, body, len(data))
 
 
-def finish(head: Head, body: bytes) -> Request | Response:
-    """The message with this head and body. Raises SipParseError if the head has a fault."""
+def finish(head: Head, body: bytes, size: int = 0) -> Request | Response:
+    """The message with this head and body; ``size`` as in `Request`.
+
+    Raises SipParseError if the head has a fault.
+    """
     start, fault = head.start, head.fault
     if isinstance(start, RequestLine):
-        request = Request(start.method, start.uri, version=start.version, headers=head.headers, body=body)
+        request = Request(
+            start.method, start.uri, version=start.version, size=size, headers=head.headers, body=body
+        )
         if fault is None:
             return request
-        answerable = request if request.method != "ACK" and "Via" in request.headers else None
+        can_respond = request.method != "ACK" and "Via" in request.headers
+        if head.is_cut:  # what is missing may be in the part that was not read
+            can_respond = can_respond and all(name in request.headers for name in MANDATORY)
+        answerable = request if can_respond else None
         raise SipParseError(*fault, answerable, fatal=head.fatal)
     if start is None:
         raise SipParseError(400, "Malformed Start Line", fatal=True)

@@ -107,7 +107,7 @@ class Acceptor:
     def _use(self, settings: Settings) -> None:
         self._abilities = Abilities(settings.accept_types)
         self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
-        self._trusted = TrustedPeers(settings.trusted_peers)
+        self._trusted = self._responses.trusted = TrustedPeers(settings.trusted_peers)
         self._is_digest = settings.identity == "digest"
 
     # --- imc_edge.flow.Receiver

@@ -19,44 +19,64 @@ from imc_edge.flow import Flow, SocketAddress
 
 PADDING: Final = 32
 """A 202's length is a multiple of so many bytes."""
+MAX_AMPLIFICATION: Final = 3
+"""Over UDP the source address may be forged: to an untrusted one, a response has at most so many times the
+bytes of its request."""
 
 
 class ResponseTemplate:
     """All of a request that has to be kept until its response is sent."""
 
-    __slots__ = ("_copied", "_flow", "_to", "tag")
+    __slots__ = ("_copied", "_flow", "_max_size", "_to", "tag")
 
-    def __init__(self, request: Request, flow: Flow, tag: str) -> None:
-        """``tag`` is our To tag. If the top Via cannot be read, `send` does nothing: there is no address."""
+    def __init__(self, request: Request, flow: Flow, tag: str, *, is_trusted: bool) -> None:
+        """``tag`` is our To tag; ``is_trusted``: whether the peer is one of `trusted_peers`.
+
+        If the top Via cannot be read, `send` does nothing: there is no address.
+        """
         self.tag = tag
         self._flow = flow
+        self._max_size = 0 if is_trusted or flow.transport != "udp" else MAX_AMPLIFICATION * request.size
         self._copied = copied_headers(request, tag, flow.peer)
-        self._to = _address_of(request, flow)
+        self._to = _address_of(request, flow, is_trusted)
 
     def send(self, status: int, reason: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
-        """Send the response without a body (RFC 3261 §8.2.6)."""
+        """Send the response without a body (RFC 3261 §8.2.6), unless it would be too long for its request."""
         if self._to is None:
             return
+        data = self._build(status, reason, headers)
+        if self._max_size:
+            # of several challenges the last ones are left out: the client uses the first that it knows
+            while len(data) > self._max_size and status == 401 and len(headers) > 1:
+                headers = headers[:-1]
+                data = self._build(status, reason, headers)
+            if len(data) > self._max_size:
+                return
+        self._flow.send(data, self._to)
+
+    def _build(self, status: int, reason: str | None, headers: Sequence[tuple[str, str]]) -> bytes:
         extra = "".join([f"{name}: {value}\r\n" for name, value in headers])
         # the most frequent response has few different lengths: many go out together
         # (`transports.segmentation`)
         multiple_of = PADDING if status == 202 else 1
-        self._flow.send(
-            finish_response(self._copied, status, reason, extra, multiple_of=multiple_of), self._to
-        )
+        return finish_response(self._copied, status, reason, extra, multiple_of=multiple_of)
 
 
-def _address_of(request: Request, flow: Flow) -> SocketAddress | None:
+def _address_of(request: Request, flow: Flow, is_trusted: bool) -> SocketAddress | None:
     if flow.transport == "udp" and asks_for_source(request.headers.first.get("Via", "")):
         return flow.peer
     try:
-        return response_address(request.response_via, flow)
+        return response_address(request.response_via, flow, may_redirect=is_trusted)
     except SipError:
         return None
 
 
-def response_address(via: Via, flow: Flow) -> SocketAddress:
-    """Where a response goes on UDP, and on a connection that is gone by then (RFC 3261 §18.2.2)."""
+def response_address(via: Via, flow: Flow, *, may_redirect: bool) -> SocketAddress:
+    """Where a response goes on UDP, and on a connection that is gone by then (RFC 3261 §18.2.2).
+
+    ``may_redirect``: whether `maddr` counts. From an untrusted peer it does not, or a forged packet could
+    make us send to any address.
+    """
     source = flow.peer
     host = source[0]
     if flow.transport == "udp":
@@ -64,7 +84,12 @@ def response_address(via: Via, flow: Flow) -> SocketAddress:
         for name, value in via.params:
             if name == "rport":
                 wants_source = True  # RFC 3581 §4: to the address and port that the request came from
-            elif name == "maddr" and value is not None and _is_safe_maddr(value.strip("[]"), source[0]):
+            elif (
+                may_redirect
+                and name == "maddr"
+                and value is not None
+                and _is_safe_maddr(value.strip("[]"), source[0])
+            ):
                 host = value.strip("[]")
         if wants_source and host == source[0]:
             return source

@@ -11,6 +11,7 @@ from imc_common.sip.message import Request
 from imc_common.tracer import Tracer
 from imc_edge.flow import Flow
 from imc_edge.identity.sender import Sender, sender_of
+from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.receiving.response_template import ResponseTemplate
 
 MAX_RETRY_AFTER: Final = 10
@@ -26,6 +27,8 @@ class Responses:
     def __init__(self, metrics: Metrics, tracer: Tracer, clock: Callable[[], float]) -> None:
         self.sender_of: Callable[[Request], Sender] = sender_of
         """Who a request is from, for the trace of its steps."""
+        self.trusted: TrustedPeers | frozenset[str] = frozenset()
+        """The addresses in `trusted_peers`."""
         self.clock = clock
         self.tracer = tracer
         self.by_status = metrics.counters("imc_responses", "Responses to requests, by status.", "status")
@@ -33,13 +36,14 @@ class Responses:
 
     def to(self, request: Request, flow: Flow, tag: str) -> PendingResponse:
         """The response to a request; ``tag`` is our To tag."""
-        template = ResponseTemplate(request, flow, tag)
+        template = ResponseTemplate(request, flow, tag, is_trusted=flow.peer[0] in self.trusted)
         return PendingResponse(self, template, self.clock(), request if self.tracer.enabled else None)
 
     def refuse(self, request: Request, flow: Flow, tag: str, error: SipError) -> None:
         """Respond at once to a request that has a fault."""
         self.by_status[str(error.status)] += 1
-        ResponseTemplate(request, flow, tag).send(error.status, error.reason, error.headers)
+        template = ResponseTemplate(request, flow, tag, is_trusted=flow.peer[0] in self.trusted)
+        template.send(error.status, error.reason, error.headers)
 
 
 class PendingResponse:

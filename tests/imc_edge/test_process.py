@@ -384,3 +384,23 @@ def test_requests_before_a_half_close_or_a_bad_byte_get_their_responses_first(
                 got += data
         assert got.count(b"SIP/2.0 202 Accepted\r\n") == 2
         assert got.count(b"SIP/2.0 ") == 2
+
+
+def test_a_response_to_an_untrusted_peer_goes_to_its_source_whatever_maddr_says(
+    server: Server, tmp_path: Path
+) -> None:
+    """A third party gets nothing."""
+    settings = {"trusted_peers": "127.0.0.3/32", "listen": "udp:127.0.0.1:0"}
+    with (
+        edge_process(tmp_path, server.url, **settings) as edge,
+        User(edge.endpoints()[0]) as attacker,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim,
+    ):
+        victim.bind(("127.0.0.2", 0))
+        port = victim.getsockname()[1]
+        for _ in range(3):
+            via = f"SIP/2.0/UDP 127.0.0.1:{port};maddr=127.0.0.2;rport;branch=z9hG4bKx"
+            assert attacker.ask(fresh(Via=via)).status == 403
+        victim.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            victim.recv(65536)

@@ -208,3 +208,40 @@ def test_a_response_whose_length_is_not_plainly_zero_is_left_to_the_parser(lines
     framer.receive(b"SIP/2.0 200 OK\r\n" + lines + b"\r\n\r\nhello" if lines else b"SIP/2.0 200 OK\r\n\r\n")
     assert framer.plain_responses(1000) == []
     assert framer.plain_response() is None
+
+
+def test_a_message_begins_once_before_it_is_parsed() -> None:
+    """So it can be counted. Keep-alives, incomplete heads and bodies do not begin a message."""
+    framer = Framer()
+    seen: list[object] = []
+    for byte in b"\r\n\r\n" + message() + b"\r\n" + OK + b"\0":
+        framer.receive(bytes([byte]))
+        while True:
+            if framer.begins():
+                assert framer.begins()
+                seen.append("begins")
+            try:
+                item = framer.next()
+            except SipParseError as error:
+                seen.append(error.status)
+                break
+            if item is None:
+                break
+            seen.append(item if isinstance(item, str) else type(item).__name__)
+    assert seen == ["ping", "begins", "Request", "begins", "Response", "begins", 400]
+
+
+def test_a_head_that_is_too_long_begins_a_message() -> None:
+    """Its part is parsed, too."""
+    framer = Framer()
+    framer.receive(b"MESSAGE sip:a@b SIP/2.0\r\nX: ")
+    assert not framer.begins()
+    framer.receive(b"x" * 9000)
+    assert framer.begins()
+
+
+def test_at_most_so_many_plain_responses_come_together() -> None:
+    """The rest comes with the next call."""
+    framer = Framer()
+    framer.receive(OK * 5)
+    assert [len(framer.plain_responses(2)) for _ in range(4)] == [2, 2, 1, 0]

@@ -211,3 +211,62 @@ def test_each_limit_has_its_status(data: bytes, status: int) -> None:
     assert fault.status == status
     assert fault.request is not None
     assert fault.request.via.host == "192.0.2.10"
+
+
+LONG = "X: " + "x" * 9000
+HEADERS = (
+    "Via: SIP/2.0/UDP a;branch=z9hG4bK1",
+    "From: <sip:a@b>;tag=1",
+    "To: <sip:r@b>",
+    "Call-ID: c",
+    "CSeq: 1 MESSAGE",
+)
+
+
+@pytest.mark.parametrize("before", range(6))
+def test_a_request_that_is_cut_has_the_headers_of_its_response(before: int) -> None:
+    """Section 8.2.6.2: an over-long header may be before any of them."""
+    lines = [*HEADERS[:before], LONG, *HEADERS[before:]]
+    request = fault_of("\r\n".join(["MESSAGE sip:r@b SIP/2.0", *lines, "", ""]).encode()).request
+    assert request is not None
+    assert [request.headers.get(line.partition(":")[0]) for line in HEADERS] == [
+        line.partition(": ")[2] for line in HEADERS
+    ]
+
+
+def test_in_a_request_that_is_cut_compact_names_folded_lines_and_further_vias_are_found() -> None:
+    """Nothing else of what is beyond the limit is."""
+    lines = [
+        "v: SIP/2.0/UDP a",
+        LONG,
+        "f: <sip:a@b>;\r\n tag=1",
+        "T : <sip:r@b>",
+        "i: c",
+        "Y: y",
+        "V: SIP/2.0/UDP b",
+    ]
+    data = "\r\n".join(["MESSAGE sip:r@b SIP/2.0", *lines, "CSEQ: 1 MESSAGE", "", ""]).encode()
+    error = fault_of(data)
+    assert (error.status, error.reason) == (513, "Header Block Too Large")
+    assert error.request is not None
+    headers = error.request.headers
+    assert headers.get_all("Via") == ["SIP/2.0/UDP a", "SIP/2.0/UDP b"]
+    assert [headers.get(name) for name in ("From", "To", "Call-ID", "CSeq", "Y")] == [
+        "<sip:a@b>; tag=1", "<sip:r@b>", "c", "1 MESSAGE", None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", HEADERS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_is_cut_and_lacks_a_header_gets_no_response(missing: str, stream: bool) -> None:
+    """It may be in what was not read; a response without it is of no use."""
+    lines = [*(line for line in HEADERS if line != missing), LONG]
+    data = "\r\n".join(["MESSAGE sip:r@b SIP/2.0", *lines, "", ""]).encode()
+    assert fault_of(data, stream=stream).request is None
+
+
+def test_headers_beyond_the_limit_are_copied_up_to_as_much_again() -> None:
+    """The response must not be as long as the largest datagram."""
+    vias = [f"Via: SIP/2.0/UDP {'a' * 1000}"] * 30
+    data = "\r\n".join(["MESSAGE sip:r@b SIP/2.0", LONG, *vias, *HEADERS, "", ""]).encode()
+    assert fault_of(data).request is None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imc_common.sip import Response, parse_message
-from imc_edge.receiving.response_template import PADDING
+from imc_common.sip import Request, Response, parse_message
+from imc_edge.receiving.response_template import MAX_AMPLIFICATION, PADDING, ResponseTemplate
 from tests.imc_edge.doubles import FakeFlow, edge, message
 
 SOURCE = ("192.0.2.1", 40000)
@@ -122,3 +122,61 @@ async def test_202_responses_have_few_different_lengths() -> None:
             (response,) = flow.responses
             assert (response.status, response.headers.get("Content-Length")) == (202, "0")
             assert len(data) % PADDING == 0
+
+
+STRANGER = ("198.51.100.7", 40000)
+
+
+@pytest.mark.parametrize("maddr", ["198.51.100.8", "10.0.0.1", "127.0.0.1", "224.0.1.75", "2001:db8::1"])
+@pytest.mark.parametrize(("rport", "port"), [("", 5062), (";rport", 40000)])
+async def test_over_udp_a_response_to_an_untrusted_peer_goes_to_its_source(
+    maddr: str, rport: str, port: int
+) -> None:
+    """Whatever maddr says: the packet may be forged."""
+    via = f"SIP/2.0/UDP 192.0.2.1:5062;maddr={maddr}{rport};branch=z9hG4bK1"
+    assert (await refused(via, peer=STRANGER))[1] == ("198.51.100.7", port)
+
+
+def shortest(*lines: str) -> bytes:
+    """The shortest request with these lines that gets a response."""
+    needed = ("v:SIP/2.0/UDP a;rport", "f:<sip:a@b>;tag=1", "t:<sip:r@b>", "i:1", "CSeq:1 MESSAGE", "l:0")
+    return "\r\n".join(["MESSAGE sip:r@b SIP/2.0", *needed, *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("identity", ["from", "digest"])
+async def test_a_response_to_an_untrusted_source_is_at_most_three_times_as_long(identity: str) -> None:
+    """A 401 loses its last challenges; if that is not enough, nothing is sent."""
+    algorithms = ("SHA-512-256", "SHA-256", "MD5")
+    counts = []
+    async with edge(identity=identity, digest_algorithms=algorithms, max_requests_per_source=0) as at:
+        for padding in range(0, 400, 10):
+            data = shortest("X:" + "x" * padding)
+            flow = FakeFlow(peer=STRANGER)
+            at.acceptor.receive(data, flow)
+            await at.settle()
+            counts += [len(response.headers.get_all("WWW-Authenticate")) for response in flow.responses]
+            for sent, _ in flow.sent:
+                assert len(sent) <= MAX_AMPLIFICATION * len(data)
+    if identity == "digest":
+        assert (counts[0], counts[-1]) == (1, 3)
+
+
+def test_a_response_that_cannot_be_short_enough_is_not_sent() -> None:
+    """Silence is the only way left."""
+    request, flow = parse_message(shortest()), FakeFlow(peer=STRANGER)
+    assert isinstance(request, Request)
+    template = ResponseTemplate(request, flow, "tag", is_trusted=False)
+    template.send(405, headers=[("Allow", "MESSAGE"), ("X", "x" * 300)])
+    assert flow.sent == []
+    template.send(405, headers=[("Allow", "MESSAGE")])
+    assert len(flow.sent) == 1
+
+
+async def test_a_peer_that_is_trusted_or_connected_gets_long_responses() -> None:
+    """Its address is not forged."""
+    async with edge(identity="digest", trusted_peers="192.0.2.0/24", digest_algorithms="SHA-256,MD5") as at:
+        for flow in (FakeFlow(), FakeFlow("tcp", STRANGER)):
+            at.acceptor.take(parse_message(shortest()), flow)
+            await at.settle()
+            (response,) = flow.responses
+            assert len(response.headers.get_all("WWW-Authenticate")) == 2
