@@ -1,4 +1,4 @@
-"""Keyed hashes that every edge makes alike: how a request is known again, and the names of a delivery.
+"""Keyed hashes that are the same on all edges: to recognise a request, and to name a delivery.
 
 Both directions need them: receiving recognises what delivering has sent (`OWN_TAG_LENGTH`).
 """
@@ -13,16 +13,16 @@ from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 
 DIGEST_BYTES = 9
-"""72 bits, 12 letters. Redis keeps millions of them, and writes them anew with its append-only file, so no
-more than it takes: at 20,000 requests a second one is taken for another in some 40,000 years, and nobody who
-does not know the key finds two alike."""
+"""72 bits, 12 letters. Redis keeps millions of them, and rewrites them with its append-only file, so there
+are no more than needed: at 20,000 requests per second two are equal by chance once in some 40,000 years.
+Without the key nobody can make two equal ones."""
 TAG_BYTES = 8
 OWN_TAG_LENGTH: Final = 32
-"""Characters of a delivery's From tag: the recipient's share and the event's."""
+"""Characters of a delivery's From tag: `DeliveryIds.recipient_id` and `DeliveryIds.message_id`."""
 
 
 class Fingerprint(NamedTuple):
-    """What a request shares with its retransmissions and with a balancer's retries."""
+    """The same for a request, its retransmissions and a balancer's retries."""
 
     digest: str
     """What Redis keeps of an accepted request, to recognise duplicates (`lua/accept_many.lua`)."""
@@ -38,9 +38,9 @@ class Fingerprints:
         self._keyed = blake2b(key=secret, digest_size=DIGEST_BYTES + TAG_BYTES)
 
     def of(self, request: Request, method: str = "") -> Fingerprint:
-        """By Call-ID, CSeq and From tag: the branch may differ (a balancer's retry).
+        """Of Call-ID, CSeq and From tag. The branch of a balancer's retry differs.
 
-        ``method`` stands in for the one in CSeq: a CANCEL finds the request that it is about.
+        ``method`` replaces the one in CSeq: so a CANCEL has the digest of the request to cancel.
         """
         get = request.headers.first.get
         cseq = get("CSeq") or ""
@@ -59,26 +59,26 @@ def _from_tag(request: Request) -> str:
         return ""
 
 
-class Identities:
-    """The keyed hashes that identify events and recipients, 64 bits each, as hexadecimal digits.
+class DeliveryIds:
+    """The two parts of a delivery's branch, Call-ID and From tag: 64 bits each, as hexadecimal digits.
 
-    The secret is what is hashed first. BLAKE2 may be keyed so, what it gives tells nothing of its state; its
+    The secret is hashed first. BLAKE2 may be keyed so, because its digest does not reveal its state; its
     `key` would be a block of its own, and cost as much again. A block of BLAKE2s is half as long as one of
-    BLAKE2b, and holds a secret of 32 bytes with all but the longest addresses.
+    BLAKE2b. It holds a secret of 32 bytes and all but the longest addresses.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._recipient = blake2s(secret, digest_size=8, person=b"to")
         self._event = blake2s(secret, digest_size=8, person=b"event")
 
-    def recipient(self, address: str) -> bytes:
-        """The recipient's share of branch, Call-ID and From tag."""
+    def recipient_id(self, address: str) -> bytes:
+        """The part of the recipient."""
         keyed = self._recipient.copy()
         keyed.update(address.encode())
         return hexlify(keyed.digest())
 
-    def part(self, shard: int, entry_id: str, number: int) -> bytes:
-        """The share of one MESSAGE of an event; a list cut into several has several."""
+    def message_id(self, shard: int, entry_id: str, number: int) -> bytes:
+        """The part of one MESSAGE of an event; a long list is cut into several."""
         keyed = self._event.copy()
         keyed.update(f"{shard} {entry_id} {number}".encode())
         return hexlify(keyed.digest())

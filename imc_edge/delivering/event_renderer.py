@@ -6,14 +6,14 @@ from imc_common.rooms.event import Event
 from imc_common.rooms.texts import render
 from imc_common.settings import Settings
 from imc_edge.delivering.outbound import MessageTemplate, make_template
-from imc_edge.identifiers import Identities
+from imc_edge.identifiers import DeliveryIds
 
 
 class EventRenderer:
     """Knows the settings that decide what an event's text and headers are."""
 
-    def __init__(self, identities: Identities, settings: Settings) -> None:
-        self._identities = identities
+    def __init__(self, delivery_ids: DeliveryIds, settings: Settings) -> None:
+        self._delivery_ids = delivery_ids
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -31,6 +31,6 @@ class EventRenderer:
         event = Event.from_fields(entry_id, shard, fields)
         headers = event.data.headers + self._headers
         return event, [
-            make_template(self._identities.part(shard, entry_id, number), event, text, headers)
+            make_template(self._delivery_ids.message_id(shard, entry_id, number), event, text, headers)
             for number, text in enumerate(render(event, self._settings))
         ]

@@ -22,7 +22,7 @@ from typing import Final
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.outbound import to_lines
 from imc_edge.delivering.recipient import Recipient
-from imc_edge.identifiers import Identities
+from imc_edge.identifiers import DeliveryIds
 
 MAX_NEW: Final = 1024
 """So many are few enough to stay in a processor's cache."""
@@ -35,10 +35,10 @@ MAX_MISSES_PER_HIT: Final = 16
 class Recipients:
     """Recipients that got something lately."""
 
-    def __init__(self, context: DeliveryContext, identities: Identities, limit: int) -> None:
+    def __init__(self, context: DeliveryContext, delivery_ids: DeliveryIds, limit: int) -> None:
         """``limit``: long-lived recipients to keep."""
         self._context = context
-        self._identities = identities
+        self._delivery_ids = delivery_ids
         self._limit = limit
         self._new: dict[str, Recipient] = {}
         self._clear_new_at = min(limit, MAX_NEW)
@@ -67,7 +67,7 @@ class Recipients:
 
     def add(self, address: str) -> Recipient:
         """A recipient that is not known yet; it is from now on. Raises `UnsendableError`."""
-        recipient_id = self._identities.recipient(address)
+        recipient_id = self._delivery_ids.recipient_id(address)
         made = Recipient(address, recipient_id, to_lines(address, recipient_id), self._context)
         self._context.courier.prepare(made)
         made.ready_hop = made.direct_hop

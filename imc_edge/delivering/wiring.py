@@ -26,7 +26,7 @@ from imc_edge.delivering.takeover import Takeover
 from imc_edge.delivering.timer_wheel import TimerWheel
 from imc_edge.delivering.transaction import ClientTransactions
 from imc_edge.flow import Transports
-from imc_edge.identifiers import Identities
+from imc_edge.identifiers import DeliveryIds
 from imc_edge.routing.back_off import BackOff
 from imc_edge.routing.destinations import Destinations
 from imc_edge.routing.next_hop import NextHops
@@ -58,7 +58,7 @@ def assemble(
     seconds since the epoch.
     """
     counts = DeliveryCounts(metrics)
-    identities = Identities(secret)
+    delivery_ids = DeliveryIds(secret)
     wheel = TimerWheel(clock)
     transactions = ClientTransactions(transports, wheel, counts)
     destinations = Destinations(
@@ -99,8 +99,8 @@ def assemble(
         consumer,
         Takeover(store, consumer, counts, max_attempts=settings.max_attempts, wall=wall),
         settlement=settlement,
-        renderer=EventRenderer(identities, settings),
-        fan_out=FanOut(context, Recipients(context, identities, MAX_LONG_LIVED), back_off),
+        renderer=EventRenderer(delivery_ids, settings),
+        fan_out=FanOut(context, Recipients(context, delivery_ids, MAX_LONG_LIVED), back_off),
         counts=counts,
         tracer=tracer,
         settings=settings,

@@ -1,4 +1,4 @@
-"""Nonces that any edge can check: signed with a key all share, so nothing is kept of those given out."""
+"""Nonces that every edge can check: they are signed with a shared key, so none has to be remembered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -16,13 +16,14 @@ from imc_common.errors import ImcError
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.store import Store, StoreUnreachable
 
-GRACE = float(RETRANSMISSION_SECONDS)
+GRACE: Final = float(RETRANSMISSION_SECONDS)
 """Seconds after a nonce has expired in which a retransmission of what was accepted with it is recognised."""
-AHEAD = 30.0
-"""Seconds by which the edge that made a nonce may take Redis's time for later than we do: more than it takes
-Redis to tell the time."""
-READ_EVERY = 15.0
-SHORTEST_KEY = 32
+AHEAD: Final = 30.0
+"""Seconds that the edge which made a nonce may be ahead of this one in what it takes for Redis's time. A
+round trip to Redis takes less."""
+READ_SECONDS = 15.0
+"""Between two looks for new keys in Redis."""
+MIN_KEY_LENGTH: Final = 32
 
 _TIME_BYTES, SALT_BYTES, _MAC_BYTES = 5, 8, 16
 
@@ -30,31 +31,31 @@ _log = structlog.get_logger()
 
 
 class KeyFileError(ImcError):
-    """`digest_key_file` cannot be used; says why."""
+    """`digest_key_file` is unusable; says why."""
 
 
 def read_keys(path: Path) -> list[bytes]:
-    """The keys of a file, a line each. Raises KeyFileError."""
+    """The keys of a file, one per line. Raises KeyFileError."""
     try:
         lines = [line.strip() for line in path.read_bytes().splitlines()]
     except OSError as error:
         raise KeyFileError(f"digest_key_file {path}: {error.strerror}") from error
     found = [line for line in lines if line]
-    if not found or min(map(len, found)) < SHORTEST_KEY:
-        raise KeyFileError(f"digest_key_file {path}: needs lines of at least {SHORTEST_KEY} characters")
+    if not found or min(map(len, found)) < MIN_KEY_LENGTH:
+        raise KeyFileError(f"digest_key_file {path}: needs lines of at least {MIN_KEY_LENGTH} characters")
     return found
 
 
 class NonceKeys:
-    """The keys that nonces are signed with: of `digest_key_file`, or of Redis."""
+    """The keys that sign nonces: those of `digest_key_file`, or those in Redis."""
 
     def __init__(self, store: Store, path: str, now: Callable[[], float]) -> None:
-        """``path`` empty: keys of Redis, of which the first follows from the secret all edges share.
+        """``path`` empty: keys in Redis; the first one is derived from the secret that all edges share.
 
         ``now`` gives the seconds since the epoch, by a clock that all edges share. Raises KeyFileError.
         """
         self.now = now
-        """The clock of everything about nonces."""
+        """The clock for all times of nonces."""
         self._store = store
         self._path = Path(path) if path else None
         self._first = (0.0, hmac.digest(store.secret, b"digest nonces", "sha256"))
@@ -63,18 +64,18 @@ class NonceKeys:
         self.reread()
 
     def reread(self) -> None:
-        """Read the file again, if there is one. Raises KeyFileError; then the keys stay as they were."""
+        """Read the file again, if there is one. Raises KeyFileError; the keys then stay as they were."""
         if self._path is not None:
             self._of_file = read_keys(self._path)
 
     async def run(self) -> None:
-        """Look for new keys in Redis now and then, until cancelled."""
+        """Read keys from Redis periodically, until cancelled."""
         while True:
             await self.read()
-            await asyncio.sleep(READ_EVERY)
+            await asyncio.sleep(READ_SECONDS)
 
     async def read(self) -> None:
-        """Look for new keys in Redis now; when it is away, those known stay."""
+        """Read keys from Redis now. If it is unreachable, the known ones stay."""
         if self._path is not None:
             return
         try:
@@ -92,7 +93,7 @@ class NonceKeys:
         return [key for first_use, key in self._keys if first_use <= now][-1]
 
     def checking(self, ttl: float) -> list[bytes]:
-        """The keys that a nonce no older than so many seconds may be signed with."""
+        """The keys that may have signed a nonce which is at most ``ttl`` seconds old."""
         if self._of_file:
             return self._of_file
         now = self.now()
@@ -102,20 +103,21 @@ class NonceKeys:
 
 
 class Nonces:
-    """Makes nonces and tells their age."""
+    """Makes nonces, and checks them."""
 
     def __init__(self, signing: NonceKeys, ttl: float) -> None:
-        """``ttl``: seconds for which a nonce can be used."""
+        """``ttl``: seconds for which a nonce is valid."""
         self.ttl = ttl
         self._keys = signing
 
     def make(self, realm: str, salt: bytes) -> str:
-        """A nonce for a realm; the same within a second for the same ``salt``, so for a retransmission."""
+        """A nonce for a realm. With the same ``salt`` it is the same for one second, so for a
+        retransmission."""
         head = int(self._keys.now()).to_bytes(_TIME_BYTES, "big") + salt
         return urlsafe_b64encode(head + _mac(self._keys.signing(), realm, head)).decode().rstrip("=")
 
     def age(self, nonce: str, realm: str) -> float | None:
-        """Seconds since it was made; None for one that no edge made, or too long ago to matter."""
+        """Seconds since it was made; None if it is forged, or too old even for a retransmission."""
         try:
             data = urlsafe_b64decode(nonce.encode("ascii") + b"==")
         except ValueError:
@@ -143,5 +145,5 @@ def _keys_of(reply: list[Any]) -> list[tuple[float, bytes]]:
         try:
             found.append((int(first_use) / 1000, bytes.fromhex(key.decode())))
         except ValueError:
-            _log.warning("a digest key in redis makes no sense", first_use=repr(first_use))
+            _log.warning("malformed digest key in redis", first_use=repr(first_use))
     return found

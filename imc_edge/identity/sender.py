@@ -1,4 +1,4 @@
-"""Who a request is from: the one place that names its sender."""
+"""Who a request is from. The only place that names the sender."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _has_line_end = re.compile("%0[AaDd]").search
 
 @lru_cache(maxsize=8192)  # the same users and rooms come again and again
 def canonical(user: str, host: str, port: int | None) -> str:
-    """The address of a URI's parts; empty for one that nobody is to be known by.
+    """The address of a URI's parts; empty if nobody can have it.
 
-    That is a longer one than servers take for a URI, and one with an escaped line end: we never undo it, but
-    who does would read a header line of its writer's choice.
+    SIP servers do not accept a longer URI. An escaped line end is refused because a program that unescapes it
+    would read a header line of the sender's choice.
     """
     found = address.canonical(user, host, port)
     return "" if len(found) > address.MAX_ADDRESS or _has_line_end(user) else found
@@ -28,18 +28,18 @@ def canonical(user: str, host: str, port: int | None) -> str:
 
 ASSERTED = "P-Asserted-Identity"
 _HIDING = frozenset(("id", "user", "header"))
-"""Privacy values that ask for a sender's identity to be kept from others (RFC 3323 §4.2, RFC 3325 §9.3)."""
+"""Privacy values of a user who wants to stay anonymous (RFC 3323 §4.2, RFC 3325 §9.3)."""
 
 
 class Sender(NamedTuple):
-    """The address rooms know the sender by, and the name shown to people (empty if none)."""
+    """The sender's address in rooms, and the display name (empty if there is none)."""
 
     address: str
     display_name: str
 
 
 def sender_of(request: Request) -> Sender:
-    """The user that From names (RFC 3261 §8.1.1.3). Raises SipError where deliveries could not reach it."""
+    """The user in From (RFC 3261 §8.1.1.3). Raises SipError for one whom deliveries could not reach."""
     plain = request.plain_from
     if plain and len(plain) <= address.MAX_ADDRESS:
         return Sender(plain, request.from_name)
@@ -51,15 +51,15 @@ def sender_of(request: Request) -> Sender:
         raise SipError(400, "From Has No User")
     found = canonical(uri.user, uri.host, uri.port)
     if not found:
-        raise SipError(400, "From Is No Usable Address")
+        raise SipError(400, "Unusable From Address")
     return Sender(found, who.display_name)
 
 
 def asserted_sender(request: Request) -> Sender:
-    """The user that a trusted proxy vouches for (RFC 3325 §9.1); From counts for nothing but the name shown.
+    """The user that a trusted proxy has authenticated (RFC 3325 §9.1). From only gives a display name.
 
-    Raises SipError: 403 where the proxy names nobody that deliveries could reach, or more than one; 433 where
-    the user wants not to be named, because a room shows its members who speaks (RFC 5079).
+    Raises SipError: 403 if the proxy names no user whom deliveries could reach, or more than one; 433 if the
+    user wants to stay anonymous, because a room shows its members who speaks (RFC 5079).
     """
     if _HIDING.intersection(value.strip().lower() for value in _privacy(request)):
         raise SipError(433, "Anonymity Disallowed")

@@ -1,25 +1,28 @@
-"""Peers whose word is taken: the proxies and balancers in front of us, by the source of their packets."""
+"""Peers that are trusted: the proxies and balancers in front of us, by the source of their packets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
 
-_MOST_KNOWN = 4096
+_MAX_KNOWN: Final = 4096
+"""Cached sources: forged ones must not fill the memory."""
 
 
 class TrustedPeers:
-    """The networks of `trusted_peers`; asked once per request, so that a known source costs one look-up."""
+    """The networks of `trusted_peers`. Looked up for each request, so the result is cached by source."""
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
         self._networks = tuple(networks)
         self._known: dict[str, bool] = {}
 
     def __contains__(self, host: str) -> bool:
-        """Whether a packet's source address (of the socket, never of a header) is in one of the networks."""
+        """Whether a packet's source address is in one of the networks. It is the socket's, never a
+        header's."""
         known = self._known.get(host)
         if known is None:
-            if len(self._known) >= _MOST_KNOWN:  # spoofed sources must not fill the memory
+            if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             known = self._known[host] = self._is_in_one(host)
         return known

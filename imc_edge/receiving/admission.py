@@ -17,7 +17,7 @@ from imc_common.tracer import Tracer
 from imc_edge.commit import GroupCommit, Pending
 from imc_edge.flow import Flow
 from imc_edge.health import Health
-from imc_edge.identifiers import OWN_TAG_LENGTH, Fingerprint, Identities
+from imc_edge.identifiers import OWN_TAG_LENGTH, DeliveryIds, Fingerprint
 from imc_edge.identity.sender import asserted_sender, sender_of
 from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import Budgets, Excess, invitation_excess
@@ -56,7 +56,7 @@ class Admission:
         self._wall_clock = wall_clock
         self._hash_size = settings.hash_size
         self._seen = [keys.accepting(shard)[:2] for shard in range(1 << settings.hash_size)]
-        self._identities = Identities(store.secret)
+        self._delivery_ids = DeliveryIds(store.secret)
         self._budgets = Budgets(settings, store, commit.submit, clock)
         self._excess_notices = ExcessNotices(store, settings.hash_size, clock)
         self._over_limit = metrics.counters("imc_over_limit", "Requests refused, by the limit.", "limit")
@@ -173,7 +173,7 @@ class Admission:
         ends that too late.
         """
         tag = request.from_tag or ""
-        return len(tag) == OWN_TAG_LENGTH and tag.encode().startswith(self._identities.recipient(to))
+        return len(tag) == OWN_TAG_LENGTH and tag.encode().startswith(self._delivery_ids.recipient_id(to))
 
     def _note_received(self, request: Request, room_request: RoomRequest) -> None:
         self._tracer.record(

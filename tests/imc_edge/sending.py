@@ -18,7 +18,7 @@ from imc_common.tracer import Tracer
 from imc_edge.delivering.recipients import Recipients
 from imc_edge.delivering.wiring import assemble
 from imc_edge.flow import Hop, TransportUser
-from imc_edge.identifiers import Identities
+from imc_edge.identifiers import DeliveryIds
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
 from tests.checked_scripts import CheckedScripts
@@ -269,7 +269,7 @@ class Sending:
 
     def remember(self, limit: int) -> Recipients:
         """Start with new recipients, of which at most so many are remembered for long."""
-        made = Recipients(self.deliver.context, Identities(SECRET), limit)
+        made = Recipients(self.deliver.context, DeliveryIds(SECRET), limit)
         self.deliver.fan_out.recipients = made
         return made
 

@@ -29,7 +29,7 @@ from imc_common.sip.parse import parse_message
 from imc_common.sip.validate import validate_request
 from imc_common.store.slots import slot_of
 from imc_edge.delivering.outbound import first_request, make_template, request_head, to_lines
-from imc_edge.identifiers import Identities
+from imc_edge.identifiers import DeliveryIds
 from imc_edge.identity.sender import asserted_sender, sender_of
 from imc_edge.receiving.message_rules import PLAIN, MessageRules
 from imc_edge.receiving.options import Abilities
@@ -39,7 +39,7 @@ from tests.imc_edge.doubles import message
 SETTINGS = Settings()
 RULES = MessageRules(SETTINGS, Abilities(SETTINGS.accept_types))
 PARSER = CommandParser(SETTINGS)
-IDS = Identities(b"secret")
+IDS = DeliveryIds(b"secret")
 LIMITS = Limits()
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _HOST = rf"@(?:{_LABEL}\.)*(?=[a-z_]){_LABEL}"
@@ -95,10 +95,10 @@ def sent(name: str, entry: RoomRequest, **more: str) -> list[bytes]:
     fields |= dict(zip(flat[::2], flat[1::2], strict=True))
     fields |= {key.encode(): value.encode() for key, value in more.items()}
     event = Event.from_fields("1-1", 3, fields)
-    bob_id = IDS.recipient(BOB)
+    bob_id = IDS.recipient_id(BOB)
     head, to = request_head(f"sip:{BOB}", "SIP/2.0/UDP 127.0.0.1:5060", bob_id), to_lines(BOB, bob_id)
     templates = [
-        make_template(IDS.part(3, "1-1", number), event, text, ())
+        make_template(IDS.message_id(3, "1-1", number), event, text, ())
         for number, text in enumerate(render(event, SETTINGS))
     ]
     return [first_request(head, to, bob_id, template) for template in templates]

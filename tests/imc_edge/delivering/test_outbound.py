@@ -23,12 +23,12 @@ from imc_edge.delivering.outbound import (
     request_head,
     to_lines,
 )
-from imc_edge.identifiers import Identities
+from imc_edge.identifiers import DeliveryIds
 
 ROOM = "chat-000@example.org"
 BOB = "bob@127.0.0.1:5071"
-IDENTITIES = Identities(b"secret")
-BOB_ID = IDENTITIES.recipient(BOB)
+IDS = DeliveryIds(b"secret")
+BOB_ID = IDS.recipient_id(BOB)
 VIA = "SIP/2.0/UDP 192.0.2.1:5060"
 
 
@@ -45,7 +45,7 @@ def event(name: str = "message", **fields: object) -> Event:
 
 def build(of: Event, text: Text | None = None, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
     """The first request to bob."""
-    template = make_template(IDENTITIES.part(3, "7-0", 0), of, text or Text("text/plain", b"hello"), headers)
+    template = make_template(IDS.message_id(3, "7-0", 0), of, text or Text("text/plain", b"hello"), headers)
     return first_request(request_head(f"sip:{BOB}", VIA, BOB_ID), to_lines(BOB, BOB_ID), BOB_ID, template)
 
 
@@ -99,24 +99,24 @@ def test_identifiers_follow_from_the_entry_and_the_recipient() -> None:
         again.from_.tag,
         again.via.branch,
     )
-    recipient_ids = {IDENTITIES.recipient(a) for a in (BOB, "carol@example.org")}
-    recipient_ids |= {Identities(b"x").recipient(BOB)}
+    recipient_ids = {IDS.recipient_id(a) for a in (BOB, "carol@example.org")}
+    recipient_ids |= {DeliveryIds(b"x").recipient_id(BOB)}
     tokens = {
-        IDENTITIES.part(s, e, n) for s, e, n in ((3, "7-0", 0), (3, "7-0", 1), (3, "8-0", 0), (4, "7-0", 0))
-    } | {Identities(b"x").part(3, "7-0", 0)}
+        IDS.message_id(s, e, n) for s, e, n in ((3, "7-0", 0), (3, "7-0", 1), (3, "8-0", 0), (4, "7-0", 0))
+    } | {DeliveryIds(b"x").message_id(3, "7-0", 0)}
     assert len(recipient_ids) == 3
     assert len(tokens) == 5
 
 
 def test_identifiers_are_the_same_on_every_edge() -> None:
     """Also on one of another version that takes over a shard: recipients must recognise the same message."""
-    assert IDENTITIES.recipient(BOB) == b"e7bbe03afa726c63"
-    assert IDENTITIES.part(3, "7-0", 0) == b"467216bfeb27e2b7"
+    assert IDS.recipient_id(BOB) == b"e7bbe03afa726c63"
+    assert IDS.message_id(3, "7-0", 0) == b"467216bfeb27e2b7"
 
 
 def test_a_later_request_keeps_call_id_and_tag_and_has_a_new_branch() -> None:
     """RFC 3261 §22.2: with credentials the CSeq is one higher; the rest identifies the same MESSAGE."""
-    template = make_template(IDENTITIES.part(3, "7-0", 0), event(), Text("text/plain", b"hello"), ())
+    template = make_template(IDS.message_id(3, "7-0", 0), event(), Text("text/plain", b"hello"), ())
     head, to = request_head(f"sip:{BOB}", VIA, BOB_ID), to_lines(BOB, BOB_ID)
     first = parse(first_request(head, to, BOB_ID, template))
     later = parse(

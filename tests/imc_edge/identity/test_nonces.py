@@ -58,7 +58,7 @@ async def test_a_malformed_key_in_redis_is_ignored() -> None:
 
 async def test_a_rotation_in_redis_reaches_a_running_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a signal."""
-    monkeypatch.setattr(nonces, "READ_EVERY", 0.001)
+    monkeypatch.setattr(nonces, "READ_SECONDS", 0.001)
     store = FakeStore()
     signing = NonceKeys(store, "", lambda: 1_700_000_000.0)  # type: ignore[arg-type]
     before = signing.signing()

@@ -61,8 +61,8 @@ async def test_the_clock_is_read_periodically_and_sooner_before_the_first_reply(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Until then no other edge accepts this edge's nonces."""
-    monkeypatch.setattr(redis_clock, "AGAIN_SECONDS", 0.001)
-    monkeypatch.setattr(redis_clock, "ASK_EVERY", 3600)
+    monkeypatch.setattr(redis_clock, "FIRST_READ_SECONDS", 0.001)
+    monkeypatch.setattr(redis_clock, "READ_SECONDS", 3600)
     server = Server()
     server.reply = StoreUnreachable("away")
     running = asyncio.create_task(RedisClock(server, Clock()).run())  # type: ignore[arg-type]

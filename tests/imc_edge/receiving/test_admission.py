@@ -7,7 +7,7 @@ import pytest
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.sip import Response
 from imc_common.store import NotDurable, ReplyError, StoreUnreachable
-from imc_edge.identifiers import Identities
+from imc_edge.identifiers import DeliveryIds
 from tests.imc_edge.doubles import FakeFlow, accepts_of, edge, message
 
 
@@ -147,8 +147,8 @@ async def test_a_delivery_that_returns_to_a_room_gets_202_and_is_not_delivered(
 ) -> None:
     """Else rooms that are members of each other would never stop. The From tag names the recipient."""
     async with edge() as at:
-        identities = Identities(at.store.secret)
-        tag = (identities.recipient(recipient) + identities.part(3, "1-1", 0)).decode()
+        delivery_ids = DeliveryIds(at.store.secret)
+        tag = (delivery_ids.recipient_id(recipient) + delivery_ids.message_id(3, "1-1", 0)).decode()
         response = await at.ask_one(message(From=f"<sip:room-a@example.org>;tag={tag}"))
         assert response.status == 202
         assert bool(at.store.entries) is accepted
