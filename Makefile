@@ -92,7 +92,14 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "imc needs Python 3.11 or newer; none found (make PYTHON=/path/to/python)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no venv could be made (Debian: apt install python3-venv)"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "imc needs Python 3.11 or newer, and there is none: make PYTHON=/path/to/python"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) does not exist: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than Python 3.11, which imc needs: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt install python3-venv)"; exit 1; }
+	@mkdir -p $(VENV) 2>/dev/null && test -w $(VENV) \
+		|| { echo "$(abspath $(VENV)) cannot be written to: make VENV=/another/folder"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 include bench/Makefile

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -12,6 +14,9 @@ from imc_common.http_server import HttpRequest, HttpResponse, HttpServer, Listen
 from imc_common.metrics import Metrics
 from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port
+
+RETRY_SECONDS = 5.0
+"""Between attempts to listen on an address that another process has."""
 
 log = structlog.get_logger()
 
@@ -33,24 +38,41 @@ class StatusServer:
         )
         metrics.gauge("imc_ready", "1 if this process is ready, else 0.", lambda: float(not trouble()))
         self._server = HttpServer(self.respond)
+        self._retrying: asyncio.Task[None] | None = None
 
     async def start(self, settings: Settings) -> tuple[str, int] | None:
-        """Serve on `status_listen`; returns the address. None without the setting, or if it cannot listen.
+        """Serve on `status_listen`; returns the address. None without it, or if it cannot listen yet.
 
-        A process that cannot listen there runs without status, because messages are more important.
+        A process that cannot listen there runs without status, because messages are more important. It tries
+        again until it can: the address may be that of the process which this one replaces.
         """
         if not settings.status_listen:
             return None
+        host, port = host_and_port(settings.status_listen)
         try:
-            address = await self._server.start(*host_and_port(settings.status_listen))
+            return await self._listen(host, port)
         except ListenError as error:
-            log.error("status server not started", reason=str(error))  # noqa: TRY400 # the reason says it all
-            return None
+            hint = "give each process of a machine another status_listen"
+            log.error("status server not started", reason=str(error), hint=hint)  # noqa: TRY400 # says it all
+        self._retrying = asyncio.create_task(self._retry(host, port))
+        return None
+
+    async def _listen(self, host: str, port: int) -> tuple[str, int]:
+        address = await self._server.start(host, port)
         log.info("status server started", host=address[0], port=address[1])
         return address
 
+    async def _retry(self, host: str, port: int) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            with suppress(ListenError):
+                await self._listen(host, port)
+                return
+
     async def close(self) -> None:
         """Stop serving."""
+        if self._retrying is not None:
+            self._retrying.cancel()
         await self._server.close()
 
     async def respond(self, request: HttpRequest) -> HttpResponse:

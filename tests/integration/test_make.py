@@ -11,11 +11,13 @@ import pytest
 from imc_cli.demo_conversation import CONVERSATION
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_make_run_once_works_in_a_new_environment(tmp_path: Path) -> None:
     """It installs the locked packages, plays the demo conversation and exits with status 0."""
     if os.environ.get("IMC_REQUIRE_TOOLS") != "1":
@@ -34,3 +36,38 @@ def test_make_run_once_works_in_a_new_environment(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.count(" -> chat-000 ") == len(CONVERSATION)
     assert "The conversation succeeded." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("python", "venv", "told"),
+    [
+        ("exit 1", "venv", "PYTHON is older than Python 3.11, which imc needs: make PYTHON=/path/to/python"),
+        (None, "venv", "PYTHON does not exist: make PYTHON=/path/to/python"),
+        (
+            'case "$2" in *ensurepip*) exit 1;; esac',
+            "venv",
+            "PYTHON cannot make environments: install its venv module",
+        ),
+        ("exit 0", "/proc/venv", "/proc/venv cannot be written to: make VENV=/another/folder"),
+    ],
+    ids=["old Python", "no such Python", "no venv module", "read-only folder"],
+)
+def test_make_says_what_is_wrong_and_what_to_do(
+    tmp_path: Path, python: str | None, venv: str, told: str
+) -> None:
+    """In one line, before anything is installed."""
+    fake = tmp_path / "python"
+    if python is not None:
+        fake.write_text(f"#!/bin/sh\n{python}\n")
+        fake.chmod(0o755)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "run", f"PYTHON={fake}", f"VENV={tmp_path / venv}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(told.replace("PYTHON", str(fake), 1))

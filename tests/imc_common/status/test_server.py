@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from imc_cli.application import application
@@ -21,6 +22,8 @@ from imc_common.metrics import Metrics
 from imc_common.probe import ask
 from imc_common.settings import Settings
 from imc_common.status import StatusServer
+from imc_common.status import server as module
+from tests.patience import PATIENCE
 
 
 def get(path: str, method: str = "GET") -> HttpRequest:
@@ -72,13 +75,24 @@ async def test_without_status_listen_there_is_no_server() -> None:
     await server.close()
 
 
-async def test_an_address_in_use_does_not_stop_the_process() -> None:
-    """It runs without a status server."""
-    first, second = (StatusServer(Metrics(), lambda: "") for _ in range(2))
+async def test_an_address_in_use_does_not_stop_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log says what to do. The status server starts as soon as the address is free."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.05)
+    first, second, third = (StatusServer(Metrics(), lambda: "") for _ in range(3))
     address = await first.start(Settings(status_listen="127.0.0.1:0"))
     assert address is not None
-    assert await second.start(Settings(status_listen=f"127.0.0.1:{address[1]}")) is None
+    settings = Settings(status_listen=f"127.0.0.1:{address[1]}")
+    with capture_logs() as logged:
+        assert await second.start(settings) is None
+        assert await third.start(settings) is None
+    await third.close()
+    assert logged[0]["log_level"] == "error"
+    assert "status_listen" in logged[0]["hint"]
     await first.close()
+    async with asyncio.timeout(PATIENCE):
+        while (await asyncio.to_thread(ask, *address, "/livez"))[0] != 200:
+            await asyncio.sleep(0.05)
+    await second.close()
 
 
 @pytest.mark.parametrize(("trouble", "live", "status"), [("", False, 0), ("ill", False, 1), ("ill", True, 0)])
