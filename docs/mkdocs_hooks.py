@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 ELSEWHERE = (
     "README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "SECURITY.md",
     "lua/README.md",
     "bench/README.md",
