@@ -86,10 +86,11 @@ class Transports(Protocol):
 class Receiver(Protocol):
     """What transports pass incoming messages to. No call raises."""
 
-    def admits(self, flow: Flow) -> bool:
-        """Count one more message on a connection, before it is parsed; False if its source sends too many.
+    def admits(self, host: str) -> bool:
+        """Count a new connection of this address, or a message on one before it is parsed.
 
-        Then no more of the connection is read for a while, and the same message is offered again later.
+        False if its source sends too many. Then a new connection is not accepted. An open one is not read for
+        a while, and the same message is offered again later.
         """
         ...
 

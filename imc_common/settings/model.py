@@ -246,9 +246,9 @@ class Settings(BaseModel):
         15.0,
         ge=0,
         le=1_000_000,
-        description="Requests per second from one source (an IPv4 address, or an IPv6 /64), averaged over"
-        " 2 s. Over UDP, further ones are dropped unread; a TCP or TLS connection is read no faster, and"
-        " closed after 10 s. Addresses in `trusted_peers` have no limit. 0: no limit.",
+        description="Requests and new connections per second from one source (an IPv4 address, or an IPv6"
+        " /64), averaged over 2 s. Over UDP, further ones are dropped unread; a TCP or TLS connection is"
+        " read no faster, and closed after 10 s. Addresses in `trusted_peers` have no limit. 0: no limit.",
         json_schema_extra=_about(reload="edge"),
     )
     max_body: int = Field(

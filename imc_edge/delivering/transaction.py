@@ -8,10 +8,13 @@ transaction user.
 from __future__ import annotations
 
 import asyncio
+import re
+from itertools import islice
 from typing import Final, Protocol
 
 from imc_common.errors import ImcError
 from imc_common.sip.errors import SipError
+from imc_common.sip.limits import DEFAULT
 from imc_common.sip.message import Response
 from imc_common.sip.parse import parse_message
 from imc_edge.delivering.counts import DeliveryCounts
@@ -31,6 +34,11 @@ COOKIE: Final = b"branch=z9hG4bK"
 COOKIE_LENGTH: Final = len(COOKIE)
 KEY_LENGTH: Final = 34
 """Length of our branches after the magic cookie: always the same, so it is cut out of a response unparsed."""
+
+
+_OURS: Final = re.compile(rb"z9hG4bK(?=(.{%d}))" % KEY_LENGTH, re.IGNORECASE | re.DOTALL).finditer
+MAX_COOKIES: Final = 16
+"""Magic cookies in a response that are compared with ours: a header before Via may have one, too."""
 
 
 class TransactionTimeoutError(ImcError):
@@ -161,7 +169,10 @@ class ClientTransactions:
         self._receive_parsed(data)
 
     def _receive_parsed(self, data: bytes) -> None:
-        """Everything that is not a plain 2xx."""
+        """Everything that is not a plain 2xx. A response that matches nothing is dropped unparsed."""
+        if not any(self._has(match[1]) for match in islice(_OURS(data, 0, DEFAULT.head), MAX_COOKIES)):
+            self._counts.stray.value += 1
+            return
         try:
             response = parse_message(data)
             transaction = self._match(response) if isinstance(response, Response) else None
@@ -173,6 +184,9 @@ class ClientTransactions:
             self.step(transaction, "provisional")
         else:
             self._finish(transaction, response if response.status >= 300 else None)
+
+    def _has(self, key: bytes) -> bool:
+        return key in self._untimed or key in self._timed
 
     def _match(self, response: Response) -> Transaction | None:
         """§17.1.3: the same branch in the top Via, and the same method in CSeq; §8.1.3.3: one Via only."""

@@ -112,9 +112,8 @@ class Acceptor:
 
     # --- imc_edge.flow.Receiver
 
-    def admits(self, flow: Flow) -> bool:
-        """Count one more message; False if its source sends too many. A trusted peer sends for many users."""
-        host = flow.peer[0]
+    def admits(self, host: str) -> bool:
+        """Count one more; False if its source sends too many. A trusted peer sends for many users."""
         return host in self._trusted or self._sources.allows(host)
 
     def receive(self, data: bytes, flow: Flow) -> None:
@@ -122,7 +121,7 @@ class Acceptor:
         if len(data) < _SHORTEST:
             self._ignored["keep-alive"] += 1
             return
-        if not self.admits(flow):
+        if not self.admits(flow.peer[0]):
             self._ignored["flood"] += 1
             return
         fast = parse_fast(data, self._limits)

@@ -20,6 +20,9 @@ from imc_edge.routing.targets import Targets, Weighted
 
 MAX_RECORDS: Final = 16
 """Records of one DNS answer that are used."""
+MAX_LOOKUPS: Final = 40
+"""DNS questions for one destination: NAPTR, SRV, and the addresses of `MAX_RECORDS` hosts. Without a limit
+there could be hundreds, because each NAPTR record names a service, and each service has many hosts."""
 MIN_TTL: Final = 1.0
 MAX_TTL: Final = 3600.0
 _PREFIXES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
@@ -117,6 +120,7 @@ class _Search:
         self._dns = resolver
         self.ttl = MAX_TTL
         self.had_srv = False
+        self._lookups = 0
 
     async def groups(self, to: Destination) -> list[list[Weighted]]:
         """NAPTR, SRV, A and AAAA, each only if the URI leaves open what it tells (RFC 3263 §4.1, §4.2)."""
@@ -172,7 +176,13 @@ class _Search:
         return tuple([_hop(transport, record.address, port, server_name) for record in records])
 
     async def _ask(self, name: str, kind: str) -> Sequence[Any]:
-        """The records of one name and type, perhaps none. Raises `ResolveError` if no server responds."""
+        """The records of one name and type, perhaps none. Raises `ResolveError` if no server responds.
+
+        None after `MAX_LOOKUPS`.
+        """
+        if self._lookups >= MAX_LOOKUPS:
+            return ()
+        self._lookups += 1
         try:
             # the dot at the end keeps resolv.conf's search list from being used
             absolute = dns.name.from_text(name if name.endswith(".") else name + ".")

@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
         if framer.begins():
             if framer.is_response() and self._expected:
                 self._expected -= 1
-            elif not self._receiver.admits(self):
+            elif not self._receiver.admits(self.peer[0]):
                 self._is_slowed = True
                 return False
             response = framer.plain_response()

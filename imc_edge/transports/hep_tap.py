@@ -144,9 +144,9 @@ class TappedReceiver:
         self._receiver = receiver
         self._tap = tap
 
-    def admits(self, flow: Flow) -> bool:
+    def admits(self, host: str) -> bool:
         """The receiver's."""
-        return self._receiver.admits(flow)
+        return self._receiver.admits(host)
 
     def receive(self, data: bytes, flow: Flow) -> None:
         """A datagram that is not a response."""

@@ -136,7 +136,9 @@ class Pool:
             source, limit = source_of(host), bounds.per_peer
             is_full = count >= bounds.total - 2 * reserve
         of_peer = self._per_peer.get(source, 0)
-        if is_full or of_peer >= limit:
+        # a connection costs as much as a message, and a TLS handshake much more, so it counts as one
+        is_flood = self._receiver is not None and not self._receiver.admits(host)
+        if is_full or of_peer >= limit or is_flood:
             self.refused += 1
             return None
         self._incoming += 1

@@ -34,7 +34,7 @@ class Inbox:
         """Messages that are admitted; -1: all."""
         self._response = response
 
-    def admits(self, _flow: Flow) -> bool:
+    def admits(self, _host: str) -> bool:
         """As long as some are left."""
         if self.admitted > 0:
             self.admitted -= 1

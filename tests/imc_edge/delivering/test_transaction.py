@@ -8,6 +8,7 @@ import pytest
 
 from imc_common.metrics import Metrics
 from imc_common.sip.message import Response
+from imc_edge.delivering import transaction
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.timer_wheel import TICK, TimerWheel
 from imc_edge.delivering.transaction import ClientTransactions, TransactionTimeoutError
@@ -174,6 +175,18 @@ def test_a_response_of_another_branch_is_dropped() -> None:
     layer.transactions.receive(response.replace(b"200", b"404"))
     assert layer.user.told == []
     assert layer.counts.stray.value == 2
+
+
+@pytest.mark.parametrize("status", [100, 200, 486])
+def test_a_response_that_matches_nothing_is_dropped_unparsed(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many magic cookies it has: a flood of such responses costs little."""
+    layer = Layer()
+    monkeypatch.setattr(transaction, "parse_message", lambda _data: pytest.fail("it was parsed"))
+    via = ",SIP/2.0/UDP a;branch=z9hG4bK" + "x" * 34
+    layer.transactions.receive(f"SIP/2.0 {status} X\r\nVia: {via * 100}\r\n\r\n".encode())
+    assert layer.counts.stray.value == 1
 
 
 @pytest.mark.parametrize("status", [200, 404])

@@ -65,7 +65,7 @@ def hand_up(at: Edge, data: bytes, flow: FakeFlow) -> None:
     if flow.transport == "udp":
         at.acceptor.receive(data, flow)
         return
-    if not at.acceptor.admits(flow):
+    if not at.acceptor.admits(flow.peer[0]):
         return
     try:
         at.acceptor.take(parse_message(data, stream=True), flow)

@@ -11,7 +11,7 @@ import pytest
 
 from imc_common.sip.uri import Uri
 from imc_edge.flow import Hop
-from imc_edge.routing.resolver import Destination, ResolveError, Resolver
+from imc_edge.routing.resolver import MAX_LOOKUPS, Destination, ResolveError, Resolver
 from imc_edge.routing.targets import Targets, Weighted
 from tests.imc_edge.name_server import NameServer
 from tests.imc_edge.sending import Clock
@@ -177,3 +177,17 @@ def test_rfc_2782_weights_share_the_load() -> None:
     assert 2800 < first[heavy] < 3200
     assert first[zero] < 10
     assert all(order[3] == spare and len(set(order)) == 4 for order in orders)
+
+
+async def test_a_name_server_cannot_make_us_ask_hundreds_of_questions() -> None:
+    """16 services of 16 hosts each would be 528."""
+    lines = ["$TTL 300", "@ SOA ns hostmaster 1 3600 600 86400 60"]
+    for service in range(16):
+        lines.append(f'many NAPTR {service} 1 "s" "SIP+D2U" "" _sip._udp.s{service}')
+        lines += [f"_sip._udp.s{service} SRV {host} 1 5060 h{service}x{host}" for host in range(16)]
+    async with NameServer("\n".join(["", *lines, ""])) as server:
+        with pytest.raises(ResolveError, match="has no address"):
+            await Resolver(Clock(), server.resolver()).resolve(
+                Destination.of(Uri.parse("sip:many.example.org"))
+            )
+        assert sum(server.questions.values()) <= MAX_LOOKUPS

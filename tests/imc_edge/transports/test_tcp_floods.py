@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -82,11 +83,11 @@ async def test_one_turn_passes_on_few_messages(message: bytes, requests: int) ->
 async def slowed() -> AsyncIterator[tuple[Network, Inbox, Connection, asyncio.StreamWriter]]:
     """A peer that has sent 1,000 messages, of which 3 were admitted."""
     inbox = Inbox()
-    inbox.admitted = 3
     async with listening(inbox, "tcp:127.0.0.1:0") as edge:
         _, writer = await asyncio.open_connection(*edge.addresses[0][1:])
-        writer.write(MESSAGE * 1000)
         connection = await only_connection(edge)
+        inbox.admitted = 3
+        writer.write(MESSAGE * 1000)
         await until(lambda: connection._is_slowed)
         yield edge, inbox, connection, writer
         writer.close()
@@ -126,11 +127,11 @@ async def test_a_peer_that_goes_on_sending_too_much_is_disconnected(slowed: Slow
 async def test_a_message_is_counted_before_it_is_parsed(message: bytes) -> None:
     """Requests, responses and faults; only keep-alives cost nothing."""
     inbox = Inbox()
-    inbox.admitted = 1
     async with listening(inbox, "tcp:127.0.0.1:0") as edge:
         reader, writer = await asyncio.open_connection(*edge.addresses[0][1:])
-        writer.write(MESSAGE + b"\r\n\r\n" + message)
         connection = await only_connection(edge)
+        inbox.admitted = 1
+        writer.write(MESSAGE + b"\r\n\r\n" + message)
         await until(lambda: connection._is_slowed)
         assert (inbox.got, inbox.refused) == ([MESSAGE], [])
         assert await asyncio.wait_for(reader.readexactly(2), PATIENCE) == b"\r\n"
@@ -140,10 +141,10 @@ async def test_a_message_is_counted_before_it_is_parsed(message: bytes) -> None:
 async def test_responses_to_requests_of_ours_are_not_counted() -> None:
     """A next hop responds as fast as we send. Responses without a request are counted."""
     inbox = Inbox()
-    inbox.admitted = 0
     async with listening(inbox, "tcp:127.0.0.1:0") as edge:
         _, writer = await asyncio.open_connection(*edge.addresses[0][1:])
         connection = await only_connection(edge)
+        inbox.admitted = 0
         for _ in range(2):
             edge.send(Hop("tcp", *writer.get_extra_info("sockname")[:2]), MESSAGE, Errors())
         expected = 2 * RESPONSES_PER_REQUEST
@@ -152,3 +153,17 @@ async def test_responses_to_requests_of_ours_are_not_counted() -> None:
         assert connection._is_slowed
         assert len(inbox.got) == expected
         writer.close()
+
+
+async def test_a_new_connection_counts_as_a_message() -> None:
+    """A peer that connects again and again, with a TLS handshake each time, costs more than by messages."""
+    inbox = Inbox()
+    inbox.admitted = 2
+    async with listening(inbox, "tcp:127.0.0.1:0") as edge:
+        peers = [await asyncio.open_connection(*edge.addresses[0][1:]) for _ in range(3)]
+        reader, _ = peers[2]
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+        assert (edge.pool.count, edge.pool.refused) == (2, 1)
+        for _, writer in peers:
+            writer.close()
