@@ -88,6 +88,7 @@ COMMANDS = (
     RoomCommand("unban", (), ("user", "[room]"), "lift a ban", "unban_user"),
     RoomCommand("bans", (), ("[room]",), "list the banned users", "list_bans"),
     RoomCommand("nick", (), ("[name]", "[room]"), "take a nickname, or none", "set_nickname"),
+    RoomCommand("topic", (), ("[text]",), "show or set the topic", "set_topic"),
     RoomCommand("announce", (), ("on/off", "[room]"), "show or hide joins and leaves", "set_announce"),
     RoomCommand("exit", ("leave",), ("[room]", "[confirm]"), "leave a room", "exit_room"),
     RoomCommand("destroy", (), ("[room]",), "delete a room for everybody", "destroy_room"),

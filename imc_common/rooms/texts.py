@@ -43,6 +43,9 @@ NOTICES = {
     "added": "{actor} has added {user}.",
     "role_changed": "{actor} has made {user} {role}.",
     "nickname_set": "{actor} is now called {detail}.",
+    "topic_set": "{actor} has set the topic: {text}",
+    "topic": "Topic: {text}",
+    "no_topic": "This room has no topic. Owners and admins can set one: {start}topic text",
     "announce_set": "Joins and leaves {are} announced in this room.",
     "left": "{actor} has left.",
     "dropped": "{user} could not be reached and has been removed.",
@@ -59,6 +62,7 @@ TO_ACTOR = {
     "added": "You have added {user}.",
     "role_changed": "You have made {user} {role}.",
     "nickname_set": "You are now called {detail} in this room.",
+    "topic_set": "You have set the topic: {text}",
     "left": "You have left this room.",
     "destroyed": "You have deleted this room.",
 }

@@ -1,9 +1,10 @@
 -- Makes a user a member. Needs private_rooms (of that user), announce_joins and what refuse needs. Gives admit.
+-- Events of this include: `topic` to the new member, if the room has one; text: the topic.
 --- @include "announce"
 redis.call("SCARD", private_rooms) -- is a set
 
--- After commit. Tells the new member, the sender, and all other members unless the room is quiet; ... are further
--- fields of the event.
+-- After commit. Tells the new member, the sender, and all other members unless the room is quiet, and shows the new
+-- member the topic; ... are further fields of the event.
 local function admit(address, event, ...)
     redis.call("HDEL", room, "invitation:" .. address)
     redis.call("HSET", members, address, "member")
@@ -11,4 +12,8 @@ local function admit(address, event, ...)
         redis.call("SADD", private_rooms, request.room)
     end
     announce(event, { address, request.from }, ...)
+    local topic = redis.call("HGET", room, "topic")
+    if topic then
+        emit("topic", { address }, "text", topic)
+    end
 end
