@@ -1,4 +1,4 @@
-"""What an edge and a worker process do alike, from the command line to the end.
+"""The common part of edge and worker processes, from the command line to the exit.
 
 Start: read the settings, serve the status pages, wait for Redis, then run the parts. SIGTERM or SIGINT: drain
 and stop; a second one stops at once, and leaves what is pending in Redis. SIGHUP: read the settings again.
@@ -38,17 +38,17 @@ log = structlog.get_logger()
 
 
 class Part(Protocol):
-    """Something that runs as long as the process."""
+    """A part that runs as long as the process."""
 
     async def run(self) -> None:
         """Until cancelled, or until the process drains."""
 
 
 class Process(ABC):
-    """One process of imc; `Edge` and `Worker` say what is special about theirs."""
+    """One process of imc. `Edge` and `Worker` add their parts."""
 
     def __init__(self, role: Role, settings: Settings, reread: Callable[[], Settings] | None = None) -> None:
-        """``reread`` gives the settings anew at SIGHUP; without it they stay."""
+        """``reread`` returns the new settings on SIGHUP; without it they never change."""
         self.role = role
         self.settings = settings
         self.metrics = Metrics()
@@ -78,13 +78,13 @@ class Process(ABC):
 
     @abstractmethod
     async def serve(self, store: Store) -> None:
-        """Make the parts and `run_parts`; then give back what is in Redis in this process's name."""
+        """Create the parts and `run_parts`. Then remove from Redis what this process owns."""
 
-    async def close(self) -> None:  # noqa: B027 # a process need not have any
-        """Close sockets and files, whatever happened before."""
+    async def close(self) -> None:  # noqa: B027 # optional
+        """Close sockets and files, also after an error."""
 
-    def reload_files(self) -> None:  # noqa: B027 # a process need not have any
-        """Read files again that settings name."""
+    def reload_files(self) -> None:  # noqa: B027 # optional
+        """Read the files again that settings name."""
 
     async def run_parts(
         self, parts: Sequence[Part], drain: Callable[[], Awaitable[None]], **details: object
@@ -102,7 +102,7 @@ class Process(ABC):
                 task.cancel()
 
     async def _reach_redis(self) -> Store | None:
-        """A store, however long Redis takes to come; None if a signal comes before that."""
+        """A store, as soon as Redis is reachable; None if a signal stops the process before."""
         while not self.stopping.is_set():
             try:
                 return await Store.connect(self.settings)
@@ -133,11 +133,11 @@ class Process(ABC):
 
 
 def _calm_collector() -> None:
-    """Keep Python's cycle collector from looking again and again at objects that are not garbage.
+    """Make Python's cycle collector run rarely, because it would find almost no garbage.
 
-    What was made at the start lives as long as the process. A batch of requests that waits for Redis is no
-    garbage either, but has enough objects for a collection. Next to nothing that a message makes is part of a
-    cycle, so to look for cycles seldom is enough.
+    The objects made at the start live as long as the process. A batch of requests that waits for Redis has
+    enough objects to trigger a collection, but is not garbage. Almost no object of a message is in a
+    reference cycle.
     """
     gc.collect()
     gc.freeze()
@@ -145,7 +145,7 @@ def _calm_collector() -> None:
 
 
 def main(role: Role, make: Callable[[Settings, Callable[[], Settings]], Process]) -> int:
-    """Run a process until it is told to stop; gives the exit status: 2 for wrong settings.
+    """Run a process until a signal stops it. Returns the exit status: 2 for wrong settings.
 
     ``make`` gets the settings, and a function that reads them again; it is called in the event loop.
     """

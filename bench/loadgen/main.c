@@ -54,14 +54,14 @@ static struct group *group_by(unsigned id) {
     return NULL;
 }
 
-static void take_answer(const struct sip *answer, uint64_t now) {
+static void take_response(const struct sip *response, uint64_t now) {
     unsigned answered_run, id;
     unsigned long long sequence;
-    const char *value = memchr(answer->call_id.at, ':', answer->call_id.length);
+    const char *value = memchr(response->call_id.at, ':', response->call_id.length);
     if (!value || sscanf(value + 1, "%x-%u-%llu", &answered_run, &id, &sequence) != 3 || answered_run != run) return;
     struct group *g = group_by(id);
     struct record *r = g ? group_find(g, sequence) : NULL;
-    if (r) group_responded(g, r, answer->status, now, begin, end);
+    if (r) group_responded(g, r, response->status, now, begin, end);
 }
 
 static void take_delivery(const struct sip *delivery, uint64_t now) {
@@ -87,7 +87,7 @@ static void take(const char *data, size_t length, const struct path *path) {
     if (!sip_scan(data, length, &sip)) return;
     uint64_t now = clock_now();
     if (sip.status) {
-        take_answer(&sip, now);
+        take_response(&sip, now);
     } else if (sip.is_message) {
         net_send(path, sip_answer(&sip, net_room(path)));
         take_delivery(&sip, now);
@@ -168,7 +168,7 @@ static void set_up(struct group *g) {
         for (unsigned i = 0; i < width; i++) {
             struct record *r = works[i].room < g->rooms ? group_find(g, works[i].sequence) : NULL;
             if (!r || r->open) continue;
-            if (!r->accepted) errx(1, "setup: room %u member %u had no answer", r->room, r->sender);
+            if (!r->accepted) errx(1, "setup: room %u member %u had no response", r->room, r->sender);
             if (++works[i].member == g->members) {
                 left--;
                 works[i].room = next_room++, works[i].member = 0;

@@ -464,7 +464,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Python takes `true` for 1. Who writes it for a number meant another setting."""
+        """Python accepts `true` as 1, but for a number it is a mistake."""
         if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
             raise ValueError("it is a boolean")
         return value
@@ -472,7 +472,7 @@ class Settings(BaseModel):
     @field_validator("mi_token")
     @classmethod
     def _token_where_others_reach_mi(cls, token: str, info: ValidationInfo) -> str:
-        """Whoever reaches MI from another machine must authenticate, because MI can change everything."""
+        """Clients on other machines must authenticate, because MI can change everything."""
         if not token.isascii() or not token.isprintable() or " " in token:
             raise ValueError("it has a space or a character that is not printable ASCII")
         listen = info.data.get("mi_listen", "")

@@ -12,7 +12,7 @@ from imc_common.store.errors import ReplyError, StoreRefused, StoreUnreachable
 from imc_common.store.url import Host, RedisUrl
 
 CONNECT_SECONDS = 3.0
-SENTINEL_SECONDS = 1.0  # short, because the next sentinel can answer as well
+SENTINEL_SECONDS = 1.0  # short, because the next sentinel can reply as well
 
 
 @dataclass(frozen=True, slots=True)

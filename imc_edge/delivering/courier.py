@@ -95,7 +95,7 @@ class Courier:
                     self._last_hop = hop
                 recipient.head = head_to_address(recipient.address, self._via_line, recipient.recipient_id)
                 recipient.hop = hop
-            if targets.until is inf:
+            if targets.until == inf:
                 recipient.direct_hop = hop
         return targets
 
@@ -109,7 +109,7 @@ class Courier:
             return
         recipient.started = self._wheel.tick
         targets = recipient.targets
-        if targets is None or (targets.until is not inf and targets.until <= self._clock()):
+        if targets is None or (targets.until != inf and targets.until <= self._clock()):
             targets = self.prepare(recipient)
         if targets is not None and (hop := targets.fixed) is not None and not self._back_off.until:
             # one known target, and no hop anywhere that is backed off: no state is needed

@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from imc_common.build_info import build_info
 from imc_common.sip import uri
 
@@ -35,3 +37,12 @@ def test_imc_that_is_not_installed_has_no_version() -> None:
     command = [sys.executable, "-I", "-S", "-c", code, str(ROOT)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ran.stdout == "unknown\n"
+
+
+@pytest.mark.parametrize("option", ["include", "exclude"])
+def test_every_pattern_of_compiled_modules_matches_a_file(option: str) -> None:
+    """A module that was renamed would silently run uncompiled."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    hook = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["mypyc"]
+    assert hook[option]
+    assert [pattern for pattern in hook[option] if not list(ROOT.glob(pattern.removeprefix("/")))] == []

@@ -28,10 +28,10 @@ def test_a_counter_is_a_plain_number() -> None:
 def test_counters_are_numbers_by_a_label() -> None:
     """A label value appears with its first count."""
     metrics = Metrics()
-    answers = metrics.counters("imc_requests", "Requests by answer.", "status")
+    responses = metrics.counters("imc_requests", "Requests by response.", "status")
     assert samples(metrics) == {}
-    answers["503"] += 1
-    answers["202"] += 2
+    responses["503"] += 1
+    responses["202"] += 2
     assert samples(metrics) == {("imc_requests_total", "202"): 2, ("imc_requests_total", "503"): 1}
 
 

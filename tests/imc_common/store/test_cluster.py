@@ -207,7 +207,7 @@ async def test_a_dead_cluster_primary_loses_no_accepted_request(store: Store, cl
     cluster.servers[victim].start()  # as a replica, without which nothing is safe there
     await accept_until_safe(store, "after")
     for name in before:
-        await accept_until_safe(store, name)  # a client's late repetition: known
+        await accept_until_safe(store, name)  # a late retransmission of a client: a duplicate
     expected = tuple(name.encode() for name in [*before, "after"])
     found = await call_ids(store)
     assert {tuple(c for c in ids if c != b"during") for ids in found.values()} == {expected}

@@ -94,7 +94,7 @@ async def test_scripts_run_also_when_the_server_lost_them(server: Server) -> Non
         for _ in range(5):
             take = [store.script("take_lease", ["lease"], [name, 1000]) for name in ("a", "b")]
             assert await store.run([*take, ("GET", "lease"), ("DEL", "lease")]) in (
-                [1, 0, None, 0],  # scripts sent anew, after the rest
+                [1, 0, None, 0],  # scripts sent again, after the rest
                 [1, 0, b"a", 1],
             )
             await store.run([("SCRIPT", "FLUSH"), ("DEL", "lease")])
