@@ -9,7 +9,6 @@ from binascii import b2a_base64, hexlify
 from hashlib import blake2b, blake2s
 from typing import Final, NamedTuple
 
-from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 
 DIGEST_BYTES = 9
@@ -17,6 +16,7 @@ DIGEST_BYTES = 9
 are no more than needed: at 20,000 requests per second two are equal by chance once in some 40,000 years.
 Without the key nobody can make two equal ones."""
 TAG_BYTES = 8
+ASSERTED: Final = "P-Asserted-Identity"
 OWN_TAG_LENGTH: Final = 32
 """Characters of a delivery's From tag: `DeliveryIds.recipient_id` and `DeliveryIds.message_id`."""
 
@@ -33,12 +33,18 @@ class Fingerprint(NamedTuple):
 class Fingerprints:
     """Makes fingerprints with the key that all edges share."""
 
-    def __init__(self, secret: bytes) -> None:
-        """``secret`` has at most 64 bytes."""
+    def __init__(self, secret: bytes, *, by_asserted: bool = False) -> None:
+        """``secret`` has at most 64 bytes. ``by_asserted``: P-Asserted-Identity names the sender."""
         self._keyed = blake2b(key=secret, digest_size=DIGEST_BYTES + TAG_BYTES)
+        self._by_asserted = by_asserted
 
     def of(self, request: Request, method: str = "") -> Fingerprint:
-        """Of Call-ID, CSeq and From tag. The branch of a balancer's retry differs.
+        """By Call-ID, CSeq, From and To as received, and the asserted sender.
+
+        The branch may differ (a balancer's retry). From has the tag and the sender: without the sender, a
+        user could send first with another user's Call-ID, CSeq and tag, and the other's message would be
+        lost as a duplicate. The body is left out, because a CANCEL has none. So a client that uses the same
+        identifiers for two messages loses one, but only one of its own.
 
         ``method`` replaces the one in CSeq: so a CANCEL has the digest of the request to cancel.
         """
@@ -46,17 +52,13 @@ class Fingerprints:
         cseq = get("CSeq") or ""
         if method:
             cseq = f"{cseq.split(None, 1)[0]} {method}"
+        text = f"{get('Call-ID')}\0{cseq}\0{get('From')}\0{get('To')}"
+        if self._by_asserted:
+            text = "\0".join((text, *request.headers.get_all(ASSERTED)))
         digest = self._keyed.copy()
-        digest.update(f"{get('Call-ID')}\0{cseq}\0{_from_tag(request)}".encode(errors="surrogateescape"))
+        digest.update(text.encode(errors="surrogateescape"))
         made = digest.digest()
         return Fingerprint(b2a_base64(made[:DIGEST_BYTES], newline=False).decode(), made[DIGEST_BYTES:].hex())
-
-
-def _from_tag(request: Request) -> str:
-    try:
-        return request.from_tag or ""
-    except SipError:
-        return ""
 
 
 class DeliveryIds:

@@ -35,6 +35,9 @@ has to end before Redis forgets what was accepted, and an edge needs a moment to
 _NO_HASH: Final = "0" * 64
 """Stands in for HA1 of an unknown user, so that refusing takes as long as for a known one."""
 
+_ACTED_ON: Final = ("Content-Type", "Content-Encoding", "Expires", "Date", "Auto-Submitted")
+"""Headers with an effect beside From and To."""
+
 _log = structlog.get_logger()
 
 
@@ -95,7 +98,7 @@ class Authenticator:
             raise SipError(403, "From Does Not Match Credentials")
 
         # RFC 7616 §3.4: a nonce count that was used before is a replay, unless this request itself used it.
-        used_ms = await self._use(given, user, age, fingerprint.digest)
+        used_ms = await self._use(given, user, age, _contents(request, fingerprint))
         if used_ms is None:
             raise self._challenge(realm, fingerprint, stale=True)
 
@@ -133,7 +136,7 @@ class Authenticator:
         return is_right_password
 
     async def _use(self, given: Authorization, user: str, age: float, digest: str) -> int | None:
-        """Use up the nonce count for the request with this digest.
+        """Use up the nonce count for the request with these contents, for all rooms and shards together.
 
         Returns for how many ms it has been used by this request, 0 if it was not; None if it cannot be:
         another request has used it, or the nonce has expired. By Redis's clock alone, which is the same for
@@ -200,7 +203,27 @@ def _check_uri(request: Request, given: str) -> None:
         raise SipError(400, "Digest URI Does Not Match Request-URI")
 
 
+def _contents(request: Request, fingerprint: Fingerprint) -> str:
+    """A hash of all in a request that has an effect, which a retransmission has byte by byte the same.
+
+    The response of ``qop=auth`` covers only the method, the URI and the nonce count (RFC 7616 §3.4.3). So
+    what else is acted on is noted with the count when it is used. The fingerprint stands for From and To; Via
+    and Max-Forwards may differ in a retry by a balancer, as may parameters of the Request-URI.
+    """
+    get = request.headers.get
+    hashed = blake2b(digest_size=16)
+    hashed.update(
+        _joined(fingerprint.digest, request.target.address(), *(get(name) or "" for name in _ACTED_ON))
+    )
+    hashed.update(request.body)
+    return hashed.hexdigest()
+
+
 def _hashed(*parts: str) -> str:
     """A key's part made of what users write: of fixed length, without strange characters."""
-    text = "\0".join(parts).encode(errors="surrogateescape")
-    return blake2b(text, digest_size=16).hexdigest()
+    return blake2b(_joined(*parts), digest_size=16).hexdigest()
+
+
+def _joined(*parts: str) -> bytes:
+    """Each with its length before it, so that no part can pass for two."""
+    return "".join([f"{len(part)}:{part}" for part in parts]).encode(errors="surrogateescape")

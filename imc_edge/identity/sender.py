@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from imc_common import address
 from imc_common.sip.errors import SipError
+from imc_common.sip.grammar import token
 from imc_common.sip.message import Request
 from imc_common.sip.name_addr import NameAddr
 from imc_common.sip.tokens import split_commas
+from imc_edge.identifiers import ASSERTED
 
 _has_line_end = re.compile("%0[AaDd]").search
 
@@ -26,7 +28,6 @@ def canonical(user: str, host: str, port: int | None) -> str:
     return "" if len(found) > address.MAX_ADDRESS or _has_line_end(user) else found
 
 
-ASSERTED = "P-Asserted-Identity"
 _HIDING = frozenset(("id", "user", "header"))
 """Privacy values of a user who wants to stay anonymous (RFC 3323 §4.2, RFC 3325 §9.3)."""
 
@@ -61,13 +62,19 @@ def asserted_sender(request: Request) -> Sender:
     Raises SipError: 403 if the proxy names no user whom deliveries could reach, or more than one; 433 if the
     user wants to stay anonymous, because a room shows its members who speaks (RFC 5079).
     """
-    if _HIDING.intersection(value.strip().lower() for value in _privacy(request)):
+    if _HIDING.intersection(_privacy(request)):
         raise SipError(433, "Anonymity Disallowed")
+    # RFC 3325 §9.1: one sip or sips URI, one tel URI, or both. One that names nobody is not left out: then
+    # the proxy asserts something that we do not understand.
     found = {}
     for identity in _asserted(request):
         uri = identity.uri
-        if uri.is_sip and uri.user is not None and (who := canonical(uri.user, uri.host, uri.port)):
-            found[who] = identity.display_name
+        if uri.scheme == "tel":
+            continue
+        who = canonical(uri.user, uri.host, uri.port) if uri.is_sip and uri.user is not None else ""
+        if not who:
+            raise SipError(403, "Asserted Identity Not Usable")
+        found[who] = identity.display_name
     if not found:
         raise SipError(403, "No Asserted SIP Identity")
     if len(found) > 1:
@@ -88,4 +95,15 @@ def _asserted(request: Request) -> list[NameAddr]:
 
 
 def _privacy(request: Request) -> list[str]:
-    return [part for value in request.headers.get_all("Privacy") for part in value.split(";")]
+    """The values of Privacy in lower case (RFC 3323 §4.2). Commas separate them too, as in other headers.
+
+    Raises SipError for what is no token: it might be a wish to be hidden.
+    """
+    values = [
+        part.strip(" \t").lower()
+        for value in request.headers.get_all("Privacy")
+        for part in value.replace(",", ";").split(";")
+    ]
+    if not all(map(token, values)):
+        raise SipError(400, "Malformed Privacy header")
+    return values

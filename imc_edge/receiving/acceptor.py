@@ -76,7 +76,7 @@ class Acceptor:
         self._clock = clock
         self._limits = Limits(body=settings.max_body)
         self._shards = 1 << settings.hash_size
-        self._fingerprints = Fingerprints(store.secret)
+        self._secret = store.secret
         self._pipeline = AcceptPipeline(store, settings)
         self.commit: GroupCommit[Command | Accept] = GroupCommit(self._pipeline.run, MAX_WAITING)
         """Its ``run()`` has to be kept running."""
@@ -109,6 +109,7 @@ class Acceptor:
         self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
         self._trusted = self._responses.trusted = TrustedPeers(settings.trusted_peers)
         self._is_digest = settings.identity == "digest"
+        self._fingerprints = Fingerprints(self._secret, by_asserted=settings.identity == "asserted")
 
     # --- imc_edge.flow.Receiver
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -278,9 +279,12 @@ async def test_known_and_unknown_users_get_the_same_responses() -> None:
             ran = len(at.store.ran)  # type: ignore[attr-defined]
             wrong = await ask(at, signed(credentials(told, password="wrong", username=user), **who))
             trips = [[command[0] for command in batch] for batch in at.store.ran[ran:]]  # type: ignore[attr-defined]
-            responses.append([
-                response.to_bytes().replace(user.encode(), b"USER") for response in (plain, wrong)
-            ] + [trips])  # fmt: skip
+            hashes = r'(tag=|nonce=")[\w-]{16,}'
+            shown = [
+                re.sub(hashes, r"\1", response.to_bytes().decode()).replace(user, "USER")
+                for response in (plain, wrong)
+            ]
+            responses.append([*shown, trips])
     assert responses[0] == responses[1]
     assert responses[0][2] == [["GET", "HGET"], ["INCR", "PEXPIRE"]]
 
