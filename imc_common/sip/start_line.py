@@ -8,7 +8,7 @@ from typing import NamedTuple
 from imc_common.sip.grammar import TOKEN
 
 _TOKEN = re.compile(TOKEN).fullmatch
-_VERSION = re.compile(r"SIP/[0-9]{1,3}+\.[0-9]{1,3}+", re.IGNORECASE | re.ASCII).fullmatch
+_VERSION = re.compile(r"SIP/[0-9]++\.[0-9]++", re.IGNORECASE | re.ASCII).fullmatch
 _STATUS_LINE = re.compile(r"SIP/2\.0 ([1-6][0-9]{2})(?>(?: (.*+))?)", re.IGNORECASE | re.ASCII).fullmatch
 _COMMON_METHODS = frozenset({"ACK", "BYE", "CANCEL", "INVITE", "MESSAGE", "OPTIONS", "REGISTER"})
 

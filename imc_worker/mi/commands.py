@@ -207,10 +207,21 @@ def _bound(command: MiCommand, params: Params) -> dict[str, Any]:
     return {name: _text(name, value) for name, value in params.items()}
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be sent: JSON can write half of a character (RFC 8259 §8.2), and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _text(name: str, value: Any) -> str | list[str]:
     match value:
         case bool():
             return str(int(value))
+        case str() if not _is_unicode(value):
+            raise MiError(*INVALID_PARAMS, f"{name} has half of a character, which is no Unicode text")
         case str() | int():
             return str(value)
         case [*values] if name == "statistics" and all(isinstance(each, str) for each in values):

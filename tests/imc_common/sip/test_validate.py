@@ -96,6 +96,11 @@ def test_the_reason_names_the_malformed_header(name: str, value: str) -> None:
     ("line", "status"),
     [
         ("MESSAGE sip:a@b.example SIP/3.0", 505),
+        ("MESSAGE sip:a@b.example SIP/2.99999999999999999", 505),
+        (f"MESSAGE sip:a@b.example SIP/{'2' * 500}.0", 505),
+        ("MESSAGE sip:a@b.example SIP/0000.0000", 505),
+        ("MESSAGE sip:a@b.example SIP/2.00", 505),
+        ("FOO sip:a@b.example SIP/7.00000", 505),
         ("MESSAGE tel:+15551234 SIP/2.0", 416),
         ("MESSAGE sip:a@b.example?x=y SIP/2.0", 400),
         ("MESSAGE <sip:a@b.example> SIP/2.0", 400),

@@ -54,7 +54,19 @@ async def test_the_asserted_identity_of_a_trusted_peer_is_the_sender(
     [
         ([], 403, "No Asserted SIP Identity"),
         ([PAI + "<tel:+4930123>"], 403, "No Asserted SIP Identity"),
-        ([PAI + "<sip:example.org>"], 403, "No Asserted SIP Identity"),
+        ([PAI + "<sip:example.org>"], 403, "Asserted Identity Not Usable"),
+        ([PAI + "<sip:bob@example.org>, <sip:example.org>"], 403, "Asserted Identity Not Usable"),
+        ([PAI + "<sip:b%0Aob@example.org>, <sip:bob@example.org>"], 403, "Asserted Identity Not Usable"),
+        (
+            [PAI + f"<sip:{'b' * 300}@example.org>, <sip:bob@example.org>"],
+            403,
+            "Asserted Identity Not Usable",
+        ),
+        (
+            [PAI + "<sip:bob@example.org>", PAI + "<mailto:bob@example.org>"],
+            403,
+            "Asserted Identity Not Usable",
+        ),
         (["P-Preferred-Identity: <sip:bob@example.org>"], 403, "No Asserted SIP Identity"),
         ([PAI + "<sip:bob@example.org>, <sip:carol@example.org>"], 403, "Asserted Identities Conflict"),
         ([PAI + "<sip:bob@a.org>", PAI + "<sip:bob@b.org>"], 403, "Asserted Identities Conflict"),
@@ -62,6 +74,11 @@ async def test_the_asserted_identity_of_a_trusted_peer_is_the_sender(
         ([PAI + "<sip:bob@example.org>,"], 400, "Malformed P-Asserted-Identity header"),
         ([PAI + "<sip:bob@example.org>", "Privacy: id"], 433, "Anonymity Disallowed"),
         ([PAI + "<sip:bob@example.org>", "Privacy: critical; ID"], 433, "Anonymity Disallowed"),
+        ([PAI + "<sip:bob@example.org>", "Privacy: none, id"], 433, "Anonymity Disallowed"),
+        ([PAI + "<sip:bob@example.org>", "Privacy: none", "Privacy: ,user"], 400, "Malformed Privacy header"),
+        ([PAI + "<sip:bob@example.org>", "Privacy: none id"], 400, "Malformed Privacy header"),
+        ([PAI + "<sip:bob@example.org>", 'Privacy: "id"'], 400, "Malformed Privacy header"),
+        ([PAI + "<sip:bob@example.org>", "Privacy:"], 400, "Malformed Privacy header"),
     ],
 )
 async def test_a_missing_or_ambiguous_asserted_identity_is_refused(

@@ -279,3 +279,19 @@ async def test_lists_are_read_in_pages(mi: Mi, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(room["MEMBERS"] for room in listed) == [max(1, number * 10) for number in range(50)]
     ran = [run for run in mi.bench.store.ran if run and run[0][0] in {"HGETALL", "HMGET", "HSCAN"}]
     assert max(map(len, ran)) <= 40
+
+
+@pytest.mark.parametrize("text", ["\ud800", "chat\udfff@example.org", "sip:a@\ud800", "\udc80@example.org"])
+async def test_half_of_a_character_is_a_clear_error_of_every_command(mi: Mi, text: str) -> None:
+    """JSON can write it (RFC 8259 §8.2); Redis and SIP cannot. No traceback, and nothing has changed."""
+    with capture_logs() as lines:
+        for name, command in mi.commands.table.items():
+            for param in command.params:
+                params = dict.fromkeys(command.params, "x@example.org") | {param: text}
+                if name in {"get_statistics", "statistics:get", "which"}:
+                    continue
+                with pytest.raises(MiError) as caught:
+                    await mi.call(name, **params)
+                assert (caught.value.code, caught.value.data.partition(" ")[0]) == (-32602, param)
+    assert [line for line in lines if line["log_level"] not in {"info", "debug"}] == []
+    assert await mi.call("imc_list_rooms") == {"ROOMS": []}
