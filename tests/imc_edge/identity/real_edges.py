@@ -37,7 +37,7 @@ class Service:
         async with asyncio.timeout(PATIENCE):
             while not flow.sent:
                 await asyncio.sleep(0.001)
-        (response,) = flow.answers
+        (response,) = flow.responses
         return response
 
     async def challenge(self, at: int = 0, user: str = ALICE, peer: str = "198.51.100.1") -> Challenge:
