@@ -3,10 +3,6 @@
 It is a flow for what comes in, and carries requests out. Everything written in one turn of the event loop
 goes out in one write. A connection has no timer of its own: the pool calls `Connection.sweep`.
 
-A peer can send faster than we can parse. So a turn of the event loop passes on `PER_TURN` messages, and the
-rest waits for the next turn. Each message is counted before it is parsed (`Receiver.admits`). Nothing more is
-read from a peer that sends too many, until the next sweep; if that goes on, the connection is closed.
-
 A connection ends in up to three steps. *Finishing*: nothing more is read, but the responses to what came in
 still go out on it. *Ended*: our side is closed. Then the transport is closed.
 """
@@ -18,14 +14,13 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Protocol, cast
 
 import structlog
 
-from imc_common.sip.errors import SipParseError
 from imc_common.sip.framing import Framer
-from imc_common.sip.message import Request
 from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
+from imc_edge.transports.inbound import RESPONSES_PER_REQUEST, Inbound
 from imc_edge.transports.unanswered import Unanswered
 
 
@@ -51,13 +46,6 @@ PONG = b"\r\n"
 """Response to a keep-alive (RFC 5626 §4.4.1)."""
 STUCK_ABOVE = 16 * 1024
 """Bytes waiting from which on `Times.stuck` runs."""
-PER_TURN: Final = 64
-"""Messages passed on before other work of the event loop gets its turn."""
-RESPONSES_PER_REQUEST: Final = 3
-"""Responses to a request of ours that are not counted as messages of the peer: a final one, and provisional
-ones before it."""
-MAX_SLOWED: Final = 10
-"""Sweeps, so seconds, in which a peer may send too much."""
 
 _log = structlog.get_logger()
 
@@ -95,7 +83,6 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         self.peer: SocketAddress = ("", 0)
         self._owner = owner
-        self._receiver = receiver
         self._clock = clock
         self._times = times
         self.hop: Hop | None = None
@@ -105,24 +92,14 @@ class Connection(asyncio.Protocol):
         self.was_made = False
         self.is_open = False
         """Whether something may still be sent."""
-        self._framer = framer
+        self._inbound = Inbound(self, receiver, framer, clock, pong=self._pong, finish=self.finish)
         self._wire: asyncio.Transport | None = None
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._unanswered = Unanswered(times.transaction)
-        self._expected = 0
-        """Responses that requests of ours may still get."""
-        self._due = 0
-        """Requests that came in and have no response yet."""
         self._last_responses: list[tuple[bytes, SocketAddress]] = []
         """Sent while finishing, with the address to send them to if the peer did not get them."""
-        self._is_paused = False
-        """Whether reading is paused: for the next turn, or for the next sweep."""
-        self._is_slowed = False
-        """Whether the peer sends too much, and waits for the next sweep."""
-        self._slowed_sweeps = 0
-        self._last_active = clock()
-        self._message_since: float | None = None
+        self._last_written = clock()
         self._stuck_since: float | None = None
         self._finishing_since: float | None = None
         self._ended_at: float | None = None
@@ -131,7 +108,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: connected, and on TLS the handshake is done."""
-        wire = self._wire = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
+        wire = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
+        self._wire = self._inbound.wire = wire
         self.was_made = self.is_open = True
         wire.set_write_buffer_limits(high=STUCK_ABOVE)
         name = wire.get_extra_info("peername")
@@ -140,75 +118,8 @@ class Connection(asyncio.Protocol):
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """asyncio: bytes came; pass on the messages that are complete now."""
-        if self._finishing_since is not None or self._ended_at is not None:
-            return
-        self._framer.receive(data)
-        if not self._is_paused:
-            self._read_on()
-
-    def _read_on(self) -> None:
-        """Pass on at most `PER_TURN` messages; call it again in the next turn if there may be more."""
-        framer, left = self._framer, PER_TURN
-        now = self._last_active = self._clock()
-        if self._expected:
-            responses = framer.plain_responses(min(left, self._expected))
-            for response in responses:
-                self._receiver.response(response)
-            self._expected -= len(responses)
-            left -= len(responses)
-        while left > 0 and self._pass_on_next():
-            left -= 1
-        if self._finishing_since is not None or self._ended_at is not None:
-            return
-        if left <= 0 and framer.waiting:
-            self._pause_reading()
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        elif self._is_slowed:
-            self._pause_reading()
-        else:
-            self._resume_reading()
-        # the time limit runs per message: from its first byte, so anew whenever one was completed
-        if self._is_paused or not framer.waiting:
-            self._message_since = None
-        elif left < PER_TURN or self._message_since is None:
-            self._message_since = now
-
-    def _next_turn(self) -> None:
-        if self.is_open:
-            self._read_on()
-
-    def _pass_on_next(self) -> bool:
-        """Pass on one message, or its fault; False when none can be passed on now."""
-        framer = self._framer
-        if framer.begins():
-            if framer.is_response() and self._expected:
-                self._expected -= 1
-            elif not self._receiver.admits(self.peer[0]):
-                self._is_slowed = True
-                return False
-            response = framer.plain_response()
-            if response is not None:
-                self._receiver.response(response)
-                return True
-        try:
-            message = framer.next()
-        except SipParseError as error:
-            due = self._due
-            self._receiver.refuse(error, self)  # responds now, or not at all
-            self._due = due
-            if error.fatal:
-                self.finish()
-            return not error.fatal
-        if message is None:
-            return False
-        if isinstance(message, str):  # PING
-            self._gather(PONG)
-        else:
-            if isinstance(message, Request) and message.method != "ACK":
-                self._due += 1
-            self._receiver.take(message, self)
-        return True
+        """asyncio: bytes came."""
+        self._inbound.receive(data)
 
     def eof_received(self) -> bool:
         """asyncio: the peer sends nothing more. Keep the connection for responses, if any are due.
@@ -217,7 +128,7 @@ class Connection(asyncio.Protocol):
         """
         if self._wire is None or self._ended_at is not None:
             return False
-        if not self._due or not self._wire.can_write_eof():
+        if not self._inbound.unresponded or not self._wire.can_write_eof():
             self._flush()
             return False
         self.finish()
@@ -233,7 +144,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: closed; tell the users of requests that may still wait for a response on it."""
-        self._wire = None
+        self._wire = self._inbound.wire = None
+        self._inbound.is_stopped = True
         self.is_open = False
         self._gathered.clear()
         self._owner.lost(self)
@@ -258,14 +170,15 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes, to: SocketAddress | None = None) -> None:
         """Send a response; see `imc_edge.flow.Flow`."""
-        self._due = max(0, self._due - 1)
+        inbound = self._inbound
+        inbound.unresponded = max(0, inbound.unresponded - 1)
         if self.is_open:
             self._gather(data)
         elif self._finishing_since is not None and self._ended_at is None and self._wire is not None:
             self._gather(data)
             if to is not None:
                 self._last_responses.append((data, to))
-            if not self._due:
+            if not inbound.unresponded:
                 self.end()
         elif to is not None:
             self._owner.respond_elsewhere(self, data, to)
@@ -274,8 +187,11 @@ class Connection(asyncio.Protocol):
         """Send a request while `is_open`; ``user`` hears of it when the connection breaks within a
         transaction's time."""
         self._unanswered.add(user)
-        self._expected += RESPONSES_PER_REQUEST
+        self._inbound.expected += RESPONSES_PER_REQUEST
         self._gather(data)
+
+    def _pong(self) -> None:
+        self._gather(PONG)
 
     def _gather(self, data: bytes) -> None:
         if not self._gathered:
@@ -291,10 +207,9 @@ class Connection(asyncio.Protocol):
             return
         self.is_open = False
         self._finishing_since = self._clock()
-        self._message_since = None
-        self._resume_reading()  # what comes is discarded, until the peer closes its side
+        self._inbound.stop()
         self._tell_users(None)
-        if not self._due:
+        if not self._inbound.unresponded:
             self.end()
 
     def end(self) -> None:
@@ -305,7 +220,7 @@ class Connection(asyncio.Protocol):
         """
         if self._wire is None or self._ended_at is not None:
             return
-        self._resume_reading()
+        self._inbound.stop()
         self._flush()
         self.is_open = False
         self._ended_at = self._clock()
@@ -320,6 +235,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is waiting and close."""
+        self._inbound.is_stopped = True
         if self._wire is not None:
             self._flush()
             self.is_open = False
@@ -328,14 +244,15 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection now; data not sent yet are lost."""
         self.is_open = False
+        self._inbound.is_stopped = True
         if self._wire is not None:
             self._wire.abort()
 
     def sweep(self) -> None:
         """Close it if it is idle, abort it if the peer is too slow; called about once a second."""
-        now, times = self._clock(), self._times
+        now, times, inbound = self._clock(), self._times, self._inbound
         self._unanswered.expire(now)
-        if _older(self._message_since, now, times.message) or _older(self._stuck_since, now, times.stuck):
+        if _older(inbound.message_since, now, times.message) or _older(self._stuck_since, now, times.stuck):
             self.abort()
         elif _older(self._ended_at, now, times.linger):
             if self._was_reset():
@@ -343,22 +260,11 @@ class Connection(asyncio.Protocol):
             self.abort()
         elif _older(self._finishing_since, now, times.transaction):
             self.end()
-        elif self._is_slowed:
-            self._sweep_slowed()
-        elif now - self._last_active > times.idle and not self._unanswered and not self._due:
-            self.close()
-        else:
-            self._slowed_sweeps = max(0, self._slowed_sweeps - 1)
-
-    def _sweep_slowed(self) -> None:
-        """Let a peer that sends too much go on; or close the connection, if it has done so for long."""
-        self._slowed_sweeps += 1
-        if self._slowed_sweeps > MAX_SLOWED:
+        elif not inbound.sweep():
             _log.warning("connection closed", peer=self.peer[0], reason="the peer sends too much")
             self.end()
-        elif self.is_open:
-            self._is_slowed = False
-            self._read_on()
+        elif now - max(inbound.last_active, self._last_written) > times.idle and not self._unanswered:
+            self.close()
 
     def _was_reset(self) -> bool:
         """Whether the peer has reset the connection. While it is not read, only the socket knows."""
@@ -369,23 +275,13 @@ class Connection(asyncio.Protocol):
             return bool(peer_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         return True
 
-    def _pause_reading(self) -> None:
-        if not self._is_paused and self._wire is not None and not self._wire.is_closing():
-            self._is_paused = True
-            self._wire.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._is_paused and self._wire is not None and not self._wire.is_closing():
-            self._is_paused = False
-            self._wire.resume_reading()
-
     def _flush(self) -> None:
         if self._wire is None or not self._gathered:
             return
         data = b"".join(self._gathered)
         self._gathered.clear()
         self._gathered_size = 0
-        now = self._last_active = self._clock()
+        now = self._last_written = self._clock()
         self._unanswered.written(now)
         self._wire.write(data)
         if self._wire.get_write_buffer_size() > WRITE_LIMIT:

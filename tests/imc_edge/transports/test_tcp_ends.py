@@ -98,3 +98,15 @@ async def test_requests_on_a_half_closed_connection_are_told_and_later_ones_get_
         writer.close()
         other.close()
         listener.close()
+
+
+async def test_a_request_that_never_gets_a_response_does_not_keep_an_idle_connection() -> None:
+    """As one whose Via cannot be read: it would hold one of the peer's connections for ever."""
+    inbox, now = Inbox(), [1000.0]
+    async with listening(inbox, "tcp:127.0.0.1:0", clock=lambda: now[0]) as edge:
+        reader, writer = await asyncio.open_connection(*edge.addresses[0][1:])
+        writer.write(MESSAGE)
+        await inbox.wait_for(1)
+        now[0] += 121
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+        writer.close()

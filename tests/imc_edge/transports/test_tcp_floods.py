@@ -11,7 +11,8 @@ import pytest
 from imc_common.sip import SipParseError
 from imc_edge.flow import Flow, Hop
 from imc_edge.transports import pool
-from imc_edge.transports.connection import MAX_SLOWED, PER_TURN, RESPONSES_PER_REQUEST, Connection
+from imc_edge.transports.connection import Connection
+from imc_edge.transports.inbound import MAX_SLOWED, PER_TURN, RESPONSES_PER_REQUEST
 from imc_edge.transports.network import Network
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, until
 from tests.patience import PATIENCE
@@ -70,7 +71,7 @@ async def test_one_turn_passes_on_few_messages(message: bytes, requests: int) ->
     async with listening(inbox, "tcp:127.0.0.1:0") as edge:
         _, writer = await asyncio.open_connection(*edge.addresses[0][1:])
         connection = await only_connection(edge)
-        connection._expected = requests * RESPONSES_PER_REQUEST
+        connection._inbound.expected = requests * RESPONSES_PER_REQUEST
         writer.write(message * total)
         await inbox.run_until(total)
         assert max(inbox.by_turn.values()) <= PER_TURN
@@ -88,7 +89,7 @@ async def slowed() -> AsyncIterator[tuple[Network, Inbox, Connection, asyncio.St
         connection = await only_connection(edge)
         inbox.admitted = 3
         writer.write(MESSAGE * 1000)
-        await until(lambda: connection._is_slowed)
+        await until(lambda: connection._inbound.is_slowed)
         yield edge, inbox, connection, writer
         writer.close()
 
@@ -99,14 +100,14 @@ Slowed = tuple[Network, Inbox, Connection, asyncio.StreamWriter]
 async def test_a_peer_that_sends_too_much_is_read_as_fast_as_is_admitted(slowed: Slowed) -> None:
     """Nothing is lost as long as the connection is open."""
     _, inbox, connection, _ = slowed
-    assert (len(inbox.got), connection._is_paused) == (3, True)
+    assert (len(inbox.got), connection._inbound._is_paused) == (3, True)
     inbox.admitted = 4
     connection.sweep()
-    assert (len(inbox.got), connection._is_paused) == (7, True)
+    assert (len(inbox.got), connection._inbound._is_paused) == (7, True)
     inbox.admitted = -1
     connection.sweep()
     await inbox.wait_for(1000)
-    assert not connection._is_paused
+    assert not connection._inbound._is_paused
 
 
 async def test_a_peer_that_goes_on_sending_too_much_is_disconnected(slowed: Slowed) -> None:
@@ -132,7 +133,7 @@ async def test_a_message_is_counted_before_it_is_parsed(message: bytes) -> None:
         connection = await only_connection(edge)
         inbox.admitted = 1
         writer.write(MESSAGE + b"\r\n\r\n" + message)
-        await until(lambda: connection._is_slowed)
+        await until(lambda: connection._inbound.is_slowed)
         assert (inbox.got, inbox.refused) == ([MESSAGE], [])
         assert await asyncio.wait_for(reader.readexactly(2), PATIENCE) == b"\r\n"
         writer.close()
@@ -150,7 +151,7 @@ async def test_responses_to_requests_of_ours_are_not_counted() -> None:
         expected = 2 * RESPONSES_PER_REQUEST
         writer.write(OK + BUSY + OK * expected)
         await inbox.wait_for(expected)
-        assert connection._is_slowed
+        assert connection._inbound.is_slowed
         assert len(inbox.got) == expected
         writer.close()
 
