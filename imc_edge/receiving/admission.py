@@ -81,7 +81,7 @@ class Admission:
         shard = keys.shard_of(room_request.room, self._hash_size)
 
         # A draining edge accepts nothing new: the 503 sends the client to another edge. But a retransmission
-        # has to get the response of the first copy (RFC 3261 §8.2.7), so a duplicate still gets 202.
+        # has to get the response of the first copy (RFC 3261 §8.2.7), so a duplicate still gets its 202.
         if self._health.draining:
             self._submit(self.find_duplicate(shard, digest), response, response)
             return
@@ -92,8 +92,8 @@ class Admission:
             self.refuse_excess(room_request, digest, counted, response)
             return
 
-        # An invitation reaches a user who did not ask for it, so its limits are exact: Redis charges it
-        # first.
+        # An invitation reaches a user who did not ask for it. So its limits are exact: Redis charges it before
+        # it is accepted.
         accept = Accept(shard, digest, room_request.to_fields())
         charge = self._budgets.invitation(room_request, digest) if room_request.user else None
         if charge is not None:

@@ -1,7 +1,7 @@
-"""Requests that are not accepted, but for duplicates of accepted ones: their responses wait for Redis, too.
+"""What is pending on a reply of Redis, one class for each thing that can be asked there about a request.
 
-Each goes into a pipeline with a command and comes back with its reply. What is accepted waits as a
-`PendingResponse` (`responses`), which these wrap.
+Each goes into the group commit with a command and gets `on_reply` with the reply. All of them end with the
+`PendingResponse` (`responses`) that they hold.
 """
 
 from __future__ import annotations
