@@ -37,12 +37,22 @@ def build_response(
     return finish_response(copied_headers(request, to_tag, source), status, reason, extra)
 
 
-def copied_headers(request: Request, to_tag: str | None = None, source: tuple[str, int] | None = None) -> str:
-    """The header lines that all responses to a request have in common; see `build_response`."""
+def copied_headers(
+    request: Request,
+    to_tag: str | None = None,
+    source: tuple[str, int] | None = None,
+    asks: bool | None = None,
+) -> str:
+    """The header lines that all responses to a request have in common; see `build_response`.
+
+    ``asks``: what `asks_for_source` says of the topmost Via, if the caller knows already.
+    """
     found = request.headers.first
     repeated = request.headers.repeated
     only_vias = repeated.count("Via") == len(repeated)
-    if source is not None and only_vias and asks_for_source(found.get("Via", "")):
+    if asks is None:
+        asks = source is not None and asks_for_source(found.get("Via", ""))
+    if asks and source is not None and only_vias:
         # the common case, built at once
         with suppress(KeyError):
             via = f"{found['Via']};".replace(";rport;", f";rport={source[1]};")

@@ -92,8 +92,8 @@ class Admission:
             self.refuse_excess(room_request, digest, counted, response)
             return
 
-        # An invitation reaches a user who did not ask for it. So its limits are exact: Redis charges it before
-        # it is accepted.
+        # An invitation reaches a user who did not ask for it. So its limits are exact: Redis charges it
+        # before it is accepted.
         accept = Accept(shard, digest, room_request.to_fields())
         charge = self._budgets.invitation(room_request, digest) if room_request.user else None
         if charge is not None:

@@ -37,8 +37,12 @@ class ResponseTemplate:
         self.tag = tag
         self._flow = flow
         self._max_size = 0 if is_trusted or flow.transport != "udp" else MAX_AMPLIFICATION * request.size
-        self._copied = copied_headers(request, tag, flow.peer)
-        self._to = _address_of(request, flow, is_trusted)
+        asks = asks_for_source(request.headers.first.get("Via", ""))
+        self._copied = copied_headers(request, tag, flow.peer, asks)
+        if asks and flow.transport == "udp":
+            self._to: SocketAddress | None = flow.peer
+        else:
+            self._to = _address_of(request, flow, is_trusted)
 
     def send(self, status: int, reason: str | None = None, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Send the response without a body (RFC 3261 §8.2.6), unless it would be too long for its request."""
@@ -63,8 +67,6 @@ class ResponseTemplate:
 
 
 def _address_of(request: Request, flow: Flow, is_trusted: bool) -> SocketAddress | None:
-    if flow.transport == "udp" and asks_for_source(request.headers.first.get("Via", "")):
-        return flow.peer
     try:
         return response_address(request.response_via, flow, may_redirect=is_trusted)
     except SipError:
