@@ -20,13 +20,14 @@ PLAIN_USER = r"[A-Za-z0-9\-_.!~*'()&=+$,;?/]++"
 _is_plain_user = re.compile(PLAIN_USER).fullmatch
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + _MARK)
-# What may be typed as a user part: the characters of RFC 3261's `user`, escapes of printable characters, and
-# letters beyond ASCII, which become escapes. Escaped control characters and quotes are refused, because they
-# only serve to deceive a reader of the name.
+# What may be typed as a user part: every user part that a member can have, so that each can be named. These
+# are the characters of RFC 3261's `user`, and escapes of all but line ends. Other printable characters become
+# escapes, except `<`, `>` and `@`, which stand around a user part.
 _TYPED_USER = re.compile(
     r"""(?: [A-Za-z0-9\-_.!~*'()&=+$,;?/]
+          | ["\#\[\]^`{|}\\]
           | [^\x00-\x9f\s]
-          | %(?! [01][0-9A-Fa-f] | 22 | 27 | 7[Ff] ) [0-9A-Fa-f]{2}
+          | %(?! 0[AaDd] ) [0-9A-Fa-f]{2}
         )+""",
     re.VERBOSE,
 ).fullmatch

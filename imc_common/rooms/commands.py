@@ -7,13 +7,14 @@ is told in a notice:
 ==================  =========================================================================================
 `unknown_command`   the word after the start character is no command
 `usage`             arguments missing, too many, or a word that is none of those to choose from
-`bad_argument`      an argument is no address, or has a line break, NUL, quote or the like; `detail` shows it
+`bad_argument`      an argument is no address, or has a line break, NUL or the like; `detail` shows it
 `bad_text`          a text is too long or has control characters; `detail` is its maximum length
 `foreign_domain`    a room in a domain not served here (`domains`); `detail` is the room
 `bad_room`          a room whose user part does not fit `room_pattern`; `detail` is the room
 `no_room`           a message to the command address (`manager`), or a command that names no other room
 `not_a_user`        the user named is the command address; `detail` is the address
 `bad_name`          a nickname that could mislead others; `detail` shows it
+`command_type`      a command in a body of a type in which commands are not read
 ==================  =========================================================================================
 """
 
@@ -40,6 +41,7 @@ REASONS = (
     "no_room",
     "not_a_user",
     "bad_name",
+    "command_type",
 )
 
 MAX_TEXT = 200
@@ -48,6 +50,12 @@ MAX_TEXT = 200
 _JOINERS = {ord("\u200c"): None, ord("\u200d"): None}
 """Zero width non-joiner and joiner: invisible, but some scripts and emoji need them."""
 _LINE = re.compile(rb"[^\n]*")
+_BLANKS = re.compile(
+    rb"(?>(?:[ \t\r\n\f\v]|\xef\xbb\xbf|\xc2\xa0|\xe2\x80[\x80-\x8b\x8e\x8f]|\xe2\x81\xa0|\xe3\x80\x80)*)"
+)
+"""Blanks, line ends and a byte order mark, as clients and keyboards put them before a text."""
+_BEGINS_BLANK = frozenset((b"", b" ", b"\t", b"\r", b"\n", b"\f", b"\v", b"\xc2", b"\xe2", b"\xe3", b"\xef"))
+"""First bytes of `_BLANKS`, and of no body: all other bodies need no look at them."""
 _SPACE = re.compile(r"[ \t]+")
 
 
@@ -115,6 +123,8 @@ class Parsed(NamedTuple):
     command: str = ""
     detail: str = ""
     text: str = ""
+    body: bytes | None = None
+    """The text to send instead of the body, where the two differ."""
 
 
 class _RefusedError(Exception):
@@ -131,26 +141,53 @@ class CommandParser:
         self._start = settings.imc_cmd_start_char.encode()
 
     def parse(self, body: bytes, to: str) -> Parsed:
-        """A text body: a command if it begins with the start character, else a message. Never raises."""
+        """A text body: a command, a message, or ``nothing`` if it is blank. Never raises.
+
+        A command begins with the start character and a letter; blanks before it do not count. Two start
+        characters begin a message, which is sent without the first. All other bodies are messages, also
+        ``#1``: no command is written like that.
+        """
         if not body.startswith(self._start):
+            if body[:1] not in _BEGINS_BLANK:
+                return self.message(to)
+            body = _without_blanks(body)
+            if not body:
+                return Parsed("nothing", to)
+            if not body.startswith(self._start):
+                return self.message(to)
+        text = body[len(self._start) :]
+        if text.startswith(self._start):
+            return self.message(to)._replace(body=text)
+        if not text[:1].isalpha() and not _names_command(text):
             return self.message(to)
-        line = _first_line(body)[len(self._start) :]
-        word, *arguments = _SPACE.split(line.rstrip(" \t"))
+        return self._command(_first_line(text).rstrip(" \t"), to)
+
+    def message(self, to: str) -> Parsed:
+        """A body that cannot be a command, whatever it begins with."""
+        if self._rules.is_command_address(to):
+            return Parsed("refused", to, reason="no_room", command="message")
+        return Parsed("message", to)
+
+    def unread(self, body: bytes, to: str) -> Parsed:
+        """A body of a type in which commands are not read: a message, unless it begins like a command."""
+        text = _without_blanks(body)
+        if text.startswith(self._start) and _names_command(text[len(self._start) :]):
+            word = _SPACE.split(_first_line(text)[len(self._start) :].lstrip(" \t"))[0]
+            return Parsed("refused", to, reason="command_type", command=word.lower())
+        return self.message(to)
+
+    def _command(self, line: str, to: str) -> Parsed:
+        """The command in a line without its start character."""
+        word, *arguments = _SPACE.split(line)
         command = BY_WORD.get(word.lower())
         if command is not None and "[text]" in command.arguments:
-            arguments = _SPACE.split(line.rstrip(" \t"), maxsplit=len(command.arguments))[1:]
+            arguments = _SPACE.split(line, maxsplit=len(command.arguments))[1:]
         if command is None:
             return Parsed("refused", to, reason="unknown_command", command=printable(word, 32))
         try:
             return self._read(command, arguments, to)
         except _RefusedError as refused:
             return Parsed("refused", to, reason=refused.reason, command=word.lower(), detail=refused.detail)
-
-    def message(self, to: str) -> Parsed:
-        """A body that cannot be a command, whatever it begins with: of any type but text/plain."""
-        if self._rules.is_command_address(to):
-            return Parsed("refused", to, reason="no_room", command="message")
-        return Parsed("message", to)
 
     def _read(self, command: RoomCommand, arguments: list[str], to: str) -> Parsed:
         user = role = room = text = flag = ""
@@ -194,6 +231,17 @@ class CommandParser:
         return room
 
 
+def _without_blanks(body: bytes) -> bytes:
+    """The body without the blanks that it begins with."""
+    blanks = _BLANKS.match(body)
+    return body[blanks.end() :] if blanks else body
+
+
+def _names_command(text: bytes) -> bool:
+    """Whether the first word is one of a command: ``# exit`` is hardly meant for everybody."""
+    return _SPACE.split(_first_line(text).strip(" \t"))[0].lower() in BY_WORD
+
+
 def _first_line(body: bytes) -> str:
     """The body's first line; what follows it is no part of a command. Bytes that are no UTF-8 stay visible
     as escapes, which no argument accepts."""
@@ -232,8 +280,8 @@ def _text(text: str) -> str:
 
 def _address(text: str, to: str) -> str:
     """An argument as an address: a URI, ``user@host``, or a user part in the host of To."""
-    if "'" in text:  # legal in a URI, but nobody's name; other quotes no address takes anyway
-        raise _RefusedError("bad_argument", text)
+    if len(text) > 2 and text[0] == "<" and text[-1] == ">":  # as notices and clients show addresses
+        text = text[1:-1]
     try:
         if "@" in text:
             return address.parse(text)

@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from imc_common.address import split
+from imc_common.rooms.body_text import PLAIN, READ_TYPES, essence
+from imc_common.rooms.charsets import ASCII_COMPATIBLE, charset_of
 from imc_common.rooms.commands import BY_WORD, COMMANDS
 from imc_common.rooms.event import Event
 from imc_common.rooms.names import shown_name
@@ -20,7 +22,6 @@ from imc_common.rooms.roles import CHOICE, RANKS, ROLES
 from imc_common.settings import Settings
 
 NOTICE = "*** "
-PLAIN = "text/plain"
 QUIET_TYPES = frozenset({"application/im-iscomposing+xml", "message/imdn+xml"})
 """Typing notifications (RFC 3994) and receipts (RFC 5438): programs send them, and no person waits for a
 notice about them."""
@@ -112,6 +113,7 @@ REASONS = {
     "foreign_domain": "there are no rooms in the domain of {detail}",
     "bad_room": "{detail} cannot be the name of a room.",
     "not_a_user": "{detail} receives commands and cannot be a member.",
+    "command_type": f"commands are read in {READ_TYPES} bodies only. Send it as plain text.",
 }
 """Why a command or message was refused; `unknown_command`, `usage` and `no_room` have a form of their own."""
 
@@ -184,17 +186,10 @@ def _prefix(template: str, event: Event, charset: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def _prefix_charset(content_type: str) -> str | None:
-    """The charset a prefix is to be written in; None where it has no place: other types than text/plain,
-    and charsets (UTF-16 and the like) in which text cannot just be put in front."""
-    media_type, *parameters = content_type.lower().split(";")
-    if media_type.strip() != PLAIN:
-        return None
-    values = (parameter.partition("=") for parameter in parameters)
-    charset = next((value.strip(' "\t') for name, _, value in values if name.strip() == "charset"), "utf-8")
-    try:
-        return charset if "<:>".encode(charset) == b"<:>" else None
-    except (LookupError, ValueError):
-        return "utf-8"  # we do not know it; nearly all charsets write ASCII as ASCII
+    """The charset a prefix is to be written in; None where it has no place: other types than text/plain, and
+    charsets that are unknown or in which text cannot just be put in front (UTF-16 and the like)."""
+    charset = charset_of(content_type) if essence(content_type) == PLAIN else ""
+    return charset if charset in ASCII_COMPATIBLE else None
 
 
 def _sentence(event: Event, settings: Settings) -> str:
@@ -231,7 +226,10 @@ def _refusal(event: Event, settings: Settings) -> str:
     command = BY_WORD.get(word)
     usage = command.usage(start) if command else f"{start}help"
     if event.reason == "unknown_command":
-        return f"{start}{word} is not a command. Send {start}help for a list of commands."
+        return (
+            f"{start}{word} is not a command. Send {start}help for a list of commands."
+            f" To send a text that begins with {start}, write {start}{start}"
+        )
     if event.reason == "usage":
         return f"Write it like this: {usage}"
     if event.reason == "no_room":

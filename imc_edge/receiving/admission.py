@@ -22,7 +22,7 @@ from imc_edge.identity.sender import asserted_sender, sender_of
 from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import Budgets, Excess, invitation_excess
 from imc_edge.receiving.excess_notices import ExcessNotices
-from imc_edge.receiving.message_rules import PLAIN, MessageRules, is_automatic
+from imc_edge.receiving.message_rules import MessageRules, is_automatic
 from imc_edge.receiving.options import Abilities
 from imc_edge.receiving.pending import AwaitingCharge, DuplicateOnly, OverLimit
 from imc_edge.receiving.responses import PendingResponse, Responses
@@ -147,7 +147,6 @@ class Admission:
             request,
             sender,
             to,
-            is_plain=self._rules.media_type(request) == PLAIN,
             parser=self._parser,
             at=int(self._wall_clock() * 1000),
         )
@@ -157,10 +156,13 @@ class Admission:
 
         # Two kinds of message could go round for ever, so both are accepted and go no further: a delivery of
         # ours that comes back, and what a machine sent by itself (RFC 3834 §2: no response to a response).
+        # A blank body has nothing to send.
         if self._is_own_delivery(request, to):
             self._ignored["loop"] += 1
         elif is_automatic(request):
             self._ignored["automatic"] += 1
+        elif room_request.type == "nothing":
+            self._ignored["blank"] += 1
         else:
             return room_request, response
         response.send(202)

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from typing import Final
 
-from imc_common.rooms.commands import CommandParser
+from imc_common.rooms.body_text import PLAIN, essence, text_of
+from imc_common.rooms.charsets import charset_of
+from imc_common.rooms.commands import CommandParser, Parsed
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.sip.message import Request
 from imc_edge.identity.sender import Sender
 
 DEFAULT_MAX_FORWARDS: Final = 70
 """Max-Forwards of a request that has none (RFC 3261 §8.1.1.6)."""
+_UTF8: Final = "text/plain;charset=utf-8"
 
 
 def room_request_of(
-    request: Request, sender: Sender, to: str, *, is_plain: bool, parser: CommandParser, at: int
+    request: Request, sender: Sender, to: str, *, parser: CommandParser, at: int
 ) -> RoomRequest:
     """The room request of a SIP request that passed all checks; ``at`` in ms since the epoch.
 
-    Only plain text can be a command. Deliveries start with a Max-Forwards one less than the request's
-    (RFC 7332 §5): they have come one hop further.
+    Its type is ``nothing`` if there is no text to send. Deliveries start with a Max-Forwards one less than
+    the request's (RFC 7332 §5): they have come one hop further.
     """
-    parsed = parser.parse(request.body, to) if is_plain else parser.message(to)
+    content_type = request.headers.get("Content-Type") or PLAIN
+    body = request.body
+    parsed = parser.parse(body, to) if content_type == PLAIN else _parse(parser, content_type, body, to)
+    if parsed.body is not None:
+        body = parsed.body
+        if essence(content_type) != PLAIN or charset_of(content_type) != "utf-8":
+            content_type = _UTF8
     hops = request.max_forwards
     data = RequestData(
-        content_type=request.headers.get("Content-Type") or "text/plain",
-        body=request.body,
+        content_type=content_type,
+        body=body,
         max_forwards=(DEFAULT_MAX_FORWARDS if hops is None else hops) - 1,
         display_name=sender.display_name,
         expires_at=expires_at(request, at),
@@ -45,6 +54,14 @@ def room_request_of(
         data=data.pack(),
         text=parsed.text,
     )
+
+
+def _parse(parser: CommandParser, content_type: str, body: bytes, to: str) -> Parsed:
+    """What a body of another type than just text/plain asks for."""
+    if not body:
+        return parser.parse(body, to)
+    text = text_of(content_type, body)
+    return parser.unread(body, to) if text is None else parser.parse(text, to)
 
 
 def expires_at(request: Request, at: int) -> int | None:

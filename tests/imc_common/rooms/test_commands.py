@@ -110,11 +110,40 @@ def test_what_follows_the_first_line_is_ignored(end: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", "hello", " #join", "\n#join", "chat #join", "\ufeff#join", b"\xff\xfe#\x00"]
-)
+    "body",
+    [
+        "hello", "chat #join", b"\xff\xfe#\x00", "\u201c#join\u201d", "\u3042#join",
+        "#", "# Shopping", "#1 reason", "#-)", "#\xfcber", "# of us", " #1",
+    ],
+)  # fmt: skip
 def test_any_other_body_is_a_message(body: str | bytes) -> None:
-    """A command starts with the start character, at the very beginning."""
+    """A command starts with the start character and a letter; a number sign alone stands for many things."""
     assert parse(body) == Parsed("message", ROOM)
+
+
+@pytest.mark.parametrize(
+    "blank", [" ", "\t \t", "\n", "\r\n\r\n", "\ufeff", "\xa0", "\u200b", "\u3000", "\ufeff \r\n"]
+)
+def test_blanks_before_a_command_do_not_count(blank: str) -> None:
+    """Keyboards put a space there, and programs a byte order mark or a line end."""
+    assert parse(f"{blank}#join chat-001") == Parsed("join", "chat-001@example.org")
+    assert parse(f"{blank}hello") == Parsed("message", ROOM)
+    assert parse(f"{blank}##1") == Parsed("message", ROOM, body=b"#1")
+
+
+@pytest.mark.parametrize("body", ["", " ", "\r\n", "\t\n ", "\ufeff", "\xa0\u200b"])
+def test_a_blank_body_is_nothing(body: str) -> None:
+    """There is no text that anybody could read, in a room or at the command address."""
+    assert parse(body).type == "nothing"
+    assert parse(body, MANAGER).type == "nothing"
+
+
+@pytest.mark.parametrize("text", ["tag", "list is a command", "", "1", " x", "#list"])
+def test_two_start_characters_begin_a_message(text: str) -> None:
+    """It is sent without the first of them."""
+    assert parse(f"##{text}") == Parsed("message", ROOM, body=f"#{text}".encode())
+    assert parse(f"//{text}", imc_cmd_start_char="/").body == f"/{text}".encode()
+    assert refused(f"##{text}", MANAGER) == "no_room"
 
 
 def test_the_start_character_can_be_another() -> None:
@@ -125,7 +154,13 @@ def test_the_start_character_can_be_another() -> None:
 
 @pytest.mark.parametrize(
     ("body", "word"),
-    [("#", ""), ("# join", ""), ("#foo bar", "foo"), ("#jo\x00in", "jo\\x00in"), ("##join", "#join")],
+    [
+        ("# join", ""),
+        ("#\tEXIT now", ""),
+        ("#foo bar", "foo"),
+        ("#jo\x00in", "jo\\x00in"),
+        ("#SIPchat rules", "SIPchat"),
+    ],
 )
 def test_an_unknown_word_is_refused_with_the_word(body: str, word: str) -> None:
     """Made printable, so that the notice shows it without harm."""
@@ -202,13 +237,12 @@ def test_a_command_that_takes_no_room_has_none_at_the_command_address() -> None:
 @pytest.mark.parametrize(
     "argument",
     [
-        "a%0d%0ab", "a%0D", "a%00b", "a\x00b", "a\rb", "a\x0bb", "a\x85b", "a\u2028b", '"bob"', "o'brien",
-        "`bob`", "bob@", "@example.org", "bob@exa_mple!.org", "<sip:bob@example.org>", "a%22b", "sip:bob",
-        "bob@[::1", "x" * 300, "{0}:a", "*{", b"b\xffb",
+        "a%0d%0ab", "a%0D", "a\x00b", "a\rb", "a\x0bb", "a\x85b", "a\u2028b", "a<b", "a>b",
+        "bob@", "@example.org", "bob@exa_mple!.org", "<>", "sip:bob", "bob@[::1", "x" * 300, "{0}:a",
     ],
 )  # fmt: skip
 def test_an_argument_that_is_no_address_is_refused(argument: str | bytes) -> None:
-    """Line breaks, NUL, their escapes, quotes and the like never get past the parser, in user or room."""
+    """Line breaks, their escapes and other controls never get past the parser, in user or room."""
     data = argument.encode() if isinstance(argument, str) else argument
     for command in (b"#invite ", b"#join "):
         parsed = parse(command + data)
@@ -216,6 +250,23 @@ def test_an_argument_that_is_no_address_is_refused(argument: str | bytes) -> Non
         assert parsed.detail.isascii()
         assert parsed.detail.isprintable()
         assert len(parsed.detail) <= 100
+
+
+@pytest.mark.parametrize(
+    ("text", "user"),
+    [
+        ("o'brien", "o'brien"), ("o%27brien", "o'brien"), ('al"ice', "al%22ice"), ("al%22ice", "al%22ice"),
+        ("a%00b", "a%00b"), ("a%7fb", "a%7Fb"), ("alice#1", "alice%231"), ("alice[1]", "alice%5B1%5D"),
+        ("`bob`", "%60bob%60"), ("a{b|c}", "a%7Bb%7Cc%7D"), ("alice%20liddell", "alice%20liddell"),
+        ("alice%40home", "alice%40home"), ("王", "%E7%8E%8B"), ("*{", "*%7B"), ("a\\b", "a%5Cb"),
+    ],
+)  # fmt: skip
+def test_every_user_that_can_be_a_member_can_be_named(text: str, user: str) -> None:
+    """As the list of members shows it, as a person types it, and in brackets as clients show it."""
+    address = f"{user}@example.org"
+    for form in (text, f"{text}@example.org", f"<sip:{text}@example.org>", address):
+        assert parse(f"#remove {form}").user == address
+        assert parse(f"#join {form}").room == address
 
 
 def test_a_room_in_a_foreign_domain_is_refused() -> None:
@@ -259,11 +310,19 @@ def test_a_body_of_another_type_is_a_message_even_if_it_begins_like_a_command() 
     assert CommandParser(Settings()).message(MANAGER).reason == "no_room"
 
 
+@pytest.mark.parametrize("body", [b"#exit", b" #LIST", b"#join chat-001\r\n"])
+def test_a_command_in_a_type_that_is_not_read_is_refused(body: bytes) -> None:
+    """Nobody else is to read it; other texts of such a type are messages."""
+    parser = CommandParser(Settings())
+    assert parser.unread(body, ROOM).reason == "command_type"
+    assert parser.unread(b"# Heading", ROOM) == parser.unread(b"#title", ROOM) == Parsed("message", ROOM)
+
+
 @given(st.binary(max_size=60).map(lambda tail: b"#" + tail) | st.binary(max_size=60))
 def test_any_body_gives_a_request_that_is_safe_to_show(body: bytes) -> None:
     """Nothing raises; what comes from the body is printable ASCII."""
     parsed = parse(body)
-    assert parsed.type in {"message", "refused", *(command.name for command in COMMANDS)}
+    assert parsed.type in {"message", "nothing", "refused", *(command.name for command in COMMANDS)}
     for text in (parsed.room, parsed.user, parsed.command, parsed.detail):
         assert text.isascii()
         assert text == "" or text.isprintable()

@@ -132,7 +132,13 @@ def test_who_is_told_alone_is_you(name: str, to: str, fields: dict[str, object],
     [
         (
             {"reason": "unknown_command", "command": "foo"},
-            "#foo is not a command. Send #help for a list of commands.",
+            "#foo is not a command. Send #help for a list of commands."
+            " To send a text that begins with #, write ##",
+        ),
+        (
+            {"reason": "command_type", "command": "exit"},
+            "#exit: commands are read in text/plain, text/html, message/cpim and multipart bodies only."
+            " Send it as plain text.",
         ),
         ({"reason": "usage", "command": "modify"}, "Write it like this: #modify user role [room]"),
         ({"reason": "usage", "command": "leave"}, "Write it like this: #exit [room] [confirm]"),
@@ -266,7 +272,7 @@ def test_an_unknown_event_or_reason_is_an_entry_error() -> None:
         "text/plain",
         "Text/Plain; charset=UTF-8",
         'text/plain ;charset="iso-8859-1"',
-        "text/plain;charset=x-own",
+        "text/plain;charset=latin1",
     ],
 )
 def test_plain_text_gets_the_sender_in_front(content_type: str) -> None:
@@ -285,10 +291,18 @@ def test_plain_text_gets_the_sender_in_front(content_type: str) -> None:
         "text/plainer",
         "text/plain;charset=utf-16",
         "text/plain;charset=utf-16le",
+        "text/plain;charset=utf-7",
+        "text/plain;charset=x-own",
+        "text/plain;charset=idna",
+        "text/plain;charset=punycode",
+        "text/plain;charset=rot13",
+        "text/plain;charset=undefined",
+        "text/plain;charset=cp037",
+        "text/plain;charset=unicode_escape",
     ],
 )
 def test_other_bodies_go_through_byte_for_byte(content_type: str) -> None:
-    """Other types, and charsets in which a prefix would make the text unreadable."""
+    """Other types, and charsets in which a prefix would make the text unreadable or that are unknown."""
     assert message(content_type, b"\x00\xff<x/>") == Text(content_type, b"\x00\xff<x/>")
 
 

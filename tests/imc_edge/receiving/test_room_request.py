@@ -31,13 +31,52 @@ async def test_a_command_goes_to_the_shard_of_the_room_it_names() -> None:
         assert (entry.type, entry.user, entry.room) == ("invite", "bob@example.org", "chat-001@example.org")
 
 
-async def test_only_plain_text_can_be_a_command() -> None:
-    """Other content is delivered as it is."""
+async def test_a_command_is_read_in_other_types_of_text() -> None:
+    """A body that is not a command is delivered as it is."""
     async with edge() as at:
-        await at.ask_one(message(b"#destroy", Content_Type="text/html;charset=latin-1"))
-        (entry,) = at.store.entries
-        assert entry.type == "message"
-        assert data_of(entry).content_type == "text/html;charset=latin-1"
+        await at.ask_one(message(b"<b>#destroy</b>", Content_Type="text/html;charset=latin-1"))
+        await at.ask_one(message(b"<b>hello</b>", Content_Type="text/html;charset=latin-1"))
+        await at.ask_one(message(b"#destroy", Content_Type="text/markdown"))
+        first, second, third = at.store.entries
+        assert (first.type, second.type, third.reason) == ("destroy", "message", "command_type")
+        assert data_of(second).content_type == "text/html;charset=latin-1"
+        assert data_of(second).body == b"<b>hello</b>"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "sent_type", "sent"),
+    [
+        ("text/plain", b"##1", "text/plain", b"#1"),
+        ("text/plain;charset=UTF-8", b"##1", "text/plain;charset=UTF-8", b"#1"),
+        ("text/plain;charset=utf-16le", "##é".encode("utf-16le"), "text/plain;charset=utf-8", "#é".encode()),
+        ("text/plain;charset=iso-8859-1", b"##\xe9", "text/plain;charset=utf-8", "#é".encode()),
+        ("text/html", b"<p>##1", "text/plain;charset=utf-8", b"#1"),
+        ("message/cpim", b"From: <sip:a@b>\r\n\r\n\r\n##1", "text/plain;charset=utf-8", b"#1"),
+    ],
+)
+async def test_an_escaped_text_is_sent_as_plain_text(
+    content_type: str, body: bytes, sent_type: str, sent: bytes
+) -> None:
+    """Without the escape, and in UTF-8 where it had to be decoded."""
+    async with edge() as at:
+        await at.ask_one(message(body, Content_Type=content_type))
+        data = data_of(at.store.entries[0])
+    assert (data.content_type, data.body) == (sent_type, sent)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("text/plain", b""), ("text/plain", b" \r\n"), ("text/html", b""),
+        ("message/cpim", b"From: <sip:a@b>\r\n\r\nContent-Type: text/plain\r\n\r\n "),
+    ],
+)  # fmt: skip
+async def test_a_blank_text_is_accepted_and_not_sent(content_type: str, body: bytes) -> None:
+    """And counted."""
+    async with edge() as at:
+        assert (await at.ask_one(message(body, Content_Type=content_type))).status == 202
+        assert at.store.entries == []
+        assert b'imc_ignored_total{reason="blank"} 1' in at.metrics.page()
 
 
 async def test_a_body_that_is_not_utf8_is_passed_on_unchanged() -> None:
