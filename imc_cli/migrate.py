@@ -64,7 +64,7 @@ def export_rooms(
     rooms_table: _RoomsTable = "imc_rooms",
     members_table: _MembersTable = "imc_members",
 ) -> None:
-    """Write all rooms and members to the two tables, replacing their contents."""
+    """Write all rooms and members to an OpenSIPS or Kamailio database, replacing both tables."""
     with _plain_errors(to):
         tables = _tables(to, rooms_table, members_table)
         rooms = asyncio.run(_dump(loaded.settings))

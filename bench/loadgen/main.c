@@ -55,10 +55,10 @@ static struct group *group_by(unsigned id) {
 }
 
 static void take_response(const struct sip *response, uint64_t now) {
-    unsigned answered_run, id;
+    unsigned of_run, id;
     unsigned long long sequence;
     const char *value = memchr(response->call_id.at, ':', response->call_id.length);
-    if (!value || sscanf(value + 1, "%x-%u-%llu", &answered_run, &id, &sequence) != 3 || answered_run != run) return;
+    if (!value || sscanf(value + 1, "%x-%u-%llu", &of_run, &id, &sequence) != 3 || of_run != run) return;
     struct group *g = group_by(id);
     struct record *r = g ? group_find(g, sequence) : NULL;
     if (r) group_responded(g, r, response->status, now, begin, end);
@@ -89,7 +89,7 @@ static void take(const char *data, size_t length, const struct path *path) {
     if (sip.status) {
         take_response(&sip, now);
     } else if (sip.is_message) {
-        net_send(path, sip_answer(&sip, net_room(path)));
+        net_send(path, sip_ok(&sip, net_room(path)));
         take_delivery(&sip, now);
     }
 }

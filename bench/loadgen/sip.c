@@ -81,7 +81,7 @@ static char *put(char *out, const char *from, size_t length) {
 
 static char *put_text(char *out, const char *text) { return put(out, text, strlen(text)); }
 
-size_t sip_answer(const struct sip *request, char *out) {
+size_t sip_ok(const struct sip *request, char *out) {
     char *at = put_text(out, "SIP/2.0 200 OK\r\n");
     for (int i = 0; i < request->via_count; i++) at = put(at, request->vias[i].at, request->vias[i].length);
     at = put(at, request->from.at, request->from.length);

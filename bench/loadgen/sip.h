@@ -25,7 +25,7 @@ bool sip_scan(const char *data, size_t length, struct sip *sip);
 size_t sip_frame(const char *data, size_t length);
 
 /* Writes the 200 to a request; returns its length. */
-size_t sip_answer(const struct sip *request, char *out);
+size_t sip_ok(const struct sip *request, char *out);
 
 struct sip_message {
     const char *room, *user, *domain, *call_id, *sent_by, *body;
