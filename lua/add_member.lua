@@ -22,7 +22,7 @@
 -- Events:
 --   added    to all members, the new one too; user: the new one
 --   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member, user_is_banned,
---            room_full
+--            room_full, too_many_devices
 local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, max_members, announce_joins = unpack(ARGV)
 --- @include "request"
@@ -36,7 +36,7 @@ local reason = refusal("admin")
     or (request.user == request.room and "is_room")
     or (is_member(user_role) and "user_is_member")
     or (is_banned(request.user) and "user_is_banned")
-    or (is_full and not user_role and "room_full")
+    or (not user_role and lack_of_place(request.user))
 if reason then
     return refuse(reason)
 end

@@ -27,7 +27,7 @@
 --   created         to the sender, its owner now; detail: public, private
 --   joined          to all members, the new one too
 --   already_member  to the sender; command: the request's type
---   refused         to the sender: room_exists, you_are_banned, room_full, too_many_rooms
+--   refused         to the sender: room_exists, you_are_banned, room_full, too_many_devices, too_many_rooms
 local requests, events, rooms, room, members, owned_rooms, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, check_on_create, max_rooms_per_owner, owned_elsewhere, max_members, announce_joins = unpack(ARGV)
 --- @include "request"

@@ -22,7 +22,7 @@
 --   invited          to the user; user: the same
 --   invitation_sent  to the sender; user: the invited
 --   refused          to the sender: unknown_room, not_member, admins_only, is_room, user_is_member,
---                    user_is_invited, user_is_banned, room_full
+--                    user_is_invited, user_is_banned, room_full, too_many_devices
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk, max_members = unpack(ARGV)
 --- @include "request"
@@ -36,7 +36,7 @@ local reason = refusal("admin")
     or (is_member(user_role) and "user_is_member")
     or (user_role == "invited" and "user_is_invited")
     or (is_banned(request.user) and "user_is_banned")
-    or (is_full and "room_full")
+    or lack_of_place(request.user)
 if reason then
     return refuse(reason)
 end

@@ -30,7 +30,7 @@
 --   already_member  to the sender; command: the request's type
 --   join_refused    to owners and admins: a user who is not banned tried to join a private room
 --                   without an invitation
---   refused         to the sender: unknown_room, you_are_banned, room_full, too_many_rooms
+--   refused         to the sender: unknown_room, you_are_banned, room_full, too_many_devices, too_many_rooms
 local requests, events, rooms, room, members, owned_rooms, private_rooms = unpack(KEYS)
 local entry_id, delivery_chunk, create_on_join, max_rooms_per_owner, owned_elsewhere, max_members, announce_joins = unpack(ARGV)
 --- @include "request"

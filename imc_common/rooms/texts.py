@@ -104,6 +104,7 @@ REASONS = {
     "bad_role": f"the role must be {CHOICE}.",
     "room_exists": "a room with this name already exists. Choose another name.",
     "room_full": "this room is full. Try again when somebody has left.",
+    "too_many_devices": "{user} is in this room with too many devices already.",
     "too_many_rooms": "{user} cannot own more rooms.",
     "name_taken": "{detail} is taken. Choose another nickname.",
     "bad_name": "{detail} cannot be a nickname. Use one word with letters, of up to 32 characters.",
@@ -121,6 +122,7 @@ ABOUT_YOURSELF = {
     "user_is_member": "you are already a member.",
     "not_banned": "you are not banned.",
     "role_already": "you already have this role.",
+    "too_many_devices": "you are in this room with too many devices. Send {start}exit from one first.",
     "too_many_rooms": "you cannot own more rooms. Delete one first: {start}destroy",
 }
 """The same where the user is the sender, or the request names no user."""

@@ -12,6 +12,7 @@ Deliveries are counted in the same way. Redis tells how many a message causes wh
 were many.
 
 A user has one budget for all ports: a proxy authenticates user and domain, but the sender chooses the port.
+Likewise, the ports of one invited user count as one target.
 """
 
 from __future__ import annotations
@@ -260,7 +261,7 @@ class Budgets:
         shard = keys.shard_of(user, self._hash_size)
         budgets = (
             keys.budget(shard, "invitation", user),
-            keys.budget(shard, "invitation", f"{user} {room_request.user}"),
+            keys.budget(shard, "invitation", f"{user} {without_port(room_request.user)}"),
         )
         return self._store.script("charge_invitation", budgets, (digest, self._per_hour, self._per_target))
 

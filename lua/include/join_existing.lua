@@ -11,8 +11,10 @@ local function join_existing()
         return "done"
     elseif is_banned(request.from) then
         return refuse("you_are_banned")
-    elseif not sender_role and is_full then
-        return refuse("room_full")
+    end
+    local lack = not sender_role and lack_of_place(request.from)
+    if lack then
+        return refuse(lack)
     end
     commit()
     admit(request.from, "joined")

@@ -237,3 +237,49 @@ def test_a_room_counts_until_its_owner_is_one_at_no_port(shard: Shard, way: str)
         else:
             shard.report("drop_unreachable", "message", user, "404")
         assert shard.owned_rooms(ALICE) == left
+
+
+EVES = [f"eve@127.0.0.1:{port}" for port in range(10_000, 10_008)]
+
+
+@pytest.fixture
+def crowded(shard: Shard) -> Shard:
+    """A public room where Eve is at as many ports as possible."""
+    shard.ask("create", ALICE)
+    for eve in EVES:
+        shard.ask("join", eve)
+    assert len(shard.members()) == 1 + len(EVES)
+    return shard
+
+
+@pytest.mark.parametrize("command", ["join", "create"])
+def test_one_user_takes_few_places_whatever_ports_it_has(crowded: Shard, command: str) -> None:
+    """A user at other ports of one host is one user; others, and the same name elsewhere, find a place."""
+    ninth = "eve@127.0.0.1:10008"
+    assert crowded.ask(command, ninth) == refused(ninth, "too_many_devices", command)
+    assert crowded.ask(command, EVES[0])[0].event == "already_member"
+    for other in ("mallory@127.0.0.1:10000", "eve@127.0.0.2:10000", "eve@127.0.0.1", "aeve@127.0.0.1:1"):
+        assert crowded.ask(command, other)[0].event == "joined"
+
+
+@pytest.mark.parametrize("command", ["invite", "add"])
+def test_places_of_one_user_are_counted_for_whoever_brings_it_in(crowded: Shard, command: str) -> None:
+    """An invitation takes a place, too; one that is accepted takes no second one."""
+    ninth = "eve@127.0.0.1:10008"
+    assert crowded.ask(command, ALICE, user=ninth) == refused(ALICE, "too_many_devices", command, user=ninth)
+    crowded.ask("exit", EVES[0])
+    assert ninth in str(crowded.ask(command, ALICE, user=ninth))
+    assert ninth in crowded.members()
+    if command == "invite":
+        assert crowded.ask("accept", ninth)[0].event == "joined"
+
+
+def test_ports_of_an_ipv6_address_are_counted_too(shard: Shard) -> None:
+    """The colons in the brackets are no port."""
+    shard.ask("create", ALICE)
+    for number in range(20):
+        shard.ask("join", f"eve@[2001:db8::{number}]")
+        shard.ask("join", f"mallory@[2001:db8::1]:{5060 + number}")
+    members = shard.members()
+    assert len([one for one in members if one.startswith("eve")]) == 20
+    assert len([one for one in members if one.startswith("mallory")]) == 8

@@ -249,7 +249,7 @@ def test_a_user_is_the_same_at_every_port(identity: str) -> None:
     for port in (5071, 5072):
         sender = f"{ALICE}:{port}"
         charge = limits.count(RoomRequest("message", sender, "r@example.org"))
-        invite = RoomRequest("invite", sender, "r@example.org", BOB)
+        invite = RoomRequest("invite", sender, "r@example.org", f"{BOB}:{port}")
         assert limits.count(invite) is None
         limits.invitation(invite, "digest")
         assert isinstance(charge, Charge)
