@@ -1,4 +1,4 @@
-"""A real Redis that goes away in the middle of attempts, more often than an entry may fail."""
+"""A real Redis that stops in the middle of attempts, more often than an entry may fail."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ async def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 @pytest.mark.integration
-async def test_outages_in_the_middle_of_attempts_bury_nothing(plant: Plant, tmp_path: Path) -> None:
-    """The server dies in twice as many attempts as an entry has; then it is handled, and no count is left."""
+async def test_outages_during_attempts_make_no_dead_letter(plant: Plant, tmp_path: Path) -> None:
+    """The server stops in twice as many attempts as an entry has. Then it is handled, and no counter is
+    left."""
     for _ in range(OUTAGES):
         name_server(plant, tmp_path)
         if not plant.sent:
@@ -114,8 +115,8 @@ class Cut:
 
 @pytest.mark.parametrize("arrives", [True, False])
 @pytest.mark.parametrize("before", [0, 2])
-async def test_a_count_of_unknown_outcome_is_put_back(before: int, arrives: bool) -> None:
-    """Nobody knows whether the count went up, or went down again: in the end it says what it said before."""
+async def test_a_counter_of_unknown_value_is_corrected(before: int, arrives: bool) -> None:
+    """Whether or not the increase reached Redis, it has its former value in the end."""
     fake = FakeStore()
     store = Cut(fake)
     store.arrives = arrives
@@ -140,8 +141,8 @@ async def test_a_count_of_unknown_outcome_is_put_back(before: int, arrives: bool
     await fake.close()
 
 
-async def test_a_count_that_another_owner_removed_stays_away() -> None:
-    """The entry was handled elsewhere while we could not reach Redis: nothing is left of its attempts."""
+async def test_a_counter_that_another_owner_deleted_is_not_created_again() -> None:
+    """The entry was handled elsewhere during the outage."""
     fake = FakeStore()
     attempts = Attempts(fake)
     await fake.run([("SET", "counter", 2)])
@@ -167,8 +168,8 @@ class Refusing:
         return await self._store.run(commands)
 
 
-async def test_a_server_that_refuses_to_count_counts_nothing() -> None:
-    """The refusal is told instead of a count; what is to be removed is, once that is possible."""
+async def test_an_attempt_that_redis_refuses_to_count_is_not_counted() -> None:
+    """The refusal is returned; a counter that is to be deleted is deleted later."""
     fake = FakeStore()
     store = Refusing(fake)
     attempts = Attempts(store)
@@ -191,8 +192,8 @@ async def test_a_server_that_refuses_to_count_counts_nothing() -> None:
     await fake.close()
 
 
-async def test_a_count_is_put_back_though_no_entry_comes_any_more(bench: Bench) -> None:
-    """The shard is another worker's after the outage: it must not find our attempt counted."""
+async def test_a_counter_is_corrected_without_further_entries(bench: Bench) -> None:
+    """The shard may belong to another worker after the outage; it must not find our attempt counted."""
     retrial, entry = bench.committer._retrial, (SHARD, b"1-0", [b"type", b"message"])
     assert await retrial.judge([entry]) == ["try"]
     retrial.absolve(entry)

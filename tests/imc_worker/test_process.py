@@ -1,4 +1,5 @@
-"""Real worker processes on real servers: killed, stopped, joined by others, poisoned, drained."""
+"""Real worker processes on real servers: killed, suspended, joined by others, given deadly entries,
+drained."""
 
 from __future__ import annotations
 
@@ -157,7 +158,7 @@ async def plant(server: Server, tmp_path: Path) -> AsyncIterator[Plant]:
 
 
 async def test_workers_share_the_shards_and_come_and_go_under_load(plant: Plant) -> None:
-    """6, 5, 5 of 16; then one leaves; nothing is lost, doubled or out of order meanwhile."""
+    """6, 5 and 5 of 16 shards; then one leaves. Nothing is lost, doubled or out of order."""
     plant.start()
     await plant.until(lambda: _is(plant.spread(), [16]))
     plant.start()
@@ -178,7 +179,7 @@ async def test_workers_share_the_shards_and_come_and_go_under_load(plant: Plant)
 
 
 async def test_a_killed_worker_is_replaced_within_two_leases(plant: Plant) -> None:
-    """SIGKILL under load: the other one carries on with its shards, each message takes effect once."""
+    """SIGKILL under load: another one takes its shards, and each message takes effect once."""
     first = plant.start()
     plant.start()
     await plant.until(lambda: _is(plant.spread(), [8, 8]))
@@ -191,8 +192,8 @@ async def test_a_killed_worker_is_replaced_within_two_leases(plant: Plant) -> No
     await plant.assert_handled_once_in_order()
 
 
-async def test_a_stopped_worker_does_no_harm_when_it_wakes(plant: Plant) -> None:
-    """SIGSTOP for longer than the lease, then SIGCONT: what it had read or sent has no second effect."""
+async def test_a_suspended_worker_does_no_harm_when_it_resumes(plant: Plant) -> None:
+    """SIGSTOP for longer than the lease, then SIGCONT: what it had read or sent takes effect once."""
     first = plant.start()
     plant.start()
     await plant.until(lambda: _is(plant.spread(), [8, 8]))
@@ -209,8 +210,8 @@ async def test_a_stopped_worker_does_no_harm_when_it_wakes(plant: Plant) -> None
     await plant.assert_handled_once_in_order()
 
 
-async def test_a_restarted_server_loses_and_doubles_nothing(plant: Plant) -> None:
-    """The server dies under load and comes back with its append-only file; scripts are loaded anew."""
+async def test_a_restart_of_redis_loses_and_doubles_nothing(plant: Plant) -> None:
+    """Under load, with an append-only file. Scripts are loaded again."""
     plant.start()
     plant.start()
     await plant.say(3000)
@@ -225,8 +226,8 @@ async def test_a_restarted_server_loses_and_doubles_nothing(plant: Plant) -> Non
     await plant.assert_handled_once_in_order()
 
 
-async def test_scripts_flushed_again_and_again_are_no_failure(plant: Plant) -> None:
-    """SCRIPT FLUSH under load: sent anew, in order."""
+async def test_flushed_scripts_are_sent_again(plant: Plant) -> None:
+    """SCRIPT FLUSH under load, repeatedly; the order stays."""
     plant.start()
     for _ in range(30):
         await plant.say(100)
@@ -236,8 +237,8 @@ async def test_scripts_flushed_again_and_again_are_no_failure(plant: Plant) -> N
     await plant.assert_handled_once_in_order()
 
 
-async def test_an_entry_that_kills_workers_is_buried(plant: Plant) -> None:
-    """After max_attempts deaths it is in dead, and the shard goes on; others never stopped."""
+async def test_an_entry_that_kills_workers_becomes_a_dead_letter(plant: Plant) -> None:
+    """After max_attempts deaths the shard continues; other shards never stopped."""
     room = ROOMS[0]
     shard = shard_of(room, 4)
     data = RequestData(call_id="poison", at=1).pack()
@@ -258,8 +259,8 @@ async def test_an_entry_that_kills_workers_is_buried(plant: Plant) -> None:
     await plant.assert_handled_once_in_order()
 
 
-async def test_a_full_server_still_drains(plant: Plant) -> None:
-    """Past maxmemory new requests are refused, those that are in are handled, also by a new owner."""
+async def test_a_full_redis_drains(plant: Plant) -> None:
+    """New requests are refused; those in the streams are handled, also by a new owner."""
     worker = plant.start()
     await plant.until(lambda: _is(plant.spread(), [16]))
     worker.send_signal(signal.SIGSTOP)
@@ -274,8 +275,8 @@ async def test_a_full_server_still_drains(plant: Plant) -> None:
     await plant.assert_handled_once_in_order()
 
 
-async def test_a_server_that_hangs_for_a_while_is_waited_for(plant: Plant) -> None:
-    """Longer than leases and time-outs: connections are given up, nothing is lost or doubled."""
+async def test_a_redis_that_hangs_is_waited_for(plant: Plant) -> None:
+    """Longer than leases and timeouts: connections are closed, nothing is lost or doubled."""
     plant.start()
     await plant.until(lambda: _is(plant.spread(), [16]))
     await plant.say(3000)
@@ -288,8 +289,8 @@ async def test_a_server_that_hangs_for_a_while_is_waited_for(plant: Plant) -> No
     await plant.assert_handled_once_in_order()
 
 
-async def test_a_server_that_comes_back_empty_is_served_again(plant: Plant) -> None:
-    """All is lost there, but the groups are made anew, and what comes then is handled from the first on."""
+async def test_an_empty_redis_is_used_again(plant: Plant) -> None:
+    """Its data is lost; groups are created again, and new requests are handled from the first one."""
     plant.start()
     await plant.say(24)
     await plant.until(plant.idle)
@@ -302,8 +303,9 @@ async def test_a_server_that_comes_back_empty_is_served_again(plant: Plant) -> N
     assert "redis lost the consumer groups" in plant.log.read_text()
 
 
-async def test_a_script_that_runs_for_ever_is_waited_for(plant: Plant) -> None:
-    """Somebody else's script makes the server BUSY: nothing is buried, all goes on after SCRIPT KILL."""
+async def test_a_busy_redis_is_waited_for(plant: Plant) -> None:
+    """Another client's script runs forever: nothing becomes a dead letter, and work continues after SCRIPT
+    KILL."""
     plant.server.call("CONFIG", "SET", "busy-reply-threshold", "50")
     plant.start()
     await plant.until(lambda: _is(plant.spread(), [16]))
@@ -316,8 +318,8 @@ async def test_a_script_that_runs_for_ever_is_waited_for(plant: Plant) -> None:
     await plant.assert_handled_once_in_order()
 
 
-async def test_sigterm_drains_and_gives_the_leases_back(plant: Plant) -> None:
-    """The process ends by itself with status 0; its leases and its place among the living are free."""
+async def test_sigterm_drains_and_releases_the_leases(plant: Plant) -> None:
+    """Exit status 0; the process is not listed as alive."""
     worker = plant.start()
     await plant.until(lambda: _is(plant.spread(), [16]))
     await plant.say(2000)
@@ -331,7 +333,7 @@ async def test_sigterm_drains_and_gives_the_leases_back(plant: Plant) -> None:
 
 
 async def test_a_second_sigterm_ends_at_once_without_loss(plant: Plant) -> None:
-    """What was in hand stays pending, the next owner handles it."""
+    """Pending entries stay in Redis for the next owner."""
     worker = plant.start()
     await plant.until(lambda: _is(plant.spread(), [16]))
     await plant.say(4000)
@@ -345,7 +347,7 @@ async def test_a_second_sigterm_ends_at_once_without_loss(plant: Plant) -> None:
 
 
 async def test_streams_are_empty_at_rest(plant: Plant) -> None:
-    """Handled entries are deleted: lag and pending are zero, and no attempt is remembered."""
+    """Handled entries are deleted: no lag, none pending, no counter of attempts."""
     plant.start()
     await plant.say(1000)
     await plant.until(plant.idle)
@@ -356,8 +358,8 @@ async def test_streams_are_empty_at_rest(plant: Plant) -> None:
         assert (about[b"lag"], about[b"pending"]) == (0, 0)
 
 
-async def test_the_status_page_tells_of_the_work(plant: Plant) -> None:
-    """Ready while it serves, 503 while Redis is away; the numbers of handled entries and owned shards."""
+async def test_the_status_page_shows_readiness_and_counters(plant: Plant) -> None:
+    """503 while Redis is unreachable; handled entries and owned shards."""
     port = free_port()
     worker = plant.start(status=f"127.0.0.1:{port}")
     await plant.until(lambda: _is(plant.spread(), [16]))

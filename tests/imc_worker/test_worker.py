@@ -56,7 +56,7 @@ async def test_a_conversation(bench: Bench) -> None:
 
 
 async def test_a_message_goes_to_all_but_its_sender(bench: Bench) -> None:
-    """And never to the invited."""
+    """Never to the invited."""
     await bench.ask("create", ALICE)
     await bench.ask("join", BOB)
     await bench.ask("invite", ALICE, user=CAROL)
@@ -65,8 +65,8 @@ async def test_a_message_goes_to_all_but_its_sender(bench: Bench) -> None:
     assert (await bench.events())[-1] == ("message", BOB)
 
 
-async def test_answers_without_a_room(bench: Bench) -> None:
-    """Help and what the edge refused become notices to the sender, with the edge's reason."""
+async def test_requests_about_no_room_get_a_notice(bench: Bench) -> None:
+    """Help, and what the edge refused with the edge's reason."""
     await bench.ask("help", ALICE)
     await bench.ask("refused", ALICE, reason="unknown_command", command="#foo", detail="foo")
     await bench.work()
@@ -76,7 +76,7 @@ async def test_answers_without_a_room(bench: Bench) -> None:
 
 
 async def test_rooms_of_all_shards_are_listed(bench: Bench) -> None:
-    """Public ones and the asker's private ones, by address; others' private ones are not told."""
+    """Public ones and the sender's private ones, by address; no others."""
     public = [f"room-{number}@example.org" for number in range(20)]
     for room in public:
         await bench.ask("create", BOB, room)
@@ -121,8 +121,8 @@ async def test_rooms_owned_in_other_shards_count_for_the_limit() -> None:
     await bench.store.close()
 
 
-async def test_rooms_asked_for_at_once_count_for_the_limit() -> None:
-    """In whatever shards, at whatever ports: what goes to Redis together is not counted apart."""
+async def test_rooms_created_at_the_same_time_count_for_the_limit() -> None:
+    """In different shards, from different ports: requests of one pipeline see each other."""
     bench = Bench(max_rooms_per_owner=3)
     rooms = [f"room-{number}@example.org" for number in range(20)]
     for number, room in enumerate(rooms):
@@ -136,8 +136,8 @@ async def test_rooms_asked_for_at_once_count_for_the_limit() -> None:
     await bench.store.close()
 
 
-async def test_joining_a_room_that_is_there_counts_nothing(bench: Bench) -> None:
-    """The look-up through all shards is made only where its answer can matter."""
+async def test_joining_an_existing_room_looks_up_no_other_shard(bench: Bench) -> None:
+    """The look-up is made only if it matters."""
     await bench.ask("create", BOB)
     await bench.work()
     bench.store.ran.clear()
@@ -147,8 +147,7 @@ async def test_joining_a_room_that_is_there_counts_nothing(bench: Bench) -> None
     assert not any(command[0] == "SCARD" for commands in bench.store.ran for command in commands)
 
 
-async def test_one_pipeline_for_all_that_was_read(bench: Bench) -> None:
-    """Entries read together are handled in one round trip."""
+async def test_entries_read_together_go_into_one_pipeline(bench: Bench) -> None:
     await bench.ask("create", ALICE)
     await bench.work()
     for _ in range(50):
@@ -158,8 +157,8 @@ async def test_one_pipeline_for_all_that_was_read(bench: Bench) -> None:
     assert max(sum(c[0] == "EVALSHA" for c in commands) for commands in bench.store.ran) >= 50
 
 
-async def test_messages_that_follow_one_another_share_scripts(bench: Bench) -> None:
-    """As many as a script takes; none is left over, and none is handled again."""
+async def test_consecutive_messages_share_scripts(bench: Bench) -> None:
+    """Up to the maximum of a script; none is left over or handled twice."""
     for who in (ALICE, BOB):
         await bench.ask("create" if who == ALICE else "join", who)
     await bench.work()
@@ -174,8 +173,8 @@ async def test_messages_that_follow_one_another_share_scripts(bench: Bench) -> N
     assert await bench.left() == 0
 
 
-async def test_messages_that_redis_does_not_handle_together_are_handled_one_by_one(bench: Bench) -> None:
-    """And the log says why, for it costs more: a Redis user, say, that may not do what the script does."""
+async def test_messages_are_handled_one_by_one_if_the_shared_script_fails(bench: Bench) -> None:
+    """The log says why, because it costs more: for example a Redis user without a permission."""
     for who in (ALICE, BOB):
         await bench.ask("create" if who == ALICE else "join", who)
     await bench.work()
@@ -191,8 +190,8 @@ async def test_messages_that_redis_does_not_handle_together_are_handled_one_by_o
     assert "can't run" in line["reason"]
 
 
-async def test_messages_that_take_more_are_handled_one_by_one_in_their_order(bench: Bench) -> None:
-    """A stranger's among them gets its refusal between the messages around it."""
+async def test_a_refused_message_keeps_its_place_in_the_order(bench: Bench) -> None:
+    """Its notice comes between the messages around it."""
     for who in (ALICE, BOB):
         await bench.ask("create" if who == ALICE else "join", who)
     await bench.work()
@@ -209,7 +208,7 @@ async def test_messages_that_take_more_are_handled_one_by_one_in_their_order(ben
 
 
 async def test_a_failed_invitation_is_withdrawn(bench: Bench) -> None:
-    """The receipt of an invitation's delivery ends it, and the inviter is told."""
+    """By the receipt of its delivery; the inviter is told."""
     await bench.ask("create", ALICE)
     await bench.ask("invite", ALICE, user=CAROL)
     await bench.work()
@@ -222,8 +221,8 @@ async def test_a_failed_invitation_is_withdrawn(bench: Bench) -> None:
     assert await bench.left() == 0
 
 
-async def test_a_member_that_is_gone_for_good_is_dropped(bench: Bench) -> None:
-    """After evict_after times 404 the member is out and the rest are told; a 503 counts for nothing."""
+async def test_a_member_whose_address_does_not_exist_is_removed(bench: Bench) -> None:
+    """After evict_after responses 404; a 503 does not count."""
     await bench.ask("create", ALICE)
     await bench.ask("join", BOB)
     await receipt(bench, "message", BOB, "503")
@@ -251,8 +250,10 @@ async def receipt(bench: Bench, event: str, recipient: str, status: str, **more:
         ["rubbish", ""],
     ],
 )
-async def test_an_entry_that_cannot_be_read_is_buried(bench: Bench, fields: list[str | bytes]) -> None:
-    """After max_attempts it is in dead with the reason, and those behind it are handled."""
+async def test_an_entry_that_cannot_be_read_becomes_a_dead_letter(
+    bench: Bench, fields: list[str | bytes]
+) -> None:
+    """After max_attempts, with the reason; entries behind it are handled."""
     await bench.ask("create", ALICE)
     entry_id = await bench.put(*fields)
     await bench.ask("join", BOB)
@@ -269,7 +270,7 @@ async def test_an_entry_that_cannot_be_read_is_buried(bench: Bench, fields: list
 
 
 async def test_a_script_that_fails_is_tried_max_attempts_times(bench: Bench) -> None:
-    """A key of the wrong type: the script's error is the reason, counted attempts are the setting's."""
+    """The reason of the dead letter is the script's error."""
     names = Keys()
     await bench.ask("create", ALICE)
     await bench.work()
@@ -286,16 +287,15 @@ async def test_a_script_that_fails_is_tried_max_attempts_times(bench: Bench) -> 
     assert attempts == bench.settings.max_attempts
 
 
-async def test_an_event_of_the_same_id_does_not_count_for_a_request(bench: Bench) -> None:
-    """Both streams of a shard may give an entry the same id; their attempts are counted apart."""
+async def test_attempts_of_an_event_with_the_same_id_are_counted_separately(bench: Bench) -> None:
+    """An id is unique only within its stream."""
     entry_id = await bench.put("type", "create", "from", ALICE, "room", ROOM)
     await bench.store.run([("SET", keys.attempts(SHARD, "out", entry_id.decode()), 1000)])
     retrial = retrial_module.Retrial(bench.store, bench.settings.max_attempts, lambda: 0.0)
     assert await retrial.judge([(SHARD, entry_id, {})]) == ["try"]
 
 
-async def test_other_shards_go_on_while_one_is_stuck(bench: Bench) -> None:
-    """A failing entry holds up nobody but its own shard."""
+async def test_other_shards_continue_while_an_entry_fails(bench: Bench) -> None:
     other = next(f"r{n}@example.org" for n in range(100) if shard_of(f"r{n}@example.org", 4) != SHARD)
     await bench.put("type", "no such thing")
     await bench.ask("create", ALICE, other)
@@ -326,8 +326,8 @@ class Failing:
 
 
 @pytest.mark.parametrize("fault", ["before", "after", ReplyError("OOM full"), ReplyError("BUSY script")])
-async def test_redis_trouble_delays_but_loses_and_doubles_nothing(bench: Bench, fault: Any) -> None:
-    """Unknown outcome or refusal, more often than max_attempts: each takes effect once, in order."""
+async def test_failures_of_redis_lose_and_double_nothing(bench: Bench, fault: Any) -> None:
+    """Unreachable with unknown outcome, or refusals, more often than max_attempts."""
     Failing(bench, fault, times=12)
     await bench.ask("create", ALICE)
     await bench.ask("join", BOB)
@@ -343,7 +343,7 @@ async def test_redis_trouble_delays_but_loses_and_doubles_nothing(bench: Bench, 
 
 
 async def test_entries_of_a_lost_shard_are_left_to_its_new_owner(bench: Bench) -> None:
-    """What was read before the lease ended is not handled after."""
+    """Entries that were read before the lease ended are not handled after it."""
     await bench.ask("create", ALICE)
     await bench.ownership.step()
     for batch in await bench.consumer.read():
@@ -357,7 +357,6 @@ async def test_entries_of_a_lost_shard_are_left_to_its_new_owner(bench: Bench) -
     assert await bench.events() == [("created", ALICE)]
 
 
-def test_workers_know_nothing_of_edges() -> None:
-    """Importing the worker's process brings in no part of the edge."""
+def test_a_worker_imports_no_part_of_the_edge() -> None:
     code = "import sys, imc_worker.__main__; sys.exit(any(m.startswith('imc_edge') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""A wrong setting never starts a worker."""
+"""A worker does not start with a wrong setting."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 
-def test_every_mistake_is_told_and_no_worker_starts() -> None:
-    """Exit status 2, both mistakes at once, before anybody tries to reach Redis."""
+def test_all_mistakes_are_reported_and_the_worker_does_not_start() -> None:
+    """Exit status 2, before it connects to Redis."""
     wrong = {"IMC_HASH_SIZE": "many", "IMC_LEASE_TTL": "-1"}
     done = subprocess.run(
         [sys.executable, "-m", "imc_worker"],

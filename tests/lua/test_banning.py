@@ -122,8 +122,8 @@ def test_owners_cannot_be_banned_and_admins_only_by_an_owner(room: Shard) -> Non
 @pytest.mark.parametrize(
     ("command", "more"), [("ban", {"user": EVE}), ("unban", {"user": EVE}), ("bans", {})]
 )
-def test_who_may_not(room: Shard, command: str, more: dict[str, str]) -> None:
-    """Members, the invited and strangers are refused each in their way, and nothing changes."""
+def test_others_than_owners_and_admins_are_refused(room: Shard, command: str, more: dict[str, str]) -> None:
+    """Members, invited users and strangers, each with their reason; nothing changes."""
     room.ask("ban", ALICE, user="mallory@example.org")
     assert room.ask(command, CAROL, **more) == refused(CAROL, "admins_only", command, **more)
     assert room.ask(command, DAVE, **more) == refused(DAVE, "not_member", command, **more)
@@ -132,8 +132,8 @@ def test_who_may_not(room: Shard, command: str, more: dict[str, str]) -> None:
     assert banned(room) == {"mallory@example.org"}
 
 
-def test_what_makes_no_sense(room: Shard) -> None:
-    """A second ban, a ban of the room itself, the lifting of a ban that is none."""
+def test_a_ban_that_exists_or_does_not_or_of_the_room_is_refused(room: Shard) -> None:
+    """A second ban, a ban of the room itself, lifting a ban that does not exist."""
     room.ask("ban", ALICE, user=EVE)
     assert room.ask("ban", ALICE, user=EVE) == refused(ALICE, "user_is_banned", "ban", user=EVE)
     assert room.ask("ban", ALICE, user=ROOM) == refused(ALICE, "is_room", "ban", user=ROOM)

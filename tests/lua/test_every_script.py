@@ -61,14 +61,14 @@ def check_whole(shard: Shard) -> None:
             assert {"room", "from", "to", "data"} <= event.keys(), event
 
 
-def test_no_script_is_left_out() -> None:
+def test_every_script_has_a_case() -> None:
     """The cases cover every file of lua/."""
     assert {case.script for case in CASES.values()} == set(SCRIPTS.sources)
 
 
 @every_case
-def test_wrong_type_changes_nothing(shard: Shard, case: Case) -> None:
-    """A key of a wrong type stops the script before its first write."""
+def test_a_key_of_a_wrong_type_changes_nothing(shard: Shard, case: Case) -> None:
+    """The script fails before its first write."""
     count = len(case.prepare(shard)[0])
     for position in range(count):
         shard.redis.flushall()
@@ -90,8 +90,8 @@ def test_wrong_type_changes_nothing(shard: Shard, case: Case) -> None:
     "index",
     [keys.private_rooms(SHARD, CAROL), keys.private_rooms(SHARD, BOB), keys.owned_rooms(SHARD, ALICE)],
 )
-def test_wrong_type_in_an_index_changes_nothing(shard: Shard, name: str, index: str) -> None:
-    """The end of a room also looks at the members' index keys first, which are not among its KEYS."""
+def test_an_index_of_a_wrong_type_changes_nothing(shard: Shard, name: str, index: str) -> None:
+    """Destroying a room checks the index keys of its members first; they are not among its KEYS."""
     script_keys, args = CASES[name].prepare(shard)
     plant(shard, index)
     before = shard.dump()
@@ -101,8 +101,8 @@ def test_wrong_type_in_an_index_changes_nothing(shard: Shard, name: str, index: 
 
 
 @every_case
-def test_out_of_memory(real_shard: Shard, case: Case) -> None:
-    """With a full Redis, what comes in is refused and all else is handled as a whole, so that it drains."""
+def test_a_full_redis_refuses_new_requests_and_drains(real_shard: Shard, case: Case) -> None:
+    """Scripts that add data are refused; all others take effect as a whole."""
     real_shard.run(case.script, *case.prepare(real_shard))
     wanted = without_times(real_shard)
 
@@ -127,8 +127,8 @@ def test_out_of_memory(real_shard: Shard, case: Case) -> None:
 
 
 @room_cases
-def test_effect_comes_once(shard: Shard, case: Case) -> None:
-    """A handled request leaves the stream; a second run finds it gone."""
+def test_a_request_takes_effect_once(shard: Shard, case: Case) -> None:
+    """It leaves the stream; a second run finds it gone."""
     script_keys, args = case.prepare(shard)
     assert shard.run(case.script, script_keys, args) == "done"
     assert shard.redis.xlen(IN) == 0
@@ -140,8 +140,8 @@ def test_effect_comes_once(shard: Shard, case: Case) -> None:
 
 
 @room_cases
-def test_out_of_turn_changes_nothing(shard: Shard, case: Case) -> None:
-    """A request waits until the older ones are handled, whoever runs it."""
+def test_a_request_waits_for_older_ones(shard: Shard, case: Case) -> None:
+    """Whichever process runs it."""
     script_keys, args = case.prepare(shard)
     shard.redis.delete(IN)
     shard.redis.xadd(IN, {"type": "message", "from": ALICE, "room": "x"}, id="5-1")
@@ -153,8 +153,8 @@ def test_out_of_turn_changes_nothing(shard: Shard, case: Case) -> None:
 
 
 @room_cases
-def test_entry_that_is_no_request(real_shard: Shard, case: Case) -> None:
-    """An entry without type, sender or room is an error before the first write; it becomes a dead letter."""
+def test_an_entry_without_type_sender_or_room_is_an_error(real_shard: Shard, case: Case) -> None:
+    """Before the first write; it becomes a dead letter."""
     script_keys, args = case.prepare(real_shard)
     for missing in ("type", "from", "room"):
         real_shard.redis.xtrim(IN, maxlen=0)
@@ -168,8 +168,8 @@ def test_entry_that_is_no_request(real_shard: Shard, case: Case) -> None:
 
 
 @room_cases
-def test_bare_entry_is_whole_or_nothing(real_shard: Shard, case: Case) -> None:
-    """A request with only the three required fields is handled as a whole or is an error."""
+def test_a_request_with_the_required_fields_only_is_whole_or_nothing(real_shard: Shard, case: Case) -> None:
+    """It is handled as a whole, or is an error that changes nothing."""
     script_keys, args = case.prepare(real_shard)
     ((_, fields),) = real_shard.redis.xrange(IN)
     real_shard.redis.xtrim(IN, maxlen=0)

@@ -1,4 +1,4 @@
-"""What scripts cost in a room as large as rooms get."""
+"""What scripts cost in a room of maximum size."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ RUNS = 5
 
 
 @pytest.mark.parametrize("case", ROOM_CASES.values(), ids=ROOM_CASES.keys())
-def test_row_16_no_script_takes_5_ms(real_shard: Shard, case: Case) -> None:
-    """By the server's own measure, at best of some runs: the machine may have other work."""
+def test_no_script_takes_5_ms_in_a_full_room(real_shard: Shard, case: Case) -> None:
+    """By the server's own measure, the best of several runs: the machine may be busy."""
     assert min(microseconds(real_shard, case) for _ in range(RUNS)) < 5000
 
 

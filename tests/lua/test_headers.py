@@ -1,4 +1,4 @@
-"""What a script's header says is what its body does."""
+"""The header of a script says what its body does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TYPES = {"string", "hash", "set", "sorted set", "stream"}
 
 
 @every_script
-def test_header_states_a_purpose(script: str) -> None:
+def test_a_header_states_a_purpose(script: str) -> None:
     """At least one sentence."""
     assert header_of(script).purpose.endswith(".")
 
@@ -59,7 +59,7 @@ def test_keys_are_bound_as_the_header_names_them(script: str) -> None:
 
 @every_script
 def test_arguments_are_bound_as_the_header_names_them(script: str) -> None:
-    """In the header's order; `...` stands for as many more as the caller likes."""
+    """In the header's order; `...` stands for any number of further ones."""
     header = header_of(script)
     bound = re.search(r"^local ([\w, ]+) = (?:unpack\(ARGV\)|ARGV\[1\])$", header.body, re.MULTILINE)
     further = re.search(
@@ -72,8 +72,8 @@ def test_arguments_are_bound_as_the_header_names_them(script: str) -> None:
 
 
 @every_script
-def test_no_bare_index(script: str) -> None:
-    """Below the first lines, which bind them, nobody reads KEYS or ARGV by number."""
+def test_keys_and_arguments_are_not_read_by_number(script: str) -> None:
+    """Except in the lines that bind them to names."""
     binding = (
         r"^local .* = (unpack\((KEYS|ARGV)\)|(KEYS|ARGV)\[1\]|\{ unpack\((KEYS|ARGV), \d+\) \}|ARGV(, \d+)?)$"
     )
@@ -82,8 +82,8 @@ def test_no_bare_index(script: str) -> None:
 
 
 @every_script
-def test_results_are_all_named(script: str) -> None:
-    """Every word and number a script returns stands in its header, and nothing else does."""
+def test_a_header_names_all_results(script: str) -> None:
+    """Every word and number that a script returns is in its header, and no other."""
     source = re.sub(r"^--.*", "", SCRIPTS.sources[script], flags=re.MULTILINE)
     functions = {
         "refusal",
@@ -103,8 +103,8 @@ def test_results_are_all_named(script: str) -> None:
 
 
 @every_script
-def test_events_are_all_named(script: str) -> None:
-    """Every event a script can emit is in its header, or in that of an include, and nothing else is."""
+def test_a_header_names_all_events(script: str) -> None:
+    """Every event a script can emit is in its header, or in that of an include, and no other."""
     emitted = set(
         re.findall(r'\b(?:emit|admit|tell|announce)\((?:request\.\w+, )?"(\w+)"', SCRIPTS.sources[script])
     )
@@ -113,15 +113,16 @@ def test_events_are_all_named(script: str) -> None:
 
 
 @every_script
-def test_reasons_are_named(script: str) -> None:
-    """The reasons in a script's own lines are in its header; those its header names, it can give."""
+def test_a_header_names_all_reasons(script: str) -> None:
+    """The reasons in a script's own lines are in its header; the script can give each that its header
+    names."""
     header = header_of(script)
     assert {word for word in texts.REASONS if f'"{word}"' in header.body} <= header.reasons
     assert {word for word in header.reasons if f'"{word}"' not in SCRIPTS.sources[script]} == set()
 
 
 def test_every_event_and_reason_has_a_text() -> None:
-    """And no text is left over, but for what the edge refuses."""
+    """No text is left over, except for refusals by the edge."""
     headers = [header_of(script) for script in SCRIPTS.sources]
     events = [events_of(script, source) for script, source in SCRIPTS.sources.items()]
     assert set().union(*events) == texts.EVENTS

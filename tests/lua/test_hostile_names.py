@@ -1,4 +1,4 @@
-"""Names that try to leave their key, their slot or their field (failure case 44)."""
+"""Names that could break out of their key, hash slot or field."""
 
 import pytest
 from redis.crc import key_slot
@@ -45,22 +45,22 @@ def whole_life(shard: Shard, room: str, user: str) -> None:
 
 
 @hostile
-def test_hostile_room(shard: Shard, name: str) -> None:
-    """Whatever a room is called: its keys are in the shard's slot, and when it is gone they are, too."""
+def test_a_room_with_a_hostile_name_uses_only_its_own_keys(shard: Shard, name: str) -> None:
+    """All are in the shard's slot, and all are deleted with the room."""
     whole_life(shard, name, BOB)
     assert set(decoded(shard.redis.keys("*"))) == {IN, OUT}
 
 
 @hostile
-def test_hostile_user(shard: Shard, name: str) -> None:
-    """The same for a user."""
+def test_a_user_with_a_hostile_name_uses_only_its_own_keys(shard: Shard, name: str) -> None:
+    """All are in the shard's slot, and all are deleted with the room."""
     whole_life(shard, "chat-000@example.org", name)
     assert set(decoded(shard.redis.keys("*"))) == {IN, OUT}
 
 
 @hostile
-def test_hostile_room_leaves_another_alone(shard: Shard, name: str) -> None:
-    """A room beside it keeps members, indexes and place in the shard's list."""
+def test_a_room_with_a_hostile_name_does_not_change_another(shard: Shard, name: str) -> None:
+    """The other keeps members, indexes and place in the shard's list."""
     other = "a@example.org"
     shard.ask("create", BOB, other, private="1")
     before = shard.dump()
@@ -69,16 +69,16 @@ def test_hostile_room_leaves_another_alone(shard: Shard, name: str) -> None:
 
 
 @hostile
-def test_hostile_name_reaches_the_event_unchanged(shard: Shard, name: str) -> None:
-    """Byte for byte, as the only value of its field."""
+def test_a_hostile_name_is_in_the_event_unchanged(shard: Shard, name: str) -> None:
+    """Byte for byte, as the value of one field."""
     shard.ask("create", ALICE, name)
     entry_id = shard.put("join", BOB, name)
     shard.run("join_room", *shard.command("join_room", entry_id, BOB, name))
     assert [fields["room"] for _, fields in decoded(shard.redis.xrange(OUT))] == [name, name]
 
 
-def test_number_of_cached_scripts_is_constant(real_shard: Shard) -> None:
-    """No text of a user ever becomes part of a script."""
+def test_no_text_of_a_user_becomes_part_of_a_script(real_shard: Shard) -> None:
+    """The number of scripts that Redis caches is constant."""
 
     def cached() -> int:
         return int(real_shard.redis.info("memory")["number_of_cached_scripts"])
@@ -91,8 +91,8 @@ def test_number_of_cached_scripts_is_constant(real_shard: Shard) -> None:
     assert cached() == before
 
 
-def test_a_large_room_works(real_shard: Shard) -> None:
-    """10,000 members: a message reaches each but its sender once, the list names all, and the room can go."""
+def test_a_room_of_10000_members_works(real_shard: Shard) -> None:
+    """A message reaches each member but its sender once, the list has all, and the room can be destroyed."""
     room, members = "large@example.org", [f"user{number}@example.org" for number in range(10_000)]
     real_shard.settings["max_members"] = 0
     real_shard.ask("create", ALICE, room)

@@ -44,50 +44,50 @@ def sent_invitation(inviter: str) -> list[Heard]:
 
 
 @pytest.mark.parametrize("inviter", [ALICE, BOB])
-def test_owner_and_admin_invite(room: Shard, inviter: str) -> None:
+def test_owners_and_admins_invite(room: Shard, inviter: str) -> None:
     """The invited and the sender are told; the invitation is in the room's hash, and in no index."""
     assert room.ask("invite", inviter, user=DAVE) == sent_invitation(inviter)
     assert room.members()[DAVE] == "invited"
     assert room.private_rooms(DAVE) == set()
 
 
-def test_member_may_not_invite(room: Shard) -> None:
-    """Inviting is for owners and admins."""
+def test_a_member_cannot_invite(room: Shard) -> None:
+    """Only owners and admins can."""
     assert room.ask("invite", CAROL, user=DAVE) == refused(CAROL, "admins_only", "invite", user=DAVE)
     assert DAVE not in room.members()
 
 
-def test_stranger_may_not_invite(room: Shard) -> None:
-    """A stranger to a private room hears the same as of no room."""
+def test_a_stranger_cannot_invite(room: Shard) -> None:
+    """To a stranger, a private room looks like no room."""
     reason = "unknown_room" if is_private(room) else "not_member"
     assert room.ask("invite", DAVE, user=DAVE) == refused(DAVE, reason, "invite", user=DAVE)
 
 
-def test_invited_may_not_invite(room: Shard) -> None:
-    """An invitation is no membership."""
+def test_an_invited_user_cannot_invite(room: Shard) -> None:
+    """An invitation is not a membership."""
     room.ask("invite", ALICE, user=DAVE)
     assert room.ask("invite", DAVE, user="eve@x") == refused(DAVE, "not_member", "invite", user="eve@x")
 
 
-def test_invite_to_no_room(shard: Shard) -> None:
-    """Nothing is made by an invitation."""
+def test_an_invitation_creates_no_room(shard: Shard) -> None:
+    """It is refused."""
     assert shard.ask("invite", ALICE, user=BOB) == refused(ALICE, "unknown_room", "invite", user=BOB)
     assert not shard.exists()
 
 
-def test_invite_of_a_member(room: Shard) -> None:
-    """Members, oneself too, cannot be invited."""
+def test_a_member_cannot_be_invited(room: Shard) -> None:
+    """Nor the sender itself."""
     for user in (ALICE, BOB, CAROL):
         assert room.ask("invite", ALICE, user=user) == refused(ALICE, "user_is_member", "invite", user=user)
 
 
-def test_invite_of_the_room_itself(room: Shard) -> None:
-    """A room that is its own member would speak to itself for ever."""
+def test_a_room_cannot_be_invited_to_itself(room: Shard) -> None:
+    """It would write to itself forever."""
     assert room.ask("invite", ALICE, user=ROOM) == refused(ALICE, "is_room", "invite", user=ROOM)
 
 
-def test_invite_again(room: Shard) -> None:
-    """Nobody is invited to a room twice before they have answered (failure case 42)."""
+def test_a_user_is_not_invited_twice(room: Shard) -> None:
+    """Until they have responded."""
     room.ask("invite", ALICE, user=DAVE)
     for who in (ALICE, BOB):
         assert room.ask("invite", who, user=DAVE) == refused(who, "user_is_invited", "invite", user=DAVE)
@@ -96,15 +96,15 @@ def test_invite_again(room: Shard) -> None:
     assert room.ask("invite", BOB, user=DAVE) == sent_invitation(BOB)
 
 
-def test_invite_to_a_full_room(room: Shard) -> None:
+def test_a_full_room_refuses_invitations(room: Shard) -> None:
     """An invitation takes a place."""
     room.settings["max_members"] = 4
     room.ask("invite", ALICE, user=DAVE)
     assert room.ask("invite", ALICE, user="eve@x") == refused(ALICE, "room_full", "invite", user="eve@x")
 
 
-def test_accept(room: Shard) -> None:
-    """The invited becomes a member, all are told, and nothing of the invitation is left."""
+def test_accept_makes_the_invited_user_a_member(room: Shard) -> None:
+    """All are told, and nothing of the invitation is left."""
     room.ask("invite", ALICE, user=DAVE)
     assert room.ask("accept", DAVE) == told_all("joined", ALICE, BOB, CAROL, DAVE, by=DAVE)
     assert room.members()[DAVE] == "member"
@@ -112,26 +112,25 @@ def test_accept(room: Shard) -> None:
     assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"invitation:{DAVE}")
 
 
-def test_accept_by_a_member(room: Shard) -> None:
-    """A member hears that it is one."""
+def test_accept_by_a_member_changes_nothing(room: Shard) -> None:
+    """The sender is told so."""
     assert room.ask("accept", CAROL) == [heard("already_member", CAROL, by=CAROL, command="accept")]
 
 
 @pytest.mark.parametrize("command", ["accept", "deny"])
-def test_answer_without_invitation(room: Shard, command: str) -> None:
-    """A stranger is refused, by a private room as by none."""
+def test_accept_and_deny_without_an_invitation_are_refused(room: Shard, command: str) -> None:
+    """A private room looks like no room."""
     reason = "unknown_room" if is_private(room) else "not_invited"
     assert room.ask(command, DAVE) == refused(DAVE, reason, command)
     assert DAVE not in room.members()
 
 
 @pytest.mark.parametrize("command", ["accept", "deny"])
-def test_answer_to_no_room(shard: Shard, command: str) -> None:
-    """There is nothing to answer."""
+def test_accept_and_deny_of_no_room_are_refused(shard: Shard, command: str) -> None:
     assert shard.ask(command, DAVE) == refused(DAVE, "unknown_room", command)
 
 
-def test_deny(room: Shard) -> None:
+def test_deny_removes_the_invitation(room: Shard) -> None:
     """The invitation goes; owners and admins are told, members not."""
     room.ask("invite", ALICE, user=DAVE)
     assert room.ask("deny", DAVE) == told_all("denied", DAVE, ALICE, BOB, by=DAVE)
@@ -139,8 +138,8 @@ def test_deny(room: Shard) -> None:
     assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"invitation:{DAVE}")
 
 
-def test_deny_by_a_member(room: Shard) -> None:
-    """A member has no invitation to deny and stays."""
+def test_deny_by_a_member_is_refused(room: Shard) -> None:
+    """The sender stays a member."""
     assert room.ask("deny", CAROL) == refused(CAROL, "not_invited", "deny")
     assert room.members()[CAROL] == "member"
 
@@ -155,8 +154,8 @@ def invite(shard: Shard, inviter: str, user: str) -> str:
 
 
 @pytest.mark.parametrize(("status", "reason"), [("404", "delivery_failed"), ("408", "no_answer")])
-def test_failed_invitation_is_withdrawn(room: Shard, status: str, reason: str) -> None:
-    """A failure or silence withdraws the invitation, and the inviter hears why."""
+def test_an_invitation_that_is_not_delivered_is_withdrawn(room: Shard, status: str, reason: str) -> None:
+    """After a failure or no response; the inviter is told why."""
     event_id = invite(room, BOB, DAVE)
     told = room.report("withdraw_invitation", "invited", DAVE, status, of=event_id, user=BOB)
     assert told == [heard("invitation_failed", BOB, by=DAVE, user=DAVE, reason=reason, detail=status)]
@@ -164,8 +163,8 @@ def test_failed_invitation_is_withdrawn(room: Shard, status: str, reason: str) -
     assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"invitation:{DAVE}")
 
 
-def test_failure_of_an_older_invitation(room: Shard) -> None:
-    """Only the newest invitation's failure withdraws it."""
+def test_the_failure_of_an_older_invitation_withdraws_nothing(room: Shard) -> None:
+    """Only that of the newest one does."""
     older = invite(room, ALICE, DAVE)
     room.ask("remove", ALICE, user=DAVE)
     newer = invite(room, BOB, DAVE)
@@ -176,16 +175,15 @@ def test_failure_of_an_older_invitation(room: Shard) -> None:
     ] == [(BOB,)]
 
 
-def test_failure_after_the_answer(room: Shard) -> None:
-    """Who accepted all the same (by another way) stays a member."""
+def test_a_failure_after_accept_changes_nothing(room: Shard) -> None:
+    """The user may have accepted by another device."""
     event_id = invite(room, ALICE, DAVE)
     room.ask("accept", DAVE)
     assert room.report("withdraw_invitation", "invited", DAVE, "408", of=event_id, user=ALICE) == []
     assert room.members()[DAVE] == "member"
 
 
-def test_failure_after_the_room(room: Shard) -> None:
-    """A receipt that comes when the room is gone changes nothing."""
+def test_a_failure_after_the_end_of_the_room_changes_nothing(room: Shard) -> None:
     event_id = invite(room, ALICE, DAVE)
     room.ask("destroy", ALICE)
     assert room.report("withdraw_invitation", "invited", DAVE, "408", of=event_id, user=ALICE) == []

@@ -1,4 +1,4 @@
-"""exit_room, destroy_room, drop_unreachable: how members and rooms go."""
+"""exit_room, destroy_room, drop_unreachable: how members leave and rooms end."""
 
 import pytest
 
@@ -44,15 +44,14 @@ def nothing_left(shard: Shard) -> bool:
 
 
 @pytest.mark.parametrize(("who", "rest"), [(BOB, (ALICE, CAROL)), (CAROL, (ALICE, BOB))])
-def test_exit(room: Shard, who: str, rest: tuple[str, ...]) -> None:
-    """Who leaves is gone; that user and the rest are told."""
+def test_exit_ends_the_membership(room: Shard, who: str, rest: tuple[str, ...]) -> None:
+    """The sender and the other members are told."""
     assert room.ask("exit", who) == told_all("left", who, *rest, by=who)
     assert who not in room.members()
     assert room.private_rooms(who) == set()
 
 
-def test_exit_of_one_of_two_owners(room: Shard) -> None:
-    """The room stays with the other."""
+def test_a_room_continues_without_one_of_two_owners(room: Shard) -> None:
     room.ask("modify", ALICE, user=CAROL, role="owner")
     assert room.ask("exit", ALICE) == told_all("left", ALICE, BOB, CAROL, by=ALICE)
     assert room.owned_rooms(ALICE) == set()
@@ -92,7 +91,7 @@ def test_exit_of_another_than_the_last_owner_needs_no_confirmation(room: Shard) 
 
 
 def test_exit_of_the_last_owner_is_refused(room: Shard) -> None:
-    """With owner_exit = refuse it has to hand the room over or destroy it."""
+    """With owner_exit = refuse the owner has to appoint another owner or destroy the room."""
     room.settings["owner_exit"] = "refuse"
     assert room.ask("exit", ALICE) == refused(ALICE, "last_owner", "exit")
     confirmed = room.ask("exit", ALICE, text="confirm")
@@ -100,29 +99,28 @@ def test_exit_of_the_last_owner_is_refused(room: Shard) -> None:
     assert room.members()[ALICE] == "owner"
 
 
-def test_exit_of_the_invited_is_a_denial(room: Shard) -> None:
+def test_exit_of_an_invited_user_declines_the_invitation(room: Shard) -> None:
     """The sender, owners and admins are told, as by deny."""
     assert room.ask("exit", DAVE) == told_all("denied", DAVE, ALICE, BOB, by=DAVE)
     assert DAVE not in room.members()
 
 
 @pytest.mark.parametrize("command", ["exit", "destroy"])
-def test_stranger_leaves_or_destroys_nothing(room: Shard, command: str) -> None:
-    """By a private room a stranger is answered as by none."""
+def test_a_stranger_can_neither_leave_nor_destroy(room: Shard, command: str) -> None:
+    """A private room looks like no room."""
     reason = "unknown_room" if is_private(room) else "not_member"
     assert room.ask(command, EVE) == refused(EVE, reason, command)
     assert room.ask(command, EVE, "nowhere@example.org") == refused(EVE, "unknown_room", command)
 
 
-def test_destroy(room: Shard) -> None:
+def test_destroy_leaves_nothing_of_the_room(room: Shard) -> None:
     """All members are told, the invited not; room, members, invitations, indexes and failures are gone."""
     room.report("drop_unreachable", "message", CAROL, "404")
     assert room.ask("destroy", ALICE) == told_all("destroyed", ALICE, BOB, CAROL, by=ALICE)
     assert nothing_left(room)
 
 
-def test_destroy_leaves_other_rooms(room: Shard) -> None:
-    """The indexes keep the members' other rooms."""
+def test_destroy_keeps_other_rooms_of_the_members(room: Shard) -> None:
     other = "chat-001@example.org"
     room.ask("create", ALICE, other, private="1")
     room.ask("destroy", ALICE)
@@ -134,14 +132,14 @@ def test_destroy_leaves_other_rooms(room: Shard) -> None:
 @pytest.mark.parametrize(
     ("who", "reason"), [(BOB, "owner_only"), (CAROL, "owner_only"), (DAVE, "not_member")]
 )
-def test_destroy_is_for_owners(room: Shard, who: str, reason: str) -> None:
-    """Admins, members and the invited are refused."""
+def test_only_owners_destroy(room: Shard, who: str, reason: str) -> None:
+    """Admins, members and invited users are refused."""
     assert room.ask("destroy", who) == refused(who, reason, "destroy")
     assert room.exists()
 
 
-def test_large_room_is_destroyed_in_chunks(shard: Shard) -> None:
-    """Each event has at most delivery_chunk recipients; together they are all members, each once."""
+def test_the_members_of_a_large_room_are_told_in_chunks_of_its_end(shard: Shard) -> None:
+    """Each event has at most delivery_chunk recipients; each member is in one."""
     shard.settings["delivery_chunk"] = 3
     shard.ask("create", ALICE)
     users = [f"user{number}@example.org" for number in range(6)]
@@ -152,8 +150,8 @@ def test_large_room_is_destroyed_in_chunks(shard: Shard) -> None:
     assert sorted(who for event in told for who in event.to) == sorted([ALICE, *users])
 
 
-def test_unreachable_member_is_dropped(room: Shard) -> None:
-    """After evict_after failures the rest is told, the dropped one is not."""
+def test_a_member_is_removed_after_evict_after_failures(room: Shard) -> None:
+    """The others are told, the removed one is not."""
     for _ in range(2):
         assert room.report("drop_unreachable", "message", CAROL, "404") == []
         assert room.members()[CAROL] == "member"
@@ -193,8 +191,7 @@ def test_a_clock_that_was_set_back_starts_the_count_again(room: Shard) -> None:
     assert failures(room)[CAROL].startswith("1 ")
 
 
-def test_failures_are_counted_by_member(room: Shard) -> None:
-    """Bob's failures do not drop Carol."""
+def test_failures_are_counted_per_member(room: Shard) -> None:
     for _ in range(2):
         room.report("drop_unreachable", "message", BOB, "604")
     assert room.report("drop_unreachable", "message", CAROL, "604") == []
@@ -202,15 +199,15 @@ def test_failures_are_counted_by_member(room: Shard) -> None:
 
 
 @pytest.mark.parametrize("who", [DAVE, EVE])
-def test_failures_of_who_is_no_member(room: Shard, who: str) -> None:
-    """Removed meanwhile, or only invited: nothing to drop, nothing to count."""
+def test_failures_of_others_than_members_are_not_counted(room: Shard, who: str) -> None:
+    """The user was removed meanwhile, or is only invited."""
     room.settings["evict_after"] = 1
     assert room.report("drop_unreachable", "destroyed", who, "404") == []
     assert not failures(room)
 
 
-def test_last_owner_is_never_dropped(room: Shard) -> None:
-    """A second owner is."""
+def test_the_last_owner_is_never_removed(room: Shard) -> None:
+    """Another owner is."""
     room.settings["evict_after"] = 1
     assert room.report("drop_unreachable", "message", ALICE, "404") == []
     room.ask("modify", ALICE, user=CAROL, role="owner")
@@ -218,8 +215,7 @@ def test_last_owner_is_never_dropped(room: Shard) -> None:
     assert room.owned_rooms(ALICE) == set()
 
 
-def test_dropping_switched_off(room: Shard) -> None:
-    """evict_after 0 keeps every member."""
+def test_evict_after_0_removes_nobody(room: Shard) -> None:
     room.settings["evict_after"] = 0
     for _ in range(5):
         assert room.report("drop_unreachable", "message", CAROL, "404") == []

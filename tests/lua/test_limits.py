@@ -1,4 +1,5 @@
-"""spend, charge_invitation, send_limit_notice, and the deliveries of a message, which accept_many tells."""
+"""charge_budget, charge_invitation, send_limit_notice, and how accept_many counts the recipients of a
+message."""
 
 from __future__ import annotations
 
@@ -24,19 +25,19 @@ def let_pass(shard: Shard, seconds: float, budget: str = BUDGET) -> None:
 
 
 def test_a_budget_is_full_at_first_and_may_be_overdrawn(shard: Shard) -> None:
-    """So much at once; the wait is as long as what is owed takes."""
+    """The time to wait is what the debt takes."""
     assert spend(shard, 10) == 0
     assert 0 < spend(shard, 3) <= 3000
 
 
-def test_what_is_owed_has_a_bound(shard: Shard) -> None:
-    """A flood makes nobody wait for longer than that takes."""
+def test_the_debt_is_bounded(shard: Shard) -> None:
+    """However many messages were sent, nobody waits longer than that."""
     assert 1_000 < spend(shard, 1_000_000) <= 10_000
     assert 11_000 < spend(shard, 1_000_000, most_owed=20) <= 20_000
 
 
 def test_time_fills_a_budget_up_to_its_burst(shard: Shard) -> None:
-    """And no further."""
+    """Not beyond it."""
     spend(shard, 15)
     let_pass(shard, 2)
     assert spend(shard, 1) > 0
@@ -45,16 +46,16 @@ def test_time_fills_a_budget_up_to_its_burst(shard: Shard) -> None:
     assert spend(shard, 1) > 0
 
 
-def test_a_clock_put_back_takes_nothing_away(shard: Shard) -> None:
-    """What was kept in the future counts as now (failure case 19)."""
+def test_a_clock_that_was_set_back_reduces_no_budget(shard: Shard) -> None:
+    """A budget from the future counts as one of now."""
     spend(shard, 4)
     let_pass(shard, -3600)
     assert spend(shard, 6) == 0
     assert spend(shard, 1) <= 1000
 
 
-def test_a_budget_goes_when_it_is_full_again(shard: Shard) -> None:
-    """Users that were there once leave nothing behind."""
+def test_a_full_budget_is_deleted(shard: Shard) -> None:
+    """A user who was here once leaves nothing in Redis."""
     spend(shard, 10)
     assert 1_000 <= shard.redis.pttl(BUDGET) <= 11_000
 
@@ -65,8 +66,8 @@ def take(shard: Shard, target: str, digest: str, per_hour: int = 4, per_target: 
     return shard.run("charge_invitation", budgets, [digest, per_hour, per_target])
 
 
-def test_invitations_to_one_target_run_out_before_those_to_others(shard: Shard) -> None:
-    """Refused ones cost nothing."""
+def test_the_limit_of_invitations_to_one_user_is_separate(shard: Shard) -> None:
+    """Refused invitations are not charged."""
     assert [take(shard, BOB, "1"), take(shard, BOB, "2")] == [[0, 0], [0, 0]]
     wait, is_for_all = take(shard, BOB, "3")
     assert HOUR / 4 < wait <= HOUR / 2
@@ -77,15 +78,14 @@ def test_invitations_to_one_target_run_out_before_those_to_others(shard: Shard) 
     assert is_for_all
 
 
-def test_a_repeated_invitation_is_not_counted_again(shard: Shard) -> None:
-    """A retransmission is no second invitation."""
+def test_a_retransmitted_invitation_is_not_charged_again(shard: Shard) -> None:
     assert [take(shard, BOB, "1")] * 5 == [[0, 0]] * 5
     take(shard, BOB, "1")
     assert take(shard, BOB, "2") == [0, 0]
 
 
-def test_a_limit_of_0_is_none(shard: Shard) -> None:
-    """Each of the two for itself."""
+def test_a_limit_of_0_is_no_limit(shard: Shard) -> None:
+    """For each of the two limits."""
     for number in range(10):
         assert take(shard, BOB, str(number), per_hour=0, per_target=0) == [0, 0]
     assert not shard.redis.keys("*budget*")
@@ -102,8 +102,8 @@ def told(shard: Shard) -> list[dict[str, str]]:
     return [fields for _, fields in decoded(shard.redis.xrange(IN))]
 
 
-def test_a_user_is_told_once_in_a_while(shard: Shard) -> None:
-    """Whoever asks meanwhile hears how long to be silent, which asking does not make longer."""
+def test_a_user_gets_one_limit_notice_per_window(shard: Shard) -> None:
+    """Further requests do not prolong the window."""
     assert tell(shard) == 60_000
     shard.redis.pexpire(TOLD, 30_000)
     assert [0 < tell(shard) <= 30_000 for _ in range(5)] == [True] * 5
@@ -113,8 +113,8 @@ def test_a_user_is_told_once_in_a_while(shard: Shard) -> None:
     assert len(told(shard)) == 2
 
 
-def test_a_notice_that_finds_no_room_is_not_taken_for_told(shard: Shard) -> None:
-    """The next refusal tries again."""
+def test_a_notice_that_does_not_fit_the_backlog_is_tried_again(shard: Shard) -> None:
+    """At the next refusal."""
     shard.put("message", BOB)
     assert tell(shard, max_backlog=1) == "overloaded"
     assert tell(shard, max_backlog=2) == 60_000
@@ -133,7 +133,7 @@ def accept(
     return one
 
 
-def test_a_message_is_told_by_how_many_it_goes_to(shard: Shard) -> None:
+def test_accept_gives_the_number_of_recipients_of_a_message(shard: Shard) -> None:
     """All in the room but the sender; none for a sender who may not speak, and no number for a command."""
     shard.ask("create", ALICE)
     for user in (BOB, CAROL):
@@ -146,8 +146,8 @@ def test_a_message_is_told_by_how_many_it_goes_to(shard: Shard) -> None:
     assert accept(shard, ALICE, digest="d", prefix=False) == "accepted"
 
 
-def test_a_broken_room_keeps_no_request_out(shard: Shard) -> None:
-    """It costs its worker an entry, and other rooms' requests in the same script nothing."""
+def test_a_room_of_a_wrong_type_does_not_stop_other_requests(shard: Shard) -> None:
+    """Its worker reports the error; the other requests in the same script are accepted."""
     shard.redis.set(shard.keys.members(SHARD, ROOM), "planted")
     assert accept(shard, ALICE) == 0
     assert shard.redis.xlen(IN) == 3

@@ -1,4 +1,4 @@
-"""remove_member, add_member, modify_member: what owners and admins may do to others."""
+"""remove_member, add_member, modify_member: what owners and admins can do to others."""
 
 import pytest
 
@@ -23,8 +23,8 @@ def is_private(shard: Shard) -> bool:
 
 
 @pytest.mark.parametrize("actor", [ALICE, BOB])
-def test_remove_a_member(room: Shard, actor: str) -> None:
-    """The removed one is told, and the rest; nothing of it is left."""
+def test_a_removed_member_and_the_others_are_told(room: Shard, actor: str) -> None:
+    """Nothing of the membership is left."""
     assert room.ask("remove", actor, user=CAROL) == [
         heard("you_were_removed", CAROL, by=actor, user=CAROL, role="member"),
         *told_all("removed", ALICE, BOB, by=actor, user=CAROL, role="member"),
@@ -33,8 +33,8 @@ def test_remove_a_member(room: Shard, actor: str) -> None:
     assert room.private_rooms(CAROL) == set()
 
 
-def test_remove_an_invitation(room: Shard) -> None:
-    """An invitation can be taken back; role says it was one."""
+def test_an_invitation_can_be_withdrawn(room: Shard) -> None:
+    """The event has the role `invited`."""
     assert room.ask("remove", BOB, user=DAVE) == [
         heard("you_were_removed", DAVE, by=BOB, user=DAVE, role="invited"),
         *told_all("removed", ALICE, BOB, CAROL, by=BOB, user=DAVE, role="invited"),
@@ -43,13 +43,12 @@ def test_remove_an_invitation(room: Shard) -> None:
     assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"invitation:{DAVE}")
 
 
-def test_owner_removes_an_admin(room: Shard) -> None:
-    """An admin goes by an owner's word."""
+def test_an_owner_removes_an_admin(room: Shard) -> None:
     told = room.ask("remove", ALICE, user=BOB)
     assert told[1:] == told_all("removed", ALICE, CAROL, by=ALICE, user=BOB, role="admin")
 
 
-def test_admin_removes_no_admin(room: Shard) -> None:
+def test_an_admin_cannot_remove_an_admin(room: Shard) -> None:
     """Nor itself: for that there is exit."""
     room.ask("modify", ALICE, user=CAROL, role="admin")
     for user in (BOB, CAROL):
@@ -57,16 +56,15 @@ def test_admin_removes_no_admin(room: Shard) -> None:
 
 
 @pytest.mark.parametrize("actor", [ALICE, BOB])
-def test_owner_cannot_be_removed(room: Shard, actor: str) -> None:
-    """Not by an admin, not by itself, not by another owner."""
+def test_an_owner_cannot_be_removed(room: Shard, actor: str) -> None:
+    """Not by an admin, by another owner, or by itself."""
     assert room.ask("remove", actor, user=ALICE) == refused(actor, "is_owner", "remove", user=ALICE)
     room.ask("modify", ALICE, user=CAROL, role="owner")
     assert room.ask("remove", CAROL, user=ALICE) == refused(CAROL, "is_owner", "remove", user=ALICE)
     assert room.members()[ALICE] == "owner"
 
 
-def test_remove_of_nobody(room: Shard) -> None:
-    """Who is not in the room cannot be removed."""
+def test_only_users_in_the_room_can_be_removed(room: Shard) -> None:
     assert room.ask("remove", ALICE, user=EVE) == refused(ALICE, "not_in_room", "remove", user=EVE)
 
 
@@ -74,8 +72,8 @@ def test_remove_of_nobody(room: Shard) -> None:
     ("command", "more"),
     [("remove", {"user": CAROL}), ("add", {"user": EVE}), ("modify", {"user": CAROL, "role": "admin"})],
 )
-def test_who_may_not(room: Shard, command: str, more: dict[str, str]) -> None:
-    """Members, the invited and strangers are refused each in their way, and nothing changes."""
+def test_others_than_owners_and_admins_are_refused(room: Shard, command: str, more: dict[str, str]) -> None:
+    """Members, invited users and strangers, each with their reason; nothing changes."""
     before = room.members()
     assert room.ask(command, CAROL, **more) == refused(CAROL, "admins_only", command, **more)
     assert room.ask(command, DAVE, **more) == refused(DAVE, "not_member", command, **more)
@@ -88,21 +86,22 @@ def test_who_may_not(room: Shard, command: str, more: dict[str, str]) -> None:
     ("command", "more"),
     [("remove", {"user": CAROL}), ("add", {"user": EVE}), ("modify", {"user": CAROL, "role": "admin"})],
 )
-def test_no_room(shard: Shard, command: str, more: dict[str, str]) -> None:
-    """What is not there is not changed."""
+def test_commands_about_members_of_no_room_are_refused(
+    shard: Shard, command: str, more: dict[str, str]
+) -> None:
     assert shard.ask(command, ALICE, **more) == refused(ALICE, "unknown_room", command, **more)
 
 
 @pytest.mark.parametrize("actor", [ALICE, BOB])
-def test_add(room: Shard, actor: str) -> None:
-    """The new one is a member at once, and all are told."""
+def test_an_added_user_is_a_member_at_once(room: Shard, actor: str) -> None:
+    """All are told."""
     assert room.ask("add", actor, user=EVE) == told_all("added", ALICE, BOB, CAROL, EVE, by=actor, user=EVE)
     assert room.members()[EVE] == "member"
     assert room.private_rooms(EVE) == ({ROOM} if is_private(room) else set())
 
 
-def test_add_of_the_invited(room: Shard) -> None:
-    """An invitation needs no answer then."""
+def test_an_invited_user_can_be_added(room: Shard) -> None:
+    """Without a response to the invitation."""
     assert room.ask("add", ALICE, user=DAVE) == told_all(
         "added", ALICE, BOB, CAROL, DAVE, by=ALICE, user=DAVE
     )
@@ -110,35 +109,34 @@ def test_add_of_the_invited(room: Shard) -> None:
     assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"invitation:{DAVE}")
 
 
-def test_add_of_a_member(room: Shard) -> None:
-    """No role is lost by being added again."""
+def test_a_member_cannot_be_added_again(room: Shard) -> None:
+    """The role stays."""
     for user in (ALICE, BOB, CAROL):
         assert room.ask("add", ALICE, user=user) == refused(ALICE, "user_is_member", "add", user=user)
     assert room.members()[ALICE] == "owner"
 
 
-def test_add_of_the_room_itself(room: Shard) -> None:
-    """A room is no member of itself."""
+def test_a_room_cannot_be_added_to_itself(room: Shard) -> None:
     assert room.ask("add", ALICE, user=ROOM) == refused(ALICE, "is_room", "add", user=ROOM)
 
 
-def test_add_to_a_full_room(room: Shard) -> None:
-    """The limit holds; an invited one has its place already."""
+def test_a_full_room_refuses_to_add_users(room: Shard) -> None:
+    """An invited user has a place already."""
     room.settings["max_members"] = 4
     assert room.ask("add", ALICE, user=EVE) == refused(ALICE, "room_full", "add", user=EVE)
     assert room.ask("add", ALICE, user=DAVE)[0].event == "added"
 
 
 @pytest.mark.parametrize("actor", [ALICE, BOB])
-def test_member_becomes_admin(room: Shard, actor: str) -> None:
+def test_a_member_becomes_admin(room: Shard, actor: str) -> None:
     """By an owner or an admin; all are told."""
     events = room.ask("modify", actor, user=CAROL, role="admin")
     assert events == told_all("role_changed", ALICE, BOB, CAROL, by=actor, user=CAROL, role="admin")
     assert room.members()[CAROL] == "admin"
 
 
-def test_second_owner(room: Shard) -> None:
-    """An owner makes another; then the first may step down, and the index follows."""
+def test_an_owner_appoints_another_and_steps_down(room: Shard) -> None:
+    """The index of owned rooms follows."""
     room.ask("modify", ALICE, user=CAROL, role="owner")
     assert room.owned_rooms(CAROL) == {ROOM}
     events = room.ask("modify", ALICE, user=ALICE, role="member")
@@ -147,8 +145,8 @@ def test_second_owner(room: Shard) -> None:
     assert room.members() == {ALICE: "member", BOB: "admin", CAROL: "owner", DAVE: "invited"}
 
 
-def test_last_owner_cannot_step_down(room: Shard) -> None:
-    """A room without an owner could not be put right."""
+def test_the_last_owner_cannot_step_down(room: Shard) -> None:
+    """A room without an owner could not be administered."""
     for role in ("member", "admin"):
         more = {"user": ALICE, "role": role}
         assert room.ask("modify", ALICE, **more) == refused(ALICE, "last_owner", "modify", **more)
@@ -158,43 +156,42 @@ def test_last_owner_cannot_step_down(room: Shard) -> None:
 @pytest.mark.parametrize(
     ("user", "role"), [(BOB, "owner"), (CAROL, "owner"), (ALICE, "admin"), (ALICE, "member"), (EVE, "member")]
 )
-def test_admin_stays_below_owners_and_other_admins(room: Shard, user: str, role: str) -> None:
-    """An admin makes no owner, not itself either, and takes nothing from owners and other admins."""
+def test_an_admin_cannot_change_owners_and_other_admins(room: Shard, user: str, role: str) -> None:
+    """Nor make an owner, not even of itself."""
     room.ask("add", ALICE, user=EVE)
     room.ask("modify", ALICE, user=EVE, role="admin")
     more = {"user": user, "role": role}
     assert room.ask("modify", BOB, **more) == refused(BOB, "owner_only", "modify", **more)
 
 
-def test_admin_steps_down(room: Shard) -> None:
-    """An admin may become a member again by its own word."""
+def test_an_admin_can_become_a_plain_member(room: Shard) -> None:
+    """By its own command."""
     assert room.ask("modify", BOB, user=BOB, role="member")[0].event == "role_changed"
     assert room.members()[BOB] == "member"
 
 
 @pytest.mark.parametrize("user", [DAVE, EVE])
-def test_modify_of_who_is_no_member(room: Shard, user: str) -> None:
-    """Neither strangers nor the invited have a role to change: an invitation is not accepted for somebody."""
+def test_only_members_have_a_role_to_change(room: Shard, user: str) -> None:
+    """Strangers and invited users do not: nobody accepts an invitation for another."""
     more = {"user": user, "role": "admin"}
     assert room.ask("modify", ALICE, **more) == refused(ALICE, "not_in_room", "modify", **more)
 
 
-def test_modify_to_the_same_role(room: Shard) -> None:
-    """Nobody is told of what did not happen."""
+def test_the_same_role_again_is_refused(room: Shard) -> None:
+    """Nobody else is told."""
     more = {"user": BOB, "role": "admin"}
     assert room.ask("modify", ALICE, **more) == refused(ALICE, "role_already", "modify", **more)
 
 
 @pytest.mark.parametrize("role", ["invited", "king", ""])
-def test_modify_to_no_role(room: Shard, role: str) -> None:
-    """There are three roles, and invited is none."""
+def test_an_unknown_role_is_refused(room: Shard, role: str) -> None:
+    """`invited` is no role."""
     more = {"user": CAROL, "role": role}
     assert room.ask("modify", ALICE, **more) == refused(ALICE, "bad_role", "modify", **more)
     assert room.members()[CAROL] == "member"
 
 
-def test_new_owner_with_too_many_rooms(room: Shard) -> None:
-    """The limit of rooms also holds for who is made an owner."""
+def test_the_limit_of_rooms_holds_for_an_appointed_owner(room: Shard) -> None:
     room.settings |= {"max_rooms_per_owner": 2, "owned_elsewhere": 2}
     more = {"user": CAROL, "role": "owner"}
     assert room.ask("modify", ALICE, **more) == refused(ALICE, "too_many_rooms", "modify", **more)
@@ -205,8 +202,8 @@ def at_port(user: str, number: int) -> str:
     return f"{user}:{number}"
 
 
-def test_rooms_are_owned_at_all_ports_together(shard: Shard) -> None:
-    """Who may choose the port of its address may own no more rooms for that."""
+def test_owned_rooms_are_counted_over_all_ports_of_an_address(shard: Shard) -> None:
+    """A user who chooses the port cannot own more rooms."""
     shard.settings["max_rooms_per_owner"] = 2
     for number in (1, 2):
         assert shard.ask("create", at_port(ALICE, 5060 + number), f"r{number}@h")[0].event == "created"
@@ -218,8 +215,8 @@ def test_rooms_are_owned_at_all_ports_together(shard: Shard) -> None:
 
 
 @pytest.mark.parametrize("way", ["exit", "modify", "drop"])
-def test_a_room_counts_until_its_owner_is_one_at_no_port(shard: Shard, way: str) -> None:
-    """However an owner goes who is there by a second address; nobody makes room for more in this way."""
+def test_a_room_counts_as_owned_until_the_user_owns_it_at_no_port(shard: Shard, way: str) -> None:
+    """However the ownership ends."""
     first, second = at_port(ALICE, 5061), at_port(ALICE, 5062)
     shard.settings["evict_after"] = 1
     shard.ask("create", BOB)

@@ -34,7 +34,7 @@ def left(shard: Shard) -> list[str]:
 
 
 def test_each_message_goes_to_the_others_in_order(room: Shard) -> None:
-    """The same events as one by one."""
+    """The events are the same as one by one."""
     speakers = [ALICE, BOB, ALICE]
     one_by_one = [event for who in speakers for event in room.ask("message", who)]
     assert broadcast(room, [room.put("message", who) for who in speakers]) == 3
@@ -42,8 +42,8 @@ def test_each_message_goes_to_the_others_in_order(room: Shard) -> None:
     assert left(room) == []
 
 
-def test_all_are_handled_or_none(room: Shard) -> None:
-    """Where a later message's room is of a wrong type, the earlier ones wait for broadcast_message, too."""
+def test_messages_are_handled_together_or_not_at_all(room: Shard) -> None:
+    """If the room of a later message has a wrong type, the earlier ones wait for broadcast_message."""
     where = [IN, OUT, room.keys.members(SHARD, ROOM), room.keys.members(SHARD, "broken")]
     room.redis.set(where[3], "no members")
     ids = [room.put("message", ALICE), room.put("message", ALICE, room="broken")]
@@ -53,8 +53,8 @@ def test_all_are_handled_or_none(room: Shard) -> None:
     assert room.dump() == before
 
 
-def test_what_was_deleted_in_between_is_not_counted(real_shard: Shard) -> None:
-    """Of a stream with gaps, over several of its nodes, just those go that were handled."""
+def test_deleted_entries_between_messages_do_not_count(real_shard: Shard) -> None:
+    """Exactly the handled entries of a stream with gaps are deleted."""
     real_shard.ask("create", ALICE)
     real_shard.ask("add", ALICE, user=BOB)
     ids = [real_shard.put("message", ALICE) for _ in range(250)]
@@ -65,8 +65,8 @@ def test_what_was_deleted_in_between_is_not_counted(real_shard: Shard) -> None:
     assert len(real_shard.drain()) == 120
 
 
-def test_large_rooms_are_cut_into_chunks(room: Shard) -> None:
-    """As ever."""
+def test_recipients_are_cut_into_chunks(room: Shard) -> None:
+    """As by broadcast_message."""
     room.settings["delivery_chunk"] = 1
     assert broadcast(room, [room.put("message", ALICE)]) == 1
     assert sorted(room.drain()) == [heard("message", who, by=ALICE) for who in (BOB, CAROL)]
@@ -83,23 +83,24 @@ def test_large_rooms_are_cut_into_chunks(room: Shard) -> None:
         ("receipt", BOB, {"status": "404"}),
     ],
 )
-def test_what_takes_more_ends_it(room: Shard, kind: str, who: str, fields: dict[str, str]) -> None:
-    """Strangers, the invited, operators, the room itself, commands: that one and what follows stay."""
+def test_an_entry_that_is_more_than_a_message_ends_the_batch(
+    room: Shard, kind: str, who: str, fields: dict[str, str]
+) -> None:
+    """Strangers, invited users, operators, the room itself, commands: that entry and all behind it stay."""
     ids = [room.put("message", BOB), room.put(kind, who, **fields), room.put("message", BOB)]
     assert broadcast(room, ids) == 1
     assert room.drain() == [heard("message", ALICE, CAROL, by=BOB)]
     assert left(room) == ids[1:]
 
 
-def test_it_ends_when_enough_were_told(room: Shard) -> None:
-    """So that one script does not take Redis long."""
+def test_the_number_of_recipients_of_a_batch_is_bounded(room: Shard) -> None:
+    """So one script does not block Redis for long."""
     ids = [room.put("message", ALICE) for _ in range(3)]
     assert broadcast(room, ids, most=4) == 2
     assert left(room) == ids[2:]
 
 
-def test_out_of_turn_or_again_changes_nothing(room: Shard) -> None:
-    """Only the head of the stream is handled, and once."""
+def test_only_the_head_of_the_stream_is_handled_and_once(room: Shard) -> None:
     ids = [room.put("message", ALICE) for _ in range(3)]
     before = room.dump()
     assert broadcast(room, ids[1:]) == 0

@@ -1,4 +1,4 @@
-"""Requests of an operator: the same scripts, without asking for a role, and without notices of refusal."""
+"""Requests of an operator (MI): the same scripts, without a role and without notices of refusal."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def room(request: pytest.FixtureRequest, shard: Shard) -> Shard:
 
 
 def test_an_operator_adds_changes_roles_and_removes(room: Shard) -> None:
-    """Members hear of it as of any other's doing."""
+    """Members are told as usual."""
     everybody = (ALICE, BOB, CAROL, DAVE)
     assert room.ask("add", OPERATOR, user=DAVE, operator="1") == told_all(
         "added", *everybody, by=OPERATOR, user=DAVE
@@ -32,7 +32,7 @@ def test_an_operator_adds_changes_roles_and_removes(room: Shard) -> None:
     assert room.members() == {ALICE: "owner", CAROL: "member", DAVE: "owner"}
 
 
-def test_an_operator_destroys(room: Shard) -> None:
+def test_an_operator_destroys_a_room(room: Shard) -> None:
     """Nothing is left."""
     assert room.ask("destroy", OPERATOR, operator="1") == told_all(
         "destroyed", ALICE, BOB, CAROL, by=OPERATOR
@@ -40,8 +40,8 @@ def test_an_operator_destroys(room: Shard) -> None:
     assert not room.exists()
 
 
-def test_an_operators_words_are_a_notice_to_all_members(room: Shard) -> None:
-    """Never to the invited."""
+def test_a_message_of_an_operator_is_a_notice(room: Shard) -> None:
+    """To all members, never to the invited."""
     assert room.ask("message", OPERATOR, operator="1") == [heard("notice", ALICE, BOB, CAROL, by=OPERATOR)]
 
 
@@ -56,14 +56,14 @@ def test_an_operators_words_are_a_notice_to_all_members(room: Shard) -> None:
     ],
 )
 def test_a_refusal_changes_nothing_and_is_no_event(room: Shard, kind: str, fields: dict[str, str]) -> None:
-    """The operator's own address may be nobody's; MI tells."""
+    """The operator's address may belong to nobody; MI reports the refusal."""
     before = room.members()
     assert room.ask(kind, OPERATOR, operator="1", **fields) == []
     assert room.members() == before
 
 
 @pytest.mark.parametrize("kind", ["add", "remove", "modify", "destroy", "message"])
-def test_no_room_no_effect(shard: Shard, kind: str) -> None:
-    """And no event."""
+def test_an_operators_request_about_no_room_changes_nothing(shard: Shard, kind: str) -> None:
+    """There is no event."""
     assert shard.ask(kind, OPERATOR, operator="1", user=BOB, role="admin") == []
     assert not shard.exists()

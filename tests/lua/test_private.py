@@ -1,4 +1,4 @@
-"""What a stranger learns of a private room: what it would learn of none."""
+"""A private room looks to a stranger like a room that does not exist."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def cases() -> list[tuple[str, dict[str, str]]]:
 
 @pytest.mark.parametrize(("kind", "fields"), cases(), ids=lambda each: str(each).replace("@example.org", ""))
 @pytest.mark.parametrize("full", [False, True], ids=["", "full"])
-def test_a_private_room_answers_a_stranger_like_no_room(
+def test_a_stranger_gets_the_same_notice_as_for_no_room(
     shard: Shard, kind: str, fields: dict[str, str], full: bool
 ) -> None:
-    """Byte for byte, apart from the name asked for; nor does it tell that it is full."""
+    """Byte for byte, apart from the name asked for; also if the room is full."""
     shard.ask("create", ALICE, HIDDEN, private="1")
     shard.ask("add", ALICE, HIDDEN, user=BOB)
     if full:
@@ -65,10 +65,10 @@ def test_a_private_room_answers_a_stranger_like_no_room(
 
 
 @pytest.mark.parametrize(("kind", "fields"), cases(), ids=lambda each: str(each).replace("@example.org", ""))
-def test_a_strangers_request_costs_redis_the_same_as_with_no_room(
+def test_a_strangers_request_takes_the_same_commands_as_for_no_room(
     real_shard: Shard, kind: str, fields: dict[str, str]
 ) -> None:
-    """So the clock tells nothing: the same calls, whatever there is; of members none are read but by name."""
+    """So response times tell nothing. Members are looked up by name only."""
     shard = real_shard
     shard.ask("create", ALICE, HIDDEN, private="1")
     people = {f"u{number}@example.org": "member" for number in range(499)}
@@ -85,8 +85,8 @@ def test_a_strangers_request_costs_redis_the_same_as_with_no_room(
 
 
 @pytest.mark.parametrize("who", [DAVE, ALICE])
-def test_members_are_read_for_members_only(real_shard: Shard, who: str) -> None:
-    """Where many messages are handled by one script, too."""
+def test_the_members_are_read_only_for_a_sender_who_may_speak(real_shard: Shard, who: str) -> None:
+    """Also if many messages are handled by one script."""
     shard = real_shard
     shard.ask("create", ALICE, HIDDEN, private="1")
     entry_id = shard.put("message", who, HIDDEN)
@@ -96,15 +96,15 @@ def test_members_are_read_for_members_only(real_shard: Shard, who: str) -> None:
     assert ("cmdstat_hgetall" in shard.redis.info("commandstats")) == (who == ALICE)
 
 
-def test_join_tells_nothing_where_it_makes_no_rooms(shard: Shard) -> None:
+def test_join_of_a_private_room_tells_nothing_without_create_on_join(shard: Shard) -> None:
     """With `create_on_join = false`, to be asked for a private room's existence it is like the others."""
     shard.settings["create_on_join"] = 0
     shard.ask("create", ALICE, HIDDEN, private="1")
     assert told(shard, "join", HIDDEN) == told(shard, "join", ABSENT) != []
 
 
-def test_somebody_removed_or_gone_is_a_stranger_again(shard: Shard) -> None:
-    """Whichever way they went; and an invitation taken back is as if it never was."""
+def test_a_former_member_is_a_stranger_again(shard: Shard) -> None:
+    """Whichever way the membership ended; also after a withdrawn invitation."""
     shard.ask("create", ALICE, HIDDEN, private="1")
     never = told(shard, "list", ABSENT)
     shard.ask("add", ALICE, HIDDEN, user=DAVE)
@@ -123,8 +123,8 @@ def test_somebody_removed_or_gone_is_a_stranger_again(shard: Shard) -> None:
     assert shard.private_rooms(DAVE) == set()
 
 
-def test_what_is_said_after_a_removal_is_not_for_the_removed(shard: Shard) -> None:
-    """Recipients are those the script sees: the turn of the message counts, not the time of its delivery."""
+def test_a_removed_member_gets_no_later_message(shard: Shard) -> None:
+    """Recipients are those at the turn of the message, not at the time of its delivery."""
     shard.ask("create", ALICE, HIDDEN, private="1")
     shard.ask("add", ALICE, HIDDEN, user=BOB)
     shard.ask("add", ALICE, HIDDEN, user=DAVE)

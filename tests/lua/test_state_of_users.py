@@ -27,8 +27,8 @@ def about(shard: Shard) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", ROOM_CASES.values(), ids=ROOM_CASES.keys())
-def test_a_new_kind_goes_with_its_room_and_needs_no_change_of_any_script(shard: Shard, case: Case) -> None:
-    """Every script leaves state that it does not know alone, and the end of the room deletes it."""
+def test_state_of_a_new_kind_needs_no_change_of_any_script(shard: Shard, case: Case) -> None:
+    """Scripts leave unknown state alone; the end of the room deletes it."""
     command = case.prepare(shard)
     shard.redis.hset(shard.keys.room(SHARD, ROOM), mapping=UNKNOWN)  # type: ignore[arg-type]
     assert shard.run(case.script, *command) == "done"
@@ -38,8 +38,7 @@ def test_a_new_kind_goes_with_its_room_and_needs_no_change_of_any_script(shard: 
         assert about(shard) == {}
 
 
-def test_an_import_into_a_room_keeps_what_it_has(shard: Shard) -> None:
-    """Of whatever kind."""
+def test_an_import_keeps_all_state_of_a_room(shard: Shard) -> None:
     settled_room(shard)
     shard.redis.hset(shard.keys.room(SHARD, ROOM), mapping=UNKNOWN)  # type: ignore[arg-type]
     before = about(shard)
@@ -64,10 +63,10 @@ WAYS_OUT: dict[str, tuple[str, Callable[[Shard], object]]] = {
 
 
 @pytest.mark.parametrize(("user", "leave"), WAYS_OUT.values(), ids=WAYS_OUT.keys())
-def test_state_of_a_membership_ends_with_it_whichever_way(
+def test_state_of_a_membership_ends_with_it(
     shard: Shard, user: str, leave: Callable[[Shard], object]
 ) -> None:
-    """Every listed kind goes; other users keep theirs, and so does the user those that are not listed."""
+    """Whichever way. State of other users and of other kinds stays."""
     settled_room(shard)
     shard.settings["evict_after"] = 1
     others = {f"{kind}:{BOB}": "1 1" for kind in ENDS_WITH_MEMBERSHIP}

@@ -1,4 +1,5 @@
-"""accept, bury, settle, settle_delivered, claim_stream: how entries come into the streams and go."""
+"""accept_many, settle, settle_delivered, dead letters, claim_stream, list_pending: how entries enter and
+leave streams."""
 
 from typing import Any
 
@@ -43,15 +44,15 @@ def settle(shard: Shard, entry_id: str, *outcomes: Any, complete: bool = False, 
 
 
 def test_accept_appends_the_request(shard: Shard) -> None:
-    """The fields go in as given, and the request is remembered."""
+    """With its fields as given; its digest is stored."""
     assert accept(shard, "type", "message", "from", ALICE, "data", "\x81") == "accepted"
     assert entries(shard, IN) == [{"type": "message", "from": ALICE, "data": "\x81"}]
     assert was_seen(shard, "digest")
     assert not was_seen(shard, "other")
 
 
-def test_accept_knows_a_repetition(shard: Shard) -> None:
-    """A second time changes no stream and prolongs the memory of the first."""
+def test_a_duplicate_is_recognised(shard: Shard) -> None:
+    """It changes no stream; its digest is stored for as long again."""
     accept(shard)
     shard.redis.rename(RECENT, OLDER)
     assert accept(shard) == "duplicate"
@@ -59,8 +60,8 @@ def test_accept_knows_a_repetition(shard: Shard) -> None:
     assert (shard.redis.smembers(RECENT), shard.redis.smembers(OLDER)) == ({b"digest"}, set())
 
 
-def test_a_repetition_is_a_write(real_shard: Shard) -> None:
-    """For WAIT and WAITAOF, which wait for what this connection wrote: the first may be another's."""
+def test_a_duplicate_is_a_write(real_shard: Shard) -> None:
+    """So that WAIT and WAITAOF cover the first copy, which another connection may have written."""
     accept(real_shard)
     client = real_shard.redis
     client.config_set("notify-keyspace-events", "Es")
@@ -72,8 +73,8 @@ def test_a_repetition_is_a_write(real_shard: Shard) -> None:
     watcher.close()
 
 
-def test_accept_refuses_over_the_backlog(shard: Shard) -> None:
-    """A full stream takes nothing new and remembers nothing of it; a repetition is still known."""
+def test_requests_beyond_the_backlog_are_refused(shard: Shard) -> None:
+    """Their digests are not stored; duplicates are still recognised."""
     assert accept(shard, max_backlog=1) == "accepted"
     assert accept(shard, digest="other", max_backlog=1) == "overloaded"
     assert not was_seen(shard, "other")
@@ -101,16 +102,18 @@ def many(*digests: str, max_backlog: int = 0) -> list[Any]:
     return [32000, max_backlog, "", *(part for digest in digests for part in (digest, 2, "type", "message"))]
 
 
-def test_accept_many_knows_again_what_it_has_just_taken(shard: Shard) -> None:
-    """Also when that has filled the stream."""
+def test_accept_many_recognises_what_it_has_just_accepted(shard: Shard) -> None:
+    """Also if that has filled the stream."""
     results = shard.run("accept_many", keys.accepting(SHARD), many("a", "a", "b", max_backlog=1))
     assert results == ["accepted", "duplicate", "overloaded"]
 
 
 @pytest.mark.parametrize("digests", [("new", "digest"), ("digest", "new")])
 @pytest.mark.parametrize("where", [RECENT, OLDER])
-def test_accept_many_at_the_end_of_a_span(shard: Shard, digests: tuple[str, str], where: str) -> None:
-    """What came again is remembered for one more, and so is what is new, whichever comes first."""
+def test_accept_many_when_the_sets_of_digests_are_swapped(
+    shard: Shard, digests: tuple[str, str], where: str
+) -> None:
+    """Duplicates and new requests are both kept for another span."""
     shard.redis.sadd(where, "digest")
     shard.redis.hset(CLOCK, "age_ms", "32000")
     results = shard.run("accept_many", keys.accepting(SHARD), many(*digests))
@@ -119,8 +122,7 @@ def test_accept_many_at_the_end_of_a_span(shard: Shard, digests: tuple[str, str]
     assert shard.redis.smembers(OLDER) == set()
 
 
-def test_the_older_go_at_the_end_of_a_span_though_nothing_is_recent(shard: Shard) -> None:
-    """There is nothing to take their place then."""
+def test_old_digests_are_deleted_although_there_are_no_recent_ones(shard: Shard) -> None:
     shard.redis.sadd(OLDER, "digest")
     shard.redis.hset(CLOCK, "age_ms", "32000")
     accept(shard, digest="new")
@@ -130,8 +132,8 @@ def test_the_older_go_at_the_end_of_a_span_though_nothing_is_recent(shard: Shard
 
 @pytest.mark.parametrize("digests", [("new", "digest"), ("digest", "new"), ("new", "newer")])
 @pytest.mark.parametrize("age", [0, 32000])
-def test_a_full_redis_takes_nothing_new(real_shard: Shard, digests: tuple[str, str], age: int) -> None:
-    """Whatever comes along with it: else repetitions would let in what there is no room for."""
+def test_a_full_redis_accepts_nothing_new(real_shard: Shard, digests: tuple[str, str], age: int) -> None:
+    """Also if a duplicate comes with it: its write must not open the way for others."""
     accept(real_shard)
     real_shard.redis.hset(CLOCK, "age_ms", age)
     before = real_shard.dump()
@@ -141,15 +143,15 @@ def test_a_full_redis_takes_nothing_new(real_shard: Shard, digests: tuple[str, s
     assert real_shard.dump() == before
 
 
-def test_a_full_redis_knows_a_repetition(real_shard: Shard) -> None:
-    """It takes no memory."""
+def test_a_full_redis_recognises_a_duplicate(real_shard: Shard) -> None:
+    """That takes no memory."""
     accept(real_shard)
     real_shard.redis.config_set("maxmemory", 1)
     assert real_shard.run("accept_many", keys.accepting(SHARD), many("digest", "digest")) == ["duplicate"] * 2
 
 
 @pytest.mark.parametrize("wrong", [RECENT, OLDER, CLOCK, IN])
-def test_a_repetition_among_keys_of_a_wrong_type_changes_nothing(shard: Shard, wrong: str) -> None:
+def test_a_duplicate_with_keys_of_a_wrong_type_changes_nothing(shard: Shard, wrong: str) -> None:
     """As a new request would not."""
     for place in {RECENT, OLDER} - {wrong}:
         shard.redis.sadd(place, "digest")
@@ -168,8 +170,8 @@ def pass_time(shard: Shard, milliseconds: int, requests: int = 1) -> None:
         accept(shard, digest=f"{milliseconds} {number} {shard.redis.xlen(IN)}")
 
 
-def test_what_was_seen_is_forgotten_after_one_to_two_spans(shard: Shard) -> None:
-    """32 s in these tests; more than one thing is remembered, and none of them for ever."""
+def test_digests_are_kept_for_one_to_two_spans(shard: Shard) -> None:
+    """A span is 32 s in these tests."""
     accept(shard)
     pass_time(shard, 900, 36)
     assert was_seen(shard, "digest")
@@ -181,16 +183,16 @@ def test_what_was_seen_is_forgotten_after_one_to_two_spans(shard: Shard) -> None
 
 
 @pytest.mark.parametrize("milliseconds", [3_600_000, -3_600_000])
-def test_a_clock_that_jumps_an_hour_makes_nothing_forgotten(shard: Shard, milliseconds: int) -> None:
-    """Neither ahead nor back, again and again: a repetition is known."""
+def test_a_clock_that_jumps_deletes_no_digest(shard: Shard, milliseconds: int) -> None:
+    """By an hour, forward or back, repeatedly."""
     accept(shard)
     for _ in range(10):
         pass_time(shard, milliseconds)
     assert accept(shard) == "duplicate"
 
 
-def test_a_shard_that_nobody_speaks_to_keeps_nothing(shard: Shard) -> None:
-    """After a day: a time-to-live that no jump of a clock comes near."""
+def test_digests_of_an_unused_shard_are_deleted(shard: Shard) -> None:
+    """After a day, which no jump of a clock comes near."""
     day = 24 * 3600 * 1000
     for repetition in (False, True):
         shard.redis.sadd(OLDER, "other")
@@ -199,8 +201,8 @@ def test_a_shard_that_nobody_speaks_to_keeps_nothing(shard: Shard) -> None:
         assert all(day - 60_000 < shard.redis.pttl(key) <= day for key in kept), repetition
 
 
-def test_bury_moves_the_entry(shard: Shard) -> None:
-    """Where it was, why and when stand before the entry's own fields; the stream is rid of it."""
+def test_a_dead_letter_has_the_entry_its_stream_the_reason_and_the_time(shard: Shard) -> None:
+    """The entry leaves its stream."""
     entry_id = shard.put("refused", ALICE, reason="its own")
     assert shard.run("move_to_dead_letters", [IN, DEAD], [entry_id, "WRONGTYPE", 1234]) == "done"
     (letter,) = entries(shard, DEAD)
@@ -211,16 +213,15 @@ def test_bury_moves_the_entry(shard: Shard) -> None:
     assert entries(shard, IN) == []
 
 
-def test_bury_once(shard: Shard) -> None:
-    """A second run finds nothing."""
+def test_an_entry_becomes_a_dead_letter_once(shard: Shard) -> None:
     entry_id = event(shard, BOB)
     shard.run("move_to_dead_letters", [OUT, DEAD], [entry_id, "why", 1])
     assert shard.run("move_to_dead_letters", [OUT, DEAD], [entry_id, "why", 1]) == "gone"
     assert len(entries(shard, DEAD)) == 1
 
 
-def test_retry_puts_the_entry_back_as_it_was(shard: Shard) -> None:
-    """Its own fields, without what was written about its end; a second run finds nothing."""
+def test_a_retried_dead_letter_is_the_entry_as_it_was(shard: Shard) -> None:
+    """Without the dead_ fields; a second run finds nothing."""
     entry_id = shard.put("refused", ALICE, reason="its own")
     (before,) = entries(shard, IN)
     shard.run("move_to_dead_letters", [IN, DEAD], [entry_id, "why", 1])
@@ -231,8 +232,8 @@ def test_retry_puts_the_entry_back_as_it_was(shard: Shard) -> None:
     assert shard.run("retry_dead_letter", [DEAD, IN], [letter]) == "gone"
 
 
-def test_settle_remembers_who_answered(shard: Shard) -> None:
-    """A half-delivered event stays, with the recipients that are done, for a while."""
+def test_settle_keeps_the_recipients_of_an_incomplete_event(shard: Shard) -> None:
+    """For a while; the event stays."""
     entry_id = event(shard, BOB, CAROL)
     assert settle(shard, entry_id, BOB, "200", 0) == "done"
     assert decoded(shard.redis.smembers(keys.settled(SHARD, entry_id))) == {BOB}
@@ -241,8 +242,8 @@ def test_settle_remembers_who_answered(shard: Shard) -> None:
     assert entries(shard, UNDELIVERED) == entries(shard, IN) == []
 
 
-def test_settle_complete(shard: Shard) -> None:
-    """When all are done, nothing of the event is left."""
+def test_settle_deletes_a_complete_event(shard: Shard) -> None:
+    """Nothing of it is left."""
     entry_id = event(shard, BOB, CAROL)
     settle(shard, entry_id, BOB, "200", 0)
     assert settle(shard, entry_id, CAROL, "202", 0, complete=True) == "done"
@@ -250,8 +251,8 @@ def test_settle_complete(shard: Shard) -> None:
     assert not shard.redis.exists(keys.settled(SHARD, entry_id))
 
 
-def test_settle_writes_a_receipt(shard: Shard) -> None:
-    """What the worker must act on: a request of type receipt, and an entry of undelivered without data."""
+def test_settle_appends_a_receipt_that_the_worker_must_act_on(shard: Shard) -> None:
+    """A request of type receipt, and an entry of undelivered without data."""
     entry_id = event(shard, BOB)
     settle(shard, entry_id, BOB, "404", 1, complete=True)
     failure = {
@@ -261,15 +262,14 @@ def test_settle_writes_a_receipt(shard: Shard) -> None:
     assert entries(shard, IN) == [{**failure, "type": "receipt", "data": "\x81"}]
 
 
-def test_settle_counts_a_failure_without_receipt(shard: Shard) -> None:
-    """A failure nobody has to act on is only kept."""
+def test_settle_keeps_a_failure_without_a_receipt(shard: Shard) -> None:
     settle(shard, event(shard, BOB), BOB, "500", 0, complete=True)
     assert len(entries(shard, UNDELIVERED)) == 1
     assert entries(shard, IN) == []
 
 
 def test_settle_counts_each_recipient_once(shard: Shard) -> None:
-    """An edge that reports again, before or with the end, adds nothing."""
+    """A second report, before or with the end of the event, adds nothing."""
     entry_id = event(shard, BOB, CAROL)
     settle(shard, entry_id, BOB, "404", 1)
     settle(shard, entry_id, BOB, "404", 1)
@@ -277,8 +277,7 @@ def test_settle_counts_each_recipient_once(shard: Shard) -> None:
     assert len(entries(shard, UNDELIVERED)) == len(entries(shard, IN)) == 1
 
 
-def test_settle_after_the_end(shard: Shard) -> None:
-    """A late report of a complete event changes nothing."""
+def test_settle_of_a_complete_event_changes_nothing(shard: Shard) -> None:
     entry_id = event(shard, BOB)
     settle(shard, entry_id, BOB, "200", 0, complete=True)
     before = shard.dump()
@@ -288,23 +287,22 @@ def test_settle_after_the_end(shard: Shard) -> None:
 
 
 def test_undelivered_is_bounded(real_shard: Shard) -> None:
-    """The oldest failures go; Redis trims by whole nodes of 100 entries."""
+    """Redis trims the oldest in nodes of 100 entries."""
     for _ in range(5):
         outcomes = [word for number in range(100) for word in (f"user{number}@x", "500", 0)]
         settle(real_shard, event(real_shard, "all@x"), *outcomes, complete=True, kept=100)
     assert 100 <= real_shard.redis.xlen(UNDELIVERED) <= 200
 
 
-def test_settle_delivered(shard: Shard) -> None:
-    """Many events at once; those that are gone already are no error."""
+def test_settle_delivered_deletes_many_events(shard: Shard) -> None:
+    """Those that no longer exist are no error."""
     ids = [event(shard, BOB) for _ in range(3)]
     assert shard.run("settle_delivered", [OUT], [*ids, "1-1"]) == 3
     assert entries(shard, OUT) == []
     assert shard.run("settle_delivered", [OUT], ids) == 0
 
 
-def test_settle_delivered_of_many(real_shard: Shard) -> None:
-    """More ids than Lua unpacks at once."""
+def test_settle_delivered_takes_more_ids_than_lua_can_unpack(real_shard: Shard) -> None:
     pipeline = real_shard.redis.pipeline(transaction=False)
     for number in range(2500):
         pipeline.xadd(OUT, {"event": "message"}, id=f"1-{number + 1}")
@@ -313,32 +311,30 @@ def test_settle_delivered_of_many(real_shard: Shard) -> None:
     assert real_shard.redis.xlen(OUT) == 0
 
 
-def test_start_shard_once(shard: Shard) -> None:
-    """Groups are made where there are none, and only there."""
+def test_a_stream_is_claimed_once(shard: Shard) -> None:
+    """A group is created only if there is none."""
     assert shard.start() == ["0-0", "0-0"]
     shard.redis.delete(OUT)
     assert shard.start() == ["0-0", "0-0"]
     assert groups(shard, OUT) == {keys.group(READER)}
 
 
-def test_start_shard_tells_how_far_each_stream_was_read(shard: Shard) -> None:
-    """Also past entries that were handled since; what lies behind is new."""
+def test_claim_gives_the_last_entry_that_was_read(shard: Shard) -> None:
+    """Even if that entry was handled since; everything behind it is new."""
     first, second, _ = (shard.put("message", ALICE) for _ in range(3))
     read(shard, IN, 2)
     shard.redis.xdel(IN, first, second)
     assert shard.start() == [second, "0-0"]
 
 
-def test_start_shard_reads_from_the_beginning(shard: Shard) -> None:
-    """What lies in a stream that lost its group is read all the same."""
+def test_a_stream_without_a_group_is_read_from_its_first_entry(shard: Shard) -> None:
     shard.redis.delete(IN)
     entry_id = shard.put("message", ALICE)
     shard.start()
     assert read(shard, IN) == [entry_id]
 
 
-def test_start_shard_beside_another_group(shard: Shard) -> None:
-    """Somebody else's group on the stream is not ours."""
+def test_claim_keeps_groups_of_others(shard: Shard) -> None:
     shard.redis.delete(IN)
     shard.redis.xgroup_create(IN, "audit", "0", mkstream=True)
     shard.start()
@@ -346,8 +342,8 @@ def test_start_shard_beside_another_group(shard: Shard) -> None:
     assert groups(shard, IN) == {"audit", keys.group("next")}
 
 
-def test_start_shard_ends_the_former_owners_reads(shard: Shard) -> None:
-    """A read of its that comes late takes nothing; its successor goes on where it was, with what it knew."""
+def test_claim_ends_the_reads_of_the_former_owner(shard: Shard) -> None:
+    """Its late read gets nothing; the new owner continues where it was."""
     first, second = (shard.put("message", ALICE) for _ in range(2))
     read(shard, IN, 1)
     assert shard.start("next") == [first, "0-0"]
@@ -358,16 +354,15 @@ def test_start_shard_ends_the_former_owners_reads(shard: Shard) -> None:
     assert (about["entries-read"], about["lag"]) == (2, 0)
 
 
-def test_start_shard_is_for_the_holder_of_the_lease(shard: Shard) -> None:
-    """One that lost it unnoticed does not take the stream back."""
+def test_only_the_holder_of_the_lease_claims_a_stream(shard: Shard) -> None:
     shard.redis.set(keys.lease(SHARD, "worker"), "next")
     shard.start("next")
     assert shard.start(READER) == ["lost", "0-0"]
     assert groups(shard, IN) == {keys.group("next")}
 
 
-def test_list_handed_out(shard: Shard) -> None:
-    """What was read and is there still, a page at a time; nothing that nobody has read."""
+def test_list_pending_gives_what_was_read_and_exists(shard: Shard) -> None:
+    """One page at a time; nothing that was not read."""
     ids = [event(shard, BOB) for _ in range(4)]
     assert shard.run("list_pending", [OUT], ["-", 10]) == []
     read(shard, OUT, 3)

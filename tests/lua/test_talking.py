@@ -22,33 +22,32 @@ def room(request: pytest.FixtureRequest, shard: Shard) -> Shard:
 @pytest.mark.parametrize(
     ("sender", "others"), [(ALICE, (BOB, CAROL)), (BOB, (ALICE, CAROL)), (CAROL, (ALICE, BOB))]
 )
-def test_message_goes_to_the_others(room: Shard, sender: str, others: tuple[str, ...]) -> None:
-    """Every member but the sender; never the invited."""
+def test_a_message_goes_to_the_other_members(room: Shard, sender: str, others: tuple[str, ...]) -> None:
+    """Never to the invited."""
     assert room.ask("message", sender) == [heard("message", *others, by=sender)]
 
 
-def test_the_invited_may_not_speak(room: Shard) -> None:
-    """Invited is not accepted."""
+def test_an_invited_user_may_not_speak(room: Shard) -> None:
     assert room.ask("message", DAVE) == refused(DAVE, "not_member", "message")
 
 
-def test_stranger_may_not_speak_or_list(room: Shard) -> None:
-    """A private room answers a stranger like one that is not there."""
+def test_a_stranger_may_neither_speak_nor_list_members(room: Shard) -> None:
+    """A private room looks like no room."""
     reason = "unknown_room" if room.settings["private"] else "not_member"
     for command in ("message", "list"):
         assert room.ask(command, EVE) == refused(EVE, reason, command)
         assert room.ask(command, EVE, "nowhere@example.org") == refused(EVE, "unknown_room", command)
 
 
-def test_message_to_nobody(shard: Shard) -> None:
-    """The only member's message is handled, and there is nobody to hear it."""
+def test_a_message_of_the_only_member_has_no_recipients(shard: Shard) -> None:
+    """It is handled without an event."""
     shard.ask("create", ALICE)
     assert shard.ask("message", ALICE) == []
 
 
 @pytest.mark.parametrize(("chunk", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (64, [5])])
-def test_message_is_cut_into_chunks(shard: Shard, chunk: int, sizes: list[int]) -> None:
-    """At most delivery_chunk recipients per event, each recipient once."""
+def test_the_recipients_of_a_message_are_cut_into_chunks(shard: Shard, chunk: int, sizes: list[int]) -> None:
+    """At most delivery_chunk per event, each recipient once."""
     shard.ask("create", ALICE)
     users = [f"user{number}@example.org" for number in range(5)]
     for user in users:
@@ -60,7 +59,7 @@ def test_message_is_cut_into_chunks(shard: Shard, chunk: int, sizes: list[int]) 
 
 
 def test_messages_keep_their_order(room: Shard) -> None:
-    """What is handled first stands first in the out-stream."""
+    """They are in the out-stream in the order in which they were handled."""
     for sender in (BOB, CAROL, BOB):
         entry_id = room.put("message", sender)
         script = "broadcast_message"
@@ -69,49 +68,46 @@ def test_messages_keep_their_order(room: Shard) -> None:
 
 
 @pytest.mark.parametrize("sender", [ALICE, BOB, CAROL])
-def test_list(room: Shard, sender: str) -> None:
-    """Members with their roles, in any order; the invited are left out."""
+def test_list_gives_members_with_their_roles(room: Shard, sender: str) -> None:
+    """Unsorted, without the invited."""
     (told,) = room.ask("list", sender)
     assert (told.event, told.to) == ("members", (sender,))
     assert set(told.more["list"].split(" ")) == {f"owner:{ALICE}", f"admin:{BOB}", f"member:{CAROL}"}
 
 
-def test_the_invited_get_no_list(room: Shard) -> None:
-    """Who is in is for members."""
+def test_an_invited_user_gets_no_list(room: Shard) -> None:
     assert room.ask("list", DAVE) == refused(DAVE, "not_member", "list")
 
 
-def test_answer_help(shard: Shard) -> None:
-    """Help goes back to who asked."""
+def test_help_goes_to_the_sender(shard: Shard) -> None:
     entry_id = shard.put("help", ALICE)
     assert shard.run("notify_sender", [IN, OUT], [entry_id, "help"]) == "done"
     assert shard.drain() == [heard("help", ALICE, by=ALICE)]
 
 
-def test_answer_rooms(shard: Shard) -> None:
-    """The caller's fields go along."""
+def test_the_list_of_rooms_goes_to_the_sender(shard: Shard) -> None:
+    """With the fields that the worker adds."""
     entry_id = shard.put("rooms", ALICE)
     args = [entry_id, "rooms", "list", f"public:{ROOM}", "more", "7"]
     assert shard.run("notify_sender", [IN, OUT], args) == "done"
     assert shard.drain() == [heard("rooms", ALICE, by=ALICE, list=f"public:{ROOM}", more="7")]
 
 
-def test_answer_refused(shard: Shard) -> None:
-    """What the edge found wrong is passed on from the request."""
+def test_a_refusal_by_the_edge_goes_to_the_sender(shard: Shard) -> None:
+    """With the reason, command and detail of the request."""
     entry_id = shard.put("refused", ALICE, reason="unknown_command", command="jion", detail="x")
     assert shard.run("notify_sender", [IN, OUT], [entry_id, "refused"]) == "done"
     assert shard.drain() == refused(ALICE, "unknown_command", "jion", detail="x")
 
 
-def test_a_room_gets_no_answer(shard: Shard) -> None:
-    """A room that asks itself for help is not answered."""
+def test_a_room_that_asks_itself_gets_no_notice(shard: Shard) -> None:
     entry_id = shard.put("help", ROOM)
     assert shard.run("notify_sender", [IN, OUT], [entry_id, "help"]) == "done"
     assert shard.drain() == []
 
 
-def test_discard_receipt(shard: Shard) -> None:
-    """The receipt goes, nothing else happens."""
+def test_a_discarded_receipt_has_no_effect(shard: Shard) -> None:
+    """It leaves the stream."""
     entry_id = shard.put("receipt", BOB, event="message", status="503")
     assert shard.run("discard_receipt", [IN], [entry_id]) == "done"
     assert shard.redis.xlen(IN) == shard.redis.xlen(OUT) == 0

@@ -1,4 +1,5 @@
-"""Stream entries: requests and events survive the way through Redis. Covers request.py and event.py."""
+"""Entries of streams: requests and events are the same before and after Redis. Covers request.py and
+event.py."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def stored(fields: list[str | bytes]) -> list[bytes]:
 
 
 @given(REQUESTS)
-def test_a_request_comes_back_from_the_stream_as_it_went_in(request_: RoomRequest) -> None:
+def test_a_request_survives_the_stream(request_: RoomRequest) -> None:
     """Flat or as a mapping, every field is the same."""
     flat = stored(request_.to_fields())
     assert RoomRequest.from_fields(flat) == request_
@@ -54,36 +55,35 @@ def test_a_request_comes_back_from_the_stream_as_it_went_in(request_: RoomReques
 
 
 @given(DATA)
-def test_request_data_comes_back_from_its_packed_form(data: RequestData) -> None:
-    """Body, types, expiry and headers are the same after packing and unpacking."""
+def test_request_data_survives_packing(data: RequestData) -> None:
+    """Body, types, expiry and headers are the same."""
     assert RequestData.unpack(data.pack()) == data
 
 
-def test_packed_data_has_the_short_names_that_others_read() -> None:
-    """The map's names are part of the layout in Redis; absent values take no room."""
+def test_packed_data_has_short_names() -> None:
+    """They are part of the layout in Redis; absent values take no space."""
     assert msgpack.unpackb(RequestData(body=b"x", call_id="c1@h", at=5).pack()) == {
         "ct": "text/plain", "body": b"x", "mf": 70, "name": "", "id": "c1@h", "at": 5,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("data", [b"\xc1", b"\x93\x01", b"\x80", b"\x01", b"\x81\xa2ct\xa1x", b"\xff" * 9])
-def test_data_that_is_not_ours_is_an_entry_error(data: bytes) -> None:
-    """A damaged field is told apart from a fault of the program."""
+def test_invalid_data_is_an_entry_error(data: bytes) -> None:
+    """Damaged data is not a bug."""
     with pytest.raises(EntryError, match="data"):
         RequestData.unpack(data)
 
 
 @pytest.mark.parametrize("fields", [[b"type", b"\xff"], [b"type"]])
-def test_fields_that_are_not_ours_are_an_entry_error(fields: list[bytes]) -> None:
-    """For requests and events alike, whatever is wrong: bad UTF-8, no number, an odd count."""
+def test_invalid_fields_are_an_entry_error(fields: list[bytes]) -> None:
+    """Invalid UTF-8, no number, an odd number of fields; for requests and events."""
     with pytest.raises(EntryError):
         RoomRequest.from_fields(fields)
     with pytest.raises(EntryError):
         Event.from_fields(b"1-0", 0, [b"event", *fields[1:]] if fields[0] == b"type" else fields)
 
 
-def test_an_event_reads_every_field() -> None:
-    """Each field of an out-stream entry has its attribute."""
+def test_every_field_of_an_event_has_an_attribute() -> None:
     fields = stored(
         ["event", "members", "room", "r@h", "to", "a@h b@h", "from", "a@h", "user", "b@h", "role", "admin"]
     ) + stored(["reason", "why", "command", "list", "detail", "d", "list", "owner:a@h", "more", "3"])
@@ -99,12 +99,12 @@ def test_an_event_reads_every_field() -> None:
 
 
 def test_an_event_without_data_has_the_defaults() -> None:
-    """Some events answer nobody's request; they are delivered all the same."""
+    """Some events do not follow from a request; they are delivered too."""
     assert Event.from_fields(b"1-0", 0, [b"event", b"dropped"]).data == RequestData()
 
 
-def test_the_call_id_of_an_entry_is_found_whatever_else_it_holds() -> None:
-    """Log lines about entries that cannot be read name it, too."""
+def test_the_call_id_of_an_unreadable_entry_is_found() -> None:
+    """Log lines about such entries have it too."""
     data = RequestData(call_id="c1@h").pack()
     assert call_id_of([b"type", b"help", b"data", data]) == "c1@h"
     assert call_id_of([b"type", b"\xff", b"data", data[:-3]]) == ""

@@ -1,4 +1,4 @@
-"""Which addresses may be rooms."""
+"""Which addresses can be rooms."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
 
 
-def test_without_rules_every_address_is_taken() -> None:
-    """The defaults serve any domain and any name."""
+def test_by_default_every_address_can_be_a_room() -> None:
     assert RoomRules(Settings()).takes("anything@anywhere.example:5070")
 
 
-def test_a_foreign_domain_is_not_taken_not_even_for_commands() -> None:
-    """`domains` holds for rooms and for the command address, whatever the port."""
+def test_a_foreign_domain_has_neither_rooms_nor_commands() -> None:
+    """`domains` applies to rooms and the command address, at any port."""
     rules = RoomRules(Settings(domains=("example.org", "[::1]")))
     assert rules.takes("chat@example.org:5070")
     assert rules.takes("chat@[::1]:5070")
@@ -20,8 +19,7 @@ def test_a_foreign_domain_is_not_taken_not_even_for_commands() -> None:
     assert not rules.takes("chat-manager@example.com")
 
 
-def test_a_name_off_the_pattern_is_not_taken_but_the_command_address_is() -> None:
-    """`room_pattern` is about rooms, and the command address is none."""
+def test_room_pattern_does_not_apply_to_the_command_address() -> None:
     rules = RoomRules(Settings(room_pattern="chat-[0-9]+"))
     assert rules.takes("chat-1@example.org")
     assert not rules.takes("chat-1x@example.org")

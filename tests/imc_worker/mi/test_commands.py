@@ -1,4 +1,4 @@
-"""Every MI command: what it gives, what it changes, how it fails."""
+"""Every MI command: its result, its effect, its errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def fails(mi: Mi, name: str, *params: Any, **named: Any) -> int:
 
 
 async def test_rooms_are_listed_as_opensips_and_kamailio_list_them(mi: Mi) -> None:
-    """In a fixed order; invited ones are not counted."""
+    """In a fixed order; invited users are not counted."""
     await mi.call("imc_create_room", ROOM_URI, ALICE)
     await mi.call("imc_create_room", "another@example.org", BOB, "1")
     await mi.call("imc_add_member", ROOM_URI, BOB)
@@ -60,7 +60,7 @@ async def test_members_are_listed_as_opensips_and_kamailio_list_them(mi: Mi) -> 
 
 
 async def test_a_room_is_shown_with_all_its_roles(mi: Mi) -> None:
-    """Invited ones too."""
+    """Invited users too."""
     await mi.call("imc_create_room", ROOM, ALICE, "private")
     await mi.bench.ask("invite", ALICE, user=BOB)
     while await mi.bench.left():
@@ -78,15 +78,15 @@ async def test_a_room_is_shown_with_all_its_roles(mi: Mi) -> None:
     ("room", "opensips", "kamailio"),
     [("nowhere@example.org", 404, "Room not found"), ("", 400, "Empty room name"), ("x", 400, "Invalid")],
 )
-async def test_no_such_room(mi: Mi, room: str, opensips: int, kamailio: str) -> None:
-    """404, or 400 for what is no address; Kamailio says 500 and why."""
+async def test_a_room_that_does_not_exist_is_404(mi: Mi, room: str, opensips: int, kamailio: str) -> None:
+    """An invalid address is 400; Kamailio's commands say 500 and why."""
     assert await fails(mi, "imc_list_members", room) == opensips
     with pytest.raises(MiError, match=f"500 .*{kamailio}"):
         await mi.call("imc.list_members", room)
 
 
-async def test_kamailio_without_a_room_name(mi: Mi) -> None:
-    """A fault of its own."""
+async def test_kamailios_commands_need_a_room_name(mi: Mi) -> None:
+    """With an error of their own."""
     with pytest.raises(MiError, match="500 No room name"):
         await mi.call("imc.list_members")
 
@@ -118,7 +118,7 @@ async def test_which_lists_commands_and_their_parameters(mi: Mi) -> None:
         ("get_statistics", [[1]], -32602),
     ],
 )
-async def test_wrong_calls(mi: Mi, name: str, params: Any, code: int) -> None:
+async def test_wrong_calls_are_errors_of_json_rpc(mi: Mi, name: str, params: Any, code: int) -> None:
     """JSON-RPC 2.0 §5.1."""
     with pytest.raises(MiError) as caught:
         await mi.commands.call(name, params, "test")
@@ -126,7 +126,7 @@ async def test_wrong_calls(mi: Mi, name: str, params: Any, code: int) -> None:
 
 
 async def test_an_operator_changes_a_room_and_members_are_told(mi: Mi) -> None:
-    """By the same events as for the chat commands, in the name of the command address."""
+    """By the same events as for chat commands, in the name of the command address."""
     shown = await mi.call("imc_create_room", ROOM, ALICE, 1)
     assert shown["PRIVATE"] is True
     assert await mi.call("imc_add_member", ROOM, BOB) == "OK"
@@ -144,8 +144,8 @@ async def test_an_operator_changes_a_room_and_members_are_told(mi: Mi) -> None:
     assert await fails(mi, "imc_show_room", ROOM) == 404
 
 
-async def test_what_makes_no_sense_is_refused_before_it_is_asked_for(mi: Mi) -> None:
-    """So nobody hears of it."""
+async def test_impossible_changes_are_refused_without_a_request(mi: Mi) -> None:
+    """So no member is told."""
     await mi.call("imc_create_room", ROOM, ALICE)
     before = await mi.bench.events()
     assert await fails(mi, "imc_create_room", ROOM, BOB) == 409
@@ -165,7 +165,7 @@ async def test_what_makes_no_sense_is_refused_before_it_is_asked_for(mi: Mi) -> 
 
 
 async def test_limits_hold_for_operators_too(make_mi: MakeMi) -> None:
-    """403, and nobody gets a notice of it."""
+    """403; nobody gets a notice."""
     mi = make_mi(max_members=1, max_rooms_per_owner=1)
     await mi.call("imc_create_room", ROOM, ALICE)
     before = await mi.bench.events()
@@ -182,8 +182,8 @@ async def test_rooms_follow_the_settings(make_mi: MakeMi) -> None:
     await mi.call("imc_create_room", "chat-1@example.org", ALICE)
 
 
-async def test_kick_takes_a_user_out_of_every_room(mi: Mi) -> None:
-    """Owners among others too; a room they alone own is kept and told."""
+async def test_kick_removes_a_user_from_every_room(mi: Mi) -> None:
+    """Also one of several owners; rooms where the user is the last owner are kept and reported."""
     for number in range(3):
         await mi.call("imc_create_room", f"r{number}@example.org", ALICE)
         await mi.call("imc_add_member", f"r{number}@example.org", BOB)
@@ -201,14 +201,14 @@ async def test_kick_takes_a_user_out_of_every_room(mi: Mi) -> None:
 
 
 async def test_a_notice_goes_to_all_rooms(mi: Mi) -> None:
-    """Where none is named."""
+    """If no room is named."""
     for number in range(3):
         await mi.call("imc_create_room", f"r{number}@example.org", ALICE)
     assert await mi.call("imc_notice", "Grüße") == {"ROOMS_TOLD": 3}
 
 
-async def test_the_owner_shown_is_one_who_owns(mi: Mi) -> None:
-    """The maker, until that one's role goes to another."""
+async def test_the_owner_shown_is_an_owner(mi: Mi) -> None:
+    """The creator, as long as the creator is one."""
     await mi.call("imc_create_room", ROOM, BOB)
     await mi.call("imc_add_member", ROOM, ALICE)
     await mi.call("imc_set_role", ROOM, ALICE, "owner")
@@ -217,8 +217,8 @@ async def test_the_owner_shown_is_one_who_owns(mi: Mi) -> None:
     assert (await mi.call("imc_list_rooms"))["ROOMS"][0]["OWNER"] == f"sip:{ALICE}"
 
 
-async def test_every_change_leaves_an_audit_line(mi: Mi) -> None:
-    """Who, what, and what came of it; asking leaves none."""
+async def test_every_change_is_logged(mi: Mi) -> None:
+    """Who, what, and the result; queries are not."""
     with capture_logs() as lines:
         await mi.call("imc_create_room", ROOM, ALICE)
         await fails(mi, "imc_create_room", ROOM, ALICE)
@@ -232,8 +232,8 @@ async def test_every_change_leaves_an_audit_line(mi: Mi) -> None:
     assert audit[0]["audit"] is True
 
 
-async def test_without_a_worker_the_caller_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """504; the request waits in the stream."""
+async def test_a_change_without_a_worker_is_504(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request waits in the stream."""
     monkeypatch.setattr(operate, "WAIT_SECONDS", 0.01)
     mi = Mi()
     assert await fails(mi, "imc_create_room", ROOM, ALICE) == 504
@@ -241,8 +241,8 @@ async def test_without_a_worker_the_caller_is_told_so(monkeypatch: pytest.Monkey
     await mi.close()
 
 
-async def test_without_redis_the_caller_is_told_so() -> None:
-    """503, for changes and questions."""
+async def test_a_call_without_redis_is_503() -> None:
+    """Changes and queries."""
     mi = Mi()
     mi.bench.store.unreachable = True
     assert await fails(mi, "imc_list_rooms") == 503
@@ -250,8 +250,8 @@ async def test_without_redis_the_caller_is_told_so() -> None:
     await mi.close()
 
 
-async def test_somebody_elses_key_is_an_error_not_a_crash() -> None:
-    """WRONGTYPE comes back as 503 with Redis's words."""
+async def test_a_key_of_a_wrong_type_is_503() -> None:
+    """With Redis's message."""
     mi, shard = Mi(), shard_of(ROOM, 4)
     await mi.bench.store.run([("SET", Keys().rooms(shard), "x")])
     assert await fails(mi, "imc_list_rooms") == 503

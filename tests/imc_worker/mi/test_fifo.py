@@ -1,4 +1,4 @@
-"""The FIFO itself: who serves it, what becomes of what is in the way or half written."""
+"""The FIFO: which process serves it, other files in its place, incomplete requests."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ async def asked(folder: Path, command: str) -> bytes:
     return data
 
 
-async def test_long_replies_are_written_as_the_client_reads(folder: Path) -> None:
-    """Without holding up others; the FIFO is gone at the end."""
+async def test_a_long_reply_is_written_as_the_client_reads(folder: Path) -> None:
+    """Other requests are handled meanwhile; the reply FIFO is closed at the end."""
     serving = asyncio.create_task(Fifo(folder / "fifo", folder, echo).run())
     await until((folder / "fifo").exists)
     assert len(await asked(folder, "long")) == 300_000
@@ -80,8 +80,8 @@ async def test_long_replies_are_written_as_the_client_reads(folder: Path) -> Non
     assert not (folder / "fifo").exists()
 
 
-async def test_half_a_request_is_forgotten(folder: Path) -> None:
-    """The next one is understood; what is no request or wants no reply is passed over."""
+async def test_an_incomplete_request_is_discarded(folder: Path) -> None:
+    """The next one is understood."""
     serving = asyncio.create_task(Fifo(folder / "fifo", folder, echo).run())
     await until((folder / "fifo").exists)
     put(folder / "fifo", b":half")
@@ -93,7 +93,7 @@ async def test_half_a_request_is_forgotten(folder: Path) -> None:
 
 
 async def test_a_second_server_waits_for_the_first(folder: Path) -> None:
-    """And takes over when it ends."""
+    """It takes over when the first one ends."""
     first, second = (asyncio.create_task(Fifo(folder / "fifo", folder, echo).run()) for _ in range(2))
     await until((folder / "fifo").exists)
     await asyncio.sleep(0.05)
@@ -108,7 +108,7 @@ async def test_a_second_server_waits_for_the_first(folder: Path) -> None:
 
 
 async def test_a_fifo_left_by_a_dead_process_is_replaced(folder: Path) -> None:
-    """Anything else there is left alone."""
+    """Any other file in its place is left alone."""
     os.mkfifo(folder / "fifo")
     served = Fifo(folder / "fifo", folder, echo)
     served.open()
@@ -120,8 +120,8 @@ async def test_a_fifo_left_by_a_dead_process_is_replaced(folder: Path) -> None:
     assert (folder / "plain").read_text() == "precious"
 
 
-async def test_a_fifo_that_was_removed_is_made_again(folder: Path) -> None:
-    """As mi_fifo does it."""
+async def test_a_removed_fifo_is_created_again(folder: Path) -> None:
+    """As mi_fifo does."""
     serving = asyncio.create_task(Fifo(folder / "fifo", folder, echo).run())
     await until((folder / "fifo").exists)
     (folder / "fifo").unlink()

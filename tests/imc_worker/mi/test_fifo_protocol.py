@@ -1,4 +1,4 @@
-"""Both protocols of mi_fifo: what is read, what is written."""
+"""Both protocols of mi_fifo: what is read and written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tree(command: str, reply: str, *args: str) -> FifoRequest:
 
 
 def test_the_old_protocol_ends_with_an_empty_line() -> None:
-    """Command and reply FIFO first, then a line for each argument."""
+    """Command and reply FIFO, then one line per argument."""
     assert parsed(b":imc_list_rooms:reply_fifo\n\n") == [tree("imc_list_rooms", "reply_fifo")]
     sent = b":imc_list_members:reply_fifo\nsip:chat-000@opensips.org\n\n"
     assert parsed(sent) == [tree("imc_list_members", "reply_fifo", "sip:chat-000@opensips.org")]
@@ -48,18 +48,18 @@ def test_the_old_protocol_ends_with_an_empty_line() -> None:
         (b'"two\nlines"', "two\nlines"),
     ],
 )
-def test_arguments_of_the_old_protocol(line: bytes, value: str) -> None:
-    """As mi_parser reads them; blank lines with spaces are left out."""
+def test_arguments_of_the_old_protocol_are_read_like_mi_parser(line: bytes, value: str) -> None:
+    """Lines of spaces are ignored."""
     assert parsed(b":c:r\n  \t \n" + line + b"\n\n") == [tree("c", "r", value)]
 
 
 @pytest.mark.parametrize("line", [b'a"b', b'n"x::v', b'n::v"w', b'"never ended'])
-def test_arguments_that_cannot_be_parsed(line: bytes) -> None:
-    """The command is known, so its client can be told."""
+def test_invalid_arguments_get_an_error_reply(line: bytes) -> None:
+    """The reply FIFO is known."""
     assert parsed(b":c:r\n" + line + b"\n\n") == [FifoRequest("tree", "r", command="c", args=None)]
 
 
-def test_json_ends_where_its_value_does() -> None:
+def test_a_json_request_ends_with_its_value() -> None:
     """Clients send no line end; the next request may follow at once."""
     one, two = b':r1:{"id": 1}', b' :r2:[{"id":\n 2}]\n'
     assert parsed(one + two + b":c:r\n\n") == [
@@ -69,8 +69,7 @@ def test_json_ends_where_its_value_does() -> None:
     ]
 
 
-def test_without_a_reply_fifo() -> None:
-    """Nobody wants an answer."""
+def test_a_request_without_a_reply_fifo_gets_no_reply() -> None:
     assert parsed(b":: {}") == [FifoRequest("json", "", "{}")]
 
 
@@ -84,8 +83,8 @@ def test_without_a_reply_fifo() -> None:
         (b":r:{" + b'"a":1,' * MAX_BUFFER, "long"),
     ],
 )
-def test_what_is_no_request_is_skipped(data: bytes, reason: str) -> None:
-    """To the next empty line; then the next request is understood."""
+def test_other_lines_are_skipped(data: bytes, reason: str) -> None:
+    """Up to the next empty line; the next request is understood."""
     parser = FifoParser()
     (bad,) = parser.feed(data)
     assert bad.kind == "bad"
@@ -94,28 +93,27 @@ def test_what_is_no_request_is_skipped(data: bytes, reason: str) -> None:
     assert parser.feed(b":c:r\n\n") == [tree("c", "r")]
 
 
-def test_broken_json_is_answered() -> None:
+def test_invalid_json_gets_an_error_reply() -> None:
     """The reply FIFO is known."""
     assert parsed(b":r:{nonsense}\n") == [FifoRequest("json", "r", "{nonsense}\n")]
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
-def test_any_cut_gives_the_same_requests(first: int, second: int) -> None:
-    """A FIFO knows no message boundaries."""
+def test_requests_are_the_same_however_they_are_cut(first: int, second: int) -> None:
+    """A FIFO has no message boundaries."""
     sent = b':r1:{"a": "x\\"y"}:imc_list_members:r2\nsip:r@h\n\n\n:r3:{}'
     cuts = sorted((first, second))
     assert parsed(sent[: cuts[0]], sent[cuts[0] : cuts[1]], sent[cuts[1] :]) == parsed(sent)
 
 
 @given(st.lists(st.binary(max_size=40)))
-def test_no_bytes_raise(pieces: list[bytes]) -> None:
-    """Whatever a client writes."""
+def test_no_input_raises(pieces: list[bytes]) -> None:
     requests = parsed(*pieces, b':r:"', b"\n\n")
     assert all(isinstance(request, FifoRequest) for request in requests)
 
 
-def test_a_request_in_the_making_can_be_dropped() -> None:
-    """Its writer died."""
+def test_an_incomplete_request_can_be_dropped() -> None:
+    """Its writer ended."""
     parser = FifoParser()
     parser.feed(b":r:{")
     assert parser.waiting

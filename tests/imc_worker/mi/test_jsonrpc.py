@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0, as its specification's examples have it."""
+"""JSON-RPC 2.0, with the examples of its specification."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ async def said(request: Any) -> Any:
 
 
 async def test_a_call_has_a_result() -> None:
-    """With the id it came with."""
+    """With its id."""
     request = {"jsonrpc": "2.0", "method": "echo", "params": {"a": 1}, "id": "x"}
     assert await said(request) == {"jsonrpc": "2.0", "result": {"a": 1}, "id": "x"}
 
 
-async def test_a_failure_has_code_text_and_detail() -> None:
-    """As MI has them."""
+async def test_an_error_has_code_message_and_data() -> None:
+    """As in MI."""
     error = {"code": 404, "message": "no such thing", "data": "look elsewhere"}
     assert (await said({"jsonrpc": "2.0", "method": "x", "id": 1}))["error"] == error
 
 
-async def test_a_notification_has_no_answer() -> None:
-    """§4.1, whatever came of it."""
+async def test_a_notification_has_no_response() -> None:
+    """§4.1, whatever its result."""
     for method in ("echo", "x", "break"):
         assert await said({"jsonrpc": "2.0", "method": method}) is None
 
 
-async def test_what_breaks_is_a_server_error() -> None:
-    """Without its inner words."""
+async def test_an_unexpected_exception_is_a_server_error() -> None:
+    """Without its text."""
     answered = await said({"jsonrpc": "2.0", "method": "break", "id": 1})
     assert answered["error"] == {"code": -32000, "message": "Server error"}
 
@@ -62,21 +62,21 @@ async def test_what_breaks_is_a_server_error() -> None:
         [{"jsonrpc": "2.0", "method": "echo", "id": 1}] * (MAX_BATCH + 1),
     ],
 )
-async def test_what_is_no_request(request_: Any) -> None:
-    """§5.1: -32600, id null."""
+async def test_an_invalid_request_is_32600(request_: Any) -> None:
+    """§5.1: id null."""
     answered = await said(request_)
     assert (answered["error"]["code"], answered["id"]) == (-32600, None)
 
 
 @pytest.mark.parametrize("text", ["{", "", "[" * 100_000, b"\xff"])
-async def test_what_is_no_json(text: str | bytes) -> None:
-    """§5.1: -32700."""
+async def test_invalid_json_is_32700(text: str | bytes) -> None:
+    """§5.1: id null."""
     answered = json.loads(await answer(text, call) or "")
     assert answered["error"]["code"] == -32700
 
 
-async def test_a_batch_has_an_answer_for_each_call_in_it() -> None:
-    """§6: and none if all are notifications."""
+async def test_a_batch_has_a_response_for_each_call() -> None:
+    """§6: none if all are notifications."""
     one = {"jsonrpc": "2.0", "method": "echo", "id": 1}
     note = {"jsonrpc": "2.0", "method": "echo"}
     answered = await said([one, note, 7])

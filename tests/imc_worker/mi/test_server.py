@@ -1,4 +1,4 @@
-"""What MI answers by HTTP and FIFO, without processes."""
+"""MI over HTTP and FIFO, without processes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def status(settings: Settings, request: HttpRequest) -> int:
     return (await MiServer(FakeStore(), settings).answer_http(request)).status
 
 
-async def test_what_http_refuses() -> None:
-    """Other paths, methods and types; names that are no address of this machine."""
+async def test_http_refuses_other_paths_methods_types_and_hosts() -> None:
+    """And host names that are no address of this machine."""
     assert await status(Settings(), post()) == 200
     assert await status(Settings(), post(path="/")) == 404
     assert await status(Settings(), post()._replace(method="GET")) == 405
@@ -40,16 +40,16 @@ async def test_what_http_refuses() -> None:
     assert await status(Settings(), post(host="evil.example:8888")) == 403
 
 
-async def test_a_token_is_asked_for_where_one_is_set() -> None:
-    """Then any host name will do."""
+async def test_a_token_is_required_if_one_is_set() -> None:
+    """Then any host name is accepted."""
     settings = Settings(mi_listen="0.0.0.0:1", mi_token="secret")
     assert await status(settings, post()) == 401
     assert await status(settings, post(authorization="Bearer wrong")) == 401
     assert await status(settings, post(authorization="Bearer secret", host="imc.example")) == 200
 
 
-async def test_what_breaks_is_500_by_the_old_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server goes on."""
+async def test_an_unexpected_exception_is_500_in_the_old_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server continues."""
     server = MiServer(FakeStore(), Settings())
 
     async def breaks(*_: object) -> None:
@@ -60,7 +60,7 @@ async def test_what_breaks_is_500_by_the_old_protocol(monkeypatch: pytest.Monkey
     assert reply == "500 command 'which' failed\n"
 
 
-async def test_a_change_by_the_old_protocol_has_a_bare_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_change_in_the_old_protocol_gets_200_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     """A status line and the empty line."""
     server = MiServer(FakeStore(), Settings())
 
@@ -72,8 +72,8 @@ async def test_a_change_by_the_old_protocol_has_a_bare_ok(monkeypatch: pytest.Mo
     assert reply == "200 OK\n\n"
 
 
-async def test_a_taken_port_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the neighbour that serves MI ends."""
+async def test_a_port_in_use_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the other process that serves MI ends."""
     monkeypatch.setattr(server_module, "RETRY_SECONDS", 0.01)
 
     async def never(_request: HttpRequest) -> HttpResponse:
