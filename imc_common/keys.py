@@ -162,8 +162,18 @@ def users(tag: str) -> str:
 
 
 def failures(tag: str, digest: str) -> str:
-    """Counter with a TTL: wrong passwords for a user from one source address."""
+    """Counter with a TTL: wrong passwords for a user from one source, from all sources, or with one nonce."""
     return f"imc:{{{tag}}}:failures:{digest}"
+
+
+def turn(failures: str) -> str:
+    """String with a TTL: an attempt was made recently, past the limit of this counter of failures."""
+    return f"{failures}:turn"
+
+
+def known_source(tag: str, digest: str) -> str:
+    """String with a TTL: a user was authenticated from this source."""
+    return f"imc:{{{tag}}}:known_source:{digest}"
 
 
 def nonce_use(tag: str, digest: str) -> str:

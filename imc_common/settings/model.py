@@ -308,8 +308,8 @@ class Settings(BaseModel):
     digest_max_failures: int = Field(
         10,
         ge=0,
-        description="Wrong passwords for one user from one source (an IPv4 address, or an IPv6 /64) within"
-        " five minutes. After that, requests of this user from this source get 403. 0: no limit.",
+        description="Wrong passwords for one user from one source (an IPv4 address, or an IPv6 /64), after"
+        " which further attempts are slowed down. 0: no limit.",
         json_schema_extra=_about(reload="edge"),
     )
 

@@ -5,10 +5,9 @@ No edge remembers a challenge: nonces are signed, and Redis knows which nonce co
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Final, NamedTuple
-
-import structlog
 
 from imc_common import address, keys
 from imc_common.address import without_port
@@ -19,26 +18,23 @@ from imc_common.sip.digest import is_right
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.sip.uri import Uri
-from imc_common.store import ReplyError, Store
+from imc_common.store import Store
 from imc_common.users import unpack
 from imc_edge.identifiers import Fingerprint
+from imc_edge.identity.guesses import Attempt, Guesses, hashed, joined
 from imc_edge.identity.lookups import Lookups, ask
 from imc_edge.identity.nonces import AHEAD, GRACE, NonceKeys, Nonces
 from imc_edge.identity.sender import sender_of
-from imc_edge.sources import source_of
 
-FAILURES_MS: Final = 300_000
-"""How long failures are counted, from the first one on."""
 RETRANSMISSION_MS: Final = (RETRANSMISSION_SECONDS - 4) * 1000
 """How long after its first use a nonce count may be used again by the same request, accepted then or not. It
 has to end before Redis forgets what was accepted, and an edge needs a moment to ask."""
+EXPIRED: Final = -1
 _NO_HASH: Final = "0" * 64
 """Stands in for HA1 of an unknown user, so that refusing takes as long as for a known one."""
 
 _ACTED_ON: Final = ("Content-Type", "Content-Encoding", "Expires", "Date", "Auto-Submitted")
 """Headers with an effect beside From and To."""
-
-_log = structlog.get_logger()
 
 
 class Verified(NamedTuple):
@@ -60,14 +56,14 @@ class Authenticator:
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
         self._algorithms = settings.digest_algorithms
-        self._max_failures = settings.digest_max_failures
+        self._guesses = Guesses(settings.digest_max_failures)
         self._nonces = Nonces(self._nonce_keys, settings.digest_nonce_ttl)
 
     async def verify(self, request: Request, source: str, fingerprint: Fingerprint) -> Verified:
         """Find out whether the request is from the user that From names; `lookups` runs this.
 
-        ``source`` is the address that the request came from. Raises SipError with the response for a sender
-        who is not verified; StoreUnreachable or ReplyError if Redis does not tell.
+        ``source`` is the client's (`client_source`). Raises SipError with the response for a sender who is
+        not verified; StoreUnreachable or ReplyError if Redis does not tell.
         """
         # RFC 3261 §22.2: a request without credentials is challenged, whether or not there is such a user.
         # That asks Redis nothing, so strangers cannot make it work.
@@ -89,7 +85,8 @@ class Authenticator:
             raise SipError(400, "Digest Without Qop")
         _check_uri(request, given.uri)
 
-        if not await self._is_right_password(given, user, request.method, source):
+        attempt = Attempt(user, source, given)
+        if not await self._is_right_password(attempt, request.method):
             raise self._challenge(realm, fingerprint)
 
         # The credentials tell who sent the request, not that From is true: both have to name the same user.
@@ -98,9 +95,11 @@ class Authenticator:
             raise SipError(403, "From Does Not Match Credentials")
 
         # RFC 7616 §3.4: a nonce count that was used before is a replay, unless this request itself used it.
-        used_ms = await self._use(given, user, age, _contents(request, fingerprint))
+        used_ms = await self._use(attempt, age, _contents(request, fingerprint))
         if used_ms is None:
             raise self._challenge(realm, fingerprint, stale=True)
+        if used_ms == EXPIRED:
+            raise await self._renew(attempt, realm, fingerprint)
 
         # The edge that noted the first use may have died before it accepted the request. So any edge may
         # accept it, as long as Redis would know the other's copy for a duplicate.
@@ -116,55 +115,64 @@ class Authenticator:
         ]
         return SipError(401, "Unauthorized", [("WWW-Authenticate", str(each)) for each in challenges])
 
-    async def _is_right_password(self, given: Authorization, user: str, method: str, source: str) -> bool:
+    async def _renew(self, attempt: Attempt, realm: str, fingerprint: Fingerprint) -> SipError:
+        """The challenge for a client with the right password and an expired nonce, which it never used so.
+
+        Count 0 of the new nonce is noted as used: it stays a client whose password was right (`guesses`).
+        """
+        error = self._challenge(realm, fingerprint, stale=True)
+        nonce = self._nonces.make(realm, bytes.fromhex(fingerprint.tag))
+        renewed = attempt._replace(given=replace(attempt.given, nonce=nonce))
+        milliseconds = int((self._nonces.ttl + GRACE + AHEAD) * 1000)
+        await ask(("SET", renewed.use(0), "renewed", "NX", "PX", milliseconds))
+        return error
+
+    async def _is_right_password(self, attempt: Attempt, method: str) -> bool:
         """Whether the credentials are made with the user's password; a failure is counted.
 
-        Raises SipError for a source with too many failures, whatever password it sends. It is computed in any
+        Raises SipError while the user's password is guessed, whatever this one is. It is computed in any
         case, so that the time tells neither that nor whether there is such a user.
         """
-        shard = keys.user_shard(user)
-        counter = keys.failures(shard, _hashed(user, source_of(source)))
-        failures, packed = await ask(("GET", counter), ("HGET", keys.users(shard), user))
+        here, everywhere, packed = await ask(
+            ("GET", attempt.at_source()),
+            ("GET", attempt.at_all_sources()),
+            ("HGET", keys.users(attempt.shard), attempt.user),
+        )
+        given = attempt.given
         ha1 = unpack(packed).get(given.algorithm, "") if packed else ""
         is_right_password = is_right(given, ha1 or _NO_HASH, method) and bool(ha1)
-        if 0 < self._max_failures <= _number(failures):
-            raise SipError(403, "Too Many Failures")
+        further = await self._guesses.check(attempt, here, everywhere)
         if not is_right_password:
-            failures, _ = await ask(("INCR", counter), ("PEXPIRE", counter, FAILURES_MS, "NX"))
-            if failures == self._max_failures:
-                _log.warning("too many wrong passwords", user=user, source=source)
+            await self._guesses.count(attempt, further)
         return is_right_password
 
-    async def _use(self, given: Authorization, user: str, age: float, digest: str) -> int | None:
+    async def _use(self, attempt: Attempt, age: float, digest: str) -> int | None:
         """Use up the nonce count for the request with these contents, for all rooms and shards together.
 
-        Returns for how many ms it has been used by this request, 0 if it was not; None if it cannot be:
-        another request has used it, or the nonce has expired. By Redis's clock alone, which is the same for
-        all edges.
+        Returns for how many ms it has been used by this request, 0 if it was not, or EXPIRED if nobody used
+        it while the nonce was valid; None if another request has used it. By Redis's clock alone, which is
+        the same for all edges.
         """
-        use = keys.nonce_use(keys.user_shard(user), _hashed(user, given.nonce, given.count))
+        given = attempt.given
+        use = keys.nonce_use(attempt.shard, hashed(attempt.user, given.nonce, given.count.lower()))
         left = self._nonces.ttl - age
         if left < 0:  # an expired nonce still serves the requests that used it in time
             (noted,) = await ask(("GET", use))
+            if noted is None:
+                return EXPIRED
         else:
             milliseconds = int((left + GRACE + AHEAD) * 1000)
             note = f"{digest} {milliseconds}"
-            (noted,) = await ask(("SET", use, note, "NX", "GET", "PX", milliseconds))
+            noted, *_ = await ask(
+                ("SET", use, note, "NX", "GET", "PX", milliseconds), *self._guesses.succeeded(attempt)
+            )
             if noted is None:
                 return 0
-        user_of_count, _, lifetime = (noted or b"").decode().partition(" ")
+        user_of_count, _, lifetime = noted.decode().partition(" ")
         if user_of_count != digest:
             return None
         (ms_left,) = await ask(("PTTL", use))
         return int(lifetime) - int(ms_left)
-
-
-def _number(reply: bytes | None) -> int:
-    """The count in a counter of failures. Raises ReplyError if somebody wrote something else there."""
-    try:
-        return int(reply or 0)
-    except ValueError:
-        raise ReplyError(f"WRONGTYPE a failure counter holds {reply!r}") from None
 
 
 def _credentials(request: Request) -> list[Authorization]:
@@ -213,17 +221,7 @@ def _contents(request: Request, fingerprint: Fingerprint) -> str:
     get = request.headers.get
     hashed = blake2b(digest_size=16)
     hashed.update(
-        _joined(fingerprint.digest, request.target.address(), *(get(name) or "" for name in _ACTED_ON))
+        joined(fingerprint.digest, request.target.address(), *(get(name) or "" for name in _ACTED_ON))
     )
     hashed.update(request.body)
     return hashed.hexdigest()
-
-
-def _hashed(*parts: str) -> str:
-    """A key's part made of what users write: of fixed length, without strange characters."""
-    return blake2b(_joined(*parts), digest_size=16).hexdigest()
-
-
-def _joined(*parts: str) -> bytes:
-    """Each with its length before it, so that no part can pass for two."""
-    return "".join([f"{len(part)}:{part}" for part in parts]).encode(errors="surrogateescape")

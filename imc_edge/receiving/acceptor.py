@@ -27,6 +27,7 @@ from imc_edge.flow import Flow
 from imc_edge.health import Health
 from imc_edge.identifiers import Fingerprint, Fingerprints
 from imc_edge.identity.authenticator import Authenticator
+from imc_edge.identity.client_source import client_source
 from imc_edge.identity.nonces import NonceKeys
 from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
@@ -200,7 +201,9 @@ class Acceptor:
     async def _authenticate(self, request: Request, flow: Flow, fingerprint: Fingerprint) -> None:
         """Accept a MESSAGE if its sender has the password (RFC 3261 §22)."""
         try:
-            verified = await self.authenticator.verify(request, flow.peer[0], fingerprint)
+            verified = await self.authenticator.verify(
+                request, client_source(request, flow.peer[0], self._trusted), fingerprint
+            )
             if verified.unless_duplicate is None:
                 self._admission.accept(request, flow, fingerprint)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import count
 from typing import Any
 
 from imc_common import keys
@@ -28,6 +29,7 @@ class Service:
     def __init__(self, store: Store, edges: list[Edge]) -> None:
         self.store = store
         self.edges = edges
+        self._number = count()
 
     async def ask(self, data: bytes, at: int = 0, peer: str = "198.51.100.1") -> Response:
         """The one response of an edge to a datagram."""
@@ -42,7 +44,8 @@ class Service:
 
     async def challenge(self, at: int = 0, user: str = ALICE, peer: str = "198.51.100.1") -> Challenge:
         """The challenge for a user's first request."""
-        response = await self.ask(message(Call_ID="first", From=f"<sip:{user}>;tag=1"), at, peer)
+        first = message(Call_ID=f"first-{next(self._number)}", From=f"<sip:{user}>;tag=1")
+        response = await self.ask(first, at, peer)
         assert response.status == 401
         return Challenge.parse(response.headers.get_all("WWW-Authenticate")[0])
 
@@ -89,10 +92,10 @@ async def service(edges: int = 1, **settings: Any) -> AsyncIterator[Service]:
 
 
 def credentials(
-    challenge: Challenge, count: int = 1, password: str = PASSWORD, user: str = "alice", uri: str = URI
+    challenge: Challenge, number: int = 1, password: str = PASSWORD, user: str = "alice", uri: str = URI
 ) -> str:
-    """The value of Authorization for a challenge."""
-    nc = f"{count:08x}"
+    """The value of Authorization for a challenge; ``number`` is the nonce count."""
+    nc = f"{number:08x}"
     ha1 = digest(challenge.algorithm, f"{user}:{challenge.realm}:{password}")
     response = digest_response(
         challenge.algorithm, ha1, "MESSAGE", uri, challenge.nonce, cnonce="0a4f113b", count=nc
