@@ -18,6 +18,7 @@ from imc_common.sip.auth import Authorization, Challenge
 from imc_common.sip.digest import digest, digest_response
 from imc_common.store import ReplyError
 from imc_common.users import Users, hashes_of
+from imc_edge.identity.guesses import Attempt
 from tests.fake_store import FakeStore
 from tests.imc_edge.doubles import Edge, FakeFlow, edge, message
 from tests.mutator import Mutator
@@ -416,7 +417,7 @@ async def test_a_failure_counter_that_is_not_a_number_gets_503() -> None:
     async with service() as at:
         told = await first_challenge(at)
         await ask(at, signed(credentials(told, password="wrong")))
-        (counter,) = await at.store._client.keys("imc:*:failures:*")  # type: ignore[attr-defined]
+        counter = Attempt(ALICE, "192.0.2.1", None).at_source()  # type: ignore[arg-type]
         await at.store._client.set(counter, "many")  # type: ignore[attr-defined]
         assert (await ask(at, signed(credentials(told, 2), "third"))).status == 503
         assert (await ask(at, signed(credentials(told, 3), "4"), peer="198.51.100.9")).status == 202
