@@ -17,6 +17,7 @@ PING: Final = "ping"
 MAX_TOGETHER: Final = 24 * 1024
 """Bytes in which plain responses are looked for together: a bound of the work that one call does."""
 
+_CR: Final = 0x0D
 _PAIR = b"\r\n\r\n"
 _2XX = b"SIP/2.0 2"
 _lengths = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*+:[ \t]*+([^\r\n]*+)", re.IGNORECASE).findall
@@ -57,9 +58,11 @@ class Framer:
 
         True once for each message, unless it is asked again before ``next``.
         """
-        if self._head is not None or not self._buffer:
+        buffer = self._buffer
+        if self._head is not None or not buffer:
             return False
-        self._pinged = self._skip_empty_lines() or self._pinged
+        if buffer[0] == _CR:
+            self._pinged = self._skip_empty_lines() or self._pinged
         return not self._pinged and self._head_can_be_read()
 
     def is_response(self) -> bool:
@@ -73,7 +76,7 @@ class Framer:
         ``fatal``, close the connection, otherwise continue.
         """
         if self._head is None:
-            if self._skip_empty_lines() or self._pinged:
+            if self._end < 0 and (self._skip_empty_lines() or self._pinged):
                 self._pinged = False
                 return PING
             self._head = self._read_head()
@@ -118,7 +121,7 @@ class Framer:
         buffer = self._buffer
         if self._head is not None or not buffer.startswith(_2XX):
             return None
-        end = buffer.find(_PAIR, 0, self._limits.head + 4)
+        end = self._end if self._end >= 0 else buffer.find(_PAIR, 0, self._limits.head + 4)
         if end < 0:
             return None
         response = bytes(buffer[: end + 4])

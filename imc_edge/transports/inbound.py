@@ -18,6 +18,8 @@ from imc_edge.flow import Flow, Receiver
 
 PER_TURN: Final = 64
 """Messages passed on before other work of the event loop gets its turn."""
+MAX_TOGETHER: Final = 2 * PER_TURN
+"""The same for plain responses to requests of ours, which cost less."""
 RESPONSES_PER_REQUEST: Final = 3
 """Responses to a request of ours that are not counted as messages of the peer: a final one, and provisional
 ones before it."""
@@ -110,11 +112,12 @@ class Inbound:
         framer, left = self._framer, PER_TURN
         now = self.last_active = self._clock()
         if self.expected:
-            responses = framer.plain_responses(min(left, self.expected))
+            responses = framer.plain_responses(min(MAX_TOGETHER, self.expected))
             for response in responses:
                 self._receiver.response(response)
             self.expected -= len(responses)
-            left -= len(responses)
+            # after many, the next turn is better: there may be as many again, and one by one they cost more
+            left = left - len(responses) if len(responses) < PER_TURN // 2 else 0
         while left > 0 and self._pass_on_next():
             left -= 1
         if self.is_stopped:
@@ -140,7 +143,7 @@ class Inbound:
         """Pass on one message, or its fault; False when none can be passed on now."""
         framer = self._framer
         if framer.begins():
-            if framer.is_response() and self.expected:
+            if self.expected and framer.is_response():
                 self.expected -= 1
             elif not self._receiver.admits(self._flow.peer[0]):
                 self.is_slowed = True
