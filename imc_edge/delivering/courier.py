@@ -95,7 +95,7 @@ class Courier:
                     self._last_hop = hop
                 recipient.head = head_to_address(recipient.address, self._via_line, recipient.recipient_id)
                 recipient.hop = hop
-            if targets.until == inf:
+            if targets.until == inf:  # not `is`: once compiled, a float has no identity
                 recipient.direct_hop = hop
         return targets
 
