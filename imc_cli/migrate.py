@@ -44,10 +44,13 @@ def import_rooms(
     """Import rooms and members from an OpenSIPS or Kamailio database. It can be run again."""
     refusals: list[Refusal] = []
     with _plain_errors(from_):
-        rooms = _read(_tables(from_, rooms_table, members_table, must_exist=True), refusals)
+        tables = _tables(from_, rooms_table, members_table, must_exist=True)
+        rooms = _read(tables, refusals, ignores_case=not loaded.settings.case_sensitive_users)
         report = None if dry_run else asyncio.run(_load(loaded.settings, rooms))
     for refusal in refusals:
         typer.echo(terminal_safe(f"refused: {refusal}"))
+    for same in _collisions(rooms):
+        typer.echo(terminal_safe(f"differ only in case: {', '.join(same)} (see case_sensitive_users)"))
     members = sum(len(room.members) for room in rooms)
     typer.echo(f"read {len(rooms)} rooms with {members} members, refused {len(refusals)} rows")
     if report is None:
@@ -102,10 +105,16 @@ def _tables(url: str, rooms_table: str, members_table: str, *, must_exist: bool 
     return Tables(connect(url, must_exist=must_exist), rooms_table, members_table)
 
 
-def _read(tables: Tables, refusals: list[Refusal]) -> list[Room]:
+def _read(tables: Tables, refusals: list[Refusal], *, ignores_case: bool) -> list[Room]:
     from imc_cli.migration.rows import rooms_of  # noqa: PLC0415 # as above
 
-    return list(rooms_of(tables.rooms(), tables.members(), refusals))
+    return list(rooms_of(tables.rooms(), tables.members(), refusals, ignores_case=ignores_case))
+
+
+def _collisions(rooms: list[Room]) -> list[tuple[str, ...]]:
+    from imc_cli.migration.rows import collisions  # noqa: PLC0415 # as above
+
+    return collisions(rooms)
 
 
 async def _load(settings: Settings, rooms: list[Room]) -> ImportReport:

@@ -1,8 +1,12 @@
-"""Addresses: the identity of a user or a room, ``user@host[:port]``, in canonical form.
+"""Addresses: the identity of a user or a room, in canonical form.
 
-Two URIs whose user, host and port are equivalent by RFC 3261 §19.1.4 have the same address: escapes of
-unreserved characters are decoded, other escapes are in upper case, the host is in lower case. Scheme,
-password, URI parameters and headers are not part of it. ``sip:`` and an address are always a valid SIP URI.
+Escapes of unreserved characters are decoded, other escapes are in upper case, the host is in lower case (RFC
+3261 §19.1.4). Scheme, password, URI parameters and headers are not part of it.
+
+Nor is the port, if the host is a name: ``user@host``. Behind a literal IP address there is no domain that
+says who a user is, so the port is part of the identity: ``user@192.0.2.1:5062``.
+
+``sip:`` and an address are always a valid SIP URI.
 """
 
 from __future__ import annotations
@@ -59,7 +63,19 @@ def canonical(user: str, host: str, port: int | None = None) -> str:
         host = _canonical_ipv6(host)
     elif host[-1:] == ".":
         host = host[:-1]  # a fully qualified name with its root dot is the same host
-    return f"{user}@{host}" if port is None else f"{user}@{host}:{port}"
+    return f"{user}@{_place(host, port)}"
+
+
+def _place(host: str, port: int | None) -> str:
+    """Host and port as a part of an identity: a port counts only behind a literal address."""
+    if port is None or not _is_literal(host):
+        return host
+    return f"{host}:{port}"
+
+
+def _is_literal(host: str) -> bool:
+    """Whether a valid host is an IP address: the last label of a name starts with no digit."""
+    return host[0:1] == "[" or host[host.rfind(".") + 1 :][0:1].isdigit()
 
 
 def parse(text: str) -> str:
@@ -71,7 +87,18 @@ def parse(text: str) -> str:
         raise AddressError("it has no @")
     user = parse_user(user.partition(":")[0])
     # a user part may contain ';' and '?', a host may not: split after the '@'
-    return f"{user}@{parse_host(re.split('[;?]', tail, maxsplit=1)[0])}"
+    return of(user, parse_host(re.split("[;?]", tail, maxsplit=1)[0]))
+
+
+def of(user: str, host_port: str) -> str:
+    """The address for results of `parse_user` and `parse_host`."""
+    host = domain("@" + host_port)
+    return f"{user}@{host_port if _is_literal(host) else host}"
+
+
+def without_case(address: str) -> str:
+    """The address with its ASCII letters in lower case: for `case_sensitive_users = false`."""
+    return _ESCAPE.sub(lambda escape: escape[0].upper(), address.lower())
 
 
 def parse_user(text: str) -> str:

@@ -7,9 +7,9 @@ invited, 8 deleted, 16 skipped in the current fan-out (without meaning in a tabl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from imc_common.address import AddressError, canonical, parse, parse_host, parse_user
+from imc_common.address import AddressError, of, parse, parse_host, parse_user, without_case
 
 ROOM_PRIVATE = 1
 ROOM_DELETED = 2
@@ -69,16 +69,23 @@ class Room:
 
 
 def rooms_of(
-    rooms: Iterable[RoomRow], members: Iterable[MemberRow], refusals: list[Refusal]
+    rooms: Iterable[RoomRow],
+    members: Iterable[MemberRow],
+    refusals: list[Refusal],
+    *,
+    ignores_case: bool = False,
 ) -> Iterator[Room]:
-    """The rooms in these rows. Each refused row is added to ``refusals``."""
+    """The rooms in these rows. Each refused row is added to ``refusals``.
+
+    ``ignores_case``: users and rooms that differ only in case are the same (`case_sensitive_users`).
+    """
     accepted: dict[str, Room] = {}
     for row in rooms:
-        room = _room(row, accepted, refusals)
+        room = _room(row, accepted, refusals, ignores_case)
         if room is not None:
             accepted[room.address] = room
     for member in members:
-        _add_member(member, accepted, refusals)
+        _add_member(member, accepted, refusals, ignores_case)
     for room in accepted.values():
         if room.owner:
             yield room
@@ -88,34 +95,51 @@ def rooms_of(
             refusals.append(Refusal(RoomRow(user, host, flag), "it has no owner"))
 
 
-def _room(row: RoomRow, accepted: dict[str, Room], refusals: list[Refusal]) -> Room | None:
-    why = ""
-    address = ""
-    try:
-        address = canonical(parse_user(row.name), parse_host(row.domain))
-    except AddressError as error:
-        why = f"invalid address: {error}"
-    else:
-        if row.flag & ROOM_DELETED:
-            why = "marked as deleted"
-        elif row.flag & ~_ROOM_FLAGS:
-            why = f"unknown flag {row.flag}"
-        elif address in accepted:
-            why = "another row has the same address"
+def collisions(rooms: Iterable[Room]) -> list[tuple[str, ...]]:
+    """Addresses of rooms or members that differ only in case: to the old modules they are the same."""
+    spellings: dict[str, set[str]] = {}
+    for room in rooms:
+        for address in (room.address, *room.members):
+            spellings.setdefault(without_case(address), set()).add(address)
+    return [tuple(sorted(each)) for _, each in sorted(spellings.items()) if len(each) > 1]
+
+
+def _room(
+    row: RoomRow, accepted: dict[str, Room], refusals: list[Refusal], ignores_case: bool
+) -> Room | None:
+    why, address = _broken_column(row), ""
+    if not why:
+        try:
+            address = _address(row.name, row.domain, ignores_case)
+        except AddressError as error:
+            why = f"invalid address: {error}"
+        else:
+            if row.flag & ROOM_DELETED:
+                why = "marked as deleted"
+            elif row.flag & ~_ROOM_FLAGS:
+                why = f"unknown flag {row.flag}"
+            elif address in accepted:
+                why = "another row has the same address"
     if why:
         refusals.append(Refusal(row, why))
         return None
     return Room(address, private=bool(row.flag & ROOM_PRIVATE))
 
 
-def _add_member(row: MemberRow, accepted: dict[str, Room], refusals: list[Refusal]) -> None:
+def _add_member(
+    row: MemberRow, accepted: dict[str, Room], refusals: list[Refusal], ignores_case: bool
+) -> None:
+    why = _broken_column(row)
+    if why:
+        refusals.append(Refusal(row, why))
+        return
     try:
-        room = accepted.get(parse(row.room))
-        address = canonical(parse_user(row.username), parse_host(row.domain))
+        room_address = parse(row.room)
+        room = accepted.get(without_case(room_address) if ignores_case else room_address)
+        address = _address(row.username, row.domain, ignores_case)
     except AddressError as error:
         refusals.append(Refusal(row, f"invalid address: {error}"))
         return
-    why = ""
     if row.flag & MEMBER_DELETED:
         why = "marked as deleted"
     elif row.flag & ~_MEMBER_FLAGS:
@@ -130,6 +154,24 @@ def _add_member(row: MemberRow, accepted: dict[str, Room], refusals: list[Refusa
         refusals.append(Refusal(row, why))
     else:
         room.members[address] = role_of(row.flag)
+
+
+def _broken_column(row: RoomRow | MemberRow) -> str:
+    """What is wrong with the type of a column; empty if nothing is. SQLite checks no types."""
+    for name, value in asdict(row).items():
+        if value is None:
+            return f"{name} is NULL"
+        if name == "flag":
+            if not isinstance(value, int):
+                return f"flag {value!r} is not a whole number"
+        elif not isinstance(value, str):
+            return f"{name} {value!r} is not a text"
+    return ""
+
+
+def _address(user: str, host: str, ignores_case: bool) -> str:
+    address = of(parse_user(user), parse_host(host))
+    return without_case(address) if ignores_case else address
 
 
 def role_of(flag: int) -> str:

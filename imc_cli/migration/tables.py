@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, delete, insert, select
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    insert,
+    select,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -35,9 +48,17 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
             raise DatabaseUrlError(
                 f"no such file {parts.database or ''!r}. An absolute path needs four slashes: sqlite:////path/FILE"
             )
-        return create_engine(parts.set(drivername=_DRIVERS.get(scheme, scheme)))
+        engine = create_engine(parts.set(drivername=_DRIVERS.get(scheme, scheme)))
     except (ArgumentError, NoSuchModuleError) as error:
         raise DatabaseUrlError("not a database URL such as mysql://user:password@host/database") from error
+    if scheme.startswith("sqlite"):
+        event.listen(engine, "connect", _reads_any_bytes)
+    return engine
+
+
+def _reads_any_bytes(connection: Any, _record: Any) -> None:
+    """SQLite keeps texts that are no UTF-8; such a row is refused or escaped, and ends no import."""
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
 
 
 class Tables:

@@ -134,11 +134,12 @@ class _RefusedError(Exception):
 
 
 class CommandParser:
-    """Reads bodies under one set of settings. `to` is always the canonical address of the To header."""
+    """Reads bodies under one set of settings. `to` is always the canonical address of the request."""
 
     def __init__(self, settings: Settings) -> None:
         self._rules = RoomRules(settings)
         self._start = settings.imc_cmd_start_char.encode()
+        self._ignores_case = not settings.case_sensitive_users
 
     def parse(self, body: bytes, to: str) -> Parsed:
         """A text body: a command, a message, or ``nothing`` if it is blank. Never raises.
@@ -215,13 +216,13 @@ class CommandParser:
         return Parsed(command.name, room or to, user, role, flag == "private", text=text or confirmed)
 
     def _user(self, text: str, to: str) -> str:
-        user = _address(text, to)
+        user = self._address(text, to)
         if self._rules.is_command_address(user):
             raise _RefusedError("not_a_user", user)
         return user
 
     def _room(self, text: str, to: str) -> str:
-        room = _address(text, to) if text else to
+        room = self._address(text, to) if text else to
         if self._rules.is_command_address(room):
             raise _RefusedError("no_room")
         if not self._rules.serves(room):
@@ -229,6 +230,10 @@ class CommandParser:
         if not self._rules.fits_pattern(room):
             raise _RefusedError("bad_room", room)
         return room
+
+    def _address(self, text: str, to: str) -> str:
+        found = _address(text, to)
+        return address.without_case(found) if self._ignores_case else found
 
 
 def _without_blanks(body: bytes) -> bytes:

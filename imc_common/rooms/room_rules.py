@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 
-from imc_common.address import domain, split
+from imc_common.address import domain, split, without_case
 from imc_common.settings import Settings
 
 
 class RoomRules:
-    """The rules of one set of settings; the edge asks about To, the command parser about arguments."""
+    """The rules of one set of settings; the edge asks about rooms of requests, the parser about arguments."""
 
     def __init__(self, settings: Settings) -> None:
         self._domains = frozenset(settings.domains)
         self._pattern = re.compile(settings.room_pattern) if settings.room_pattern else None
-        self._manager = settings.manager
+        self._manager = settings.manager if settings.case_sensitive_users else without_case(settings.manager)
 
     def takes(self, to: str) -> bool:
         """Whether a request to this address is ours: a room's or the command address's. If not, 404."""

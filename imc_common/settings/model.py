@@ -115,11 +115,24 @@ class Settings(BaseModel):
         description="User part of the address that accepts commands but is not a room.",
         json_schema_extra=_about("the user part of a SIP URI; empty: no such address", reload="edge"),
     )
+    room_from: Literal["request-uri", "to"] = Field(
+        "request-uri",
+        description="Where the room of a request is named: in the Request-URI, as RFC 3261 has it and the"
+        " old modules read it, or in To.",
+        json_schema_extra=_about(reload="edge"),
+    )
+    case_sensitive_users: bool = Field(
+        True,
+        description="Whether upper and lower case make a difference in the user part of users and rooms, as"
+        " in RFC 3261. Otherwise addresses are stored in lower case. It must be the same in every process"
+        " and must not change while there are rooms. The registrar must then ignore the case, too.",
+        json_schema_extra=_about(reload=""),
+    )
     sender_prefix: values.Prefix = Field(
         "<{user}@{host}>: ",
         description="Text put before every text/plain message to a room. `{name}` is the sender's"
         " nickname in the room, or the display name, or the user part if neither is safe to show. `{host}`"
-        " includes the port if there is one.",
+        " includes the port if it is an IP address with one.",
         json_schema_extra=_about("text with {name}, {user} and {host}; empty: no prefix", reload="both"),
     )
     max_members: int = Field(
@@ -380,7 +393,7 @@ class Settings(BaseModel):
         json_schema_extra=_about(reload="edge"),
     )
     evict_after: int = Field(
-        3,
+        0,
         ge=0,
         description="Deliveries of a room to one member that may end in 404, 410 or 604 before the"
         " member is removed. Successful deliveries do not reset the count; a day after the first"

@@ -24,12 +24,12 @@ from imc_common.sip.uri import Uri
 MAX_SIZE: Final = 2048
 """Bytes. Longer messages are rare, and a part of them might exceed its limit."""
 
-# A canonical address (`imc_common.address`) of a user or a room, with a port up to 64999.
+# A canonical address (`imc_common.address`) of a user or a room. Ports up to 64999, behind IP addresses.
 # The lookahead is inside its group, because Python 3.11 may keep a group whose branch failed later.
 _NAME = r"(?>(?:[a-z0-9_][a-z0-9_\-]*+\.(?=[a-z0-9_]))*)[a-z_][a-z0-9_\-]*+"
 _OCTET = r"(?>25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])"
 _PORT = r"(?>[1-5][0-9]{4}|6[0-4][0-9]{3}|[1-9][0-9]{0,3}+)"
-_PLAIN = rf"{PLAIN_USER}@(?>{_NAME}|(?>(?:{_OCTET}\.){{3}}){_OCTET})(?>(?::{_PORT})?)"
+_PLAIN = rf"{PLAIN_USER}@(?>{_NAME}|(?>(?:{_OCTET}\.){{3}}){_OCTET}(?>(?::{_PORT})?))"
 _ADDRESS = rf"<(?>sip:({_PLAIN}(?=>))|[!#-;=?-~]++)>"
 _QUOTED, _WORD = r"[A-Za-z0-9 ._\-]*+", r"[A-Za-z0-9]++"
 # Each parameter once: the fast path does not look for a repeated one.
@@ -111,6 +111,7 @@ def parse_fast(data: bytes, limits: Limits) -> Request | None:
         body=body,
         size=len(data),
         further_vias=further_vias,
+        plain_target=plain_uri or "",
         plain_from=plain_from or "",
         plain_to=plain_to or "",
         from_name=quoted_name or bare_name or "",

@@ -187,6 +187,11 @@ class Request(Message):
             raise SipError(400, "Malformed Request-URI") from None
 
     @lazy_property
+    def plain_target(self) -> str:
+        """The address in the Request-URI if it is written in canonical form; else empty. See `plain_from`."""
+        return ""
+
+    @lazy_property
     def max_forwards(self) -> int | None:
         """Max-Forwards, at most 255; None if there is none, as from elements of RFC 2543."""
         return self._number("Max-Forwards", 255)

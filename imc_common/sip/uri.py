@@ -94,7 +94,7 @@ class Uri(NamedTuple):
         return not self.opaque
 
     def address(self) -> str:
-        """The identity of a user or room: ``user@host[:port]``, or ``host[:port]`` without a user.
+        """The identity of a user or room: ``user@host``, or ``host`` without a user.
 
         Canonical, as described in :mod:`imc_common.address`. Raises SipError (416) for a scheme without
         hosts.

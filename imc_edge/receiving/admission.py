@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imc_common import keys
+from imc_common.address import without_case
 from imc_common.metrics import Counters, Metrics
 from imc_common.rooms.commands import CommandParser
 from imc_common.rooms.request import RoomRequest
@@ -68,6 +69,7 @@ class Admission:
         self._rules = MessageRules(settings, Abilities(settings.accept_types))
         self._parser = CommandParser(settings)
         self._sender_of = asserted_sender if settings.identity == "asserted" else sender_of
+        self._ignores_case = not settings.case_sensitive_users
         self._responses.sender_of = self._sender_of
         self._budgets.reload(settings)
 
@@ -143,6 +145,8 @@ class Admission:
         """What the sender wants of which room; None if that needs nobody and has its response already."""
         to = self._rules.check(request)
         sender = self._sender_of(request)
+        if self._ignores_case:
+            sender = sender._replace(address=without_case(sender.address))
         room_request = room_request_of(
             request,
             sender,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imc_common.address import MAX_ADDRESS
+from imc_common.address import MAX_ADDRESS, without_case
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
@@ -24,10 +24,12 @@ class MessageRules:
         self._rooms = RoomRules(settings)
         self._abilities = abilities
         self._ranges = frozenset(settings.accept_types)
+        self._by_target = settings.room_from == "request-uri"
+        self._ignores_case = not settings.case_sensitive_users
         self._known_types: dict[str, str] = {}
 
     def check(self, request: Request) -> str:
-        """The canonical address of the room in To. Raises SipError with the status of the response."""
+        """The canonical address of the room. Raises SipError with the status of the response."""
         check_require(request)
         self._check_content(request)
         # RFC 3261 §16.3: an edge sends what it accepts on to others, as a proxy does, so this ends loops.
@@ -74,17 +76,20 @@ class MessageRules:
         )
 
     def _room(self, request: Request) -> str:
-        to = request.plain_to
-        if not to or len(to) > MAX_ADDRESS:
-            uri = request.to.uri
+        """The room of the Request-URI, which says where a request goes (RFC 3261 §8.2.2.1), or that of To."""
+        room = request.plain_target if self._by_target else request.plain_to
+        if not room or len(room) > MAX_ADDRESS:
+            uri = request.target if self._by_target else request.to.uri
             if not uri.is_sip:
                 raise SipError(400, "To Is Not A SIP URI")
             if uri.user is None:
-                raise SipError(404, "To Has No User")
-            to = canonical(uri.user, uri.host, uri.port)
-        if not to or not self._rooms.takes(to):
+                raise SipError(404, "Request-URI Has No User" if self._by_target else "To Has No User")
+            room = canonical(uri.user, uri.host, uri.port)
+        if self._ignores_case:
+            room = without_case(room)
+        if not room or not self._rooms.takes(room):
             raise SipError(404, "Not Found")
-        return to
+        return room
 
 
 def check_require(request: Request) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from imc_common.address import AddressError, parse
+from imc_common.address import AddressError, parse, without_case
 from imc_common.rooms.roles import RANKS
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
@@ -43,6 +43,7 @@ class MiCommands:
         self._rooms = rooms
         self._operator = operator
         self._rules = RoomRules(settings)
+        self._ignores_case = not settings.case_sensitive_users
         room, member = ("room",), ("room", "user")
         own = {
             "list_rooms": MiCommand(self._list_rooms),
@@ -112,14 +113,14 @@ class MiCommands:
         }
 
     async def _create_room(self, room: str, owner: str, private: str = "0") -> Any:
-        address = _address(room)
+        address = self._address(room)
         if not self._rules.serves(address) or not self._rules.fits_pattern(address):
             raise MiError(400, "bad param", "the settings domains or room_pattern do not allow this room")
-        if self._rules.is_command_address(address) or _address(owner) == address:
+        if self._rules.is_command_address(address) or self._address(owner) == address:
             raise MiError(400, "bad param", "this address cannot be a room of this owner")
         if private not in {"0", "1", "private", "public"}:
             raise MiError(400, "bad param", "private is 0 or 1")
-        await self._operator.create(address, _address(owner), private=private in {"1", "private"})
+        await self._operator.create(address, self._address(owner), private=private in {"1", "private"})
         return await self._show_room(room)
 
     async def _destroy_room(self, room: str) -> Any:
@@ -127,24 +128,24 @@ class MiCommands:
         return "OK"
 
     async def _add_member(self, room: str, user: str) -> Any:
-        address, who = self._existing(room), _address(user)
+        address, who = self._existing(room), self._address(user)
         if who == address:
             raise MiError(400, "bad param", "a room cannot be a user of itself")
         await self._operator.add(address, who)
         return "OK"
 
     async def _remove_member(self, room: str, user: str) -> Any:
-        await self._operator.remove(self._existing(room), _address(user))
+        await self._operator.remove(self._existing(room), self._address(user))
         return "OK"
 
     async def _set_role(self, room: str, user: str, role: str) -> Any:
-        await self._operator.set_role(self._existing(room), _address(user), role)
+        await self._operator.set_role(self._existing(room), self._address(user), role)
         return "OK"
 
     async def _kick(self, user: str) -> Any:
-        left, kept = await self._operator.kick(_address(user))
+        left, kept = await self._operator.kick(self._address(user))
         return {
-            "USER": f"sip:{_address(user)}",
+            "USER": f"sip:{self._address(user)}",
             "LEFT": [f"sip:{room}" for room in left],
             "KEPT": [f"sip:{room}" for room in kept],
         }
@@ -185,14 +186,14 @@ class MiCommands:
     def _existing(self, room: str) -> str:
         if not room:
             raise MiError(400, "empty param")
-        return _address(room)
+        return self._address(room)
 
-
-def _address(text: str) -> str:
-    try:
-        return parse(text)
-    except AddressError as error:
-        raise MiError(400, "bad param", f"{text!r}: {error}") from error
+    def _address(self, text: str) -> str:
+        try:
+            found = parse(text)
+        except AddressError as error:
+            raise MiError(400, "bad param", f"{text!r}: {error}") from error
+        return without_case(found) if self._ignores_case else found
 
 
 def _bound(command: MiCommand, params: Params) -> dict[str, Any]:

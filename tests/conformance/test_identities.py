@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.identities import DIFFERENT, PORT, ROLES, SAME, Spelling
+from tests.conformance.identities import DIFFERENT, ROLES, SAME, Spelling
 from tests.conformance.traits.trait import message
 from tests.imc_edge.doubles import edge
 
@@ -66,7 +66,6 @@ async def test_different_addresses_are_different_identities(
     assert await identity(role, one) != await identity(role, other), why
 
 
-@pytest.mark.xfail(strict=True, reason="there is no setting case_sensitive_users")
 @pytest.mark.parametrize("role", ROLES)
 async def test_users_that_differ_in_case_are_one_identity_without_case_sensitive_users(role: str) -> None:
     """As Kamailio, OpenSIPS and MySQL compare them."""
@@ -82,7 +81,6 @@ async def room_of(target: str, to: str, **settings: Any) -> str | int:
         return at.store.entries[0].room if response.status == 202 else response.status
 
 
-@pytest.mark.xfail(strict=True, reason="To decides on the room, not the Request-URI")
 @pytest.mark.parametrize(
     ("target", "to", "room"),
     [
@@ -97,14 +95,12 @@ async def test_the_request_uri_decides_on_the_room(target: str, to: str, room: s
     assert await room_of(target, to, domains="example.org") == room
 
 
-@pytest.mark.xfail(strict=True, reason="there is no setting room_from")
 async def test_to_decides_on_the_room_with_room_from_to() -> None:
     """`room_from = to`, for configurations that rely on it."""
     found = await room_of("sip:chat-000@example.org", "<sip:team@example.org>", room_from="to")
     assert found == "team@example.org"
 
 
-@pytest.mark.xfail(strict=True, reason=PORT)
 async def test_a_short_name_gets_the_domain_of_the_room_without_its_port() -> None:
     """`#invite bob` in a room that is addressed with a port invites bob@example.org."""
     async with edge() as at:

@@ -22,7 +22,7 @@ PORTS = st.one_of(st.none(), st.integers(1, 65535))
         ("sip:alice@Example.ORG", "alice@example.org"),
         ("SIPS:alice@example.org", "alice@example.org"),
         ("alice@example.org", "alice@example.org"),
-        ("sip:alice:secret@example.org:5070;transport=tcp?subject=x", "alice@example.org:5070"),
+        ("sip:alice:secret@example.org:5070;transport=tcp?subject=x", "alice@example.org"),
         ("sip:%61lice%2d@example.org", "alice-@example.org"),
         ("sip:a%3bb%3A@example.org", "a%3Bb%3A@example.org"),
         ("sip:al;x=1?y@example.org;lr", "al;x=1?y@example.org"),

@@ -164,9 +164,9 @@ def test_an_address_stays_in_its_place(user: str, host: str) -> None:
     for data in (
         request(From=f"<sip:{user}@example.org>;tag=1"),
         request(From=f"<sip:mallory@{host}>;tag=1"),
-        request(To=f"<sip:{user}@example.org>"),
-        request(To=f"<sip:chat-000@{host}>"),
-        request(From=f"sip:{user}@{host};tag=1", To=f"sip:{user}@{host}"),
+        request(To=f"<sip:{user}@example.org>", uri=f"sip:{user}@example.org"),
+        request(To=f"<sip:chat-000@{host}>", uri=f"sip:chat-000@{host}"),
+        request(From=f"sip:{user}@{host};tag=1", To=f"sip:{user}@{host}", uri=f"sip:{user}@{host}"),
     ):
         entry = accepted(data)
         if entry is None:

@@ -183,7 +183,7 @@ def test_an_edge_loses_nothing_when_a_second_sigterm_ends_its_drain(service: Ser
             body = str(number).encode()
             via = f"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{number};rport"
             headers = {"From": f"<sip:{ALICE}>;tag=a", "To": f"<sip:{ROOM}>", "Call_ID": f"call-{number}"}
-            assert alice.ask(message(body, Via=via, **headers)).status == 202
+            assert alice.ask(message(body, uri=f"sip:{ROOM}", Via=via, **headers)).status == 202
             accepted.append(body)
     original = service.bob.receive()
     assert original is not None

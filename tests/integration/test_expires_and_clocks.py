@@ -60,7 +60,7 @@ def test_expires_does_not_depend_on_which_edge_accepts_and_which_delivers(servic
                     headers = {"From": f"<sip:{ALICE}>;tag=a", "To": f"<sip:{room}>", "Expires": str(expires)}
                     name = f"{text}-{user.address.partition('@')[0]}"
                     via = f"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{name};rport"
-                    request = message(text.encode(), Via=via, Call_ID=name, **headers)
+                    request = message(text.encode(), uri=f"sip:{room}", Via=via, Call_ID=name, **headers)
                     assert alice.ask(request).status == 202
             waiting.append(user.receive())
         time.sleep(2.0)  # longer than the second message's Expires

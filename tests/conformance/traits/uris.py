@@ -109,9 +109,8 @@ CASES = [
         for how, value in PARAMETERS.items()
     ),
     *(
-        Trait(f"the Request-URI {how}", message(uri=uri, To=f"<{uri}>"), room=ROOM, fails_today=wrong)
+        Trait(f"the Request-URI {how}", message(uri=uri, To=f"<{uri}>"), room=ROOM)
         for how, uri in TARGETS.items()
-        for wrong in ["a port makes another room" if ":5060" in uri else ""]
     ),
     _from("the scheme in From is in upper case", "SIP:alice@example.org", "alice@example.org"),
     _from("From has a sips URI", "sips:alice@example.org", "alice@example.org"),
@@ -122,7 +121,6 @@ CASES = [
         "From has the port 5060",
         "sip:alice@example.org:5060",
         "alice@example.org",
-        "a port makes another user",
     ),
     Trait("the Request-URI has a header", message(uri="sip:room@example.org?Subject=hi"), status=400),
     Trait("the Request-URI is in brackets", message(uri="<sip:room@example.org>"), status=400),

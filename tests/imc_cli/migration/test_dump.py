@@ -15,7 +15,7 @@ ROOMS = [
     Room(
         "a@example.org", private=False, members={"alice@example.org": "owner", "bob@example.org": "invited"}
     ),
-    Room("b@example.org", private=True, members={"bob@example.org:5070": "owner"}),
+    Room("b@example.org", private=True, members={"bob@192.0.2.1:5070": "owner"}),
 ]
 
 

@@ -5,6 +5,9 @@ tests/integration/migration covers dump.py, load.py and tables.py of imc_cli/mig
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from imc_cli.migration.rows import (
     Refusal,
     Room,
     RoomRow,
+    collisions,
     flag_of,
     member_rows,
     role_of,
@@ -87,6 +91,50 @@ def test_an_invalid_member_row_is_refused_with_the_reason(row: MemberRow, why: s
     assert refusals == [f"member {row.username}@{row.domain} of {row.room}: {why}"]
 
 
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (None, "is NULL"),
+        ("flag", "'x' is not a whole number"),
+        ("bytes", "is not a text"),
+        ("number", "is not a text"),
+    ],
+)
+@pytest.mark.parametrize("column", ["name", "username", "domain", "room", "flag"])
+def test_a_row_with_a_broken_column_is_refused(column: str, broken: str | None, why: str) -> None:
+    """In every column of both tables; the other rows are imported."""
+    is_flag = column == "flag"
+    value: Any = {"flag": "x", "bytes": b"x", "number": 7}.get(broken or "")
+    if broken and is_flag != (broken == "flag"):
+        return
+    room, member = RoomRow("attic", "example.org", 0), MemberRow("bob", "example.org", OWNED.room, 0)
+    bad_rooms = [replace(room, **{column: value})] if column in {"name", "domain", "flag"} else []
+    bad_members = [replace(member, **{column: value})] if column != "name" else []
+    rooms, refusals = read([RoomRow("lobby", "example.org", 0), *bad_rooms], [OWNED, *bad_members])
+    assert [room.address for room in rooms] == ["lobby@example.org"]
+    assert len(refusals) == len(bad_rooms) + len(bad_members)
+    assert all(f"{column} " in refusal and why in refusal for refusal in refusals)
+
+
+def test_addresses_that_differ_only_in_case_are_reported() -> None:
+    """Rooms and members; with `case_sensitive_users` off they are the same."""
+    rows = [RoomRow("Lobby", "example.org", 0), RoomRow("lobby", "example.org", 0)]
+    upper = MemberRow("Alice", "example.org", "sip:Lobby@example.org", 1)
+    rooms, refusals = read(rows, [OWNED, upper])
+    assert refusals == []
+    assert collisions(rooms) == [
+        ("Alice@example.org", "alice@example.org"),
+        ("Lobby@example.org", "lobby@example.org"),
+    ]
+    found: list[Refusal] = []
+    [room] = rooms_of(rows, [upper, OWNED], found, ignores_case=True)
+    assert (room.address, room.members) == ("lobby@example.org", {"alice@example.org": "owner"})
+    assert [refusal.why for refusal in found] == [
+        "another row has the same address",
+        "already a member of this room",
+    ]
+
+
 def test_a_repeated_room_is_imported_once() -> None:
     """Hosts that differ only in case are the same."""
     rows = [RoomRow("lobby", "example.org", 0), RoomRow("lobby", "EXAMPLE.org", 0)]
@@ -109,6 +157,6 @@ def test_roles_are_converted_to_flags_and_back(role: str) -> None:
 
 def test_exported_rows_are_imported_as_the_same_room() -> None:
     """Import reads what export writes."""
-    room = Room("lobby@example.org", True, {"alice@example.org": "owner", "bob@example.org:5070": "invited"})
+    room = Room("lobby@example.org", True, {"alice@example.org": "owner", "bob@192.0.2.1:5070": "invited"})
     rooms, refusals = read([room_row(room)], member_rows(room))
     assert (rooms, refusals) == ([room], [])

@@ -27,7 +27,7 @@ async def test_identity_headers_are_ignored_unless_identity_is_asserted(header: 
 @pytest.mark.parametrize(
     ("lines", "sender", "name"),
     [
-        ([PAI + "<sip:Bob@EXAMPLE.org:5060;user=phone>"], "Bob@example.org:5060", "Alice"),
+        ([PAI + "<sip:Bob@EXAMPLE.org:5060;user=phone>"], "Bob@example.org", "Alice"),
         ([PAI + '"Bob B." <sips:bob@example.org>'], "bob@example.org", "Bob B."),
         ([PAI + "sip:bob@example.org"], "bob@example.org", "Alice"),
         ([PAI + "tel:+4930123, <sip:bob@example.org>"], "bob@example.org", "Alice"),

@@ -33,10 +33,9 @@ def header(response: Response, name: str) -> str | None:
         ),
         (message(b"x" * 8193), 413, "Request Entity Too Large", None),
         (message(Max_Forwards="0"), 483, "Too Many Hops", None),
-        (message(To="<sip:chat-000@foreign.example>"), 404, "Not Found", None),
-        (message(To="<sip:bob@example.org>"), 404, "Not Found", None),
-        (message(To="<sip:example.org>"), 404, "To Has No User", None),
-        (message(To="<tel:+491234>"), 400, "To Is Not A SIP URI", None),
+        (message(uri="sip:chat-000@foreign.example"), 404, "Not Found", None),
+        (message(uri="sip:bob@example.org"), 404, "Not Found", None),
+        (message(uri="sip:example.org"), 404, "Request-URI Has No User", None),
         (message(From="<tel:+491234>;tag=1"), 400, "From Is Not A SIP URI", None),
         (message(From="<sip:example.org>;tag=1"), 400, "From Has No User", None),
         (message(without=["Call-ID"]), 400, "Missing Call-ID header", None),
@@ -66,6 +65,6 @@ async def test_each_fault_of_a_request_gets_its_status_and_reason_phrase(
 async def test_the_manager_need_not_match_room_pattern() -> None:
     """It is no room, but reads commands."""
     async with edge(room_pattern="chat-[0-9]+", domains=["example.org"]) as at:
-        response = await at.ask_one(message(b"#help", To="<sip:chat-manager@example.org>"))
+        response = await at.ask_one(message(b"#help", uri="sip:chat-manager@example.org"))
         assert response.status == 202
         assert at.store.entries[0].type == "help"

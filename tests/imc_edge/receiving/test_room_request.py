@@ -107,5 +107,5 @@ async def test_expires_counts_from_date(headers: dict[str, str], expected: int |
 async def test_equivalent_uris_of_a_room_are_one_room() -> None:
     """RFC 3261 §19.1.4."""
     async with edge() as at:
-        await at.ask_one(message(To="<sips:%63hat-000@EXAMPLE.org:5070;x=y>"))
-        assert at.store.entries[0].room == "chat-000@example.org:5070"
+        await at.ask_one(message(uri="sips:%63hat-000@EXAMPLE.org:5070;x=y"))
+        assert at.store.entries[0].room == "chat-000@example.org"
