@@ -37,7 +37,7 @@ _TYPED_USER = re.compile(
 ).fullmatch
 # Half of a character, as in the JSON text "\ud800": it has no UTF-8. Those that stand for a byte (PEP 383)
 # are escaped.
-_LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]").search
+_LONE_SURROGATE = re.compile(r"[\ud800-\udc7f\udd00-\udfff]").search
 # The last label of a name starts with a letter, as in SIP messages (`imc_common.sip.host`). So "127.1" and
 # "2130706433", which resolvers read as 127.0.0.1, are not valid.
 _HOST_NAME = re.compile(r"(?=.{1,255}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.)*"
