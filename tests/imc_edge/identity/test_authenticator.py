@@ -185,23 +185,37 @@ async def minute_passes(at: Edge) -> None:
     await client.pexpire(use, await client.pttl(use) - 60_000)
 
 
+@asynccontextmanager
+async def stopped_before_accepting(at: Edge, request: bytes) -> AsyncIterator[tuple[FakeFlow, asyncio.Event]]:
+    """An edge that has noted the use of the nonce and then stops, until the event is set."""
+    store: Any = at.store
+    run, go_on, flow = store.run, asyncio.Event(), FakeFlow()
+
+    async def stopped(commands: Any, **options: Any) -> list[Any]:
+        await go_on.wait()
+        return list(await run(commands, **options))
+
+    store.run = stopped
+    at.acceptor.receive(request, flow)
+    async with asyncio.timeout(PATIENCE):
+        while not await store._client.keys("imc:*:nonce:*"):
+            await asyncio.sleep(0.001)
+        while not len(at.acceptor.commit):
+            await asyncio.sleep(0.001)
+    await at.settle()
+    store.run = run
+    yield flow, go_on
+
+
 async def test_a_retransmission_is_accepted_if_its_first_edge_stopped_after_noting_the_nonce() -> None:
-    """After a 401 the client would send it again as a new request."""
+    """After a 401 the client would send it again as a new request. If the edge goes on, both are one."""
     async with service() as one, service(one.store) as other:  # type: ignore[arg-type]
         request = signed(credentials(await first_challenge(one)))
-        held: list[Any] = []
-        submit = one.acceptor.commit.submit
-        one.acceptor.commit.submit = lambda *given: held.append(given) or True  # type: ignore[method-assign]
-        flow = FakeFlow("udp", ("192.0.2.1", 5062))
-        one.acceptor.receive(request, flow)
-        for _ in range(2000):
-            if held:
-                break
-            await asyncio.sleep(0.001)
-        assert (await ask(other, request)).status == 202
-        for command, pending in held:
-            submit(command, pending)
-        await one.acceptor.commit.drain(asyncio.get_running_loop().time() + 30)
+        async with stopped_before_accepting(one, request) as (flow, go_on):
+            assert (await ask(other, request)).status == 202
+            assert flow.sent == []
+            go_on.set()
+            await one.acceptor.commit.drain(asyncio.get_running_loop().time() + PATIENCE)
         assert [response.status for response in flow.responses] == [202]
         assert await requests_in(one) == 1
 
@@ -210,14 +224,9 @@ async def test_a_request_that_was_never_accepted_is_refused_after_the_retransmis
     """Its edge died. An attacker who recorded it must not be able to send it as long as the nonce lasts."""
     async with service() as one, service(one.store) as other:  # type: ignore[arg-type]
         request = signed(credentials(await first_challenge(one)))
-        one.acceptor.commit.submit = lambda *given: True  # type: ignore[method-assign]
-        one.acceptor.receive(request, FakeFlow())
-        for _ in range(2000):
-            if await one.store._client.keys("imc:*:nonce:*"):  # type: ignore[attr-defined]
-                break
-            await asyncio.sleep(0.001)
-        await minute_passes(one)
-        response = await ask(other, request)
+        async with stopped_before_accepting(one, request):
+            await minute_passes(one)
+            response = await ask(other, request)
         assert (response.status, challenges(response)[0].stale) == (401, True)
         assert await requests_in(one) == 0
 
