@@ -28,7 +28,8 @@ from imc_common.metrics import Metrics
 from imc_common.reload import Reloadable, Role, reload
 from imc_common.settings import Settings, SettingsError, load
 from imc_common.status import StatusServer
-from imc_common.store import Store, StoreUnreachable
+from imc_common.store import Store, StoreRefused, StoreUnreachable
+from imc_common.store.config_watch import ConfigWatch
 from imc_common.systemd import notify
 
 RETRY_SECONDS: Final = 1.0
@@ -56,6 +57,7 @@ class Process(ABC):
         """Set by the first SIGTERM or SIGINT."""
         self.reloadable: Sequence[Reloadable] = ()
         self._reread = reread
+        self._watch: Part | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises StoreRefused and UrlError."""
@@ -65,6 +67,7 @@ class Process(ABC):
         store = await self._reach_redis()
         if store is None:
             return
+        self._watch = ConfigWatch(store, self.settings.hash_size, store.secret)
         try:
             await self.serve(store)
         finally:
@@ -89,17 +92,30 @@ class Process(ABC):
     async def run_parts(
         self, parts: Sequence[Part], drain: Callable[[], Awaitable[None]], **details: object
     ) -> None:
-        """Run the parts until a signal comes, then `drain`, then cancel them. ``details`` are for the log."""
+        """Run the parts until a signal comes, then `drain`, then cancel them. ``details`` are for the log.
+
+        Raises StoreRefused at once if Redis has other values than all processes agreed on.
+        """
         log.info(f"{self.role} started", **details)
         notify("READY=1")
         _calm_collector()
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(part.run()) for part in parts]
-            await self.stopping.wait()
-            notify("STOPPING=1")
-            await drain()
-            for task in running:
-                task.cancel()
+        if self._watch is not None:
+            parts = [*parts, self._watch]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(part.run()) for part in parts]
+                await self.stopping.wait()
+                notify("STOPPING=1")
+                await drain()
+                for task in running:
+                    task.cancel()
+        except ExceptionGroup as errors:
+            refused, _ = errors.split(StoreRefused)
+            if refused is None:
+                raise
+            # It does not drain: what it sent or accepted would have an identity that no other process knows.
+            log.error(f"{self.role} stopped at once", reason=str(refused.exceptions[0]))  # noqa: TRY400 # no traceback: no fault of ours
+            raise refused.exceptions[0] from None
 
     async def _reach_redis(self) -> Store | None:
         """A store, as soon as Redis is reachable; None if a signal stops the process before."""

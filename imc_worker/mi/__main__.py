@@ -13,6 +13,7 @@ from imc_common import logs
 from imc_common.errors import ImcError
 from imc_common.settings import Settings, SettingsError, load
 from imc_common.store import Store
+from imc_common.store.config_watch import ConfigWatch
 from imc_worker.mi.server import MiServer
 
 
@@ -44,11 +45,17 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # `imc mi-server` blocks it for the start
     store = await Store.connect(settings)
-    serving = loop.create_task(MiServer(store, settings).run())
-    await stop.wait()
-    serving.cancel()
-    await asyncio.wait([serving])
+    watch = ConfigWatch(store, settings.hash_size, store.secret)
+    serving, watching = loop.create_task(MiServer(store, settings).run()), loop.create_task(watch.run())
+    stopping = loop.create_task(stop.wait())
+    await asyncio.wait([stopping, watching], return_when=asyncio.FIRST_COMPLETED)
+    is_refused = watching.done()
+    for task in (serving, watching, stopping):
+        task.cancel()
+    await asyncio.wait([serving, watching, stopping])
     await store.close()
+    if is_refused:
+        watching.result()
 
 
 if __name__ == "__main__":

@@ -136,3 +136,32 @@ def test_an_edge_that_trusts_no_other_host_warns_if_others_can_reach_it(
             eventually(lambda: bool(edge.lines("edge started")))
             assert edge.end() == 0
             assert bool(edge.lines(warning)) == is_warned
+
+
+def test_after_flushall_a_further_edge_has_the_secret_of_the_running_one(
+    server: Server, tmp_path: Path
+) -> None:
+    """A request and its retransmission at the other edge are one request."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+    with edge_process(one, server.url) as running_edge, User(running_edge.endpoints()[0]) as user:
+        assert server.call("FLUSHALL") == b"+OK"
+        eventually(lambda: bool(running_edge.lines("redis lost its data")))
+        with edge_process(other, server.url) as later, User(later.endpoints()[0]) as elsewhere:
+            request = fresh()
+            first, again = user.ask(request), elsewhere.ask(request)
+            assert (first.status, again.status, again.to.tag) == (202, 202, first.to.tag)
+            with redis.Redis(unix_socket_path=server.socket) as db:
+                assert sum(db.xlen(keys.requests(shard)) for shard in range(16)) == 1
+
+
+def test_an_edge_ends_when_another_secret_is_in_redis(server: Server, tmp_path: Path) -> None:
+    """With status 1, and the reason in the log; a supervisor starts it with the new secret."""
+    with edge_process(tmp_path, server.url) as edge:
+        edge.endpoints()
+        with redis.Redis(unix_socket_path=server.socket) as db:
+            db.hset(keys.CONFIG, "secret", "00" * 32)
+        eventually(lambda: edge.child.poll() is not None)
+        assert edge.child.returncode == 1
+        assert "another secret" in str(edge.lines("edge stopped at once"))
