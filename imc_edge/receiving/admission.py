@@ -8,6 +8,7 @@ from typing import Any
 from imc_common import keys
 from imc_common.address import without_case
 from imc_common.metrics import Counters, Metrics
+from imc_common.rooms.body_text import PLAIN
 from imc_common.rooms.commands import CommandParser
 from imc_common.rooms.request import RoomRequest
 from imc_common.settings import Settings
@@ -19,6 +20,7 @@ from imc_edge.commit import GroupCommit, Pending
 from imc_edge.flow import Flow
 from imc_edge.health import Health
 from imc_edge.identifiers import OWN_TAG_LENGTH, DeliveryIds, Fingerprint
+from imc_edge.identity.cpim import check_inner_sender
 from imc_edge.identity.sender import asserted_sender, sender_of
 from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import Budgets, Excess, invitation_excess
@@ -147,6 +149,9 @@ class Admission:
         sender = self._sender_of(request)
         if self._ignores_case:
             sender = sender._replace(address=without_case(sender.address))
+        content_type = request.headers.first.get("Content-Type")
+        if content_type is not None and content_type != PLAIN:
+            check_inner_sender(content_type, request.body, sender.address, ignores_case=self._ignores_case)
         room_request = room_request_of(
             request,
             sender,

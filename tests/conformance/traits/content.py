@@ -148,7 +148,6 @@ CASES = [
         "message/cpim has the From of somebody else",
         message(CPIM.format(sender="dave@example.org", text="hello").encode(), Content_Type="message/cpim"),
         status=403,
-        fails_today="a CPIM body with another sender is relayed",
     ),
     Trait(
         "a command names a user with an apostrophe",
