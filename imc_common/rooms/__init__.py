@@ -1,1 +1,1 @@
-"""Rooms as edges and workers both see them: commands, requests, events, texts."""
+"""Rooms as edges and workers share them: commands, requests, events, texts."""

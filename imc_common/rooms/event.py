@@ -1,4 +1,4 @@
-"""What happened in a room and who is to hear of it: one entry of an out-stream."""
+"""What happened in a room and who is to be told: one entry of an out-stream."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ class Event(NamedTuple):
 
     @property
     def at(self) -> int:
-        """When that request was accepted, in ms since the epoch; 0 if nobody says."""
+        """When that request was accepted, in ms since the epoch; 0 if unknown."""
         return self.data.at
 
     @classmethod
     def from_fields(
         cls, entry_id: bytes | str, shard: int, fields: Sequence[bytes] | Mapping[bytes, bytes]
     ) -> Event:
-        """The event of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
+        """The event of an entry, from the fields that Redis returns: flat or a mapping. Raises
+        `EntryError`."""
         try:
             if isinstance(fields, list) and fields[::2] == _USUAL:
                 name, room, actor, data, to = fields[1::2]
@@ -63,7 +64,7 @@ class Event(NamedTuple):
                     actor.decode(),
                     data=RequestData.unpack(data),
                 )
-            # most fields are absent from most entries: what is not there is not decoded
+            # most entries have few of these fields: only those are decoded
             get = as_mapping(fields).get
             return cls(
                 entry_id if isinstance(entry_id, str) else entry_id.decode(),

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MAX_MESSAGE = 1300
-"""RFC 3428 §8: a MESSAGE outside of a session must not be longer where congestion is not controlled."""
+"""Bytes; a longer MESSAGE needs a transport with congestion control (RFC 3428 §8)."""
 
 HEADERS = 520
-"""Bytes kept free for the start line and headers of a delivery: with addresses of 60 characters they take
-about 450. Where longer ones take more, the delivery goes over TCP, as for any large message."""
+"""Bytes reserved for the start line and headers of a delivery: about 450 with addresses of 60 characters. If
+they need more, the delivery goes over TCP, like any large message."""
 
-_LEAST = 200  # of a body, however many extra headers there are
+_MIN_BODY = 200  # bytes, however many extra headers there are
 
 
 def pages(title: str, lines: Sequence[str], extra_headers: Sequence[str]) -> list[str]:
     """The bodies that show `lines` in order under `title`, numbered if there are several. ASCII."""
-    size = max(MAX_MESSAGE - HEADERS - sum(len(line) + 2 for line in extra_headers), _LEAST)
+    size = max(MAX_MESSAGE - HEADERS - sum(len(line) + 2 for line in extra_headers), _MIN_BODY)
     left = size - len(f"*** {title}, part 999 of 999:")
     parts: list[list[str]] = [[]]
     free = left

@@ -1,7 +1,6 @@
-"""What an edge asks of the workers: one entry of an in-stream.
+"""A request of an edge to the workers: one entry of an in-stream.
 
-Named tuples, because one is made per message on the hot path and a frozen dataclass costs four times as
-much to build.
+These are named tuples because one is made for each message, and a frozen dataclass costs four times as much.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ _pack: Callable[[dict[str, Any]], bytes] = msgpack.Packer().pack
 
 
 class EntryError(ImcError):
-    """A stream entry is not one of ours; says which field is wrong."""
+    """A stream entry cannot be read; says which field is wrong."""
 
 
 class RequestData(NamedTuple):
-    """The part of a request that scripts pass on unopened: what deliveries are made of.
+    """The part of a request that scripts copy unread: what deliveries are made of.
 
     `call_id` is the request's Call-ID, `at` when an edge accepted it, in ms since the epoch. They are no
     fields of their own because each field of an entry costs Redis about half a microsecond per message.
@@ -60,7 +59,7 @@ class RequestData(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> RequestData:
-        """The value of a packed `data`; no bytes at all give the defaults. Raises `EntryError`."""
+        """The value of a packed `data`; the defaults if it is empty. Raises `EntryError`."""
         if not data:
             return cls()
         try:
@@ -81,10 +80,10 @@ class RequestData(NamedTuple):
 
 
 class RoomRequest(NamedTuple):
-    """One request of a user, or the receipt of a delivery; empty text where a type has no such field.
+    """A request of a user, or the receipt of a delivery. A field that its type does not have is empty.
 
-    `data` stays packed (`RequestData.pack`): a worker never looks inside. `event` and `status` are a
-    receipt's: what was delivered, and how it ended ("404", "408" for silence).
+    `data` stays packed (`RequestData.pack`): workers do not read it. Only receipts have `event` and `status`:
+    what was delivered, and how it ended ("404", "408" for no response).
     """
 
     type: str
@@ -102,7 +101,7 @@ class RoomRequest(NamedTuple):
     text: str = ""
 
     def to_fields(self) -> list[str | bytes]:
-        """Field, value, … as they go into the stream; empty ones are left out."""
+        """Fields and values for the stream; empty ones are left out."""
         fields: list[str | bytes] = ["type", self.type, "from", self.sender, "room", self.room]
         if self.user:
             fields += ("user", self.user)
@@ -127,7 +126,8 @@ class RoomRequest(NamedTuple):
 
     @classmethod
     def from_fields(cls, fields: Sequence[bytes] | Mapping[bytes, bytes]) -> RoomRequest:
-        """The request of an entry, as Redis gives its fields: flat, or as a mapping. Raises `EntryError`."""
+        """The request of an entry, from the fields that Redis returns: flat or a mapping. Raises
+        `EntryError`."""
         try:
             get = as_mapping(fields).get
             return cls(
@@ -150,7 +150,7 @@ class RoomRequest(NamedTuple):
 
 
 def as_mapping(fields: Sequence[bytes] | Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
-    """An entry's flat fields as a mapping; a mapping as it is."""
+    """Flat fields of an entry as a mapping; a mapping unchanged."""
     if isinstance(fields, _FLAT):  # first: the case of the hot path
         pairs = iter(fields)
         return dict(zip(pairs, pairs, strict=True))

@@ -1,4 +1,4 @@
-"""Which addresses may be rooms here: the settings `domains`, `room_pattern` and `manager`, in one place."""
+"""Which addresses can be rooms: the settings `domains`, `room_pattern` and `manager`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imc_common.settings import Settings
 
 
 class RoomRules:
-    """The rules of one set of settings; the edge asks about rooms of requests, the parser about arguments."""
+    """The rules of one set of settings, for the room of a request and for arguments of commands."""
 
     def __init__(self, settings: Settings) -> None:
         self._domains = frozenset(settings.domains)
@@ -17,7 +17,7 @@ class RoomRules:
         self._manager = settings.manager if settings.case_sensitive_users else without_case(settings.manager)
 
     def takes(self, to: str) -> bool:
-        """Whether a request to this address is ours: a room's or the command address's. If not, 404."""
+        """Whether requests to this address are accepted: a room or the command address. If not, 404."""
         return self.serves(to) and (self.fits_pattern(to) or self.is_command_address(to))
 
     def serves(self, address: str) -> bool:
@@ -29,5 +29,5 @@ class RoomRules:
         return split(address)[0] == self._manager and self.serves(address)
 
     def fits_pattern(self, address: str) -> bool:
-        """Whether the user part may be a room's."""
+        """Whether `room_pattern` allows the user part as the name of a room."""
         return self._pattern is None or self._pattern.fullmatch(split(address)[0]) is not None

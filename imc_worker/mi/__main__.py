@@ -18,7 +18,7 @@ from imc_worker.mi.server import MiServer
 
 
 def main() -> int:
-    """Serve until told to stop; gives the exit status: 2 for wrong settings."""
+    """Serve until told to stop; returns the exit status: 2 for wrong settings."""
     parser = argparse.ArgumentParser(prog="python -P -m imc_worker.mi", description=__doc__)
     parser.add_argument("--config", type=Path, help="TOML file with settings")
     try:

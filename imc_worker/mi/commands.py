@@ -1,7 +1,7 @@
 """Every MI command: its names, its parameters and the shape of its result, in one table.
 
-Names and shapes are OpenSIPS's (``modules/imc``, old and new spelling) and Kamailio's (``imc.…``). Each
-command that changes something leaves one audit line in the log, whatever came of it.
+Names and shapes are those of OpenSIPS (``modules/imc``, old and new spelling) and Kamailio (``imc.…``). Each
+command that changes something writes one audit line to the log, whatever its result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class MiCommand:
-    """A command: what runs it, its parameters in order, how many of the last ones may be left out."""
+    """A command: its function, its parameters in order, and how many of the last ones are optional."""
 
     run: Callable[..., Awaitable[Any]]
     params: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class MiCommand:
 
 
 class MiCommands:
-    """Runs commands by name. What they raise is `MiError`."""
+    """Runs commands by name. All errors are `MiError`s."""
 
     def __init__(self, rooms: Rooms, operator: Operator, settings: Settings) -> None:
         self._rooms = rooms
@@ -69,7 +69,7 @@ class MiCommands:
         }
 
     async def call(self, name: str, params: Params, by: str) -> Any:
-        """The result of a command; `by` says for the audit line who asked."""
+        """The result of a command; `by` names the caller for the audit line."""
         command = self.table.get(name)
         if command is None:
             raise MiError(*METHOD_NOT_FOUND)
@@ -82,7 +82,7 @@ class MiCommands:
             raise
         except (StoreUnreachable, ReplyError) as error:
             outcome = f"redis: {error}"
-            raise MiError(503, "no answer from redis", str(error)) from error
+            raise MiError(503, "redis is unreachable or refuses", str(error)) from error
         finally:
             if command.changes:
                 log.info(
@@ -130,7 +130,7 @@ class MiCommands:
     async def _add_member(self, room: str, user: str) -> Any:
         address, who = self._existing(room), self._address(user)
         if who == address:
-            raise MiError(400, "bad param", "a room cannot be a user of itself")
+            raise MiError(400, "bad param", "a room cannot be a member of itself")
         await self._operator.add(address, who)
         return "OK"
 
@@ -197,7 +197,7 @@ class MiCommands:
 
 
 def _bound(command: MiCommand, params: Params) -> dict[str, Any]:
-    """The parameters by name, as text; a list only where `statistics` takes one."""
+    """The parameters by name, as text; only `statistics` may be a list."""
     if isinstance(params, list):
         if len(params) > len(command.params):
             raise MiError(*INVALID_PARAMS, "too many parameters")

@@ -1,7 +1,7 @@
 """MI through a FIFO, as OpenSIPS's mi_fifo serves it.
 
-Reply FIFOs are the clients'. They are opened only inside the folder that is set, by a bare name, and only if
-they really are FIFOs with one name: a client that can write to our FIFO must not make us write elsewhere.
+Reply FIFOs belong to the clients. They are opened only inside the configured folder, by a bare name, and only
+if they are FIFOs without a second name: a client that can write to our FIFO must not make us write elsewhere.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from imc_common.errors import ImcError
 from imc_worker.mi.fifo_protocol import FifoParser, FifoRequest
 
 MODE = 0o660
-"""Of the FIFO, as mi_fifo has it: user and group."""
+"""Permissions of the FIFO, as in mi_fifo: user and group."""
 CHECK_SECONDS = 5.0
-"""Between two looks whether the FIFO is still ours."""
+"""Between two checks that the FIFO is still ours."""
 REPLY_TRIES = 5
 REPLY_PAUSE = 0.08
-"""A client may open its reply FIFO a little after it has sent the request: 4 pauses, as mi_fifo."""
+"""A client may open its reply FIFO shortly after it sent the request: 4 pauses, as in mi_fifo."""
 WRITE_SECONDS = 10.0
-"""For a client to read its reply."""
+"""Time for a client to read its reply."""
 INCOMPLETE_SECONDS = 2.0
-"""For the rest of a request to come."""
+"""Time for the rest of a request to arrive."""
 MAX_AT_ONCE = 16
 
 Handle = Callable[[FifoRequest], Awaitable[str | None]]
@@ -38,14 +38,14 @@ log = structlog.get_logger()
 
 
 class FifoError(ImcError):
-    """The FIFO cannot be had; says why."""
+    """The FIFO cannot be served; says why."""
 
 
 class Fifo:
-    """Serves one FIFO. Where another process serves it, this one waits and takes over when that one ends."""
+    """Serves one FIFO. If another process serves it, this one waits until that one ends."""
 
     def __init__(self, path: Path, reply_dir: Path, handle: Handle) -> None:
-        """``handle(request)`` gives the reply's text, None for none, and does not raise."""
+        """``handle(request)`` returns the text of the reply, None for none, and does not raise."""
         self._path = path
         self._replies = reply_dir
         self._handle = handle
@@ -67,7 +67,7 @@ class Fifo:
                 await asyncio.sleep(CHECK_SECONDS if self._reader < 0 else INCOMPLETE_SECONDS)
                 self._forget_incomplete()
                 if self._reader >= 0 and not self._is_ours():
-                    log.warning("the MI FIFO was replaced", path=str(self._path))
+                    log.warning("mi fifo was replaced", path=str(self._path))
                     self._close()
         finally:
             if self._reader >= 0 and self._is_ours():
@@ -75,21 +75,21 @@ class Fifo:
             self._close()
 
     def open(self) -> None:
-        """Make the FIFO and listen, if that is not done. Raises `FifoError` and OSError."""
+        """Create the FIFO and listen, unless that is done. Raises `FifoError` and OSError."""
         if self._reader >= 0:
             return
         self._remove_stale()
         os.mkfifo(self._path, MODE)
         self._path.chmod(MODE)  # whatever the umask
         self._reader = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        # a writer of our own, so that the last client's going is no end of file
+        # a writer of our own: no end of file when the last client closes
         self._writer = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         asyncio.get_running_loop().add_reader(self._reader, self._readable)
         self._standing_by = False
-        log.info("MI is served by FIFO", path=str(self._path))
+        log.info("mi listens on fifo", path=str(self._path))
 
     def _remove_stale(self) -> None:
-        """Remove a FIFO that nobody reads. Raises `FifoError` if somebody does, or if it is none."""
+        """Remove a FIFO that no process reads. Raises `FifoError` if one does, or if it is no FIFO."""
         try:
             mode = self._path.lstat().st_mode
         except FileNotFoundError:
@@ -107,7 +107,7 @@ class Fifo:
 
     def _stand_by(self, error: Exception) -> None:
         if not self._standing_by:
-            log.warning("MI is not served by FIFO here", path=str(self._path), reason=str(error))
+            log.warning("mi does not listen on fifo", path=str(self._path), reason=str(error))
         self._standing_by = True
 
     def _is_ours(self) -> bool:
@@ -128,7 +128,7 @@ class Fifo:
     def _forget_incomplete(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._parser.waiting and now - self._fed >= INCOMPLETE_SECONDS:
-            log.warning("an MI request was not completed")
+            log.warning("incomplete mi request discarded")
             self._parser.drop()
 
     def _readable(self) -> None:
@@ -142,7 +142,7 @@ class Fifo:
 
     async def _serve(self, request: FifoRequest) -> None:
         if request.kind == "bad":
-            log.warning("this is no MI request", reason=request.text)
+            log.warning("invalid mi request", reason=request.text)
             return
         async with self._slots:
             reply = await self._handle(request)
@@ -151,7 +151,7 @@ class Fifo:
             try:
                 await self._write(request.reply, reply.encode("utf-8", "surrogateescape"))
             except (OSError, FifoError, TimeoutError) as error:
-                log.warning("an MI reply could not be written", fifo=request.reply, reason=str(error))
+                log.warning("mi reply not written", fifo=request.reply, reason=str(error))
 
     async def _write(self, name: str, data: bytes) -> None:
         descriptor = await self._open_reply(name)

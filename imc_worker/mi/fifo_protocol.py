@@ -1,4 +1,4 @@
-"""What OpenSIPS's mi_fifo reads and writes, of both ages, told apart by what follows the second colon.
+"""Both protocols of OpenSIPS's mi_fifo. What follows the second colon tells which one it is.
 
 Since 3.0: ``:reply_fifo:{JSON-RPC request}``; the request ends where its JSON does. Before:
 ``:command:reply_fifo`` and a line for each argument, ended by an empty line; the reply is a status line and a
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 MAX_BUFFER = 65536
 MAX_HEAD = 1024
-"""Longest ``:…:`` that is waited for."""
+"""Maximum length of ``:…:``."""
 
 _BLANK = " \t\r\n"
 _DECODER = json.JSONDecoder()
@@ -21,7 +21,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*', re.DOTALL).fullmatch
 
 
 class FifoRequest(NamedTuple):
-    """One request. `kind` says which of the two protocols, or that it was neither (`text` says why).
+    """One request. `kind` is the protocol, or that it is neither of the two (`text` says why).
 
     `reply` is the name of the reply FIFO, empty for none. `text` is the JSON. `args` are the old protocol's
     argument values, None if they cannot be parsed.
@@ -35,7 +35,7 @@ class FifoRequest(NamedTuple):
 
 
 class FifoParser:
-    """Takes bytes as they come out of the FIFO, gives the requests that are complete."""
+    """Parses the bytes that arrive in the FIFO into requests."""
 
     def __init__(self) -> None:
         self._buffer = ""
@@ -56,11 +56,11 @@ class FifoParser:
 
     @property
     def waiting(self) -> bool:
-        """Whether the beginning of a request is there, and its end is not."""
+        """Whether there is an incomplete request."""
         return bool(self._buffer)
 
     def drop(self) -> None:
-        """Forget what is incomplete: its writer is gone."""
+        """Discard an incomplete request: its writer has ended."""
         self._buffer = ""
 
     def _next(self) -> FifoRequest | None:
@@ -98,13 +98,13 @@ class FifoParser:
         return request
 
     def _bad(self, reason: str) -> FifoRequest:
-        """Skip to the next empty line, as mi_fifo does to find its feet again."""
+        """Skip to the next empty line, as mi_fifo does after an invalid request."""
         self._buffer = self._buffer.partition("\n\n")[2]
         return FifoRequest("bad", text=reason)
 
 
 def _may_go_on(error: json.JSONDecodeError) -> bool:
-    """Whether it is the end of the text that is wrong: the rest may be on its way."""
+    """Whether only the end of the text is missing: the rest may still arrive."""
     return error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
 
 

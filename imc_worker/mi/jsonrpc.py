@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 as OpenSIPS's MI speaks it: text in, text out, no sockets."""
+"""JSON-RPC 2.0 as in OpenSIPS's MI: text in, text out, no sockets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 class MiError(ImcError):
-    """A command failed: `code` and text as the client gets them, `data` with further detail."""
+    """A command failed: `code` and text as the client gets them, `data` with details."""
 
     def __init__(self, code: int, message: str, data: str = "") -> None:
         super().__init__(f"{code} {message}" + (f" ({data})" if data else ""))
@@ -35,8 +35,8 @@ class MiError(ImcError):
         self.data = data
 
 
-async def answer(text: str | bytes, call: Call) -> str | None:
-    """The response to a request or batch; None where none is due, as for a notification (§4.1)."""
+async def respond(text: str | bytes, call: Call) -> str | None:
+    """The response to a request or batch; None if there is none, as for a notification (§4.1)."""
     try:
         request = json.loads(text)
     except (ValueError, RecursionError):
@@ -67,7 +67,7 @@ async def _one(request: Any, call: Call) -> dict[str, Any] | None:
     except MiError as error:
         response = _failure(request_id, error.code, error.message, error.data)
     except Exception:
-        log.exception("an MI command could not be handled", command=method)
+        log.exception("mi command failed", command=method)
         response = _failure(request_id, *SERVER_ERROR)
     return response if "id" in request else None
 

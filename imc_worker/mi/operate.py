@@ -1,7 +1,7 @@
-"""What an operator changes: requests put into the in-streams like anybody's, handled by the same scripts.
+"""Changes by an operator: requests in the in-streams like those of users, handled by the same scripts.
 
-A request carries the field `operator`, which spares it the question for a role. It is answered here by
-looking at the room afterwards, because a request's only other answer is what members get to hear.
+Such a request has the field `operator`, so it needs no role. Its result is found by reading the room
+afterwards: the only other response to a request are the notices that members get.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from imc_worker.mi.rooms import Room, Rooms
 MAX_NOTICE = 1000
 """Bytes of a notice: with its headers it fits a datagram (RFC 3428 §8)."""
 WAIT_SECONDS = 5.0
-"""How long a worker is waited for; the request stays in the stream after that."""
+"""How long to wait for a worker; after that the request stays in the stream."""
 FIRST_LOOK = 0.005
 LAST_LOOK = 0.1
 _PER_ROUND = 100
-_ROUND_SECONDS = 0.05  # between two rounds of a notice to all rooms: deliveries take longer anyway
+_ROUND_SECONDS = 0.05  # between two rounds of a notice to all rooms; deliveries take longer
 
 
 class Operator:
@@ -44,23 +44,23 @@ class Operator:
         self._wall = wall
 
     async def create(self, address: str, owner: str, *, private: bool) -> None:
-        """Make a room of this owner, who is told."""
+        """Create a room for this owner, who is told."""
         if await self._rooms.get(address) is not None:
             raise MiError(409, "room exists")
         await self._send([RoomRequest("create", owner, address, private=private)])
         room = await self._rooms.get(address)
         if room is None or room.members.get(owner) != "owner":
-            raise MiError(403, "refused", "the owner has as many rooms as one user may, perhaps")
+            raise MiError(403, "refused", "the owner probably has the maximum of rooms")
 
     async def destroy(self, address: str) -> None:
-        """End a room; its members are told."""
+        """Destroy a room; its members are told."""
         await self.room(address)
         await self._send([self._request("destroy", address)])
         if await self._rooms.get(address) is not None:
             raise MiError(403, "refused")
 
     async def add(self, address: str, user: str) -> None:
-        """Make somebody a member at once; all members are told."""
+        """Make a user a member without an invitation; all members are told."""
         room = await self.room(address)
         if room.members.get(user) in ROLES:
             raise MiError(409, "member already")
@@ -69,7 +69,7 @@ class Operator:
             raise MiError(403, "refused", "the room is full, or the user is banned")
 
     async def remove(self, address: str, user: str) -> None:
-        """Take somebody out; that one and the members are told. Owners have to lose that role first."""
+        """Remove a user; the user and the members are told. An owner has to get another role first."""
         room = await self.room(address)
         if user not in room.members:
             raise MiError(404, "no such member")
@@ -80,7 +80,7 @@ class Operator:
             raise MiError(403, "refused")
 
     async def set_role(self, address: str, user: str, role: str) -> None:
-        """Give a member another role; all members are told. The last owner stays one."""
+        """Give a member another role; all members are told. The last owner stays owner."""
         room = await self.room(address)
         if role not in ROLES:
             raise MiError(400, "bad param", f"role is one of {', '.join(ROLES)}")
@@ -92,10 +92,10 @@ class Operator:
             raise MiError(409, "is the last owner")
         await self._send([self._request("modify", address, user, role)])
         if (await self.room(address)).members.get(user) != role:
-            raise MiError(403, "refused", "an owner of as many rooms as one user may be, perhaps")
+            raise MiError(403, "refused", "the user probably owns the maximum of rooms")
 
     async def kick(self, user: str) -> tuple[list[str], list[str]]:
-        """Take somebody out of every room; the rooms left, and those kept as their last owner."""
+        """Remove a user from every room; returns these rooms, and those where the user is the last owner."""
         left, kept = [], []
         async for page in self._rooms.pages():
             requests = []
@@ -113,7 +113,7 @@ class Operator:
         return sorted(left), sorted(kept)
 
     async def notice(self, text: str, address: str = "") -> int:
-        """Tell all members of a room, or of all rooms; how many rooms."""
+        """Send a notice to all members of a room, or of all rooms; returns the number of rooms."""
         if not text or len(text.encode()) > MAX_NOTICE or any(ord(char) < 32 for char in text):
             raise MiError(400, "bad param", f"text of 1 to {MAX_NOTICE} bytes, without control characters")
         if address:
@@ -130,7 +130,7 @@ class Operator:
         return count
 
     async def room(self, address: str) -> Room:
-        """The room of this address; 404 without one."""
+        """The room of this address; MiError 404 if it does not exist."""
         room = await self._rooms.get(address)
         if room is None:
             raise MiError(404, "no such room")
@@ -144,7 +144,7 @@ class Operator:
         return RoomRequest(kind, sender, address, user, role, data=data)
 
     async def _send(self, requests: Sequence[RoomRequest]) -> None:
-        """Put requests in and wait until workers have handled all of them."""
+        """Append requests and wait until workers have handled all of them."""
         waiting = await self._put(requests)
         look, until = FIRST_LOOK, asyncio.get_running_loop().time() + WAIT_SECONDS
         while waiting:
@@ -153,10 +153,10 @@ class Operator:
             replies = await self._run([("XRANGE", stream, entry, entry) for stream, entry in waiting])
             waiting = [one for one, found in zip(waiting, replies, strict=True) if found]
             if waiting and asyncio.get_running_loop().time() > until:
-                raise MiError(504, "no worker has taken it yet", "it will be handled when one does")
+                raise MiError(504, "no worker has handled it yet", "it stays in the stream until one does")
 
     async def _put(self, requests: Sequence[RoomRequest]) -> list[tuple[str, Any]]:
-        """Append requests to their streams; stream and entry id of each."""
+        """Append requests to their streams; returns stream and entry id of each."""
         streams = [keys.requests(keys.shard_of(one.room, self._settings.hash_size)) for one in requests]
         at = int(self._wall() * 1000)
         commands: list[Command] = []

@@ -1,4 +1,4 @@
-"""Reading rooms for operators, in pages: no list, however long, holds Redis up for more than a moment."""
+"""Reads rooms for operators, in pages, so that no long list blocks Redis for more than a moment."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from imc_common.store import Command, ReplyError
 from imc_common.store.protocols import CommandRunner
 
 PAGE = 200
-"""Rooms looked at per round trip."""
+"""Rooms read per round trip."""
 FIELDS = 4000
-"""Members read per pipeline: Redis runs one without a break, and this takes it about a millisecond."""
+"""Members read per pipeline: about a millisecond of Redis's time."""
 
 
 class Room(NamedTuple):
-    """A room; `members` maps addresses to roles, invited ones too."""
+    """A room; `members` maps addresses to roles, invited users too."""
 
     address: str
     private: bool
@@ -27,13 +27,14 @@ class Room(NamedTuple):
     members: dict[str, str]
 
     def present(self) -> list[str]:
-        """The members, without those invited only, in a fixed order: role, then address."""
+        """The members without the invited, by role and address."""
         there = [(RANKS.get(role, len(RANKS)), one) for one, role in self.members.items() if role != INVITED]
         return [one for _, one in sorted(there)]
 
 
 class Rooms:
-    """The rooms of all shards. Every method may raise StoreUnreachable, and ReplyError for foreign keys."""
+    """The rooms of all shards. Every method raises StoreUnreachable, and ReplyError for keys of a wrong
+    type."""
 
     def __init__(self, store: CommandRunner, settings: Settings) -> None:
         self._store = store
@@ -41,19 +42,19 @@ class Rooms:
         self._names = Keys(settings.rooms_table, settings.members_table)
 
     async def count(self) -> int:
-        """How many rooms there are."""
+        """The number of rooms."""
         shards = range(1 << self._hash_size)
         replies = await self._run([("ZCARD", self._names.rooms(shard)) for shard in shards])
         return int(sum(replies))
 
     async def get(self, address: str) -> Room | None:
-        """One room, if it is there."""
+        """One room, or None if it does not exist."""
         shard = shard_of(address, self._hash_size)
         found = await self._rooms(shard, [address])
         return found[0] if found else None
 
     async def pages(self) -> AsyncIterator[list[Room]]:
-        """All rooms, a page at a time, each once. One that comes or goes meanwhile may be there or not."""
+        """All rooms, one page at a time, each once. Rooms created or destroyed meanwhile may be missing."""
         for shard in range(1 << self._hash_size):
             cursor, seen = b"0", set[str]()
             while True:
@@ -82,7 +83,7 @@ class Rooms:
         ]
 
     async def _members(self, names: list[str], sizes: list[int]) -> list[dict[str, str]]:
-        """The members of each of these keys, in pipelines that are over soon."""
+        """The members of each of these keys, in short pipelines."""
         found: list[dict[str, str]] = []
         batch: list[Command] = []
         fields = 0
@@ -119,7 +120,7 @@ def _mapping(flat: list[bytes]) -> dict[str, str]:
 
 
 def _room(address: str, head: list[bytes | None], members: dict[str, str]) -> Room:
-    """The room's owner is who made it, or if that one owns it no more, the first of those who do."""
+    """The owner shown is the creator, or if the creator is no owner any more, the first owner."""
     maker = (head[1] or b"").decode()
     owners = sorted(one for one, role in members.items() if role == "owner")
     owner = maker if maker in owners or not owners else owners[0]

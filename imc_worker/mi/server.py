@@ -1,4 +1,4 @@
-"""MI on this process: the FIFO, HTTP, or both, as the settings say."""
+"""MI in this process: by FIFO, HTTP, or both, depending on the settings."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from imc_worker.mi.rooms import Rooms
 
 PATH = "/mi"
 RETRY_SECONDS = 5.0
-"""Between attempts to listen, while another process of this machine serves MI."""
+"""Between attempts to listen while another process of this machine serves MI."""
 
 log = structlog.get_logger()
 
 
 class MiServer:
-    """Serves `mi_fifo` and `mi_listen`. Where a neighbour has them, it waits for its turn."""
+    """Serves `mi_fifo` and `mi_listen`. If another process has them, it waits until that one ends."""
 
     def __init__(self, store: CommandRunner, settings: Settings) -> None:
         self._settings = settings
         self._token = settings.mi_token
         rooms = Rooms(store, settings)
         self._commands = MiCommands(rooms, Operator(store, rooms, settings, time.time), settings)
-        self._http = HttpServer(self.answer_http)
+        self._http = HttpServer(self.respond_http)
         self.address: tuple[str, int] | None = None
-        """Where HTTP is served, once it is."""
+        """The address of HTTP, once it is served."""
 
     async def run(self) -> None:
-        """Serve until cancelled; without either setting this does nothing."""
+        """Serve until cancelled. Without either setting it does nothing."""
         async with asyncio.TaskGroup() as tasks:
             if self._settings.mi_fifo:
                 fifo = Fifo(Path(self._settings.mi_fifo), self._settings.mi_reply_dir, self.answer_fifo)
@@ -50,10 +50,10 @@ class MiServer:
                 tasks.create_task(self._run_http())
 
     async def answer_fifo(self, request: FifoRequest) -> str | None:
-        """The reply to a request by FIFO, in the protocol it came in."""
+        """The reply to a request by FIFO, in the protocol of the request."""
         by = f"fifo {request.reply}".rstrip()
         if request.kind == "json":
-            reply = await jsonrpc.answer(
+            reply = await jsonrpc.respond(
                 request.text, lambda name, params: self._commands.call(name, params, by)
             )
             return None if reply is None else reply + "\n"
@@ -72,17 +72,19 @@ class MiServer:
                 return f"500 command '{command}' failed\n"
             return written_tree(error.code, error.message)
         except Exception:
-            log.exception("an MI command could not be handled", command=command)
+            log.exception("mi command failed", command=command)
             return f"500 command '{command}' failed\n"
         return written_tree(200, "OK", () if result == "OK" else tree_of(result))
 
-    async def answer_http(self, request: HttpRequest) -> HttpResponse:
-        """The answer to a request by HTTP: JSON-RPC in a POST to /mi."""
+    async def respond_http(self, request: HttpRequest) -> HttpResponse:
+        """The response to a request by HTTP: JSON-RPC in a POST to /mi."""
         refused = self._refused(request)
         if refused is not None:
             return refused
         by = f"http {request.peer}"
-        reply = await jsonrpc.answer(request.body, lambda name, params: self._commands.call(name, params, by))
+        reply = await jsonrpc.respond(
+            request.body, lambda name, params: self._commands.call(name, params, by)
+        )
         return HttpResponse(204) if reply is None else HttpResponse(200, reply.encode(), "application/json")
 
     def _refused(self, request: HttpRequest) -> HttpResponse | None:
@@ -93,12 +95,12 @@ class MiServer:
         if self._token:
             given = request.headers.get("authorization", "").encode("latin-1")
             if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
-                log.warning("an MI request had no valid token", peer=request.peer)
+                log.warning("mi request without valid token", peer=request.peer)
                 return HttpResponse(401, headers=(("WWW-Authenticate", "Bearer"),))
         elif not _named_by_address(request.headers.get("host", "")):
-            # a web page whose name was made to point here (DNS rebinding) would send its own name
+            # DNS rebinding: a web page whose name was made to point here sends that name
             return HttpResponse(403)
-        # what a web page may send without asking first is never of this type
+        # a web page can send this type only after a preflight request, which gets 405
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return HttpResponse(415)
         return None
@@ -112,10 +114,10 @@ class MiServer:
                     self.address = await self._http.start(host, port)
                 except ListenError as error:
                     if not waiting:
-                        log.warning("MI is not served by HTTP here", reason=str(error))
+                        log.warning("mi does not listen on http", reason=str(error))
                     waiting = True
                     await asyncio.sleep(RETRY_SECONDS)
-            log.info("MI is served by HTTP", host=self.address[0], port=self.address[1], path=PATH)
+            log.info("mi listens on http", host=self.address[0], port=self.address[1], path=PATH)
             await asyncio.Event().wait()
         finally:
             await self._http.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imc_worker.mi.jsonrpc import MAX_BATCH, MiError, Params, answer
+from imc_worker.mi.jsonrpc import MAX_BATCH, MiError, Params, respond
 
 
 async def call(name: str, params: Params) -> Any:
@@ -21,7 +21,7 @@ async def call(name: str, params: Params) -> Any:
 
 async def said(request: Any) -> Any:
     """The answer as an object; None if there is none."""
-    text = await answer(json.dumps(request), call)
+    text = await respond(json.dumps(request), call)
     return None if text is None else json.loads(text)
 
 
@@ -71,7 +71,7 @@ async def test_an_invalid_request_is_32600(request_: Any) -> None:
 @pytest.mark.parametrize("text", ["{", "", "[" * 100_000, b"\xff"])
 async def test_invalid_json_is_32700(text: str | bytes) -> None:
     """§5.1: id null."""
-    answered = json.loads(await answer(text, call) or "")
+    answered = json.loads(await respond(text, call) or "")
     assert answered["error"]["code"] == -32700
 
 

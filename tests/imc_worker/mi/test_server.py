@@ -26,7 +26,7 @@ def post(body: bytes = WHICH, path: str = "/mi", **headers: str) -> HttpRequest:
 
 async def status(settings: Settings, request: HttpRequest) -> int:
     """The status of the answer."""
-    return (await MiServer(FakeStore(), settings).answer_http(request)).status
+    return (await MiServer(FakeStore(), settings).respond_http(request)).status
 
 
 async def test_http_refuses_other_paths_methods_types_and_hosts() -> None:
