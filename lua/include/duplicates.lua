@@ -38,6 +38,7 @@ local function remember(new)
         end
     end
     call("SADD", recent, unpack(new))
+    -- once a minute is enough for keys that expire after a day
     if is_due or not last_at or math.floor(now / A_MINUTE) ~= math.floor(last_at / A_MINUTE) then
         prolong()
     end

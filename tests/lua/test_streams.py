@@ -201,6 +201,25 @@ def test_digests_of_an_unused_shard_are_deleted(shard: Shard) -> None:
         assert all(day - 60_000 < shard.redis.pttl(key) <= day for key in kept), repetition
 
 
+@pytest.mark.parametrize("occasion", ["a minute later", "the sets are swapped", "a duplicate"])
+def test_digests_of_a_shard_in_use_stay(shard: Shard, occasion: str) -> None:
+    """A request prolongs the keys once a minute: more often would only cost Redis writes."""
+    day = 24 * 3600 * 1000
+    accept(shard)
+    for key in (RECENT, CLOCK):
+        shard.redis.pexpire(key, 100_000)
+    if occasion == "a minute later":
+        pass_time(shard, 60_000)
+    elif occasion == "the sets are swapped":
+        shard.redis.hset(CLOCK, "age_ms", "32000")
+        accept(shard, digest="other")
+    else:
+        assert accept(shard) == "duplicate"
+    kept = [key for key in (RECENT, OLDER, CLOCK) if shard.redis.exists(key)]
+    assert len(kept) == 2 + (occasion == "the sets are swapped")
+    assert all(day - 60_000 < shard.redis.pttl(key) <= day for key in kept)
+
+
 def test_a_dead_letter_has_the_entry_its_stream_the_reason_and_the_time(shard: Shard) -> None:
     """The entry leaves its stream."""
     entry_id = shard.put("refused", ALICE, reason="its own")
