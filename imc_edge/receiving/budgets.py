@@ -11,7 +11,8 @@ Deliveries are counted in the same way. Redis tells how many a message causes wh
 (`lua/accept_many.lua`). Until then the message counts as many as this user's last one to the room, if those
 were many.
 
-A user has one budget for all ports: a proxy authenticates user and domain, but the sender chooses the port.
+A user has one budget for all ports and cases: a proxy authenticates user and domain, but the sender chooses
+how they are written.
 Likewise, the ports of one invited user count as one target.
 """
 
@@ -47,6 +48,14 @@ Fewer make little difference, and every user who speaks in a small room would ha
 WHOLE_SERVICE: Final = "*"
 """Stands for all users together; no address is equal to it."""
 INVITATIONS: Final = frozenset({"invite", "add"})
+
+
+def counted_as(address: str) -> str:
+    """Whom a limit counts: the user at every port, and in every case.
+
+    A proxy may authenticate a user whatever the case of its name, and the sender chooses it.
+    """
+    return without_port(address).lower()
 
 
 class Excess(NamedTuple):
@@ -221,7 +230,7 @@ class Budgets:
 
     def count(self, room_request: RoomRequest) -> Excess | Charge | None:
         """Count a request: why it has to be refused, or what to settle when Redis has accepted it."""
-        user = without_port(room_request.sender)
+        user = counted_as(room_request.sender)
         is_message = room_request.type == "message"
         meter = self._messages if is_message else self._commands
         if meter is not None and (seconds := meter.wait(user)):
@@ -257,13 +266,15 @@ class Budgets:
         """
         if room_request.type not in INVITATIONS or not (self._per_hour or self._per_target):
             return None
-        user = without_port(room_request.sender)
+        user = counted_as(room_request.sender)
         shard = keys.shard_of(user, self._hash_size)
         budgets = (
             keys.budget(shard, "invitation", user),
-            keys.budget(shard, "invitation", f"{user} {without_port(room_request.user)}"),
+            keys.budget(shard, "invitation", f"{user} {counted_as(room_request.user)}"),
         )
-        return self._store.script("charge_invitation", budgets, (digest, self._per_hour, self._per_target))
+        # The digest leaves out the body, which may name a room in another shard, where it is no duplicate.
+        once = f"{digest} {room_request.room} {room_request.user}"
+        return self._store.script("charge_invitation", budgets, (once, self._per_hour, self._per_target))
 
     def _meter(self, kind: str, per_second: float, burst: int, max_owed: int = 0) -> Meter | None:
         """``max_owed``: what a user can owe at most; 0: as much as the budget holds."""

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from imc_common import keys
-from imc_common.address import without_port
 from imc_common.rooms.request import RoomRequest
 from imc_common.store import Command
 from imc_common.store.protocols import ScriptRunner
-from imc_edge.receiving.budgets import Excess
+from imc_edge.receiving.budgets import Excess, counted_as
 
 WINDOW_MS: Final = 60_000
 """Time between two notices to a user about one limit."""
@@ -63,7 +62,7 @@ class ExcessNotices:
         """
         if excess.limit == "total":
             return None
-        user = without_port(room_request.sender)
+        user = counted_as(room_request.sender)
         shard = keys.shard_of(user, self._hash_size)
         key = keys.limit_notice(shard, f"{excess.limit}{excess.part}", user)
         now = self._clock()

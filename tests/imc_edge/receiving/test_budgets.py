@@ -241,15 +241,16 @@ async def test_the_limit_of_the_whole_service_gets_503_and_no_notice() -> None:
 
 @pytest.mark.parametrize("identity", ["from", "asserted", "digest"])
 def test_a_user_is_the_same_at_every_port(identity: str) -> None:
-    """A proxy authenticates user and domain; the sender chooses the port."""
+    """A proxy authenticates user and domain; the sender chooses the port, and perhaps the case."""
     spent: list[str] = []
     store = SimpleNamespace(script=lambda name, keys, args: spent.extend(keys) or ())
     settings = Settings(identity=identity, max_message_burst=8, max_commands_per_minute=8)  # type: ignore[arg-type]
     limits = Budgets(settings, store, lambda command, report: True, Clock())  # type: ignore[arg-type]
-    for port in (5071, 5072):
-        sender = f"{ALICE}:{port}"
+    for port, name in ((5071, ALICE), (5072, ALICE.replace("alice", "aLICE"))):
+        sender = f"{name}:{port}"
         charge = limits.count(RoomRequest("message", sender, "r@example.org"))
-        invite = RoomRequest("invite", sender, "r@example.org", f"{BOB}:{port}")
+        invited = f"{BOB if port == 5071 else BOB.replace('bob', 'Bob')}:{port}"
+        invite = RoomRequest("invite", sender, "r@example.org", invited)
         assert limits.count(invite) is None
         limits.invitation(invite, "digest")
         assert isinstance(charge, Charge)
@@ -392,3 +393,15 @@ async def test_0_switches_a_limit_off() -> None:
         assert (await at.ask_one(message(b"#invite bob", Call_ID="a"))).status == 202
         await asyncio.sleep(0)
         assert [len(batch) for batch in at.store.batches] == [1] * 301
+
+
+def test_an_invitation_to_another_room_or_of_another_user_is_another_one_to_charge() -> None:
+    """With the same Call-ID, CSeq, From and To: a command may name a room in another shard."""
+    charged: list[Any] = []
+    store = SimpleNamespace(script=lambda name, keys, args: charged.append(args[0]) or ())
+    limits = Budgets(Settings(), store, lambda command, report: True, Clock())  # type: ignore[arg-type]
+    for room, user in (("r1@example.org", BOB), ("r2@example.org", BOB), ("r1@example.org", ALICE)):
+        for _ in range(2):  # the second one is a retransmission
+            limits.invitation(RoomRequest("invite", ALICE, room, user), "digest")
+    assert len(charged) == 6
+    assert len(set(charged)) == 3
