@@ -33,16 +33,16 @@ ALLOWANCE = 10.0
 """Seconds that a busy machine may need on top of what is stated; standstills of it are not counted at all."""
 SHARDS = 16
 ROOMS = [f"room-{number}@example.org" for number in range(24)]
-POISON = """
+DEADLY = """
 import os, sys
 from imc_worker import dispatcher
 class Deadly(dispatcher.Dispatcher):
     def room_command(self, action, shard, entry_id, fields, owned_elsewhere):
-        if b"poison" in fields[b"data"]:
+        if b"deadly" in fields[b"data"]:
             os._exit(9)
         return super().room_command(action, shard, entry_id, fields, owned_elsewhere)
     def messages(self, entries):
-        if any(b"poison" in b"".join(fields) for _, _, fields in entries):
+        if any(b"deadly" in b"".join(fields) for _, _, fields in entries):
             os._exit(9)
         return super().messages(entries)
 from imc_worker import launcher, __main__
@@ -241,21 +241,21 @@ async def test_an_entry_that_kills_workers_becomes_a_dead_letter(plant: Plant) -
     """After max_attempts deaths the shard continues; other shards never stopped."""
     room = ROOMS[0]
     shard = shard_of(room, 4)
-    data = RequestData(call_id="poison", at=1).pack()
+    data = RequestData(call_id="deadly", at=1).pack()
     request = RoomRequest("message", "a@example.org", room, data=data)
     await plant.store.run([("XADD", keys.requests(shard), "*", *request.to_fields())])
     await plant.say(200)
     deaths = 0
     started = time.monotonic()
     while not await plant.idle():
-        worker = plant.start("-c", POISON)
+        worker = plant.start("-c", DEADLY)
         while worker.poll() is None and not await plant.idle():
             await asyncio.sleep(0.02)
             assert time.monotonic() - started < 4 * PATIENCE
         deaths += worker.poll() == 9
     assert deaths == Settings().max_attempts
     ((_, fields),) = (await plant.store.run([("XRANGE", keys.dead(shard), "-", "+")]))[0]
-    assert b"poison" in b"".join(fields)
+    assert b"deadly" in b"".join(fields)
     await plant.assert_handled_once_in_order()
 
 
