@@ -256,6 +256,13 @@ def _duration(seconds: str) -> str:
     return f"{-(-int(seconds) // 60)} min"
 
 
+def _varying_headers(event: Event, settings: Settings) -> int:
+    """Bytes of a delivery's headers that depend on the event: the recipient stands in Request-URI and To, the
+    room in From, the request's Call-ID in In-Reply-To."""
+    addresses = len(event.room) + 2 * max(map(len, event.to), default=0)
+    return addresses + len(event.call_id) + sum(len(line.encode()) + 2 for line in settings.extra_hdrs)
+
+
 def _members(event: Event, settings: Settings) -> list[str]:
     members = []
     for item in event.list.split():
@@ -265,13 +272,13 @@ def _members(event: Event, settings: Settings) -> list[str]:
             shown = f"{nick} <{address}>" if nick else address
             # behind a space, where no address can put it
             members.append((RANKS[role], address, shown if role == "member" else f"{shown} ({role})"))
-    return pages("Members", [line for _, _, line in sorted(members)], settings.extra_hdrs)
+    return pages("Members", [line for _, _, line in sorted(members)], _varying_headers(event, settings))
 
 
 def _bans(event: Event, settings: Settings) -> list[str]:
     if not event.list:
         return ["Nobody is banned from this room."]
-    return pages("Banned", sorted(event.list.split()), settings.extra_hdrs)
+    return pages("Banned", sorted(event.list.split()), _varying_headers(event, settings))
 
 
 def _rooms(event: Event, settings: Settings) -> list[str]:
@@ -284,13 +291,13 @@ def _rooms(event: Event, settings: Settings) -> list[str]:
         lines.append(f"and {event.more} more")
     if not lines:
         return [f"There are no rooms yet. To create one, send {settings.imc_cmd_start_char}create room"]
-    return pages("Rooms", lines, settings.extra_hdrs)
+    return pages("Rooms", lines, _varying_headers(event, settings))
 
 
-def _help(_event: Event, settings: Settings) -> list[str]:
+def _help(event: Event, settings: Settings) -> list[str]:
     start = settings.imc_cmd_start_char
     lines = [f"{command.usage(start)} - {command.summary}" for command in COMMANDS]
-    return pages("Commands", lines, settings.extra_hdrs)
+    return pages("Commands", lines, _varying_headers(event, settings))
 
 
 _LISTS = {"members": _members, "bans": _bans, "rooms": _rooms, "help": _help}

@@ -118,7 +118,7 @@ class Settings(BaseModel):
     room_from: Literal["request-uri", "to"] = Field(
         "request-uri",
         description="Where the room of a request is named: in the Request-URI, as RFC 3261 has it and the"
-        " old modules read it, or in To.",
+        " old modules read it, or in To. To also counts if the Request-URI has no user part.",
         json_schema_extra=_about(reload="edge"),
     )
     case_sensitive_users: bool = Field(
@@ -274,6 +274,13 @@ class Settings(BaseModel):
         ("text/*", "message/cpim", "message/imdn+xml", "application/im-iscomposing+xml", "multipart/*"),
         description="Accepted content types. Others get 415. text/plain is always accepted.",
         json_schema_extra=_about("a list of TYPE/SUBTYPE, TYPE/* or */*", reload="edge"),
+    )
+    strict: bool = Field(
+        False,
+        description="Whether every fault of a request's syntax gets 400. Otherwise faults whose meaning is"
+        " clear are accepted and counted in `imc_tolerated_total`: display names without quotes, user parts"
+        " without escapes, odd tags and Content-Types, a body without Content-Type, malformed Contacts.",
+        json_schema_extra=_about(reload="edge"),
     )
     max_backlog: int = Field(
         100_000,

@@ -10,7 +10,8 @@ For each shard's events, in this order:
 3. Make the event into MESSAGEs. Events without a count share one attempt. Those with a count were part of an
    attempt during which a process ended, so each of them is tried alone: none goes to the dead letters because
    of another.
-4. After `max_attempts` an event goes to the dead letters, and the shard goes on without it.
+4. An event that raises goes to the dead letters at once; one that ends the process, after `max_attempts`. The
+   shard goes on without it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 
 ATTEMPTS_TTL_MS: Final = 24 * 3600 * 1000
 AGAIN_SECONDS: Final = 1.0
-"""Pause before an event that could not be made into MESSAGEs is tried again."""
+"""Pause before a shard is read again after an outage of Redis."""
 
 Render = Callable[[str, int, list[bytes]], tuple[Event, list[MessageTemplate]]]
 """Makes an event's entry (id, shard, fields) into the event and its MESSAGEs; may raise anything."""
@@ -117,7 +118,7 @@ class Takeover:
                 if entry_id in shared:
                     shared.remove(entry_id)
                 with about(call_id_of(fields)):
-                    await self._failed(shard, entry_id, error, count + 1)
+                    await self._failed(shard, entry_id, error)
                 continue
             if count:
                 await self._uncount(shard, [entry_id])
@@ -143,20 +144,20 @@ class Takeover:
         return [entry for entry, _ in left], [members for _, members in left]
 
     async def failed(self, shard: int, entry_id: str, error: Exception) -> None:
-        """An event that was read for the first time could not be made into MESSAGEs: it will come again."""
+        """An event that was read for the first time could not be made into MESSAGEs: it is a dead letter."""
         try:
-            await self._count(shard, [entry_id])
-            await self._failed(shard, entry_id, error, 1)
+            await self._failed(shard, entry_id, error)
         except StoreUnreachable:
             self._consumer.resync(shard, AGAIN_SECONDS)
 
-    async def _failed(self, shard: int, entry_id: str, error: Exception, attempts: int) -> None:
+    async def _failed(self, shard: int, entry_id: str, error: Exception) -> None:
+        """Give an event up at once: rendering needs nothing but the entry, so it would fail again.
+
+        Reading the shard again for it would delay everybody in the shard's rooms.
+        """
         reason = f"{type(error).__name__}: {error}"
         log.error("event not rendered", shard=shard, entry=entry_id, reason=reason)
-        if attempts < self._max_attempts:
-            self._consumer.resync(shard, AGAIN_SECONDS)
-        else:
-            await self._to_dead_letters(shard, entry_id, reason)
+        await self._to_dead_letters(shard, entry_id, reason)
 
     async def _to_dead_letters(self, shard: int, entry_id: str, reason: str) -> None:
         self._counts.dead_letters.value += 1

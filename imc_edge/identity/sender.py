@@ -9,6 +9,7 @@ from typing import NamedTuple
 from imc_common import address
 from imc_common.sip.errors import SipError
 from imc_common.sip.grammar import token
+from imc_common.sip.lenient import clear_address
 from imc_common.sip.message import Request
 from imc_common.sip.name_addr import NameAddr
 from imc_common.sip.tokens import split_commas
@@ -86,12 +87,21 @@ def asserted_sender(request: Request) -> Sender:
 def _asserted(request: Request) -> list[NameAddr]:
     try:
         return [
-            NameAddr.parse(part)
-            for value in request.headers.get_all(ASSERTED)
-            for part in split_commas(value)
+            _name_addr(part) for value in request.headers.get_all(ASSERTED) for part in split_commas(value)
         ]
     except ValueError:
         raise SipError(400, f"Malformed {ASSERTED} header") from None
+
+
+def _name_addr(text: str) -> NameAddr:
+    """An identity that a trusted proxy names, also with harmless faults of syntax. Raises ValueError."""
+    try:
+        return NameAddr.parse(text)
+    except ValueError:
+        known = clear_address(text, [])
+        if known is None:
+            raise
+        return known
 
 
 def _privacy(request: Request) -> list[str]:

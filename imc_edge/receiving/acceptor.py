@@ -16,6 +16,7 @@ from imc_common.metrics import Metrics
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError, SipParseError
 from imc_common.sip.fast_message import parse_fast
+from imc_common.sip.lenient import tolerate
 from imc_common.sip.limits import Limits
 from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
@@ -84,6 +85,7 @@ class Acceptor:
         self.authenticator = Authenticator(store, settings, nonce_keys)
         self._responses = Responses(metrics, tracer, clock)
         self._ignored = metrics.counters("imc_ignored", "Received and not responded to, by reason.", "reason")
+        self._tolerated = metrics.counters("imc_tolerated", "Faults of requests that were accepted.", "fault")
         self._admission = Admission(
             settings,
             store,
@@ -110,6 +112,7 @@ class Acceptor:
         self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
         self._trusted = self._responses.trusted = TrustedPeers(settings.trusted_peers)
         self._is_digest = settings.identity == "digest"
+        self._strict = settings.strict
         self._fingerprints = Fingerprints(self._secret, by_asserted=settings.identity == "asserted")
 
     # --- imc_edge.flow.Receiver
@@ -180,7 +183,12 @@ class Acceptor:
         if method == "ACK":
             self._ignored["ack"] += 1  # RFC 3261 §8.2.7, §17: no response to an ACK
             return
-        validate_request(request)
+        try:
+            validate_request(request)
+        except SipError as error:
+            if self._strict or error.status != 400:
+                raise
+            self._tolerate(request)
         if method == "MESSAGE":
             self._message(request, flow)
         elif method == "OPTIONS":
@@ -189,6 +197,13 @@ class Acceptor:
             self._cancel(request, flow)
         else:
             raise SipError(405, "Method Not Allowed", [("Allow", ALLOW)])
+
+    def _tolerate(self, request: Request) -> None:
+        """Go on with a request whose faults are harmless, and count them. Raises SipError for others."""
+        found = tolerate(request)
+        validate_request(request)
+        for what in found:
+            self._tolerated[what] += 1
 
     def _message(self, request: Request, flow: Flow) -> None:
         fingerprint = self._fingerprints.of(request)

@@ -76,14 +76,19 @@ class MessageRules:
         )
 
     def _room(self, request: Request) -> str:
-        """The room of the Request-URI, which says where a request goes (RFC 3261 §8.2.2.1), or that of To."""
+        """The room of the Request-URI, which says where a request goes (RFC 3261 §8.2.2.1), or that of To.
+
+        A Request-URI without a user part means this server; then To names the room.
+        """
         room = request.plain_target if self._by_target else request.plain_to
         if not room or len(room) > MAX_ADDRESS:
-            uri = request.target if self._by_target else request.to.uri
+            uri = request.target
+            if not self._by_target or uri.user is None:
+                uri = request.to.uri
             if not uri.is_sip:
                 raise SipError(400, "To Is Not A SIP URI")
             if uri.user is None:
-                raise SipError(404, "Request-URI Has No User" if self._by_target else "To Has No User")
+                raise SipError(404, "To Has No User")
             room = canonical(uri.user, uri.host, uri.port)
         if self._ignores_case:
             room = without_case(room)

@@ -1,6 +1,7 @@
 """Both protocols of OpenSIPS's mi_fifo. What follows the second colon tells which one it is.
 
-Since 3.0: ``:reply_fifo:{JSON-RPC request}``; the request ends where its JSON does. Before:
+Since 3.0: ``:reply_fifo:{JSON-RPC request}``; the request ends where its JSON does. Kamailio's jsonrpcs and
+kamctl: the JSON alone, with the name of the reply FIFO as its member ``reply_name``. Before:
 ``:command:reply_fifo`` and a line for each argument, ended by an empty line; the reply is a status line and a
 tree of lines. Pure: bytes in, requests out.
 """
@@ -65,6 +66,8 @@ class FifoParser:
 
     def _next(self) -> FifoRequest | None:
         buffer = self._buffer
+        if buffer[0] == "{":
+            return self._json("", 0)
         if buffer[0] != ":":
             return self._bad("it does not begin with ':'")
         first, colon, rest = buffer[1:].partition(":")
@@ -86,13 +89,16 @@ class FifoParser:
 
     def _json(self, reply: str, start: int) -> FifoRequest | None:
         try:
-            _, end = _DECODER.raw_decode(self._buffer, start)
+            value, end = _DECODER.raw_decode(self._buffer, start)
         except (ValueError, RecursionError) as error:
             if isinstance(error, json.JSONDecodeError) and _may_go_on(error):
                 return None
             request = FifoRequest("json", reply, self._buffer[start:])
             self._buffer = ""
             return request
+        if not reply and isinstance(value, dict):
+            named = value.get("reply_name")
+            reply = named if isinstance(named, str) else ""
         request = FifoRequest("json", reply, self._buffer[start:end])
         self._buffer = self._buffer[end:]
         return request

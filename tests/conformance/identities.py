@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 ROLES = ("From", "P-Asserted-Identity", "#invite USER", "Request-URI and To", "#join ROOM")
 """Where an address can stand: three name a user, two a room."""
-IN_HEADERS = ROLES[:2] + ROLES[3:4]
 AS_USER = ROLES[:3]
 
 
@@ -52,7 +51,7 @@ SAME: dict[str, list[Spelling]] = {
     "j%C3%BCrgen@example.org": [
         Spelling("sip:j%C3%BCrgen@example.org"),
         Spelling("sip:j%c3%bcrgen@example.org"),
-        Spelling("sip:jürgen@example.org", "a user part in plain UTF-8 gets 400", IN_HEADERS),
+        Spelling("sip:jürgen@example.org"),
     ],
     "a%25b@example.org": [Spelling("sip:a%25b@example.org"), Spelling("sip:%61%25%62@example.org")],
     "o'brien@example.org": [

@@ -365,25 +365,23 @@ async def test_a_recipient_with_an_invalid_address_fails_alone() -> None:
         assert set(sending.redis.of("settle")[0][5:]) >= {"no-address", "unsendable", BOB, "200"}
 
 
-async def test_an_event_that_cannot_be_rendered_is_a_dead_letter_after_max_attempts() -> None:
-    """The shard goes on meanwhile."""
+async def test_an_event_that_cannot_be_rendered_is_a_dead_letter_at_once() -> None:
+    """The shard goes on, and is not read again for it."""
     async with Sending(on_loopback(max_attempts=3)) as sending:
-        for attempt in range(3):
-            await sending.feed("7-0", entry("no such event", to=(BOB,)), again=attempt > 0)
-            await sending.event(to=(f"user{attempt}@127.0.0.1",))
-        assert sending.stream.resynced == [3, 3]
+        await sending.feed("7-0", entry("no such event", to=(BOB,)))
+        await sending.event(to=("user@127.0.0.1",))
+        assert sending.stream.resynced == []
         ((entry_id, reason, _),) = sending.redis.of("move_to_dead_letters")
         assert entry_id == "7-0"
         assert "no such event" in reason
-        assert len(sending.wires.sent) == 3
-        assert sending.deliver.in_flight() == 3
+        assert len(sending.wires.sent) == 1
+        assert sending.deliver.in_flight() == 1
 
 
 async def test_an_event_of_a_room_with_an_invalid_address_is_a_dead_letter() -> None:
     """Its MESSAGE would be malformed."""
     async with Sending(on_loopback(max_attempts=3)) as sending:
-        for attempt in range(3):
-            await sending.feed("7-0", entry(to=(BOB,), room="chat\r\nX: 1@example.org"), again=attempt > 0)
+        await sending.feed("7-0", entry(to=(BOB,), room="chat\r\nX: 1@example.org"))
         assert len(sending.redis.of("move_to_dead_letters")) == 1
         assert sending.wires.sent == []
 

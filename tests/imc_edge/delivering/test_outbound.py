@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imc_common.rooms.event import Event
-from imc_common.rooms.pages import HEADERS
 from imc_common.rooms.request import RequestData
-from imc_common.rooms.texts import Text
+from imc_common.rooms.texts import Text, render
+from imc_common.settings import Settings
 from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
 from imc_common.sip.validate import validate_request
@@ -210,11 +210,25 @@ def test_an_invalid_content_type_is_refused() -> None:
         build(event(), Text("text/plain\r\nEvil: 1", b"x"))
 
 
-def test_headers_leave_room_for_a_page() -> None:
-    """Pages of long lists leave room for headers; with addresses of usual length they fit a datagram."""
-    page = Text("text/plain", b"x" * (MAX_DATAGRAM - HEADERS))
-    data = build(event("members", call_id="a84b4c76e66710a84b4c76e66710@192.0.2.9"), page)
-    assert len(data) <= MAX_DATAGRAM
+@pytest.mark.parametrize("length", [10, 60, 120])
+@pytest.mark.parametrize("nick", ["", "|Jürgen", "|" + "王" * 32])
+@pytest.mark.parametrize("via", [VIA, "SIP/2.0/TLS [2001:db8:1234:5678:9abc:def0:1234:5678]:65061"])
+def test_each_part_of_a_list_fits_a_datagram_as_it_is_built(length: int, nick: str, via: str) -> None:
+    """RFC 3428 §8: 1,300 bytes, however long the addresses, nicknames and the Call-ID are."""
+    bob = f"{'b' * length}@example.org"
+    members = " ".join(f"owner:{'x' * length}{number:03d}@example.org{nick}" for number in range(40))
+    data = RequestData(call_id="c" * 90, at=1_700_000_000_000)
+    room = f"{'r' * length}@example.org"
+    listed = Event("7-0", 3, "members", room, (bob,), actor=bob, list=members, data=data)
+    settings = Settings(extra_hdrs=("X-Flags: 3",))
+    bob_id = IDS.recipient_id(bob)
+    parts = render(listed, settings)
+    for text in parts:
+        template = make_template(IDS.message_id(3, "7-0", 0), listed, text, (("X-Flags", "3"),))
+        head = request_head(f"sip:{bob}", via, bob_id)
+        built = first_request(head, to_lines(bob, bob_id), bob_id, template)
+        assert len(built) <= MAX_DATAGRAM
+    assert b"".join(text.body for text in parts).count(b"(owner)") == 40
 
 
 def test_short_requests_have_few_lengths() -> None:

@@ -35,7 +35,8 @@ def header(response: Response, name: str) -> str | None:
         (message(Max_Forwards="0"), 483, "Too Many Hops", None),
         (message(uri="sip:chat-000@foreign.example"), 404, "Not Found", None),
         (message(uri="sip:bob@example.org"), 404, "Not Found", None),
-        (message(uri="sip:example.org"), 404, "Request-URI Has No User", None),
+        (message(uri="sip:example.org", To="<sip:example.org>"), 404, "To Has No User", None),
+        (message(uri="sip:example.org", To="<tel:+491234>"), 400, "To Is Not A SIP URI", None),
         (message(From="<tel:+491234>;tag=1"), 400, "From Is Not A SIP URI", None),
         (message(From="<sip:example.org>;tag=1"), 400, "From Has No User", None),
         (message(without=["Call-ID"]), 400, "Missing Call-ID header", None),
@@ -43,7 +44,6 @@ def header(response: Response, name: str) -> str | None:
         (message(without=["From"]), 400, "Missing From header", None),
         (message(without=["CSeq"]), 400, "Missing CSeq header", None),
         (message(CSeq="1 INVITE"), 400, "CSeq Method Does Not Match Request Method", None),
-        (message(without=["Content-Type"]), 400, "Missing Content-Type header", None),
         (message().replace(b" SIP/2.0\r\nVia", b" SIP/3.0\r\nVia"), 505, "Version Not Supported", None),
         (message(uri="sip:" + "a" * 1100 + "@example.org"), 414, "Request-URI Too Long", None),
         (message(lines=["X-Long: " + "x" * 9000]), 513, "Header Block Too Large", None),
@@ -68,3 +68,16 @@ async def test_the_manager_need_not_match_room_pattern() -> None:
         response = await at.ask_one(message(b"#help", uri="sip:chat-manager@example.org"))
         assert response.status == 202
         assert at.store.entries[0].type == "help"
+
+
+async def test_harmless_faults_are_accepted_and_counted_unless_strict() -> None:
+    """A body without Content-Type is text, and a display name needs no quotes."""
+    data = message(From="Bell, Al <sip:alice@example.org>;tag=1", without=["Content-Type"])
+    async with edge() as at:
+        assert (await at.ask_one(data)).status == 202
+        page = at.metrics.page()
+        assert b'imc_tolerated_total{fault="display_name"} 1' in page
+        assert b'imc_tolerated_total{fault="content_type"} 1' in page
+    async with edge(strict=True) as at:
+        assert (await at.ask_one(data)).status == 400
+        assert at.store.entries == []

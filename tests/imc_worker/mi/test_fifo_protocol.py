@@ -93,6 +93,23 @@ def test_other_lines_are_skipped(data: bytes, reason: str) -> None:
     assert parser.feed(b":c:r\n\n") == [tree("c", "r")]
 
 
+def test_kamctls_requests_name_their_reply_fifo_in_json() -> None:
+    """As kamctl and kamcmd's FIFO form write them: no colons, over several lines."""
+    text = (
+        '{\n  "jsonrpc": "2.0",\n  "method": "imc.list_rooms",\n  "reply_name": "kamailio_receiver_7",'
+        '\n  "params": [],\n  "id": 7\n}'
+    )
+    data = text.encode()
+    assert parsed(data) == [FifoRequest("json", "kamailio_receiver_7", text)]
+    assert parsed(data[:30], data[30:] + b"\n:c:r\n\n") == [
+        FifoRequest("json", "kamailio_receiver_7", text),
+        tree("c", "r"),
+    ]
+    assert parsed(b"::" + data) == [FifoRequest("json", "kamailio_receiver_7", text)]
+    assert parsed(b':r:{"reply_name": "x"}') == [FifoRequest("json", "r", '{"reply_name": "x"}')]
+    assert parsed(b'{"reply_name": 7}') == [FifoRequest("json", "", '{"reply_name": 7}')]
+
+
 def test_invalid_json_gets_an_error_reply() -> None:
     """The reply FIFO is known."""
     assert parsed(b":r:{nonsense}\n") == [FifoRequest("json", "r", "{nonsense}\n")]
