@@ -1,1 +1,1 @@
-"""Who a request is from, and how that is proved."""
+"""Who a request is from, and how that is authenticated."""

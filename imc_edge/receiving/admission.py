@@ -144,7 +144,7 @@ class Admission:
         return self._store.script("find_duplicate", self._seen[shard], (digest,))
 
     def _read(self, request: Request, flow: Flow, tag: str) -> tuple[RoomRequest, PendingResponse] | None:
-        """What the sender wants of which room; None if that needs nobody and has its response already."""
+        """What the sender wants of which room; None if no worker is needed: then it has its response."""
         to = self._rules.check(request)
         sender = self._sender_of(request)
         if self._ignores_case:

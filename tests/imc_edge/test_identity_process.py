@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield started
 
 
-def answer(challenged: Response, count: int = 1) -> str:
+def authorization(challenged: Response, count: int = 1) -> str:
     """Credentials for a challenge."""
     return credentials(challenges(challenged)[0], count)
 
@@ -53,18 +53,18 @@ def test_a_nonce_outlives_the_edge_that_made_it_and_redis(server: Server, tmp_pa
         with User(edge.endpoints()[0]) as user:
             challenged = user.ask(fresh())
             assert challenged.status == 401
-            assert status(user, answer(challenged, 1)) == 202
+            assert status(user, authorization(challenged, 1)) == 202
         edge.end(signal.SIGKILL)
     with edge_process(tmp_path, server.url, identity="digest") as edge, User(edge.endpoints()[0]) as user:
-        assert status(user, answer(challenged, 1)) == 401
-        assert status(user, answer(challenged, 2)) == 202
+        assert status(user, authorization(challenged, 1)) == 401
+        assert status(user, authorization(challenged, 2)) == 202
         server.kill()
-        assert status(user, answer(challenged, 3)) == 503
-        assert user.ask(fresh()).status == 401  # it takes no Redis to ask for a password
+        assert status(user, authorization(challenged, 3)) == 503
+        assert user.ask(fresh()).status == 401  # it needs no Redis to challenge
         server.start()
         counts = iter(range(4, 200))
-        eventually(lambda: status(user, answer(challenged, next(counts))) == 202)
-        assert status(user, answer(challenged, 2)) == 401
+        eventually(lambda: status(user, authorization(challenged, next(counts))) == 202)
+        assert status(user, authorization(challenged, 2)) == 401
 
 
 def test_edges_whose_clocks_are_hours_apart_check_each_others_nonces(server: Server, tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_edges_whose_clocks_are_hours_apart_check_each_others_nonces(server: Ser
         assert told[0] - told[1] > timedelta(minutes=110)  # what the edges themselves take the time for
         for here, there in ((at_fast, at_slow), (at_slow, at_fast)):
             challenged = here.ask(fresh())
-            assert status(there, answer(challenged, 1)) == 202
-            assert status(here, answer(challenged, 2)) == 202
+            assert status(there, authorization(challenged, 1)) == 202
+            assert status(here, authorization(challenged, 2)) == 202
 
 
 def test_sighup_reloads_keys_of_a_file_and_the_old_one_still_checks(server: Server, tmp_path: Path) -> None:
@@ -100,17 +100,17 @@ def test_sighup_reloads_keys_of_a_file_and_the_old_one_still_checks(server: Serv
         file.write_text("b" * 32 + "\n" + "a" * 32)
         edge.child.send_signal(signal.SIGHUP)
         eventually(lambda: bool(edge.lines("certificates reloaded")))
-        assert status(user, answer(old)) == 202
+        assert status(user, authorization(old)) == 202
         new = user.ask(fresh())
         file.write_text("b" * 32)
         edge.child.send_signal(signal.SIGHUP)
         eventually(lambda: len(edge.lines("certificates reloaded")) == 2)
-        assert status(user, answer(old, 2)) == 401
-        assert status(user, answer(new)) == 202
+        assert status(user, authorization(old, 2)) == 401
+        assert status(user, authorization(new)) == 202
         file.write_text("short")
         edge.child.send_signal(signal.SIGHUP)
         eventually(lambda: bool(edge.lines("digest keys not reloaded")))
-        assert status(user, answer(new, 2)) == 202
+        assert status(user, authorization(new, 2)) == 202
 
 
 def test_an_edge_with_an_unusable_key_file_does_not_start(server: Server, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ async def test_the_time_is_that_of_redis_and_advances_with_the_own_clock() -> No
     assert clock() == pytest.approx(1_600_000_000)
 
 
-@pytest.mark.parametrize("reply", [StoreUnreachable("away"), ReplyError("LOADING")])
+@pytest.mark.parametrize("reply", [StoreUnreachable("gone"), ReplyError("LOADING")])
 async def test_the_offset_stays_while_redis_is_unreachable(reply: Any) -> None:
     """So nonces stay valid."""
     server, own = Server(), Clock()
@@ -64,7 +64,7 @@ async def test_the_clock_is_read_periodically_and_sooner_before_the_first_reply(
     monkeypatch.setattr(redis_clock, "FIRST_READ_SECONDS", 0.001)
     monkeypatch.setattr(redis_clock, "READ_SECONDS", 3600)
     server = Server()
-    server.reply = StoreUnreachable("away")
+    server.reply = StoreUnreachable("gone")
     running = asyncio.create_task(RedisClock(server, Clock()).run())  # type: ignore[arg-type]
     while server.asked < 3:
         await asyncio.sleep(0.001)

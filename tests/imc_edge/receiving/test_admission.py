@@ -64,7 +64,7 @@ async def test_another_call_id_cseq_or_from_tag_is_another_request(change: dict[
     ],
 )
 async def test_a_request_that_redis_refuses_gets_503_with_retry_after(reply: object) -> None:
-    """A stream or memory is full, or a replica answers: the client tries again (RFC 3261 §21.5.4)."""
+    """A stream or memory is full, or the server is a replica: the client tries again (RFC 3261 §21.5.4)."""
     async with edge() as at:
         at.store.reply = lambda command: reply
         response = await at.ask_one(message())
