@@ -51,7 +51,7 @@ async def test_a_command_is_read_in_other_types_of_text() -> None:
         ("text/plain;charset=utf-16le", "##é".encode("utf-16le"), "text/plain;charset=utf-8", "#é".encode()),
         ("text/plain;charset=iso-8859-1", b"##\xe9", "text/plain;charset=utf-8", "#é".encode()),
         ("text/html", b"<p>##1", "text/plain;charset=utf-8", b"#1"),
-        ("message/cpim", b"From: <sip:a@b>\r\n\r\n\r\n##1", "text/plain;charset=utf-8", b"#1"),
+        ("message/cpim", b"From: <sip:alice@example.org>\r\n\r\n\r\n##1", "text/plain;charset=utf-8", b"#1"),
     ],
 )
 async def test_an_escaped_text_is_sent_as_plain_text(
@@ -68,7 +68,7 @@ async def test_an_escaped_text_is_sent_as_plain_text(
     ("content_type", "body"),
     [
         ("text/plain", b""), ("text/plain", b" \r\n"), ("text/html", b""),
-        ("message/cpim", b"From: <sip:a@b>\r\n\r\nContent-Type: text/plain\r\n\r\n "),
+        ("message/cpim", b"From: <sip:alice@example.org>\r\n\r\nContent-Type: text/plain\r\n\r\n "),
     ],
 )  # fmt: skip
 async def test_a_blank_text_is_accepted_and_not_sent(content_type: str, body: bytes) -> None:
