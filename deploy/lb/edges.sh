@@ -38,7 +38,7 @@ trap 'kill -TERM $child; wait $child; exit 0' TERM INT
 while kill -0 $child 2>/dev/null; do
     sleep 1 &
     wait $! || true
-    # An empty answer is a name server in trouble, not the end of all edges: the old list stays.
+    # An empty response means a name server in trouble, not the end of all edges: the old list stays.
     if resolve > "$list.new" && [ -s "$list.new" ]; then
         cmp -s "$list" "$list.new" || echo "edges: $(tr '\n' ' ' < "$list.new")" >&2
         mv "$list.new" "$list"

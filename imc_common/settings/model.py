@@ -56,7 +56,7 @@ class Settings(BaseModel):
     )
     durability: Literal["memory", "fsync", "replicas"] = Field(
         "memory",
-        description="Where a request must be stored before it is answered with 202: in Redis's memory,"
+        description="Where a request must be stored before it gets 202: in Redis's memory,"
         " on its disk (WAITAOF), or on its replicas (WAIT).",
     )
     wait_replicas: int = Field(
@@ -353,7 +353,7 @@ class Settings(BaseModel):
     )
     credentials: values.Credentials = Field(
         (),
-        description="Users and passwords with which an edge answers digest challenges, one for each realm.",
+        description="Users and passwords with which an edge responds to digest challenges, one for each realm.",
         json_schema_extra=_about("a list of USER:PASSWORD@REALM"),
     )
     destination_networks: values.Networks = Field(

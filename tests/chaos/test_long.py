@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from imc_common import keys
-from imc_common.rooms.request import RequestData
+from imc_common.rooms.request import RETRANSMISSION_SECONDS, RequestData
 from tests.chaos.history import Sent
 from tests.chaos.scenario import Scenario, memory_kb, open_files, service
 from tests.chaos.servers import Single
@@ -26,7 +26,6 @@ ENTRIES = 1_000_000
 EACH = 500
 """One of so many entries is a message to the observed room."""
 RESTARTS = 500
-SEEN_SECONDS = 64
 """Seconds for which a request is remembered to recognise retransmissions."""
 
 FORKED = """
@@ -160,7 +159,7 @@ async def round_of_load(scenario: Scenario, name: str) -> dict[str, int]:
         await asyncio.sleep(30)
         scenario.stop_talking.set()
     await scenario.wait_until_idle()
-    await asyncio.sleep(SEEN_SECONDS + 1)
+    await asyncio.sleep(RETRANSMISSION_SECONDS + 1)
     about = dict(
         line.split(":", 1) for line in (await scenario.cli("INFO", "memory")).splitlines() if ":" in line
     )

@@ -1,4 +1,7 @@
-"""The help of commands, and the completion of their names in a shell."""
+"""The help of commands, and the completion of their names in a shell.
+
+Covers application.py.
+"""
 
 from __future__ import annotations
 

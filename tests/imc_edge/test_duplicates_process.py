@@ -1,4 +1,7 @@
-"""How many duplicates the kill of a real edge causes, and how soon real edges record who has responded."""
+"""How many duplicates the kill of a real edge causes, and how soon real edges record who has responded.
+
+Covers transports/unanswered.py.
+"""
 
 from __future__ import annotations
 

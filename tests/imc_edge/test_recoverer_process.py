@@ -1,4 +1,4 @@
-"""A real edge looks for entries in nobody's hand, while it has others in hand."""
+"""A real edge finds orphaned stream entries while others are pending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A real Redis that stops in the middle of attempts, more often than an entry may fail."""
+"""A real Redis that stops in the middle of attempts, more often than an entry may fail.
+
+Covers attempts.py.
+"""
 
 from __future__ import annotations
 

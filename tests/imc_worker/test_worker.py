@@ -1,6 +1,6 @@
 """Requests go in, events come out: every type of entry, through all parts of a worker.
 
-Also covers receipts.py.
+Covers receipts.py, committer.py, dispatcher.py, actions.py, all_shards.py and retrial.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Digest authentication with two edges, users made by `imc user`, and SIP clients of others."""
+"""Digest authentication with two edges, users made by `imc user`, and SIP clients of others.
+
+Covers imc_cli/user.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The text in bodies of all types that clients send."""
+"""The text in bodies of all types that clients send.
+
+Covers charsets.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a person reads."""
+"""What a person reads.
+
+Covers pages.py.
+"""
 
 from __future__ import annotations
 

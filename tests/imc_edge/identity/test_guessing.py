@@ -1,4 +1,7 @@
-"""Wrong passwords: guessing is slowed down, and nobody is locked out. Real authenticators on a real Redis."""
+"""Wrong passwords: guessing is slowed down, and nobody is locked out. Real authenticators on a real Redis.
+
+Covers guesses.py and client_source.py.
+"""
 
 from __future__ import annotations
 

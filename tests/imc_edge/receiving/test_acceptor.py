@@ -1,4 +1,7 @@
-"""Which responses requests get, by method (RFC 3261 §8.2), and what gets none; also covers `responses`."""
+"""Which responses requests get, by method (RFC 3261 §8.2), and what gets none; also covers `responses`.
+
+Covers pending.py and responses.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A peer that sends faster than messages can be parsed: it is read slowly, then disconnected."""
+"""A peer that sends faster than messages can be parsed: it is read slowly, then disconnected.
+
+Covers inbound.py.
+"""
 
 from __future__ import annotations
 

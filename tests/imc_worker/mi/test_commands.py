@@ -1,4 +1,7 @@
-"""Every MI command: its result, its effect, its errors."""
+"""Every MI command: its result, its effect, its errors.
+
+Covers operate.py and rooms.py.
+"""
 
 from __future__ import annotations
 
