@@ -11,7 +11,7 @@ WIRING = {"__init__.py", "__main__.py"}
 
 def test_every_module_is_covered_by_a_test_of_its_name_or_by_a_docstring_that_names_it() -> None:
     """A reader of a module finds its tests without searching."""
-    tests = [path for path in (ROOT / "tests").rglob("test_*.py")]
+    tests = list((ROOT / "tests").rglob("test_*.py"))
     names = {path.name.removeprefix("test_") for path in tests}
     docstrings = " ".join(ast.get_docstring(ast.parse(path.read_text())) or "" for path in tests)
     words = set(docstrings.replace(",", " ").replace("`", " ").replace("/", " ").split())

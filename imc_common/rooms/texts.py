@@ -94,10 +94,10 @@ REASONS = {
     "you_are_banned": "you are banned from this room.",
     "user_is_banned": "{user} is banned. To lift the ban, send {start}unban {user}",
     "not_banned": "{user} is not banned. Send {start}bans for a list.",
-    "too_many_bans": "this room has too many bans. Lift one first: {start}unban",
+    "too_many_bans": "this room has too many bans. Lift one first: {start}unban user",
     "is_owner": "owners cannot be removed. Take the role away first: {start}modify {user} member",
-    "confirm_exit": "you are the last owner. {start}exit confirm deletes the room for everybody;"
-    " {start}modify makes somebody else owner.",
+    "confirm_exit": "you are the last owner. To delete the room, send {start}exit confirm. To hand it over,"
+    " send {start}modify user owner",
     "last_owner": "you are the last owner. Make somebody else owner with {start}modify, or delete the room"
     " with {start}destroy.",
     "role_already": "{user} already has this role.",

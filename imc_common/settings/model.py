@@ -353,7 +353,7 @@ class Settings(BaseModel):
     )
     credentials: values.Credentials = Field(
         (),
-        description="Users and passwords with which an edge responds to digest challenges, one for each realm.",
+        description="Users and passwords for responses to digest challenges, one for each realm.",
         json_schema_extra=_about("a list of USER:PASSWORD@REALM"),
     )
     destination_networks: values.Networks = Field(

@@ -185,8 +185,8 @@ def test_who_is_told_alone_is_you(name: str, to: str, fields: dict[str, object],
         ),
         (
             {"reason": "confirm_exit", "command": "exit"},
-            "#exit: you are the last owner. #exit confirm deletes the room for everybody;"
-            " #modify makes somebody else owner.",
+            "#exit: you are the last owner. To delete the room, send #exit confirm. To hand it over,"
+            " send #modify user owner",
         ),
         (
             {"reason": "name_taken", "command": "nick", "detail": "Al"},
