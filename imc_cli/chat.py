@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from imc_cli.host_port import host_port
+from imc_cli.own_address import place_in, user_uri
 from imc_cli.password import read_password
 from imc_cli.terminal import terminal_safe
 from imc_cli.user_agent import Incoming, UserAgent
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
 
 NOTICE = "*** "
+RESPONSE_SECONDS = 10.0  # for the first response of the next hop
+SLOW_SECONDS = 2.0  # after which a line says that there is none yet
 LEAVE_SECONDS = 3.0  # for sending the last lines when the user leaves
 Say = Callable[[str, str], None]
 """Show a text in a style: notice, message or failure."""
@@ -33,10 +36,20 @@ def register(app: typer.Typer) -> None:
 
 
 def chat(
-    user: Annotated[str, typer.Argument(help="Your address, at which you listen: sip:USER@HOST:PORT.")],
+    user: Annotated[str, typer.Argument(help="Your address: sip:USER@DOMAIN, or sip:USER@IP-ADDRESS:PORT.")],
     *,
     room: Annotated[str, typer.Option(help="URI of the room, or of the manager.")],
-    via: Annotated[str, typer.Option(help="HOST:PORT (UDP) of an edge or a balancer.")] = "127.0.0.1:5060",
+    via: Annotated[
+        str, typer.Option(help="HOST:PORT (UDP) of an edge, a balancer, or your registrar.")
+    ] = "127.0.0.1:5060",
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT to listen on, port 0: a free one. Default: the IP address in your address, or"
+            " that of this machine towards --via.",
+            show_default=False,
+        ),
+    ] = None,
     script: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Send the lines of this file, then exit.")
     ] = None,
@@ -52,7 +65,8 @@ def chat(
 ) -> None:
     """Chat in a room: each line is sent as a MESSAGE, and received messages are shown. Try #help."""
     try:
-        who = ChatUser(user, _room(room), host_port(via), read_password() if login else None)
+        at = None if listen is None else host_port(listen, any_port=True)
+        who = ChatUser(user, _room(room), host_port(via), at, read_password() if login else None)
         if script is None and sys.stdin.isatty():
             failures = asyncio.run(_talk(who))
         else:
@@ -75,17 +89,49 @@ def _room(text: str) -> str:
     raise ImcError(f"{text!r} is not a room: use sip:ROOM@DOMAIN")
 
 
+def no_response(via: tuple[str, int]) -> str:
+    """What to say of a next hop that does not respond."""
+    return f"no response from {via[0]}:{via[1]} (UDP). Set --via to an edge, a balancer or your registrar."
+
+
 class ChatUser(NamedTuple):
     """The user, the room, the next hop, and the password if there is one."""
 
     user: str
     room: str
     via: tuple[str, int]
+    listen: tuple[str, int] | None
     password: str | None
 
     async def open(self, receive: Callable[[Incoming], None]) -> UserAgent:
         """A user agent that can send and receive. Raises UserAgentError."""
-        return await UserAgent.open(self.user, self.via, receive, self.password)
+        return await UserAgent.open(self.user, self.via, receive, self.password, self.listen)
+
+    async def register(self, agent: UserAgent) -> None:
+        """Register at the next hop, if it is a registrar.
+
+        Raises ImcError if the next hop does not respond, or if it does not accept the user.
+        """
+        registering = asyncio.ensure_future(agent.register(RESPONSE_SECONDS))
+        via = ":".join(map(str, self.via))
+        if not (await asyncio.wait({registering}, timeout=SLOW_SECONDS))[0]:
+            typer.echo(f"waiting for a response from {via} …", err=True)
+        response = await registering
+        if response.status == 408:
+            raise ImcError(no_response(self.via))
+        if response.status in {401, 407}:
+            raise ImcError(
+                f"{via} requires a password: use --login"
+                if self.password is None
+                else f"{via} did not accept this password of {agent.address}"
+            )
+        if not response.ok and place_in(user_uri(f"sip:{agent.address}")) is None:
+            why = terminal_safe(f"{response.status} {response.reason}")
+            typer.echo(
+                f"{via} is not a registrar ({why}). You receive messages only if imc can deliver to"
+                f" {agent.address} by other means.",
+                err=True,
+            )
 
 
 class ChatSession:
@@ -121,7 +167,7 @@ async def _follow(lines: list[str], wait: float, who: ChatUser) -> int:
     talk = ChatSession(who.room, lambda _, text: typer.echo(text))
     agent = await who.open(talk.receive)
     try:
-        await agent.register()
+        await who.register(agent)
         for line in filter(str.strip, lines):
             typer.echo(f"> {terminal_safe(line)}")
             await talk.send(agent, line)
@@ -157,7 +203,7 @@ async def _talk(who: ChatUser) -> int:
     queue: asyncio.Queue[str] = asyncio.Queue()
     sender = asyncio.create_task(_send_in_order(queue, talk, agent))
     try:
-        await agent.register()
+        await who.register(agent)
         with patch_stdout():
             async for line in _lines(session):
                 queue.put_nowait(line)

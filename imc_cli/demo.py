@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Callable
-from typing import Annotated
+import re
+import secrets
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Annotated, NamedTuple
 
 import typer
 
 from imc_cli.demo_conversation import CONVERSATION, USERS, Step, filled, matches
 from imc_cli.host_port import host_port
+from imc_cli.own_address import resolved, towards
+from imc_cli.password import read_password
 from imc_cli.terminal import terminal_safe
 from imc_cli.user_agent import Incoming, UserAgent
 from imc_common.errors import ImcError
 
 PATIENCE = 10.0  # seconds to wait for each expected message
 SILENCE = 0.3  # seconds after the last step in which no further message may arrive
-ROOMS = 100  # room names to try: chat-000 … chat-099
 
 
 def register(app: typer.Typer) -> None:
@@ -28,10 +31,29 @@ def register(app: typer.Typer) -> None:
 def demo(
     via: Annotated[str, typer.Option(help="HOST:PORT (UDP) of an edge or a balancer.")] = "127.0.0.1:5060",
     domain: Annotated[str, typer.Option(help="Domain of the room.")] = "example.org",
+    user_domain: Annotated[
+        str,
+        typer.Option(
+            help="Domain of the users alice, bob, carol and dave, who register. Default: they have addresses"
+            " of this machine.",
+            show_default=False,
+        ),
+    ] = "",
+    login: Annotated[
+        bool,
+        typer.Option(
+            "--login",
+            help="Authenticate all users with one password, prompted for or read from standard input.",
+        ),
+    ] = False,
 ) -> None:
-    """Play and check a conversation of four users in a private room. Exit status 1 if anything is wrong."""
+    """Play and check a conversation of four users in a new private room, which is deleted in the end.
+
+    Exit status 1 if anything is wrong.
+    """
     try:
-        faults = asyncio.run(play(host_port(via), domain, typer.echo))
+        cast = Cast(host_port(via), domain, user_domain, read_password() if login else None)
+        faults = asyncio.run(_until_sigterm(play(cast, typer.echo)))
     except ImcError as error:
         faults = [str(error)]
     for fault in faults:
@@ -39,11 +61,32 @@ def demo(
     raise typer.Exit(1 if faults else 0)
 
 
-async def play(via: tuple[str, int], domain: str, say: Callable[[str], None]) -> list[str]:
-    """Play the conversation through ``via``. Returns what went wrong, one line for each fault."""
-    run = await DemoRun.open(via, domain, say)
+class Cast(NamedTuple):
+    """Where the conversation is, and who its users are."""
+
+    via: tuple[str, int]
+    domain: str = "example.org"
+    user_domain: str = ""
+    password: str | None = None
+
+
+async def _until_sigterm(playing: Coroutine[None, None, list[str]]) -> list[str]:
+    """What it returns. SIGTERM cancels it, as Ctrl-C does, so that it cleans up."""
+    task = asyncio.ensure_future(playing)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
-        await run.find_room()
+        return await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            raise
+        return ["stopped by a signal"]
+
+
+async def play(cast: Cast, say: Callable[[str], None]) -> list[str]:
+    """Play the conversation. Returns what went wrong, one line for each fault. Raises ImcError."""
+    run = await DemoRun.open(cast, say)
+    try:
+        await run.create_room()
         for step in CONVERSATION[1:]:
             await run.play(step)
         await asyncio.sleep(SILENCE)
@@ -59,28 +102,41 @@ class DemoRun:
     """The users of the conversation, at free ports, and the messages they received that are not checked
     yet."""
 
-    def __init__(self, via: tuple[str, int], domain: str, say: Callable[[str], None]) -> None:
+    def __init__(self, cast: Cast, say: Callable[[str], None]) -> None:
         self.faults: list[str] = []
-        self._via = via
-        self._domain = domain
+        self._cast = cast
         self._say = say
-        self._room = ""
+        self._room = f"demo-{secrets.token_hex(4)}"  # nobody else's
+        self._room_exists = False
         self._agents: dict[str, UserAgent] = {}
         self._inboxes: dict[str, asyncio.Queue[str]] = {name: asyncio.Queue() for name in USERS}
 
     @classmethod
-    async def open(cls, via: tuple[str, int], domain: str, say: Callable[[str], None]) -> DemoRun:
-        """All users, listening."""
-        run = cls(via, domain, say)
-        host = _host_towards(via)
-        for name in USERS:
-            run._agents[name] = await UserAgent.open(f"sip:{name}@{host}:0", via, run._receiver(name))
+    async def open(cls, cast: Cast, say: Callable[[str], None]) -> DemoRun:
+        """All users, listening. Raises UserAgentError."""
+        run = cls(cast, say)
+        try:
+            via = await resolved(cast.via)
+            host = towards(via)
+            place = cast.user_domain or (f"[{host}]:0" if ":" in host else f"{host}:0")
+            for name in USERS:
+                run._agents[name] = await UserAgent.open(
+                    f"sip:{name}@{place}", via, run._receiver(name), cast.password
+                )
+        except BaseException:
+            await run.close()
+            raise
         return run
 
     async def close(self) -> None:
-        """Close the sockets of all users."""
-        for agent in self._agents.values():
-            await agent.close()
+        """Delete the room if it still exists, and unregister all users. Nothing of the run is left."""
+        try:
+            if self._room_exists:
+                await asyncio.wait_for(self._delete_room(), PATIENCE)
+        except TimeoutError:
+            self._say(f"{self._room_uri} may still exist: imc mi imc_destroy_room {self._room_uri}")
+        finally:  # also if Ctrl-C comes once more
+            await asyncio.gather(*(agent.close() for agent in self._agents.values()))
 
     def _receiver(self, name: str) -> Callable[[Incoming], None]:
         def receive(incoming: Incoming) -> None:
@@ -93,35 +149,50 @@ class DemoRun:
         head = f"{sender:>8} -> {to:<8}  "
         self._say(head + terminal_safe(text).replace("\n", "\n" + " " * len(head)))
 
+    async def _delete_room(self) -> None:
+        """Return when alice has got the notice, or an error, about it."""
+        (owner, done) = CONVERSATION[-1].who, CONVERSATION[-1].then["alice"][0]
+        await self._agents[owner].send(self._room_uri, CONVERSATION[-1].text)
+        while not re.fullmatch(rf"{done}|\*\*\* .*does not exist.*", await self._inboxes[owner].get()):
+            pass
+
+    @property
+    def _room_uri(self) -> str:
+        return f"sip:{self._room}@{self._cast.domain}"
+
     @property
     def _names(self) -> dict[str, str]:
         addresses = {name: agent.address for name, agent in self._agents.items()}
-        return addresses | {"room": f"{self._room}@{self._domain}"}
+        return addresses | {"room": self._room_uri.removeprefix("sip:")}
 
-    async def find_room(self) -> None:
-        """Play the first step in the first room that is free. Earlier runs may have left theirs behind.
-
-        Raises ImcError without a service, or if it creates no room.
-        """
-        if (await self._agents["alice"].options(within=PATIENCE)).status == 408:
-            raise ImcError(f"no response from {self._via[0]}:{self._via[1]}")
+    async def create_room(self) -> None:
+        """Register the users, and play the first step. Raises ImcError if there is no service or no room."""
         for agent in self._agents.values():
-            await agent.register(within=PATIENCE)
-        for number in range(ROOMS):
-            self._room = f"chat-{number:03}"
-            step = CONVERSATION[0]
-            await self._send(step)
-            text = await self._next(step.who)
-            if text is not None and matches(step.then[step.who][0], self._names, text):
-                return
-            if text is None or self.faults:
-                break
-        why = "; ".join(self.faults) or "there was no notice; see the logs or `imc trace`"
-        raise ImcError(f"{self._names['room']} could not be created: {why}")
+            await self._register(agent)
+        step = CONVERSATION[0]
+        self._room_exists = True  # from now on it may
+        await self._send(step)
+        text = await self._next(step.who) if not self.faults else None
+        if text is None or not matches(step.then[step.who][0], self._names, text):
+            why = text or "; ".join(self.faults) or "there was no notice; see the logs or `imc trace`"
+            raise ImcError(f"{self._room_uri} could not be created: {why}")
+
+    async def _register(self, agent: UserAgent) -> None:
+        response = await agent.register(PATIENCE)
+        via = ":".join(map(str, self._cast.via))
+        if response.status == 408:
+            raise ImcError(f"no response from {via} (UDP). Set --via to an edge or a balancer.")
+        if response.status in {401, 407}:
+            wrong = f"{via} did not accept this password of {agent.address}"
+            raise ImcError(wrong if self._cast.password else f"{via} requires a password: use --login")
+        if self._cast.user_domain and not response.ok:
+            raise ImcError(f"{agent.address} could not register: {response.status} {response.reason}")
 
     async def play(self, step: Step) -> None:
         """Play one step: send its message and check what each user receives."""
         await self._send(step)
+        if step.text == "#destroy" and not self.faults:
+            self._room_exists = False
         for name, patterns in step.then.items():
             for pattern in patterns:
                 text = await self._next(name)
@@ -133,9 +204,10 @@ class DemoRun:
     async def _send(self, step: Step) -> None:
         text = filled(step.text, self._names)
         self._print(step.who, self._room, text)
-        response = await self._agents[step.who].send(f"sip:{self._room}@{self._domain}", text)
+        response = await self._agents[step.who].send(self._room_uri, text)
         if response.status != 202:
-            self.faults.append(f"{step.text!r} got {response.status} {response.reason}")
+            hint = "; use --login" if response.status in {401, 407} and not self._cast.password else ""
+            self.faults.append(f"{step.text!r} got {response.status} {response.reason}{hint}")
 
     async def _next(self, name: str) -> str | None:
         try:
@@ -148,15 +220,3 @@ class DemoRun:
         for name, inbox in self._inboxes.items():
             while not inbox.empty():
                 self.faults.append(f"unexpected: {name} got {inbox.get_nowait()!r}")
-
-
-def _host_towards(via: tuple[str, int]) -> str:
-    """The address of this machine towards ``via``. Raises ImcError if there is no route."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(*via, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(address)
-            host: str = probe.getsockname()[0]
-    except OSError as error:
-        raise ImcError(f"{via[0]}:{via[1]} is unreachable: {error.strerror}") from error
-    return f"[{host}]" if ":" in host else host

@@ -10,9 +10,10 @@ from imc_common.sip.digest import ALGORITHMS, authorization
 
 
 class DigestClient:
-    """Credentials for the last challenge, for each request."""
+    """Credentials for the last challenge, for each request, in the header of that name."""
 
-    def __init__(self, user: str, password: str) -> None:
+    def __init__(self, user: str, password: str, header: str = "Authorization") -> None:
+        self._header = header
         self._user = user
         self._password = password
         self._challenge: Challenge | None = None
@@ -46,4 +47,4 @@ class DigestClient:
             cnonce=token_hex(8),
             count=self._count,
         )
-        return [f"Authorization: {value}"]
+        return [f"{self._header}: {value}"]

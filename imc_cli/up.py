@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from imc_cli.demo import play
+from imc_cli.demo import Cast, play
 from imc_cli.embedded import embedded_valkey
 from imc_cli.listening import check_free
 from imc_cli.options import add_command
@@ -137,7 +137,7 @@ class LocalService:
             typer.echo(f"Edge {number} listens on {', '.join(map(str, listen))}")
         typer.echo(f"Data are in {masked(self._url)}\n")
         if demo:
-            faults = await play((_reachable(first.host), first.port), "example.org", typer.echo)
+            faults = await play(Cast((_reachable(first.host), first.port)), typer.echo)
             for fault in faults:
                 typer.echo(f"FAULT  {fault}", err=True)
             if once:

@@ -8,34 +8,31 @@ TCP (§18.1.1).
 from __future__ import annotations
 
 import asyncio
-import errno
+import re
 import secrets
-import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from imc_cli.digest_client import DigestClient
+from imc_cli.own_address import bind, place_in, reached_at, resolved, towards, user_uri
 from imc_cli.tcp_server import TcpServer
-from imc_common.errors import ImcError
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
-from imc_common.sip.ports import SIP_PORT
 from imc_common.sip.response import build_response
-from imc_common.sip.uri import Uri
 
 T1, T2 = 0.5, 4.0  # seconds, RFC 3261 §17.1.1.1
 TIMER_F = 64 * T1
 EXPIRES = 600  # seconds of a registration, which is renewed after half of them
+AFTER_FAILURE = 60  # the same after a renewal that failed
 LEAVE_SECONDS = 1.0  # to wait for the registrar's response when the user leaves
 MAX_REMEMBERED = 4096  # requests whose response is kept for retransmissions
+_CHALLENGES = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}
+_CREDENTIALS = {401: "Authorization", 407: "Proxy-Authorization"}
+_EXPIRES = re.compile(r";\s*expires\s*=\s*(\d{1,9})", re.IGNORECASE).search
 ALLOW = [("Allow", "MESSAGE, OPTIONS")]
-
-
-class UserAgentError(ImcError):
-    """The user agent cannot use this URI or its address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,8 @@ class FinalResponse:
 
     status: int
     reason: str
-    challenges: tuple[str, ...] = ()  # of a 401
+    challenges: tuple[str, ...] = ()  # of a 401 or 407
+    contacts: str = ""  # of a registrar
 
     @property
     def ok(self) -> bool:
@@ -67,15 +65,23 @@ class UserAgent(asyncio.DatagramProtocol):
 
     def __init__(
         self,
-        uri: Uri,
+        address: str,
+        place: str,
         via: tuple[str, int],
         on_message: Callable[[Incoming], None],
-        digest: DigestClient | None = None,
+        password: str | None = None,
     ) -> None:
-        self.address = uri.address()
-        self._digest = digest
+        """``address``: USER@HOST or USER@HOST:PORT for From; ``place``: HOST:PORT for Via and Contact."""
+        self.address = address
+        self.place = place
+        self._user = address.rpartition("@")[0]
         self._via = via
         self._on_message = on_message
+        self._digests = {
+            status: DigestClient(unquote(self._user), password, header)
+            for status, header in _CREDENTIALS.items()
+            if password is not None
+        }
         self._tag = secrets.token_hex(4)
         self._cseq = 0
         self._waiting: dict[str, asyncio.Future[FinalResponse]] = {}
@@ -92,22 +98,22 @@ class UserAgent(asyncio.DatagramProtocol):
         via: tuple[str, int],
         on_message: Callable[[Incoming], None],
         password: str | None = None,
+        listen: tuple[str, int] | None = None,
     ) -> UserAgent:
-        """Listen on the host and port of ``uri`` (port 0: a free one). ``via``: the next hop of requests.
+        """Be the user of ``uri``, which becomes From, and listen. ``via``: the next hop of requests.
 
-        ``password``: for digest challenges. Raises UserAgentError if ``uri`` is not that of a user, or if its
-        address cannot be used.
+        ``listen``: host and port; port 0: a free one. Without it, those of ``uri`` if it has an IP address,
+        else the address of this machine towards the next hop. ``password``: for digest challenges. Raises
+        UserAgentError if ``uri`` is not that of a user, or if an address cannot be used.
         """
-        try:
-            wanted = Uri.parse(uri)
-        except ValueError as error:
-            raise UserAgentError(f"{uri!r} is not a SIP URI: {error}") from error
-        if wanted.user is None or not wanted.is_sip:
-            raise UserAgentError(f"{uri!r} is not sip:USER@HOST:PORT")
-        via = await _resolve(via)
-        udp, tcp = _bind(wanted.host.strip("[]"), SIP_PORT if wanted.port is None else wanted.port)
-        digest = None if password is None else DigestClient(unquote(wanted.user), password)
-        agent = cls(wanted._replace(port=udp.getsockname()[1]), via, on_message, digest)
+        wanted = user_uri(uri)
+        via = await resolved(via)
+        in_uri = None if listen else place_in(wanted)
+        udp, tcp = bind(*(listen or in_uri or (towards(via), 0)))
+        address, place = wanted.address(), reached_at(udp, via)
+        if in_uri:  # with the port that was free, and without the name localhost
+            address = f"{address.rpartition('@')[0]}@{place}"
+        agent = cls(address, place, via, on_message, password)
         agent._udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: agent, sock=udp)
         agent._tcp = await TcpServer.open(tcp, agent._receive)
         return agent
@@ -124,40 +130,57 @@ class UserAgent(asyncio.DatagramProtocol):
 
     async def send(self, to: str, text: str) -> FinalResponse:
         """Send a text to the URI ``to`` and wait for the final response, at most 32 s (timer F)."""
-        response = await self._transact("MESSAGE", to, text.encode(), TIMER_F)
-        if (
-            response.status == 401
-            and self._digest is not None
-            and self._digest.challenged(response.challenges)
-        ):
-            response = await self._transact("MESSAGE", to, text.encode(), TIMER_F)
-        return response
+        return await self._authenticated("MESSAGE", to, text.encode(), TIMER_F)
 
     async def options(self, within: float) -> FinalResponse:
         """Send OPTIONS to the next hop itself (RFC 3261 §11), and wait for so many seconds."""
         host = f"[{self._via[0]}]" if ":" in self._via[0] else self._via[0]
         return await self._transact("OPTIONS", f"sip:{host}:{self._via[1]}", b"", within)
 
-    async def register(self, within: float = 2) -> bool:
-        """Register at the next hop until ``close``, so that a balancer reaches this user behind a NAT.
+    async def register(self, within: float) -> FinalResponse:
+        """Register at the next hop until ``close``, so that it reaches this user, also behind a NAT.
 
-        False if it is not a registrar, such as an edge, which sends to the address of the user.
+        Waits for so many seconds. An edge is no registrar: it sends to the address of the user.
         """
-        if self._renewing is None and (await self._register(EXPIRES, within)).ok:
-            self._renewing = asyncio.create_task(self._renew())
-        return self._renewing is not None
+        response = await self._register(EXPIRES, within)
+        if response.ok and self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew(self._granted(response)))
+        return response
 
-    async def _renew(self) -> None:
+    def _granted(self, response: FinalResponse) -> int:
+        """The seconds that the registrar granted for our contact, of all that the user has."""
+        ours = next((each for each in response.contacts.split(",") if self.place in each), "")
+        granted = _EXPIRES(ours)
+        return int(granted[1]) if granted else EXPIRES
+
+    async def _renew(self, expires: int) -> None:
         while True:
-            await asyncio.sleep(EXPIRES / 2)
-            await self._register(EXPIRES, TIMER_F)
+            await asyncio.sleep(max(expires / 2, 1))
+            response = await self._register(EXPIRES, TIMER_F)
+            expires = self._granted(response) if response.ok else AFTER_FAILURE
 
     async def _register(self, expires: int, within: float) -> FinalResponse:
-        host = self.address.rpartition("@")[2].rpartition(":")[0]
+        registrar = f"sip:{user_uri(f'sip:{self.address}').host}"
         whose = f"To: <sip:{self.address}>"
-        contact = f"Contact: <sip:{self.address}>;expires={expires}"
+        contact = f"Contact: <sip:{self._user}@{self.place}>;expires={expires}"
         call_id = f"Call-ID: {self._registration}"
-        return await self._transact("REGISTER", f"sip:{host}", b"", within, (whose, call_id, contact))
+        return await self._authenticated("REGISTER", registrar, b"", within, (whose, call_id, contact))
+
+    async def _authenticated(
+        self, method: str, uri: str, body: bytes, within: float, headers: tuple[str, ...] = ()
+    ) -> FinalResponse:
+        """Send a request, and again with credentials after a challenge, once for each kind of challenge.
+
+        A proxy challenges with 407, and a server behind it with 401.
+        """
+        credentials = set(self._digests)
+        while True:
+            response = await self._transact(method, uri, body, within, headers)
+            if response.status not in credentials:
+                return response
+            credentials.remove(response.status)
+            if not self._digests[response.status].challenged(response.challenges):
+                return response
 
     async def _transact(
         self, method: str, uri: str, body: bytes, within: float, headers: tuple[str, ...] = ()
@@ -187,15 +210,15 @@ class UserAgent(asyncio.DatagramProtocol):
             pause = min(pause * 2, T2)
 
     def _request(self, method: str, uri: str, branch: str, body: bytes, headers: tuple[str, ...]) -> bytes:
-        place = self.address.rpartition("@")[2]
+        credentials = [] if method == "OPTIONS" else self._digests.values()
         lines = [
             f"{method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/UDP {place};branch={branch};rport",
+            f"Via: SIP/2.0/UDP {self.place};branch={branch};rport",
             "Max-Forwards: 70",
             f"From: <sip:{self.address}>;tag={self._tag}",
             *headers,
             f"CSeq: {self._cseq} {method}",
-            *(self._digest.headers(method, uri) if self._digest and method == "MESSAGE" else ()),
+            *(line for digest in credentials for line in digest.headers(method, uri)),
             *(["Content-Type: text/plain;charset=UTF-8"] if body else []),
             f"Content-Length: {len(body)}",
         ]
@@ -218,13 +241,10 @@ class UserAgent(asyncio.DatagramProtocol):
         if isinstance(message, Response):
             waiting = self._waiting.get(message.via.branch or "")
             if waiting is not None and not waiting.done() and message.status >= 200:
-                waiting.set_result(
-                    FinalResponse(
-                        message.status,
-                        message.reason,
-                        tuple(message.headers.get_all("WWW-Authenticate")),
-                    )
-                )
+                name = _CHALLENGES.get(message.status, "WWW-Authenticate")
+                challenges = tuple(message.headers.get_all(name))
+                contacts = ",".join(message.headers.get_all("Contact"))
+                waiting.set_result(FinalResponse(message.status, message.reason, challenges, contacts))
             return None
         if message.method == "ACK":
             return None  # RFC 3261 §17.1.1.3: there is no response to an ACK
@@ -251,32 +271,3 @@ class UserAgent(asyncio.DatagramProtocol):
             )
         )
         return build_response(request, 200, to_tag=self._tag)
-
-
-async def _resolve(via: tuple[str, int]) -> tuple[str, int]:
-    """The IP address and port, resolved once and not for each datagram."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(*via, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise UserAgentError(f"{via[0]} cannot be resolved: {error.strerror}") from error
-    host, port = found[0][4][:2]
-    return str(host), int(port)
-
-
-def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket on the same address and port. Port 0: one that is free for both."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for attempts_left in range(9, -1, -1):
-        udp, tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_STREAM)
-        try:
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            udp.bind((host, port))
-            tcp.bind((host, udp.getsockname()[1]))
-        except OSError as error:
-            udp.close()
-            tcp.close()
-            if port or not attempts_left or error.errno != errno.EADDRINUSE:
-                raise UserAgentError(f"cannot listen on {host}:{port}: {error}") from error
-        else:
-            return udp, tcp
-    raise AssertionError("the last attempt returns or raises")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from imc_cli import demo
-from imc_cli.demo import play
+from imc_cli.demo import Cast, play
 from imc_cli.demo_conversation import CONVERSATION, USERS, Step, filled, matches
 from imc_common.errors import ImcError
 
@@ -21,6 +21,9 @@ class FakeService(asyncio.DatagramProtocol):
         self.status = "202 Accepted"
         self.notices: list[str] = []
         self.copies = 1
+        self.requests: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+        self.expires: list[str] = []
         self.transport: asyncio.DatagramTransport
 
     @property
@@ -34,6 +37,11 @@ class FakeService(asyncio.DatagramProtocol):
         text = data.decode()
         if text.startswith("SIP/2.0"):
             return
+        method, uri, _ = text.split(" ", 2)
+        self.requests.append((method, uri))
+        self.expires += re.findall(r"Contact: .*;expires=(\d+)", text)
+        if method == "MESSAGE":
+            self.texts.append(text.partition("\r\n\r\n")[2])
         lines = [line for line in text.split("\r\n") if re.match("Via|From|To|Call-ID|CSeq", line)]
         self.transport.sendto("\r\n".join([f"SIP/2.0 {self.status}", *lines, "", ""]).encode(), addr)
         if text.startswith("MESSAGE") and self.notices:
@@ -71,7 +79,7 @@ async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeService]
 async def test_missing_messages_are_faults(service: FakeService) -> None:
     """One fault for each, with step and user."""
     service.notices = ["*** You have created this private room. Send #help for a list of commands."]
-    faults = await play(service.place, "example.org", lambda _: None)
+    faults = await play(Cast(service.place), lambda _: None)
     due = [name for step in CONVERSATION[1:] for name, patterns in step.then.items() for _ in patterns]
     assert re.findall(r": (\w+) got nothing", "\n".join(faults)) == due
 
@@ -81,41 +89,80 @@ async def test_wrong_and_unexpected_messages_are_faults(service: FakeService) ->
     made = "*** You have created this private room. Send #help for a list of commands."
     service.notices = [made, *["nonsense"] * 30]
     service.copies = 3
-    faults = await play(service.place, "example.org", lambda _: None)
+    faults = await play(Cast(service.place), lambda _: None)
     assert "after '#join': bob got 'nonsense'" in faults
     assert "unexpected: carol got 'nonsense'" in faults
 
 
-async def test_the_demo_skips_rooms_that_exist(service: FakeService) -> None:
-    """It tries the next name."""
-    said: list[str] = []
-    service.notices = [
-        "*** #create: a room with this name already exists. Choose another name.",
-        "*** You have created this private room. Send #help for a list of commands.",
-    ]
-    await play(service.place, "example.org", said.append)
-    assert any("alice -> chat-001" in line for line in said)
-    assert any("bob -> chat-001" in line for line in said)
-
-
 async def test_a_refusal_ends_the_demo(service: FakeService) -> None:
-    """With the status, without trying further rooms."""
+    """With the status."""
     service.status = "503 Service Unavailable"
-    with pytest.raises(ImcError, match=r"chat-000@example\.org could not be created"):
-        await play(service.place, "example.org", lambda _: None)
+    with pytest.raises(ImcError, match=r"demo-\w+@example\.org could not be created: .* 503 "):
+        await play(Cast(service.place), lambda _: None)
+
+
+async def test_a_notice_instead_of_a_room_ends_the_demo(service: FakeService) -> None:
+    """It says what the service said, and does not try names of others."""
+    service.notices = ["*** #create: a room with this name already exists. Choose another name."]
+    with pytest.raises(ImcError, match=r"demo-\w+@example\.org could not be created: .*already exists"):
+        await play(Cast(service.place), lambda _: None)
+    assert len({uri for method, uri in service.requests if method == "MESSAGE"}) == 1
+
+
+async def test_each_run_has_a_room_of_its_own(service: FakeService) -> None:
+    """So it never enters a room of real users."""
+    for _ in range(2):
+        service.status = "503 Service Unavailable"
+        with pytest.raises(ImcError):
+            await play(Cast(service.place), lambda _: None)
+    assert len({uri for method, uri in service.requests if method == "MESSAGE"}) == 2
+
+
+@pytest.mark.parametrize("after", range(1, 6))
+async def test_a_cancelled_demo_deletes_its_room_and_unregisters_its_users(
+    service: FakeService, after: int
+) -> None:
+    """Whenever Ctrl-C comes, after the first message or in the middle of the conversation."""
+    made = "*** You have created this private room. Send #help for a list of commands."
+    service.notices = [made, *["nonsense"] * 30]
+    playing = asyncio.create_task(play(Cast(service.place), lambda _: None))
+    while len(service.texts) < after and not playing.done():
+        await asyncio.sleep(0.01)
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+    assert service.texts[-1] == "#destroy"
+    assert service.expires[-4:] == ["0"] * 4
+
+
+@pytest.mark.parametrize(("password", "told"), [(None, "use --login"), ("wonder-land", "did not accept")])
+async def test_a_service_that_wants_a_password_is_told_apart(
+    service: FakeService, password: str | None, told: str
+) -> None:
+    """The error says what to do."""
+    service.status = "401 Unauthorized"
+    with pytest.raises(ImcError, match=told):
+        await play(Cast(service.place, password=password), lambda _: None)
+
+
+async def test_users_of_a_domain_must_be_able_to_register(service: FakeService) -> None:
+    """Without that, nothing would reach them."""
+    service.status = "405 Method Not Allowed"
+    with pytest.raises(ImcError, match=r"alice@example\.com could not register: 405"):
+        await play(Cast(service.place, user_domain="example.com"), lambda _: None)
 
 
 async def test_the_demo_reports_an_edge_that_does_not_respond(service: FakeService) -> None:
     """With its address."""
     service.transport.close()
     with pytest.raises(ImcError, match=r"no response from 127\.0\.0\.1"):
-        await play(service.place, "example.org", lambda _: None)
+        await play(Cast(service.place), lambda _: None)
 
 
 async def test_the_demo_reports_an_unreachable_address() -> None:
     """Without a route to it."""
     with pytest.raises(ImcError, match="is unreachable"):
-        await play(("255.255.255.255", 5060), "example.org", lambda _: None)
+        await play(Cast(("255.255.255.255", 5060)), lambda _: None)
 
 
 def test_all_placeholders_of_the_conversation_have_a_value() -> None:

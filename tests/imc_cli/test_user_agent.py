@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from imc_cli import user_agent
-from imc_cli.user_agent import Incoming, UserAgent, UserAgentError
+from imc_cli.own_address import UserAgentError
+from imc_cli.user_agent import Incoming, UserAgent
 from tests.patience import PATIENCE
 
 
@@ -35,10 +36,10 @@ class Peer(asyncio.DatagramProtocol):
         place: tuple[str, int] = self.transport.get_extra_info("sockname")
         return place
 
-    def respond(self, request: str, status: str) -> None:
+    def respond(self, request: str, status: str, *headers: str) -> None:
         """Respond to a request."""
         lines = [line for line in request.split("\r\n") if re.match("Via|From|To|Call-ID|CSeq", line)]
-        text = "\r\n".join([f"SIP/2.0 {status}", *lines, "Content-Length: 0", "", ""])
+        text = "\r\n".join([f"SIP/2.0 {status}", *lines, *headers, "Content-Length: 0", "", ""])
         self.transport.sendto(text.encode(), self.source)
 
     def send(self, agent: UserAgent, request: str) -> None:
@@ -151,10 +152,10 @@ async def test_a_registration_is_renewed_and_removed(
     """RFC 3261 §10.2: one Call-ID, rising CSeq, and expires=0 at last."""
     monkeypatch.setattr(user_agent, "EXPIRES", 0.2)
     agent, _ = await open_agent("sip:alice@127.0.0.1:0")
-    registering = asyncio.create_task(agent.register())
+    registering = asyncio.create_task(agent.register(PATIENCE))
     requests = [await peer.got.get()]
     peer.respond(requests[0], "200 OK")
-    assert await registering
+    assert (await registering).ok
     requests.append(await peer.got.get())
     peer.respond(requests[1], "200 OK")
     closing = asyncio.create_task(agent.close())
@@ -170,12 +171,93 @@ async def test_a_registration_is_renewed_and_removed(
     assert f"\r\nContact: <sip:{agent.address}>;expires=0.2\r\n" in requests[0]
 
 
+async def test_a_registration_is_renewed_before_the_registrar_forgets_it(
+    peer: Peer, open_agent: Open
+) -> None:
+    """After half of the seconds that it granted to this contact, which are often fewer than asked for."""
+    agent, _ = await open_agent("sip:alice@127.0.0.1:0")
+    registering = asyncio.create_task(agent.register(PATIENCE))
+    others = f"Contact: <sip:alice@127.0.0.2:5060>;expires=3600, <sip:{agent.address}>;expires=2"
+    peer.respond(await peer.got.get(), "200 OK", others)
+    assert (await registering).ok
+    renewed = await asyncio.wait_for(peer.got.get(), PATIENCE)
+    assert renewed.startswith("REGISTER ")
+    peer.respond(renewed, "200 OK")
+
+
+def challenge(header: str, nonce: str) -> str:
+    """A digest challenge."""
+    return f'{header}: Digest realm="h", nonce="{nonce}", algorithm=SHA-256, qop="auth"'
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "REGISTER"])
+async def test_challenges_of_a_proxy_and_of_a_server_behind_it_are_both_answered(
+    peer: Peer, method: str
+) -> None:
+    """RFC 3261 §22.2 and §22.3: 407 by Proxy-Authorization, 401 by Authorization, each once."""
+    agent = await UserAgent.open("sip:alice@127.0.0.1:0", peer.place, print, "wonder-land")
+    sending = asyncio.create_task(
+        agent.send("sip:room@example.org", "hi") if method == "MESSAGE" else agent.register(PATIENCE)
+    )
+    peer.respond(
+        await peer.got.get(), "407 Proxy Authentication Required", challenge("Proxy-Authenticate", "p")
+    )
+    second = await peer.got.get()
+    assert re.search(r'\r\nProxy-Authorization: Digest username="alice", .*nonce="p"', second)
+    assert "\r\nAuthorization: " not in second
+    peer.respond(second, "401 Unauthorized", challenge("WWW-Authenticate", "s"))
+    third = await peer.got.get()
+    assert re.search(r'\r\nProxy-Authorization: Digest .*nonce="p"', third)
+    assert re.search(r'\r\nAuthorization: Digest .*nonce="s"', third)
+    peer.respond(third, "401 Unauthorized", challenge("WWW-Authenticate", "s2"))
+    assert (await sending).status == 401, "a wrong password is not tried again"
+    assert peer.got.empty()
+    await agent.close()
+
+
+async def test_a_user_of_a_domain_listens_at_an_address_of_this_machine(peer: Peer) -> None:
+    """From is the address as given; Via and Contact have the socket's."""
+    agent = await UserAgent.open("sip:alice@example.org", peer.place, print)
+    assert agent.address == "alice@example.org"
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", agent.place)
+    registering = asyncio.create_task(agent.register(PATIENCE))
+    request = await peer.got.get()
+    peer.respond(request, "405 Method Not Allowed")
+    await registering
+    assert request.startswith("REGISTER sip:example.org SIP/2.0\r\n")
+    assert f"Via: SIP/2.0/UDP {agent.place};" in request
+    assert "From: <sip:alice@example.org>;tag=" in request
+    assert f"\r\nContact: <sip:alice@{agent.place}>;expires=600\r\n" in request
+    await agent.close()
+
+
+@pytest.mark.parametrize(
+    ("uri", "listen", "address", "place"),
+    [
+        ("sip:alice@example.org:5090", ("127.0.0.1", 0), "alice@example.org", "127.0.0.1:PORT"),
+        ("sip:alice@192.0.2.7:5090", ("127.0.0.1", 0), "alice@192.0.2.7:5090", "127.0.0.1:PORT"),
+        ("sip:alice@example.org", ("0.0.0.0", 0), "alice@example.org", "127.0.0.1:PORT"),
+        ("sip:alice@example.org", ("::1", 0), "alice@example.org", "[::1]:PORT"),
+        ("sip:alice@127.0.0.1:0", None, "alice@127.0.0.1:PORT", "127.0.0.1:PORT"),
+        ("sip:alice@localhost:0", None, "alice@127.0.0.1:PORT", "127.0.0.1:PORT"),
+    ],
+)
+async def test_identity_and_socket_are_separate(
+    peer: Peer, uri: str, listen: tuple[str, int] | None, address: str, place: str
+) -> None:
+    """With `--listen`. Without it, an IP address in the user's address is that of the socket."""
+    agent = await UserAgent.open(uri, peer.place, print, None, listen)
+    port = agent.place.rpartition(":")[2]
+    assert (agent.address, agent.place) == (address.replace("PORT", port), place.replace("PORT", port))
+    await agent.close()
+
+
 async def test_a_hop_that_is_no_registrar_gets_no_further_register(peer: Peer, open_agent: Open) -> None:
     """Such as an edge, which responds with 405."""
     agent, _ = await open_agent("sip:alice@127.0.0.1:0")
-    registering = asyncio.create_task(agent.register())
+    registering = asyncio.create_task(agent.register(PATIENCE))
     peer.respond(await peer.got.get(), "405 Method Not Allowed")
-    assert not await registering
+    assert (await registering).status == 405
     await agent.close()
     assert peer.got.empty()
 

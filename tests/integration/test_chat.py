@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,24 @@ def test_chat_reports_an_address_that_it_cannot_bind() -> None:
     assert done.returncode == 2
     assert done.stderr == f"imc chat: cannot listen on 192.0.2.1:5071: {done.stderr.rpartition('5071: ')[2]}"
     assert sys.platform != "linux" or "Cannot assign requested address" in done.stderr
+
+
+def test_chat_reports_a_next_hop_that_does_not_respond() -> None:
+    """At the start, before any line is sent, with exit status 2."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        via = f"127.0.0.1:{silent.getsockname()[1]}"
+        done = run("chat", "sip:bob@127.0.0.1:0", "--room", "sip:a@h", "--via", via, text="#join\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"waiting for a response from {via} …",
+        f"imc chat: no response from {via} (UDP). Set --via to an edge, a balancer or your registrar.",
+    ]
+
+
+def test_chat_warns_a_user_of_a_domain_without_a_registrar(imc: Service, room: str) -> None:
+    """An edge is none: nothing may reach the user."""
+    command = ["chat", "sip:bob@example.org", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
+    done = run(*command, "--wait", "0", text="\n")
+    assert "is not a registrar (405 Method Not Allowed)" in done.stderr
+    assert "bob@example.org" in done.stderr

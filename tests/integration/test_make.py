@@ -34,7 +34,7 @@ def test_make_run_once_works_in_a_new_environment(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert done.stdout.count(" -> chat-000 ") == len(CONVERSATION)
+    assert done.stdout.count(" -> demo-") == len(CONVERSATION)
     assert "The conversation succeeded." in done.stdout
 
 

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
+from imc_cli.demo_conversation import USERS
 from tests.integration.command import run
 from tests.integration.login import PASSWORD, credentials
 from tests.integration.peers.kamailio import Site, site
@@ -210,3 +212,28 @@ async def test_the_balancer_removes_an_identity_that_a_user_asserts(tmp_path: Pa
         response = await mallory.send("sip:tea@example.org", "#create", headers=header)
         assert (response.code, response.phrase) == (403, "No Asserted SIP Identity")
         mallory.close()
+
+
+def test_imc_chat_registers_as_a_user_of_a_domain(balanced: Site) -> None:
+    """Its address is not that of its socket: what it is sent comes by the registrar."""
+    command = ["chat", "sip:alice@example.org", "--room", "sip:tea@example.org"]
+    via = f"127.0.0.1:{balanced.port}"
+    done = run(*command, "--via", via, "--wait", "10", text="#create\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "*** You have created this public room." in done.stdout
+    assert "alice@example.org" in run(*command, "--via", via, "--wait", "10", text="#list\n").stdout
+
+
+def test_the_demo_logs_in_as_users_of_a_domain(tmp_path: Path) -> None:
+    """Passwords, a registrar and a balancer in between; it leaves no room behind."""
+    with site(tmp_path, {"identity": "digest"}) as balanced:
+        for user in USERS:
+            add = ("user", "add", f"{user}@example.org", "--db-url", balanced.redis.url)
+            assert run(*add, text=f"{PASSWORD}\n").returncode == 0
+        command = ["demo", "--via", f"127.0.0.1:{balanced.port}", "--user-domain", "example.org"]
+        without = run(*command)
+        assert (without.returncode, "use --login" in without.stderr) == (1, True), without.stderr
+        done = run(*command, "--login", text=f"{PASSWORD}\n")
+        assert done.returncode == 0, done.stdout + done.stderr
+        with redis.Redis.from_url(balanced.redis.url) as db:
+            assert db.keys("imc_rooms:*demo-*") == []
