@@ -29,7 +29,7 @@ _CONTENT_LENGTH = re.compile(r"[0-9]{1,10}").fullmatch
 log = structlog.get_logger()
 
 
-class ListenError(ImcError):
+class HttpListenError(ImcError):
     """The server cannot listen on an address. The error says which one and why."""
 
 
@@ -91,11 +91,11 @@ class HttpServer:
         """The oldest first."""
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the address, with the actual port if `port` is 0. Raises ListenError."""
+        """Listen; returns the address, with the actual port if `port` is 0. Raises HttpListenError."""
         try:
             self._server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD)
         except OSError as error:
-            raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+            raise HttpListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
         host, port = self._server.sockets[0].getsockname()[:2]
         return host, port
 

@@ -19,7 +19,7 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   invitation_failed  to the inviter; user: the invited one, reason: no_answer (status 408) or delivery_failed,
+--   invitation_failed  to the inviter; user: the invited one, reason: no_response (status 408) or delivery_failed,
 --                      detail: the SIP status
 local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
@@ -33,7 +33,7 @@ local is_pending = sender_role == "invited" and invitation == request.of
 commit()
 if is_pending then
     forget_member(request.from)
-    local reason = request.status == "408" and "no_answer" or "delivery_failed"
+    local reason = request.status == "408" and "no_response" or "delivery_failed"
     emit("invitation_failed", { request.user }, "user", request.from, "reason", reason, "detail", request.status or "")
 end
 return "done"

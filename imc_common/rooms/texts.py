@@ -135,7 +135,7 @@ OVER_LIMIT = {
 }
 """What a sender is told, once, when an edge accepts nothing more of it for so many seconds."""
 
-WHY_FAILED = {"no_answer": "did not respond", "delivery_failed": "could not be reached"}
+WHY_FAILED = {"no_response": "did not respond", "delivery_failed": "could not be reached"}
 _ROLES = {"owner": "an owner", "admin": "an admin", "member": "a plain member"}
 
 

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from imc_common.build_info import build_info
-from imc_common.http_server import HttpRequest, HttpResponse, HttpServer, ListenError
+from imc_common.http_server import HttpListenError, HttpRequest, HttpResponse, HttpServer
 from imc_common.metrics import Metrics
 from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port
@@ -51,7 +51,7 @@ class StatusServer:
         host, port = host_and_port(settings.status_listen)
         try:
             return await self._listen(host, port)
-        except ListenError as error:
+        except HttpListenError as error:
             hint = "give each process of a machine another status_listen"
             log.error("status server not started", reason=str(error), hint=hint)  # noqa: TRY400 # says it all
         self._retrying = asyncio.create_task(self._retry(host, port))
@@ -65,7 +65,7 @@ class StatusServer:
     async def _retry(self, host: str, port: int) -> None:
         while True:
             await asyncio.sleep(RETRY_SECONDS)
-            with suppress(ListenError):
+            with suppress(HttpListenError):
                 await self._listen(host, port)
                 return
 

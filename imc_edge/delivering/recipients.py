@@ -8,8 +8,8 @@ of the processor. So there are two generations:
   dropped; but every eighth time they are promoted instead.
 - *Long-lived* ones. They are dropped when they are rarely asked for, or too many.
 
-A frequent recipient is made a few times more, until its turn falls on a promotion. That works, too, for a
-room of more members than there are new recipients, all of whom come in turn. Recipients with a delivery in
+Frequent recipients are promoted to the long-lived ones within a few rounds. This also works for a room with
+more members than `MAX_NEW`, which all get messages in turn. Recipients with a delivery in
 flight are never dropped, and those backed off only when there are too many.
 """
 

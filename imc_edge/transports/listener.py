@@ -41,7 +41,7 @@ def bind_stream(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return sock
 
 
-class Admission(Protocol):
+class ConnectionAdmission(Protocol):
     """Counts connections, decides whether one more is allowed, and makes it (the pool)."""
 
     def make_connection(self, transport: str) -> Connection:
@@ -67,7 +67,7 @@ class StreamListener:
         self,
         sock: socket.socket,
         transport: str,
-        admission: Admission,
+        admission: ConnectionAdmission,
         tls: Tls | None,
     ) -> None:
         """``tls`` is read for each connection, so that reloaded certificates apply from the next one on."""

@@ -19,7 +19,7 @@ from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
 from imc_common.store.protocols import CommandRunner
 from imc_worker.mi.jsonrpc import MiError
-from imc_worker.mi.rooms import Room, Rooms
+from imc_worker.mi.rooms import Rooms, RoomState
 
 MAX_NOTICE = 1000
 """Bytes of a notice: with its headers it fits a datagram (RFC 3428 §8)."""
@@ -129,7 +129,7 @@ class Operator:
                 await asyncio.sleep(_ROUND_SECONDS)
         return count
 
-    async def room(self, address: str) -> Room:
+    async def room(self, address: str) -> RoomState:
         """The room of this address; MiError 404 if it does not exist."""
         room = await self._rooms.get(address)
         if room is None:
@@ -174,5 +174,5 @@ class Operator:
         return replies
 
 
-def _is_last_owner(room: Room, user: str) -> bool:
+def _is_last_owner(room: RoomState, user: str) -> bool:
     return [one for one, role in room.members.items() if role == "owner"] == [user]

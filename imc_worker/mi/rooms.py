@@ -17,7 +17,7 @@ FIELDS = 4000
 """Members read per pipeline: about a millisecond of Redis's time."""
 
 
-class Room(NamedTuple):
+class RoomState(NamedTuple):
     """A room; `members` maps addresses to roles, invited users too."""
 
     address: str
@@ -47,13 +47,13 @@ class Rooms:
         replies = await self._run([("ZCARD", self._names.rooms(shard)) for shard in shards])
         return int(sum(replies))
 
-    async def get(self, address: str) -> Room | None:
+    async def get(self, address: str) -> RoomState | None:
         """One room, or None if it does not exist."""
         shard = shard_of(address, self._hash_size)
         found = await self._rooms(shard, [address])
         return found[0] if found else None
 
-    async def pages(self) -> AsyncIterator[list[Room]]:
+    async def pages(self) -> AsyncIterator[list[RoomState]]:
         """All rooms, one page at a time, each once. Rooms created or destroyed meanwhile may be missing."""
         for shard in range(1 << self._hash_size):
             cursor, seen = b"0", set[str]()
@@ -67,7 +67,7 @@ class Rooms:
                 if cursor == b"0":
                     break
 
-    async def _rooms(self, shard: int, addresses: list[str]) -> list[Room]:
+    async def _rooms(self, shard: int, addresses: list[str]) -> list[RoomState]:
         commands: list[Command] = []
         for address in addresses:
             fields = ("private", "owner", "created_at")
@@ -119,10 +119,10 @@ def _mapping(flat: list[bytes]) -> dict[str, str]:
     return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
 
 
-def _room(address: str, head: list[bytes | None], members: dict[str, str]) -> Room:
+def _room(address: str, head: list[bytes | None], members: dict[str, str]) -> RoomState:
     """The owner shown is the creator, or if the creator is no owner any more, the first owner."""
     maker = (head[1] or b"").decode()
     owners = sorted(one for one, role in members.items() if role == "owner")
     owner = maker if maker in owners or not owners else owners[0]
     made = head[2] or b"0"
-    return Room(address, head[0] == b"1", owner, int(made) if made.isdigit() else 0, members)
+    return RoomState(address, head[0] == b"1", owner, int(made) if made.isdigit() else 0, members)

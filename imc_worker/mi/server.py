@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from imc_common.http_server import HttpRequest, HttpResponse, HttpServer, ListenError
+from imc_common.http_server import HttpListenError, HttpRequest, HttpResponse, HttpServer
 from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port, is_loopback
 from imc_common.store.protocols import CommandRunner
@@ -44,12 +44,12 @@ class MiServer:
         """Serve until cancelled. Without either setting it does nothing."""
         async with asyncio.TaskGroup() as tasks:
             if self._settings.mi_fifo:
-                fifo = Fifo(Path(self._settings.mi_fifo), self._settings.mi_reply_dir, self.answer_fifo)
+                fifo = Fifo(Path(self._settings.mi_fifo), self._settings.mi_reply_dir, self.respond_fifo)
                 tasks.create_task(fifo.run())
             if self._settings.mi_listen:
                 tasks.create_task(self._run_http())
 
-    async def answer_fifo(self, request: FifoRequest) -> str | None:
+    async def respond_fifo(self, request: FifoRequest) -> str | None:
         """The reply to a request by FIFO, in the protocol of the request."""
         by = f"fifo {request.reply}".rstrip()
         if request.kind == "json":
@@ -112,7 +112,7 @@ class MiServer:
             while self.address is None:
                 try:
                     self.address = await self._http.start(host, port)
-                except ListenError as error:
+                except HttpListenError as error:
                     if not waiting:
                         log.warning("mi does not listen on http", reason=str(error))
                     waiting = True

@@ -12,10 +12,10 @@ from imc_common import http_server
 from imc_common.http_server import (
     MAX_CONNECTIONS,
     Handler,
+    HttpListenError,
     HttpRequest,
     HttpResponse,
     HttpServer,
-    ListenError,
 )
 from tests.patience import PATIENCE
 
@@ -233,7 +233,7 @@ async def test_clients_that_do_not_read_are_closed_for_new_connections(
 async def test_an_address_in_use_is_reported() -> None:
     """With the address and the reason."""
     async with served(echo) as port:
-        with pytest.raises(ListenError, match=f"127.0.0.1:{port}"):
+        with pytest.raises(HttpListenError, match=f"127.0.0.1:{port}"):
             await HttpServer(echo).start("127.0.0.1", port)
 
 

@@ -129,7 +129,7 @@ def test_every_event_and_reason_has_a_text() -> None:
     of_scripts = set().union(*(header.reasons for header in headers))
     assert of_scripts | set(commands.REASONS) | set(texts.OVER_LIMIT) == texts.REFUSALS
     assert set(texts.WHY_FAILED) == set(
-        re.findall(r'"(no_answer|delivery_failed)"', header_of("withdraw_invitation").body)
+        re.findall(r'"(no_response|delivery_failed)"', header_of("withdraw_invitation").body)
     )
 
 

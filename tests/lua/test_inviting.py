@@ -153,7 +153,7 @@ def invite(shard: Shard, inviter: str, user: str) -> str:
     return event_id
 
 
-@pytest.mark.parametrize(("status", "reason"), [("404", "delivery_failed"), ("408", "no_answer")])
+@pytest.mark.parametrize(("status", "reason"), [("404", "delivery_failed"), ("408", "no_response")])
 def test_an_invitation_that_is_not_delivered_is_withdrawn(room: Shard, status: str, reason: str) -> None:
     """After a failure or no response; the inviter is told why."""
     event_id = invite(room, BOB, DAVE)

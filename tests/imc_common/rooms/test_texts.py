@@ -72,7 +72,7 @@ INVITE = f"To invite them, send #invite {ALICE}"
         ("invitation_sent", {}, f"You have invited {BOB}."),
         (
             "invitation_failed",
-            {"reason": "no_answer", "detail": "408"},
+            {"reason": "no_response", "detail": "408"},
             f"{BOB} did not respond. Your invitation was withdrawn. Try again later.",
         ),
         (
@@ -211,7 +211,7 @@ def all_notices() -> list[str]:
     """Every notice of one sentence or two there is, for each kind of recipient."""
     told = [(ALICE,), (BOB,), (ALICE, BOB)]
     sentences = [
-        notice(name, to=to, role=role, reason="no_answer", detail="7")
+        notice(name, to=to, role=role, reason="no_response", detail="7")
         for name in texts.NOTICES
         for to in told
         for role in ("member", "invited")

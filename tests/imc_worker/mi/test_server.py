@@ -56,7 +56,7 @@ async def test_an_unexpected_exception_is_500_in_the_old_protocol(monkeypatch: p
         raise RuntimeError("broken")
 
     monkeypatch.setattr(server._commands, "call", breaks)
-    reply = await server.answer_fifo(FifoRequest("tree", "r", command="which"))
+    reply = await server.respond_fifo(FifoRequest("tree", "r", command="which"))
     assert reply == "500 command 'which' failed\n"
 
 
@@ -68,7 +68,7 @@ async def test_a_change_in_the_old_protocol_gets_200_ok(monkeypatch: pytest.Monk
         return "OK"
 
     monkeypatch.setattr(server._commands, "call", done)
-    reply = await server.answer_fifo(FifoRequest("tree", "r", command="imc_destroy_room", args=("a@h",)))
+    reply = await server.respond_fifo(FifoRequest("tree", "r", command="imc_destroy_room", args=("a@h",)))
     assert reply == "200 OK\n\n"
 
 
