@@ -64,16 +64,17 @@ async def test_a_non_member_gets_a_notice_and_members_get_nothing(
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [
-        ("text/html", b"#join <b>\xff\xfe</b>"),
-        ("message/cpim", b"From: <im:a@x>\r\n\r\nContent-Type: text/plain\r\n\r\n#help"),
+        ("text/html", b"join <b>\xff\xfe</b>"),
+        ("message/cpim", b"From: <sip:ALICE>\r\n\r\nContent-Type: text/plain\r\n\r\nhelp"),
         ('multipart/mixed;boundary="b"', b"--b\r\n\r\n\x00\x01\r\n--b--"),
     ],
 )
 async def test_bodies_of_other_types_are_delivered_unchanged(
     open_user: OpenUser, room: str, content_type: str, body: bytes
 ) -> None:
-    """No prefix is added and no command is read; the display name names the sender."""
+    """No prefix is added; the display name names the sender. ALICE stands for the sender's address."""
     alice, bob, _ = await three(open_user, room)
+    body = body.replace(b"ALICE", alice.address.encode())
     await alice.say(room, body, content_type=content_type)
     received = await asyncio.wait_for(bob.inbox.get(), PATIENCE)
     assert received.body == body

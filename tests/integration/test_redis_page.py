@@ -238,6 +238,7 @@ def test_the_page_lists_every_redis_key() -> None:
     makers += [getattr(keys.Keys(), name) for name in ("rooms", "room", "members")]
     made = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("imc:")}
     made |= {keys.lease(0, "worker"), keys.lease(0, "edge"), *keys.accepting(0)}
+    made.add(keys.turn(keys.failures("uN", "DIGEST")))
     makers.remove(keys.accepting)
     for make in makers:
         shard, *names = inspect.signature(make).parameters

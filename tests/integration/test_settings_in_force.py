@@ -123,7 +123,7 @@ async def test_start_character_prefix_and_extra_headers_are_used(open_user: Open
     received = await alice.assert_gets(rf"\[{bob.name} at {host}\] #help")
     assert received.request.headers["X-Service"] == "chat"
     await bob.say(room, "!help")
-    assert "!create [room] [private]" in (await bob.assert_gets(notice("!help"))).text
+    assert "!create [room] [private]" in (await bob.assert_gets(notice("Commands"))).text
 
 
 async def test_limits_of_body_members_and_rooms_apply(open_user: OpenUser, room: str) -> None:
