@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+MAX_FOLDER = 70
+"""Characters of a temporary folder: the path of a Unix socket has at most 104."""
+
 
 class Readiness:
     """One socket for each child, whose path the child gets as ``NOTIFY_SOCKET``."""
@@ -22,7 +25,8 @@ class Readiness:
     def of(cls, names: Iterable[str]) -> Iterator[Readiness]:
         """Sockets for children of these names, for the length of the block; needs a running loop."""
         loop = asyncio.get_running_loop()
-        with tempfile.TemporaryDirectory(prefix="imc-up-") as folder:
+        short = None if len(tempfile.gettempdir()) <= MAX_FOLDER else "/tmp"  # noqa: S108 # made anew in it
+        with tempfile.TemporaryDirectory(prefix="imc-up-", dir=short) as folder:
             readiness = cls({name: Path(folder) / str(number) for number, name in enumerate(names)})
             sockets = {name: _bound(path) for name, path in readiness.paths.items()}
             for name, sock in sockets.items():

@@ -25,7 +25,7 @@ from imc_cli.supervisor import Child, ChildError, Supervisor
 from imc_common.errors import ImcError
 from imc_common.settings import Endpoint, Loaded, masked
 from imc_common.settings.load import DEFAULT
-from imc_common.settings.values import is_loopback
+from imc_common.settings.values import host_and_port, is_loopback
 
 START_SECONDS = 60.0
 EXIT_SECONDS = 5.0  # that a process may take to exit after its drain_timeout
@@ -79,14 +79,25 @@ class LocalService:
         self._url = url
         self._drain = loaded.settings.drain_timeout + EXIT_SECONDS
         self._listen = listen
-        destinations = _destinations(loaded)
+        self._status: dict[str, str] = {}
+        self._children: list[Child] = []
 
-        def child(name: str, module: str, **values: object) -> Child:
-            env = environment(loaded, os.environ, db_url=url, log_level=log_level, **(values | destinations))
-            return Child(name, argv(module, loaded), env)
+        def add(name: str, module: str, **values: object) -> None:
+            status = self._status[name] = _status_listen(loaded, len(self._children))
+            values |= {
+                "db_url": url,
+                "log_level": log_level,
+                "status_listen": status,
+                **_destinations(loaded),
+            }
+            self._children.append(
+                Child(name, argv(module, loaded), environment(loaded, os.environ, **values))
+            )
 
-        self._children = [child(f"edge {n}", "imc_edge", listen=each) for n, each in enumerate(listen, 1)]
-        self._children += [child(f"worker {n}", "imc_worker") for n in range(1, workers + 1)]
+        for number, each in enumerate(listen, 1):
+            add(f"edge {number}", "imc_edge", listen=each)
+        for number in range(1, workers + 1):
+            add(f"worker {number}", "imc_worker")
         self._supervisor = Supervisor(self._children, lambda line: typer.echo(line, err=True))
         self._stop = asyncio.Event()
 
@@ -135,6 +146,9 @@ class LocalService:
         first = self._listen[0][0]
         for number, listen in enumerate(self._listen, 1):
             typer.echo(f"Edge {number} listens on {', '.join(map(str, listen))}")
+        for name, status in self._status.items():
+            if status and not status.endswith(":0"):
+                typer.echo(f"Status of {name}: http://{status}/readyz and /metrics")
         typer.echo(f"Data are in {masked(self._url)}\n")
         if demo:
             faults = await play(Cast((_reachable(first.host), first.port)), typer.echo)
@@ -163,6 +177,15 @@ def _destinations(loaded: Loaded) -> dict[str, object]:
     here = all(is_loopback(endpoint.host) for endpoint in loaded.settings.listen)
     unset = loaded.sources["destination_networks"] == DEFAULT
     return {"destination_networks": LOOPBACK} if here and unset else {}
+
+
+def _status_listen(loaded: Loaded, number: int) -> str:
+    """`status_listen` of the process with this number: each has a port of its own, one above the other."""
+    if not loaded.settings.status_listen:
+        return ""
+    host, port = host_and_port(loaded.settings.status_listen)
+    port += number if port else 0
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _moved(listen: tuple[Endpoint, ...], number: int) -> tuple[Endpoint, ...]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
+
+import pytest
 
 from imc_cli.readiness import Readiness
 from imc_common.systemd import notify
@@ -35,3 +38,15 @@ async def test_afterwards_nobody_listens() -> None:
         path = readiness.paths["edge 1"]
     assert not says(path, "READY=1")
     assert not path.parent.exists()
+
+
+async def test_a_long_temporary_folder_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths of Unix sockets are short."""
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with Readiness.of(["edge 1"]) as readiness:
+        assert says(readiness.paths["edge 1"], "READY=1")
+        await asyncio.wait_for(readiness.wait(), PATIENCE)

@@ -64,3 +64,17 @@ def test_loopback_is_a_destination_only_if_edges_listen_on_loopback(
     """A destination_networks of the operator is not changed."""
     wanted = {"destination_networks": listed} if listed else {}
     assert up._destinations(load(None, {}, given)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", ""),
+        ("127.0.0.1:9090", "127.0.0.1:9092"),
+        ("[::1]:9090", "[::1]:9092"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+    ],
+)
+def test_each_process_has_its_own_status_port(given: str, expected: str) -> None:
+    """One above that of the process before. Port 0 takes a free one anyway."""
+    assert up._status_listen(load(None, {}, {"status_listen": given}), 2) == expected
