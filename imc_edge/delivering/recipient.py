@@ -99,14 +99,18 @@ class Recipient:
     def offer(self, outgoing: Outgoing) -> None:
         """Send it now, or when its turn comes; or fail it, if it cannot come."""
         context = self.context
+        # Backed off after Timer F: whatever is offered meanwhile fails at once, as RFC 3261 §8.1.3.1 treats
+        # silence (408). Waiting for 32 s with each of them would tell nothing new.
         if self.backed_off_until:
             if context.clock() < self.backed_off_until:
                 context.events.failed(outgoing, self.address, TIMEOUT)
                 return
             self.backed_off_until = 0.0  # but unresponsive still: the next delivery is a probe
+        # RFC 3428 §8: one MESSAGE per recipient at a time.
         if self.outgoing is not None:
             self._wait(outgoing)
             return
+        # Idle: it goes out now, and the short way is closed until this delivery has ended.
         self.outgoing = outgoing
         self.ready_hop = None
         if self.unresponsive:
@@ -127,6 +131,7 @@ class Recipient:
             load.responsive += 1
             if len(queue) >= LONG_QUEUE and context.wheel.tick - self.started >= PROMPT_TURNS:
                 self.mark_unresponsive()
+        # An unresponsive recipient must not fill memory: its own queue and that of all like it have a limit.
         elif len(queue) < context.queue_limit and load.unresponsive < context.unresponsive_limit:
             queue.append(outgoing)
             load.unresponsive += 1
@@ -142,6 +147,7 @@ class Recipient:
             return
         if self.unresponsive:
             self._mark_responsive()
+        # A list in several MESSAGEs: the next one follows only after the 2xx, so their order holds.
         if self.template_index + 1 < len(outgoing.templates):
             self.template_index += 1
             self.retry = None
@@ -152,6 +158,7 @@ class Recipient:
 
     def rejected(self, response: Response) -> None:
         """The current MESSAGE got a final response from 300 up."""
+        # A refusal is a response, too: the recipient is there.
         if self.unresponsive and self.outgoing is not None:
             self._mark_responsive()
         if self.still_wanted():
@@ -216,6 +223,7 @@ class Recipient:
             load.unresponsive -= 1
         else:
             load.responsive -= 1
+        # Events of shards that this edge has lost meanwhile are skipped: their new owner sends them.
         queue = self.queue
         while queue:
             outgoing = queue.popleft()

@@ -101,6 +101,8 @@ class Settlement:
         try:
             replies = await self._store.run([each.command for each in writes])
         except StoreUnreachable:
+            # Every command may be repeated: a script that did run finds its entry gone, or its recipients
+            # settled.
             self._again += writes
             await self._pause()
             return
@@ -131,6 +133,8 @@ class Settlement:
             elif not outgoing.abandoned:
                 delivered.setdefault(outgoing.event.shard, []).append(outgoing)
                 self._counts.deliveries["200"] += len(outgoing.delivered)
+        # Half-delivered events are recorded so that a new owner sends only to recipients who have not
+        # responded.
         for outgoing in half_delivered:
             if outgoing.pending and (outgoing.delivered or outgoing.failed):
                 writes.append(self._settle(outgoing, complete=False))
@@ -201,6 +205,7 @@ class Settlement:
         goes to the dead letters, so that it does not block its shard for ever.
         """
         self._again.append(write)
+        # A full, loading or read-only server says nothing about the event.
         if error.transient:
             return
         for outgoing in write.events:
