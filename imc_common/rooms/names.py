@@ -1,7 +1,7 @@
 """Names that people choose for themselves: a nickname in a room, or the display name of From.
 
 Other members read such a name where an address could stand. So it may not look like an address, a telephone
-number, a notice or the end of a sender's prefix; whoever wants one of these is shown by address instead.
+number, a notice or the end of a sender's prefix; a user with such a name is shown by address instead.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ def client_source(request: Request, peer: str, trusted: TrustedPeers) -> str:
     """The source (`imc_edge.sources`) that a request of ``peer`` came from, before all trusted proxies.
 
     A trusted proxy says in the Via below its own where it got the request from (RFC 3261 §18.2.1). Without
-    that, all users behind a balancer would be one source. Nobody is believed to be a user by it.
+    that, all users behind a balancer would be one source. It authenticates no user.
     """
     if peer in trusted and request.further_vias:
         try:

@@ -1,6 +1,6 @@
 -- The request that this run handles. Handled entries are deleted, so the next request of a shard is always the
--- first entry of its in-stream. That makes requests take effect in order and once, whoever else runs the same
--- ones. Needs requests, entry_id. Gives request (the entry's fields by name) and commit.
+-- first entry of its in-stream. That makes requests take effect in order and once, even if
+-- another process runs the same ones. Needs requests, entry_id. Gives request (the entry's fields by name) and commit.
 local first = redis.call("XRANGE", requests, "-", "+", "COUNT", 1)[1]
 if not first or first[1] ~= entry_id then
     if redis.call("XRANGE", requests, entry_id, entry_id)[1] then
