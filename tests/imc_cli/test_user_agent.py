@@ -1,6 +1,8 @@
 """The SIP user agent of the terminal, with plain sockets and with another agent.
 
 This file also covers tcp_server.py; tests/integration/test_chat.py covers chat.py.
+
+Covers own_address.py too.
 """
 
 from __future__ import annotations
