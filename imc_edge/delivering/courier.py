@@ -2,8 +2,9 @@
 
 Nearly every delivery is simple: one known target, one request, a 2xx. All others get a `RetryState`, and go
 through three nested searches. The outer one is over URIs: the recipient's, then the contacts of redirections
-(§8.1.3.4). The next is over the targets that RFC 3263 finds for a URI (RFC 3263 §4.3). The inner one is over
-requests to one target: again with credentials (§22.2), or over UDP where TCP was refused (§18.1.1).
+(RFC 3261 §8.1.3.4). The next is over the targets that are found for a URI (RFC 3263 §4.3). The inner one is
+over requests to one target: again with credentials (RFC 3261 §22.2), or over UDP where TCP was refused (RFC
+3261 §18.1.1).
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class Courier:
 
     def prepare(self, recipient: Recipient) -> Targets | None:
         """Set the recipient's targets, if they are known, and its head if there is only one."""
+        # RFC 3261 §8.1.2: an outbound proxy is the target of every request; without one the URI decides.
         targets = self._next_hops.proxy_targets
         if targets is None:
             targets = self._next_hops.known(f"sip:{recipient.address}")
@@ -95,7 +97,9 @@ class Courier:
                     self._last_hop = hop
                 recipient.head = head_to_address(recipient.address, self._via_line, recipient.recipient_id)
                 recipient.hop = hop
-            if targets.until == inf:  # not `is`: once compiled, a float has no identity
+            # A target found by DNS ends with its records' time-to-live. Only one that never ends may be used
+            # without a look at the clock. Not `is inf`: once compiled, a float has no identity.
+            if targets.until == inf:
                 recipient.direct_hop = hop
         return targets
 
@@ -108,13 +112,16 @@ class Courier:
             self._give_up(recipient, EXPIRED)
             return
         recipient.started = self._wheel.tick
+        # RFC 3263 §4: where to send. Found once per recipient, and again when the DNS records have expired.
         targets = recipient.targets
         if targets is None or (targets.until != inf and targets.until <= self._clock()):
             targets = self.prepare(recipient)
         if targets is not None and (hop := targets.fixed) is not None and not self._back_off.until:
-            # one known target, and no hop anywhere that is backed off: no state is needed
+            # One known target, and no hop anywhere that is backed off: there is nothing to choose. No state is
+            # needed until a response says otherwise.
             template = outgoing.templates[recipient.template_index]
             request = first_request(recipient.head, recipient.to, recipient.recipient_id, template)
+            # RFC 3261 §18.1.1: a request that is too long for a datagram needs TCP, so a choice after all.
             if len(request) <= MAX_DATAGRAM or hop.transport != "udp":
                 self._transactions.start(
                     recipient.recipient_id + template.branch_end, hop, request, recipient
@@ -137,41 +144,49 @@ class Courier:
         status = response.status
         outgoing = recipient.outgoing
         if status == 482 and outgoing is not None and (outgoing.resent or retry.attempt > 1):
-            # §8.2.2.2, Loop Detected: this very request, sent before, has reached it by another way
+            # RFC 3261 §8.2.2.2, Loop Detected: this very request, sent before, has reached the recipient by
+            # another way. So it has the message.
             recipient.accepted()
+        # RFC 3261 §8.1.3.4: a redirection adds contacts, each tried once.
         elif status < 400:
             self._add_contacts(retry, contacts(response))
             self._next_contact(recipient, retry, str(status))
+        # RFC 3261 §8.1.3.5: with credentials that match the challenge, the request is sent once more.
         elif status in {401, 407}:
             self._authenticate(recipient, retry, response)
         elif status == 503:
-            # §21.5.4: no requests to this server for as long as Retry-After says; RFC 3263 §4.3: the next
-            # target. Without Retry-After it counts as a 500, so there is nothing to wait for.
+            # RFC 3261 §21.5.4: no requests to this server for as long as Retry-After says. RFC 3263 §4.3: the
+            # next target. Without Retry-After a 503 counts as a 500, so there is nothing to wait for.
             seconds = retry_after(response.headers.get("Retry-After"))
             if seconds is not None and retry.hop is not None:
                 self._back_off.start(retry.hop, seconds)
             self._next_target(recipient, retry, str(status), temporary=seconds is not None)
         elif status == 408:
-            # a proxy on the way got no response: the target is alive, so its other addresses do not help
+            # A proxy on the way got no response (RFC 3261 §16.8). Our target, the proxy, is alive, so its
+            # other addresses do not help. The recipient counts as silent.
             self._next_contact(recipient, retry, TIMEOUT)
         else:
+            # RFC 3261 §21.6: a global failure says that no other contact will do better.
             if status >= 600:
-                retry.contacts.clear()  # §21.6: no other place will do better
+                retry.contacts.clear()
             self._next_contact(recipient, retry, str(status))
 
     def failed(self, recipient: Recipient, error: Exception) -> None:
         """No response until Timer F, or a transport error: the next target (RFC 3263 §4.3)."""
         retry = self._retry_state(recipient)
+        # Timer F: one pause more would tell nothing new, so the remaining targets are tried without one.
         if isinstance(error, TransactionTimeoutError):
             self._next_target(recipient, retry, TIMEOUT, temporary=False)
             return
         udp_hop = retry.moved_to_tcp
         if udp_hop is not None and isinstance(error.__cause__, ConnectionRefusedError | ConnectionResetError):
-            # §18.1.1: a refused connection is the one case in which a request that was moved to TCP for its
-            # length may go over UDP after all
+            # RFC 3261 §18.1.1: a refused connection is the one case in which a request that was moved to TCP
+            # for its length may go over UDP after all.
             retry.tcp_refused.add(udp_hop)
             self._send_to(recipient, retry, udp_hop)
             return
+        # RFC 3263 §4.3: a transport error is a failure of this target. A server that restarts refuses
+        # connections for a moment, so the whole search may be repeated after a pause.
         if retry.hop is not None:
             self._back_off.start(retry.hop, PAUSE_SECONDS)
         self._next_target(recipient, retry, TRANSPORT, temporary=True)
@@ -204,13 +219,15 @@ class Courier:
             elif not targets.groups:
                 self._next_contact(recipient, retry, FORBIDDEN)
             else:
+                # RFC 2782: servers of one priority are drawn by their weights, anew for each search.
                 retry.untried_hops = deque(targets.draw(self._random))
                 retry.all_hops = tuple(retry.untried_hops)
                 self._next_target(recipient, retry, TRANSPORT, temporary=True)
 
         targets = self._next_hops.known(retry.uri)
         if targets is None:
-            recipient.mark_unresponsive()  # a name server may be slow, and nobody else should wait for it
+            # A name server may be slow, and no other recipient should wait for it.
+            recipient.mark_unresponsive()
             self._next_hops.find(retry.uri, found)
         else:
             found(targets)
@@ -225,6 +242,8 @@ class Courier:
             if not self._back_off.applies_to(hop):
                 self._send_to(recipient, retry, hop)
                 return
+        # All targets have failed. A pause helps only if the cause may pass, and comes only when no other
+        # contact is left to try.
         if temporary and not retry.contacts and self._pause(recipient, retry):
             return
         self._next_contact(recipient, retry, outcome)
@@ -233,6 +252,7 @@ class Courier:
         """Wait until a target may be tried again, if that is soon enough."""
         now = self._clock()
         resume_at = max(now + PAUSE_SECONDS, self._back_off.first_free(retry.all_hops))
+        # Timer F bounds the whole delivery as it bounds one transaction; MAX_ATTEMPTS bounds the branches.
         if resume_at > retry.deadline or retry.attempt >= MAX_ATTEMPTS:
             return False
         retry.paused = True
@@ -241,7 +261,7 @@ class Courier:
         return True
 
     def _next_contact(self, recipient: Recipient, retry: RetryState, outcome: str) -> None:
-        """§8.1.3.4: try the next contact; after the last one the delivery has failed."""
+        """RFC 3261 §8.1.3.4: try the next contact; after the last one the delivery has failed."""
         if retry.contacts:
             retry.uri = retry.contacts.popleft()
             self._try_uri(recipient, retry)
@@ -259,7 +279,8 @@ class Courier:
             self._give_up(recipient, TRANSPORT)
             return
         template = outgoing.templates[recipient.template_index]
-        # §18.1.1: what is too long for a datagram goes over TCP to the same address and port
+        # RFC 3261 §18.1.1: what is too long for a datagram goes over TCP to the same address and port. The
+        # Via names the transport, so the head is built for each.
         for towards in (hop, Hop("tcp", hop.host, hop.port)):
             try:
                 head = request_head(retry.uri, self._transports.via(towards), recipient.recipient_id)
@@ -278,20 +299,21 @@ class Courier:
             if towards.transport != "udp" or len(request) <= MAX_DATAGRAM or hop in retry.tcp_refused:
                 retry.moved_to_tcp = hop if towards is not hop else None
                 break
+        # RFC 3261 §8.1.1.7: another attempt is another transaction, so it needs a branch of its own.
         key = recipient.recipient_id + template.event_id + b"%02d" % retry.attempt
         retry.hop = towards
         retry.attempt += 1
         self._transactions.start(key, towards, request, recipient)
 
     def _add_contacts(self, retry: RetryState, uris: list[str]) -> None:
-        """Contacts to be tried, each once (§8.1.3.4: "MUST NOT add any given URI … more than once")."""
+        """Contacts to try, each once (RFC 3261 §8.1.3.4: "MUST NOT add any given URI … more than once")."""
         for uri in uris:
             if uri not in retry.followed and len(retry.followed) <= MAX_CONTACTS:
                 retry.followed.add(uri)
                 retry.contacts.append(uri)
 
     def _authenticate(self, recipient: Recipient, retry: RetryState, response: Response) -> None:
-        """§22.2: send it once more, with the credentials that are asked for and the next CSeq."""
+        """RFC 3261 §22.2: send it once more, with the credentials that are asked for and the next CSeq."""
         headers = self._credentials.headers_for(response, retry.uri, retry.realms)
         if not headers or retry.hop is None:
             self._next_contact(recipient, retry, str(response.status))

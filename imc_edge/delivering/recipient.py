@@ -126,9 +126,12 @@ class Recipient:
             queue = self.queue = deque()
         context, load = self.context, self.context.load
         if not self.unresponsive:
-            # accepted whatever the length: reading is what is limited for responsive recipients
+            # It responds, so its queue will shrink: accept whatever the length. If there is too much for all
+            # responsive recipients together, the edge reads no more events.
             queue.append(outgoing)
             load.responsive += 1
+            # A long queue whose head got no prompt response shrinks too slowly. Reading would stop for all
+            # rooms because of this recipient, so it counts as unresponsive before T1.
             if len(queue) >= LONG_QUEUE and context.wheel.tick - self.started >= PROMPT_TURNS:
                 self.mark_unresponsive()
         # An unresponsive recipient must not fill memory: its own queue and that of all like it have a limit.
@@ -158,7 +161,8 @@ class Recipient:
 
     def rejected(self, response: Response) -> None:
         """The current MESSAGE got a final response from 300 up."""
-        # A refusal is a response, too: the recipient is there.
+        # RFC 3261 §17.1.2.2: any final response ends the transaction. A refusal shows, as a 2xx does, that
+        # the recipient is there. What to do about it depends on the status.
         if self.unresponsive and self.outgoing is not None:
             self._mark_responsive()
         if self.still_wanted():
@@ -202,13 +206,16 @@ class Recipient:
 
         Each of them would take 32 s more and end in the same way.
         """
+        # RFC 3261 §17.1.2.2: Timer F ended the transaction after 64*T1 without a final response.
         self.mark_unresponsive()
+        # Taken away first: giving up the current delivery would start the next in the queue.
         queue, self.queue = self.queue, None
         context = self.context
         self.backed_off_until = context.clock() + context.unreachable_ttl
         self.give_up(outcome)
         for outgoing in queue or ():
             context.load.unresponsive -= 1
+            # Not the failures of shards that this edge has lost: their new owner sends, and may be luckier.
             if context.may_send(outgoing):
                 context.events.failed(outgoing, self.address, outcome)
 
@@ -235,8 +242,10 @@ class Recipient:
                 load.unresponsive -= 1
             else:
                 load.responsive -= 1
+        # Idle. The short way of `fan_out.py` opens again only for a responsive recipient, which is never
+        # backed off.
         self.queue = None
-        if not self.unresponsive:  # so it is not backed off either
+        if not self.unresponsive:
             self.ready_hop = self.direct_hop
 
     # --- the recipient's condition
@@ -255,6 +264,7 @@ class Recipient:
 
     def _mark_responsive(self) -> None:
         """It has responded; with a queue still long its deliveries go on counting apart."""
+        # Half of LONG_QUEUE: at the limit itself the condition would change with every response.
         if self.queue is None or len(self.queue) < LONG_QUEUE // 2:
             self.unresponsive = False
             count = self._count()

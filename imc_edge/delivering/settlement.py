@@ -118,6 +118,7 @@ class Settlement:
 
     def _gather(self) -> list[_Write]:
         """Commands for all that has ended since the last time; those to be sent again come first."""
+        # What failed comes first: its events are the oldest, and their shards cannot be released before.
         writes, self._again = self._again[:MAX_COMMANDS], self._again[MAX_COMMANDS:]
         events = self._events
         ended, events.ended = events.ended, []
@@ -126,15 +127,17 @@ class Settlement:
             self._note(ended + half_delivered)
         delivered: dict[int, list[Outgoing]] = {}
         for outgoing in ended:
-            # `settle_delivered` says nothing of recipients: it is right only if none failed, and if Redis
-            # holds no set of settled recipients that would have to be deleted with the entry
+            # `settle_delivered` names no recipients. It is right only if none failed, and if Redis holds no
+            # set of settled recipients that has to be deleted with the entry.
             if outgoing.recorded or outgoing.failed:
                 writes.append(self._settle(outgoing, complete=True))
+            # The shard was lost and every response was a 2xx: the new owner settles the entry after it has
+            # sent it again. Recipients know the copy by its Call-ID and CSeq (RFC 3261 §8.2.2.2).
             elif not outgoing.abandoned:
                 delivered.setdefault(outgoing.event.shard, []).append(outgoing)
                 self._counts.deliveries["200"] += len(outgoing.delivered)
-        # Half-delivered events are recorded so that a new owner sends only to recipients who have not
-        # responded.
+        # A half-delivered event waits for slow recipients, up to Timer F and longer. What is known is
+        # recorded now, so that after a crash the new owner sends only to those who have not responded.
         for outgoing in half_delivered:
             if outgoing.pending and (outgoing.delivered or outgoing.failed):
                 writes.append(self._settle(outgoing, complete=False))
@@ -165,11 +168,15 @@ class Settlement:
         for address in outgoing.delivered:
             outcomes += (address, "200", "0")
         for address, outcome in outgoing.failed:
+            # A receipt costs a script of a worker, so only failures that change a room or tell a sender
+            # something get one.
             needs_receipt = consequence(event.name, outcome) is not None
             outcomes += (address, outcome, "1" if needs_receipt else "0")
             self._counts.receipts.value += needs_receipt
             self._counts.deliveries[outcome] += 1
         self._counts.deliveries["200"] += len(outgoing.delivered)
+        # Recorded outcomes are forgotten here, so a later `settle` of the event adds only what is new. From
+        # now on Redis holds a set for it: the short `settle_delivered` is no longer right.
         outgoing.delivered, outgoing.failed = [], []
         outgoing.recorded = True
         shard, entry_id = event.shard, event.entry_id
@@ -193,6 +200,7 @@ class Settlement:
         now = self._wall()
         for outgoing in write.events:
             event = outgoing.event
+            # A command may have run twice, so only the first settlement of an event counts in the metrics.
             if self._events.forget(outgoing):
                 self._counts.events.value += 1
                 if event.at:
