@@ -117,8 +117,8 @@ class Courier:
         if targets is None or (targets.until != inf and targets.until <= self._clock()):
             targets = self.prepare(recipient)
         if targets is not None and (hop := targets.fixed) is not None and not self._back_off.until:
-            # One known target, and no hop anywhere that is backed off: there is nothing to choose. No state is
-            # needed until a response says otherwise.
+            # One known target, and no hop anywhere that is backed off: there is nothing to choose. No state
+            # is needed until a response says otherwise.
             template = outgoing.templates[recipient.template_index]
             request = first_request(recipient.head, recipient.to, recipient.recipient_id, template)
             # RFC 3261 §18.1.1: a request that is too long for a datagram needs TCP, so a choice after all.
