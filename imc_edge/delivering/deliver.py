@@ -113,10 +113,12 @@ class Deliver:
         self._drained.set()
 
     def turn(self) -> None:
-        """To be called every 50 ms: let go of lost shards, run the timers, record what is half delivered."""
+        """To be called every 50 ms: let go of lost shards, run the timers, record what is half delivered,
+        log what failed."""
         self._events.abandon(self._owned())
         self.context.transactions.advance()
         self._events.sweep()
+        self.context.failure_log.turn()
 
     async def _read(self) -> None:
         while self._reading:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from imc_common.settings import Settings
 from imc_common.shards.ownership import Ownership
 from imc_edge.delivering.courier import Courier
+from imc_edge.delivering.failure_log import FailureLog
 from imc_edge.delivering.in_flight import EventsInFlight
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.timer_wheel import TimerWheel
@@ -44,6 +45,7 @@ class DeliveryContext:
         self.events = events
         self.wheel = wheel
         self.clock = clock
+        self.failure_log = FailureLog(clock)
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:

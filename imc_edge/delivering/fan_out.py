@@ -40,6 +40,7 @@ class FanOut:
                     recipient = recipients.add(address)
                 except UnsendableError:
                     self._context.events.failed(outgoing, address, UNSENDABLE)
+                    self._context.failure_log.note(UNSENDABLE, None, address)
                     continue
             hop = recipient.ready_hop
             if hop is not None and any_ready:

@@ -103,7 +103,7 @@ class Recipient:
         # silence (408). Waiting for 32 s with each of them would tell nothing new.
         if self.backed_off_until:
             if context.clock() < self.backed_off_until:
-                context.events.failed(outgoing, self.address, TIMEOUT)
+                self._fail(outgoing, TIMEOUT)
                 return
             self.backed_off_until = 0.0  # but unresponsive still: the next delivery is a probe
         # RFC 3428 §8: one MESSAGE per recipient at a time.
@@ -139,7 +139,7 @@ class Recipient:
             queue.append(outgoing)
             load.unresponsive += 1
         else:
-            context.events.failed(outgoing, self.address, SURPLUS)
+            self._fail(outgoing, SURPLUS)
 
     # --- what the transactions of the current delivery report
 
@@ -198,7 +198,7 @@ class Recipient:
     def give_up(self, outcome: str) -> None:
         """Fail the current delivery and go on with the next."""
         if self.outgoing is not None:
-            self.context.events.failed(self.outgoing, self.address, outcome)
+            self._fail(self.outgoing, outcome)
             self._next()
 
     def give_up_all(self, outcome: str) -> None:
@@ -217,7 +217,15 @@ class Recipient:
             context.load.unresponsive -= 1
             # Not the failures of shards that this edge has lost: their new owner sends, and may be luckier.
             if context.may_send(outgoing):
-                context.events.failed(outgoing, self.address, outcome)
+                self._fail(outgoing, outcome)
+
+    def _fail(self, outgoing: Outgoing, outcome: str) -> None:
+        """One delivery has failed, started or not."""
+        context, retry = self.context, self.retry
+        context.events.failed(outgoing, self.address, outcome)
+        # an outcome that says that nothing was sent has no next hop either
+        hop = retry.hop if retry is not None else self.hop
+        context.failure_log.note(outcome, hop, self.address)
 
     def _next(self) -> None:
         """The current delivery has ended: start the first that waits and is still ours, or become idle."""
