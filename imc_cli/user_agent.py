@@ -2,7 +2,7 @@
 
 It has the client timers of RFC 3261 §17.1.2, and sends the same response to a retransmission as to the
 original. It also receives over TCP on the same port, because requests that are too large for UDP come over
-TCP (§18.1.1).
+TCP (RFC 3261 §18.1.1).
 """
 
 from __future__ import annotations

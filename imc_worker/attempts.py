@@ -34,6 +34,7 @@ class Attempts:
 
     async def made(self, counters: Sequence[str]) -> list[int | ReplyError]:
         """Attempts so far, or why Redis cannot tell now. Raises StoreUnreachable."""
+        # First the corrections: an attempt that an outage interrupted must not count against its entry.
         await self.tidy()
         replies = await self._store.run([("GET", counter) for counter in counters])
         counts = [_number(reply) for reply in replies]
@@ -54,12 +55,14 @@ class Attempts:
         try:
             replies = await self._store.run(writes)
         except StoreUnreachable:
+            # Whether Redis has counted is unknown. As no attempt is made, the number before is right.
             for counter in counters:
                 self.take_back(counter)
             raise
         for counter, reply in zip(counters, replies, strict=True):
             if isinstance(reply, ReplyError):
                 self.take_back(counter)
+            # A correction of before would undo what was just counted.
             else:
                 self._corrections.pop(counter, None)
         return [
@@ -82,6 +85,7 @@ class Attempts:
         corrections = list(self._corrections.items())
         replies = await self._store.run([_write(counter, count) for counter, count in corrections])
         for (counter, _), reply in zip(corrections, replies, strict=True):
+            # An error that does not pass (a key of a wrong type) would be tried for ever.
             if not (isinstance(reply, ReplyError) and reply.transient):
                 del self._corrections[counter]
 

@@ -85,6 +85,8 @@ class Committer:
         """Accept entries; they are handled after all earlier ones of their shard."""
         shard = batch.shard
         entries = [(shard, entry_id, fields) for entry_id, fields in batch.entries]
+        # Read again: something went wrong with the shard before, so its entries are tried one by one. Until
+        # they are handled, new entries must not overtake them.
         if batch.again:
             self._retried.setdefault(shard, deque()).extend(entries)
         elif shard in self._retried:
@@ -112,6 +114,7 @@ class Committer:
         while True:
             await self._woken()
             self._wake.clear()
+            # In turn, so that shards with failures do not hold up the others, nor wait for them.
             while self._new or self._retried:
                 if self._retried:
                     await self._retry()
@@ -147,6 +150,7 @@ class Committer:
         results = await self._attempt(self._in_flight)
         if self._tracer.enabled:
             self._trace(self._in_flight, results)
+        # Nearly always all are done; then no entry is looked at again.
         if results.count(DONE) == len(results):
             self._handled.value += len(results)
         else:
@@ -170,12 +174,14 @@ class Committer:
 
     async def _retry(self) -> None:
         """Try the first entry of each shard in `_retried`, counted in Redis before it is tried."""
+        # Shards whose lease was lost: their new owner tries these entries, and counts the attempts.
         for shard in self._retried.keys() - self._owned():
             self._drop(shard)
         firsts = [entries[0] for entries in self._retried.values()]
         try:
             verdicts = await self._retrial.judge(firsts)
         except StoreUnreachable as error:
+            # An attempt that is not counted must not be made: if it ended the process, nobody would know.
             for first in firsts:
                 self._give_up(first, error)
             return
@@ -223,6 +229,7 @@ class Committer:
             outcomes = await self._dispatcher.commands([entries[at] for at in left])
             replies = iter(await self._store.run([each for each in outcomes if isinstance(each, tuple)]))
         except StoreUnreachable as error:
+            # Scripts may have run although their replies are lost. Read again, their entries are gone.
             return [error if result is None else result for result in results]
         for at, outcome in zip(left, outcomes, strict=True):
             results[at] = next(replies) if isinstance(outcome, tuple) else outcome

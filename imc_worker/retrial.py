@@ -56,10 +56,12 @@ class Retrial:
 
         Raises StoreUnreachable.
         """
+        # What Redis cannot tell now is an error for its shard only. The others go on.
         counters = [_counter(entry) for entry in entries]
         known = await self._attempts.made(counters)
         verdicts: list[Verdict] = [n if isinstance(n, ReplyError) else "wait" for n in known]
         counted = [(at, n) for at, n in enumerate(known) if isinstance(n, int)]
+        # Counted before the attempt: a count that came after it would miss the attempt that ends the process.
         chosen = self._choose(counted)
         counts = await self._attempts.count([counters[at] for at in chosen])
         for at, count in zip(chosen, counts, strict=True):
@@ -107,6 +109,7 @@ class Retrial:
     def blame(self, entry: PendingEntry, reason: str) -> float:
         """Note why the entry failed; gives the seconds to wait before the next attempt."""
         entry_id = entry[1]
+        # Doubled each time. The cause may pass, as a limit of the server does, and the shard waits meanwhile.
         pause = self._pauses.get(entry_id, FIRST_PAUSE)
         self._pauses[entry_id] = min(pause * 2, MAX_PAUSE)
         self._reasons[entry_id] = reason

@@ -33,7 +33,7 @@ struct group {
     uint64_t *open;              /* sequence numbers of unfinished messages */
     unsigned open_count, open_room;
     uint64_t next_sequence, next_due;
-    bool *busy;                  /* rooms x members: has a request in flight (RFC 3428 section 8) */
+    bool *busy;                  /* rooms x members: has a request in flight (RFC 3428 §8) */
     uint64_t cursor;             /* next room and sender of the round */
     struct totals totals;
     struct histogram delivered, accepted;

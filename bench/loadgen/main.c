@@ -94,7 +94,7 @@ static void take(const char *data, size_t length, const struct path *path) {
     }
 }
 
-/* Client timers E and F of RFC 3261, section 17.1.2, and the time limit for the deliveries of a message. */
+/* Client timers E and F of RFC 3261 §17.1.2, and the time limit for the deliveries of a message. */
 static void check_timers(struct group *g, uint64_t now) {
     for (unsigned i = g->open_count; i-- > 0;) {
         struct record *r = group_find(g, g->open[i]);

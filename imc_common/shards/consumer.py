@@ -126,6 +126,8 @@ class Consumer:
         return []
 
     async def _read(self, shards: list[int]) -> list[Batch]:
+        # What was read before is older than what is new, so a shard's pages come first. That keeps the order
+        # of its messages.
         self._in_read = frozenset(shards)
         paged = {shard: page for shard in shards if (page := self._pages[shard]) is not None}
         batches = await self._read_pages(paged) if paged else []
@@ -151,6 +153,7 @@ class Consumer:
         )
         batches = []
         for (shard, page), entries in zip(pages.items(), replies, strict=True):
+            # The shard was resynced or lost during the read: its pages begin again, or are not ours.
             if shard in self._to_discard or shard not in self._pages:
                 continue
             if isinstance(entries, ReplyError):
@@ -171,6 +174,7 @@ class Consumer:
         batches = []
         for shard, stream in zip(shards, streams, strict=True):
             entries = found.get(stream, [])
+            # No reply from the shard's node. It may have counted entries as read and lost the reply.
             if entries is None:
                 self._start_over_later(shard)
             elif entries:
@@ -184,6 +188,7 @@ class Consumer:
 
     async def _follow(self, readable: frozenset[int]) -> None:
         """Forget shards that are not ours any more, and claim the streams of new ones."""
+        # The usual case, in every read: nothing has changed.
         if readable == self._pages.keys():
             return
         for shard in self._pages.keys() - readable:
@@ -236,6 +241,7 @@ class Consumer:
 
         They are created again, from the first entry, at most once per `GROUP_SECONDS`.
         """
+        # NOGROUP comes at once, not after `block_ms`. Without this pause the process would ask without end.
         now = asyncio.get_running_loop().time()
         await asyncio.sleep(max(0.0, self._groups_tried + GROUP_SECONDS - now))
         self._groups_tried = asyncio.get_running_loop().time()

@@ -116,6 +116,8 @@ class Ownership:
 
     async def step(self) -> None:
         """One round: a heartbeat if it is due, then release or take shards. Raises StoreUnreachable."""
+        # First the heartbeat, because it renews the leases and tells the share. A surplus is released before
+        # anything is taken, because other processes wait for it.
         if self._clock() >= self._next_heartbeat:
             await self._send_heartbeat()
         await self._release_surplus()
@@ -132,12 +134,15 @@ class Ownership:
         started = self._clock()
         commands = [self._lease_command("take_lease", shard) for shard in held]
         replies = dict(zip(held, await self._store.run(commands, durable=True), strict=True))
-        still = [shard for shard in held if shard in self._held]  # not released meanwhile
+        # A shard that was released during the wait may have another owner by now, whose writes are not ours.
+        still = [shard for shard in held if shard in self._held]
         self._note(still, [replies[shard] for shard in still], started)
         return frozenset(shard for shard in still if replies[shard] == 1)
 
     async def release_all(self) -> None:
         """Release every lease and leave the list of live processes. Raises StoreUnreachable."""
+        # Before the command, as in `_release_surplus`. Without the last ZREM the others would count this
+        # process, and leave its share of the shards free, until its heartbeat expires.
         held = sorted(self._held)
         self._held.clear()
         self._share = 0
@@ -146,6 +151,8 @@ class Ownership:
         await self._store.run([*commands, ("ZREM", self._processes, self.process_id)])
 
     async def _send_heartbeat(self) -> None:
+        # The time is noted before the command is sent. Redis starts the lease when the command arrives, so by
+        # our clock the lease ends earlier than in Redis, never later.
         self._refresh()
         started = self._clock()
         held = sorted(self._held)
@@ -166,6 +173,8 @@ class Ownership:
         each, over = divmod(self._shards, len(live))
         self._share = each + (rank < over)
         self._first_choice = rank * each + min(rank, over)
+        # Too many shards: another process has started. None is dropped now, because its entries are pending
+        # here; it is only no longer read.
         surplus = len(self._held) - self._share
         if surplus <= 0:
             self._leaving.clear()
@@ -198,6 +207,7 @@ class Ownership:
         mine = self.process_id.encode()
         free, endless = [], []
         for shard, holder, ttl_ms in zip(others, replies[::2], replies[1::2], strict=True):
+            # Ours without our knowledge: the reply to a take was lost, but the script ran.
             if holder is None or holder == mine:
                 free.append(shard)
             elif isinstance(ttl_ms, int) and ttl_ms > self._ttl_ms:
@@ -222,9 +232,12 @@ class Ownership:
             if isinstance(reply, ReplyError):
                 continue  # nothing is known: the lease ends when it would have ended before
             if reply == 1:
+                # A lease that had ended for us is new, even if Redis still had it: another process may have
+                # read the stream between. So the consumer starts over.
                 if shard not in self._held:
                     self.on_taken(shard)
                 self._held[shard] = started + self._lease_ttl
+            # Any other reply: the lease has another holder, because it ended before it was renewed.
             elif self._held.pop(shard, None) is not None:
                 lost.append(shard)
         self._refresh()
@@ -240,9 +253,11 @@ class Ownership:
         self._fresh_until = min(self._held.values(), default=float("inf"))
 
     def _pause(self) -> float:
+        # Another process waits for the surplus shards, and until then their new entries wait too.
         if self._leaving:
             return RELEASE_SECONDS
         until_heartbeat = max(0.0, self._next_heartbeat - self._clock())
+        # Missing shards may become free at any time: their owner releases them, or its leases end.
         if not self._reached or len(self._held) < self._share:
             return min(max(until_heartbeat, RELEASE_SECONDS), SEARCH_SECONDS)
         return until_heartbeat

@@ -1,6 +1,6 @@
 """WWW-Authenticate, Authorization, Proxy-Authenticate and Proxy-Authorization.
 
-RFC 3261 sections 20.7, 20.27, 20.28 and 20.44.
+RFC 3261 §20.7, §20.27, §20.28 and §20.44.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Authorization:
         """The credentials in a header value. Raises ValueError if parts are missing or inconsistent.
 
         With ``qop``, which must be ``auth``, cnonce and nc are mandatory; without it they are forbidden
-        (RFC 7616 section 3.4).
+        (RFC 7616 §3.4).
         """
         params = parse_digest(value)
         missing = [name for name in ("username", "realm", "nonce", "uri", "response") if not params.get(name)]

@@ -1,4 +1,4 @@
-"""CSeq (RFC 3261 section 20.16)."""
+"""CSeq (RFC 3261 §20.16)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CSEQ = re.compile(rf"([0-9]{{1,10}}+)[ \t]++({TOKEN})").fullmatch
 
 
 class CSeq(NamedTuple):
-    """Sequence number, below 2**31 (section 8.1.1.5), and method."""
+    """Sequence number, below 2**31 (RFC 3261 §8.1.1.5), and method."""
 
     number: int
     method: str

@@ -1,4 +1,4 @@
-"""Date (RFC 3261 section 20.17): RFC 1123 dates, in GMT only."""
+"""Date (RFC 3261 §20.17): RFC 1123 dates, in GMT only."""
 
 from __future__ import annotations
 

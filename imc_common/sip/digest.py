@@ -1,4 +1,4 @@
-"""Digest authentication: compute and verify (RFC 3261 section 22.4, RFC 7616, RFC 8760)."""
+"""Digest authentication: compute and verify (RFC 3261 §22.4, RFC 7616, RFC 8760)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from imc_common.sip.auth import Authorization, Challenge
 
 ALGORITHMS: Final = ("SHA-512-256", "SHA-256", "MD5")
-"""The supported algorithms, the strongest first, named as in RFC 8760 section 2.1."""
+"""The supported algorithms, the strongest first, named as in RFC 8760 §2.1."""
 
 _NAMES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 
@@ -24,7 +24,7 @@ def digest(algorithm: str, text: str) -> str:
 def digest_response(
     algorithm: str, ha1: str, method: str, uri: str, nonce: str, *, cnonce: str = "", count: str = ""
 ) -> str:
-    """The ``response`` of RFC 7616 section 3.4.1 with ``qop=auth``, or of RFC 2069 without ``cnonce``."""
+    """The ``response`` of RFC 7616 §3.4.1 with ``qop=auth``, or of RFC 2069 without ``cnonce``."""
     ha2 = digest(algorithm, f"{method}:{uri}")
     middle = f"{nonce}:{count}:{cnonce}:auth" if cnonce else nonce
     return digest(algorithm, f"{ha1}:{middle}:{ha2}")

@@ -30,7 +30,7 @@ class SipParseError(SipError):
 
     ``request`` is what could be read of it, if that is enough for a response. ``None``: discard it without a
     response (not SIP, a response, no usable Via). ``fatal``: on a stream the end of this message is
-    unknown, so the connection must be closed after the response (RFC 3261 section 18.3).
+    unknown, so the connection must be closed after the response (RFC 3261 §18.3).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Message framing on TCP and TLS (RFC 3261 sections 7.5 and 18.3, RFC 5626 section 4.4.1)."""
+"""Message framing on TCP and TLS (RFC 3261 §7.5 and §18.3, RFC 5626 §4.4.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of the grammar in RFC 3261 section 25.1 as regular expressions without backtracking.
+"""Parts of the grammar in RFC 3261 §25.1 as regular expressions without backtracking.
 
 A match takes time linear in its input, whatever the peer sends: a repeated character is possessive (``++``,
 ``*+``, ``?+``), and a repeated group is in an atomic group (``(?>(?:…)*)``), because Python before 3.11.5
@@ -40,7 +40,7 @@ def unquote(text: str) -> str:
 def quote(text: str) -> str:
     """The text as a quoted string. Raises ValueError for CR and LF, which it cannot hold."""
     if "\r" in text or "\n" in text:
-        raise ValueError("a quoted string cannot hold CR or LF (RFC 3261 section 25.1)")
+        raise ValueError("a quoted string cannot hold CR or LF (RFC 3261 §25.1)")
     return '"' + _TO_ESCAPE.sub(r"\\\g<0>", text) + '"'
 
 

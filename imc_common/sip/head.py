@@ -1,4 +1,4 @@
-"""The head of a message: start line and header fields (RFC 3261 section 7)."""
+"""The head of a message: start line and header fields (RFC 3261 §7)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLANKED = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, *range(0
 _BLANKS = (" ", "\t")
 
 MANDATORY = ("From", "To", "Call-ID", "CSeq")
-"""Headers that a response copies from its request, besides Via (section 8.2.6.2)."""
+"""Headers that a response copies from its request, besides Via (RFC 3261 §8.2.6.2)."""
 _COPIED_LINES = re.compile(
     rb"\r\n((?:Via|From|To|Call-ID|CSeq|[vfti])[ \t]*+:[^\r\n]*+(?>(?:\r\n[ \t][^\r\n]*+)*))", re.IGNORECASE
 ).findall
@@ -45,8 +45,8 @@ class Head:
         self.content_length: int | None = None
 
     def read_content_length(self) -> None:
-        """Read it if it is one value of digits. Any other makes the end of the message unknown (section
-        18.3)."""
+        """Read it if it is one value of digits. Any other makes the end of the message unknown (RFC 3261
+        §18.3)."""
         value = self.headers.first.get("Content-Length")
         if value is None:
             return
@@ -144,7 +144,7 @@ def _decode(data: bytes) -> tuple[list[str], Fault | None]:
 def _has_raw_control(lines: list[str]) -> bool:
     """Whether there is a control character that is not escaped in a quoted string.
 
-    ``quoted-pair`` allows all but CR and LF there (RFC 4475 section 3.1.1.2 has BEL, NUL and DEL). A quoted
+    ``quoted-pair`` allows all but CR and LF there (RFC 4475 §3.1.1.2 has BEL, NUL and DEL). A quoted
     string may continue in a folded line.
     """
     quoted = escaped = False
@@ -164,7 +164,7 @@ def _has_raw_control(lines: list[str]) -> bool:
 
 
 def _unfold(lines: list[str]) -> list[str]:
-    """Join continuation lines to the line before, with one blank (section 7.3.1)."""
+    """Join continuation lines to the line before, with one blank (RFC 3261 §7.3.1)."""
     whole: list[list[str]] = []
     for line in lines:
         if line[:1] in _BLANKS and whole:

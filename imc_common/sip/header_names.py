@@ -1,4 +1,4 @@
-"""Header names: case, compact forms, and which may occur only once (RFC 3261 sections 7.3.1 and 20)."""
+"""Header names: case, compact forms, and which may occur only once (RFC 3261 §7.3.1 and §20)."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ SINGLE = frozenset(
         "Timestamp",
     }
 )
-"""Headers whose value is not a list; a repeated one makes the request malformed (section 7.3.1)."""
+"""Headers whose value is not a list; a repeated one makes the request malformed (RFC 3261 §7.3.1)."""
 
 
 def long_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Hosts in URIs and Vias (RFC 3261 section 25.1, ``host``; RFC 5118 for IPv6)."""
+"""Hosts in URIs and Vias (RFC 3261 §25.1, ``host``; RFC 5118 for IPv6)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOST = rf"[A-Za-z0-9_.\-]++|\[(?>(?:{HEX}|[:.])+)\]"
 # read as 127.0.0.1, are not valid. DNS has no underscore, but names in container networks do.
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_\-]*+"
 # The grammar of RFC 3261 has one colon too many before an embedded IPv4 address, as RFC 2373 had. RFC 5118
-# section 4.10 requires that both forms are accepted.
+# §4.10 requires that both forms are accepted.
 _EXTRA_COLON = re.compile(rf"(?>(?:{HEX}|:{HEX})*):::[0-9]++(?:\.[0-9]++){{3}}").fullmatch
 _NAME = re.compile(rf"(?>(?:{_LABEL}\.(?=[A-Za-z0-9_]))*)[A-Za-z_][A-Za-z0-9_\-]*+\.?+").fullmatch
 

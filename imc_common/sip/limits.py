@@ -22,7 +22,7 @@ class Limits:
     uri: int = 1_024
     """Request-URI: 414. Other servers allow 256, but a GRUU (RFC 5627) with parameters can be longer."""
     method: int = 64
-    """Method name: 400. RFC 4475 section 3.1.1.2 (intmeth) has one of 43."""
+    """Method name: 400. RFC 4475 §3.1.1.2 (intmeth) has one of 43."""
     body: int = 8_192
     """Body: 413."""
 

@@ -1,4 +1,4 @@
-"""Content-Type (RFC 3261 section 20.15)."""
+"""Content-Type (RFC 3261 §20.15)."""
 
 from __future__ import annotations
 

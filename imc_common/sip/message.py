@@ -1,4 +1,4 @@
-"""Requests and responses, with their headers as values (RFC 3261 section 7)."""
+"""Requests and responses, with their headers as values (RFC 3261 §7)."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Message:
 
     @lazy_property
     def call_id(self) -> str:
-        """Call-ID as received: it is compared byte by byte (section 8.1.1.4)."""
+        """Call-ID as received: it is compared byte by byte (RFC 3261 §8.1.1.4)."""
         value = self._needed("Call-ID")
         if not value or " " in value or "\t" in value or not value.isascii():
             raise SipError(400, "Malformed Call-ID header")
@@ -133,7 +133,7 @@ class Message:
 
     @lazy_property
     def date(self) -> datetime | None:
-        """Date; None if there is none, or if it is malformed (RFC 4475 section 3.1.2.12: ignore it)."""
+        """Date; None if there is none, or if it is malformed (RFC 4475 §3.1.2.12: ignore it)."""
         value = self.headers.get("Date")
         return None if value is None else parse_date(value)
 
@@ -198,7 +198,7 @@ class Request(Message):
 
     @lazy_property
     def expires(self) -> int | None:
-        """Expires in seconds, None if there is none (RFC 3428 section 7)."""
+        """Expires in seconds, None if there is none (RFC 3428 §7)."""
         return self._number("Expires", 0xFFFF_FFFF)
 
     def to_bytes(self) -> bytes:

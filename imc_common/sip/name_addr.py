@@ -1,4 +1,4 @@
-"""``name-addr`` and ``addr-spec`` with parameters: From, To, Contact, Route (RFC 3261 section 20.10)."""
+"""``name-addr`` and ``addr-spec`` with parameters: From, To, Contact, Route (RFC 3261 §20.10)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class NameAddr(NamedTuple):
 
     @property
     def tag(self) -> str | None:
-        """The ``tag`` parameter (RFC 3261 section 19.3)."""
+        """The ``tag`` parameter (RFC 3261 §19.3)."""
         return find(self.params, "tag")
 
 

@@ -1,4 +1,4 @@
-"""Parameters of header values: ``;name=value`` (RFC 3261 sections 7.3.1 and 25.1, ``generic-param``)."""
+"""Parameters of header values: ``;name=value`` (RFC 3261 §7.3.1 and §25.1, ``generic-param``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parses one complete message (RFC 3261 sections 7 and 18.3)."""
+"""Parses one complete message (RFC 3261 §7 and §18.3)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def parse_message(data: bytes, *, stream: bool = False, limits: Limits = DEFAULT
     """The message in ``data``: a datagram, or with ``stream`` one message from a stream.
 
     Checks only syntax and sizes; call ``validate_request`` next. Empty lines before the message are skipped
-    (section 7.5). Without Content-Length the body ends with the datagram; bytes beyond Content-Length are
-    discarded (section 18.3). On a stream Content-Length is mandatory.
+    (RFC 3261 §7.5). Without Content-Length the body ends with the datagram; bytes beyond Content-Length are
+    discarded (RFC 3261 §18.3). On a stream Content-Length is mandatory.
 
     Raises SipParseError. Send a response if it has a ``request``.
     """

@@ -1,4 +1,4 @@
-"""Builds responses to a request (RFC 3261 section 8.2.6)."""
+"""Builds responses to a request (RFC 3261 §8.2.6)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def build_response(
     """The response as bytes, without body and Contact.
 
     Via, From, To, Call-ID and CSeq are copied if the request has them, so a malformed request can get a
-    response, too. ``to_tag`` is added to a To without a tag, except in a 100 (section 8.2.6.2). ``source``,
-    the address the request came from, is added to the topmost Via as ``received`` and ``rport`` (section
-    18.2.1, RFC 3581). ``headers`` are added last; their values must not contain CR or LF.
+    response, too. ``to_tag`` is added to a To without a tag, except in a 100 (RFC 3261 §8.2.6.2). ``source``,
+    the address the request came from, is added to the topmost Via as ``received`` and ``rport`` (RFC 3261
+    §18.2.1, RFC 3581). ``headers`` are added last; their values must not contain CR or LF.
     """
     extra = "".join([f"{name}: {value}\r\n" for name, value in headers])
     if status == 100:
@@ -77,7 +77,7 @@ def copied_headers(
 
 
 def asks_for_source(via: str) -> bool:
-    """Whether a Via plainly has ``rport`` and so asks for responses to the source (RFC 3581 section 4).
+    """Whether a Via plainly has ``rport`` and so asks for responses to the source (RFC 3581 §4).
 
     If False, the Via must be parsed to know.
     """
@@ -92,7 +92,7 @@ def finish_response(
     """The response with these copied headers. ``extra`` are more header lines, each with its CRLF.
 
     Its length is padded to a multiple of ``multiple_of`` bytes with blanks after "Content-Length:", where
-    section 25.1 allows any number (HCOLON).
+    RFC 3261 §25.1 allows any number (HCOLON).
     """
     if reason is None:
         reason = reason_of(status)

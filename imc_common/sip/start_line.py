@@ -1,4 +1,4 @@
-"""Request-Line and Status-Line (RFC 3261 sections 7.1 and 7.2)."""
+"""Request-Line and Status-Line (RFC 3261 §7.1 and §7.2)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class StatusLine(NamedTuple):
 def parse_start_line(line: str) -> RequestLine | StatusLine | None:
     """The parsed start line; None if it is not one of SIP.
 
-    Exactly one blank separates the three parts of a Request-Line (section 7.1). A line with other blanks (RFC
-    4475 sections 3.1.2.7 to 3.1.2.10) is parsed, so that a response can refuse it.
+    Exactly one blank separates the three parts of a Request-Line (RFC 3261 §7.1). A line with other blanks
+    (RFC 4475 §3.1.2.7 to §3.1.2.10) is parsed, so that a response can refuse it.
     """
     pieces = line.split(" ")
     if len(pieces) == 3 and pieces[2] == "SIP/2.0" and pieces[0] in _COMMON_METHODS and pieces[1]:

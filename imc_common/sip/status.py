@@ -1,4 +1,4 @@
-"""Reason phrases (RFC 3261 section 21 and the IANA registry)."""
+"""Reason phrases (RFC 3261 §21 and the IANA registry)."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ REASONS = {
 
 
 def reason_of(status: int) -> str:
-    """The phrase for a status; for an unknown status that of its class (section 8.1.3.2)."""
+    """The phrase for a status; for an unknown status that of its class (RFC 3261 §8.1.3.2)."""
     return REASONS.get(status) or REASONS.get(status // 100 * 100) or "Unknown"

@@ -1,4 +1,4 @@
-"""SIP and SIPS URIs (RFC 3261 section 19.1). Of other URIs only the scheme is parsed."""
+"""SIP and SIPS URIs (RFC 3261 §19.1). Of other URIs only the scheme is parsed."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Uri(NamedTuple):
 
 
 def _split_params(text: str) -> Params:
-    """URI parameters. Repeated names are refused (RFC 3261 section 19.1.1)."""
+    """URI parameters. Repeated names are refused (RFC 3261 §19.1.1)."""
     found: dict[str, str | None] = {}
     for part in text[1:].split(";"):
         name, equals, value = part.partition("=")

@@ -1,4 +1,4 @@
-"""Checks of every request before it is processed (RFC 3261 sections 8.1.1, 8.2 and 16.3)."""
+"""Checks of every request before it is processed (RFC 3261 §8.1.1, §8.2 and §16.3)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def validate_request(request: Request, *, limits: Limits = DEFAULT) -> None:
     if not target.is_sip:
         raise SipError(416, "Unsupported URI Scheme")
     if target.headers:
-        # Section 19.1.1: no header component in a Request-URI; RFC 4475 section 3.1.2.11 (escruri).
+        # RFC 3261 §19.1.1: no header component in a Request-URI; RFC 4475 §3.1.2.11 (escruri).
         raise SipError(400, "Header Component in Request-URI")
     if request.body and request.content_type is None:
-        # Section 20.15: Content-Type MUST be present if the body is not empty.
+        # RFC 3261 §20.15: Content-Type MUST be present if the body is not empty.
         raise SipError(400, "Missing Content-Type header")
     _check_contacts(request)
 

@@ -1,4 +1,4 @@
-"""Via (RFC 3261 sections 18.2 and 20.42, RFC 3581)."""
+"""Via (RFC 3261 §18.2 and §20.42, RFC 3581)."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Via(NamedTuple):
     def seen_from(self, host: str, port: int) -> Via:
         """This Via with the source address of its request in ``received`` and ``rport``.
 
-        ``received`` is set if sent-by is another address (section 18.2.1) or the Via has ``rport``;
-        ``rport`` is set if the Via has it (RFC 3581 section 4). ``host`` is an address without brackets.
+        ``received`` is set if sent-by is another address (RFC 3261 §18.2.1) or the Via has ``rport``;
+        ``rport`` is set if the Via has it (RFC 3581 §4). ``host`` is an address without brackets.
         """
         wants_port = has(self.params, "rport")
         if not wants_port and self.host.strip("[]") == host and "received" not in dict(self.params):

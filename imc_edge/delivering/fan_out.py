@@ -30,15 +30,18 @@ class FanOut:
         _, branch_end, from_, cseq, tail = outgoing.templates[0]
         start, recipients, join = self._start, self.recipients, b"".join
         load, tick = self._context.load, self._context.wheel.tick
-        # an expiry has to be compared with the clock, and while any hop is backed off each is looked up
+        # `Recipient.offer` and `Courier.send` make three checks that the loop skips. Two hold for all
+        # recipients alike: the message has no expiry (RFC 3428 §7), and no hop is backed off (RFC 3261
+        # §21.5.4). The third, one idle and responsive recipient with one lasting target, is `ready_hop`.
         any_ready = outgoing.deadline is None and not self._back_off.until
         for address in to:
-            # looked up one by one: an idle one may be forgotten when another one is made
+            # Looked up one by one: an idle recipient may be forgotten when another one is made.
             recipient = recipients.get(address)
             if recipient is None:
                 try:
                     recipient = recipients.add(address)
                 except UnsendableError:
+                    # The address cannot be written into a request, so no attempt is needed to know the end.
                     self._context.events.failed(outgoing, address, UNSENDABLE)
                     self._context.failure_log.note(UNSENDABLE, None, address)
                     continue
@@ -46,7 +49,10 @@ class FanOut:
             if hop is not None and any_ready:
                 recipient_id = recipient.recipient_id
                 request = join((recipient.head, branch_end, recipient.to, from_, recipient_id, cseq, tail))
+                # RFC 3261 §18.1.1: longer requests need TCP, which the courier decides.
                 if len(request) <= MAX_DATAGRAM or hop.transport != "udp":
+                    # RFC 3428 §8: one MESSAGE at a time. Until this one has ended, what follows is offered,
+                    # and so waits in the recipient's queue.
                     recipient.ready_hop = None
                     recipient.outgoing = outgoing
                     recipient.started = tick

@@ -187,7 +187,7 @@ _TO: Final = tuple([b";rport\r\nTo: " + b" " * blanks + b"<sip:" for blanks in r
 
 
 def _padding(size: int) -> int:
-    """Blanks after a colon, where §25.1 allows any number (HCOLON), that fill up to whole `PADDING`s."""
+    """Blanks that fill up to whole `PADDING`s. RFC 3261 §25.1 allows any number after a colon (HCOLON)."""
     return -size % PADDING
 
 

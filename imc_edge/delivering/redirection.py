@@ -14,8 +14,8 @@ _QVALUE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?").fullmatch
 def contacts(response: Response) -> list[str]:
     """The SIP and SIPS URIs of its Contact headers as Request-URIs, best first, without malformed ones.
 
-    Headers in a URI would become headers of our request (§19.1.1), and a response must not decide those: they
-    are dropped. So is ``method``, which a Request-URI must not have.
+    Headers in a URI would become headers of our request (RFC 3261 §19.1.1). They are dropped, because a
+    response must not decide those. So is ``method``, which a Request-URI must not have.
     """
     found = []
     for value in response.headers.get_all("Contact"):

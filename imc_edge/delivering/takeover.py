@@ -99,22 +99,29 @@ class Takeover:
     async def _prepare(
         self, shard: int, entries: Sequence[tuple[str, list[bytes]]], render: Render
     ) -> list[TakenOver]:
+        # Entries that are settled meanwhile need no attempt: sent again, they would be duplicates.
         entries, responded = await self._unfinished(shard, entries)
         ids = [entry_id for entry_id, _ in entries]
         tries = await self._store.run([("GET", keys.attempts(shard, "out", entry_id)) for entry_id in ids])
         counts = [int(count) if isinstance(count, bytes) and count.isdigit() else 0 for count in tries]
+        # Most events come again only because their edge stopped. They share one attempt: one write before,
+        # one after, however many they are.
         shared = [entry_id for entry_id, count in zip(ids, counts, strict=True) if not count]
         await self._count(shard, shared)
         taken_over = []
         for (entry_id, fields), members, count in zip(entries, responded, counts, strict=True):
+            # Each counted attempt ended a process before it could take the count back. After the last one the
+            # event is not rendered any more: it would end this process too.
             if count >= self._max_attempts:
                 await self._to_dead_letters(shard, entry_id, f"{count} processes ended while handling it")
                 continue
+            # A suspect is tried alone, so if this process ends now only this count stays.
             if count:
                 await self._count(shard, [entry_id])
             try:
                 event, templates = render(entry_id, shard, fields)
             except Exception as error:  # whatever it is, it must not stop the shard
+                # Its count is deleted with the move to the dead letters.
                 if entry_id in shared:
                     shared.remove(entry_id)
                 with about(call_id_of(fields)):
@@ -122,6 +129,7 @@ class Takeover:
                 continue
             if count:
                 await self._uncount(shard, [entry_id])
+            # RFC 3428 §8: who has responded 2xx has the message, and must not get it twice.
             settled = members if isinstance(members, list | set) else ()
             taken_over.append(TakenOver(event, templates, frozenset(member.decode() for member in settled)))
         await self._uncount(shard, shared)
@@ -161,6 +169,7 @@ class Takeover:
 
     async def _to_dead_letters(self, shard: int, entry_id: str, reason: str) -> None:
         self._counts.dead_letters.value += 1
+        # In one pipeline: a count without an entry would stay until its time-to-live ends.
         await self._store.run(
             [
                 to_dead_letters(self._store, shard, entry_id, reason, self._wall()),

@@ -99,7 +99,7 @@ class Transaction:
 
 
 class ClientTransactions:
-    """All client transactions of the process, found by the branch of their Via (§17.1.3).
+    """All client transactions of the process, found by the branch of their Via (RFC 3261 §17.1.3).
 
     Nearly all get a final response before their first timer fires, and never get onto the wheel. They are in
     a dictionary of their own, in the order in which they started, so that those due stand in front. A
@@ -147,7 +147,7 @@ class ClientTransactions:
             transaction.due()
 
     def receive(self, data: bytes) -> None:
-        """A response came in: match it by its branch, as §17.1.3 says, or drop it.
+        """A response came in: match it by its branch, as RFC 3261 §17.1.3 says, or drop it.
 
         A 2xx is matched without being parsed: our branches carry 128 bits that only we and the recipient's
         side know, all of our requests are MESSAGE, and nothing else in a 2xx matters to us.
@@ -155,7 +155,7 @@ class ClientTransactions:
         if data.startswith(b"SIP/2.0 2"):
             start = data.find(COOKIE) + COOKIE_LENGTH
             key = data[start : start + KEY_LENGTH]
-            # §8.1.3.3: a response with a second Via was not for us; the parser finds out
+            # RFC 3261 §8.1.3.3: a response with a second Via was not for us; the parser finds out
             if data.find(b"branch=", start) < 0:
                 transaction = self._untimed.pop(key, None)
                 if transaction is not None:
@@ -189,7 +189,7 @@ class ClientTransactions:
         return key in self._untimed or key in self._timed
 
     def _match(self, response: Response) -> Transaction | None:
-        """§17.1.3: the same branch in the top Via, and the same method in CSeq; §8.1.3.3: one Via only."""
+        """The same branch and method (RFC 3261 §17.1.3), and no second Via (RFC 3261 §8.1.3.3)."""
         vias = response.vias
         if len(vias) != 1 or response.cseq.method != "MESSAGE":
             return None
@@ -203,7 +203,7 @@ class ClientTransactions:
         self.step(transaction, "final to a request sent once" if sent_once else "final", response=rejection)
 
     def retry(self, transaction: Transaction) -> None:
-        """Timer E: send again where the transport may lose (§17.1.2.2); either way wait on."""
+        """Timer E: send again where the transport may lose (RFC 3261 §17.1.2.2); either way wait on."""
         if not transaction.user.is_wanted():
             self.step(transaction, "cancelled", TransactionTimeoutError("the request is no longer wanted"))
             return

@@ -2,9 +2,9 @@
 
 ``TRANSITIONS`` is the only place that says how a transaction changes state.
 
-Timers are those of §17.1.2.2: E (retransmission, unreliable transports only) starts at T1 and doubles up to
-T2, in *proceeding* it is T2; F ends the transaction after 64*T1; K keeps a completed one for T4, so that
-retransmissions of the response are absorbed.
+Timers are those of RFC 3261 §17.1.2.2: E (retransmission, unreliable transports only) starts at T1 and
+doubles up to T2, in *proceeding* it is T2; F ends the transaction after 64*T1; K keeps a completed one for
+T4, so that retransmissions of the response are absorbed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ TRANSITIONS: Final[dict[State, dict[Input, tuple[State, Action]]]] = {
     "trying": {
         "provisional": ("proceeding", ""),
         "final": ("completed", "pass up"),
-        # §17.1.2.2: "for reliable transports" Timer K is zero, so *completed* ends at once. The same is done
-        # for a request that went over UDP only once: the other side had no reason to send its response
-        # again, so there is nothing to absorb; a copy that the network makes is dropped as a stray one.
+        # RFC 3261 §17.1.2.2: "for reliable transports" Timer K is zero, so *completed* ends at once. The
+        # same is done for a request that went over UDP only once: the other side had no reason to send its
+        # response again, so there is nothing to absorb; a copy that the network makes is dropped as a stray
+        # one.
         "final to a request sent once": ("terminated", "pass up"),
         "timer E": ("trying", "retransmit"),
         "timer F": ("terminated", "give up"),

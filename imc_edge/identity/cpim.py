@@ -61,11 +61,11 @@ def _read(body: bytes) -> tuple[list[str], str]:
                 continue
             return values, "\n".join(lines[number:])
         if line[0] in " \t":
-            raise SipError(400, "Folded CPIM Header")  # §2.2: one line is one header
+            raise SipError(400, "Folded CPIM Header")  # RFC 3862 §2.2: one line is one header
         name, _, value = line.partition(":")
         name = name.strip().lower()
         is_wrapping = is_wrapping and name.startswith("content-")
-        if name.rpartition(".")[2] == "from":  # §3.4: any prefix may stand for the namespace of CPIM
+        if name.rpartition(".")[2] == "from":  # RFC 3862 §3.4: any prefix may stand for the namespace of CPIM
             values.append(value)
     return values, ""
 

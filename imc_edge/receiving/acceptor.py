@@ -126,9 +126,13 @@ class Acceptor:
         if len(data) < _SHORTEST:
             self._ignored["keep-alive"] += 1
             return
+        # A flood gets no response: to send 503 to each request would cost as much as to accept it, and the
+        # source may be forged.
         if not self.admits(flow.peer[0]):
             self._ignored["flood"] += 1
             return
+        # Nearly every MESSAGE has a usual form, which is parsed in a few steps. None leaves it to the full
+        # parser.
         fast = parse_fast(data, self._limits)
         if fast is not None:
             self._act(self._message, fast, flow)
@@ -155,6 +159,8 @@ class Acceptor:
             self._act(self._request, message, flow)
 
     def _malformed(self, error: SipParseError, flow: Flow) -> None:
+        # RFC 3261 §8.2.6: a response copies Via, From, To, Call-ID and CSeq. If these could not be read,
+        # there is none.
         if error.request is None:
             self._ignored["not sip"] += 1
         else:
@@ -183,6 +189,8 @@ class Acceptor:
         if method == "ACK":
             self._ignored["ack"] += 1  # RFC 3261 §8.2.7, §17: no response to an ACK
             return
+        # RFC 3261 §8.2: a malformed request gets 400. Unless the setting `strict` is on, harmless faults are
+        # tolerated. What is not supported (416, 483, 505, 513) gets its status in any case.
         try:
             validate_request(request)
         except SipError as error:
@@ -196,6 +204,7 @@ class Acceptor:
         elif method == "CANCEL":
             self._cancel(request, flow)
         else:
+            # RFC 3261 §8.2.1: 405, and Allow lists the methods that we support.
             raise SipError(405, "Method Not Allowed", [("Allow", ALLOW)])
 
     def _tolerate(self, request: Request) -> None:
@@ -207,6 +216,8 @@ class Acceptor:
 
     def _message(self, request: Request, flow: Flow) -> None:
         fingerprint = self._fingerprints.of(request)
+        # With digest the user authenticates. Otherwise the peer vouches for the user, so it has to be a
+        # trusted one (RFC 3325 §5).
         if self._is_digest:
             self.authenticator.lookups.start(self._authenticate(request, flow, fingerprint))
         else:
@@ -219,6 +230,9 @@ class Acceptor:
             verified = await self.authenticator.verify(
                 request, client_source(request, flow.peer[0], self._trusted), fingerprint
             )
+            # The second case: a copy that came after Redis may have forgotten the first. If it has not, the
+            # copy gets the same 202. Otherwise the sender has to authenticate anew, because it may be a
+            # replay.
             if verified.unless_duplicate is None:
                 self._admission.accept(request, flow, fingerprint)
             else:
@@ -250,6 +264,7 @@ class Acceptor:
         self._check_peer(flow)
         fingerprint = self._fingerprints.of(request, "MESSAGE")
         response = self._responses.to(request, flow, fingerprint.tag)
+        # A CANCEL has no body, so its room and thus its shard are unknown: each shard is asked.
         search = CancelSearch(response, self._shards)
         for shard in range(self._shards):
             if not self.commit.submit(self._admission.find_duplicate(shard, fingerprint.digest), search):

@@ -124,10 +124,10 @@ class _Search:
 
     async def groups(self, to: Destination) -> list[list[Weighted]]:
         """NAPTR, SRV, A and AAAA, each only if the URI leaves open what it tells (RFC 3263 §4.1, §4.2)."""
-        # §4.2: a port in the URI rules out SRV, and with it NAPTR
+        # RFC 3263 §4.2: a port in the URI rules out SRV, and with it NAPTR
         if to.port is not None:
             return await self._hosts(to.host, to.usual_transport, to.usual_port)
-        # §4.1: NAPTR tells the transport; with none found, each transport's SRV records are tried
+        # RFC 3263 §4.1: NAPTR tells the transport; with none found, each transport's SRV records are tried
         if to.transport:
             services = [(to.transport, f"{_PREFIXES[to.transport]}.{to.host}")]
         else:
@@ -140,11 +140,11 @@ class _Search:
             if groups:
                 return groups
         if self.had_srv:
-            return []  # §4.2: the host's own addresses are used only if there are no SRV records
+            return []  # RFC 3263 §4.2: the host's own addresses are used only if there are no SRV records
         return await self._hosts(to.host, to.usual_transport, to.usual_port)
 
     async def _naptr(self, to: Destination) -> list[tuple[str, str]]:
-        """Transports and SRV names by order and preference, of the transports we support (§4.1)."""
+        """Transports and SRV names by order and preference, of the transports we support (RFC 3263 §4.1)."""
         found = []
         for record in await self._ask(to.host, "NAPTR"):
             service = record.service.decode("ascii", "replace").upper()
@@ -155,7 +155,7 @@ class _Search:
         return [(transport, name) for _, _, transport, name in sorted(found)]
 
     async def _srv(self, name: str, transport: str, server_name: str) -> list[list[Weighted]]:
-        """SRV records by priority, with the addresses of their targets (§4.2, RFC 2782)."""
+        """SRV records by priority, with the addresses of their targets (RFC 3263 §4.2, RFC 2782)."""
         by_priority: dict[int, list[Weighted]] = {}
         for record in await self._ask(name, "SRV"):
             self.had_srv = True

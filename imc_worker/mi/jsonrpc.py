@@ -17,7 +17,7 @@ INVALID_PARAMS = (-32602, "Invalid params")
 SERVER_ERROR = (-32000, "Server error")
 
 MAX_BATCH = 50
-"""Requests of one batch (§6)."""
+"""Requests of one batch (JSON-RPC 2.0 §6)."""
 
 Params = list[Any] | dict[str, Any]
 Call = Callable[[str, Params], Awaitable[Any]]
@@ -36,7 +36,7 @@ class MiError(ImcError):
 
 
 async def respond(text: str | bytes, call: Call) -> str | None:
-    """The response to a request or batch; None if there is none, as for a notification (§4.1)."""
+    """The response to a request or batch; None to a notification, which gets none (JSON-RPC 2.0 §4.1)."""
     try:
         request = json.loads(text)
     except (ValueError, RecursionError):

@@ -98,7 +98,7 @@ def test_credentials_survive_printing_and_parsing(credentials: Authorization) ->
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("qop", [True, False])
 def test_only_the_right_password_is_accepted(algorithm: str, qop: bool) -> None:
-    """RFC 7616 section 3.4.1 and RFC 2069: the server accepts what the client computes."""
+    """RFC 7616 §3.4.1 and RFC 2069: the server accepts what the client computes."""
     challenge = Challenge("imc.example", "n0nce", algorithm, "o", qop=qop)
     value = authorization(challenge, "alice", "secret", method="MESSAGE", uri="sip:r@imc.example", cnonce="c")
     credentials = Authorization.parse(value)
@@ -145,13 +145,13 @@ def test_credentials_with_a_missing_or_empty_part_are_refused(name: str) -> None
     ],
 )
 def test_credentials_with_inconsistent_parts_are_refused(changes: dict[str, str]) -> None:
-    """RFC 7616 section 3.4: cnonce and nc are used with qop, and only with it."""
+    """RFC 7616 §3.4: cnonce and nc are used with qop, and only with it."""
     with pytest.raises(ValueError, match="qop"):
         Authorization.parse(credentials_of(**changes))
 
 
 @pytest.mark.parametrize("value", ["", "Digest", "NoOneKnowsThisScheme opaque-data=here", "Basic dTpw"])
 def test_credentials_of_another_scheme_are_refused(value: str) -> None:
-    """RFC 4475 section 3.3.7: as if there were none."""
+    """RFC 4475 §3.3.7: as if there were none."""
     with pytest.raises(ValueError, match="Digest"):
         Authorization.parse(value)

@@ -60,7 +60,7 @@ def test_a_message_may_come_one_byte_at_a_time() -> None:
 
 
 def test_keep_alives_are_reported_between_messages() -> None:
-    """RFC 5626 section 4.4.1: a double CRLF requests a CRLF; a single one is a reply."""
+    """RFC 5626 §4.4.1: a double CRLF requests a CRLF; a single one is a reply."""
     framer = Framer()
     assert drain(framer, b"\r\n\r\n") == [PING]
     assert drain(framer, b"\r\n") == []
@@ -86,7 +86,7 @@ def test_many_keep_alives_count_as_one_and_use_no_memory() -> None:
 
 
 def test_a_message_without_content_length_ends_the_stream() -> None:
-    """Section 18.3: without it the start of the next message is unknown."""
+    """RFC 3261 §18.3: without it the start of the next message is unknown."""
     framer = Framer()
     error = error_of(framer, message(without="Content-Length"))
     assert (error.status, error.fatal) == (400, True)

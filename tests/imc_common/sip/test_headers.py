@@ -6,7 +6,7 @@ from imc_common.sip import Headers
 
 
 def test_headers_are_found_by_any_case_long_or_compact() -> None:
-    """Sections 7.3.1 and 7.3.3."""
+    """RFC 3261 §7.3.1 and §7.3.3."""
     headers = Headers([("v", "1"), ("VIA", "2"), ("x-mine", "3"), ("X-Mine", "4")])
     assert headers.get("Via") == headers.get("v") == headers.get("via") == "1"
     assert headers.get_all("vIa") == ["1", "2"]

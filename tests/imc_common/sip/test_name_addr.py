@@ -34,7 +34,7 @@ def test_an_address_survives_printing_and_parsing(text: str) -> None:
     ],
 )
 def test_all_forms_of_an_address_are_parsed(text: str, name: str, uri: str, tag: str | None) -> None:
-    """Section 20.10: with or without brackets and quotes, parameters of the URI and of the header."""
+    """RFC 3261 §20.10: with or without brackets and quotes, parameters of the URI and of the header."""
     value = NameAddr.parse(text)
     assert (value.display_name, str(value.uri), value.tag) == (name, uri, tag)
 

@@ -61,7 +61,7 @@ def test_sipmessage_finds_the_same_values(data: bytes) -> None:
 
 
 def test_compact_names_become_long_and_folded_lines_are_joined() -> None:
-    """Sections 7.3.1 and 7.3.3: ``v`` is Via; a line that begins with a blank continues the one before."""
+    """RFC 3261 §7.3.1 and §7.3.3: ``v`` is Via; a line that begins with a blank continues the one before."""
     data = message().replace(b"Via:", b"v :").replace(b"From: Alice", b"f:\r\n\tAlice\r\n ")
     request = parsed(data)
     assert request.from_.display_name == "Alice"
@@ -69,22 +69,22 @@ def test_compact_names_become_long_and_folded_lines_are_joined() -> None:
 
 
 def test_empty_lines_before_the_start_line_are_skipped() -> None:
-    """Section 7.5: a server ignores CRLF before a request."""
+    """RFC 3261 §7.5: a server ignores CRLF before a request."""
     assert parsed(b"\r\n\r\n" + message()).method == "MESSAGE"
 
 
 def test_octets_after_content_length_are_dropped() -> None:
-    """Section 18.3: bytes after the body of a datagram are discarded."""
+    """RFC 3261 §18.3: bytes after the body of a datagram are discarded."""
     assert parsed(message(body=b"Hello, trailing")).body == b"Hello"
 
 
 def test_without_content_length_the_datagram_ends_the_body() -> None:
-    """Section 18.3: over UDP the body may go on to the end of the packet."""
+    """RFC 3261 §18.3: over UDP the body may go on to the end of the packet."""
     assert parsed(message(without="Content-Length", body=b"all of it")).body == b"all of it"
 
 
 def test_a_response_is_parsed_with_or_without_reason_phrase() -> None:
-    """Section 7.2: the phrase may be empty."""
+    """RFC 3261 §7.2: the phrase may be empty."""
     for line, reason in (("SIP/2.0 200 OK", "OK"), ("SIP/2.0 200 ", ""), ("SIP/2.0 200", "")):
         response = parse_message(message(line=line))
         assert isinstance(response, Response)
@@ -103,18 +103,18 @@ def test_a_content_length_that_is_not_digits_is_refused(length: str) -> None:
 
 
 def test_two_content_lengths_are_refused_even_when_equal() -> None:
-    """RFC 4475 section 3.3.9 (mcl01): the length must not be guessed."""
+    """RFC 4475 §3.3.9 (mcl01): the length must not be guessed."""
     fault = fault_of(message(content_length=["5", "5"]))
     assert (fault.status, fault.fatal) == (400, True)
 
 
 def test_a_stream_needs_content_length() -> None:
-    """Section 18.3: it is mandatory on TCP and TLS."""
+    """RFC 3261 §18.3: it is mandatory on TCP and TLS."""
     assert fault_of(message(without="Content-Length"), stream=True).fatal
 
 
 def test_a_datagram_shorter_than_its_content_length_is_refused() -> None:
-    """Section 18.3: the response to a request with a truncated body is 400."""
+    """RFC 3261 §18.3: the response to a request with a truncated body is 400."""
     assert fault_of(message(content_length="100")).status == 400
 
 
@@ -138,20 +138,20 @@ def test_a_bare_cr_or_lf_is_refused(end: str) -> None:
 
 
 def test_escaped_control_characters_in_quotes_are_allowed() -> None:
-    """``quoted-pair`` of section 25.1; RFC 4475 section 3.1.1.2 has them."""
+    """``quoted-pair`` of RFC 3261 §25.1; RFC 4475 §3.1.1.2 has them."""
     request = parsed(message(to='"BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f" <sip:chat-000@example.org>'))
     assert request.to.display_name == "BEL:\x07 NUL:\x00 DEL:\x7f"
     assert '"BEL:\\\x07 NUL:\\\x00 DEL:\\\x7f"' in str(request.to)
 
 
 def test_invalid_utf8_in_a_header_is_refused() -> None:
-    """Headers are UTF-8 (section 7.3.1, TEXT-UTF8)."""
+    """Headers are UTF-8 (RFC 3261 §7.3.1, TEXT-UTF8)."""
     assert fault_of(message(subject="\udcff")).status == 400
 
 
 @pytest.mark.parametrize("name", ["To\x01", "", " ", "To To", "T\u00f6"])
 def test_a_header_name_that_is_not_a_token_is_refused(name: str) -> None:
-    """Section 25.1."""
+    """RFC 3261 §25.1."""
     data = message().replace(b"\r\n\r\n", f"\r\n{name}: x\r\n\r\n".encode())
     assert fault_of(data).status == 400
 
@@ -174,7 +174,7 @@ def test_a_start_line_that_is_not_sip_gets_no_response(line: str) -> None:
 
 
 def test_a_malformed_request_without_via_and_a_malformed_ack_get_no_response() -> None:
-    """Without Via the response has no address; an ACK never gets a response (section 17.1.1.3)."""
+    """Without Via the response has no address; an ACK never gets a response (RFC 3261 §17.1.1.3)."""
     assert fault_of(message(without="Via", content_length="x")).request is None
     assert fault_of(message(line="ACK sip:a@example.org SIP/2.0", content_length="x")).request is None
 
@@ -225,7 +225,7 @@ HEADERS = (
 
 @pytest.mark.parametrize("before", range(6))
 def test_a_request_that_is_cut_has_the_headers_of_its_response(before: int) -> None:
-    """Section 8.2.6.2: an over-long header may be before any of them."""
+    """RFC 3261 §8.2.6.2: an over-long header may be before any of them."""
     lines = [*HEADERS[:before], LONG, *HEADERS[before:]]
     request = fault_of("\r\n".join(["MESSAGE sip:r@b SIP/2.0", *lines, "", ""]).encode()).request
     assert request is not None

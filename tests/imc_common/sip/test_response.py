@@ -21,7 +21,7 @@ def request_of(data: bytes) -> Request:
 @unhurried
 @given(requests())
 def test_a_response_copies_the_headers_it_is_matched_by(data: bytes) -> None:
-    """Section 8.2.6.2: Via in order, From, Call-ID, CSeq unchanged, To with a tag, no body."""
+    """RFC 3261 §8.2.6.2: Via in order, From, Call-ID, CSeq unchanged, To with a tag, no body."""
     request = request_of(data)
     response = parse_message(build_response(request, 202, to_tag="us"))
     assert isinstance(response, Response)
@@ -46,7 +46,7 @@ def test_sipmessage_parses_our_response(data: bytes) -> None:
 
 
 def test_the_source_is_added_to_the_topmost_via_only() -> None:
-    """Section 18.2.1, RFC 3581. Also if several Vias share a line."""
+    """RFC 3261 §18.2.1, RFC 3581. Also if several Vias share a line."""
     both = "SIP/2.0/UDP 10.0.0.1;rport;branch=z9hG4bKa, SIP/2.0/TCP b.example;branch=z9hG4bKb"
     response = build_response(
         request_of(message(via=[both, "SIP/2.0/UDP c.example"])), 200, source=("192.0.2.9", 7)
@@ -64,7 +64,7 @@ def test_a_via_with_the_source_as_sent_by_is_copied_unchanged() -> None:
 
 
 def test_a_100_has_no_tag_but_the_timestamp() -> None:
-    """Section 8.2.6.1."""
+    """RFC 3261 §8.2.6.1."""
     response = build_response(request_of(message(timestamp="54")), 100, to_tag="us")
     assert b"tag=us" not in response
     assert b"\r\nTimestamp: 54\r\n" in response

@@ -24,7 +24,7 @@ from tests.imc_common.sip.strategies import header_params, tokens, unhurried
 
 @given(st.integers(0, 2**31 - 1), tokens)
 def test_a_cseq_survives_printing_and_parsing(number: int, method: str) -> None:
-    """Section 20.16."""
+    """RFC 3261 §20.16."""
     cseq = CSeq(number, method)
     assert CSeq.parse(str(cseq)) == cseq
 
@@ -47,13 +47,13 @@ def test_a_cseq_survives_printing_and_parsing(number: int, method: str) -> None:
     ],
 )
 def test_malformed_cseqs_are_refused(text: str) -> None:
-    """Below 2**31 (section 8.1.1.5), plain digits, one token."""
+    """Below 2**31 (RFC 3261 §8.1.1.5), plain digits, one token."""
     with pytest.raises(ValueError, match="CSeq"):
         CSeq.parse(text)
 
 
 def test_media_types_are_compared_without_case() -> None:
-    """Section 7.3.1. Parameters keep their case."""
+    """RFC 3261 §7.3.1. Parameters keep their case."""
     value = MediaType.parse('Text/PLAIN ; Charset="UTF-8"')
     assert value.essence == "text/plain"
     assert str(value) == 'text/plain;charset="UTF-8"'
@@ -71,7 +71,7 @@ def test_malformed_media_types_are_refused(text: str) -> None:
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31)).map(lambda at: at.replace(microsecond=0)))  # noqa: DTZ001 # hypothesis needs naive bounds
 def test_dates_are_parsed_as_the_mail_library_prints_them(at: datetime) -> None:
-    """Section 20.17: RFC 1123 dates in GMT."""
+    """RFC 3261 §20.17: RFC 1123 dates in GMT."""
     moment = at.replace(tzinfo=UTC)
     assert parse_date(format_datetime(moment, usegmt=True)) == moment
 
@@ -90,7 +90,7 @@ def test_dates_are_parsed_as_the_mail_library_prints_them(at: datetime) -> None:
     ],
 )
 def test_a_malformed_date_is_none(text: str) -> None:
-    """RFC 4475 section 3.1.2.12: it is ignored, and the message is not refused."""
+    """RFC 4475 §3.1.2.12: it is ignored, and the message is not refused."""
     assert parse_date(text) is None
 
 
@@ -103,7 +103,7 @@ def test_a_number_that_is_not_digits_is_none(text: str) -> None:
 
 
 def test_a_number_is_bounded() -> None:
-    """Leading zeros are allowed (RFC 4475 section 3.1.1.1), values above the maximum are not."""
+    """Leading zeros are allowed (RFC 4475 §3.1.1.1), values above the maximum are not."""
     assert decimal("0068", 255) == 68
     assert decimal("255", 255) == 255
     assert decimal("256", 255) is None
@@ -126,7 +126,7 @@ def test_parameters_are_found_by_name() -> None:
 
 
 def test_commas_in_quotes_and_brackets_do_not_separate() -> None:
-    """Section 7.3.1."""
+    """RFC 3261 §7.3.1."""
     assert split_commas('"a,b" <sip:c,d@e>;x="f,\\"g" , h') == ['"a,b" <sip:c,d@e>;x="f,\\"g"', "h"]
     assert split_commas("one") == ["one"]
 
@@ -175,11 +175,11 @@ def test_unquoting_leaves_a_token_unchanged() -> None:
     ],
 )
 def test_valid_hosts_are_normalised_and_others_are_none(text: str, host: str | None) -> None:
-    """The additional colon of RFC 5118 section 4.10 is accepted only before an embedded IPv4 address."""
+    """The additional colon of RFC 5118 §4.10 is accepted only before an embedded IPv4 address."""
     assert check_host(text) == host
 
 
 def test_an_unknown_status_has_the_reason_phrase_of_its_class() -> None:
-    """Section 8.1.3.2."""
+    """RFC 3261 §8.1.3.2."""
     assert (reason_of(202), reason_of(499), reason_of(699)) == ("Accepted", "Bad Request", "Busy Everywhere")
     assert reason_of(799) == "Unknown"

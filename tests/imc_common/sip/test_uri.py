@@ -32,7 +32,7 @@ def test_the_address_of_a_uri_is_canonical(text: str) -> None:
 
 
 def test_all_parts_of_a_uri_are_parsed() -> None:
-    """Section 19.1.1. The case is kept, except of scheme and host."""
+    """RFC 3261 §19.1.1. The case is kept, except of scheme and host."""
     uri = Uri.parse("SIPS:Al%69ce:Secret@Example.COM:5061;Transport=TCP;lr?Subject=hi%20there&to=")
     assert uri == Uri(
         "sips",
@@ -60,7 +60,7 @@ def test_all_parts_of_a_uri_are_parsed() -> None:
     ],
 )
 def test_equal_uris_have_one_address(text: str, known: str) -> None:
-    """Section 19.1.4: URIs that are equal there have the same address."""
+    """RFC 3261 §19.1.4: URIs that are equal there have the same address."""
     assert Uri.parse(text).address() == known
 
 
@@ -103,7 +103,7 @@ def test_equal_uris_have_one_address(text: str, known: str) -> None:
     ],
 )
 def test_malformed_uris_are_refused(text: str) -> None:
-    """Everything outside the grammar of section 25.1."""
+    """Everything outside the grammar of RFC 3261 §25.1."""
     with pytest.raises(ValueError, match=r"malformed|repeated|port"):
         Uri.parse(text)
 
@@ -118,7 +118,7 @@ def test_ipv4_spellings_that_only_resolvers_accept_are_refused(host: str) -> Non
 
 
 def test_uris_of_other_schemes_are_kept_and_have_no_address() -> None:
-    """Section 8.2.2.1: the response is 416."""
+    """RFC 3261 §8.2.2.1: the response is 416."""
     for text in ("tel:+358-555-1234567", "http://www.example.com/x?y=z", "urn:service:sos"):
         uri = Uri.parse(text)
         assert not uri.is_sip

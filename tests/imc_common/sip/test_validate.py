@@ -39,7 +39,7 @@ def accepted(data: bytes) -> Request:
 
 @pytest.mark.parametrize("name", ["Via", "From", "To", "Call-ID", "CSeq"])
 def test_the_reason_names_the_missing_mandatory_header(name: str) -> None:
-    """Section 8.1.1: 400, and the reason phrase names it."""
+    """RFC 3261 §8.1.1: 400, and the reason phrase names it."""
     error = refusal(message(without=name))
     assert (error.status, error.reason) == (400, f"Missing {name} header")
 
@@ -57,7 +57,7 @@ def test_the_reason_names_the_missing_mandatory_header(name: str) -> None:
     ],
 )
 def test_a_repeated_single_header_is_refused(name: str, values: list[str]) -> None:
-    """Section 7.3.1. Also if both values are the same."""
+    """RFC 3261 §7.3.1. Also if both values are the same."""
     error = refusal(message(**{name.replace("-", "_").lower(): values}))
     assert (error.status, error.reason) == (400, f"Repeated {name} header")
 
@@ -114,12 +114,12 @@ def test_the_reason_names_the_malformed_header(name: str, value: str) -> None:
     ],
 )
 def test_a_bad_request_line_is_refused(line: str, status: int) -> None:
-    """Sections 7.1, 8.2.2.1, 21.5.6. Methods are case-sensitive, so ``message`` differs from its CSeq."""
+    """RFC 3261 §7.1, §8.2.2.1, §21.5.6. Methods are case-sensitive, so ``message`` differs from its CSeq."""
     assert refusal(message(line=line)).status == status
 
 
 def test_a_body_needs_a_content_type_and_no_body_needs_none() -> None:
-    """Section 20.15."""
+    """RFC 3261 §20.15."""
     assert refusal(message(without="Content-Type")).reason == "Missing Content-Type header"
     assert accepted(message(without="Content-Type", body=b"", content_length="0")).content_type is None
 
@@ -139,7 +139,7 @@ def test_only_the_topmost_via_is_checked() -> None:
 
 
 def test_headers_that_rfc_2543_leaves_out_are_not_required() -> None:
-    """RFC 4475 section 3.4.1: Max-Forwards, tag and branch."""
+    """RFC 4475 §3.4.1: Max-Forwards, tag and branch."""
     data = message(without="Max-Forwards", via="SIP/2.0/UDP a.example", **{"from": "sip:a@b.example"})
     request = accepted(data)
     assert (request.max_forwards, request.from_.tag, request.via.branch) == (None, None, None)

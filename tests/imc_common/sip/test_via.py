@@ -18,7 +18,7 @@ def test_a_via_survives_printing_and_parsing(text: str) -> None:
 
 
 def test_all_parts_of_a_via_are_parsed() -> None:
-    """Section 20.42, with all blanks that the grammar allows."""
+    """RFC 3261 §20.42, with all blanks that the grammar allows."""
     via = Via.parse("sip / 2.0 / udp  [2001:DB8::9:1] : 6050 ; branch=z9hG4bK1;rport ;Maddr=224.0.0.1")
     assert (via.transport, via.host, via.port, via.branch) == ("UDP", "[2001:DB8::9:1]", 6050, "z9hG4bK1")
     assert via.params == (("branch", "z9hG4bK1"), ("rport", None), ("maddr", "224.0.0.1"))
@@ -53,7 +53,7 @@ def test_a_container_id_is_a_valid_sent_by() -> None:
     ],
 )
 def test_malformed_vias_are_refused(text: str) -> None:
-    """Everything outside the grammar of section 25.1."""
+    """Everything outside the grammar of RFC 3261 §25.1."""
     with pytest.raises(ValueError, match=r"malformed|repeated|range"):
         Via.parse(text)
 
@@ -82,7 +82,7 @@ def test_malformed_vias_are_refused(text: str) -> None:
     ],
 )
 def test_the_source_of_a_packet_is_added(text: str, source: tuple[str, int], expected: str) -> None:
-    """Section 18.2.1 and RFC 3581 section 4. A ``received`` from the sender is replaced."""
+    """RFC 3261 §18.2.1 and RFC 3581 §4. A ``received`` from the sender is replaced."""
     assert str(Via.parse(text).seen_from(*source)) == expected
 
 

@@ -116,7 +116,7 @@ def test_17_1_2_2_in_proceeding_timer_e_is_t2() -> None:
 
 
 def test_a_reliable_transport_has_no_timer_e_but_timer_f() -> None:
-    """§17.1.2.2: retransmissions are for unreliable transports only."""
+    """RFC 3261 §17.1.2.2: retransmissions are for unreliable transports only."""
     layer = Layer(TCP)
     (transaction,) = layer.transactions._untimed.values()
     assert transaction.data == b""  # what is never sent again is not kept
@@ -168,7 +168,7 @@ def test_17_1_2_2_timer_k_absorbs_retransmitted_responses() -> None:
 
 
 def test_a_response_of_another_branch_is_dropped() -> None:
-    """§17.1.3, §18.1.2: no transaction, no effect."""
+    """RFC 3261 §17.1.3, RFC 3261 §18.1.2: no transaction, no effect."""
     layer = Layer()
     response = layer.wires.sent[0].response(200).replace(KEY, KEY[::-1])
     layer.transactions.receive(response)

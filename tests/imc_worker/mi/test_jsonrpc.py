@@ -38,7 +38,7 @@ async def test_an_error_has_code_message_and_data() -> None:
 
 
 async def test_a_notification_has_no_response() -> None:
-    """§4.1, whatever its result."""
+    """JSON-RPC 2.0 §4.1, whatever its result."""
     for method in ("echo", "x", "break"):
         assert await said({"jsonrpc": "2.0", "method": method}) is None
 
@@ -63,20 +63,20 @@ async def test_an_unexpected_exception_is_a_server_error() -> None:
     ],
 )
 async def test_an_invalid_request_is_32600(request_: Any) -> None:
-    """§5.1: id null."""
+    """JSON-RPC 2.0 §5.1: id null."""
     answered = await said(request_)
     assert (answered["error"]["code"], answered["id"]) == (-32600, None)
 
 
 @pytest.mark.parametrize("text", ["{", "", "[" * 100_000, b"\xff"])
 async def test_invalid_json_is_32700(text: str | bytes) -> None:
-    """§5.1: id null."""
+    """JSON-RPC 2.0 §5.1: id null."""
     answered = json.loads(await respond(text, call) or "")
     assert answered["error"]["code"] == -32700
 
 
 async def test_a_batch_has_a_response_for_each_call() -> None:
-    """§6: none if all are notifications."""
+    """JSON-RPC 2.0 §6: none if all are notifications."""
     one = {"jsonrpc": "2.0", "method": "echo", "id": 1}
     note = {"jsonrpc": "2.0", "method": "echo"}
     answered = await said([one, note, 7])
