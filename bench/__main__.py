@@ -21,6 +21,7 @@ CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "transport": cases.transport,
     "growth": cases.growth,
     "large_room": cases.large_room,
+    "unrenderable": cases.unrenderable_messages,
     "many_rooms": cases.many_rooms,
     "scaling": cases.scaling,
 }

@@ -15,6 +15,7 @@ from bench.load import Group, Measured
 from bench.preload import preload
 from bench.quota import shares
 from bench.systems import Imc, Kamailio, System, running
+from bench.unrenderable import unrenderable
 
 Record = dict[str, Any]
 
@@ -131,6 +132,22 @@ def large_room(plan: Plan) -> Iterator[Record]:
             for groups in ([small], [small, large]):
                 measured = plan.measure(system, groups, seconds=max(plan.seconds, 10))
                 yield record("large_room", measured, beside=len(groups) == 2, number=number)
+
+
+def unrenderable_messages(plan: Plan) -> Iterator[Record]:
+    """Rooms of 20 at a steady rate, alone and beside a member of another room whose messages cannot be
+    rendered."""
+    system = Imc()
+    small, spoiled = Group(100, 20, 1000, rate=100), Group(1, 20, 1, id=1)
+    with running(system):
+        for group in (small, spoiled):
+            preload(system.redis_socket, group)
+        for number in range(plan.runs):
+            for rate in (0, 50):
+                with unrenderable(system, spoiled, rate) as statuses:
+                    measured = plan.measure(system, [small], seconds=max(plan.seconds, 10))
+                about = {"unrenderable_per_second": rate, "accepted": statuses.count(202)}
+                yield record("unrenderable", measured, **about, number=number)
 
 
 def many_rooms(plan: Plan) -> Iterator[Record]:

@@ -22,7 +22,7 @@ def line(record: Record) -> str:
     """One line for one window."""
     about = " ".join(
         f"{name}={record[name]}"
-        for name in ("members", "rooms", "transport", "processes", "beside")
+        for name in ("members", "rooms", "transport", "processes", "beside", "unrenderable_per_second")
         if name in record
     )
     cpu = " ".join(
@@ -154,6 +154,11 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "transport": _plain_table("Deliveries over UDP and TCP to the outbound proxy", ("transport", "members")),
     "growth": _plain_table("Growth with the size of the room", ("members",)),
     "large_room": _plain_table("20-member rooms beside a room of 10,000", ("beside",)),
+    "unrenderable": _plain_table(
+        "20-member rooms beside a member of another room who sends what cannot be rendered",
+        ("unrenderable_per_second",),
+        ("accepted",),
+    ),
     "many_rooms": _plain_table(
         "Rooms of 5 members",
         ("rooms",),
