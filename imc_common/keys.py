@@ -23,6 +23,9 @@ EDGE_ADDRESSES = "imc:edge_addresses"
 """Sorted set of the addresses edges listen on, ``HOST|PORT`` by heartbeat. Deliveries never go there."""
 CONFIG = "imc:config"
 
+PRESENCE = "imc:presence"
+"""Pub/sub channel of users that came back or left, for all edges (`imc_common.presence`)."""
+
 DIGEST_KEYS = "imc:digest_keys"
 """Hash of the keys that sign nonces: time of the first use (ms since the epoch) to key."""
 
@@ -179,3 +182,8 @@ def known_source(tag: str, digest: str) -> str:
 def nonce_use(tag: str, digest: str) -> str:
     """String with a TTL: the request that used this nonce and nonce count of a user."""
     return f"imc:{{{tag}}}:nonce:{digest}"
+
+
+def away_shards(user: str) -> str:
+    """Set of the shards in which this user may be away in some room. It may name more than there are."""
+    return f"imc:{{{user_shard(user)}}}:away:{user}"

@@ -79,8 +79,11 @@ class DeliveryIds:
         keyed.update(address.encode())
         return hexlify(keyed.digest())
 
-    def message_id(self, shard: int, entry_id: str, number: int) -> bytes:
-        """The part of one MESSAGE of an event; a long list is cut into several."""
+    def message_id(self, room: str, position: str, number: int) -> bytes:
+        """The part of one MESSAGE of an event (`Event.position`); a long list is cut into several.
+
+        The room's shard is no part of it: `imc reshard` may move a room while a message waits in its history.
+        """
         keyed = self._event.copy()
-        keyed.update(f"{shard} {entry_id} {number}".encode())
+        keyed.update(f"{room} {position} {number}".encode())
         return hexlify(keyed.digest())

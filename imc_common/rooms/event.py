@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from imc_common.rooms.request import EntryError, RequestData, as_mapping
 
 _USUAL = [b"event", b"room", b"from", b"data", b"to"]
 """The fields of most events, in the order in which `lua/include/emit.lua` writes them."""
+
+NO_HISTORY: Final = "-"
+"""`Event.history_id` of messages in a room whose owners have switched its history off."""
+
+CATCH_UP: Final = "catch_up"
+"""The event that asks an edge to hand a user the next part of what it missed. It is no message."""
+
+PART: Final = "part"
+MORE: Final = "more"
+PROBE: Final = "probe"
+"""`Event.catch_up` of a message from the history: one of a part, the last of a part that is not the last one,
+or the first missed message, sent to find out whether the user is back."""
+REPORTED: Final = frozenset((MORE, PROBE))
+"""Whatever the outcome of these, the worker is told: it continues with the next part."""
 
 
 class Event(NamedTuple):
@@ -17,6 +31,10 @@ class Event(NamedTuple):
     `to` are the recipients, `actor` who did it, `user` to whom. `list` and `more` belong to lists of members
     or rooms; `text` are words of a user. `data` is that of the request that caused it, with its `call_id` and
     `at`. `nick` is the actor's nickname: only messages have it, and only where it is shown.
+
+    Messages may have three further fields. `history_id` is their place in the room's history; empty if it is
+    the entry's own id, `NO_HISTORY` if the room keeps none. `catch_up` says why a message from the history is
+    sent again (`PART`, `MORE`, `PROBE`), and `wait` in how many ms a probe is followed by the next one.
     """
 
     entry_id: str
@@ -35,6 +53,15 @@ class Event(NamedTuple):
     data: RequestData = RequestData()
     text: str = ""
     nick: str = ""
+    history_id: str = ""
+    catch_up: str = ""
+    wait: int = 0
+
+    @property
+    def position(self) -> str:
+        """What names this event in its room, however often and by whichever way it is sent."""
+        history_id = self.history_id
+        return self.entry_id if not history_id or history_id == NO_HISTORY else history_id
 
     @property
     def call_id(self) -> str:
@@ -83,6 +110,9 @@ class Event(NamedTuple):
                 RequestData.unpack(get(b"data", b"")),
                 value.decode() if (value := get(b"text")) else "",
                 value.decode() if (value := get(b"nick")) else "",
+                value.decode() if (value := get(b"history_id")) else "",
+                value.decode() if (value := get(b"catch_up")) else "",
+                int(value) if (value := get(b"wait")) else 0,
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"an event's field cannot be read: {error}") from error

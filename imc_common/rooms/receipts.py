@@ -1,4 +1,4 @@
-"""Which failed deliveries have a consequence for a room, and which: edges and workers have to agree on it.
+"""Which ended deliveries have a consequence for a room, and which: edges and workers have to agree on it.
 
 An edge reports such a delivery to the room's worker, in an entry of type `receipt`; all others only count.
 """
@@ -10,14 +10,28 @@ from typing import Final, Literal
 GONE: Final = frozenset({"404", "410", "604"})
 """Responses that say that the user does not exist, now and later (RFC 3261 §21.4.5, §21.4.11, §21.6.3)."""
 
-Consequence = Literal["withdraw_invitation", "drop_unreachable"]
+NOT_SENT: Final = "away"
+"""The outcome of a delivery that an edge did not try, because it knows that the recipient is away."""
+
+AWAY: Final = GONE | {"408", "480", "500", "503", "504", "no-target", "surplus", NOT_SENT}
+"""Outcomes that say that nobody is there now. All others refuse this message, and say nothing of the next.
+
+404, 410 and 604 are among them: registrars respond so for a phone that is switched off (RFC 3261 §21.4.5).
+"""
+
+Consequence = Literal["withdraw_invitation", "drop_unreachable", "mark_away"]
 """The script that a worker runs."""
 
 
-def consequence(event_name: str, outcome: str) -> Consequence | None:
-    """What follows from the delivery of such an event that failed with this outcome; None: nothing."""
+def consequence(event_name: str, outcome: str, *, history: bool = False) -> Consequence | None:
+    """What follows from the delivery of such an event that ended with this outcome; None: nothing.
+
+    ``history``: the event is in its room's history, so a recipient that is away gets it later.
+    """
     if event_name == "invited":
         return "withdraw_invitation"  # whatever the reason, the user does not know of the invitation
+    if history:
+        return "mark_away" if event_name == "message" and outcome in AWAY else None
     if outcome in GONE:
         return "drop_unreachable"  # after `evict_after` of them the member is removed
     return None

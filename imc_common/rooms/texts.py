@@ -14,7 +14,7 @@ from imc_common.address import split
 from imc_common.rooms.body_text import PLAIN, READ_TYPES, essence
 from imc_common.rooms.charsets import ASCII_COMPATIBLE, charset_of
 from imc_common.rooms.commands import BY_WORD, COMMANDS
-from imc_common.rooms.event import Event
+from imc_common.rooms.event import CATCH_UP, Event
 from imc_common.rooms.names import shown_name
 from imc_common.rooms.pages import pages
 from imc_common.rooms.request import EntryError
@@ -149,7 +149,8 @@ class Text(NamedTuple):
 def render(event: Event, settings: Settings) -> list[Text]:
     """The MESSAGEs that tell of an event, in order; several only for lists. `EntryError` if it is unknown.
 
-    None for the refusal of what no person has written: a typing notification or a receipt.
+    None for the refusal of what no person has written (a typing notification, a receipt), and for a work
+    item of the edges.
     """
     if event.name == "message":
         return [_message(event, settings)]
@@ -163,6 +164,8 @@ def render(event: Event, settings: Settings) -> list[Text]:
         return [_notice(_refusal(event, settings))]
     if event.name in _LISTS:
         return [_notice(page) for page in _LISTS[event.name](event, settings)]
+    if event.name == CATCH_UP:
+        return []
     raise EntryError(f"there is no text for event {event.name!r}")
 
 

@@ -31,6 +31,8 @@ class EventRenderer:
         event = Event.from_fields(entry_id, shard, fields)
         headers = event.data.headers + self._headers
         return event, [
-            make_template(self._delivery_ids.message_id(shard, entry_id, number), event, text, headers)
+            make_template(
+                self._delivery_ids.message_id(event.room, event.position, number), event, text, headers
+            )
             for number, text in enumerate(render(event, self._settings))
         ]

@@ -97,7 +97,7 @@ def sent(name: str, entry: RoomRequest, **more: str) -> list[bytes]:
     bob_id = IDS.recipient_id(BOB)
     head, to = request_head(f"sip:{BOB}", "SIP/2.0/UDP 127.0.0.1:5060", bob_id), to_lines(BOB, bob_id)
     templates = [
-        make_template(IDS.message_id(3, "1-1", number), event, text, ())
+        make_template(IDS.message_id(event.room, event.position, number), event, text, ())
         for number, text in enumerate(render(event, SETTINGS))
     ]
     return [first_request(head, to, bob_id, template) for template in templates]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from imc_common.rooms.receipts import consequence
+from imc_common.rooms.receipts import NOT_SENT, consequence
 
 
 @pytest.mark.parametrize("outcome", ["404", "410", "604"])
@@ -24,3 +24,19 @@ def test_an_invitation_that_fails_is_withdrawn(outcome: str) -> None:
 def test_other_outcomes_have_no_consequence(outcome: str) -> None:
     """The user may be there again later."""
     assert consequence("message", outcome) is None
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    ["404", "408", "410", "480", "500", "503", "504", "604", "no-target", "surplus", NOT_SENT],
+)
+def test_a_recipient_of_a_stored_message_is_away_when_nobody_is_there(outcome: str) -> None:
+    """It gets the message from the history. A notice is in no history: it says nothing of what was missed."""
+    assert consequence("message", outcome, history=True) == "mark_away"
+    assert consequence("joined", outcome, history=True) is None
+
+
+@pytest.mark.parametrize("outcome", ["200", "403", "415", "486", "488", "606", "expired", "unsendable"])
+def test_a_refusal_of_a_stored_message_does_not_mean_away(outcome: str) -> None:
+    """The recipient is there and does not want this message: the next one is sent as usual."""
+    assert consequence("message", outcome, history=True) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imc_common.rooms.event import Event
+from imc_common.rooms.event import NO_HISTORY, Event
 from imc_common.rooms.request import EntryError, RequestData, RoomRequest, call_id_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -88,14 +88,22 @@ def test_every_field_of_an_event_has_an_attribute() -> None:
         ["event", "members", "room", "r@h", "to", "a@h b@h", "from", "a@h", "user", "b@h", "role", "admin"]
     ) + stored(["reason", "why", "command", "list", "detail", "d", "list", "owner:a@h", "more", "3"])
     fields += stored(["text", "some words", "nick", "Jürgen"])
+    fields += stored(["history_id", "4-0", "catch_up", "probe", "wait", "2000"])
     fields += stored(["data", RequestData(body=b"x", call_id="c", at=7).pack()])
     event = Event.from_fields(b"5-1", 3, fields)
     assert event == Event(
         "5-1", 3, "members", "r@h", ("a@h", "b@h"), "a@h", "b@h", "admin", "why", "list", "d", "owner:a@h",
         3, RequestData(body=b"x", call_id="c", at=7), "some words", "Jürgen",
+        "4-0", "probe", 2000,
     )  # fmt: skip
     assert (event.call_id, event.at) == ("c", 7)
     assert Event.from_fields("5-1", 3, dict(zip(fields[::2], fields[1::2], strict=True))) == event
+
+
+@pytest.mark.parametrize(("history_id", "position"), [("", "5-1"), ("4-0", "4-0"), (NO_HISTORY, "5-1")])
+def test_a_message_is_named_by_its_place_in_the_history(history_id: str, position: str) -> None:
+    """So a recipient recognises it, live or from the history; what is in no history has its entry's id."""
+    assert Event("5-1", 3, "message", "r@h", ("a@h",), history_id=history_id).position == position
 
 
 def test_an_event_without_data_has_the_defaults() -> None:

@@ -45,7 +45,9 @@ def event(name: str = "message", **fields: object) -> Event:
 
 def build(of: Event, text: Text | None = None, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
     """The first request to bob."""
-    template = make_template(IDS.message_id(3, "7-0", 0), of, text or Text("text/plain", b"hello"), headers)
+    template = make_template(
+        IDS.message_id(ROOM, "7-0", 0), of, text or Text("text/plain", b"hello"), headers
+    )
     return first_request(request_head(f"sip:{BOB}", VIA, BOB_ID), to_lines(BOB, BOB_ID), BOB_ID, template)
 
 
@@ -102,8 +104,14 @@ def test_identifiers_follow_from_the_entry_and_the_recipient() -> None:
     recipient_ids = {IDS.recipient_id(a) for a in (BOB, "carol@example.org")}
     recipient_ids |= {DeliveryIds(b"x").recipient_id(BOB)}
     tokens = {
-        IDS.message_id(s, e, n) for s, e, n in ((3, "7-0", 0), (3, "7-0", 1), (3, "8-0", 0), (4, "7-0", 0))
-    } | {DeliveryIds(b"x").message_id(3, "7-0", 0)}
+        IDS.message_id(room, position, number)
+        for room, position, number in (
+            (ROOM, "7-0", 0),
+            (ROOM, "7-0", 1),
+            (ROOM, "8-0", 0),
+            ("chat-001@example.org", "7-0", 0),
+        )
+    } | {DeliveryIds(b"x").message_id(ROOM, "7-0", 0)}
     assert len(recipient_ids) == 3
     assert len(tokens) == 5
 
@@ -111,12 +119,12 @@ def test_identifiers_follow_from_the_entry_and_the_recipient() -> None:
 def test_identifiers_are_the_same_on_every_edge() -> None:
     """Also on one of another version that takes over a shard: recipients must recognise the same message."""
     assert IDS.recipient_id(BOB) == b"e7bbe03afa726c63"
-    assert IDS.message_id(3, "7-0", 0) == b"467216bfeb27e2b7"
+    assert IDS.message_id(ROOM, "7-0", 0) == b"16e1459ed24e51fc"
 
 
 def test_a_later_request_keeps_call_id_and_tag_and_has_a_new_branch() -> None:
     """RFC 3261 §22.2: with credentials the CSeq is one higher; the rest identifies the same MESSAGE."""
-    template = make_template(IDS.message_id(3, "7-0", 0), event(), Text("text/plain", b"hello"), ())
+    template = make_template(IDS.message_id(ROOM, "7-0", 0), event(), Text("text/plain", b"hello"), ())
     head, to = request_head(f"sip:{BOB}", VIA, BOB_ID), to_lines(BOB, BOB_ID)
     first = parse(first_request(head, to, BOB_ID, template))
     later = parse(
@@ -224,7 +232,7 @@ def test_each_part_of_a_list_fits_a_datagram_as_it_is_built(length: int, nick: s
     bob_id = IDS.recipient_id(bob)
     parts = render(listed, settings)
     for text in parts:
-        template = make_template(IDS.message_id(3, "7-0", 0), listed, text, (("X-Flags", "3"),))
+        template = make_template(IDS.message_id(ROOM, "7-0", 0), listed, text, (("X-Flags", "3"),))
         head = request_head(f"sip:{bob}", via, bob_id)
         built = first_request(head, to_lines(bob, bob_id), bob_id, template)
         assert len(built) <= MAX_DATAGRAM

@@ -148,7 +148,7 @@ async def test_a_delivery_that_returns_to_a_room_gets_202_and_is_not_delivered(
     """Else rooms that are members of each other would never stop. The From tag names the recipient."""
     async with edge() as at:
         delivery_ids = DeliveryIds(at.store.secret)
-        tag = (delivery_ids.recipient_id(recipient) + delivery_ids.message_id(3, "1-1", 0)).decode()
+        tag = (delivery_ids.recipient_id(recipient) + delivery_ids.message_id(recipient, "1-1", 0)).decode()
         response = await at.ask_one(message(From=f"<sip:room-a@example.org>;tag={tag}"))
         assert response.status == 202
         assert bool(at.store.entries) is accepted
