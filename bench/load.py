@@ -13,7 +13,7 @@ from bench.systems import System
 
 SOURCES = Path(__file__).parent / "loadgen"
 ONE_BY_ONE = Path(__file__).parent / "one_by_one" / "sendmsg.c"
-FAULTS = ("lost", "doubled", "wrong", "reordered", "late", "unanswered", "refused")
+FAULTS = ("lost", "doubled", "wrong", "reordered", "late", "no_response", "refused")
 
 
 @dataclass(frozen=True)

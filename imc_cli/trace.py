@@ -22,7 +22,7 @@ POLL_SECONDS = 0.2
 RENEW_SECONDS = 4.0
 PAGE = 500
 
-_STYLES = {"received": "cyan", "answered": "cyan", "handled": "yellow", "sending": "blue"}
+_STYLES = {"received": "cyan", "responded": "cyan", "handled": "yellow", "sending": "blue"}
 _STYLES |= {"delivered": "green", "not delivered": "red"}
 _OWN = {"at", "process", "step", "room", "users", "call_id"}
 

@@ -41,9 +41,9 @@ assert(count > 0 and at == #parts + 1, "for each request a digest, a number, and
 local backlog = call("XLEN", requests)
 local new, place, duplicates = {}, {}, {}
 
--- The result for an accepted request. With members_prefix, that of a message is the number of its recipients,
--- which its sender is charged; 0 if the sender may not speak. Invited users count until they have answered. A room
--- with a key of a wrong type counts 0: its worker reports the error.
+-- The result for an accepted request. With members_prefix, that of a message is the number of its recipients, which
+-- its sender is charged; 0 if the sender may not speak. Invited users count until they accept or decline. A room with
+-- a key of a wrong type counts 0: its worker reports the error.
 local function result_of(request)
     local kind, from, room = parts[request + 1], parts[request + 3], parts[request + 5]
     if members_prefix == "" or kind ~= "message" then

@@ -1,5 +1,5 @@
--- The user is invited, and told so once until the user has answered. The room remembers the event's id: the failed
--- delivery of an earlier invitation must not withdraw this one.
+-- The user is invited, and told so once until the user accepts or declines. The room remembers the event's id: the
+-- failed delivery of an earlier invitation must not withdraw this one.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream

@@ -158,7 +158,7 @@ void group_print(const struct group *g, FILE *out) {
     struct { const char *name; long long value; } counts[] = {
         {"sent", (long long)t->sent}, {"accepted", (long long)t->accepted}, {"completed", (long long)t->completed},
         {"deliveries", (long long)t->deliveries}, {"retransmitted", (long long)t->retransmitted},
-        {"unanswered", (long long)t->unanswered}, {"refused", (long long)t->refused},
+        {"no_response", (long long)t->no_response}, {"refused", (long long)t->refused},
         {"repeated", (long long)t->repeated}, {"doubled", (long long)t->doubled}, {"wrong", (long long)t->wrong},
         {"reordered", (long long)t->reordered}, {"late", (long long)t->late}, {"notices", (long long)t->notices},
         {"lost", t->lost}};

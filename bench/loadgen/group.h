@@ -18,7 +18,7 @@ struct record {
 
 struct totals {
     uint64_t sent, accepted, completed, deliveries;          /* within the measured window */
-    uint64_t retransmitted, unanswered, refused;             /* sent requests, from start to end */
+    uint64_t retransmitted, no_response, refused;             /* sent requests, from start to end */
     uint64_t repeated, doubled, wrong, reordered, late, notices; /* deliveries, from start to end */
     int64_t lost;
 };

@@ -99,7 +99,7 @@ static void check_timers(struct group *g, uint64_t now) {
     for (unsigned i = g->open_count; i-- > 0;) {
         struct record *r = group_find(g, g->open[i]);
         if (!r->accepted && now - r->sent > TIMER_F) {
-            g->totals.unanswered++;
+            g->totals.no_response++;
             group_close(g, r);
         } else if (!r->accepted && now >= r->next_retransmission) {
             r->interval = r->interval * 2 > 4 * SECOND ? 4 * SECOND : r->interval * 2;

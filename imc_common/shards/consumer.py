@@ -36,7 +36,7 @@ class Owner(Protocol):
 
     process_id: str
     being_read: Callable[[int], bool]
-    on_taken: Callable[[int], None]
+    on_acquired: Callable[[int], None]
 
     def owned(self) -> frozenset[int]: ...
 
@@ -90,12 +90,12 @@ class Consumer:
         self._reads = True
         self._groups_tried = 0.0
         ownership.being_read = lambda shard: shard in self._in_read
-        ownership.on_taken = self._taken
+        ownership.on_acquired = self._start_over
 
     def resync(self, shard: int, delay: float = 0.0) -> None:
         """Read the shard from its first entry on, after at least `delay` seconds, before its new entries."""
         if shard in self._pages:
-            self._taken(shard)
+            self._start_over(shard)
             if delay:
                 self._not_before[shard] = asyncio.get_running_loop().time() + delay
 
@@ -181,7 +181,7 @@ class Consumer:
                 batches.append(Batch(shard, entries, again=False))
         return batches
 
-    def _taken(self, shard: int) -> None:
+    def _start_over(self, shard: int) -> None:
         """The lease of a shard was taken. Another process may have had it since we last did: start over."""
         self._pages.pop(shard, None)
         self._to_discard |= self._in_read & {shard}

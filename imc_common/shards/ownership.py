@@ -45,8 +45,8 @@ def process_id() -> str:
 class Ownership:
     """The shards of one process.
 
-    `can_release` tells whether no entry of a surplus shard is pending. `being_read` and `on_taken` are set by
-    the consumer that reads these shards.
+    `can_release` tells whether no entry of a surplus shard is pending. `being_read` and `on_acquired` are set
+    by the consumer that reads these shards.
     """
 
     def __init__(  # noqa: PLR0917 # the process, what it shares, and its clock
@@ -60,7 +60,7 @@ class Ownership:
     ) -> None:
         self.can_release: Callable[[int], bool] = lambda shard: True
         self.being_read: Callable[[int], bool] = lambda shard: False
-        self.on_taken: Callable[[int], None] = lambda shard: None
+        self.on_acquired: Callable[[int], None] = lambda shard: None
         self.process_id = process_id
         self._store = store
         self._role = role
@@ -220,10 +220,10 @@ class Ownership:
         started = self._clock()
         replies = await self._store.run([self._lease_command("take_lease", shard) for shard in wanted])
         self._note(wanted, replies, started)
-        taken = [shard for shard in wanted if shard in self._held]
-        if not taken:
+        acquired = [shard for shard in wanted if shard in self._held]
+        if not acquired:
             return
-        log.info("shards taken", role=self._role, shards=sorted(taken), owned=len(self._held))
+        log.info("shards acquired", role=self._role, shards=sorted(acquired), owned=len(self._held))
 
     def _note(self, shards: Iterable[int], replies: Iterable[Any], started: float) -> None:
         """Note the replies of take_lease, which was sent at `started`."""
@@ -235,7 +235,7 @@ class Ownership:
                 # A lease that had ended for us is new, even if Redis still had it: another process may have
                 # read the stream between. So the consumer starts over.
                 if shard not in self._held:
-                    self.on_taken(shard)
+                    self.on_acquired(shard)
                 self._held[shard] = started + self._lease_ttl
             # Any other reply: the lease has another holder, because it ended before it was renewed.
             elif self._held.pop(shard, None) is not None:

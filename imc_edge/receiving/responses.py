@@ -84,5 +84,5 @@ class PendingResponse:
         traced = self._traced
         if traced is not None and traced.method == "MESSAGE":
             room, sender = traced.to.uri.address(), responses.sender_of(traced).address
-            responses.tracer.record("answered", room, (sender,), traced.call_id, status=status)
+            responses.tracer.record("responded", room, (sender,), traced.call_id, status=status)
         self._template.send(status, headers=headers)

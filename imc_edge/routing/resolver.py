@@ -19,7 +19,7 @@ from imc_edge.flow import Hop
 from imc_edge.routing.targets import Targets, Weighted
 
 MAX_RECORDS: Final = 16
-"""Records of one DNS answer that are used."""
+"""Records of one DNS response that are used."""
 MAX_LOOKUPS: Final = 40
 """DNS questions for one destination: NAPTR, SRV, and the addresses of `MAX_RECORDS` hosts. Without a limit
 there could be hundreds, because each NAPTR record names a service, and each service has many hosts."""
@@ -186,15 +186,15 @@ class _Search:
         try:
             # the dot at the end keeps resolv.conf's search list from being used
             absolute = dns.name.from_text(name if name.endswith(".") else name + ".")
-            answer = await self._dns.resolve(absolute, kind, raise_on_no_answer=False)
+            response = await self._dns.resolve(absolute, kind, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
             return ()
         except dns.exception.DNSException as error:
             raise ResolveError(f"{name} {kind}: {error}") from error
-        if answer.rrset is None:
+        if response.rrset is None:
             return ()
-        self.ttl = min(self.ttl, int(answer.chaining_result.minimum_ttl))  # including that of aliases
-        return list(answer.rrset)[:MAX_RECORDS]
+        self.ttl = min(self.ttl, int(response.chaining_result.minimum_ttl))  # including that of aliases
+        return list(response.rrset)[:MAX_RECORDS]
 
 
 def _hop(transport: str, address: str, port: int, server_name: str) -> Hop:

@@ -21,7 +21,7 @@ import structlog
 from imc_common.sip.framing import Framer
 from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
 from imc_edge.transports.inbound import RESPONSES_PER_REQUEST, Inbound
-from imc_edge.transports.unanswered import Unanswered
+from imc_edge.transports.pending_requests import PendingRequests
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._wire: asyncio.Transport | None = None
         self._gathered: list[bytes] = []
         self._gathered_size = 0
-        self._unanswered = Unanswered(times.transaction)
+        self._pending_requests = PendingRequests(times.transaction)
         self._last_responses: list[tuple[bytes, SocketAddress]] = []
         """Sent while finishing, with the address to send them to if the peer did not get them."""
         self._last_written = clock()
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
     def _tell_users(self, exc: Exception | None) -> None:
         """No response can come any more to the requests that went out on this connection."""
         error = exc or ConnectionResetError(f"{self.transport} connection to {self.peer} closed")
-        self._unanswered.fail(error, self._clock())
+        self._pending_requests.fail(error, self._clock())
 
     def _respond_elsewhere(self) -> None:
         """RFC 3261 §18.2.2: the peer has closed the connection, and did not get its last responses."""
@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
     def send_request(self, data: bytes, user: TransportUser) -> None:
         """Send a request while `is_open`; ``user`` hears of it when the connection breaks within a
         transaction's time."""
-        self._unanswered.add(user)
+        self._pending_requests.add(user)
         self._inbound.expected += RESPONSES_PER_REQUEST
         self._gather(data)
 
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
     def sweep(self) -> None:
         """Close it if it is idle, abort it if the peer is too slow; called about once a second."""
         now, times, inbound = self._clock(), self._times, self._inbound
-        self._unanswered.expire(now)
+        self._pending_requests.expire(now)
         if _older(inbound.message_since, now, times.message) or _older(self._stuck_since, now, times.stuck):
             self.abort()
         elif _older(self._ended_at, now, times.linger):
@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
         elif not inbound.sweep():
             _log.warning("connection closed", peer=self.peer[0], reason="the peer sends too much")
             self.end()
-        elif now - max(inbound.last_active, self._last_written) > times.idle and not self._unanswered:
+        elif now - max(inbound.last_active, self._last_written) > times.idle and not self._pending_requests:
             self.close()
 
     def _was_reset(self) -> bool:
@@ -282,7 +282,7 @@ class Connection(asyncio.Protocol):
         self._gathered.clear()
         self._gathered_size = 0
         now = self._last_written = self._clock()
-        self._unanswered.written(now)
+        self._pending_requests.written(now)
         self._wire.write(data)
         if self._wire.get_write_buffer_size() > WRITE_LIMIT:
             self.abort()

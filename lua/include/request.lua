@@ -23,7 +23,7 @@ local function commit()
     redis.call("XDEL", requests, entry_id)
 end
 
--- A room that writes to itself would answer itself forever: no event, not even a refusal.
+-- A room that writes to itself would never stop: no event, not even a refusal.
 if request.from == request.room then
     commit()
     return "done"

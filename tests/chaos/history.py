@@ -53,7 +53,7 @@ class Verdict:
 
     messages: int = 0
     deliveries: int = 0
-    repeats: int = 0
+    duplicates: int = 0
     longest_gap: float = 0.0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -68,7 +68,8 @@ class Verdict:
         return (
             f"messages {self.messages}, deliveries {self.deliveries}, lost {len(self.lost)}, "
             f"doubled {len(self.doubled)}, misdirected {len(self.misdirected)}, "
-            f"reordered {len(self.reordered)}, repeats {self.repeats}, longest gap {self.longest_gap:.1f} s"
+            f"reordered {len(self.reordered)}, duplicates {self.duplicates}, "
+            f"longest gap {self.longest_gap:.1f} s"
         )
 
 
@@ -142,7 +143,7 @@ def _first_copies(user: str, log: list[Received], verdict: Verdict) -> dict[str,
     seen: set[str] = set()
     for line in log:
         if line.call_id in seen:
-            verdict.repeats += 1
+            verdict.duplicates += 1
             continue
         seen.add(line.call_id)
         if line.kind is Kind.MESSAGE:

@@ -81,7 +81,7 @@ def test_a_repeated_delivery_with_the_same_call_id_is_only_counted(scene: Scene)
     scene.told("bob", Kind.MESSAGE, "a1")
     verdict = scene.verdict()
     assert verdict.ok
-    assert verdict.repeats == 1
+    assert verdict.duplicates == 1
 
 
 def test_a_message_to_someone_who_left_is_misdirected(scene: Scene) -> None:

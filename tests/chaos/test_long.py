@@ -101,7 +101,7 @@ async def test_a_backlog_of_a_million_requests_is_handled_once_and_in_order(tmp_
         assert await asyncio.to_thread(options, deployment.edge_ports[1]) == 200
         verdict = users.history.check({"room0": "observer0"})
         assert verdict.ok, (verdict, verdict.lost[:3], verdict.doubled[:3], verdict.reordered[:3])
-        assert verdict.deliveries - verdict.repeats == 2 * len(marks)
+        assert verdict.deliveries - verdict.duplicates == 2 * len(marks)
 
 
 async def until_below(scenario: Scenario, entries: int) -> None:

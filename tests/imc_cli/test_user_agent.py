@@ -193,9 +193,7 @@ def challenge(header: str, nonce: str) -> str:
 
 
 @pytest.mark.parametrize("method", ["MESSAGE", "REGISTER"])
-async def test_challenges_of_a_proxy_and_of_a_server_behind_it_are_both_answered(
-    peer: Peer, method: str
-) -> None:
+async def test_challenges_of_a_proxy_and_of_a_server_behind_it_are_both_met(peer: Peer, method: str) -> None:
     """RFC 3261 §22.2 and §22.3: 407 by Proxy-Authorization, 401 by Authorization, each once."""
     agent = await UserAgent.open("sip:alice@127.0.0.1:0", peer.place, print, "wonder-land")
     sending = asyncio.create_task(

@@ -86,10 +86,10 @@ async def test_rooms_of_all_shards_are_listed(bench: Bench) -> None:
     await bench.ask("rooms", ALICE, "manager@example.org")
     await bench.work()
     shard = shard_of("manager@example.org", 4)
-    answer = (await bench.stream(keys.events(shard)))[-1]
+    notice = (await bench.stream(keys.events(shard)))[-1]
     expected = [f"public:{room}" for room in sorted(public)] + ["private:secret@example.org"]
-    assert answer["list"].split() == expected
-    assert (answer["event"], answer["to"], answer["more"]) == ("rooms", ALICE, "0")
+    assert notice["list"].split() == expected
+    assert (notice["event"], notice["to"], notice["more"]) == ("rooms", ALICE, "0")
 
 
 async def test_a_long_list_of_rooms_is_cut_and_the_rest_counted(
@@ -102,9 +102,9 @@ async def test_a_long_list_of_rooms_is_cut_and_the_rest_counted(
     await bench.work()
     await bench.ask("rooms", ALICE)
     await bench.work()
-    answer = (await bench.stream(keys.events(SHARD)))[-1]
-    assert answer["list"].split() == [f"public:room-{number}@example.org" for number in range(3)]
-    assert answer["more"] == "7"
+    notice = (await bench.stream(keys.events(SHARD)))[-1]
+    assert notice["list"].split() == [f"public:room-{number}@example.org" for number in range(3)]
+    assert notice["more"] == "7"
 
 
 async def test_rooms_owned_in_other_shards_count_for_the_limit() -> None:

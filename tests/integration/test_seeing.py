@@ -72,7 +72,7 @@ async def test_all_log_lines_of_a_message_have_its_call_id(seen: Service, users:
         spoken = [line for line in lines if line["event"] == "received" and line.get("type") == "message"]
         return {line["event"] for line in lines if line.get("call_id") == spoken[-1]["call_id"]}
 
-    every = {"received", "answered", "handled", "sending", "delivered"}
+    every = {"received", "responded", "handled", "sending", "delivered"}
     await asyncio.to_thread(wait_until, lambda: steps() >= every, "every step")
 
 

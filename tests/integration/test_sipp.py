@@ -37,7 +37,7 @@ def test_the_demo_conversation_works_with_sipp_users(
 ) -> None:
     """SIPp plays all four users; each gets exactly the expected messages, in order."""
     due = {name: [p for step in CONVERSATION for p in step.then.get(name, ())] for name in USERS}
-    members = {name: listen(stack, tmp_path, name, "answer.xml", max(len(due[name]), 1)) for name in USERS}
+    members = {name: listen(stack, tmp_path, name, "respond.xml", max(len(due[name]), 1)) for name in USERS}
     names = {name: member.address for name, member in members.items()} | {"room": room.removeprefix("sip:")}
     say(tmp_path, imc.edge, [(names[s.who], names["room"], filled(s.text, names)) for s in CONVERSATION])
     for name, member in members.items():
@@ -53,10 +53,10 @@ def test_members_get_notices_whatever_other_members_respond(
 ) -> None:
     """Members respond with 200, 404, 500 or not at all. Each failure is recorded with its status."""
     address = room.removeprefix("sip:")
-    alice = listen(stack, tmp_path, "alice", "answer.xml", 5)
-    good = listen(stack, tmp_path, "good", "answer.xml", 4)
-    broken = listen(stack, tmp_path, "broken", "answer.xml", 3, **{"200_OK": "500 Server Internal Error"})
-    gone = listen(stack, tmp_path, "gone", "answer.xml", 2, **{"200_OK": "404 Not Found"})
+    alice = listen(stack, tmp_path, "alice", "respond.xml", 5)
+    good = listen(stack, tmp_path, "good", "respond.xml", 4)
+    broken = listen(stack, tmp_path, "broken", "respond.xml", 3, **{"200_OK": "500 Server Internal Error"})
+    gone = listen(stack, tmp_path, "gone", "respond.xml", 2, **{"200_OK": "404 Not Found"})
     silent = listen(stack, tmp_path, "silent", "silent.xml", 1)
     members = (good, broken, gone, silent)
     lines = [f"#add sip:{member.address}" for member in members]

@@ -13,9 +13,9 @@ TOLD = keys.limit_notice(SHARD, "messages", ALICE)
 HOUR = 3_600_000
 
 
-def spend(shard: Shard, cost: int, per_hour: int = 3600, burst: int = 10, most_owed: int = 10) -> Any:
+def spend(shard: Shard, cost: int, per_hour: int = 3600, burst: int = 10, max_owed: int = 10) -> Any:
     """Milliseconds to wait."""
-    return shard.run("charge_budget", [BUDGET], [cost, per_hour, burst, most_owed])
+    return shard.run("charge_budget", [BUDGET], [cost, per_hour, burst, max_owed])
 
 
 def let_pass(shard: Shard, seconds: float, budget: str = BUDGET) -> None:
@@ -33,7 +33,7 @@ def test_a_budget_is_full_at_first_and_may_be_overdrawn(shard: Shard) -> None:
 def test_the_debt_is_bounded(shard: Shard) -> None:
     """However many messages were sent, nobody waits longer than that."""
     assert 1_000 < spend(shard, 1_000_000) <= 10_000
-    assert 11_000 < spend(shard, 1_000_000, most_owed=20) <= 20_000
+    assert 11_000 < spend(shard, 1_000_000, max_owed=20) <= 20_000
 
 
 def test_time_fills_a_budget_up_to_its_burst(shard: Shard) -> None:

@@ -194,11 +194,11 @@ def test_a_clock_that_jumps_deletes_no_digest(shard: Shard, milliseconds: int) -
 def test_digests_of_an_unused_shard_are_deleted(shard: Shard) -> None:
     """After a day, which no jump of a clock comes near."""
     day = 24 * 3600 * 1000
-    for repetition in (False, True):
+    for again in (False, True):
         shard.redis.sadd(OLDER, "other")
         accept(shard, digest="digest")
         kept = (OLDER, RECENT, CLOCK)
-        assert all(day - 60_000 < shard.redis.pttl(key) <= day for key in kept), repetition
+        assert all(day - 60_000 < shard.redis.pttl(key) <= day for key in kept), again
 
 
 @pytest.mark.parametrize("occasion", ["a minute later", "the sets are swapped", "a duplicate"])

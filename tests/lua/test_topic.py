@@ -68,7 +68,7 @@ def test_a_plain_member_reads_the_topic_and_does_not_set_it(room: Shard) -> None
 def test_the_invited_and_strangers_neither_read_nor_set_it(
     room: Shard, who: str, text: dict[str, str]
 ) -> None:
-    """A private room answers a stranger as if there were none."""
+    """A stranger gets the same notice as for a room that does not exist."""
     hidden = room.redis.hget(room.keys.room(SHARD, ROOM), "private") == b"1" and who == EVE
     reason = "unknown_room" if hidden else "not_member"
     more = {"detail": TOPIC} if text else {}

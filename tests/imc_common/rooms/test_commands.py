@@ -300,7 +300,7 @@ def test_without_a_manager_the_name_is_a_room_like_any_other() -> None:
 
 
 def test_the_command_address_cannot_be_a_user() -> None:
-    """It would answer every message with a notice."""
+    """Every message would lead to a notice."""
     assert refused("#invite chat-manager") == "not_a_user"
 
 

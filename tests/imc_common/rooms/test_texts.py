@@ -49,7 +49,7 @@ def message(content_type: str, body: bytes, **settings: object) -> Text:
     "content_type", ["message/imdn+xml", "Application/im-isComposing+xml; charset=utf-8"]
 )
 def test_receipts_and_typing_notifications_get_no_notice(content_type: str) -> None:
-    """A program sent them, and would answer, or show them to a person who wrote nothing."""
+    """A program sent them, and would respond, or show them to a person who wrote nothing."""
     data = RequestData(content_type, b"<x/>")
     assert render(event("refused", reason="not_member", command="message", data=data), Settings()) == []
 

@@ -24,7 +24,7 @@ class Owned:
         self.process_id = process_id
         self.shards = frozenset(shards)
         self.being_read: Callable[[int], bool] = lambda shard: False
-        self.on_taken: Callable[[int], None] = lambda shard: None
+        self.on_acquired: Callable[[int], None] = lambda shard: None
 
     def owned(self) -> frozenset[int]:
         return self.shards
@@ -134,7 +134,7 @@ async def test_a_shard_taken_again_between_two_reads_starts_with_pending_entries
     await consumer.read()
     await add(store, 1, "a")
     await store.read_new(keys.group("p1"), [keys.requests(1)], 10, None)  # by another process
-    owned.on_taken(1)
+    owned.on_acquired(1)
     assert values(await consumer.read()) == [(1, True, ["a"])]
 
 

@@ -197,7 +197,7 @@ async def test_a_lease_that_expired_and_was_taken_again_is_announced(fleet: Flee
     """Another process may have owned the shard meanwhile."""
     taken: list[int] = []
     a = fleet.join("a")
-    a.on_taken = taken.append
+    a.on_acquired = taken.append
     await a.step()
     fleet.clock.now += 1.0
     await a.step()

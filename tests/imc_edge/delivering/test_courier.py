@@ -203,12 +203,12 @@ async def test_21_6_a_6xx_ends_the_search() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "asks", "answers"),
+    ("status", "asks", "credentials"),
     [(401, "WWW-Authenticate", "Authorization"), (407, "Proxy-Authenticate", "Proxy-Authorization")],
 )
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512-256"])
 async def test_22_2_a_challenge_gets_the_configured_credentials(
-    status: int, asks: str, answers: str, algorithm: str
+    status: int, asks: str, credentials: str, algorithm: str
 ) -> None:
     """Same Call-ID and From tag, CSeq one higher, digest as in RFC 7616."""
     settings = on_loopback(credentials=("imc:s3:cr@t@example.org",))
@@ -222,7 +222,7 @@ async def test_22_2_a_challenge_gets_the_configured_credentials(
         assert second.call_id == first.call_id
         assert second.from_.tag == first.from_.tag
         assert second.cseq.number == first.cseq.number + 1
-        given = parse_digest(second.headers.get(answers) or "")
+        given = parse_digest(second.headers.get(credentials) or "")
         ha1 = digest(algorithm, "imc:example.org:s3:cr@t")
         assert given["opaque"] == "o"
         assert given["response"] == digest_response(

@@ -16,8 +16,8 @@ from imc_edge.flow import Hop
 from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.transports.connection import WRITE_LIMIT, Times
 from imc_edge.transports.network import Network
+from imc_edge.transports.pending_requests import MAX_PENDING_REQUESTS
 from imc_edge.transports.pool import Bounds
-from imc_edge.transports.unanswered import MAX_UNANSWERED
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, network, until
 from tests.patience import PATIENCE
 
@@ -339,7 +339,7 @@ async def test_a_connection_closed_at_once_is_reported_to_the_requests_that_wait
 async def test_a_broken_connection_is_reported_to_the_latest_of_very_many_requests() -> None:
     """Written and gathered ones; the others have their transaction's timer, and memory is bounded."""
     async with listening(Inbox(), "tcp:127.0.0.1:0") as far, listening(Inbox(), "udp:127.0.0.1:0") as near:
-        errors = [Errors() for _ in range(3 * MAX_UNANSWERED // 2 + 1)]
+        errors = [Errors() for _ in range(3 * MAX_PENDING_REQUESTS // 2 + 1)]
         hop = Hop("tcp", *far.addresses[0][1:])
         near.send(hop, b"x", errors[0])
         await until(lambda: len(near.pool._connections) == 1)
@@ -352,7 +352,7 @@ async def test_a_broken_connection_is_reported_to_the_latest_of_very_many_reques
         await until(lambda: not near.pool._connections)
         told = [number for number, each in enumerate(errors) if each.got]
         assert told == list(range(len(errors) - len(told), len(errors)))
-        assert MAX_UNANSWERED - 512 <= len(told) <= MAX_UNANSWERED
+        assert MAX_PENDING_REQUESTS - 512 <= len(told) <= MAX_PENDING_REQUESTS
 
 
 async def test_requests_of_one_turn_of_the_loop_go_out_in_one_write() -> None:

@@ -75,10 +75,10 @@ async def test_a_handshake_that_takes_too_long_ends_the_connection(
     async with listening(Inbox(), "tls:127.0.0.1:0", tls=tls_files) as edge:
         reader, writer = await asyncio.open_connection(*edge.addresses[0][1:])
         writer.write(sent)
-        answer = b""
+        received = b""
         with contextlib.suppress(ConnectionError):
-            answer = await asyncio.wait_for(reader.read(), PATIENCE)
-        assert b"SIP/2.0" not in answer  # an alert of TLS at most
+            received = await asyncio.wait_for(reader.read(), PATIENCE)
+        assert b"SIP/2.0" not in received  # an alert of TLS at most
         writer.close()
         await until(lambda: edge.pool.count == 0)
 

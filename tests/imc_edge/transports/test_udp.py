@@ -32,8 +32,8 @@ async def test_a_datagram_has_its_source_and_the_response_leaves_from_the_same_p
         user.sendto(b"hello", (where.host, where.port))
         await inbox.wait_for(1)
         user.settimeout(PATIENCE)
-        answer, source = user.recvfrom(1000)
-        assert answer == b"SIP/2.0 200 OK\r\n\r\n"
+        received, source = user.recvfrom(1000)
+        assert received == b"SIP/2.0 200 OK\r\n\r\n"
         assert source[:2] == (where.host, where.port)
         assert inbox.flows[0].peer == user.getsockname()[:2]
         assert inbox.flows[0].transport == "udp"

@@ -20,7 +20,7 @@ async def call(name: str, params: Params) -> Any:
 
 
 async def said(request: Any) -> Any:
-    """The answer as an object; None if there is none."""
+    """The response as an object; None if there is none."""
     text = await respond(json.dumps(request), call)
     return None if text is None else json.loads(text)
 
@@ -45,8 +45,8 @@ async def test_a_notification_has_no_response() -> None:
 
 async def test_an_unexpected_exception_is_a_server_error() -> None:
     """Without its text."""
-    answered = await said({"jsonrpc": "2.0", "method": "break", "id": 1})
-    assert answered["error"] == {"code": -32000, "message": "Server error"}
+    response = await said({"jsonrpc": "2.0", "method": "break", "id": 1})
+    assert response["error"] == {"code": -32000, "message": "Server error"}
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,21 @@ async def test_an_unexpected_exception_is_a_server_error() -> None:
 )
 async def test_an_invalid_request_is_32600(request_: Any) -> None:
     """JSON-RPC 2.0 §5.1: id null."""
-    answered = await said(request_)
-    assert (answered["error"]["code"], answered["id"]) == (-32600, None)
+    response = await said(request_)
+    assert (response["error"]["code"], response["id"]) == (-32600, None)
 
 
 @pytest.mark.parametrize("text", ["{", "", "[" * 100_000, b"\xff"])
 async def test_invalid_json_is_32700(text: str | bytes) -> None:
     """JSON-RPC 2.0 §5.1: id null."""
-    answered = json.loads(await respond(text, call) or "")
-    assert answered["error"]["code"] == -32700
+    response = json.loads(await respond(text, call) or "")
+    assert response["error"]["code"] == -32700
 
 
 async def test_a_batch_has_a_response_for_each_call() -> None:
     """JSON-RPC 2.0 §6: none if all are notifications."""
     one = {"jsonrpc": "2.0", "method": "echo", "id": 1}
     note = {"jsonrpc": "2.0", "method": "echo"}
-    answered = await said([one, note, 7])
-    assert [each["id"] for each in answered] == [1, None]
+    response = await said([one, note, 7])
+    assert [each["id"] for each in response] == [1, None]
     assert await said([note, note]) is None

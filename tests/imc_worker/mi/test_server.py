@@ -25,7 +25,7 @@ def post(body: bytes = WHICH, path: str = "/mi", **headers: str) -> HttpRequest:
 
 
 async def status(settings: Settings, request: HttpRequest) -> int:
-    """The status of the answer."""
+    """The status of the response."""
     return (await MiServer(FakeStore(), settings).respond_http(request)).status
 
 

@@ -79,7 +79,7 @@ def test_rooms_are_administered_in_a_workers_pod(pods: Pods) -> None:
     assert listed["MEMBERS"] == ["sip:alice@example.org"]
 
 
-def test_the_balancers_readiness_probe_is_answered(pods: Pods) -> None:
+def test_the_balancers_readiness_probe_gets_200(pods: Pods) -> None:
     """The command of the manifest ends with 0 while an edge is in service."""
     pods.run_in("imc-lb", "sipsak", "-s", "sip:127.0.0.1:5060")
 

@@ -58,7 +58,7 @@ def execute(url: str, *statements: str) -> None:
     engine.dispose()
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     engine = connect(url)
     try:
         with engine.connect():
@@ -108,7 +108,7 @@ def mariadb(folder: Path) -> Iterator[str]:
     ).start()
     try:
         url = f"mysql://imc:secret@127.0.0.1:{port}/imc"
-        wait_until(lambda: _answers(url), "mariadb")
+        wait_until(lambda: _responds(url), "mariadb")
         _fill(url, "INTEGER AUTO_INCREMENT PRIMARY KEY")
         yield url
     finally:
@@ -126,7 +126,7 @@ def postgresql(folder: Path) -> Iterator[str]:
     server = Process("postgres", [*user, postgres, *options], folder).start()
     try:
         url = f"postgresql://imc@127.0.0.1:{port}/postgres"
-        wait_until(lambda: _answers(url), "postgresql")
+        wait_until(lambda: _responds(url), "postgresql")
         _fill(url, "SERIAL PRIMARY KEY")
         yield url
     finally:

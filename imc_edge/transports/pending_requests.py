@@ -7,12 +7,12 @@ from typing import Final
 
 from imc_edge.flow import TransportUser
 
-MAX_UNANSWERED: Final = 4096
+MAX_PENDING_REQUESTS: Final = 4096
 """Requests per connection whose users are told when it breaks, or those of the last write if they are more;
 older ones have their transaction's timer."""
 
 
-class Unanswered:
+class PendingRequests:
     """Users of requests. Some may have got their response."""
 
     __slots__ = ("_count", "_seconds", "_users", "_written")
@@ -39,7 +39,7 @@ class Unanswered:
             self._written.append((now + self._seconds, self._users))
             self._count += len(self._users)
             self._users = []
-            while self._count > MAX_UNANSWERED and len(self._written) > 1:
+            while self._count > MAX_PENDING_REQUESTS and len(self._written) > 1:
                 self._forget_oldest()
 
     def expire(self, now: float) -> None:
@@ -50,9 +50,9 @@ class Unanswered:
     def fail(self, error: Exception, now: float) -> None:
         """No response can come any more: tell all users, and forget them."""
         self.written(now)
-        unanswered, self._written = self._written, deque()
+        written, self._written = self._written, deque()
         self._count = 0
-        for _, users in unanswered:
+        for _, users in written:
             for user in users:
                 user.transport_error(error)
 
