@@ -16,6 +16,7 @@ from imc_common import keys
 from imc_common.errors import ImcError
 from imc_common.keys import Keys, shard_of
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
+from imc_common.rooms.roles import role_of
 from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, Store
@@ -173,8 +174,7 @@ class Resharding:
         if not about:  # a run was interrupted before the index was updated
             await self._run([("ZREM", index, room)])
             return
-        members = [text.decode() for text in flat]
-        roles = dict(zip(members[::2], members[1::2], strict=True))
+        roles = {flat[at].decode(): role_of(flat[at + 1]) for at in range(0, len(flat), 2)}
         copy: list[Command] = [
             ("HSET", table.room(new, room), *about),
             ("HSET", table.members(new, room), *flat),

@@ -42,7 +42,7 @@ local function present()
     local found, roles, all = {}, {}, redis.call("HGETALL", members)
     for i = 1, #all, 2 do
         if without_port(all[i]) == without_port(request.user) then
-            found[#found + 1], roles[all[i + 1]] = all[i], true
+            found[#found + 1], roles[role_of(all[i + 1])] = all[i], true
         end
     end
     return found, roles
@@ -73,5 +73,5 @@ for _, address in ipairs(gone) do
 end
 redis.call("HSET", room, "ban:" .. without_port(request.user), request.from)
 emit("you_were_banned", gone, "user", request.user)
-tell("banned", { request.from }, with_role(#gone > 0 and RANK or IN_CHARGE), "user", request.user)
+tell("banned", { request.from }, here(#gone > 0 and RANK or IN_CHARGE), "user", request.user)
 return "done"

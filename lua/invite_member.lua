@@ -30,7 +30,7 @@ local entry_id, delivery_chunk, max_members = unpack(ARGV)
 --- @include "capacity"
 --- @include "bans"
 
-local user_role = redis.call("HGET", members, request.user)
+local user_role = role_of(redis.call("HGET", members, request.user))
 local reason = refusal("admin")
     or (request.user == request.room and "is_room")
     or (is_member(user_role) and "user_is_member")

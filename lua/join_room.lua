@@ -45,7 +45,7 @@ elseif not private then
 elseif private == "1" and not sender_role then
     refuse("unknown_room")
     if not is_banned(request.from) then
-        emit("join_refused", with_role(IN_CHARGE))
+        emit("join_refused", here(IN_CHARGE))
     end
     return "done"
 end

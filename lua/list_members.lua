@@ -32,7 +32,7 @@ end
 
 local list, names, all = {}, nicknames(), redis.call("HGETALL", members)
 for i = 1, #all, 2 do
-    local address, role = all[i], all[i + 1]
+    local address, role = all[i], role_of(all[i + 1])
     if is_member(role) then
         -- no address has a "|"
         list[#list + 1] = role .. ":" .. address .. (names[address] and "|" .. names[address] or "")

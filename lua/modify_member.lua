@@ -31,7 +31,8 @@ local entry_id, delivery_chunk, max_rooms_per_owner, owned_elsewhere = unpack(AR
 --- @include "owned_rooms"
 --- @include "owners"
 
-local user_role = redis.call("HGET", members, request.user)
+local user_value = redis.call("HGET", members, request.user)
+local user_role = role_of(user_value)
 local role = request.role
 local steps_down = request.user == request.from and role == "member"
 local above_admin = role == "owner" or user_role == "owner" or (user_role == "admin" and not steps_down)
@@ -48,11 +49,11 @@ end
 
 local owns_no_more = user_role == "owner" and not owns_at_another_port(request.user)
 commit()
-redis.call("HSET", members, request.user, role)
+redis.call("HSET", members, request.user, with_role_of(user_value, role))
 if role == "owner" then
     redis.call("SADD", owned_rooms, request.room)
 elseif owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-tell("role_changed", { request.from, request.user }, with_role(RANK), "user", request.user, "role", role)
+tell("role_changed", { request.from, request.user }, here(RANK), "user", request.user, "role", role)
 return "done"

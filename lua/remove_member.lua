@@ -28,7 +28,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "member_state"
 
 redis.call("SCARD", private_rooms) -- is a set
-local user_role = redis.call("HGET", members, request.user)
+local user_role = role_of(redis.call("HGET", members, request.user))
 local reason = refusal("admin")
     or (not user_role and "not_in_room")
     or (user_role == "owner" and "is_owner")
@@ -41,5 +41,5 @@ commit()
 forget_member(request.user)
 redis.call("SREM", private_rooms, request.room)
 emit("you_were_removed", { request.user }, "user", request.user, "role", user_role)
-tell("removed", { request.from }, with_role(RANK), "user", request.user, "role", user_role)
+tell("removed", { request.from }, here(RANK), "user", request.user, "role", user_role)
 return "done"

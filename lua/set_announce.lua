@@ -33,5 +33,5 @@ end
 local is_off = request.text == "off"
 commit()
 redis.call("HSET", room, "announce", is_off and "0" or "1")
-tell("announce_set", { request.from }, with_role(IN_CHARGE), "detail", is_off and "off" or "on")
+tell("announce_set", { request.from }, here(IN_CHARGE), "detail", is_off and "off" or "on")
 return "done"

@@ -36,7 +36,7 @@ local topic = redis.call("HGET", room, "topic")
 commit()
 if text then
     redis.call("HSET", room, "topic", text)
-    tell("topic_set", { request.from }, with_role(RANK), "text", text)
+    tell("topic_set", { request.from }, here(RANK), "text", text)
 elseif topic then
     emit("topic", { request.from }, "text", topic)
 else

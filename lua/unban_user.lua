@@ -32,5 +32,5 @@ end
 
 commit()
 redis.call("HDEL", room, "ban:" .. without_port(request.user))
-tell("unbanned", { request.from }, with_role(IN_CHARGE), "user", request.user)
+tell("unbanned", { request.from }, here(IN_CHARGE), "user", request.user)
 return "done"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from imc_cli.migration.rows import Room
 from imc_common.keys import Keys
+from imc_common.rooms.roles import role_of
 from imc_common.settings import Settings
 from imc_common.store import Store
 
@@ -34,6 +35,6 @@ async def _rooms(store: Store, table: Keys, shard: int, names: list[str]) -> lis
     members = await store.run([("HGETALL", table.members(shard, name)) for name in names])
     rooms = []
     for name, flag, flat in zip(names, private, members, strict=True):
-        texts = [text.decode() for text in flat]
-        rooms.append(Room(name, flag == b"1", dict(zip(texts[::2], texts[1::2], strict=True))))
+        roles = {flat[at].decode(): role_of(flat[at + 1]) for at in range(0, len(flat), 2)}
+        rooms.append(Room(name, flag == b"1", roles))
     return rooms

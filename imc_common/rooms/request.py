@@ -83,7 +83,8 @@ class RoomRequest(NamedTuple):
     """A request of a user, or the receipt of a delivery. A field that its type does not have is empty.
 
     `data` stays packed (`RequestData.pack`): workers do not read it. Only receipts have `event` and `status`:
-    what was delivered, and how it ended ("404", "408" for no response).
+    what was delivered, and how it ended ("404", "408" for no response). `transient`: a message that is of no
+    use later, such as a typing notification; the room does not keep it.
     """
 
     type: str
@@ -99,6 +100,7 @@ class RoomRequest(NamedTuple):
     event: str = ""
     status: str = ""
     text: str = ""
+    transient: bool = False
 
     def to_fields(self) -> list[str | bytes]:
         """Fields and values for the stream; empty ones are left out."""
@@ -121,6 +123,8 @@ class RoomRequest(NamedTuple):
             fields += ("event", self.event)
         if self.status:
             fields += ("status", self.status)
+        if self.transient:
+            fields += ("transient", "1")
         fields += ("data", self.data)
         return fields
 
@@ -144,6 +148,7 @@ class RoomRequest(NamedTuple):
                 value.decode() if (value := get(b"event")) else "",
                 value.decode() if (value := get(b"status")) else "",
                 value.decode() if (value := get(b"text")) else "",
+                get(b"transient") == b"1",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"a request's field cannot be read: {error}") from error

@@ -1,5 +1,7 @@
-"""The roles of a room's members. Parser, notices, MI and import use this list; the scripts' copy in
-`lua/include/room.lua` and the pages of the documentation are compared with it by tests.
+"""The roles of a room's members, and how Redis keeps them.
+
+Parser, notices, MI and import use this list. The scripts' copies in `lua/include/room.lua` and
+`lua/include/may_speak.lua`, and the pages of the documentation, are compared with it by tests.
 """
 
 from __future__ import annotations
@@ -20,3 +22,16 @@ CHOICE: Final = f"{', '.join(ROLES[:-1])} or {ROLES[-1]}"
 
 RANKS: Final = {role: rank for rank, role in enumerate((*ROLES, INVITED))}
 """The order in which members are listed."""
+
+AWAY: Final = " away"
+"""Follows the role of a member who could not be reached and has not come back."""
+
+
+def role_of(value: bytes) -> str:
+    """The role in a user's field of the members, or `INVITED`. Raises UnicodeDecodeError."""
+    return value.decode().removesuffix(AWAY)
+
+
+def is_away(value: bytes) -> bool:
+    """Whether this field is that of a member who is away."""
+    return value.endswith(AWAY.encode())

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 from imc_common.keys import Keys, shard_of
-from imc_common.rooms.roles import INVITED, RANKS
+from imc_common.rooms.roles import INVITED, RANKS, is_away, role_of
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
 from imc_common.store.protocols import CommandRunner
@@ -18,13 +18,14 @@ FIELDS = 4000
 
 
 class RoomState(NamedTuple):
-    """A room; `members` maps addresses to roles, invited users too."""
+    """A room; `members` maps addresses to roles, invited users too; those in `away` could not be reached."""
 
     address: str
     private: bool
     owner: str
     created_at: int
     members: dict[str, str]
+    away: frozenset[str] = frozenset()
 
     def present(self) -> list[str]:
         """The members without the invited, by role and address."""
@@ -82,9 +83,9 @@ class Rooms:
             if head[0] is not None
         ]
 
-    async def _members(self, names: list[str], sizes: list[int]) -> list[dict[str, str]]:
+    async def _members(self, names: list[str], sizes: list[int]) -> list[dict[str, bytes]]:
         """The members of each of these keys, in short pipelines."""
-        found: list[dict[str, str]] = []
+        found: list[dict[str, bytes]] = []
         batch: list[Command] = []
         fields = 0
         for name, size in zip(names, sizes, strict=True):
@@ -98,8 +99,8 @@ class Rooms:
                 fields += size
         return found + list(map(_mapping, await self._run(batch)))
 
-    async def _scanned(self, name: str) -> dict[str, str]:
-        members: dict[str, str] = {}
+    async def _scanned(self, name: str) -> dict[str, bytes]:
+        members: dict[str, bytes] = {}
         cursor = b"0"
         while True:
             ((cursor, flat),) = await self._run([("HSCAN", name, cursor, "COUNT", FIELDS // 4)])
@@ -115,14 +116,16 @@ class Rooms:
         return replies
 
 
-def _mapping(flat: list[bytes]) -> dict[str, str]:
-    return {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+def _mapping(flat: list[bytes]) -> dict[str, bytes]:
+    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
-def _room(address: str, head: list[bytes | None], members: dict[str, str]) -> RoomState:
+def _room(address: str, head: list[bytes | None], values: dict[str, bytes]) -> RoomState:
     """The owner shown is the creator, or if the creator is no owner any more, the first owner."""
+    members = {one: role_of(value) for one, value in values.items()}
+    away = frozenset(one for one, value in values.items() if is_away(value))
     maker = (head[1] or b"").decode()
     owners = sorted(one for one, role in members.items() if role == "owner")
     owner = maker if maker in owners or not owners else owners[0]
     made = head[2] or b"0"
-    return RoomState(address, head[0] == b"1", owner, int(made) if made.isdigit() else 0, members)
+    return RoomState(address, head[0] == b"1", owner, int(made) if made.isdigit() else 0, members, away)

@@ -11,7 +11,8 @@ local function admit(address, event, ...)
     if private == "1" then
         redis.call("SADD", private_rooms, request.room)
     end
-    announce(event, { address, request.from }, ...)
+    -- what the room kept before this event is not shown to the new member, unless the room says otherwise
+    redis.call("HSET", room, "joined:" .. address, announce(event, { address, request.from }, ...))
     local topic = redis.call("HGET", room, "topic")
     if topic then
         emit("topic", { address }, "text", topic)

@@ -4,8 +4,8 @@
 --- @include "room"
 assert(announce_joins == "0" or announce_joins == "1", "announce_joins")
 
--- After commit. ... are further fields of the event.
+-- After commit. ... are further fields of the event. Returns the id of the first notice, nil if nobody is told.
 local function announce(event, concerned, ...)
     local is_loud = (redis.call("HGET", room, "announce") or announce_joins) == "1"
-    tell(event, concerned, is_loud and with_role(RANK) or {}, ...)
+    return tell(event, concerned, is_loud and here(RANK) or {}, ...)
 end

@@ -3,6 +3,6 @@
 local function decline()
     commit()
     forget_member(request.from)
-    tell("denied", { request.from }, with_role(IN_CHARGE))
+    tell("denied", { request.from }, here(IN_CHARGE))
     return "done"
 end

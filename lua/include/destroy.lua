@@ -17,7 +17,7 @@ local function destroy()
         redis.call("SCARD", index) -- is a set
     end
     commit()
-    tell("destroyed", { request.from }, all)
+    tell("destroyed", { request.from }, here(RANK))
     for _, index in ipairs(indexes) do
         redis.call("SREM", index, request.room)
     end

@@ -3,14 +3,19 @@ redis.call("XLEN", events) -- is a stream
 delivery_chunk = math.max(1, tonumber(delivery_chunk))
 
 -- Appends one event, cut into entries of at most delivery_chunk recipients; ... are further fields and values.
--- Returns the id of the last entry.
+-- Returns the id of the first entry, nil without recipients. It stands for the event: the room's history has the message
+-- under this id, and further entries name it.
 local function emit(event, to, ...)
-    local data = request.data or ""
-    local id
+    local data, id = request.data or "", nil
     for first = 1, #to, delivery_chunk do
         local chunk = table.concat(to, " ", first, math.min(first + delivery_chunk - 1, #to))
-        id = redis.call("XADD", events, "*", "event", event, "room", request.room, "from", request.from,
-            "data", data, "to", chunk, ...)
+        if id then
+            redis.call("XADD", events, "*", "event", event, "room", request.room, "from", request.from,
+                "data", data, "to", chunk, "history_id", id, ...)
+        else
+            id = redis.call("XADD", events, "*", "event", event, "room", request.room, "from", request.from,
+                "data", data, "to", chunk, ...)
+        end
     end
     return id
 end

@@ -6,7 +6,9 @@
 --   invitation  id of the event that carries the invitation
 --   nick        the user's nickname in the room
 --   failures    how many deliveries failed for good, and since when (drop_unreachable)
-local ENDS_WITH_MEMBERSHIP = { "invitation", "nick", "failures" }
+--   joined      id of the event that told of the join: from here on the user may see what was said
+--   away        id of the first message that a member who is away has not got
+local ENDS_WITH_MEMBERSHIP = { "invitation", "nick", "failures", "joined", "away" }
 
 -- After commit. The user's role goes, and all state that ends with it.
 local function forget_member(address)

@@ -1,11 +1,12 @@
--- Who gets what a sender says: all members but the sender, never the invited. Gives other_members.
+-- Who gets what a sender says: all members but the sender, neither the invited nor who is away. Needs what may_speak
+-- gives. Gives other_members.
 
 -- `members` is the key of the room's members. Returns the addresses and how many there are.
 local function other_members(members, sender)
     local others, n = {}, 0
     local all = redis.call("HGETALL", members)
     for i = 1, #all, 2 do
-        if all[i] ~= sender and all[i + 1] ~= "invited" then
+        if HERE[all[i + 1]] and all[i] ~= sender then
             n = n + 1
             others[n] = all[i]
         end

@@ -9,6 +9,7 @@ import redis
 
 from imc_common import keys
 from imc_common.keys import Keys
+from imc_common.rooms.roles import AWAY
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_worker.actions import Action, room_actions
@@ -144,10 +145,19 @@ class Shard:
         for entry_id, fields in decoded(self.redis.xrange(OUT)):
             assert fields.pop("data") == "\x81"
             assert fields.pop("room")
+            if "catch_up" not in fields:  # the further entries of one event name the first
+                fields.pop("history_id", None)
             to, by = tuple(sorted(fields.pop("to").split(" "))), fields.pop("from")
             found.append(Heard(fields.pop("event"), to, by, fields))
             self.redis.xdel(OUT, entry_id)
         return found
+
+    def send_away(self, *users: str, room: str = ROOM, since: str = "1-1") -> None:
+        """These members are away since this message; written by no script."""
+        for user in users:
+            role = self.members(room)[user].removesuffix(AWAY)
+            self.redis.hset(self.keys.members(SHARD, room), user, role + AWAY)
+            self.redis.hset(self.keys.room(SHARD, room), f"away:{user}", since)
 
     def members(self, room: str = ROOM) -> dict[str, str]:
         """Address to role, the invited too."""

@@ -91,7 +91,8 @@ def test_an_invited_user_joins_a_private_room(shard: Shard) -> None:
     assert shard.ask("join", BOB) == told_all("joined", ALICE, BOB, by=BOB)
     assert shard.members() == {ALICE: "owner", BOB: "member"}
     assert shard.private_rooms(BOB) == {ROOM}
-    assert set(shard.redis.hgetall(shard.keys.room(SHARD, ROOM))) == {b"private", b"owner", b"created_at"}
+    fields = set(decoded(shard.redis.hgetall(shard.keys.room(SHARD, ROOM))))
+    assert fields == {"private", "owner", "created_at", f"joined:{BOB}"}
 
 
 def test_a_stranger_who_joins_a_private_room_is_refused(shard: Shard) -> None:

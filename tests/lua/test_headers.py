@@ -134,12 +134,15 @@ def test_every_event_and_reason_has_a_text() -> None:
 
 
 def test_the_roles_of_the_scripts_are_those_of_python() -> None:
-    """`lua/include/room.lua` has a copy, highest role first."""
+    """`room.lua` and `may_speak.lua` in `lua/include/` have copies, highest role first."""
     source = SCRIPTS.sources["join_room"]
     (ranks,) = re.findall(r"^local RANK = \{ (.*) \}$", source, re.MULTILINE)
     assert ranks == ", ".join(f"{role} = {rank}" for rank, role in enumerate(roles.ROLES, 1))
     (in_charge,) = re.findall(r"^local IN_CHARGE = \{ (.*) \}$", source, re.MULTILINE)
     assert in_charge == ", ".join(f"{role} = true" for role in roles.IN_CHARGE)
+    (here,) = re.findall(r"^local HERE = \{ (.*) \}$", source, re.MULTILINE)
+    assert here == ", ".join(f"{role} = true" for role in roles.ROLES)
+    assert f'role .. "{roles.AWAY}"' in source
 
 
 def test_no_script_knows_another_role() -> None:

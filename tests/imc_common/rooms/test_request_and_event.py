@@ -38,6 +38,7 @@ REQUESTS = st.builds(
     event=TEXT,
     status=TEXT,
     text=TEXT,
+    transient=st.booleans(),
 )
 
 

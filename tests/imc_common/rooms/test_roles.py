@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imc_common.rooms import texts
-from imc_common.rooms.roles import CHOICE, IN_CHARGE, INVITED, RANKS, ROLES
+from imc_common.rooms.roles import AWAY, CHOICE, IN_CHARGE, INVITED, RANKS, ROLES, is_away, role_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,3 +29,11 @@ def test_the_documentation_names_all_roles() -> None:
     assert quoted in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     stored = ", ".join(f"`{role}`" for role in ROLES) + f" or `{INVITED}`"
     assert stored in (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
+
+
+def test_a_member_who_is_away_keeps_the_role() -> None:
+    for role in ROLES:
+        here, away = role.encode(), (role + AWAY).encode()
+        assert (role_of(here), is_away(here)) == (role, False)
+        assert (role_of(away), is_away(away)) == (role, True)
+    assert (role_of(INVITED.encode()), is_away(INVITED.encode())) == (INVITED, False)
