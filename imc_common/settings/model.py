@@ -306,10 +306,10 @@ class Settings(BaseModel):
         json_schema_extra=_about("a list of IP networks, such as 10.0.0.0/8", reload="edge"),
     )
     digest_algorithms: values.DigestAlgorithms = Field(
-        ("SHA-512-256", "SHA-256"),
+        ("SHA-256", "SHA-512-256"),
         min_length=1,
-        description="Algorithms of digest challenges; the strongest is offered first. MD5 is for"
-        " clients that support nothing else.",
+        description="Algorithms of digest challenges, in the order in which they are offered. Linphone uses"
+        " only the first one, and does not know SHA-512-256. MD5 is for clients that support nothing else.",
         json_schema_extra=_about("a list of " + ", ".join(values.DIGEST_ALGORITHMS), reload="edge"),
     )
     digest_nonce_ttl: float = Field(

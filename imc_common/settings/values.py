@@ -162,10 +162,10 @@ def _digest_algorithms(value: object) -> object:
     words = _words(value)
     if not isinstance(words, list | tuple):
         return words
-    wanted = {str(word).upper() for word in words}
-    if unknown := wanted.difference(DIGEST_ALGORITHMS):
+    wanted = dict.fromkeys(str(word).upper() for word in words)
+    if unknown := wanted.keys() - set(DIGEST_ALGORITHMS):
         raise ValueError(f"{min(unknown)} is not a supported algorithm")
-    return tuple(algorithm for algorithm in DIGEST_ALGORITHMS if algorithm in wanted)
+    return tuple(wanted)
 
 
 def _header(line: str) -> str:

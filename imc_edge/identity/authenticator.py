@@ -108,7 +108,11 @@ class Authenticator:
         return Verified(self._challenge(realm, fingerprint, stale=True))
 
     def _challenge(self, realm: str, fingerprint: Fingerprint, *, stale: bool = False) -> SipError:
-        """The 401 with a challenge for each algorithm, the strongest first (RFC 8760 §2.4)."""
+        """The 401 with a challenge for each algorithm.
+
+        RFC 8760 §2.4 leaves the order to us and lets a client pick any. Linphone takes the first and gives up
+        if it does not know that one, so the operator's order counts and not their strength.
+        """
         nonce = self._nonces.make(realm, bytes.fromhex(fingerprint.tag))
         challenges = [
             Challenge(realm, nonce, algorithm, qop=True, stale=stale) for algorithm in self._algorithms

@@ -143,7 +143,7 @@ def test_redis_holds_ha1_but_no_password(asking: Service) -> None:
     assert all(PASSWORD.encode() not in value for _, value in users)
     assert all(asking.redis.pttl(key) > 0 for key in asking.redis.scan_iter("imc:*:nonce:*"))
     done = run("user", "list", "--db-url", asking.url)
-    assert "alice@127.0.0.1  SHA-512-256, SHA-256\n" in done.stdout
+    assert "alice@127.0.0.1  SHA-256, SHA-512-256\n" in done.stdout
 
 
 def test_imc_chat_logs_in_with_a_password(asking: Service, tmp_path: Path) -> None:

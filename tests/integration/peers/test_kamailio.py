@@ -16,6 +16,7 @@ from imc_cli.demo_conversation import USERS
 from tests.integration.command import run
 from tests.integration.login import PASSWORD, credentials
 from tests.integration.peers.kamailio import Site, site
+from tests.integration.peers.linphone import Linphone
 from tests.integration.sip_user import SipUser
 from tests.patience import PATIENCE
 
@@ -202,6 +203,23 @@ async def test_digest_authentication_works_through_the_balancer(tmp_path: Path) 
             assert (await alice.send(room, line, headers=login)).code == 202
             await alice.assert_gets(told if line == "#list" else ".*")
         alice.close()
+
+
+@pytest.mark.parametrize("algorithms", ["", "SHA-256,SHA-512-256,MD5", "MD5"])
+def test_linphone_logs_in_with_a_password(tmp_path: Path, algorithms: str) -> None:
+    """With the default algorithms and others: it uses the first challenge, and knows no SHA-512-256."""
+    settings = {"identity": "digest"} | ({"digest_algorithms": algorithms} if algorithms else {})
+    with site(tmp_path, settings) as balanced:
+        add = ["user", "add", "alice@sip.test", "--db-url", balanced.redis.url]
+        add += ["--digest-algorithms", algorithms] if algorithms else []
+        assert run(*add, text=f"{PASSWORD}\n").returncode == 0
+        phone = Linphone(tmp_path, "alice", f"sip:127.0.0.1:{balanced.port};transport=udp", PASSWORD)
+        phone.start()
+        try:
+            phone.say("sip:tea@sip.test", "#create")
+            phone.assert_gets(".*You have created.*")
+        finally:
+            phone.stop()
 
 
 async def test_the_balancer_removes_an_identity_that_a_user_asserts(tmp_path: Path) -> None:

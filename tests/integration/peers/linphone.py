@@ -1,0 +1,173 @@
+"""Drives a headless Linphone: the library of Debian's liblinphone10 in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.integration.peers.liblinphone import LIBRARY, Event, Order
+from tests.patience import PATIENCE
+from tests.processes import ROOT, wait_until
+from tests.tools import absent
+
+ACCOUNT = """\
+[sip]
+sip_port={udp}
+sip_tcp_port={tcp}
+sip_tls_port=0
+use_ipv6=0
+guess_hostname=0
+default_proxy=0
+[net]
+dns_srv_enabled=0
+[misc]
+log_collection_upload_server_url=
+[storage]
+backend=sqlite3
+uri={folder}/linphone.db
+[auth_info_0]
+username={name}
+passwd={password}
+realm={domain}
+domain={domain}
+[proxy_0]
+reg_proxy=<{proxy}>
+reg_route=<{proxy};lr>
+reg_identity=sip:{name}@{domain}
+reg_expires=600
+reg_sendregister=1
+publish=0
+push_notification_allowed=0
+cpim_in_basic_chat_room_enabled={cpim}
+"""
+
+
+class Linphone:
+    """A user NAME@DOMAIN who registers with a proxy and sends texts through it.
+
+    ``proxy`` is a SIP URI with a transport. ``cpim`` wraps texts in `message/cpim`, as Linphone's apps do.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        proxy: str,
+        password: str,
+        *,
+        domain: str = "sip.test",
+        cpim: bool = False,
+    ) -> None:
+        try:
+            ctypes.CDLL(LIBRARY)
+        except OSError:
+            absent(f"{LIBRARY} is not installed")
+        self.name, self.address = name, f"{name}@{domain}"
+        self._folder = folder / f"linphone-{name}"
+        self._folder.mkdir()
+        any_port, no_port = -1, 0
+        is_tcp = "transport=tcp" in proxy
+        account = ACCOUNT.format(
+            folder=self._folder,
+            name=name,
+            domain=domain,
+            password=password,
+            proxy=proxy,
+            udp=no_port if is_tcp else any_port,
+            tcp=any_port if is_tcp else no_port,
+            cpim=int(cpim),
+        )
+        (self._folder / "phone.ini").write_text(account)
+        (self._folder / "events").touch()
+        self._received = 0
+        self._process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        """Start it and wait until it is registered; its events are in the file `events`."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.integration.peers.liblinphone", str(self._folder)],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+        self.wait_until_registered()
+
+    def wait_until_registered(self) -> None:
+        """Wait until the latest news of its registration is a success."""
+        self._wait_for(lambda: self._states("registration")[-1:] == ["ok"], "its registration")
+
+    def leave(self) -> None:
+        """Unregister and stay silent."""
+        self._order({"do": "unregister"})
+        self._wait_for(lambda: self._states("registration")[-1:] == ["cleared"], "its unregistration")
+
+    def come_back(self) -> None:
+        """Register again."""
+        self._order({"do": "register"})
+        self.wait_until_registered()
+
+    def vanish(self) -> None:
+        """Be killed: its registration stays."""
+        self._process.kill()
+        self._end()
+
+    def stop(self) -> None:
+        """End it, whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._end()
+
+    def _end(self) -> None:
+        self._process.wait(PATIENCE)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def say(self, to: str, text: str) -> None:
+        """Send a text to a SIP URI; returns when it was accepted."""
+        before = self._accepted(text)
+        self._order({"do": "send", "to": to, "text": text})
+        self._wait_for(lambda: self._accepted(text) > before, f"a 2xx to {text!r}")
+
+    def assert_gets(self, pattern: str) -> str:
+        """The next text that it receives must match the whole regular expression; returns the text."""
+        self._wait_for(lambda: len(self.texts()) > self._received, f"a text like {pattern!r}")
+        text = self.texts()[self._received]
+        self._received += 1
+        assert re.fullmatch(pattern, text, re.DOTALL), f"{self.name} got {text!r}, expected {pattern!r}"
+        return text
+
+    def texts(self) -> list[str]:
+        """All texts received so far."""
+        return [event["text"] for event in self.events() if event["kind"] == "received"]
+
+    def events(self) -> list[Event]:
+        """Everything that has happened so far."""
+        lines = (self._folder / "events").read_text().split("\n")
+        return [json.loads(line) for line in lines[:-1]]  # the last one may not be complete yet
+
+    def _states(self, kind: str) -> list[str]:
+        return [event["state"] for event in self.events() if event["kind"] == kind]
+
+    def _accepted(self, text: str) -> int:
+        wanted = [event for event in self.events() if event["kind"] == "sending" and event["text"] == text]
+        assert all(event["state"] != "failed" for event in wanted), f"{text!r} was refused"
+        return [event["state"] for event in wanted].count("sent")
+
+    def _order(self, order: Order) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def _wait_for(self, true: Callable[[], bool], what: str) -> None:
+        try:
+            wait_until(true, f"{self.name}: {what}", PATIENCE)
+        except TimeoutError as error:
+            log = (self._folder / "log").read_text(errors="replace")[-2000:]
+            raise AssertionError(f"{error}; its events: {self.events()[-20:]}; its log: {log}") from None
