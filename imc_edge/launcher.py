@@ -17,20 +17,18 @@ from imc_common import keys
 from imc_common.process import Process
 from imc_common.settings import Settings
 from imc_common.settings.values import is_loopback
-from imc_common.shards.consumer import Consumer
-from imc_common.shards.ownership import Ownership, process_id
-from imc_common.shards.recoverer import Recoverer
+from imc_common.shards.owned_streams import OwnedStreams, Reading
 from imc_common.sip.limits import Limits
-from imc_common.status import Gauges
 from imc_common.store import Store, StoreUnreachable
-from imc_common.tracer import Tracer
 from imc_edge.delivering.deliver import Deliver, Ticker
 from imc_edge.delivering.wiring import assemble
+from imc_edge.flow import Transports
 from imc_edge.health import Health
 from imc_edge.identity.nonces import KeyFileError, NonceKeys
 from imc_edge.identity.redis_clock import RedisClock
 from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.receiving.acceptor import Acceptor
+from imc_edge.routing.next_hop import next_hops_of
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
 from imc_edge.transports.connection import Times
@@ -43,8 +41,7 @@ from imc_edge.transports.tls import Tls, TlsFiles, TlsFilesError
 EVENTS_PER_READ = 16
 """Entries of one shard per read: limits how long other rooms wait behind a large one, and how many events the
 next owner sends again after a crash."""
-READ_BLOCK_MS = 200
-"""How long a read waits for new entries."""
+READING = Reading(keys.events, EVENTS_PER_READ, block_ms=200)
 
 log = structlog.get_logger()
 
@@ -94,72 +91,52 @@ class Edge(Process):
 
     async def serve(self, store: Store) -> None:
         """Receive and deliver until a signal comes, then drain."""
-        settings, clock, tap = self.settings, time.monotonic, self._tap
-        shards = 1 << settings.hash_size
-        health = Health(store, shards, settings.max_backlog)
-        process = process_id()
-        tracer = Tracer(store, f"edge {process}", verbose=settings.log_level == "debug", wall=time.time)
-        ownership = Ownership(store, "edge", process, shards, settings.lease_ttl, clock)
-        consumer = Consumer(store, ownership, keys.events, EVENTS_PER_READ, READ_BLOCK_MS)
-        listening = [(endpoint.host, endpoint.port) for endpoint in self._network.addresses]
-        own = OwnAddresses(store, listening, settings.advertise)
-        deliver = assemble(
-            settings,
-            store=store,
-            secret=store.secret,
-            consumer=consumer,
-            ownership=ownership,
-            transports=TappedTransports(self._network, tap) if tap else self._network,
-            resolver=Resolver(clock),
-            own=own,
-            clock=clock,
-            wall=time.time,
-            metrics=self.metrics,
-            tracer=tracer,
-        )
-        ownership.can_release = lambda shard: not deliver.in_flight(shard)
-        recoverer = Recoverer(
-            store, consumer, ownership.owned, keys.events, settings.lease_ttl, deliver.holds
-        )
+        settings, clock = self.settings, time.monotonic
+        streams = OwnedStreams(store, settings, "edge", READING, self.metrics)
+        own = OwnAddresses(store, self._listening(), settings.advertise)
+        next_hops = next_hops_of(settings, Resolver(clock), own, clock)
+        deliver = assemble(settings, store, streams, self._transports(), next_hops, clock, time.time)
         redis_clock = RedisClock(store, clock)
         await redis_clock.read()
         nonce_keys = self._nonce_keys = NonceKeys(store, settings.digest_key_file, redis_clock)
         await nonce_keys.read()
+        health = Health(store, 1 << settings.hash_size, settings.max_backlog)
         acceptor = Acceptor(
-            settings, store, health, deliver, self.metrics, tracer=tracer, nonce_keys=nonce_keys
+            settings, store, health, deliver, self.metrics, tracer=streams.tracer, nonce_keys=nonce_keys
         )
-        gauges = Gauges(store, settings, "edge", ownership.owned, self.metrics)
-        self.reloadable = (acceptor, deliver, health, tracer, self._network)
+        self.reloadable = (acceptor, deliver, health, streams.tracer, self._network)
         self._health = health
         await health.check()
-        self._network.start(TappedReceiver(acceptor, tap) if tap else acceptor)
-        self._warn_of_missing_trusted_peers()
-        self._warn_of_few_descriptors()
-        lookups = acceptor.authenticator.lookups
+        self._listen(acceptor)
+        # In the order in which messages pass them; beside them, what keeps the process's place in Redis.
+        receiving = (acceptor.commit, acceptor.authenticator.lookups, nonce_keys, redis_clock, health)
+        delivering = (deliver, Ticker(deliver))
+        owning = (*streams.parts(lambda shard: deliver.in_flight(shard) > 0, deliver.holds), own)
         await self.run_parts(
-            (
-                acceptor.commit,
-                lookups,
-                nonce_keys,
-                redis_clock,
-                health,
-                ownership,
-                own,
-                deliver,
-                Ticker(deliver),
-                recoverer,
-                gauges,
-                tracer,
-            ),
+            (*receiving, *delivering, *owning),
             lambda: self._drain(health, acceptor, deliver),
             endpoints=[str(endpoint) for endpoint in self._network.addresses],
             connections=self._budget.connections,
             open_files=self._budget.open_files,
         )
         with suppress(StoreUnreachable):  # then the leases expire
-            await ownership.release_all()
+            await streams.ownership.release_all()
             await own.forget()
         log.info("edge stopped")
+
+    def _listening(self) -> list[tuple[str, int]]:
+        """Host and port of every socket that listens."""
+        return [(endpoint.host, endpoint.port) for endpoint in self._network.addresses]
+
+    def _transports(self) -> Transports:
+        """What deliveries go out by."""
+        return TappedTransports(self._network, self._tap) if self._tap else self._network
+
+    def _listen(self, acceptor: Acceptor) -> None:
+        """Receive from now on, and warn of settings that let few messages in."""
+        self._network.start(TappedReceiver(acceptor, self._tap) if self._tap else acceptor)
+        self._warn_of_missing_trusted_peers()
+        self._warn_of_few_descriptors()
 
     async def _drain(self, health: Health, acceptor: Acceptor, deliver: Deliver) -> None:
         deadline = time.monotonic() + self.settings.drain_timeout

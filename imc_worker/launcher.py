@@ -19,21 +19,16 @@ from imc_common.keys import Keys
 from imc_common.process import Process
 from imc_common.settings import Settings
 from imc_common.shards.consumer import Consumer
-from imc_common.shards.ownership import Ownership, process_id
-from imc_common.shards.recoverer import Recoverer
-from imc_common.status import Gauges
+from imc_common.shards.owned_streams import OwnedStreams, Reading
+from imc_common.shards.ownership import Ownership
 from imc_common.store import Store, StoreUnreachable
-from imc_common.tracer import Tracer
 from imc_worker.all_shards import AllShards
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
 from imc_worker.mi import MiServer
 from imc_worker.retrial import Retrial
 
-ENTRIES_PER_READ = 128
-"""Entries of one shard per read."""
-READ_BLOCK_MS = 100
-"""How long a read waits for new entries; a shard taken meanwhile waits that long for its first read."""
+READING = Reading(keys.requests, entries=128, block_ms=100)
 
 log = structlog.get_logger()
 
@@ -56,43 +51,29 @@ class Worker(Process):
         """Handle requests until a signal comes, then drain."""
         settings = self.settings
         shards = 1 << settings.hash_size
-        process = process_id()
-        ownership = Ownership(store, "worker", process, shards, settings.lease_ttl, time.monotonic)
-        self._ownership = ownership
-        verbose = settings.log_level == "debug"
-        tracer = Tracer(store, f"worker {process}", verbose=verbose, wall=time.time)
-        consumer = Consumer(store, ownership, keys.requests, ENTRIES_PER_READ, READ_BLOCK_MS)
+        streams = OwnedStreams(store, settings, "worker", READING, self.metrics)
+        self._ownership = streams.ownership
         all_shards = AllShards(store, Keys(settings.rooms_table, settings.members_table), shards)
         dispatcher = Dispatcher(store.scripts, all_shards, settings)
         committer = Committer(
             store,
             dispatcher,
-            consumer,
+            streams.consumer,
             Retrial(store, settings.max_attempts, time.time),
-            ownership.owned,
+            streams.ownership.owned,
             self.metrics,
-            tracer,
+            streams.tracer,
         )
-        ownership.can_release = lambda shard: not committer.has_pending(shard)
-        recoverer = Recoverer(
-            store,
-            consumer,
-            ownership.owned,
-            keys.requests,
-            settings.lease_ttl,
-            lambda shard, _: committer.has_pending(shard),
-        )
-        gauges = Gauges(store, settings, "worker", ownership.owned, self.metrics)
-        mi = MiServer(store, settings)
-        reader = _Reader(consumer, committer, self.stopping)
-        self.reloadable = (dispatcher, tracer)
+        reader = _Reader(streams.consumer, committer, self.stopping)
+        owning = streams.parts(committer.has_pending, lambda shard, _: committer.has_pending(shard))
+        self.reloadable = (dispatcher, streams.tracer)
         await self.run_parts(
-            (ownership, committer, recoverer, gauges, mi, tracer, reader),
+            (committer, reader, *owning, MiServer(store, settings)),
             lambda: self._drain(reader, committer),
             shards=shards,
         )
         with suppress(StoreUnreachable):  # then the leases expire
-            await ownership.release_all()
+            await streams.ownership.release_all()
         log.info("worker stopped")
 
     async def _drain(self, reader: _Reader, committer: Committer) -> None:

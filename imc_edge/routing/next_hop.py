@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from imc_common.settings import Settings
 from imc_common.sip.uri import Uri
 from imc_edge.flow import Hop
 from imc_edge.routing.destinations import Destinations
@@ -123,3 +124,13 @@ class NextHops:
 def _literal(destination: Destination) -> Targets | None:
     hop = destination.literal
     return None if hop is None else Targets.of([[Weighted(0, (hop,))]])
+
+
+def next_hops_of(
+    settings: Settings, resolver: Resolver, own: OwnAddresses, clock: Callable[[], float]
+) -> NextHops:
+    """The next hops of an edge with these settings. ``clock`` is monotonic, in seconds."""
+    destinations = Destinations(
+        settings.destination_networks, settings.destination_networks_denied, settings.destination_domains
+    )
+    return NextHops(resolver, settings.outbound_proxy, destinations, own, clock)

@@ -19,6 +19,7 @@ from imc_edge.delivering.recipients import Recipients
 from imc_edge.delivering.wiring import assemble
 from imc_edge.flow import Hop, TransportUser
 from imc_edge.identifiers import DeliveryIds
+from imc_edge.routing.next_hop import next_hops_of
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
 from tests.checked_scripts import CheckedScripts
@@ -187,6 +188,16 @@ class Stream:
         self.resynced.append(shard)
 
 
+@dataclass
+class Streams:
+    """What `OwnedStreams` has, with parts that the test feeds."""
+
+    consumer: Stream
+    ownership: Owner
+    metrics: Metrics
+    tracer: Tracer
+
+
 class Owner:
     """Owns all shards, until the test changes that."""
 
@@ -230,19 +241,16 @@ class Sending:
         self.stream = Stream()
         self.owner = Owner()
         self.metrics = Metrics()
+        own = OwnAddresses(self.redis, self.own)
+        tracer = Tracer(self.redis, "edge", verbose=False, wall=self.clock.wall)
         self.deliver = assemble(
             self.settings,
-            store=self.redis,
-            secret=SECRET,
-            consumer=self.stream,
-            ownership=self.owner,
-            transports=self.wires,
-            resolver=self.resolver or Resolver(self.clock),
-            own=OwnAddresses(self.redis, self.own),
-            clock=self.clock,
-            metrics=self.metrics,
-            tracer=Tracer(self.redis, "edge", verbose=False, wall=self.clock.wall),
-            wall=self.clock.wall,
+            self.redis,
+            Streams(self.stream, self.owner, self.metrics, tracer),
+            self.wires,
+            next_hops_of(self.settings, self.resolver or Resolver(self.clock), own, self.clock),
+            self.clock,
+            self.clock.wall,
         )
         self._next_id = 0
 
