@@ -399,6 +399,13 @@ class Settings(BaseModel):
         description="Seconds for which a recipient is backed off after a timeout.",
         json_schema_extra=_about(reload="edge"),
     )
+    history_max_messages: int = Field(
+        0,
+        ge=0,
+        description="Approximate number of messages that each room keeps. Members who are away get them when"
+        " they are back. 0: none are kept, and what a member misses is lost.",
+        json_schema_extra=_about(reload="both"),
+    )
     evict_after: int = Field(
         0,
         ge=0,

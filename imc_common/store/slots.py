@@ -13,7 +13,20 @@ from imc_common.store.url import Host
 SLOTS = 16384
 _KEY_AT = {"EVALSHA": 3, "EVAL": 3, "XINFO": 2, "XGROUP": 2, "MEMORY": 2, "OBJECT": 2}  # others: 1
 _WITHOUT_KEY = frozenset(
-    ("PING", "ECHO", "TIME", "INFO", "CONFIG", "CLUSTER", "DBSIZE", "SCAN", "SCRIPT", "WAIT", "WAITAOF")
+    (
+        "PING",
+        "ECHO",
+        "TIME",
+        "INFO",
+        "CONFIG",
+        "CLUSTER",
+        "DBSIZE",
+        "SCAN",
+        "SCRIPT",
+        "WAIT",
+        "WAITAOF",
+        "PUBLISH",
+    )
 )
 
 _slot_of_bytes = lru_cache(maxsize=8192)(key_slot)

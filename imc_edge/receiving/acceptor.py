@@ -36,8 +36,10 @@ from imc_edge.receiving.admission import Admission
 from imc_edge.receiving.message_rules import check_require
 from imc_edge.receiving.options import ALLOW, Abilities
 from imc_edge.receiving.pending import CancelSearch
+from imc_edge.receiving.registration import registration_of
 from imc_edge.receiving.responses import Responses
 from imc_edge.receiving.source_limit import SourceLimit
+from imc_edge.receiving.wake_ups import WakeUps
 
 MAX_WAITING: Final = 10_000
 """Requests that may wait for Redis in this process. Further ones get 503 at once."""
@@ -83,15 +85,18 @@ class Acceptor:
         self.commit: GroupCommit[Command | Accept] = GroupCommit(self._pipeline.run, MAX_WAITING)
         """Its ``run()`` has to be kept running."""
         self.authenticator = Authenticator(store, settings, nonce_keys)
+        self._tracer = tracer
         self._responses = Responses(metrics, tracer, clock)
         self._ignored = metrics.counters("imc_ignored", "Received and not responded to, by reason.", "reason")
         self._tolerated = metrics.counters("imc_tolerated", "Faults of requests that were accepted.", "fault")
+        self._wake_ups = WakeUps(settings, self.commit.submit, metrics, clock=clock, wall_clock=wall_clock)
         self._admission = Admission(
             settings,
             store,
             self.commit,
             self._responses,
             health,
+            wake_ups=self._wake_ups,
             metrics=metrics,
             ignored=self._ignored,
             tracer=tracer,
@@ -104,6 +109,7 @@ class Acceptor:
         """Go on with these settings."""
         self._pipeline.reload(settings)
         self.authenticator.reload(settings)
+        self._wake_ups.reload(settings)
         self._admission.reload(settings)
         self._use(settings)
 
@@ -113,6 +119,7 @@ class Acceptor:
         self._trusted = self._responses.trusted = TrustedPeers(settings.trusted_peers)
         self._is_digest = settings.identity == "digest"
         self._strict = settings.strict
+        self._ignores_case = not settings.case_sensitive_users
         self._fingerprints = Fingerprints(self._secret, by_asserted=settings.identity == "asserted")
 
     # --- imc_edge.flow.Receiver
@@ -203,6 +210,8 @@ class Acceptor:
             self._options(request, flow)
         elif method == "CANCEL":
             self._cancel(request, flow)
+        elif method == "REGISTER" and flow.peer[0] in self._trusted:
+            self._register(request, flow)
         else:
             # RFC 3261 §8.2.1: 405, and Allow lists the methods that we support.
             raise SipError(405, "Method Not Allowed", [("Allow", ALLOW)])
@@ -211,6 +220,8 @@ class Acceptor:
         """Go on with a request whose faults are harmless, and count them. Raises SipError for others."""
         found = tolerate(request)
         validate_request(request)
+        if "contact" in found and request.method == "REGISTER":  # it says what a MESSAGE leaves open
+            raise SipError(400, "Malformed Contact header")
         for what in found:
             self._tolerated[what] += 1
 
@@ -258,6 +269,15 @@ class Acceptor:
             response.unavailable()
         else:
             response.send(200, self._abilities.options)
+
+    def _register(self, request: Request, flow: Flow) -> None:
+        """RFC 3261 §10.3, as far as it applies to an element that keeps no bindings (`registration`)."""
+        registration = registration_of(request, ignores_case=self._ignores_case)
+        if self._tracer.enabled:
+            users = (registration.user,)
+            self._tracer.record("registered", "", users, request.call_id, meaning=registration.meaning)
+        response = self._responses.to(request, flow, self._fingerprints.of(request).tag)
+        self._wake_ups.registered(registration, response)
 
     def _cancel(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §9.2: 200 if we know the request to cancel, else 481. It changes nothing either way."""

@@ -30,6 +30,7 @@ from imc_edge.receiving.options import Abilities
 from imc_edge.receiving.pending import AwaitingCharge, DuplicateOnly, OverLimit
 from imc_edge.receiving.responses import PendingResponse, Responses
 from imc_edge.receiving.room_request import room_request_of
+from imc_edge.receiving.wake_ups import WakeUps
 
 
 class Admission:
@@ -43,6 +44,7 @@ class Admission:
         responses: Responses,
         health: Health,
         *,
+        wake_ups: WakeUps,
         metrics: Metrics,
         ignored: Counters,
         tracer: Tracer,
@@ -54,6 +56,7 @@ class Admission:
         self._commit = commit
         self._responses = responses
         self._health = health
+        self._wake_ups = wake_ups
         self._ignored = ignored
         self._tracer = tracer
         self._wall_clock = wall_clock
@@ -101,12 +104,14 @@ class Admission:
         accept = Accept(shard, digest, room_request.to_fields())
         charge = self._budgets.invitation(room_request, digest) if room_request.user else None
         if charge is not None:
+            self._wake_ups.has_sent(room_request.sender)
             self._submit(charge, AwaitingInvitationBudget(self, room_request, accept, response), response)
             return
 
         # RFC 3428 §7: 202, because the recipients get the message later; and only when Redis has it.
         pending = response if counted is None else AwaitingCharge(response, self._budgets, counted)
         self._submit(accept, pending, response)
+        self._wake_ups.has_sent(room_request.sender)
 
     def accept_duplicate(
         self, request: Request, flow: Flow, fingerprint: Fingerprint, otherwise: SipError

@@ -142,6 +142,7 @@ class Edge:
         self.health._of_redis = ""
         self.client_side = ResponseInbox()
         self.now = 1_700_000_000.0
+        self.monotonic = 1000.0
         self.metrics = Metrics()
         self.tracer = Tracer(self.store, "edge", verbose=False, wall=lambda: self.now)  # type: ignore[arg-type]
         self.acceptor = Acceptor(
@@ -152,6 +153,7 @@ class Edge:
             self.metrics,
             tracer=self.tracer,
             nonce_keys=NonceKeys(self.store, self.settings.digest_key_file, lambda: self.now),
+            clock=lambda: self.monotonic,
             wall_clock=lambda: self.now,
         )
 

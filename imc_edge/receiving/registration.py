@@ -1,0 +1,84 @@
+"""What a REGISTER says about a user: here, gone, or nothing (RFC 3261 §10).
+
+A proxy sends a copy of its users' REGISTERs, or registers for them itself (a third party, §10.2). An edge is
+no registrar: it keeps no bindings, and only learns whether somebody is there.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+from imc_common.address import without_case
+from imc_common.sip.errors import SipError
+from imc_common.sip.message import Request
+from imc_common.sip.name_addr import NameAddr
+from imc_common.sip.number import decimal
+from imc_common.sip.params import find
+from imc_common.sip.tokens import split_commas
+from imc_edge.identity.sender import canonical
+from imc_edge.receiving.message_rules import check_require
+
+MAX_EXPIRES: Final = 0xFFFF_FFFF
+DEFAULT_EXPIRES: Final = 3600
+"""Seconds, where the request names none; also for a malformed number (§10.2.1.1)."""
+MAX_CONTACTS: Final = 16
+"""Contacts that are read and repeated in the response; nobody has so many devices."""
+
+Meaning = Literal["online", "offline", "query"]
+
+
+class Registration(NamedTuple):
+    """The user, what the request means, and the Contact values of the 200."""
+
+    user: str
+    meaning: Meaning
+    contacts: tuple[str, ...]
+
+
+def registration_of(request: Request, *, ignores_case: bool) -> Registration:
+    """What a REGISTER says of the user in To. Raises SipError for one that breaks a rule."""
+    check_require(request)
+    user = _user(request)
+    if ignores_case:
+        user = without_case(user)
+    lines = request.headers.get_all("Contact")
+    values = [value for line in lines for value in split_commas(line)]
+    # §10.2.2: "*" applies to all bindings; it stands alone, with Expires 0, or the request is invalid (§10.3)
+    if "*" in values:
+        if len(values) > 1 or request.expires != 0:
+            raise SipError(400, "Contact * Without Expires 0")
+        return Registration(user, "offline", ())
+    # §10.2.3: a request without Contact asks for the bindings and changes nothing
+    if not values:
+        return Registration(user, "query", ())
+    if len(values) > MAX_CONTACTS:
+        raise SipError(403, "Too Many Contacts")
+    bound = tuple(contact for value in values if (contact := _binding(value, request)))
+    return Registration(user, "online" if bound else "offline", bound)
+
+
+def _user(request: Request) -> str:
+    """The address-of-record: To (§10.2), in the form in which rooms know the user."""
+    uri = request.to.uri
+    if not uri.is_sip:
+        raise SipError(404, "To Is Not A SIP URI")
+    user = canonical(uri.user, uri.host, uri.port) if uri.user is not None else ""
+    if not user:
+        raise SipError(404, "Not Found")
+    return user
+
+
+def _binding(value: str, request: Request) -> str:
+    """One contact as the response has it, with its expiry; empty if it expires now (§10.2.2)."""
+    try:
+        contact = NameAddr.parse(value)
+    except ValueError:
+        raise SipError(400, "Malformed Contact header") from None
+    own = find(contact.params, "expires")
+    if own is not None:
+        seconds = decimal(own, MAX_EXPIRES)
+    else:
+        seconds = DEFAULT_EXPIRES if request.expires is None else request.expires
+    if seconds is None:
+        seconds = DEFAULT_EXPIRES
+    return f"<{contact.uri}>;expires={seconds}" if seconds else ""

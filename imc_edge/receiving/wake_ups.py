@@ -1,0 +1,206 @@
+"""Signs that a user is there: what it sends, and its registrations. Both may start its catching up.
+
+Redis has a list of the shards in which a user may have missed something (`imc_common.presence`). It is read
+when the user registers, and when it sends something, but then at most once in `LOOK_AGAIN_SECONDS`, in the
+pipeline in which the request is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from typing import Any, Final, Protocol
+
+from imc_common.metrics import Metrics
+from imc_common.presence import announcement, look_up, note_away, shards_in, wake_up
+from imc_common.settings import Settings
+from imc_common.store import Command
+from imc_edge.commit import Pending
+from imc_edge.receiving.recent import Recent
+from imc_edge.receiving.registration import Registration
+from imc_edge.receiving.responses import PendingResponse
+
+LOOK_AGAIN_SECONDS: Final = 5
+"""A user who goes on sending is looked up once in this time."""
+MAX_KNOWN = 8192  # not Final, which mypyc would inline: tests lower it
+"""At least so many senders are remembered; one who is forgotten is looked up again."""
+
+Submit = Callable[[Command, Pending], bool]
+
+
+class Replied(Protocol):
+    """Goes on when Redis has replied to all commands of a step."""
+
+    def __call__(self, replies: list[Any]) -> None: ...
+
+
+class Step:
+    """Several commands in one pipeline; `replied` is called once with all replies, or with what failed."""
+
+    __slots__ = ("_left", "_replied", "_replies")
+
+    def __init__(self, submit: Submit, commands: Sequence[Command], replied: Replied) -> None:
+        self._left = len(commands)
+        self._replied = replied
+        self._replies: list[Any] = []
+        for command in commands:
+            if not submit(command, self):
+                self.on_reply(None)  # too many wait for Redis already
+
+    def on_reply(self, reply: Any) -> None:
+        """The reply to the next command."""
+        self._replies.append(reply)
+        self._left -= 1
+        if not self._left:
+            self._replied(self._replies)
+
+
+class WakeUps:
+    """Looks whether users have missed something, and has it handed out."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        submit: Submit,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """``clock`` is monotonic, ``wall_clock`` counts from the epoch, both in seconds."""
+        self._submit = submit
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._shards = 1 << settings.hash_size
+        self._looked_up = Recent(MAX_KNOWN)
+        """Senders, by the second in which each was looked up."""
+        self._returns = metrics.counters(
+            "imc_returns", "Users with missed messages that came back, by what told the edge.", "by"
+        )
+        self._registers = metrics.counters(
+            "imc_registers", "REGISTER requests of trusted peers, by what they say.", "meaning"
+        )
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._enabled = settings.history_max_messages > 0
+
+    def has_sent(self, user: str) -> None:
+        """The user has sent something that is about to be accepted: what it missed follows."""
+        if not self._enabled:
+            return
+        now = int(self._clock())
+        last = self._looked_up.get(user)
+        if last is None or now - last >= LOOK_AGAIN_SECONDS:
+            self._looked_up.put(user, now)
+            Step(self._submit, [look_up(user)], _Sender(self, user))
+
+    def registered(self, registration: Registration, response: PendingResponse) -> None:
+        """Respond to a REGISTER, once what follows from it is in Redis."""
+        self._registers[registration.meaning] += 1
+        respond = _Responder(response, registration, self._wall_clock)
+        user = registration.user
+        if registration.meaning == "query":
+            respond([])
+        elif registration.meaning == "offline":
+            Step(self._submit, [announcement(user, online=False)], respond)
+        else:
+            commands = [look_up(user), announcement(user, online=True)]
+            Step(self._submit, commands, _Registered(self, user, respond))
+
+    def hand_out(self, user: str, looked_up: Any, by: str, then: Replied | None) -> None:
+        """Wake up the shards in the reply to `look_up`; ``then`` gets the replies, none if there are no
+        shards."""
+        shards = shards_in(looked_up, self._shards)
+        if shards:
+            self._returns[by] += 1
+            commands = wake_up(user, shards)
+            if then is None:  # it did not register, so the other edges were not told yet
+                commands.append(announcement(user, online=True))
+            Step(self._submit, commands, _Woken(self, user, shards, then))
+        elif then is not None:
+            then([])
+
+    def wake_up_failed(self, user: str, shards: Sequence[int]) -> None:
+        """Some of the requests are not in Redis: have the user found again by its next sign."""
+        self._looked_up.put(user, int(self._clock()) - LOOK_AGAIN_SECONDS)
+        Step(self._submit, [note_away(user, shards)], _nothing)
+
+
+def failed(replies: Sequence[Any]) -> bool:
+    """Whether one of the commands had no effect, as far as we know."""
+    return any(reply is None or isinstance(reply, Exception) for reply in replies)
+
+
+def _nothing(replies: list[Any]) -> None:
+    """The last step."""
+
+
+class _Sender:
+    """A sender was looked up."""
+
+    __slots__ = ("_user", "_wake_ups")
+
+    def __init__(self, wake_ups: WakeUps, user: str) -> None:
+        self._wake_ups = wake_ups
+        self._user = user
+
+    def __call__(self, replies: list[Any]) -> None:
+        self._wake_ups.hand_out(self._user, replies[0], "message", None)
+
+
+class _Registered:
+    """A user that registers was looked up, and the edges were told."""
+
+    __slots__ = ("_respond", "_user", "_wake_ups")
+
+    def __init__(self, wake_ups: WakeUps, user: str, respond: _Responder) -> None:
+        self._wake_ups = wake_ups
+        self._user = user
+        self._respond = respond
+
+    def __call__(self, replies: list[Any]) -> None:
+        if failed(replies):
+            self._respond(replies)
+        else:
+            self._wake_ups.hand_out(self._user, replies[0], "register", self._respond)
+
+
+class _Woken:
+    """The shards of a user were told."""
+
+    __slots__ = ("_shards", "_then", "_user", "_wake_ups")
+
+    def __init__(self, wake_ups: WakeUps, user: str, shards: Sequence[int], then: Replied | None) -> None:
+        self._wake_ups = wake_ups
+        self._user = user
+        self._shards = shards
+        self._then = then
+
+    def __call__(self, replies: list[Any]) -> None:
+        if failed(replies):
+            self._wake_ups.wake_up_failed(self._user, self._shards)
+        if self._then is not None:
+            self._then(replies)
+
+
+class _Responder:
+    """The response to a REGISTER: 200 when everything before it is in Redis, otherwise 503."""
+
+    __slots__ = ("_registration", "_response", "_wall_clock")
+
+    def __init__(
+        self, response: PendingResponse, registration: Registration, wall_clock: Callable[[], float]
+    ) -> None:
+        self._response = response
+        self._registration = registration
+        self._wall_clock = wall_clock
+
+    def __call__(self, replies: list[Any]) -> None:
+        if failed(replies):
+            self._response.unavailable()
+            return
+        # RFC 3261 §10.3: the contacts, each with its expiry, and Date
+        headers = [("Contact", contact) for contact in self._registration.contacts]
+        self._response.send(200, [*headers, ("Date", formatdate(self._wall_clock(), usegmt=True))])

@@ -1,0 +1,123 @@
+"""Who is looked up when, and what follows; also in test_presence_process.py with a real Redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imc_common import keys
+from imc_common.store import Command, ReplyError
+from tests.imc_edge.doubles import Edge, FakeStore, edge, message
+from tests.imc_edge.receiving.test_registration import CAROL, register
+
+ALICE = "alice@example.org"
+
+
+class Shards(FakeStore):
+    """A store in which users are away in shards; `broken` are names of commands that fail."""
+
+    def __init__(self, away: dict[str, set[bytes]] | None = None) -> None:
+        super().__init__()
+        self.away = away or {}
+        self.broken: set[str] = set()
+        self.reply = self._reply
+
+    def _reply(self, command: Command) -> Any:
+        if command[0] in self.broken:
+            return ReplyError("OOM")
+        if command[0] == "SMEMBERS":
+            return self.away.get(str(command[1]).rpartition(":away:")[2], set())
+        return 1 if command[0] in {"XADD", "SREM", "SADD", "PUBLISH"} else self.remember(command)
+
+    def of(self, *names: str) -> list[tuple[Any, ...]]:
+        """The commands with these names, in order."""
+        return [tuple(command) for batch in self.batches for command in batch if command[0] in names]
+
+
+async def test_a_registered_user_is_announced_and_its_shards_are_asked() -> None:
+    """The 200 follows after that."""
+    store = Shards({CAROL: {b"3", b"5"}})
+    async with edge(store) as at:
+        assert (await at.ask_one(register("<sip:c@192.0.2.7>"))).status == 200
+        assert [command[1:] for command in store.of("PUBLISH")] == [(keys.PRESENCE, f"online {CAROL}")]
+        assert [command[1] for command in store.of("XADD")] == [keys.requests(3), keys.requests(5)]
+        assert store.of("SREM") == [("SREM", keys.away_shards(CAROL), 3, 5)]
+        assert 'imc_returns_total{by="register"} 1.0' in at.metrics.page().decode()
+
+
+async def test_a_user_that_missed_nothing_is_only_announced() -> None:
+    """A delivery may be pending for it."""
+    store = Shards()
+    async with edge(store) as at:
+        assert (await at.ask_one(register("<sip:c@192.0.2.7>"))).status == 200
+        assert len(store.of("PUBLISH")) == 1
+        assert store.of("XADD", "SREM") == []
+
+
+async def test_a_user_that_leaves_is_announced() -> None:
+    """Nothing else follows."""
+    store = Shards({CAROL: {b"3"}})
+    async with edge(store) as at:
+        assert (await at.ask_one(register("<sip:c@192.0.2.7>;expires=0"))).status == 200
+        assert [command[2] for command in store.of("PUBLISH")] == [f"offline {CAROL}"]
+        assert store.of("SMEMBERS", "XADD") == []
+
+
+async def test_a_query_says_nothing() -> None:
+    """RFC 3261 §10.2.3."""
+    store = Shards({CAROL: {b"3"}})
+    async with edge(store) as at:
+        assert (await at.ask_one(register())).status == 200
+        assert store.batches == []
+
+
+@pytest.mark.parametrize("command", ["SMEMBERS", "PUBLISH", "XADD"])
+async def test_a_register_gets_503_if_redis_refuses_a_step(command: str) -> None:
+    """The proxy may try again; a shard that was not asked stays on the list."""
+    store = Shards({CAROL: {b"3"}})
+    store.broken.add(command)
+    async with edge(store) as at:
+        assert (await at.ask_one(register("<sip:c@192.0.2.7>"))).status == 503
+        if command == "XADD":
+            assert store.of("SREM", "SADD")[-1] == ("SADD", keys.away_shards(CAROL), 3)
+
+
+async def say(at: Edge, number: int) -> None:
+    """Alice's next message."""
+    assert (await at.ask_one(message(Call_ID=f"c{number}"))).status == 202
+    await at.settle()
+
+
+async def test_a_sender_is_looked_up_once_in_five_seconds() -> None:
+    """In the pipeline that accepts its message: no further round trip."""
+    store = Shards({ALICE: {b"7"}})
+    async with edge(store, history_max_messages=500) as at:
+        await say(at, 1)
+        assert [command[0] for command in store.batches[0]] == ["EVALSHA", "SMEMBERS"]
+        assert [command[1] for command in store.of("XADD")] == [keys.requests(7)]
+        assert [command[2] for command in store.of("PUBLISH")] == [f"online {ALICE}"]
+        await say(at, 2)
+        assert len(store.of("SMEMBERS")) == 1
+        at.monotonic += 5
+        await say(at, 3)
+        assert len(store.of("SMEMBERS")) == 2
+        assert 'imc_returns_total{by="message"} 2.0' in at.metrics.page().decode()
+
+
+async def test_a_sender_whose_shards_could_not_be_asked_is_looked_up_with_its_next_message() -> None:
+    """It must not wait for five seconds."""
+    store = Shards({ALICE: {b"7"}})
+    store.broken.add("XADD")
+    async with edge(store, history_max_messages=500) as at:
+        await say(at, 1)
+        await say(at, 2)
+        assert len(store.of("SMEMBERS")) == 2
+
+
+async def test_without_history_no_sender_is_looked_up() -> None:
+    """A message costs Redis what it did before."""
+    store = Shards({ALICE: {b"7"}})
+    async with edge(store) as at:
+        await say(at, 1)
+        assert store.of("SMEMBERS") == []
