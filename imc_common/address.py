@@ -153,6 +153,14 @@ def without_port(address: str) -> str:
     return _PORT.sub("", address) if ":" in address else address
 
 
+def counted_as(address: str) -> str:
+    """Whom a limit counts: the user at every port, and in every case.
+
+    A proxy may authenticate a user whatever the case of its name, and the sender chooses it.
+    """
+    return without_port(address).lower()
+
+
 def _canonical_user(user: str) -> str:
     """Decode unneeded escapes and escape what must be escaped (RFC 3261 §25.1 `user`)."""
 

@@ -112,13 +112,17 @@ class Deliver:
         self.context.courier.close()
         self._drained.set()
 
-    def turn(self) -> None:
+    def turn(self) -> bool:
         """To be called every 50 ms: let go of lost shards, run the timers, record what is half delivered,
-        log what failed."""
+        log what failed.
+
+        True if more timers are due (`ClientTransactions.advance`).
+        """
         self._events.abandon(self._owned())
-        self.context.transactions.advance()
+        more = self.context.transactions.advance()
         self._events.sweep()
         self.context.failure_log.turn()
+        return more
 
     async def _read(self) -> None:
         while self._reading:
@@ -253,4 +257,7 @@ class Ticker:
         """Every 50 ms, until cancelled."""
         while True:
             await asyncio.sleep(TICK)
-            self._deliver.turn()
+            more = self._deliver.turn()
+            while more:
+                await asyncio.sleep(0)  # responses and new events get their turn
+                more = self._deliver.context.transactions.advance()

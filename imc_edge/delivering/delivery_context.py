@@ -11,16 +11,16 @@ from imc_edge.delivering.courier import Courier
 from imc_edge.delivering.failure_log import FailureLog
 from imc_edge.delivering.in_flight import EventsInFlight
 from imc_edge.delivering.outgoing import Outgoing
+from imc_edge.delivering.places import Places
 from imc_edge.delivering.timer_wheel import TimerWheel
 from imc_edge.delivering.transaction import ClientTransactions
 
 
 @dataclass(slots=True)
 class Load:
-    """Deliveries read and not ended, by the recipient's condition (`imc_edge.delivering.recipient`)."""
+    """Deliveries read and not ended that go to responsive recipients; `places.py` counts the others."""
 
     responsive: int = 0
-    unresponsive: int = 0
 
 
 class DeliveryContext:
@@ -39,6 +39,7 @@ class DeliveryContext:
     ) -> None:
         """``clock`` is monotonic, in seconds."""
         self.load = Load()
+        self.places = Places(settings.max_in_flight)
         self.ownership = ownership
         self.transactions = transactions
         self.courier = courier
@@ -52,15 +53,22 @@ class DeliveryContext:
         """Go on with these settings."""
         self.queue_limit = settings.recipient_queue
         """Deliveries that may wait for one unresponsive recipient."""
-        self.unresponsive_limit = 20 * settings.max_in_flight
-        """Deliveries that may wait for all of them together."""
         self.unreachable_ttl = settings.unreachable_ttl
         self._max_responsive = settings.max_in_flight
+        self.places.resize(settings.max_in_flight)
         self._max_transactions = 6 * settings.max_in_flight
 
     def may_send(self, outgoing: Outgoing) -> bool:
         """Whether the event is still ours: an edge whose lease ran out sends nothing more of that shard."""
         return not outgoing.abandoned and outgoing.event.shard in self.ownership.owned()
+
+    def is_on_trial(self, outgoing: Outgoing) -> bool:
+        """Whether recipients that are not known yet count as unresponsive until they respond.
+
+        Otherwise they count as responsive until T1, and silent ones among them could stop the reading of
+        events. So they do not if a quarter of what may be in flight is, or this sender has many silent ones.
+        """
+        return self.load.responsive > self._max_responsive // 4 or self.places.are_used_up(outgoing)
 
     def is_full(self) -> bool:
         """Whether no more events should be read now: enough deliveries to responsive recipients are pending,

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from imc_common.address import counted_as
+
 BURST: Final = 20
 """Notices sent at once."""
 SECONDS_EACH: Final = 1.0
@@ -23,7 +25,8 @@ class NoticeLimit:
         self._full_at: dict[str, float] = {}
 
     def allows(self, sender: str) -> bool:
-        """Whether this sender may get one more notice now; if so, it is counted."""
+        """Whether this sender, at whatever port, may get one more notice now; if so, it is counted."""
+        sender = counted_as(sender)
         now = self._clock()
         full_at = max(self._full_at.get(sender, now), now)
         if full_at - now > (BURST - 1) * SECONDS_EACH:

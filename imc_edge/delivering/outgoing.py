@@ -11,6 +11,7 @@ class Outgoing:
 
     __slots__ = (
         "abandoned",
+        "counted_as",
         "deadline",
         "delivered",
         "event",
@@ -49,6 +50,8 @@ class Outgoing:
         """Monotonic time after which it is not sent any more (RFC 3428 §7); None: never."""
         self.abandoned = False
         """The shard was lost: nothing more is sent, its new owner goes on."""
+        self.counted_as: tuple[str, str] | None = None
+        """Sender and room as the limits of `places.py` count them; set when first needed."""
         self.sweeps = 0
         """Turns of the settlement's sweep that saw it with deliveries pending."""
         self.parked = False

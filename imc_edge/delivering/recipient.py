@@ -11,8 +11,10 @@ A recipient is in one of three conditions, which decide what happens to the next
 *unresponsive*
     It let T1 pass, or its target has to be resolved or waited for, or it has a long queue and takes its time.
     Its deliveries do not stop the reading of events, so that a room of such members delays nobody else. In
-    return they are limited: `recipient_queue` for one recipient, and a number for all of them together.
-    The next response makes it responsive again.
+    return they are limited, for the recipient, the sender and the room (`places.py`): what is too much to be
+    in flight waits, what is too much to wait fails. The next response makes it responsive again.
+    A recipient that is not known yet can be put on trial: it counts as unresponsive, but only for as long as
+    nothing waits for it, because it may well respond.
 *backed off*
     It was silent until Timer F. For `unreachable_ttl` seconds every delivery fails at once, unless the
     recipient sends something itself. Then it counts as unresponsive, until it responds.
@@ -49,6 +51,7 @@ class Recipient:
         "direct_hop",
         "head",
         "hop",
+        "on_trial",
         "outgoing",
         "queue",
         "ready_hop",
@@ -59,6 +62,7 @@ class Recipient:
         "template_index",
         "to",
         "unresponsive",
+        "waits_for_place",
     )
 
     def __init__(self, address: str, recipient_id: bytes, to: bytes, context: DeliveryContext) -> None:
@@ -86,6 +90,10 @@ class Recipient:
         self.started = 0
         """Turn of the timer wheel at which the current delivery began."""
         self.unresponsive = False
+        self.on_trial = False
+        """It counts as unresponsive only because it is new; see the module's docstring."""
+        self.waits_for_place = False
+        """The current delivery is not in flight yet: its sender has too many of them to unresponsive ones."""
         self.backed_off_until = 0.0
         """Monotonic time; 0 if it is not backed off. A recipient backed off is unresponsive, too."""
         self.retry: RetryState | None = None
@@ -111,33 +119,55 @@ class Recipient:
             self._wait(outgoing)
             return
         # Idle: it goes out now, and the short way is closed until this delivery has ended.
+        if self.unresponsive:
+            if context.places.allows(outgoing):
+                context.places.add(outgoing)
+                self._take_place(outgoing)
+            else:
+                self._fail(outgoing, SURPLUS)
+            return
         self.outgoing = outgoing
         self.ready_hop = None
-        if self.unresponsive:
-            context.load.unresponsive += 1
-        else:
-            context.load.responsive += 1
+        context.load.responsive += 1
         context.courier.send(self)
+
+    def _take_place(self, outgoing: Outgoing) -> None:
+        """Send the next delivery to this unresponsive recipient, or wait until its sender has a place."""
+        self.outgoing = outgoing
+        if self.context.places.take(outgoing):
+            self.context.courier.send(self)
+        else:
+            self.waits_for_place = True
+            self.context.places.line_up(self, outgoing)
+
+    def start(self) -> None:
+        """The current delivery, which waited for a place, has one."""
+        self.waits_for_place = False
+        if self.still_wanted():
+            self.context.courier.send(self)
 
     def _wait(self, outgoing: Outgoing) -> None:
         """Another delivery is in flight: RFC 3428 §8 allows no second one beside it."""
         queue = self.queue
         if queue is None:
             queue = self.queue = deque()
-        context, load = self.context, self.context.load
+        context, places = self.context, self.context.places
+        # On trial and in flight: like any recipient that is not known to be silent, it gets until T1.
+        if self.on_trial and not self.waits_for_place:
+            self._mark_responsive()
         if not self.unresponsive:
             # It responds, so its queue will shrink: accept whatever the length. If there is too much for all
             # responsive recipients together, the edge reads no more events.
             queue.append(outgoing)
-            load.responsive += 1
+            context.load.responsive += 1
             # A long queue whose head got no prompt response shrinks too slowly. Reading would stop for all
             # rooms because of this recipient, so it counts as unresponsive before T1.
             if len(queue) >= LONG_QUEUE and context.wheel.tick - self.started >= PROMPT_TURNS:
                 self.mark_unresponsive()
-        # An unresponsive recipient must not fill memory: its own queue and that of all like it have a limit.
-        elif len(queue) < context.queue_limit and load.unresponsive < context.unresponsive_limit:
+        # An unresponsive recipient must not fill memory: its own queue and those of all like it have limits.
+        elif len(queue) < context.queue_limit and places.allows(outgoing):
             queue.append(outgoing)
-            load.unresponsive += 1
+            places.add(outgoing)
         else:
             self._fail(outgoing, SURPLUS)
 
@@ -214,7 +244,7 @@ class Recipient:
         self.backed_off_until = context.clock() + context.unreachable_ttl
         self.give_up(outcome)
         for outgoing in queue or ():
-            context.load.unresponsive -= 1
+            context.places.remove(outgoing)
             # Not the failures of shards that this edge has lost: their new owner sends, and may be luckier.
             if context.may_send(outgoing):
                 self._fail(outgoing, outcome)
@@ -230,26 +260,31 @@ class Recipient:
     def _next(self) -> None:
         """The current delivery has ended: start the first that waits and is still ours, or become idle."""
         context = self.context
-        load = context.load
+        ended = self.outgoing
         self.retry = None
         self.template_index = 0
         self.outgoing = None
-        if self.unresponsive:
-            load.unresponsive -= 1
-        else:
-            load.responsive -= 1
+        if ended is not None:
+            if self.unresponsive:
+                context.places.release(ended)
+                context.places.remove(ended)
+            else:
+                context.load.responsive -= 1
         # Events of shards that this edge has lost meanwhile are skipped: their new owner sends them.
         queue = self.queue
         while queue:
             outgoing = queue.popleft()
             if context.may_send(outgoing):
-                self.outgoing = outgoing
-                context.courier.send(self)
+                if self.unresponsive:
+                    self._take_place(outgoing)
+                else:
+                    self.outgoing = outgoing
+                    context.courier.send(self)
                 return
             if self.unresponsive:
-                load.unresponsive -= 1
+                context.places.remove(outgoing)
             else:
-                load.responsive -= 1
+                context.load.responsive -= 1
         # Idle. The short way of `fan_out.py` opens again only for a responsive recipient, which is never
         # backed off.
         self.queue = None
@@ -262,23 +297,37 @@ class Recipient:
         """The recipient sent something itself, so it is there: back off no longer."""
         self.backed_off_until = 0.0
 
+    def put_on_trial(self) -> None:
+        """Count it as unresponsive from the start. Called only before its first delivery."""
+        self.on_trial = self.unresponsive = True
+        self.ready_hop = None
+
     def mark_unresponsive(self) -> None:
         """From now on its deliveries count apart. Called only while one is in flight."""
-        if not self.unresponsive:
-            self.unresponsive = True
-            count = self._count()
-            self.context.load.responsive -= count
-            self.context.load.unresponsive += count
+        self.on_trial = False
+        outgoing = self.outgoing
+        if self.unresponsive or outgoing is None:
+            return
+        self.unresponsive = True
+        load, places = self.context.load, self.context.places
+        load.responsive -= 1
+        places.add(outgoing)
+        places.occupy(outgoing)
+        for waiting in self.queue or ():
+            load.responsive -= 1
+            places.add(waiting)
 
     def _mark_responsive(self) -> None:
         """It has responded; with a queue still long its deliveries go on counting apart."""
         # Half of LONG_QUEUE: at the limit itself the condition would change with every response.
-        if self.queue is None or len(self.queue) < LONG_QUEUE // 2:
-            self.unresponsive = False
-            count = self._count()
-            self.context.load.unresponsive -= count
-            self.context.load.responsive += count
-
-    def _count(self) -> int:
-        """Deliveries begun or waiting."""
-        return (self.outgoing is not None) + len(self.queue or ())
+        outgoing = self.outgoing
+        if outgoing is None or (self.queue is not None and len(self.queue) >= LONG_QUEUE // 2):
+            return
+        self.on_trial = self.unresponsive = False
+        load, places = self.context.load, self.context.places
+        load.responsive += 1
+        places.release(outgoing)
+        places.remove(outgoing)
+        for waiting in self.queue or ():
+            load.responsive += 1
+            places.remove(waiting)

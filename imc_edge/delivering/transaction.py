@@ -18,7 +18,7 @@ from imc_common.sip.limits import DEFAULT
 from imc_common.sip.message import Response
 from imc_common.sip.parse import parse_message
 from imc_edge.delivering.counts import DeliveryCounts
-from imc_edge.delivering.timer_wheel import TimerWheel
+from imc_edge.delivering.timer_wheel import AT_ONCE, TimerWheel
 from imc_edge.delivering.transaction_states import (
     E_TICKS,
     F_TICKS,
@@ -114,6 +114,8 @@ class ClientTransactions:
         """Until their first timer: *trying* or *proceeding*, and sent once."""
         self._timed: dict[bytes, Transaction] = {}
         """The others; each is on the wheel."""
+        self._more_untimed = False
+        """Whether T1 has passed for more of `_untimed` than were handled in one go."""
 
     def __len__(self) -> int:
         return len(self._untimed) + len(self._timed)
@@ -129,15 +131,22 @@ class ClientTransactions:
             self._untimed[key] = transaction
         self._send(hop, data, transaction)
 
-    def advance(self) -> None:
-        """Turn the wheel, and put on it what has waited for its first timer since T1."""
+    def advance(self) -> bool:
+        """Turn the wheel, and put on it what has waited for its first timer since T1.
+
+        Little is done in one go; True if more is due, see `TimerWheel.advance`.
+        """
         before = self.wheel.tick
-        self.wheel.advance()
-        if self.wheel.tick == before:
-            return
-        due = []
+        more = self.wheel.advance()
+        if self.wheel.tick == before and not self._more_untimed:
+            return more
+        self._more_untimed = False
+        due: list[Transaction] = []
         for transaction in self._untimed.values():
             if self.wheel.tick <= transaction.started + E_TICKS[0]:
+                break
+            if len(due) == AT_ONCE:
+                self._more_untimed = True
                 break
             due.append(transaction)
         for transaction in due:
@@ -145,6 +154,7 @@ class ClientTransactions:
             self._timed[transaction.key] = transaction
         for transaction in due:
             transaction.due()
+        return more or self._more_untimed
 
     def receive(self, data: bytes) -> None:
         """A response came in: match it by its branch, as RFC 3261 §17.1.3 says, or drop it.

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
 from imc_common import keys
-from imc_common.address import without_port
+from imc_common.address import counted_as
 from imc_common.rooms.request import RoomRequest
 from imc_common.settings import Settings
 from imc_common.store import Command
@@ -48,14 +48,6 @@ Fewer make little difference, and every user who speaks in a small room would ha
 WHOLE_SERVICE: Final = "*"
 """Stands for all users together; no address is equal to it."""
 INVITATIONS: Final = frozenset({"invite", "add"})
-
-
-def counted_as(address: str) -> str:
-    """Whom a limit counts: the user at every port, and in every case.
-
-    A proxy may authenticate a user whatever the case of its name, and the sender chooses it.
-    """
-    return without_port(address).lower()
 
 
 class Excess(NamedTuple):

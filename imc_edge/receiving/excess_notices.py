@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from imc_common import keys
+from imc_common.address import counted_as
 from imc_common.rooms.request import RoomRequest
 from imc_common.store import Command
 from imc_common.store.protocols import ScriptRunner
-from imc_edge.receiving.budgets import Excess, counted_as
+from imc_edge.receiving.budgets import Excess
 
 WINDOW_MS: Final = 60_000
 """Time between two notices to a user about one limit."""

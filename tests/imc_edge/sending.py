@@ -261,12 +261,18 @@ class Sending:
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        recipients, load = list(self.recipients), self.deliver.context.load
+        recipients, context = list(self.recipients), self.deliver.context
         counts = {each.address: (each.outgoing is not None) + len(each.queue or ()) for each in recipients}
-        assert load.unresponsive == sum(counts[each.address] for each in recipients if each.unresponsive)
-        assert load.responsive == sum(counts[each.address] for each in recipients if not each.unresponsive)
+        assert context.places.pending == sum(counts[each.address] for each in recipients if each.unresponsive)
+        assert context.load.responsive == sum(
+            counts[each.address] for each in recipients if not each.unresponsive
+        )
+        assert context.places.in_flight == sum(
+            each.unresponsive and each.outgoing is not None and not each.waits_for_place
+            for each in recipients
+        )
         for each in recipients:
-            assert each.unresponsive or not each.backed_off_until
+            assert each.unresponsive or not (each.backed_off_until or each.waits_for_place or each.on_trial)
             is_ready = each.outgoing is None and not each.unresponsive
             assert each.ready_hop is (each.direct_hop if is_ready else None)
 
@@ -327,7 +333,9 @@ class Sending:
 
     def turn(self) -> None:
         """Do what the process does every 50 ms."""
-        self.deliver.turn()
+        more = self.deliver.turn()
+        while more:
+            more = self.deliver.context.transactions.advance()
 
     async def reply(self, sent: Sent, status: int = 200, *headers: str) -> None:
         """The recipient responds."""
