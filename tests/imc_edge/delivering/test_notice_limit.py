@@ -23,3 +23,12 @@ def test_memory_is_bounded_however_many_senders_there_are() -> None:
     for number in range(MAX_SENDERS * 2):
         assert limit.allows(f"user{number}@b")
     assert len(limit._full_at) <= MAX_SENDERS
+
+
+def test_a_sender_is_the_same_at_every_port_and_in_any_case() -> None:
+    """Other ports are not other users."""
+    limit = NoticeLimit(lambda: 0.0)
+    names = [f"Eve@192.0.2.1:{port}" for port in range(10_000, 10_000 + BURST)]
+    assert all(limit.allows(name) for name in names)
+    assert not limit.allows("eve@192.0.2.1:20000")
+    assert limit.allows("bob@192.0.2.1:20000")
