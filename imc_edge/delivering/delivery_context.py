@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from imc_common.settings import Settings
 from imc_common.shards.ownership import Ownership
@@ -14,6 +15,8 @@ from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.places import Places
 from imc_edge.delivering.timer_wheel import TimerWheel
 from imc_edge.delivering.transaction import ClientTransactions
+
+Condition = Literal["responsive", "on trial", "unresponsive"]
 
 
 @dataclass(slots=True)
@@ -62,13 +65,17 @@ class DeliveryContext:
         """Whether the event is still ours: an edge whose lease ran out sends nothing more of that shard."""
         return not outgoing.abandoned and outgoing.event.shard in self.ownership.owned()
 
-    def is_on_trial(self, outgoing: Outgoing) -> bool:
-        """Whether recipients that are not known yet count as unresponsive until they respond.
+    def condition_of_new(self, outgoing: Outgoing) -> Condition:
+        """How recipients count that are not known yet: they count as responsive until T1 in most cases.
 
-        Otherwise they count as responsive until T1, and silent ones among them could stop the reading of
-        events. So they do not if a quarter of what may be in flight is, or this sender has many silent ones.
+        But silent ones among them could stop the reading of events. So if a quarter of what may be in flight
+        is, they are on trial. If the sender of this event has many silent ones, they count as such.
         """
-        return self.load.responsive > self._max_responsive // 4 or self.places.are_used_up(outgoing)
+        if self.places.are_used_up(outgoing):
+            return "unresponsive"
+        if self.load.responsive > self._max_responsive // 4 and self.places.allow_trials(outgoing):
+            return "on trial"
+        return "responsive"
 
     def is_full(self) -> bool:
         """Whether no more events should be read now: enough deliveries to responsive recipients are pending,

@@ -33,7 +33,7 @@ class FanOut:
         # `Recipient.offer` and `Courier.send` make three checks that the loop skips. Two hold for all
         # recipients alike: the message has no expiry (RFC 3428 §7), and no hop is backed off (RFC 3261
         # §21.5.4). The third, one idle and responsive recipient with one lasting target, is `ready_hop`.
-        on_trial = self._context.is_on_trial(outgoing)
+        condition_of_new = self._context.condition_of_new(outgoing)
         any_ready = outgoing.deadline is None and not self._back_off.until
         for address in to:
             # Looked up one by one: an idle recipient may be forgotten when another one is made.
@@ -46,8 +46,8 @@ class FanOut:
                     self._context.events.failed(outgoing, address, UNSENDABLE)
                     self._context.failure_log.note(UNSENDABLE, None, address)
                     continue
-                if on_trial:
-                    recipient.put_on_trial()
+                if condition_of_new != "responsive":
+                    recipient.distrust(on_trial=condition_of_new == "on trial")
             hop = recipient.ready_hop
             if hop is not None and any_ready:
                 recipient_id = recipient.recipient_id

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # a recipient knows its places
 
 SHARES: Final = 8
 """A sender may have this part of all places, and of all that may wait; a room this part of what may wait."""
+MIN_PENDING_EACH: Final = 5000
+"""What may wait for a sender or a room at least: ten messages to a large room of silent members."""
 RESERVED: Final = 32
 """A sender with fewer places in use gets one even if others use up all: who writes to silent recipients in
 great numbers, with however many names, keeps nobody else from reaching new ones."""
@@ -30,11 +32,13 @@ great numbers, with however many names, keeps nobody else from reaching new ones
 class _Share:
     """What one sender has in flight to unresponsive recipients, or waiting for them."""
 
-    __slots__ = ("in_flight", "line", "pending")
+    __slots__ = ("in_flight", "line", "on_trial", "pending")
 
     def __init__(self) -> None:
         self.in_flight = 0
         """Deliveries that have a place."""
+        self.on_trial = 0
+        """Those of them whose recipients are new, and may respond yet."""
         self.pending = 0
         """All deliveries to unresponsive recipients, also those that wait."""
         self.line: deque[Recipient] = deque()
@@ -59,9 +63,10 @@ class Places:
     def resize(self, max_in_flight: int) -> None:
         """Derive the limits from that of responsive recipients."""
         self._max_in_flight = 4 * max_in_flight
-        self._max_pending = 20 * max_in_flight
         self._max_in_flight_each = max(1, self._max_in_flight // SHARES)
-        self._max_pending_each = max(1, self._max_pending // SHARES)
+        self._max_trials_each = 2 * self._max_in_flight_each
+        self._max_pending_each = max(MIN_PENDING_EACH, 20 * max_in_flight // SHARES)
+        self._max_pending = SHARES * self._max_pending_each
 
     # --- what waits
 
@@ -104,11 +109,35 @@ class Places:
     # --- what is sent
 
     def are_used_up(self, outgoing: Outgoing) -> bool:
-        """Whether the sender of this event has no place left."""
+        """Whether the sender of this event has no place left, and silent recipients are the reason.
+
+        Recipients that are new may respond at once, so those on trial are no reason to let others wait.
+        """
         if not self.pending:
             return False
         share = self._senders.get(_names(outgoing)[0])
-        return share is not None and not self._is_free(share)
+        return (
+            share is not None
+            and not self._is_free(share)
+            and 2 * (share.in_flight - share.on_trial) >= self._max_in_flight_each
+        )
+
+    def allow_trials(self, outgoing: Outgoing) -> bool:
+        """Whether new recipients of this event may be sent to on trial (`Recipient.put_on_trial`)."""
+        share = self._senders.get(_names(outgoing)[0])
+        return self.in_flight < self._max_in_flight and (
+            share is None or share.in_flight < self._max_trials_each
+        )
+
+    def begin_trial(self, outgoing: Outgoing) -> None:
+        """A delivery that was added is sent to a new recipient, which has a place without waiting."""
+        share = self._senders[_names(outgoing)[0]]
+        share.on_trial += 1
+        self._occupy(share)
+
+    def end_trial(self, outgoing: Outgoing) -> None:
+        """The new recipient has responded, or T1 has passed; its place is released apart from this."""
+        self._senders[_names(outgoing)[0]].on_trial -= 1
 
     def take(self, outgoing: Outgoing) -> bool:
         """Take a place for a delivery that was added; False if there is none, or others are first."""

@@ -13,8 +13,8 @@ A recipient is in one of three conditions, which decide what happens to the next
     Its deliveries do not stop the reading of events, so that a room of such members delays nobody else. In
     return they are limited, for the recipient, the sender and the room (`places.py`): what is too much to be
     in flight waits, what is too much to wait fails. The next response makes it responsive again.
-    A recipient that is not known yet can be put on trial: it counts as unresponsive, but only for as long as
-    nothing waits for it, because it may well respond.
+    A recipient that is not known yet can be on trial: it counts as unresponsive, but is sent to at once, and
+    only for as long as nothing waits for it, because it may well respond.
 *backed off*
     It was silent until Timer F. For `unreachable_ttl` seconds every delivery fails at once, unless the
     recipient sends something itself. Then it counts as unresponsive, until it responds.
@@ -120,7 +120,12 @@ class Recipient:
             return
         # Idle: it goes out now, and the short way is closed until this delivery has ended.
         if self.unresponsive:
-            if context.places.allows(outgoing):
+            if self.on_trial:
+                self.outgoing = outgoing
+                context.places.add(outgoing)
+                context.places.begin_trial(outgoing)
+                context.courier.send(self)
+            elif context.places.allows(outgoing):
                 context.places.add(outgoing)
                 self._take_place(outgoing)
             else:
@@ -152,8 +157,8 @@ class Recipient:
         if queue is None:
             queue = self.queue = deque()
         context, places = self.context, self.context.places
-        # On trial and in flight: like any recipient that is not known to be silent, it gets until T1.
-        if self.on_trial and not self.waits_for_place:
+        # On trial: like any recipient that is not known to be silent, it gets until T1.
+        if self.on_trial:
             self._mark_responsive()
         if not self.unresponsive:
             # It responds, so its queue will shrink: accept whatever the length. If there is too much for all
@@ -265,6 +270,8 @@ class Recipient:
         self.template_index = 0
         self.outgoing = None
         if ended is not None:
+            if self.on_trial:
+                self._end_trial(ended)
             if self.unresponsive:
                 context.places.release(ended)
                 context.places.remove(ended)
@@ -297,16 +304,24 @@ class Recipient:
         """The recipient sent something itself, so it is there: back off no longer."""
         self.backed_off_until = 0.0
 
-    def put_on_trial(self) -> None:
-        """Count it as unresponsive from the start. Called only before its first delivery."""
-        self.on_trial = self.unresponsive = True
+    def distrust(self, *, on_trial: bool) -> None:
+        """Count it as unresponsive, perhaps on trial only. Called before its first delivery."""
+        self.unresponsive = True
+        self.on_trial = on_trial
         self.ready_hop = None
+
+    def _end_trial(self, outgoing: Outgoing) -> None:
+        self.on_trial = False
+        self.context.places.end_trial(outgoing)
 
     def mark_unresponsive(self) -> None:
         """From now on its deliveries count apart. Called only while one is in flight."""
-        self.on_trial = False
         outgoing = self.outgoing
-        if self.unresponsive or outgoing is None:
+        if outgoing is None:
+            return
+        if self.on_trial:
+            self._end_trial(outgoing)
+        if self.unresponsive:
             return
         self.unresponsive = True
         load, places = self.context.load, self.context.places
@@ -323,7 +338,9 @@ class Recipient:
         outgoing = self.outgoing
         if outgoing is None or (self.queue is not None and len(self.queue) >= LONG_QUEUE // 2):
             return
-        self.on_trial = self.unresponsive = False
+        if self.on_trial:
+            self._end_trial(outgoing)
+        self.unresponsive = False
         load, places = self.context.load, self.context.places
         load.responsive += 1
         places.release(outgoing)

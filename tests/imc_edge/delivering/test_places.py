@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from imc_common.rooms.request import RequestData
-from tests.imc_edge.sending import Sending, on_loopback
+from imc_edge.delivering.places import MIN_PENDING_EACH
+from tests.imc_edge.sending import Batch, Sending, entry, on_loopback
 
 CAROL = "carol@127.0.0.1:5072"
 MALLORY, ERIN = "mallory@example.org", "erin@example.org"
@@ -33,16 +34,21 @@ async def event(sending: Sending, sender: str, to: list[str], body: str = "hello
 
 
 async def test_an_unrelated_room_gets_its_message_while_all_silent_ones_are_pending() -> None:
-    """28 rooms of silent members, three senders: no time passes before others get their messages."""
+    """28 rooms of silent members, three senders, who first send as much as their limits allow at once.
+
+    No time passes before others get their messages.
+    """
     async with Sending(on_loopback(max_in_flight=200)) as sending:
         for room in range(28):
             await event(sending, f"mallory-{room % 3}@example.org", silent(40, room), room=f"r{room}@h.org")
-        sent = len(sending.wires.sent)
-        assert sent < 28 * 40
-        await event(sending, "alice@example.org", [CAROL])
-        assert went_to(sending, CAROL) == [b"hello"]
-        assert len(sending.wires.sent) == sent + 1
-        assert sending.stream.batches.empty()
+            if room == 14:
+                await event(sending, "alice@example.org", [CAROL], "1")
+                await sending.pass_time(0.7)
+        assert len({each.recipient for each in sending.wires.sent}) < 28 * 40
+        await event(sending, "alice@example.org", ["new@127.0.0.1", CAROL], "2")
+        assert went_to(sending, "new@127.0.0.1") == [b"2"]
+        await sending.reply(next(each for each in sending.wires.sent if each.recipient == CAROL))
+        assert went_to(sending, CAROL) == [b"1", b"2"]
 
 
 async def test_known_members_get_a_message_beside_any_number_of_silent_ones() -> None:
@@ -76,16 +82,21 @@ async def test_who_waits_for_a_place_gets_its_messages_in_order_when_one_is_free
 
 
 async def test_what_is_too_much_to_wait_fails_for_this_sender_and_room_only() -> None:
-    """As surplus, which is counted and recorded. With this setting a sender or room may have 20 waiting."""
-    dead = silent(30)
-    async with Sending(on_loopback(max_in_flight=8)) as sending:
+    """As surplus, which is counted and recorded. A sender and a room may have 5,000 waiting."""
+    dead, messages = silent(50), MIN_PENDING_EACH // 50
+    async with Sending(on_loopback(max_in_flight=16)) as sending:
         await event(sending, ERIN, dead[:1], room="another@example.org")
         await event(sending, MALLORY, dead)
         await sending.pass_time(0.7)
-        await event(sending, MALLORY, dead, "2")
-        assert sending.redis.of("settle")[-1][5:] == tuple(
-            part for address in dead for part in (address, "surplus", "0")
-        )
+        for number in range(messages - 1):
+            fields = entry(to=dead, **{"from": MALLORY})
+            sending.stream.batches.put_nowait(Batch(3, [(f"900-{number}".encode(), fields)]))
+        await sending.until(sending.stream.batches.empty)
+        await sending.settle_down()
+        assert sending.redis.of("settle") == []
+        await event(sending, MALLORY, dead[1:], "2")
+        outcomes = sending.redis.of("settle")[-1][5:]
+        assert (outcomes[0::3], set(outcomes[1::3])) == (tuple(dead[1:]), {"surplus"})
         await event(sending, ERIN, dead[:1], "3")  # the room is full for everybody
         assert sending.redis.of("settle")[-1][5:] == (dead[0], "surplus", "0")
         settled = len(sending.redis.of("settle"))
@@ -117,15 +128,17 @@ async def test_new_recipients_that_respond_lose_nothing_however_much_waits_for_t
 @pytest.mark.parametrize("lost", [False, True])
 async def test_thousands_that_wait_for_a_place_do_not_recurse(lost: bool) -> None:
     """Neither when the shard is lost nor when the places become free."""
-    async with Sending(on_loopback(max_in_flight=2000)) as sending:
-        await event(sending, ERIN, silent(600, 1))
+    async with Sending(on_loopback(max_in_flight=1000)) as sending:
+        await event(sending, MALLORY, silent(600, 1))
+        await sending.pass_time(0.7)
+        sent = len(sending.wires.sent)
         await event(sending, MALLORY, silent(3000))
-        assert len(sending.wires.sent) < 3600
+        assert len(sending.wires.sent) < sent + 1000
         assert sending.deliver.context.places.pending > 2000
         if lost:
             sending.owner.shards = frozenset()
             sending.turn()
-        await sending.pass_time(130, step=1.0)
+        await sending.pass_time(280, step=1.0)
         assert sending.deliver.context.places.pending == 0
         assert sending.deliver.in_flight() == 0
 
