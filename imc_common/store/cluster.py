@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from imc_common.scripts import Command, Scripts
-from imc_common.store.connector import Connector, Hello
+from imc_common.store.connector import Connector, Hello, Opened
 from imc_common.store.errors import ReplyError, StoreUnreachable, reached
 from imc_common.store.reconnecting import REPLY_SECONDS, ReconnectingConnection, ReconnectPace
 from imc_common.store.slots import SLOTS, redirected_to, slot_of, slot_table
@@ -115,6 +115,13 @@ class Cluster:
                 return found
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
+
+    async def connect(self) -> Opened:
+        """A connection of the caller's own to any node, for what every node has: messages of channels.
+
+        Raises StoreUnreachable, StoreRefused.
+        """
+        return await self._connector.node(random.choice(list(self._primaries()) or self._seeds))  # noqa: S311 # any
 
     async def close(self) -> None:
         """Close all connections."""

@@ -68,6 +68,7 @@ class RedisConnection(asyncio.Protocol):
         self._reader: Any = hiredis.Reader(replyError=self._error)
         self._transport: asyncio.Transport | None = None
         self._check: asyncio.TimerHandle | None = None
+        self._on_push: Callable[[Any], None] | None = None
 
     def send(self, commands: Sequence[Command], reply_seconds: float) -> asyncio.Future[PipelineReplies]:
         """Send the commands in one write. The future gives as many replies.
@@ -81,6 +82,27 @@ class RedisConnection(asyncio.Protocol):
         self._pending.append(PendingPipeline(len(commands), self._loop.time() + reply_seconds, done))
         self._transport.write(b"".join([_pack(command) for command in commands]))
         return done
+
+    def listen(self, command: Command, on_push: Callable[[Any], None]) -> None:
+        """Subscribe with this command: from now on, all that the server sends goes to ``on_push``.
+
+        Such a connection runs no pipelines. Raises StoreUnreachable.
+        """
+        self._on_push = on_push
+        self._received_at = self._loop.time()
+        self._push(command)
+
+    def ping(self, silent_seconds: float) -> None:
+        """Ask for a sign of life, on a connection that listens; end it if the last one is so long ago."""
+        if self._loop.time() > self._received_at + silent_seconds:
+            self.end("no reply in time")
+        elif not self.ended:
+            self._push(("PING",))
+
+    def _push(self, command: Command) -> None:
+        if self._transport is None or self.ended:
+            raise StoreUnreachable(f"{self.name}: {self.ended or 'not connected'}")
+        self._transport.write(_pack(command))
 
     def end(self, why: str) -> None:
         """Close at once. All pipelines in flight fail with StoreUnreachable."""
@@ -120,6 +142,9 @@ class RedisConnection(asyncio.Protocol):
                 pending.popleft()
                 if not pipeline.done.done():
                     pipeline.done.set_result(received)
+            if self._on_push is not None:
+                while (reply := gets()) is not False and not self.ended:
+                    self._on_push(reply)
         except hiredis.ProtocolError as error:
             self.end(f"does not speak RESP: {error}")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from imc_common.scripts import Command, Scripts
 from imc_common.settings import Settings
 from imc_common.store import startup_checks
 from imc_common.store.cluster import Cluster
-from imc_common.store.connector import Connector
+from imc_common.store.connector import Connector, Opened
 from imc_common.store.errors import NotDurable, ReplyError, StoreUnreachable, reached
 from imc_common.store.reconnecting import REPLY_SECONDS, ReconnectingConnection, ReconnectPace
+from imc_common.store.subscription import Subscription
 from imc_common.store.url import parse_url
 from imc_common.store.xreadgroup import xreadgroup_command
 
@@ -34,6 +35,8 @@ class Backend(Protocol):
     async def read_new(
         self, group: str, streams: Sequence[str], count: int, block_ms: int | None
     ) -> list[Any]: ...
+
+    async def connect(self) -> Opened: ...
 
     async def close(self) -> None: ...
 
@@ -115,6 +118,10 @@ class Store:
             for key, entries in reply
         ]
 
+    def subscription(self, channel: str, on_message: Callable[[bytes], None]) -> Subscription:
+        """Calls ``on_message`` with each message of the channel while its `run` runs; some may be lost."""
+        return Subscription(self._backend.connect, channel, on_message)
+
     async def close(self) -> None:
         """Close all connections. Pipelines in flight fail with StoreUnreachable."""
         await self._backend.close()
@@ -125,6 +132,7 @@ class _Single:
     """One server: a connection for pipelines, one for blocking reads, one for pipelines with WAIT."""
 
     def __init__(self, connector: Connector, scripts: Scripts, *, durable: bool) -> None:
+        self.connect = connector.primary
         pace = ReconnectPace()
         self._main = ReconnectingConnection(connector.primary, pace, scripts)
         self._reader = ReconnectingConnection(connector.primary, pace, scripts)

@@ -19,6 +19,7 @@ from imc_common.store import cluster as cluster_module
 from imc_common.store.slots import slot_of
 from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from tests.chaos.servers import Cluster, redis_cli
+from tests.imc_common.store.test_subscription import following, published
 from tests.patience import PATIENCE
 from tests.processes import wait_until
 from tests.servers import program
@@ -225,3 +226,10 @@ async def test_an_unreachable_cluster_is_reported() -> None:
     """StoreUnreachable names all seeds."""
     with pytest.raises(StoreUnreachable, match="no node of the cluster"):
         await Store.connect(Settings(db_url="redis+cluster://127.0.0.1:1,127.0.0.1:2"))
+
+
+async def test_a_message_of_a_channel_arrives_whichever_nodes_are_used(store: Store) -> None:
+    """The nodes pass it on to each other."""
+    async with following(store) as got, following(store) as got_by_another:
+        await published(store, got, "one")
+        await published(store, got_by_another, "two")

@@ -15,6 +15,7 @@ from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, Store, StoreUnreachable
 from tests.chaos.servers import SENTINEL_NAME, Sentinel, redis_cli
+from tests.imc_common.store.test_subscription import following, published
 from tests.processes import wait_until
 from tests.servers import program
 
@@ -102,13 +103,15 @@ async def test_a_dead_primary_loses_no_accepted_request(store: Store, sentinel: 
     """The store finds the next primary, which has every accepted request once and in order."""
     done = asyncio.Event()
     flowing = asyncio.create_task(flow(store, done))
-    await asyncio.sleep(1.0)
-    victim = sentinel.primaries()[0]
-    sentinel.servers[victim].end()
-    await failover(sentinel, victim)
-    await asyncio.sleep(3.0)
-    done.set()
-    accepted = await asyncio.wait_for(flowing, FAILOVER_SECONDS)
+    async with following(store) as got:
+        await asyncio.sleep(1.0)
+        victim = sentinel.primaries()[0]
+        sentinel.servers[victim].end()
+        await failover(sentinel, victim)
+        await asyncio.sleep(3.0)
+        done.set()
+        accepted = await asyncio.wait_for(flowing, FAILOVER_SECONDS)
+        await published(store, got, "a subscription finds it, too")
     assert len(accepted) > 20
     assert await found(store) == accepted
 
