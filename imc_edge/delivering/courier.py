@@ -43,6 +43,9 @@ MAX_RETRY_SECONDS: Final = 64 * T1
 """A target that refuses connections or asks for a pause gets as long as a silent one (Timer F)."""
 PAUSE_SECONDS: Final = 1.0
 """Until a hop whose transport failed is tried again."""
+MAX_LAST_HOP_SECONDS: Final = 10.0
+"""A longer Retry-After counts as this where there is no other hop: it is better to ask too early than to lose
+the messages of all."""
 MAX_ATTEMPTS: Final = 99
 """Requests of one delivery: the branch has two digits for their number."""
 MAX_CONTACTS: Final = 8
@@ -155,11 +158,11 @@ class Courier:
         elif status in {401, 407}:
             self._authenticate(recipient, retry, response)
         elif status == 503:
-            # RFC 3261 §21.5.4: no requests to this server for as long as Retry-After says. RFC 3263 §4.3: the
-            # next target. Without Retry-After a 503 counts as a 500, so there is nothing to wait for.
+            # RFC 3263 §4.3: the next target. Without Retry-After a 503 counts as a 500 (RFC 3261 §21.5.4), so
+            # there is nothing to wait for.
             seconds = retry_after(response.headers.get("Retry-After"))
-            if seconds is not None and retry.hop is not None:
-                self._back_off.start(retry.hop, seconds)
+            if seconds is not None:
+                self._heed_retry_after(retry, seconds)
             self._next_target(recipient, retry, str(status), temporary=seconds is not None)
         elif status == 408:
             # A proxy on the way got no response (RFC 3261 §16.8). Our target, the proxy, is alive, so its
@@ -190,6 +193,20 @@ class Courier:
         if retry.hop is not None:
             self._back_off.start(retry.hop, PAUSE_SECONDS)
         self._next_target(recipient, retry, TRANSPORT, temporary=True)
+
+    def _heed_retry_after(self, retry: RetryState, seconds: int) -> None:
+        """RFC 3261 §21.5.4: send no other requests to that server for so long, as far as it is known.
+
+        A stateless proxy passes on what a recipient behind it says, and nothing shows which of them asked for
+        the pause. So all deliveries avoid the hop only if they have another. Otherwise this delivery pauses.
+        """
+        hop = retry.moved_to_tcp or retry.hop
+        if hop is None:
+            return
+        if any(other != hop and not self._back_off.applies_to(other) for other in retry.all_hops):
+            self._back_off.start(hop, seconds)
+        else:
+            retry.not_before = self._clock() + min(seconds, MAX_LAST_HOP_SECONDS)
 
     def _has_expired(self, outgoing: Outgoing) -> bool:
         """RFC 3428 §7: an expired message is not sent."""
@@ -251,7 +268,10 @@ class Courier:
     def _pause(self, recipient: Recipient, retry: RetryState) -> bool:
         """Wait until a target may be tried again, if that is soon enough."""
         now = self._clock()
-        resume_at = max(now + PAUSE_SECONDS, self._back_off.first_free(retry.all_hops))
+        # One recipient may have asked for an hour, and all other targets have failed since.
+        self._back_off.shorten(retry.all_hops, MAX_LAST_HOP_SECONDS)
+        first_free = self._back_off.first_free(retry.all_hops)
+        resume_at = max(now + PAUSE_SECONDS, first_free, retry.not_before)
         # Timer F bounds the whole delivery as it bounds one transaction; MAX_ATTEMPTS bounds the branches.
         if resume_at > retry.deadline or retry.attempt >= MAX_ATTEMPTS:
             return False

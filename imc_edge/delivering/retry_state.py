@@ -20,6 +20,7 @@ class RetryState:
         "headers",
         "hop",
         "moved_to_tcp",
+        "not_before",
         "paused",
         "realms",
         "tcp_refused",
@@ -32,6 +33,8 @@ class RetryState:
         """The Request-URI: the recipient's, then each contact's."""
         self.deadline = deadline
         """Monotonic time until which a target that is busy or unreachable is tried again."""
+        self.not_before = 0.0
+        """Monotonic time of the next attempt, if a recipient without another target asked for a pause."""
         self.attempt = 0
         """Number of the next request; it is part of the branch."""
         self.cseq = 1

@@ -36,6 +36,13 @@ class BackOff:
         del self.until[hop]
         return False
 
+    def shorten(self, hops: Iterable[Hop], seconds: float) -> None:
+        """Back these off for at most so many seconds from now: there is no other hop to use instead."""
+        latest = self._clock() + seconds
+        for hop in hops:
+            if self.until.get(hop, 0.0) > latest:
+                self.until[hop] = latest
+
     def first_free(self, hops: Iterable[Hop]) -> float:
         """Monotonic time when the first of these may be used again."""
         return min((self.until.get(hop, 0.0) for hop in hops), default=0.0)

@@ -134,15 +134,52 @@ async def test_a_single_target_with_a_short_retry_after_is_waited_for() -> None:
         assert len(sending.redis.of("settle_delivered")) == 1
 
 
-@pytest.mark.parametrize("headers", [(), ("Retry-After: 3600",)])
-async def test_a_503_of_a_single_target_without_a_short_retry_after_is_a_failure(
-    headers: tuple[str, ...],
-) -> None:
-    """Without Retry-After a 503 is a 500 (RFC 3261 §21.5.4); an hour is too long to wait."""
+async def test_a_503_of_a_single_target_without_retry_after_is_a_failure() -> None:
+    """It is a 500 (RFC 3261 §21.5.4)."""
     async with Sending() as sending:
         await sending.event(to=(BOB,))
-        await sending.reply(sending.wires.sent[0], 503, *headers)
+        await sending.reply(sending.wires.sent[0], 503)
         assert outcomes(sending) == [(BOB, "503", "0")]
+
+
+async def test_21_5_4_a_single_target_is_asked_again_after_seconds_whatever_retry_after_says() -> None:
+    """Until the time is over that a silent one gets; then it is a failure."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,))
+        for sent in range(4):
+            assert len(sending.wires.sent) == sent + 1
+            await sending.reply(sending.wires.sent[sent], 503, "Retry-After: 3600")
+            await sending.pass_time(10.2)
+        assert outcomes(sending) == [(BOB, "503", "0")]
+
+
+async def test_21_5_4_one_recipient_does_not_stop_deliveries_through_the_only_proxy() -> None:
+    """A stateless proxy passes on the 503 of a client behind it; its long messages may come over TCP."""
+    async with Sending(Settings(outbound_proxy="sip:127.0.0.1:5099")) as sending:
+        for data in (RequestData("text/html", b"short", 69), BIG):
+            await sending.event(to=("eve@example.org",), data=data)
+        for _ in range(2):
+            await sending.reply(sending.wires.sent[-1], 503, "Retry-After: 3600")
+            await sending.event(to=("bob@example.org",))
+            assert sending.wires.sent[-1].recipient == "bob@example.org"
+            await sending.reply(sending.wires.sent[-1])
+            await sending.pass_time(10.2)
+            await sending.reply(sending.wires.sent[-1])
+        assert len(sending.redis.of("settle_delivered")) == 4
+
+
+async def test_21_5_4_nobody_waits_long_for_a_hop_that_is_the_last_one_left() -> None:
+    """A recipient had all avoid the first server for an hour; then the second one fails."""
+    async with Sending(resolver=zone()) as sending:
+        await sending.event(to=("eve@example.org",))
+        await sending.reply(sending.wires.sent[0], 503, "Retry-After: 3600")
+        await sending.reply(sending.wires.sent[1], 503, "Retry-After: 3600")
+        sending.wires.broken[TWO.transport, TWO.host, TWO.port] = ConnectionRefusedError()
+        await sending.event(to=(ELSEWHERE,))
+        await sending.pass_time(12)
+        sent = next(each for each in sending.wires.sent if each.recipient == ELSEWHERE and each.hop == ONE)
+        await sending.reply(sent)
+        assert len(sending.redis.of("settle_delivered")) == 1
 
 
 async def test_a_single_target_that_refuses_connections_is_tried_again_for_32_s() -> None:
