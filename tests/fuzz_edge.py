@@ -19,6 +19,8 @@ from pathlib import Path
 
 from tests.conformance.as_message import as_message
 from tests.conformance.cases import CASES
+from tests.conformance.traits.trait import message
+from tests.imc_common.bodies.corpus import CPIM
 from tests.integration.service import Service, service
 from tests.mutator import Mutator
 
@@ -42,6 +44,7 @@ class EdgeFuzzer:
         self.mutator = Mutator(self.random)
         self.corpus = [as_message(case.data, "fuzz") for case in CASES if case.message is not None]
         self.corpus += [case.data for case in CASES]
+        self.corpus += [message(body, Content_Type="message/cpim") for body in CPIM]
 
     def send_for(self, seconds: float, pause: float = 0.001) -> None:
         """Send for so many seconds. Raises TimeoutError if the edge stops responding to OPTIONS."""

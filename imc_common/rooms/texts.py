@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from imc_common.address import split
-from imc_common.rooms.body_text import PLAIN, READ_TYPES, essence
-from imc_common.rooms.charsets import ASCII_COMPATIBLE, charset_of
+from imc_common.bodies.charsets import ASCII_COMPATIBLE, charset_of
+from imc_common.bodies.content import READ_TYPES
+from imc_common.bodies.essence import PLAIN, essence
 from imc_common.rooms.commands import BY_WORD, COMMANDS
 from imc_common.rooms.event import CATCH_UP, Event
 from imc_common.rooms.names import shown_name

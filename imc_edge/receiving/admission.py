@@ -7,8 +7,10 @@ from typing import Any
 
 from imc_common import keys
 from imc_common.address import without_case
+from imc_common.bodies.content import Content
+from imc_common.bodies.errors import BodyError
+from imc_common.bodies.essence import PLAIN
 from imc_common.metrics import Counters, Metrics
-from imc_common.rooms.body_text import PLAIN
 from imc_common.rooms.commands import CommandParser
 from imc_common.rooms.request import RoomRequest
 from imc_common.settings import Settings
@@ -21,7 +23,7 @@ from imc_edge.flow import Flow
 from imc_edge.health import Health
 from imc_edge.identifiers import OWN_TAG_LENGTH, DeliveryIds, Fingerprint
 from imc_edge.identity.cpim import check_inner_sender
-from imc_edge.identity.sender import asserted_sender, sender_of
+from imc_edge.identity.sender import Sender, asserted_sender, sender_of
 from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import Budgets, Excess, invitation_excess
 from imc_edge.receiving.excess_notices import ExcessNotices
@@ -154,13 +156,17 @@ class Admission:
         sender = self._sender_of(request)
         if self._ignores_case:
             sender = sender._replace(address=without_case(sender.address))
+        body = self._rules.content_of(request)
         content_type = request.headers.first.get("Content-Type")
+        content = None
         if content_type is not None and content_type != PLAIN:
-            check_inner_sender(content_type, request.body, sender.address, ignores_case=self._ignores_case)
+            content = self._content(content_type, body, sender)
         room_request = room_request_of(
             request,
             sender,
             to,
+            body=body,
+            content=content,
             parser=self._parser,
             at=int(self._wall_clock() * 1000),
         )
@@ -181,6 +187,15 @@ class Admission:
             return room_request, response
         response.send(202)
         return None
+
+    def _content(self, content_type: str, body: bytes, sender: Sender) -> Content:
+        """What is in a body of another type than just text/plain. Raises SipError."""
+        try:
+            content = Content.parse(content_type, body)
+        except BodyError as error:
+            raise SipError(400, str(error)) from None
+        check_inner_sender(content, content_type, body, sender.address, ignores_case=self._ignores_case)
+        return content
 
     def _is_own_delivery(self, request: Request, to: str) -> bool:
         """Whether a delivery comes back as a request: a member's address led to this room.

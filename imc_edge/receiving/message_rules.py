@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from imc_common.address import MAX_ADDRESS, without_case
+from imc_common.bodies.encoding import TooLargeError, UnknownEncodingError, inflate
+from imc_common.bodies.errors import BodyError
+from imc_common.bodies.essence import PLAIN
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
@@ -12,7 +15,6 @@ from imc_common.sip.message import Request
 from imc_edge.identity.sender import canonical
 from imc_edge.receiving.options import ACCEPT_ENCODING, Abilities
 
-PLAIN: Final = "text/plain"
 _MAX_KNOWN_TYPES: Final = 1024
 
 
@@ -25,6 +27,7 @@ class MessageRules:
         self._abilities = abilities
         self._ranges = frozenset(settings.accept_types)
         self._by_target = settings.room_from == "request-uri"
+        self._max_body = settings.max_body
         self._ignores_case = not settings.case_sensitive_users
         self._known_types: dict[str, str] = {}
 
@@ -62,11 +65,20 @@ class MessageRules:
         media_type = self.media_type(request)
         if media_type != PLAIN and not self._accepts(media_type):
             raise SipError(415, "Unsupported Media Type", [("Accept", self._abilities.accept)])
-        encodings = request.headers.get("Content-Encoding")
-        if encodings is not None and any(
-            encoding.lower() != ACCEPT_ENCODING for encoding in request.tokens("Content-Encoding")
-        ):
-            raise SipError(415, "Unsupported Content-Encoding", [("Accept-Encoding", ACCEPT_ENCODING)])
+
+    def content_of(self, request: Request) -> bytes:
+        """The body without its Content-Encoding (RFC 3261 §20.12). Raises SipError."""
+        if request.headers.get("Content-Encoding") is None:
+            return request.body
+        try:
+            return inflate(request.body, request.tokens("Content-Encoding"), self._max_body)
+        except UnknownEncodingError as error:
+            # RFC 3261 §21.4.13: a 415 says which encodings are supported.
+            raise SipError(415, str(error), [("Accept-Encoding", ACCEPT_ENCODING)]) from None
+        except TooLargeError as error:
+            raise SipError(413, str(error)) from None
+        except BodyError as error:
+            raise SipError(400, str(error)) from None
 
     def _accepts(self, media_type: str) -> bool:
         return (

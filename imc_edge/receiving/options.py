@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from imc_common.bodies.encoding import ENCODINGS
+
 ALLOW: Final = "MESSAGE, OPTIONS, CANCEL"
-ACCEPT_ENCODING: Final = "identity"
+ACCEPT_ENCODING: Final = ", ".join(ENCODINGS)
 
 
 class Abilities:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from imc_common.rooms.body_text import PLAIN, essence, text_of
-from imc_common.rooms.charsets import charset_of
+from imc_common.bodies.charsets import charset_of
+from imc_common.bodies.content import Content
+from imc_common.bodies.essence import PLAIN, essence
 from imc_common.rooms.commands import CommandParser, Parsed
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.sip.message import Request
@@ -17,16 +18,24 @@ _UTF8: Final = "text/plain;charset=utf-8"
 
 
 def room_request_of(
-    request: Request, sender: Sender, to: str, *, parser: CommandParser, at: int
+    request: Request,
+    sender: Sender,
+    to: str,
+    *,
+    body: bytes,
+    content: Content | None,
+    parser: CommandParser,
+    at: int,
 ) -> RoomRequest:
     """The room request of a SIP request that passed all checks; ``at`` in ms since the epoch.
+
+    ``body`` is without Content-Encoding; ``content`` is what is in it, None if it is nothing but text/plain.
 
     Its type is ``nothing`` if there is no text to send. Deliveries start with a Max-Forwards one less than
     the request's (RFC 7332 §5): they have come one hop further.
     """
     content_type = request.headers.get("Content-Type") or PLAIN
-    body = request.body
-    parsed = parser.parse(body, to) if content_type == PLAIN else _parse(parser, content_type, body, to)
+    parsed = parser.parse(body, to) if content is None else _parse(parser, content, body, to)
     if parsed.body is not None:
         body = parsed.body
         if essence(content_type) != PLAIN or charset_of(content_type) != "utf-8":
@@ -56,12 +65,11 @@ def room_request_of(
     )
 
 
-def _parse(parser: CommandParser, content_type: str, body: bytes, to: str) -> Parsed:
+def _parse(parser: CommandParser, content: Content, body: bytes, to: str) -> Parsed:
     """What a body of another type than just text/plain asks for."""
-    if not body:
-        return parser.parse(body, to)
-    text = text_of(content_type, body)
-    return parser.unread(body, to) if text is None else parser.parse(text, to)
+    if content.text is not None or not body:
+        return parser.parse(content.text or b"", to)
+    return parser.unread(body, to)
 
 
 def expires_at(request: Request, at: int) -> int | None:

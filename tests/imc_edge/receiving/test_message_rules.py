@@ -20,10 +20,10 @@ def header(response: Response, name: str) -> str | None:
         (message(uri="tel:+491234"), 416, "Unsupported URI Scheme", None),
         (message(Require="100rel, foo"), 420, "Bad Extension", ("Unsupported", "100rel, foo")),
         (
-            message(Content_Encoding="gzip"),
+            message(Content_Encoding="br"),
             415,
             "Unsupported Content-Encoding",
-            ("Accept-Encoding", "identity"),
+            ("Accept-Encoding", "deflate, gzip"),
         ),
         (
             message(Content_Type="image/png"),

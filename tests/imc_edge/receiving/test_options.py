@@ -18,7 +18,7 @@ async def test_options_lists_what_is_supported_for_every_address(uri: str) -> No
         assert response.status == 200
         assert response.headers.get("Allow") == "MESSAGE, OPTIONS, CANCEL"
         assert (response.headers.get("Accept") or "").startswith("text/*, ")
-        assert response.headers.get("Accept-Encoding") == "identity"
+        assert response.headers.get("Accept-Encoding") == "deflate, gzip"
         assert response.headers.get("Accept-Language") == "en"
         assert response.headers.get("Supported") == ""
         assert at.store.entries == []

@@ -12,8 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imc_common.rooms.body_text import text_of
-from imc_common.rooms.charsets import ASCII_COMPATIBLE, WIDE, charset_of
+from imc_common.bodies.charsets import ASCII_COMPATIBLE, WIDE, charset_of
+from imc_common.bodies.content import Content
+from imc_common.bodies.errors import BodyError
+
+
+def text_of(content_type: str, body: bytes) -> bytes | None:
+    """The text in a body; None if it has none."""
+    try:
+        return Content.parse(content_type, body).text
+    except BodyError:
+        return None
+
 
 PARTS = "multipart/mixed;boundary=b"
 

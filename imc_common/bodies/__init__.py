@@ -1,0 +1,1 @@
+"""The bodies of MESSAGEs, one value per file: bytes in, values out. No sockets, no Redis, no clock."""

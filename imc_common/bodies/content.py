@@ -1,0 +1,94 @@
+"""What is in a body: the text that its sender typed, receipts, a typing notification.
+
+Commands are read in the text. The body itself is relayed as it came. All work is bounded: nesting, parts, and
+one pass over each part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from imc_common.bodies.charsets import charset_of, to_utf8
+from imc_common.bodies.cpim import Cpim
+from imc_common.bodies.errors import BodyError
+from imc_common.bodies.essence import CPIM, HTML, IMDN, IS_COMPOSING, PLAIN, essence
+from imc_common.bodies.html import shown_text
+from imc_common.bodies.imdn import Imdn
+from imc_common.bodies.is_composing import IsComposing
+from imc_common.bodies.mime_part import MimePart
+from imc_common.bodies.multipart import parts_of
+
+READ_TYPES: Final = "text/plain, text/html, message/cpim and multipart"
+"""The types in which commands are read, in words."""
+MAX_DEPTH: Final = 4
+
+
+class Content(NamedTuple):
+    """What was found in a body. At most one of `text`, `imdns` and `composing` is there.
+
+    `cpim` is the body itself, if it is CPIM. `nests_cpim`: there is CPIM inside another type, or inside CPIM.
+    """
+
+    text: bytes | None = None
+    """In UTF-8; None if there is no text that can be read."""
+    imdns: tuple[Imdn, ...] = ()
+    composing: IsComposing | None = None
+    cpim: Cpim | None = None
+    nests_cpim: bool = False
+
+    @classmethod
+    def parse(cls, content_type: str, body: bytes) -> Content:
+        """What is in a body of any type. Raises `BodyError` if CPIM, IMDN or isComposing is malformed.
+
+        Text is read in text/plain, text/html, message/cpim (RFC 3862), and in the first readable part of
+        multipart/mixed, multipart/alternative and the like (RFC 2046 §5.1), also within each other.
+        """
+        kind = essence(content_type)
+        if kind == PLAIN:
+            return cls(to_utf8(body, charset_of(content_type)))
+        cpim = Cpim.parse(body) if kind == CPIM else None
+        leaves = _leaves(cpim.part, 1) if cpim is not None else _leaves_of(content_type, body, 0)
+        text: bytes | None = None
+        imdns: list[Imdn] = []
+        composing: IsComposing | None = None
+        nests_cpim = False
+        for leaf_type, content in leaves:
+            leaf = essence(leaf_type)
+            if leaf == CPIM:
+                nests_cpim = True
+            elif leaf == IMDN:
+                imdns.append(Imdn.parse(content))
+            elif leaf == IS_COMPOSING:
+                composing = IsComposing.parse(content)
+            elif text is None or not text.strip():
+                text = _text(leaf, leaf_type, content)
+        if text is not None:
+            return cls(text, cpim=cpim, nests_cpim=nests_cpim)
+        return cls(None, tuple(imdns), None if imdns else composing, cpim, nests_cpim)
+
+
+def _leaves_of(content_type: str, body: bytes, depth: int) -> Iterator[tuple[str, bytes]]:
+    """Type and content of everything in a body that is not a multipart itself."""
+    if not essence(content_type).startswith("multipart/"):
+        yield content_type, body
+    elif depth < MAX_DEPTH:
+        for part in parts_of(content_type, body):
+            yield from _leaves(part, depth + 1)
+
+
+def _leaves(part: MimePart, depth: int) -> Iterator[tuple[str, bytes]]:
+    try:
+        content = part.decoded()
+    except BodyError:
+        return
+    yield from _leaves_of(part.content_type, content, depth)
+
+
+def _text(kind: str, content_type: str, content: bytes) -> bytes | None:
+    if kind == PLAIN:
+        return to_utf8(content, charset_of(content_type))
+    if kind == HTML:
+        html = to_utf8(content, charset_of(content_type))
+        return None if html is None else shown_text(html.decode("utf-8", "replace"))
+    return None
