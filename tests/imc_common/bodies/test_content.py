@@ -1,6 +1,6 @@
 """The text in bodies of all types that clients send.
 
-Covers charsets.py.
+Covers charsets.py, essence.py and html.py.
 """
 
 from __future__ import annotations
