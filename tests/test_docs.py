@@ -106,3 +106,39 @@ def imports(folder: str, *packages: str) -> list[str]:
                 if any(f"{name}.".startswith(f"{package}.") for package in packages)
             ]
     return found
+
+
+MAX_WORDS = 30
+
+
+def sentences(page: Path) -> list[str]:
+    """The sentences outside code blocks, tables and headings. A colon ends one, too: a list may follow."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^(?:\||#|<|!\[).*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`", "CODE", re.sub(r"\]\([^)]*\)", "]", text))
+    paragraphs = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text)
+    return [
+        sentence
+        for each in paragraphs
+        for sentence in re.split(r"(?<=[.!?:])\W*\s\W*", " ".join(each.split()))
+    ]
+
+
+def too_long(page: Path) -> list[str]:
+    """The sentences of a page that have more than `MAX_WORDS` words."""
+    return [each for each in sentences(page) if len(re.findall(r"\w\S*", each)) > MAX_WORDS]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_sentences_are_short(page: Path) -> None:
+    """Many readers are not native speakers: one thought per sentence."""
+    assert too_long(page) == []
+
+
+def test_long_sentences_are_found(tmp_path: Path) -> None:
+    """Also in a list and over several lines, but not in code blocks, tables and headings."""
+    page = tmp_path / "page.md"
+    half = "word " * 16
+    elsewhere = f"# {half * 2}\n\n```sh\n{half * 2}\n```\n\n| {half * 2} |\n\n"
+    page.write_text(f"{elsewhere}{half}. {half}: {half}\n\n- {half}\n{half}.\n")
+    assert len(too_long(page)) == 1

@@ -48,7 +48,7 @@ NOTICES = {
     "topic_set": "{actor} has set the topic: {text}",
     "topic": "Topic: {text}",
     "no_topic": "This room has no topic. Owners and admins can set one: {start}topic text",
-    "announce_set": "Joins and leaves {are} announced in this room.",
+    "announce_set": "This room {announces} joins and leaves.",
     "left": "{actor} has left.",
     "dropped": "{user} could not be reached and has been removed.",
     "destroyed": "{actor} has deleted this room.",
@@ -207,7 +207,7 @@ def _sentence(event: Event, settings: Settings) -> str:
         text=event.text,
         why=WHY_FAILED.get(event.reason, WHY_FAILED["delivery_failed"]),
         start=settings.imc_cmd_start_char,
-        are="are no longer" if event.detail == "off" else "are",
+        announces="no longer announces" if event.detail == "off" else "announces",
     )
 
 

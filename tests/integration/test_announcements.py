@@ -22,7 +22,7 @@ async def test_a_quiet_room_tells_only_those_concerned(open_user: OpenUser, room
     await bob.say(room, "#announce off")
     await bob.assert_gets(notice("only owners and admins"))
     await alice.say(room, "#announce off")
-    await alice.assert_gets(notice("Joins and leaves are no longer announced"))
+    await alice.assert_gets(notice("This room no longer announces joins and leaves"))
     await join(carol, room)
     await carol.say(room, "here")
     for one in (alice, bob):
@@ -30,7 +30,7 @@ async def test_a_quiet_room_tells_only_those_concerned(open_user: OpenUser, room
     await carol.say(room, "#exit")
     await carol.assert_gets(notice("You have left"))
     await alice.say(room, "#announce on")
-    await alice.assert_gets(notice("Joins and leaves are announced"))
+    await alice.assert_gets(notice("This room announces joins and leaves"))
     await join(carol, room, alice, bob)
 
 
@@ -44,7 +44,7 @@ async def test_with_announce_joins_false_rooms_are_quiet(tmp_path_factory: pytes
             for room in (quiet, loud):
                 await create(alice, room)
             await alice.say(loud, "#announce on")
-            await alice.assert_gets(notice("Joins and leaves are announced"))
+            await alice.assert_gets(notice("This room announces joins and leaves"))
             await join(bob, quiet)
             await join(bob, loud, alice)
             await add(alice, carol, quiet)
