@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from hypothesis import HealthCheck, settings
+
+# Processes that tests start run this checkout, even if another one is installed, and whatever their working
+# folder is. So those of `make test-compiled` are compiled.
+os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)
 
 settings.register_profile(
     "imc",

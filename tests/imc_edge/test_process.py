@@ -8,7 +8,10 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,11 +20,14 @@ import pytest
 import redis
 
 from imc_common import keys
+from imc_common.build_info import build_info
 from imc_common.settings import Endpoint
+from imc_edge.delivering import fan_out
 from imc_edge.transports.tls import TlsFiles
 from tests.imc_edge.conftest import make_certificate
 from tests.imc_edge.process import EdgeProcess, User, edge_process, eventually, fresh, memory_kb
 from tests.patience import PATIENCE, Stopwatch
+from tests.ports import free_port
 from tests.servers import Server, running
 
 pytestmark = pytest.mark.integration
@@ -51,6 +57,24 @@ def db(server: Server) -> Iterator[redis.Redis]:
 def entries(db: redis.Redis) -> int:
     """Requests that wait in all shards."""
     return sum(int(db.xlen(keys.requests(shard))) for shard in range(16))
+
+
+def test_an_edge_runs_the_modules_under_test(server: Server, tmp_path: Path) -> None:
+    """`make test-compiled` would prove nothing if its edges ran the sources, or another checkout."""
+    port = free_port()
+    with edge_process(tmp_path, server.url, status_listen=f"127.0.0.1:{port}") as edge:
+        edge.endpoints()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:  # our own edge
+            metrics = page.read().decode()
+    assert f'compiled="{build_info().compiled}"' in metrics
+
+
+@pytest.mark.parametrize("options", [[], ["-P"]])
+def test_processes_in_other_folders_run_the_modules_under_test(tmp_path: Path, options: list[str]) -> None:
+    """Nothing is found in their working folder, and with -P it is not even searched."""
+    command = [sys.executable, *options, "-c", "import imc_edge.delivering.fan_out as it; print(it.__file__)"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert Path(ran.stdout.strip()) == Path(fan_out.__file__)
 
 
 def ask_on(stream: socket.socket, data: bytes) -> bytes:

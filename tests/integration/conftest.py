@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.integration.service import SERVERS, Service, service, valkey_server
 from tests.integration.sip_user import SipUser
-
-# processes that tests start run this checkout, even if another one is installed
-os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent.parent)
 
 OpenUser = Callable[..., Awaitable[SipUser]]
 

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,12 +70,17 @@ def _responds(url: str) -> bool:
         engine.dispose()
 
 
+@contextmanager
+def _data_folder() -> Iterator[Path]:
+    """A folder outside pytest's. Each pytest session closes those to the users that the servers run as."""
+    with tempfile.TemporaryDirectory(prefix="imc-database-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 def _as(user: str, folder: Path) -> list[str]:
     """The words before a command that run it as ``user`` when we are root: servers refuse to be root."""
     if os.geteuid() != 0:
         return []
-    for path in (folder, *folder.parents[:-2]):
-        path.chmod(path.stat().st_mode | 0o011)
     shutil.chown(folder, user, pwd.getpwnam(user).pw_gid)
     return ["setpriv", "--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid), "--clear-groups", "--"]
 
@@ -85,16 +91,23 @@ def _run(command: list[str]) -> None:
 
 
 @contextmanager
-def sqlite(folder: Path) -> Iterator[str]:
-    """An SQLite file in ``folder``; yields its URL."""
-    url = f"sqlite:///{folder / 'imc.sqlite'}"
-    _fill(url, "INTEGER PRIMARY KEY")
-    yield url
+def sqlite() -> Iterator[str]:
+    """An SQLite file; yields its URL."""
+    with _data_folder() as folder:
+        url = f"sqlite:///{folder / 'imc.sqlite'}"
+        _fill(url, "INTEGER PRIMARY KEY")
+        yield url
 
 
 @contextmanager
-def mariadb(folder: Path) -> Iterator[str]:
-    """Start Debian's mariadb-server with its data in ``folder``; yields the URL."""
+def mariadb() -> Iterator[str]:
+    """Start Debian's mariadb-server; yields the URL."""
+    with _data_folder() as folder, _mariadb(folder) as url:
+        yield url
+
+
+@contextmanager
+def _mariadb(folder: Path) -> Iterator[str]:
     require("mariadbd")
     user, port = _as("mysql", folder), free_port()
     data = ["--no-defaults", f"--datadir={folder}/data"]
@@ -116,8 +129,14 @@ def mariadb(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """Start Debian's postgresql with its data in ``folder``; yields the URL."""
+def postgresql() -> Iterator[str]:
+    """Start Debian's postgresql; yields the URL."""
+    with _data_folder() as folder, _postgresql(folder) as url:
+        yield url
+
+
+@contextmanager
+def _postgresql(folder: Path) -> Iterator[str]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     postgres = str(programs[-1] / "postgres") if programs else require("postgres")
     user, port = _as("postgres", folder), free_port()

@@ -55,8 +55,7 @@ def test_rooms_of_kamailio_are_imported(tmp_path: Path) -> None:
     """With MariaDB, because Kamailio 5.6 with SQLite crashes at its exit before it writes its rooms."""
     for program in ("redis-server", "redis-cli", "kamailio"):
         require(program)
-    (tmp_path / "mariadb").mkdir()
-    with mariadb(tmp_path / "mariadb") as url:
+    with mariadb() as url:
         port = free_port()
         config = (Path(__file__).parent / "kamailio.cfg").read_text()
         (tmp_path / "kamailio.cfg").write_text(config.replace("PORT", str(port)).replace("DB_URL", url))

@@ -37,9 +37,9 @@ def db(server: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(scope="module", params=list(DATABASES))
-def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database with both tables, empty."""
-    with DATABASES[request.param](tmp_path_factory.mktemp(request.param)) as url:
+    with DATABASES[request.param]() as url:
         yield url
 
 
