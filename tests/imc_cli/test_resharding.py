@@ -20,6 +20,7 @@ from imc_common.keys import Keys, shard_of
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreRefused, StoreUnreachable
+from imc_edge.delivering.transaction_states import T1
 from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from tests.servers import Server
 
@@ -116,8 +117,8 @@ async def test_every_room_moves_to_its_new_shard(store: Store, target: int) -> N
     assert len(found) == 60
 
 
-async def test_a_reshard_lasts_until_no_accepted_request_can_be_retransmitted(store: Store) -> None:
-    """Edges start later, so the retransmission of a request is never a new request in the new shard."""
+async def test_a_retransmission_after_a_reshard_is_not_a_new_request(store: Store, server: Server) -> None:
+    """The new shard does not know it. So edges, with either size, start only when none can come any more."""
     room = next(room.address for room in ROOMS if shard_of(room.address, 4) != shard_of(room.address, 6))
     old, new = shard_of(room, 4), shard_of(room, 6)
     accept = Accept(old, "digest", ["type", "list"])
@@ -128,12 +129,24 @@ async def test_a_reshard_lasts_until_no_accepted_request_can_be_retransmitted(st
     async def sleep(seconds: float) -> None:
         [[now, _], is_closed] = await store.run([("TIME",), ("HEXISTS", keys.CONFIG, keys.RESHARD_TO)])
         assert is_closed
+        # An edge that gets the retransmission at the end of the wait, or before, cannot accept it.
+        for hash_size in (4, 6):
+            with pytest.raises(StoreRefused, match="imc reshard --hash-size 6"):
+                await Store.connect(Settings(db_url=server.url, hash_size=hash_size))
         edges_may_start_at.append(int(now) + seconds)
 
     await Resharding(store, Settings(), 6, sleep=sleep).run()
     assert edges_may_start_at[0] >= int(accepted_at) + RETRANSMISSION_SECONDS
     [is_known] = await store.run([store.script("find_duplicate", keys.accepting(new)[:2], ("digest",))])
     assert is_known == b"unknown"
+
+    # RFC 3261 §17.1.2.2: a client retransmits for 64*T1. After that the request can only be a new one, whose
+    # own retransmissions are duplicates.
+    assert RETRANSMISSION_SECONDS >= 64 * T1
+    in_new_shard = Accept(new, "digest", ["type", "list"])
+    pipeline = AcceptPipeline(store, Settings(hash_size=6))
+    assert await pipeline.run([in_new_shard, in_new_shard]) == [b"accepted", b"duplicate"]
+    assert await pipeline.run([in_new_shard]) == [b"duplicate"]
 
 
 @pytest.mark.parametrize("commands", [2, 90, *range(110, 330, 11)])
