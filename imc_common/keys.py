@@ -145,6 +145,19 @@ def budget(shard: int, kind: str, user: str) -> str:
     return f"imc:{{{shard}}}:budget:{kind}:{user}"
 
 
+def typing(shard: int, room: str, user: str) -> str:
+    """String with a TTL: the user's typing notification was sent to the members of the room recently."""
+    return f"imc:{{{shard}}}:typing:{room}:{user}"
+
+
+def authors(shard: int, room: str, part: Literal["recent", "older"]) -> str:
+    """Hash with a TTL: Message-ID to author, of the latest messages that ask for receipts.
+
+    `lua/include/authors.lua` says why there are two of them. `imc reshard` leaves them behind.
+    """
+    return f"imc:{{{shard}}}:authors:{room}:{part}"
+
+
 def lease(shard: int, role: str) -> str:
     """String with a TTL: the process that owns this stream of the shard, by role."""
     return f"imc:{{{shard}}}:lease:{role}"

@@ -17,7 +17,9 @@ are no more than needed: at 20,000 requests per second two are equal by chance o
 Without the key nobody can make two equal ones."""
 TAG_BYTES = 8
 ASSERTED: Final = "P-Asserted-Identity"
-OWN_TAG_LENGTH: Final = 32
+HASH_LENGTH: Final = 16
+"""Characters of one of the two hashes."""
+OWN_TAG_LENGTH: Final = 2 * HASH_LENGTH
 """Characters of a delivery's From tag: `DeliveryIds.recipient_id` and `DeliveryIds.message_id`."""
 
 
@@ -78,6 +80,20 @@ class DeliveryIds:
         keyed = self._recipient.copy()
         keyed.update(address.encode())
         return hexlify(keyed.digest())
+
+    def position_in(self, delivery_id: str, room: str, recipient: str) -> str:
+        """Where in the room the message is that this recipient got under this id; empty: it got none.
+
+        The id is that of `message_id`, with that of `recipient_id` before it in a Call-ID, and the position
+        behind it (`imc_edge.delivering.outbound`). So nobody can name a message that was not delivered.
+        """
+        hashes, _, position = delivery_id.partition(".")
+        event_id = hashes[-HASH_LENGTH:]
+        if len(hashes) not in {HASH_LENGTH, 2 * HASH_LENGTH} or not position:
+            return ""
+        if hashes[:-HASH_LENGTH] not in {"", self.recipient_id(recipient).decode()}:
+            return ""
+        return position if event_id == self.message_id(room, position, 0).decode() else ""
 
     def message_id(self, room: str, position: str, number: int) -> bytes:
         """The part of one MESSAGE of an event (`Event.position`); a long list is cut into several.

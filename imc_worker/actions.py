@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from imc_common import keys
 from imc_common.rooms.commands import COMMANDS
 from imc_common.settings import Settings
+
+TYPING_INTERVAL_MS: Final = 10_000
+"""Time between two typing notifications of one user to a room, at least. RFC 3994 §3.2 has refreshes come
+less often."""
 
 Fields = Mapping[bytes, bytes]
 FurtherKey = Callable[[int, Fields], str]
@@ -46,10 +51,22 @@ def owned_rooms_of(field: bytes) -> FurtherKey:
     return lambda shard, fields: keys.owned_rooms(shard, fields[field].decode())
 
 
+def _typing(shard: int, fields: Fields) -> str:
+    return keys.typing(shard, fields[b"room"].decode(), fields[b"from"].decode())
+
+
+def _authors(part: Literal["recent", "older"]) -> FurtherKey:
+    return lambda shard, fields: keys.authors(shard, fields[b"room"].decode(), part)
+
+
 def room_actions(settings: Settings) -> dict[bytes, Action]:
     """The action of every request that concerns one room, by the request's type."""
     further = {action.script: action for action in _further(settings)}
-    scripts = {"message": "broadcast_message"}
+    scripts = {
+        "message": "broadcast_message",
+        "typing": "broadcast_typing",
+        "disposition": "return_disposition",
+    }
     scripts |= {command.name: command.script for command in COMMANDS if command.script}
     return {name.encode(): further.get(script, Action(script)) for name, script in scripts.items()}
 
@@ -74,5 +91,7 @@ def _further(settings: Settings) -> list[Action]:
         Action("exit_room", (private, owned), (settings.owner_exit, announce_joins), with_index=True),
         Action("set_nickname", (), (announce_joins,)),
         Action("broadcast_message", (), (int(settings.shows_nicknames),)),
+        Action("broadcast_typing", (_typing,), (TYPING_INTERVAL_MS,)),
+        Action("return_disposition", (_authors("recent"), _authors("older"))),
         Action("destroy_room", with_index=True),
     ]

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
 from imc_common.bodies.errors import BodyError
+from imc_common.bodies.essence import IMDN
+from imc_common.bodies.mime_part import MimePart
 from imc_common.bodies.xml import Element, elements_of
 
 _NAMESPACE: Final = "urn:ietf:params:xml:ns:imdn"
@@ -47,6 +49,16 @@ class Imdn(NamedTuple):
         """The same about another message; all else stays byte for byte."""
         document = self.document[: self.start] + escape(message_id).encode() + self.document[self.end :]
         return Imdn.parse(document)
+
+
+def receipt_part(document: bytes) -> MimePart:
+    """A receipt as the part of a CPIM message (RFC 5438 §7.2)."""
+    fields = (
+        ("Content-Disposition", "notification"),
+        ("Content-Type", IMDN),
+        ("Content-Length", str(len(document))),
+    )
+    return MimePart(fields, document)
 
 
 def _status(elements: list[Element]) -> str:

@@ -25,6 +25,10 @@ REPORTED: Final = frozenset((MORE, PROBE))
 """Whatever the outcome of these, the worker is told: it continues with the next part."""
 
 
+RELAYED: Final = frozenset(("message", "typing", "disposition"))
+"""The events that bring what a member has sent; all others are notices of the room."""
+
+
 class Event(NamedTuple):
     """One event as the room's script wrote it; the headers in `lua/` name the events.
 

@@ -84,7 +84,11 @@ class RoomRequest(NamedTuple):
 
     `data` stays packed (`RequestData.pack`): workers do not read it. Only receipts have `event` and `status`:
     what was delivered, and how it ended ("404", "408" for no response). `transient`: a message that is of no
-    use later, such as a typing notification; the room does not keep it.
+    use later; the room does not keep it.
+
+    `message_id` of a message that asks for receipts is the author's name for it (RFC 5438 §6.3). Of a
+    `disposition`, a receipt of RFC 5438, it is a list of pairs, separated by spaces: a message's id, and
+    where that message is in the room's history (``-``: not known).
     """
 
     type: str
@@ -101,6 +105,7 @@ class RoomRequest(NamedTuple):
     status: str = ""
     text: str = ""
     transient: bool = False
+    message_id: str = ""
 
     def to_fields(self) -> list[str | bytes]:
         """Fields and values for the stream; empty ones are left out."""
@@ -125,6 +130,8 @@ class RoomRequest(NamedTuple):
             fields += ("status", self.status)
         if self.transient:
             fields += ("transient", "1")
+        if self.message_id:
+            fields += ("message_id", self.message_id)
         fields += ("data", self.data)
         return fields
 
@@ -149,6 +156,7 @@ class RoomRequest(NamedTuple):
                 value.decode() if (value := get(b"status")) else "",
                 value.decode() if (value := get(b"text")) else "",
                 get(b"transient") == b"1",
+                value.decode() if (value := get(b"message_id")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"a request's field cannot be read: {error}") from error

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 from imc_common.address import split
 from imc_common.bodies.charsets import ASCII_COMPATIBLE, charset_of
-from imc_common.bodies.content import READ_TYPES
-from imc_common.bodies.essence import PLAIN, essence
+from imc_common.bodies.content import READ_TYPES, Content
+from imc_common.bodies.cpim import Cpim
+from imc_common.bodies.essence import CPIM, IMDN, PLAIN, essence
+from imc_common.bodies.imdn import receipt_part
 from imc_common.rooms.commands import BY_WORD, COMMANDS
 from imc_common.rooms.event import CATCH_UP, Event
 from imc_common.rooms.names import shown_name
@@ -23,10 +25,6 @@ from imc_common.rooms.roles import CHOICE, RANKS, ROLES
 from imc_common.settings import Settings
 
 NOTICE = "*** "
-QUIET_TYPES = frozenset({"application/im-iscomposing+xml", "message/imdn+xml"})
-"""Typing notifications (RFC 3994) and receipts (RFC 5438): programs send them, and no person waits for a
-notice about them."""
-
 NOTICES = {
     "created": "You have created this {detail} room. Send {start}help for a list of commands.",
     "joined": "{actor} has joined.",
@@ -150,18 +148,19 @@ class Text(NamedTuple):
 def render(event: Event, settings: Settings) -> list[Text]:
     """The MESSAGEs that tell of an event, in order; several only for lists. `EntryError` if it is unknown.
 
-    None for the refusal of what no person has written (a typing notification, a receipt), and for a work
-    item of the edges.
+    None for a work item of the edges.
     """
     if event.name == "message":
         return [_message(event, settings)]
+    if event.name == "typing":
+        return [Text(event.data.content_type, event.data.body)]
+    if event.name == "disposition":
+        return _receipts(event)
     if event.name == "notice":
         return [Text(PLAIN, NOTICE.encode() + event.data.body)]
     if event.name in NOTICES:
         return [_notice(_sentence(event, settings))]
     if event.name == "refused":
-        if event.data.content_type.partition(";")[0].strip().lower() in QUIET_TYPES:
-            return []
         return [_notice(_refusal(event, settings))]
     if event.name in _LISTS:
         return [_notice(page) for page in _LISTS[event.name](event, settings)]
@@ -182,6 +181,23 @@ def _message(event: Event, settings: Settings) -> Text:
     if charset is None:
         return Text(content_type, body)
     return Text(content_type, _prefix(settings.sender_prefix, event, charset) + body)
+
+
+def _receipts(event: Event) -> list[Text]:
+    """The receipts for one author. If there are others in the same body, each is a MESSAGE of its own."""
+    data = event.data
+    content = Content.parse(data.content_type, data.body)
+    words = event.list.split()
+    names = dict(zip(words[::2], words[1::2], strict=True))
+    if all(names.get(imdn.message_id) == imdn.message_id for imdn in content.imdns):
+        return [Text(data.content_type, data.body)]
+    documents = [
+        imdn.renamed(names[imdn.message_id]).document for imdn in content.imdns if imdn.message_id in names
+    ]
+    if content.cpim is None:
+        return [Text(IMDN, document) for document in documents]
+    headers = content.cpim.headers
+    return [Text(CPIM, Cpim(headers, receipt_part(document)).to_bytes()) for document in documents]
 
 
 def _prefix(template: str, event: Event, charset: str) -> bytes:
@@ -305,7 +321,7 @@ def _help(event: Event, settings: Settings) -> list[str]:
 
 
 _LISTS = {"members": _members, "bans": _bans, "rooms": _rooms, "help": _help}
-EVENTS = frozenset({"message", "notice", "refused", *NOTICES, *_LISTS})
+EVENTS = frozenset({"message", "typing", "disposition", "notice", "refused", *NOTICES, *_LISTS})
 """Every event there is a text for."""
 REFUSALS = frozenset({"unknown_command", "usage", "no_room", *REASONS, *OVER_LIMIT})
 """Every reason of a refusal there is a text for."""

@@ -275,6 +275,12 @@ class Settings(BaseModel):
         description="Accepted content types. Others get 415. text/plain is always accepted.",
         json_schema_extra=_about("a list of TYPE/SUBTYPE, TYPE/* or */*", reload="edge"),
     )
+    receipts: Literal["author", "none"] = Field(
+        "author",
+        description="What happens to receipts (RFC 5438) that members send for messages: they go to the"
+        " message's author only (`author`), or are discarded (`none`).",
+        json_schema_extra=_about(reload="edge"),
+    )
     strict: bool = Field(
         False,
         description="Whether every fault of a request's syntax gets 400. Otherwise faults whose meaning is"

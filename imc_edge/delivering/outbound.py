@@ -31,7 +31,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from imc_common.errors import ImcError
-from imc_common.rooms.event import Event
+from imc_common.rooms.event import RELAYED, Event
 from imc_common.rooms.texts import Text
 
 PADDING: Final = 32
@@ -86,7 +86,7 @@ def make_template(
 ) -> MessageTemplate:
     """The template of an event's MESSAGE with this text. Raises `UnsendableError`."""
     data = event.data
-    if event.name == "message":
+    if event.name in RELAYED:
         lines = f"Max-Forwards: {data.max_forwards}\r\n"
         from_ = event_id + _from_member(event.nick or data.display_name, event.actor, event.room)
     else:

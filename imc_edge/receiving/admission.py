@@ -25,7 +25,7 @@ from imc_edge.identifiers import OWN_TAG_LENGTH, DeliveryIds, Fingerprint
 from imc_edge.identity.cpim import check_inner_sender
 from imc_edge.identity.sender import Sender, asserted_sender, sender_of
 from imc_edge.receiving.accept_pipeline import Accept
-from imc_edge.receiving.budgets import Budgets, Excess, invitation_excess
+from imc_edge.receiving.budgets import SIGNALS, Budgets, Excess, invitation_excess
 from imc_edge.receiving.excess_notices import ExcessNotices
 from imc_edge.receiving.message_rules import MessageRules, is_automatic
 from imc_edge.receiving.options import Abilities
@@ -73,6 +73,7 @@ class Admission:
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
         self._max_backlog = settings.max_backlog
+        self._returns_receipts = settings.receipts == "author"
         self._rules = MessageRules(settings, Abilities(settings.accept_types))
         self._parser = CommandParser(settings)
         self._sender_of = asserted_sender if settings.identity == "asserted" else sender_of
@@ -167,6 +168,7 @@ class Admission:
             to,
             body=body,
             content=content,
+            delivery_ids=self._delivery_ids,
             parser=self._parser,
             at=int(self._wall_clock() * 1000),
         )
@@ -183,6 +185,8 @@ class Admission:
             self._ignored["automatic"] += 1
         elif room_request.type == "nothing":
             self._ignored["blank"] += 1
+        elif room_request.type in SIGNALS and not self._relays(room_request):
+            self._ignored[room_request.type] += 1
         else:
             return room_request, response
         response.send(202)
@@ -196,6 +200,12 @@ class Admission:
             raise SipError(400, str(error)) from None
         check_inner_sender(content, content_type, body, sender.address, ignores_case=self._ignores_case)
         return content
+
+    def _relays(self, room_request: RoomRequest) -> bool:
+        """Whether a receipt or a typing notification goes further. Nobody waits for a response to it."""
+        if room_request.type == "disposition" and not self._returns_receipts:
+            return False
+        return self._budgets.allows_signal(room_request.sender)
 
     def _is_own_delivery(self, request: Request, to: str) -> bool:
         """Whether a delivery comes back as a request: a member's address led to this room.

@@ -50,6 +50,12 @@ WHOLE_SERVICE: Final = "*"
 INVITATIONS: Final = frozenset({"invite", "add"})
 
 
+SIGNALS: Final = frozenset({"typing", "disposition"})
+"""Requests that programs send by themselves. They are no messages, so they are counted apart."""
+SIGNALS_PER_MESSAGE: Final = 20
+"""A user may send so many for each message: in a busy room a member sends two receipts for each message."""
+
+
 class Excess(NamedTuple):
     """Why a request is refused: the limit, the seconds to wait, and which of the two of an invitation."""
 
@@ -205,6 +211,11 @@ class Budgets:
         total = settings.max_total_messages_per_second
         deliveries = settings.max_deliveries_per_second
         self._messages = self._meter("message", settings.max_messages_per_second, settings.max_message_burst)
+        self._signals = self._meter(
+            "signal",
+            settings.max_messages_per_second * SIGNALS_PER_MESSAGE,
+            settings.max_message_burst * SIGNALS_PER_MESSAGE,
+        )
         self._commands = self._meter("command", commands / 60, commands)
         self._total = self._meter("total", total, math.ceil(total))
         self._deliveries = self._meter(
@@ -225,6 +236,8 @@ class Budgets:
         user = counted_as(room_request.sender)
         is_message = room_request.type == "message"
         meter = self._messages if is_message else self._commands
+        if room_request.type in SIGNALS:  # `allows_signal` has counted it
+            meter = None
         if meter is not None and (seconds := meter.wait(user)):
             limit: Literal["messages", "commands"] = "messages" if is_message else "commands"
             return Excess(limit, math.ceil(seconds))
@@ -236,6 +249,10 @@ class Budgets:
         if seconds := self._deliveries.wait(user, expected):
             return Excess("deliveries", math.ceil(seconds))
         return Charge(user, room_request.room, expected)
+
+    def allows_signal(self, sender: str) -> bool:
+        """Count one more of `SIGNALS`; False if there are too many."""
+        return self._signals is None or not self._signals.wait(counted_as(sender))
 
     def settle(self, charge: Charge, reply: Any) -> None:
         """Count what a message has cost, by the reply to it: a number of deliveries if it was accepted now.

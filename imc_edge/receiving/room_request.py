@@ -10,10 +10,13 @@ from imc_common.bodies.essence import PLAIN, essence
 from imc_common.rooms.commands import CommandParser, Parsed
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.sip.message import Request
+from imc_edge.identifiers import DeliveryIds
 from imc_edge.identity.sender import Sender
 
 DEFAULT_MAX_FORWARDS: Final = 70
 """Max-Forwards of a request that has none (RFC 3261 §8.1.1.6)."""
+MAX_TYPING_MS: Final = 10_000
+"""How long a typing notification may wait for a recipient: after that it says nothing true."""
 _UTF8: Final = "text/plain;charset=utf-8"
 
 
@@ -24,12 +27,15 @@ def room_request_of(
     *,
     body: bytes,
     content: Content | None,
+    delivery_ids: DeliveryIds,
     parser: CommandParser,
     at: int,
 ) -> RoomRequest:
     """The room request of a SIP request that passed all checks; ``at`` in ms since the epoch.
 
     ``body`` is without Content-Encoding; ``content`` is what is in it, None if it is nothing but text/plain.
+
+    ``delivery_ids`` recognise the ids of our deliveries.
 
     Its type is ``nothing`` if there is no text to send. Deliveries start with a Max-Forwards one less than
     the request's (RFC 7332 §5): they have come one hop further.
@@ -40,13 +46,16 @@ def room_request_of(
         body = parsed.body
         if essence(content_type) != PLAIN or charset_of(content_type) != "utf-8":
             content_type = _UTF8
+    expires = expires_at(request, at)
+    if parsed.type == "typing":
+        expires = min(expires or at + MAX_TYPING_MS, at + MAX_TYPING_MS)
     hops = request.max_forwards
     data = RequestData(
         content_type=content_type,
         body=body,
         max_forwards=(DEFAULT_MAX_FORWARDS if hops is None else hops) - 1,
         display_name=sender.display_name,
-        expires_at=expires_at(request, at),
+        expires_at=expires,
         call_id=request.call_id,
         at=at,
     )
@@ -62,14 +71,29 @@ def room_request_of(
         detail=parsed.detail,
         data=data.pack(),
         text=parsed.text,
+        message_id=_message_id(content, parsed, delivery_ids, sender.address) if content is not None else "",
     )
 
 
 def _parse(parser: CommandParser, content: Content, body: bytes, to: str) -> Parsed:
     """What a body of another type than just text/plain asks for."""
+    if content.imdns:
+        return Parsed("disposition", to)
+    if content.composing is not None:
+        return Parsed("typing", to)
     if content.text is not None or not body:
         return parser.parse(content.text or b"", to)
     return parser.unread(body, to)
+
+
+def _message_id(content: Content, parsed: Parsed, delivery_ids: DeliveryIds, sender: str) -> str:
+    """The field of the same name (`RoomRequest`)."""
+    if content.imdns:
+        ids = dict.fromkeys([imdn.message_id for imdn in content.imdns])
+        positions = [delivery_ids.position_in(each, parsed.room, sender) or "-" for each in ids]
+        return " ".join([word for pair in zip(ids, positions, strict=True) for word in pair])
+    cpim = content.cpim
+    return cpim.message_id if cpim is not None and cpim.wants_receipts and parsed.type == "message" else ""
 
 
 def expires_at(request: Request, at: int) -> int | None:

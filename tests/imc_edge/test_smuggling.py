@@ -16,6 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imc_common import keys
+from imc_common.bodies.content import Content
+from imc_common.bodies.errors import BodyError
+from imc_common.bodies.essence import PLAIN
 from imc_common.rooms.commands import CommandParser
 from imc_common.rooms.event import Event
 from imc_common.rooms.request import RoomRequest
@@ -82,8 +85,18 @@ def accepted(data: bytes, *, asserted: bool = False) -> RoomRequest | None:
             request = parsed
         to = RULES.check(request)
         sender = asserted_sender(request) if asserted else sender_of(request)
-        return room_request_of(request, sender, to, parser=PARSER, at=1_700_000_000_000)
-    except SipError:
+        content_type = request.headers.get("Content-Type") or PLAIN
+        return room_request_of(
+            request,
+            sender,
+            to,
+            body=request.body,
+            content=None if content_type == PLAIN else Content.parse(content_type, request.body),
+            delivery_ids=DeliveryIds(b"x"),
+            parser=PARSER,
+            at=1_700_000_000_000,
+        )
+    except (SipError, BodyError):
         return None
 
 

@@ -50,6 +50,13 @@ def _asks(
     return Case(script, prepare, frozenset(untouched))
 
 
+def _returns(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    shard.redis.hset(keys.authors(SHARD, ROOM, "recent"), "m1", BOB)
+    entry_id = shard.put("disposition", CAROL, message_id="m1 -")
+    return shard.command("return_disposition", entry_id, CAROL, ROOM, "")
+
+
 def _notifies(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
     return [IN, OUT], [shard.put("rooms", ALICE), "rooms", "list", f"public:{ROOM}"]
@@ -186,6 +193,8 @@ ROOM_CASES = {
     # of the room itself a member's message reads the members only
     "message": _asks("broadcast_message", "message", CAROL, untouched=(2, 3)),
     "message refused": _asks("broadcast_message", "message", EVE),
+    "typing": _asks("broadcast_typing", "typing", CAROL),
+    "receipt for an author": Case("return_disposition", _returns),
     "invitation failed": _asks(
         "withdraw_invitation", "receipt", DAVE, status="404", user=ALICE, of=INVITATION
     ),

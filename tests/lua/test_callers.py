@@ -46,7 +46,7 @@ async def worker() -> None:
     await bench.work()
     await bench.ask("create", ALICE)
     await bench.work()
-    for kind in ("message", "message", "list", "message"):
+    for kind in ("message", "message", "list", "message", "typing", "disposition"):
         await bench.ask(kind, ALICE)
     for event, status in (("invited", "404"), ("message", "404"), ("message", "503")):
         await bench.put("type", "receipt", "from", BOB, "room", ROOM, "event", event, "status", status)

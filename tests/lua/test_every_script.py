@@ -29,7 +29,8 @@ room_cases = pytest.mark.parametrize("case", ROOM_CASES.values(), ids=ROOM_CASES
 
 def plant(shard: Shard, key: str) -> None:
     """Puts something of a wrong type where the script wants its own: a string, or a list for a string."""
-    is_string = key.startswith((keys.lease(SHARD, ""), keys.limit_notice(SHARD, "messages", "")))
+    strings = keys.lease(SHARD, ""), keys.limit_notice(SHARD, "messages", ""), keys.typing(SHARD, ROOM, "")
+    is_string = key.startswith(strings)
     shard.redis.delete(key)
     if is_string:
         shard.redis.rpush(key, "planted")

@@ -76,16 +76,6 @@ async def test_rfc_3428_8_one_message_in_flight_per_recipient_in_order() -> None
         assert bodies(sending.wires.sent, BOB) == [b"1", b"2", b"3"]
 
 
-async def test_the_refusal_of_a_typing_notification_is_not_reported() -> None:
-    """The event ends without a MESSAGE."""
-    async with Sending() as sending:
-        data = RequestData("application/im-iscomposing+xml", b"<isComposing/>", 69)
-        entry_id = await sending.event("refused", (BOB,), reason="not_member", command="message", data=data)
-        await sending.settle_down()
-        assert sending.wires.sent == []
-        assert sending.redis.of("settle_delivered") == [(entry_id,)]
-
-
 async def test_notices_of_refusals_to_one_sender_are_rate_limited() -> None:
     """Those over the limit are left out; their events end all the same."""
     async with Sending() as sending:

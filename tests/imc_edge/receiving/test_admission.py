@@ -8,6 +8,7 @@ from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.sip import Response
 from imc_common.store import NotDurable, ReplyError, StoreUnreachable
 from imc_edge.identifiers import DeliveryIds
+from tests.imc_common.bodies.corpus import IMDN_DOCUMENT
 from tests.imc_edge.doubles import FakeFlow, accepts_of, edge, message
 
 
@@ -152,3 +153,24 @@ async def test_a_delivery_that_returns_to_a_room_gets_202_and_is_not_delivered(
         response = await at.ask_one(message(From=f"<sip:room-a@example.org>;tag={tag}"))
         assert response.status == 202
         assert bool(at.store.entries) is accepted
+
+
+async def test_receipts_can_be_switched_off() -> None:
+    """receipts = none: 202, and nothing else."""
+    receipt = message(IMDN_DOCUMENT, Content_Type="message/imdn+xml")
+    async with edge(receipts="none") as at:
+        assert (await at.ask_one(receipt)).status == 202
+        assert at.store.entries == []
+
+
+async def test_receipts_do_not_count_as_messages_and_too_many_get_no_response_but_202() -> None:
+    """A member of a busy room sends two for each message of the others."""
+    async with edge(max_messages_per_second=0.01, max_message_burst=1) as at:
+        charge, accept = at.store.script("charge_budget", (), ())[1], at.store.reply
+        at.store.reply = lambda command: 60_000 if command[1] == charge else accept(command)
+        for number in range(30):
+            receipt = message(IMDN_DOCUMENT, Content_Type="message/imdn+xml", Call_ID=f"r{number}")
+            assert (await at.ask_one(receipt)).status == 202
+        assert {entry.type for entry in at.store.entries} == {"disposition"}
+        assert 2 <= len(at.store.entries) < 30
+        assert (await at.ask_one(message(b"hello"))).status == 202

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from imc_edge.identifiers import DeliveryIds
+from tests.imc_common.bodies.corpus import IMDN_DOCUMENT, LINPHONE, LINPHONE_RECEIPTS, RFC_3994_4
 from tests.imc_edge.doubles import data_of, edge, message
 
 
@@ -109,3 +111,54 @@ async def test_equivalent_uris_of_a_room_are_one_room() -> None:
     async with edge() as at:
         await at.ask_one(message(uri="sips:%63hat-000@EXAMPLE.org:5070;x=y"))
         assert at.store.entries[0].room == "chat-000@example.org"
+
+
+async def test_a_receipt_names_the_messages_that_it_is_about() -> None:
+    """Each once; whatever wraps it. It is no message."""
+    async with edge() as at:
+        await at.ask_one(message(IMDN_DOCUMENT, Content_Type="message/imdn+xml"))
+        both = LINPHONE_RECEIPTS.replace(b"sip.test;gr", b"example.org;gr")
+        await at.ask_one(message(both, Content_Type="message/cpim"))
+        one, two = at.store.entries
+        assert (one.type, one.message_id) == ("disposition", "34jk324j -")
+        assert (two.type, two.message_id) == ("disposition", "K1YTWFhxApxO - DekJ3EmNlcNi -")
+        assert data_of(two).body == both
+
+
+async def test_a_receipt_for_a_delivery_names_its_place_in_the_room() -> None:
+    """Only if it was a delivery to this sender: the id cannot be made up."""
+    ids = DeliveryIds(b"a secret of all edges")
+    room, position = "chat-000@example.org", "1700000000000-7"
+    event_id = ids.message_id(room, position, 0).decode()
+    to_alice = ids.recipient_id("alice@example.org").decode() + f"{event_id}.{position}"
+    to_bob = ids.recipient_id("bob@example.org").decode() + f"{event_id}.{position}"
+    async with edge() as at:
+        for delivery in (to_alice, f"{event_id}.{position}", to_bob, f"{event_id}.1-1", f"x{event_id}.1-1"):
+            body = IMDN_DOCUMENT.replace(b"34jk324j", delivery.encode())
+            await at.ask_one(message(body, Content_Type="message/imdn+xml"))
+        places = [entry.message_id.split()[1] for entry in at.store.entries]
+        assert places == [position, position, "-", "-", "-"]
+
+
+async def test_a_typing_notification_is_soon_over() -> None:
+    """It is not worth keeping for anybody."""
+    async with edge() as at:
+        await at.ask_one(message(RFC_3994_4, Content_Type="application/im-iscomposing+xml"))
+        await at.ask_one(message(RFC_3994_4, Content_Type="application/im-iscomposing+xml", Expires="0"))
+        one, two = at.store.entries
+        assert one.type == two.type == "typing"
+        assert [(data_of(each).expires_at or 0) - data_of(each).at for each in (one, two)] == [10_000, 1000]
+
+
+async def test_a_message_that_asks_for_receipts_has_its_id() -> None:
+    """Others have none, so nothing is kept for them."""
+    body = LINPHONE.replace(b"sip.test;gr", b"example.org;gr")
+    async with edge() as at:
+        for sent in (
+            body,
+            body.replace(b"imdn.Disposition-Notification", b"X"),
+            body.replace(b"one", b"#list"),
+        ):
+            await at.ask_one(message(sent, Content_Type="message/cpim"))
+        assert [entry.message_id for entry in at.store.entries] == ["RSbxC2YjlvAF", "", ""]
+        assert data_of(at.store.entries[0]).body == body
