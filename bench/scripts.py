@@ -42,8 +42,18 @@ KEY = dict(zip(("recent", "older", "clock", "requests"), keys.accepting(SHARD), 
     "members": Keys().members(SHARD, ROOM),
     "settled": keys.settled(SHARD, "1-1"),
     "undelivered": keys.undelivered(SHARD),
+    "history": Keys().history(SHARD, ROOM),
+    "history_off": keys.history_off(SHARD),
 }
-ARGUMENT = {"delivery_chunk": 64, "max_recipients": 5000, "most": 5000, "seen_ms": 64_000, "complete": 0}
+ARGUMENT: dict[str, Any] = {
+    "delivery_chunk": 64,
+    "max_recipients": 5000,
+    "most": 5000,
+    "seen_ms": 64_000,
+    "complete": 0,
+}
+ARGUMENT |= {"members_prefix": Keys().members(SHARD, ""), "room_prefix": Keys().room(SHARD, "")}
+ARGUMENT |= {"history_prefix": Keys().history(SHARD, ""), "history_max": 0}
 ARGUMENT |= {"shows_nicknames": 0, "max_backlog": 0, "settled_ttl_ms": 60_000, "undelivered_max": 1000}
 
 
@@ -112,7 +122,9 @@ def commands(client: redis.Redis, script: str, text: str) -> list[tuple[Any, ...
     found: list[tuple[Any, ...]] = []
     sha = client.script_load(text)
     for call in CASES[script](client):
-        names = [KEY[name] for name in header(text, "KEYS") if name != "..."] + call.more_keys
+        wanted = header(text, "KEYS")
+        names = [KEY[name] for name in wanted if name != "..."]
+        names += call.more_keys if "..." in wanted else []
         values = ARGUMENT | call.named
         args = [values[name] for name in header(text, "ARGV") if name != "..."] + call.more_args
         found.append(("EVALSHA", sha, len(names), *names, *args))

@@ -46,11 +46,12 @@ def shard_of(room: str, hash_size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of rooms and members, with the prefixes ``rooms_table`` and ``members_table`` of the
-    settings."""
+    """The keys of rooms, members and history, with the prefixes ``rooms_table``, ``members_table`` and
+    ``history_table`` of the settings."""
 
     rooms_table: str = "imc_rooms"
     members_table: str = "imc_members"
+    history_table: str = "imc_history"
 
     def rooms(self, shard: int) -> str:
         """Sorted set of the shard's rooms; score 0 public, 1 private."""
@@ -67,6 +68,10 @@ class Keys:
     def members(self, shard: int, room: str) -> str:
         """Hash of one room's members: address to role."""
         return f"{self.members_table}:{{{shard}}}:{room}"
+
+    def history(self, shard: int, room: str) -> str:
+        """Stream of the messages that a room keeps. `lua/include/history.lua` describes an entry."""
+        return f"{self.history_table}:{{{shard}}}:{room}"
 
 
 def group(process_id: str) -> str:
@@ -130,6 +135,11 @@ def owned_rooms(shard: int, user: str) -> str:
     """Set of the rooms of this shard that the user owns. The port is ignored: proxies rarely check it in
     From."""
     return f"imc:{{{shard}}}:owned_rooms:{without_port(user)}"
+
+
+def history_off(shard: int) -> str:
+    """Set of the shard's rooms whose owners want no history."""
+    return f"imc:{{{shard}}}:history_off"
 
 
 def limit_notice(shard: int, limit: str, user: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from imc_common import keys
+from imc_common.keys import Keys
 from imc_common.rooms.commands import COMMANDS
 from imc_common.settings import Settings
 
@@ -59,6 +60,15 @@ def _authors(part: Literal["recent", "older"]) -> FurtherKey:
     return lambda shard, fields: keys.authors(shard, fields[b"room"].decode(), part)
 
 
+def history_of_room(settings: Settings) -> tuple[FurtherKey, FurtherKey]:
+    """The keys of what the room keeps, and of the rooms that keep nothing."""
+    names = Keys(history_table=settings.history_table)
+    return (
+        lambda shard, fields: names.history(shard, fields[b"room"].decode()),
+        lambda shard, fields: keys.history_off(shard),
+    )
+
+
 def room_actions(settings: Settings) -> dict[bytes, Action]:
     """The action of every request that concerns one room, by the request's type."""
     further = {action.script: action for action in _further(settings)}
@@ -76,6 +86,7 @@ def _further(settings: Settings) -> list[Action]:
     owned, private = owned_rooms_of(b"from"), private_rooms_of(b"from")
     owned_by_user, private_of_user = owned_rooms_of(b"user"), private_rooms_of(b"user")
     max_members, announce_joins = settings.max_members, int(settings.announce_joins)
+    history = history_of_room(settings)
     may_own = (settings.max_rooms_per_owner, OWNED_ELSEWHERE)
     create = (int(settings.check_on_create), *may_own, max_members, announce_joins)
     join = (int(settings.create_on_join), *may_own, max_members, announce_joins)
@@ -90,8 +101,8 @@ def _further(settings: Settings) -> list[Action]:
         Action("modify_member", (owned_by_user,), may_own, owner=b"user"),
         Action("exit_room", (private, owned), (settings.owner_exit, announce_joins), with_index=True),
         Action("set_nickname", (), (announce_joins,)),
-        Action("broadcast_message", (), (int(settings.shows_nicknames),)),
         Action("broadcast_typing", (_typing,), (TYPING_INTERVAL_MS,)),
         Action("return_disposition", (_authors("recent"), _authors("older"))),
+        Action("broadcast_message", history, (int(settings.shows_nicknames), settings.history_max_messages)),
         Action("destroy_room", with_index=True),
     ]

@@ -33,11 +33,14 @@ class Dispatcher:
         self._command = scripts.command
         self._all_shards = all_shards
         self.reload(settings)
-        names = Keys(settings.rooms_table, settings.members_table)
+        names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
         # Built once: five keys cost more to build than all else that a message needs here.
         self._prefixes = [
             (keys.requests(s), keys.events(s), names.rooms(s), names.room(s, ""), names.members(s, ""))
             for s in range(1 << settings.hash_size)
+        ]
+        self._histories = [
+            (keys.history_off(s), names.history(s, "")) for s in range(1 << settings.hash_size)
         ]
 
     def reload(self, settings: Settings) -> None:
@@ -47,7 +50,8 @@ class Dispatcher:
         self._create_on_join = settings.create_on_join
         self._counts_owned = settings.max_rooms_per_owner > 0
         self._chunk = settings.delivery_chunk
-        self._shows_nicknames = settings.shows_nicknames
+        self._shows_nicknames = int(settings.shows_nicknames)
+        self._history_max = settings.history_max_messages
 
     async def commands(self, entries: Sequence[PendingEntry]) -> list[Outcome]:
         """The command for each entry, in order, or why there is none. Raises StoreUnreachable."""
@@ -84,18 +88,19 @@ class Dispatcher:
         """
         shard = entries[0][0]
         requests, events, _, room_prefix, members_prefix = self._prefixes[shard]
-        names = [requests, events]
+        history_off, history_prefix = self._histories[shard]
         try:
             for _, _, flat in entries:
                 pairs = iter(flat)
-                fields = dict(zip(pairs, pairs, strict=True))
-                names.append(members_prefix + fields[b"room"].decode())
+                dict(zip(pairs, pairs, strict=True))[b"room"].decode()
         except (KeyError, ValueError):  # UnicodeDecodeError is one
             return None
-        if self._shows_nicknames:
-            names += [room_prefix + members.removeprefix(members_prefix) for members in names[2:]]
+        settings = [self._chunk, MAX_RECIPIENTS, self._history_max, self._shows_nicknames]
+        prefixes = [members_prefix, history_prefix, room_prefix]
         ids = [entry_id for _, entry_id, _ in entries]
-        return self._command("broadcast_messages", names, [self._chunk, MAX_RECIPIENTS, *ids])
+        return self._command(
+            "broadcast_messages", [requests, events, history_off], [*settings, *prefixes, *ids]
+        )
 
     def _action_of(self, fields: Fields) -> Action | None:
         """None: the request or receipt changes no room."""

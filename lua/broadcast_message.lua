@@ -1,19 +1,22 @@
--- A plain message goes to every member but its sender, never to the invited. Only members may speak, and
--- operators, whose messages are notices. This is the hot path: it reads the room only for a refusal, and the list
--- of members only for a sender who may speak, so that the time of a refusal does not tell how many members there
--- are.
+-- A plain message goes to every member but its sender who is here, and into the history of the room. Only members
+-- may speak, and operators, whose messages are notices, which no history keeps. A sender who was away is back. This is
+-- the hot path: it reads the room only for a refusal, and the list of members only for a sender who may speak, so that
+-- the time of a refusal does not tell how many members there are.
 --
 -- KEYS:
---   requests  imc:{S}:in            stream
---   events    imc:{S}:out           stream
---   rooms     imc_rooms:{S}         sorted set
---   room      imc_rooms:{S}:ROOM    hash
---   members   imc_members:{S}:ROOM  hash
+--   requests     imc:{S}:in            stream
+--   events       imc:{S}:out           stream
+--   rooms        imc_rooms:{S}         sorted set
+--   room         imc_rooms:{S}:ROOM    hash
+--   members      imc_members:{S}:ROOM  hash
+--   history      imc_history:{S}:ROOM  stream
+--   history_off  imc:{S}:history_off   set
 --
 -- ARGV:
 --   entry_id         the request's id in requests
 --   delivery_chunk   recipients per event entry, at most
 --   shows_nicknames  1: events carry the sender's nickname
+--   history_max      messages that a room keeps, approximately; 0: none
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
@@ -21,17 +24,18 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   message  to all members but the sender; nick: the sender's nickname, if there is one and it is shown
---   notice   the same, an operator's
+--   notice   to all members who are here, an operator's
 --   refused  to the sender: unknown_room, not_member
-local requests, events, rooms, room, members = unpack(KEYS)
-local entry_id, delivery_chunk, shows_nicknames = unpack(ARGV)
+local requests, events, rooms, room, members, history, history_off = unpack(KEYS)
+local entry_id, delivery_chunk, shows_nicknames, history_max = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
 --- @include "may_speak"
 --- @include "other_members"
+--- @include "say"
 
-local others, n, speaks = {}, 0, may_speak(redis.call("HGET", members, request.from))
+local value = redis.call("HGET", members, request.from)
+local others, n, speaks = {}, 0, may_speak(value)
 if speaks or request.operator == "1" then
     others, n = other_members(members, request.from)
 end
@@ -42,13 +46,21 @@ if not speaks and n == 0 then
 end
 
 assert(shows_nicknames == "0" or shows_nicknames == "1", "shows_nicknames")
+history_max = tonumber(history_max)
 local nick = shows_nicknames == "1" and redis.call("HGET", room, "nick:" .. request.from)
+local is_unkept = history_max > 0 and (request.transient or redis.call("SISMEMBER", history_off, request.room) == 1)
 commit()
 if request.operator == "1" then
     emit("notice", others)
-elseif nick then
-    emit("message", others, "nick", nick)
-else
-    emit("message", others)
+    return "done"
+end
+local id = say(others, nick, is_unkept)
+if history_max > 0 and not is_unkept then
+    --- @include "keep"
+    keep(history, id, nick)
+end
+if speaks and not HERE[value] then
+    --- @include "call_back"
+    call_back(room, request.room, request.from, true)
 end
 return "done"

@@ -1,58 +1,69 @@
 -- Plain messages that follow one another in a shard, handled as broadcast_message would handle each: those at the
 -- head of the stream, up to the first that needs more than delivery to the other members. That one and all behind
--- it are left to broadcast_message. Redis needs half the time for many messages in one script.
+-- it are left to broadcast_message. Redis needs half the time for many messages in one script. The keys of their
+-- rooms are made here: passing them would cost more.
 --
 -- KEYS:
---   requests  imc:{S}:in   stream
---   events    imc:{S}:out  stream
---   ...       imc_members:{S}:ROOM  hash  of each request; then imc_rooms:{S}:ROOM of each, if nicknames are shown
+--   requests     imc:{S}:in           stream
+--   events       imc:{S}:out          stream
+--   history_off  imc:{S}:history_off  set
 --
 -- ARGV:
---   delivery_chunk  recipients per event entry, at most
---   max_recipients  with so many recipients, no further message is handled
---   ...             the requests' ids, in their order
+--   delivery_chunk   recipients per event entry, at most
+--   max_recipients   with so many recipients, no further message is handled
+--   history_max      messages that a room keeps, approximately; 0: none
+--   shows_nicknames  1: events carry the sender's nickname
+--   members_prefix   imc_members:{S}:
+--   history_prefix   imc_history:{S}:
+--   room_prefix      imc_rooms:{S}:
+--   ...              the requests' ids, in their order
 --
 -- Returns:
 --   (number)  how many of the requests, from the first on, were handled
---
--- Events:
---   message  to all members but the sender; nick: the sender's nickname, if there is one and it is shown
-local requests, events = unpack(KEYS)
-local members = { unpack(KEYS, 3) }
-local delivery_chunk, max_recipients = unpack(ARGV)
-local entries = { unpack(ARGV, 3) }
-max_recipients = tonumber(max_recipients)
+local requests, events, history_off = unpack(KEYS)
+local delivery_chunk, max_recipients, history_max, shows_nicknames, members_prefix, history_prefix, room_prefix = unpack(ARGV)
+local entries = { unpack(ARGV, 8) }
+max_recipients, history_max = tonumber(max_recipients), tonumber(history_max)
+assert(room_prefix and (shows_nicknames == "0" or shows_nicknames == "1"), "shows_nicknames and three prefixes")
 local request
 --- @include "emit"
 --- @include "may_speak"
 --- @include "other_members"
+--- @include "say"
+--- @include "keep"
 
--- All are looked at before anything is written. XTRIM is the first write and deletes the handled ones at once: it frees
--- memory, so Redis accepts it even when memory is full, and refuses none of the writes after it.
-local accepted, recipients = {}, 0
+-- All are looked at before anything is written.
+local accepted, rooms, others, nicks, recipients = {}, {}, {}, {}, 0
 for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entries)) do
     request = {}
     for at = 1, #entry[2], 2 do
         request[entry[2][at]] = entry[2][at + 1]
     end
-    local is_plain = request.type == "message" and request.from and request.room and not request.operator
-    if entry[1] ~= entries[i] or not is_plain or request.from == request.room or recipients >= max_recipients then
-        break
-    elseif not may_speak(redis.call("HGET", members[i], request.from)) then
+    local from, room = request.from, request.room
+    local is_plain = request.type == "message" and from and room and not request.operator
+    if entry[1] ~= entries[i] or not is_plain or from == room or recipients >= max_recipients then
         break
     end
-    local others, n = other_members(members[i], request.from)
-    local room = members[#entries + i]
-    local nick = room and redis.call("HGET", room, "nick:" .. request.from)
-    accepted[i], recipients = { message = request, to = others, nick = nick }, recipients + n
+    local members = members_prefix .. room
+    if not HERE[redis.call("HGET", members, from)] then -- may not speak, or is back and gets what it missed
+        break
+    end
+    local n
+    others[i], n = other_members(members, from)
+    nicks[i] = shows_nicknames == "1" and redis.call("HGET", room_prefix .. room, "nick:" .. from)
+    accepted[i], rooms[i], recipients = request, room, recipients + n
 end
+local is_off = history_max > 0 and #rooms > 0 and redis.call("SMISMEMBER", history_off, unpack(rooms))
+
+-- The first write deletes the handled requests at once: it frees memory, so Redis accepts it even when memory is full,
+-- and refuses none of the writes after it.
 redis.call("XTRIM", requests, "MAXLEN", "=", redis.call("XLEN", requests) - #accepted)
-for _, one in ipairs(accepted) do
-    request = one.message
-    if one.nick then
-        emit("message", one.to, "nick", one.nick)
-    else
-        emit("message", one.to)
+for i = 1, #accepted do
+    request = accepted[i]
+    local is_unkept = is_off and (is_off[i] == 1 or request.transient)
+    local id = say(others[i], nicks[i], is_unkept)
+    if is_off and not is_unkept then
+        keep(history_prefix .. rooms[i], id, nicks[i])
     end
 end
 return #accepted

@@ -321,7 +321,7 @@ def _help(event: Event, settings: Settings) -> list[str]:
 
 
 _LISTS = {"members": _members, "bans": _bans, "rooms": _rooms, "help": _help}
-EVENTS = frozenset({"message", "typing", "disposition", "notice", "refused", *NOTICES, *_LISTS})
+EVENTS = frozenset({CATCH_UP, "message", "typing", "disposition", "notice", "refused", *NOTICES, *_LISTS})
 """Every event there is a text for."""
 REFUSALS = frozenset({"unknown_command", "usage", "no_room", *REASONS, *OVER_LIMIT})
 """Every reason of a refusal there is a text for."""

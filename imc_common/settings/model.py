@@ -47,6 +47,11 @@ class Settings(BaseModel):
         description="Prefix of the Redis keys of room members.",
         json_schema_extra=_about("1 to 64 of letters, digits, _ . : -"),
     )
+    history_table: values.KeyName = Field(
+        "imc_history",
+        description="Prefix of the Redis keys of what rooms keep.",
+        json_schema_extra=_about("1 to 64 of letters, digits, _ . : -"),
+    )
     hash_size: int = Field(
         4,
         ge=0,
@@ -153,6 +158,16 @@ class Settings(BaseModel):
         description="Maximum number of rooms that one user may own; the port in the user's address is"
         " ignored. 0: no limit.",
         json_schema_extra=_about(reload="worker"),
+    )
+
+    # History of rooms
+    history_max_messages: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Approximate number of messages that each room keeps. Members who are away get them when"
+        " they are back. 0: none are kept, and what a member misses is lost.",
+        json_schema_extra=_about(reload="both"),
     )
 
     # Limits of one user, counted over all edges
@@ -404,13 +419,6 @@ class Settings(BaseModel):
         ge=0,
         description="Seconds for which a recipient is backed off after a timeout.",
         json_schema_extra=_about(reload="edge"),
-    )
-    history_max_messages: int = Field(
-        0,
-        ge=0,
-        description="Approximate number of messages that each room keeps. Members who are away get them when"
-        " they are back. 0: none are kept, and what a member misses is lost.",
-        json_schema_extra=_about(reload="both"),
     )
     evict_after: int = Field(
         0,

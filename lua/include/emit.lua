@@ -4,17 +4,17 @@ delivery_chunk = math.max(1, tonumber(delivery_chunk))
 
 -- Appends one event, cut into entries of at most delivery_chunk recipients; ... are further fields and values.
 -- Returns the id of the first entry, nil without recipients. It stands for the event: the room's history has the message
--- under this id, and further entries name it.
+-- under this id, and further entries name it, unless the history has no such message (request.is_unkept).
 local function emit(event, to, ...)
     local data, id = request.data or "", nil
     for first = 1, #to, delivery_chunk do
         local chunk = table.concat(to, " ", first, math.min(first + delivery_chunk - 1, #to))
-        if id then
-            redis.call("XADD", events, "*", "event", event, "room", request.room, "from", request.from,
-                "data", data, "to", chunk, "history_id", id, ...)
-        else
+        if not id or request.is_unkept then
             id = redis.call("XADD", events, "*", "event", event, "room", request.room, "from", request.from,
                 "data", data, "to", chunk, ...)
+        else
+            redis.call("XADD", events, "*", "event", event, "room", request.room, "from", request.from,
+                "data", data, "to", chunk, "history_id", id, ...)
         end
     end
     return id

@@ -8,7 +8,8 @@
 --   failures    how many deliveries failed for good, and since when (drop_unreachable)
 --   joined      id of the event that told of the join: from here on the user may see what was said
 --   away        id of the first message that a member who is away has not got
-local ENDS_WITH_MEMBERSHIP = { "invitation", "nick", "failures", "joined", "away" }
+--   returning   id of the event that leads to the next part of what the member missed
+local ENDS_WITH_MEMBERSHIP = { "invitation", "nick", "failures", "joined", "away", "returning" }
 
 -- After commit. The user's role goes, and all state that ends with it.
 local function forget_member(address)

@@ -6,7 +6,8 @@ local function other_members(members, sender)
     local others, n = {}, 0
     local all = redis.call("HGETALL", members)
     for i = 1, #all, 2 do
-        if HERE[all[i + 1]] and all[i] ~= sender then
+        local value = all[i + 1]
+        if (value == "member" or HERE[value]) and all[i] ~= sender then
             n = n + 1
             others[n] = all[i]
         end

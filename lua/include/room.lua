@@ -1,6 +1,6 @@
 -- The room and the sender's role in it. Needs rooms, room, members, request. Gives private, sender_role, RANK,
--- IN_CHARGE, with_role, here, and what may_speak gives.
---- @include "may_speak"
+-- IN_CHARGE, with_role, here, and what role gives.
+--- @include "role"
 local private = redis.call("HGET", room, "private") -- "0", "1", or false: no such room
 local sender_role = role_of(redis.call("HGET", members, request.from)) -- false: none
 redis.call("ZCARD", rooms) -- is a sorted set

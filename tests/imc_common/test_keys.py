@@ -17,7 +17,7 @@ def shard_keys(shard: int) -> list[str]:
     """One key of each kind that belongs to a shard."""
     made = list(keys.accepting(shard))
     makers = [make for _, make in inspect.getmembers(keys, inspect.isfunction) if make is not keys.accepting]
-    makers += [getattr(keys.Keys(), name) for name in ("rooms", "room", "members")]
+    makers += [getattr(keys.Keys(), name) for name in ("rooms", "room", "members", "history")]
     for make in makers:
         first, *rest = inspect.signature(make).parameters
         if first == "shard":

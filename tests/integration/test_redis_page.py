@@ -235,7 +235,7 @@ def test_every_command_line_of_the_page_is_tested() -> None:
 def test_the_page_lists_every_redis_key() -> None:
     """The keys that `imc_common/keys.py` makes and no others; S is the shard, capitals are variables."""
     makers = [made for _, made in inspect.getmembers(keys, inspect.isfunction)]
-    makers += [getattr(keys.Keys(), name) for name in ("rooms", "room", "members")]
+    makers += [getattr(keys.Keys(), name) for name in ("rooms", "room", "members", "history")]
     made = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("imc:")}
     made |= {keys.lease(0, "worker"), keys.lease(0, "edge"), *keys.accepting(0)}
     made.add(keys.turn(keys.failures("uN", "DIGEST")))

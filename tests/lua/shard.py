@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import redis
 
 from imc_common import keys
 from imc_common.keys import Keys
+from imc_common.rooms.event import CATCH_UP
 from imc_common.rooms.roles import AWAY
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
@@ -139,11 +141,25 @@ class Shard:
         assert not any(entry == entry_id for entry, _ in decoded(self.redis.xrange(IN)))
         return self.drain()
 
+    def together(self, ids: Sequence[str], *, max_recipients: int = 1000, names: bool = False) -> Any:
+        """Runs broadcast_messages on these requests; the reply."""
+        command = self.call_together(ids, max_recipients=max_recipients, names=names)
+        return self.run("broadcast_messages", *command)
+
+    def call_together(
+        self, ids: Sequence[str], *, max_recipients: int = 1000, names: bool = False
+    ) -> tuple[list[str], list[Any]]:
+        """KEYS and ARGV of broadcast_messages."""
+        args = [self.settings.get("delivery_chunk", 64), max_recipients]
+        args += [self.settings.get("history_max_messages", 0), int(names)]
+        args += [make(SHARD, "") for make in (self.keys.members, self.keys.history, self.keys.room)]
+        return [IN, OUT, keys.history_off(SHARD)], [*args, *ids]
+
     def drain(self) -> list[Heard]:
         """The events since the last time, in order; each carries the data of the request."""
         found = []
         for entry_id, fields in decoded(self.redis.xrange(OUT)):
-            assert fields.pop("data") == "\x81"
+            assert fields.pop("data") == ("" if fields["event"] == CATCH_UP else "\x81")
             assert fields.pop("room")
             if "catch_up" not in fields:  # the further entries of one event name the first
                 fields.pop("history_id", None)

@@ -124,8 +124,12 @@ async def test_every_script_is_called_as_its_header_asks() -> None:
         ("take_lease", ["imc:{3}:lease:worker", "imc:{3}:in"], ["p", 1]),
         ("settle_delivered", ["imc:{3}:in"], ["1-1"]),
         ("settle", ["imc:{3}:out", "imc:{3}:in", "imc:{3}:settled:1-1"], ["1-1", 1, 1, 1]),
-        ("broadcast_messages", ["imc:{3}:in", "imc:{3}:out"], [64]),
-        ("broadcast_messages", ["imc:{3}:in", "imc:{3}:out", "imc_rooms:{3}:r"], [64, 5000, "1-1"]),
+        ("broadcast_messages", ["imc:{3}:in", "imc:{3}:out", "imc:{3}:history_off"], [64]),
+        (
+            "broadcast_messages",
+            ["imc:{3}:in", "imc:{3}:out", "imc_rooms:{3}:r"],
+            [64, 5000, 0, 0, "", "", ""],
+        ),
     ],
 )
 def test_wrong_keys_or_arguments_are_found(script: str, script_keys: list[str], args: list[object]) -> None:

@@ -18,6 +18,8 @@ PATTERNS = {
     Keys().room("S", "ROOM"),
     Keys().members("S", "ROOM"),
     keys.requests("S"),
+    Keys().history("S", "ROOM"),
+    keys.history_off("S"),
     keys.events("S"),
     keys.DIGEST_KEYS,
     keys.dead("S"),
@@ -138,7 +140,7 @@ def test_every_event_and_reason_has_a_text() -> None:
 
 def test_the_roles_of_the_scripts_are_those_of_python() -> None:
     """`room.lua` and `may_speak.lua` in `lua/include/` have copies, highest role first."""
-    source = SCRIPTS.sources["join_room"]
+    source = SCRIPTS.sources["modify_member"]
     (ranks,) = re.findall(r"^local RANK = \{ (.*) \}$", source, re.MULTILINE)
     assert ranks == ", ".join(f"{role} = {rank}" for rank, role in enumerate(roles.ROLES, 1))
     (in_charge,) = re.findall(r"^local IN_CHARGE = \{ (.*) \}$", source, re.MULTILINE)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SHARD, Shard, decoded, heard
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, ROOM, SHARD, Shard, decoded, heard
 
 EVE = "eve@example.org"
 
@@ -24,8 +24,7 @@ def room(shard: Shard) -> Shard:
 
 def broadcast(shard: Shard, ids: list[str], most: int = 1000) -> Any:
     """How many of these requests were handled."""
-    where = [IN, OUT, *[shard.keys.members(SHARD, ROOM)] * len(ids)]
-    return shard.run("broadcast_messages", where, [shard.settings.get("delivery_chunk", 64), most, *ids])
+    return shard.together(ids, max_recipients=most)
 
 
 def left(shard: Shard) -> list[str]:
@@ -44,12 +43,11 @@ def test_each_message_goes_to_the_others_in_order(room: Shard) -> None:
 
 def test_messages_are_handled_together_or_not_at_all(room: Shard) -> None:
     """If the room of a later message has a wrong type, the earlier ones wait for broadcast_message."""
-    where = [IN, OUT, room.keys.members(SHARD, ROOM), room.keys.members(SHARD, "broken")]
-    room.redis.set(where[3], "no members")
+    room.redis.set(room.keys.members(SHARD, "broken"), "no members")
     ids = [room.put("message", ALICE), room.put("message", ALICE, room="broken")]
     before = room.dump()
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        room.run("broadcast_messages", where, [64, 1000, *ids])
+        room.together(ids)
     assert room.dump() == before
 
 

@@ -9,8 +9,6 @@ from tests.lua.shard import (
     BOB,
     CAROL,
     DAVE,
-    IN,
-    OUT,
     ROOM,
     SHARD,
     Shard,
@@ -113,8 +111,5 @@ def test_messages_handled_together_carry_their_nicknames(shard: Shard) -> None:
     sent = [(BOB, ROOM), (ALICE, ROOM), (BOB, other), (ALICE, other)]
     for with_names, nicks in ((True, ["Bobby", None, None, "Al"]), (False, [None] * 4)):
         ids = [shard.put("message", sender, name) for sender, name in sent]
-        where = [shard.keys.members(SHARD, name) for _, name in sent]
-        if with_names:
-            where += [shard.keys.room(SHARD, name) for _, name in sent]
-        assert shard.run("broadcast_messages", [IN, OUT, *where], [64, 1000, *ids]) == 4
+        assert shard.together(ids, names=with_names) == 4
         assert [event.more.get("nick") for event in shard.drain()] == nicks
