@@ -222,4 +222,4 @@ async def test_baresip_logs_in_with_a_password(asking_old: Service, tmp_path: Pa
         wait_until(lambda: asking_old.redis.hlen(made) > 0, "the phone's room")
         assert asking_old.redis.hget(made, phone.address) == b"owner"
     finally:
-        phone.process.end()
+        phone.stop()

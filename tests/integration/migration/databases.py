@@ -101,7 +101,15 @@ def sqlite() -> Iterator[str]:
 
 @contextmanager
 def mariadb() -> Iterator[str]:
-    """Start Debian's mariadb-server; yields the URL."""
+    """Start Debian's mariadb-server; yields the URL of a database with both tables, empty."""
+    with empty_mariadb() as url:
+        _fill(url, "INTEGER AUTO_INCREMENT PRIMARY KEY")
+        yield url
+
+
+@contextmanager
+def empty_mariadb() -> Iterator[str]:
+    """Start Debian's mariadb-server; yields the URL of a database without tables."""
     with _data_folder() as folder, _mariadb(folder) as url:
         yield url
 
@@ -122,7 +130,6 @@ def _mariadb(folder: Path) -> Iterator[str]:
     try:
         url = f"mysql://imc:secret@127.0.0.1:{port}/imc"
         wait_until(lambda: _responds(url), "mariadb")
-        _fill(url, "INTEGER AUTO_INCREMENT PRIMARY KEY")
         yield url
     finally:
         server.end()

@@ -1,10 +1,13 @@
-"""Drives the softphone baresip through its control socket (JSON in netstrings)."""
+"""Drives the softphone baresip through its control socket (JSON in netstrings) and its console."""
 
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.patience import PATIENCE
@@ -20,31 +23,52 @@ module contact.so
 module menu.so
 module ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control_port}
+module cons.so
+cons_listen 127.0.0.1:{console_port}
 """
 
 
-class Baresip:
-    """A softphone at ``NAME@127.0.0.1:PORT`` with one contact, a room."""
+_SHOWN = re.compile(rb'\r(\S+): "(.*?)"\n(?=\r|\Z)', re.DOTALL)
+"""A received MESSAGE on the console: sender and text."""
 
-    def __init__(self, folder: Path, name: str, room: str, password: str = "") -> None:
+
+class Baresip:
+    """A softphone with one contact, a room: ``NAME@127.0.0.1:PORT``, who does not register.
+
+    With a ``proxy``, a SIP URI with a transport, it is ``NAME@DOMAIN`` of the room's domain, registers there
+    and sends through it.
+    """
+
+    def __init__(self, folder: Path, name: str, room: str, password: str = "", *, proxy: str = "") -> None:
         program = require("baresip")
-        self.port, _tls, self._control = (
-            free_port(),
-            free_port(),
-            free_port(),
-        )  # baresip's TLS port is always one higher
+        # baresip's TLS port is always one higher than its SIP port
+        self.port, _tls, self._control, self._console = [free_port() for _ in range(4)]
         modules = next(Path("/usr/lib").glob("**/baresip/modules"))
-        config = CONFIG.format(sip_port=self.port, modules=modules, control_port=self._control)
+        config = CONFIG.format(
+            sip_port=self.port, modules=modules, control_port=self._control, console_port=self._console
+        )
         (folder / "config").write_text(config)
         login = f";auth_user={name};auth_pass={password}" if password else ""
-        (folder / "accounts").write_text(f"<sip:{name}@127.0.0.1:{self.port}>;regint=0{login}\n")
+        self._registers = bool(proxy)
+        host = room.partition("@")[2] if proxy else f"127.0.0.1:{self.port}"
+        way = f';outbound="{proxy}";regint=600' if proxy else ";regint=0"
+        (folder / "accounts").write_text(f"<sip:{name}@{host}>{way}{login}\n")
         (folder / "contacts").write_text(f'"room" <sip:{room}>;access=allow\n')
-        self.address = f"{name}@127.0.0.1:{self.port}"
+        self.address = f"{name}@{host}"
         self.process = Process("baresip", [program, "-f", str(folder)], folder, {"HOME": str(folder)})
 
     def start(self) -> None:
         self.process.start()
         wait_until(lambda: "baresip is ready" in self.process.log(), "baresip")
+        self._shown = socket.create_connection(("127.0.0.1", self._console), timeout=0.2)
+        self._seen, self._output = 0, b""
+        if self._registers:
+            wait_until(lambda: "200 OK" in self.process.log(), "its registration", PATIENCE)
+
+    def stop(self) -> None:
+        """End it at once; its registration stays."""
+        self.process.end()
+        self._shown.close()
 
     def message(self, text: str) -> None:
         """Send a text to the room."""
@@ -54,3 +78,27 @@ class Baresip:
             reply = json.loads(control.recv(4096).partition(b":")[2].rstrip(b","))
         assert reply["ok"], reply
         time.sleep(0.2)  # it handles one command at a time
+
+    def texts(self) -> list[str]:
+        """All texts received so far."""
+        with suppress(TimeoutError):
+            self._output += self._shown.recv(65536)
+        return [text.decode(errors="backslashreplace") for _, text in _SHOWN.findall(self._output)]
+
+    def assert_gets(self, pattern: str) -> str:
+        """The next text that it receives must match the whole regular expression; returns the text."""
+        wait_until(lambda: len(self.texts()) > self._seen, f"a text like {pattern!r}", PATIENCE)
+        text = self.texts()[self._seen]
+        self._seen += 1
+        assert re.fullmatch(pattern, text, re.DOTALL), f"{self.address} got {text!r}, expected {pattern!r}"
+        return text
+
+    def assert_gets_eventually(self, pattern: str) -> None:
+        """It must receive a text that matches, whatever comes before."""
+        what = f"a text like {pattern!r}"
+        wait_until(lambda: any(re.fullmatch(pattern, text) for text in self._next_texts()), what, PATIENCE)
+
+    def _next_texts(self) -> Iterator[str]:
+        for text in self.texts()[self._seen :]:
+            self._seen += 1
+            yield text

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.integration.peers.liblinphone import LIBRARY, Event, Order
@@ -142,6 +142,16 @@ class Linphone:
         self._received += 1
         assert re.fullmatch(pattern, text, re.DOTALL), f"{self.name} got {text!r}, expected {pattern!r}"
         return text
+
+    def assert_gets_eventually(self, pattern: str) -> None:
+        """It must receive a text that matches, whatever comes before."""
+        what = f"a text like {pattern!r}"
+        self._wait_for(lambda: any(re.fullmatch(pattern, text) for text in self._next_texts()), what)
+
+    def _next_texts(self) -> Iterator[str]:
+        for text in self.texts()[self._received :]:
+            self._received += 1
+            yield text
 
     def texts(self) -> list[str]:
         """All texts received so far."""

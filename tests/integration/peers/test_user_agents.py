@@ -163,4 +163,4 @@ async def test_a_baresip_user_talks_in_a_room(everywhere: Everywhere, alice: Sip
             failed = repr(db.xrange(keys.undelivered(shard)))  # other tests' rooms may be of this shard
         assert phone.address not in failed
     finally:
-        phone.process.end()
+        phone.stop()
