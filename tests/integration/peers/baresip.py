@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -87,7 +87,7 @@ class Baresip:
 
     def assert_gets(self, pattern: str) -> str:
         """The next text that it receives must match the whole regular expression; returns the text."""
-        wait_until(lambda: len(self.texts()) > self._seen, f"a text like {pattern!r}", PATIENCE)
+        self._wait_for(lambda: len(self.texts()) > self._seen, f"a text like {pattern!r}")
         text = self.texts()[self._seen]
         self._seen += 1
         assert re.fullmatch(pattern, text, re.DOTALL), f"{self.address} got {text!r}, expected {pattern!r}"
@@ -96,7 +96,17 @@ class Baresip:
     def assert_gets_eventually(self, pattern: str) -> None:
         """It must receive a text that matches, whatever comes before."""
         what = f"a text like {pattern!r}"
-        wait_until(lambda: any(re.fullmatch(pattern, text) for text in self._next_texts()), what, PATIENCE)
+        self._wait_for(
+            lambda: any(re.fullmatch(pattern, text, re.DOTALL) for text in self._next_texts()), what
+        )
+
+    def _wait_for(self, true: Callable[[], bool], what: str) -> None:
+        try:
+            wait_until(true, f"{self.address}: {what}", PATIENCE)
+        except TimeoutError as error:
+            raise AssertionError(
+                f"{error}; its texts: {self.texts()}; its log: {self.process.log()}"
+            ) from None
 
     def _next_texts(self) -> Iterator[str]:
         for text in self.texts()[self._seen :]:

@@ -146,7 +146,9 @@ class Linphone:
     def assert_gets_eventually(self, pattern: str) -> None:
         """It must receive a text that matches, whatever comes before."""
         what = f"a text like {pattern!r}"
-        self._wait_for(lambda: any(re.fullmatch(pattern, text) for text in self._next_texts()), what)
+        self._wait_for(
+            lambda: any(re.fullmatch(pattern, text, re.DOTALL) for text in self._next_texts()), what
+        )
 
     def _next_texts(self) -> Iterator[str]:
         for text in self.texts()[self._received :]:
