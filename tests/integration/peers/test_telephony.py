@@ -29,7 +29,7 @@ async def log_in(user: SipUser, to: str, body: str, name: str, headers: str = ""
     challenged = await user.send(to, body, sender=sender)
     assert challenged.code == 407
     challenge = Challenge.parse(challenged.headers["Proxy-Authenticate"])
-    value = authorization(challenge, name.lower(), PASSWORD, method="MESSAGE", uri=to, cnonce="c")
+    value = authorization(challenge, name, PASSWORD, method="MESSAGE", uri=to, cnonce="c")
     return await user.send(to, body, sender=sender, headers=f"Proxy-Authorization: {value}\r\n{headers}")
 
 
@@ -68,7 +68,7 @@ def test_registrations_survive_a_restart_of_the_proxy(
 
 
 def test_a_member_who_unregisters_stays_a_member(linphone: MakeLinphone, baresip: MakeBaresip) -> None:
-    """The proxy responds 480 for them; back again, they get what is said from then on at least."""
+    """The proxy responds 480 for them; back again, they write without a new `#join`."""
     room = new_room()
     alice, bob = linphone("alice"), baresip("bob", room)
     alice.say(f"sip:{room}", "#join")
@@ -81,8 +81,6 @@ def test_a_member_who_unregisters_stays_a_member(linphone: MakeLinphone, baresip
     alice.come_back()
     alice.say(f"sip:{room}", "back again")
     bob.assert_gets_eventually(".*back again")
-    bob.message("welcome back")
-    alice.assert_gets_eventually(".*welcome back")
 
 
 async def test_a_room_is_closed_to_who_is_not_authenticated(telephony: Platform) -> None:
@@ -96,7 +94,7 @@ async def test_a_room_is_closed_to_who_is_not_authenticated(telephony: Platform)
 
 
 async def test_the_proxy_asserts_who_was_authenticated(telephony: Platform, linphone: MakeLinphone) -> None:
-    """A P-Asserted-Identity that the user sent is removed; Alice and alice are one user."""
+    """A P-Asserted-Identity that the user sent is removed. BOB, whom MySQL does not tell from bob, is bob."""
     room = new_room()
     alice = await asyncio.to_thread(linphone, "alice")
     bob = await SipUser.open("bob", telephony.address)
@@ -105,6 +103,8 @@ async def test_the_proxy_asserts_who_was_authenticated(telephony: Platform, linp
     forged = "P-Asserted-Identity: <sip:alice@example.org>\r\n"
     assert (await log_in(bob, f"sip:{room}", "it is me", "bob", forged)).code == 202
     await asyncio.to_thread(alice.assert_gets_eventually, "<bob@example.org>: it is me")
+    assert (await log_in(bob, f"sip:{room}", "in capitals", "BOB")).code == 202
+    await asyncio.to_thread(alice.assert_gets_eventually, "<bob@example.org>: in capitals")
     bob.close()
 
 
