@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -66,8 +67,8 @@ class Baresip:
             wait_until(lambda: "200 OK" in self.process.log(), "its registration", PATIENCE)
 
     def stop(self) -> None:
-        """End it at once; its registration stays."""
-        self.process.end()
+        """End it; it unregisters first."""
+        self.process.end(signal.SIGTERM if self._registers else signal.SIGKILL)
         self._shown.close()
 
     def message(self, text: str) -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.integration.peers.liblinphone import LIBRARY, Event, Order
@@ -116,18 +117,16 @@ class Linphone:
     def vanish(self) -> None:
         """Be killed: its registration stays."""
         self._process.kill()
-        self._end()
-
-    def stop(self) -> None:
-        """End it, whatever it does."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._end()
-
-    def _end(self) -> None:
         self._process.wait(PATIENCE)
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+    def stop(self) -> None:
+        """End it; it unregisters first, if it can."""
+        if self._process.poll() is None:
+            with suppress(AssertionError):
+                self.leave()
+            self.vanish()
 
     def say(self, to: str, text: str) -> None:
         """Send a text to a SIP URI; returns when it was accepted."""
