@@ -8,7 +8,6 @@ paths are replaced. Beside it run two edges and a worker with the settings of th
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -44,7 +43,7 @@ class Platform:
         self.port, self.edge_port = free_port(), free_port()
         for name in ("before.cfg", "after.cfg", "dispatcher.list", "imc.toml"):
             (folder / name).write_text(self._here((FILES / name).read_text()))
-        env = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        env = {"IMC_DRAIN_TIMEOUT": "2"}
         config = ["--config", str(folder / "imc.toml")]
         self.edges = {
             host: Process(
