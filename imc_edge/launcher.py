@@ -110,7 +110,8 @@ class Edge(Process):
         self._listen(acceptor)
         # In the order in which messages pass them; beside them, what keeps the process's place in Redis.
         receiving = (acceptor.commit, acceptor.authenticator.lookups, nonce_keys, redis_clock, health)
-        delivering = (deliver, Ticker(deliver))
+        presence = store.subscription(keys.PRESENCE, deliver.presence)
+        delivering = (deliver, Ticker(deliver), presence)
         owning = (*streams.parts(lambda shard: deliver.in_flight(shard) > 0, deliver.holds), own)
         await self.run_parts(
             (*receiving, *delivering, *owning),

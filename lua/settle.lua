@@ -1,5 +1,6 @@
 -- How deliveries of an event ended. Each recipient counts once, however often an edge reports it. A failure is
--- kept in undelivered; if the worker must act on it, it is also appended to the in-stream as a receipt.
+-- kept in undelivered, unless the recipient is known to be away. If the worker must act on an outcome, it is also
+-- appended to the in-stream as a receipt.
 --
 -- KEYS:
 --   events       imc:{S}:out            stream
@@ -42,16 +43,37 @@ if complete == "1" then
 else
     redis.call("PEXPIRE", settled, settled_ttl_ms)
 end
+
+local function outcome_of(recipient, status)
+    local fields = { "event", event.event or "", "from", recipient, "room", event.room or "" }
+    for _, more in ipairs({ "user", event.from or "", "status", status, "of", entry_id }) do
+        fields[#fields + 1] = more
+    end
+    return fields
+end
+
+-- A message's data is left out: its body must not be copied once for each member who is away.
+local function write_receipt(fields)
+    local data = event.data or ""
+    if event.event == "message" then
+        data = ""
+        for _, more in ipairs({ "history_id", event.history_id or entry_id, "catch_up", event.catch_up or "" }) do
+            fields[#fields + 1] = more
+        end
+    end
+    redis.call("XADD", requests, "*", "type", "receipt", "data", data, unpack(fields))
+end
+
 for i = 1, #outcomes, 3 do
     local recipient, status, receipt = outcomes[i], outcomes[i + 1], outcomes[i + 2]
-    if redis.call("SADD", settled, recipient) == 1 and status:sub(1, 1) ~= "2" then
-        local failure = { "event", event.event or "", "from", recipient, "room", event.room or "" }
-        for _, more in ipairs({ "user", event.from or "", "status", status, "of", entry_id }) do
-            failure[#failure + 1] = more
+    if redis.call("SADD", settled, recipient) == 1 then
+        local fields = outcome_of(recipient, status)
+        local is_known = status == "away" or event.catch_up == "probe"
+        if status:sub(1, 1) ~= "2" and not is_known then
+            redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", "call_id", call_id, unpack(fields))
         end
-        redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", "call_id", call_id, unpack(failure))
         if receipt == "1" then
-            redis.call("XADD", requests, "*", "type", "receipt", "data", event.data or "", unpack(failure))
+            write_receipt(fields)
         end
     end
 end

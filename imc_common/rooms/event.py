@@ -21,6 +21,8 @@ MORE: Final = "more"
 PROBE: Final = "probe"
 """`Event.catch_up` of a message from the history: one of a part, the last of a part that is not the last one,
 or the first missed message, sent to find out whether the user is back."""
+REPLAY: Final = "replay"
+"""`Event.catch_up` of a message that a user has asked for. If it fails, nothing was missed."""
 REPORTED: Final = frozenset((MORE, PROBE))
 """Whatever the outcome of these, the worker is told: it continues with the next part."""
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from imc_common.rooms.event import NO_HISTORY, REPLAY, Event
+
 GONE: Final = frozenset({"404", "410", "604"})
 """Responses that say that the user does not exist, now and later (RFC 3261 §21.4.5, §21.4.11, §21.6.3)."""
 
@@ -18,6 +20,12 @@ AWAY: Final = GONE | {"408", "480", "500", "503", "504", "no-target", "surplus",
 
 404, 410 and 604 are among them: registrars respond so for a phone that is switched off (RFC 3261 §21.4.5).
 """
+
+
+def is_stored(event: Event) -> bool:
+    """Whether a failure of this event leaves something to hand out later, if rooms keep messages at all."""
+    return event.name == "message" and event.history_id != NO_HISTORY and event.catch_up != REPLAY
+
 
 Consequence = Literal["withdraw_invitation", "drop_unreachable", "mark_away"]
 """The script that a worker runs."""

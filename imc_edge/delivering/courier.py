@@ -141,6 +141,31 @@ class Courier:
             if recipient.still_wanted():
                 self._try_uri(recipient, retry)
 
+    def send_again(self, recipient: Recipient) -> None:
+        """The recipient is back: send its pending delivery again now, unless that was done just before.
+
+        A proxy may hold the first request for a contact that is dead. A request with a new branch starts
+        anew; it is the same MESSAGE for the recipient, in case that it gets both. What still comes to the
+        first one is dropped.
+        """
+        outgoing, retry = recipient.outgoing, recipient.retry
+        if outgoing is None or self._wheel.tick - recipient.started < ticks(T1):
+            return
+        attempt = 0
+        if retry is not None:
+            if retry.paused:
+                self.resume(recipient)
+                return
+            attempt = max(0, retry.attempt - 1)
+        event_id = outgoing.templates[recipient.template_index].event_id
+        if not self._transactions.abandon(recipient.recipient_id + event_id + b"%02d" % attempt):
+            return  # nothing is in flight: a name is being resolved
+        retry = self._retry_state(recipient)
+        retry.start_over(f"sip:{recipient.address}", self._clock() + MAX_RETRY_SECONDS)
+        recipient.started = self._wheel.tick
+        if recipient.still_wanted():
+            self._try_uri(recipient, retry)
+
     def rejected(self, recipient: Recipient, response: Response) -> None:
         """A final response from 300 up came."""
         retry = self._retry_state(recipient)
@@ -348,9 +373,6 @@ class Courier:
 
         def give_up() -> None:
             if recipient.outgoing is outgoing:
-                if outcome == TIMEOUT:
-                    recipient.give_up_all(outcome)
-                else:
-                    recipient.give_up(outcome)
+                recipient.end(outcome)
 
         asyncio.get_running_loop().call_soon(give_up)

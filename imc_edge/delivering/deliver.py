@@ -15,7 +15,8 @@ from typing import Final
 import structlog
 
 from imc_common.logs import about
-from imc_common.rooms.event import Event
+from imc_common.presence import Presence
+from imc_common.rooms.event import PROBE, Event
 from imc_common.rooms.request import call_id_of
 from imc_common.rooms.texts import OVER_LIMIT
 from imc_common.settings import Settings
@@ -28,6 +29,7 @@ from imc_edge.delivering.event_renderer import EventRenderer
 from imc_edge.delivering.fan_out import FanOut
 from imc_edge.delivering.notice_limit import NoticeLimit
 from imc_edge.delivering.outbound import MessageTemplate
+from imc_edge.delivering.outcome import NOT_SENT
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.settlement import Settlement
 from imc_edge.delivering.takeover import AGAIN_SECONDS, Takeover
@@ -89,7 +91,19 @@ class Deliver:
         """Go on with these settings."""
         self.context.reload(settings)
         self._renderer.reload(settings)
+        self._settlement.keeps_history = self.context.keeps_history
         self._durability = settings.durability
+
+    def presence(self, payload: bytes) -> None:
+        """A user came back, or left: a message of the channel on which edges tell one another."""
+        presence = Presence.parse(payload)
+        recipient = self.fan_out.recipients.get(presence.user) if presence else None
+        if presence is None or recipient is None:
+            return  # nothing is pending for a user that nobody has written to lately
+        if presence.online:
+            recipient.came_online()
+        else:
+            recipient.went_offline()
 
     def in_flight(self, shard: int | None = None) -> int:
         """Events read and not settled, of one shard or of all; a shard with none may be given back."""
@@ -181,34 +195,51 @@ class Deliver:
         due = [entry for entry in entries if self._is_due(shard, entry[0])]
         try:
             taken_over = await self._takeover.prepare(shard, due, self._renderer.render)
+            late = [each.event for each in taken_over if self._may_come_too_early(each.event)]
+            missed = await self._takeover.missed_before(shard, late) if late else {}
         except StoreUnreachable:
             self._consumer.resync(shard, AGAIN_SECONDS)
             return False
         for event, templates, settled in taken_over:
             if self._is_due(shard, event.entry_id):
                 to = [address for address in event.to if address not in settled]
-                await self._start(event, templates, to, resent=True)
+                away = missed.get(event.entry_id, frozenset())
+                await self._start(event, templates, to, resent=True, away=away)
         return True
+
+    def _may_come_too_early(self, event: Event) -> bool:
+        """Whether a message must not be sent to recipients that have missed an earlier one."""
+        return self.context.is_stored(event) and event.catch_up != PROBE
 
     def _is_due(self, shard: int, entry_id: str) -> bool:
         return not self._events.has(shard, entry_id) and shard in self._owned()
 
     async def _start(
-        self, event: Event, templates: list[MessageTemplate], to: Sequence[str], *, resent: bool
+        self,
+        event: Event,
+        templates: list[MessageTemplate],
+        to: Sequence[str],
+        *,
+        resent: bool,
+        away: frozenset[str] = frozenset(),
     ) -> None:
-        """Send an event to these recipients."""
+        """Send an event to these recipients, but not to those that are known to be away."""
         if event.name == "refused" and not self._may_notify(event):
             self._counts.notices_left_out.value += 1
             templates = []
         if not templates:
             to = ()  # there is nothing to send: the event only has to be settled
         actor = self.fan_out.recipients.get(event.actor)
-        if actor is not None and actor.backed_off_until:
+        if actor is not None and actor.is_remembered and not event.catch_up:
             actor.has_sent()
         outgoing = Outgoing(event, templates, len(to), resent=resent, deadline=self._deadline(event))
         if self._tracer.enabled:
             self._tracer.record("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
         self._events.add(outgoing)
+        if away:
+            for address in away.intersection(to):
+                self._events.failed(outgoing, address, NOT_SENT)
+            to = [address for address in to if address not in away]
         await self._send(outgoing, to)
 
     def _may_notify(self, event: Event) -> bool:
@@ -224,7 +255,9 @@ class Deliver:
         event waited in Redis is not part of it; recipients see Date and Expires.
         """
         expires_at = event.data.expires_at
-        return None if expires_at is None else self.context.clock() + (expires_at - event.at) / 1000
+        if expires_at is None or event.catch_up:  # the history was just asked for what has not expired
+            return None
+        return self.context.clock() + (expires_at - event.at) / 1000
 
     async def _send(self, outgoing: Outgoing, to: Sequence[str]) -> None:
         for first in range(0, len(to), SEND_BATCH):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from imc_common.rooms.event import Event
+from imc_common.rooms.receipts import is_stored
 from imc_common.settings import Settings
 from imc_common.shards.ownership import Ownership
 from imc_edge.delivering.courier import Courier
@@ -57,6 +59,8 @@ class DeliveryContext:
         self.queue_limit = settings.recipient_queue
         """Deliveries that may wait for one unresponsive recipient."""
         self.unreachable_ttl = settings.unreachable_ttl
+        self.keeps_history = settings.history_max_messages > 0
+        """Whether rooms keep messages, so that recipients who are away get them later."""
         self._max_responsive = settings.max_in_flight
         self.places.resize(settings.max_in_flight)
         self._max_transactions = 6 * settings.max_in_flight
@@ -64,6 +68,10 @@ class DeliveryContext:
     def may_send(self, outgoing: Outgoing) -> bool:
         """Whether the event is still ours: an edge whose lease ran out sends nothing more of that shard."""
         return not outgoing.abandoned and outgoing.event.shard in self.ownership.owned()
+
+    def is_stored(self, event: Event) -> bool:
+        """Whether the event is in its room's history, and is handed out from there if it fails."""
+        return self.keeps_history and is_stored(event)
 
     def condition_of_new(self, outgoing: Outgoing) -> Condition:
         """How recipients count that are not known yet: they count as responsive until T1 in most cases.

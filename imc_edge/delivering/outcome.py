@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from imc_common.rooms import receipts
+
 TIMEOUT: Final = "408"
 """No response until Timer F; RFC 3261 §8.1.3.1 has it treated as a 408."""
 TRANSPORT: Final = "503"
@@ -18,3 +20,5 @@ EXPIRED: Final = "expired"
 """The message expired before it could be sent (RFC 3428 §7)."""
 SURPLUS: Final = "surplus"
 """Too many deliveries were waiting for this recipient already."""
+NOT_SENT: Final = receipts.NOT_SENT
+"""The recipient is away, and gets this message from the history when it is back (`absence.py`)."""

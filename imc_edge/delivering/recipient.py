@@ -18,6 +18,8 @@ A recipient is in one of three conditions, which decide what happens to the next
 *backed off*
     It was silent until Timer F. For `unreachable_ttl` seconds every delivery fails at once, unless the
     recipient sends something itself. Then it counts as unresponsive, until it responds.
+
+Besides, it may be away: then messages that the room keeps end unsent (`absence.py`).
 """
 
 from __future__ import annotations
@@ -25,8 +27,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from imc_common.rooms.event import PROBE
+from imc_common.rooms.receipts import AWAY
 from imc_common.sip.message import Response
-from imc_edge.delivering.outcome import SURPLUS, TIMEOUT
+from imc_edge.delivering.absence import Absence
+from imc_edge.delivering.away_rules import arrived_before, note_failure, note_response, withholds
+from imc_edge.delivering.outcome import NOT_SENT, SURPLUS, TIMEOUT
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.retry_state import RetryState
 from imc_edge.flow import Hop
@@ -45,6 +51,7 @@ class Recipient:
     """The queue of one recipient and its current delivery; the user of that delivery's transactions."""
 
     __slots__ = (
+        "absence",
         "address",
         "backed_off_until",
         "context",
@@ -96,27 +103,39 @@ class Recipient:
         """The current delivery is not in flight yet: its sender has too many of them to unresponsive ones."""
         self.backed_off_until = 0.0
         """Monotonic time; 0 if it is not backed off. A recipient backed off is unresponsive, too."""
+        self.absence: Absence | None = None
+        """Set while it is away, and some time after (`absence.py`)."""
         self.retry: RetryState | None = None
         """Set when the current delivery needs more than one request."""
 
     @property
     def disposable(self) -> bool:
         """Nothing to send and nothing to remember."""
-        return self.outgoing is None and not self.backed_off_until
+        return self.outgoing is None and not self.is_remembered
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether something is known of it that the next delivery depends on."""
+        return self.backed_off_until > 0.0 or self.absence is not None
 
     def offer(self, outgoing: Outgoing) -> None:
         """Send it now, or when its turn comes; or fail it, if it cannot come."""
         context = self.context
+        if self.absence is not None and withholds(self, outgoing):
+            return
         # Backed off after Timer F: whatever is offered meanwhile fails at once, as RFC 3261 §8.1.3.1 treats
         # silence (408). Waiting for 32 s with each of them would tell nothing new.
         if self.backed_off_until:
-            if context.clock() < self.backed_off_until:
-                self._fail(outgoing, TIMEOUT)
+            if context.clock() < self.backed_off_until and not outgoing.event.catch_up:
+                self.fail(outgoing, TIMEOUT)
                 return
             self.backed_off_until = 0.0  # but unresponsive still: the next delivery is a probe
         # RFC 3428 §8: one MESSAGE per recipient at a time.
         if self.outgoing is not None:
-            self._wait(outgoing)
+            if outgoing.event.catch_up == PROBE:  # what is in flight finds out as well
+                self.fail(outgoing, NOT_SENT)
+            else:
+                self._wait(outgoing)
             return
         # Idle: it goes out now, and the short way is closed until this delivery has ended.
         if self.unresponsive:
@@ -129,7 +148,7 @@ class Recipient:
                 context.places.add(outgoing)
                 self._take_place(outgoing)
             else:
-                self._fail(outgoing, SURPLUS)
+                self.fail(outgoing, SURPLUS)
             return
         self.outgoing = outgoing
         self.ready_hop = None
@@ -174,7 +193,7 @@ class Recipient:
             queue.append(outgoing)
             places.add(outgoing)
         else:
-            self._fail(outgoing, SURPLUS)
+            self.fail(outgoing, SURPLUS)
 
     # --- what the transactions of the current delivery report
 
@@ -192,6 +211,8 @@ class Recipient:
             self.context.courier.send(self)
             return
         self.context.events.delivered(outgoing, self.address)
+        if self.absence is not None:
+            note_response(self, outgoing)
         self._next()
 
     def rejected(self, response: Response) -> None:
@@ -233,31 +254,46 @@ class Recipient:
     def give_up(self, outcome: str) -> None:
         """Fail the current delivery and go on with the next."""
         if self.outgoing is not None:
-            self._fail(self.outgoing, outcome)
+            self.fail(self.outgoing, outcome)
             self._next()
 
-    def give_up_all(self, outcome: str) -> None:
-        """No response until Timer F: fail the current delivery and all that wait, and back off.
+    def end(self, outcome: str) -> None:
+        """The current delivery has failed with this outcome: what waits goes on, or fails too."""
+        if outcome == TIMEOUT:
+            # RFC 3261 §17.1.2.2: Timer F ended the transaction after 64*T1 without a final response, or a
+            # proxy says so (§16.7). Each delivery that waits would take 32 s more and end in the same way.
+            self.mark_unresponsive()
+            self.backed_off_until = self.context.clock() + self.context.unreachable_ttl
+            self._give_up_all(outcome)
+        elif outcome in AWAY and self.outgoing is not None and self.context.is_stored(self.outgoing.event):
+            # Stored messages must not overtake the one that has failed: they follow from the history.
+            self._give_up_all(outcome)
+        else:
+            self.give_up(outcome)
 
-        Each of them would take 32 s more and end in the same way.
-        """
-        # RFC 3261 §17.1.2.2: Timer F ended the transaction after 64*T1 without a final response.
-        self.mark_unresponsive()
+    def _give_up_all(self, outcome: str) -> None:
+        """Fail the current delivery and all that wait, in order."""
         # Taken away first: giving up the current delivery would start the next in the queue.
         queue, self.queue = self.queue, None
         context = self.context
-        self.backed_off_until = context.clock() + context.unreachable_ttl
         self.give_up(outcome)
         for outgoing in queue or ():
-            context.places.remove(outgoing)
+            if self.unresponsive:
+                context.places.remove(outgoing)
+            else:
+                context.load.responsive -= 1
             # Not the failures of shards that this edge has lost: their new owner sends, and may be luckier.
             if context.may_send(outgoing):
-                self._fail(outgoing, outcome)
+                self.fail(outgoing, NOT_SENT if context.is_stored(outgoing.event) else outcome)
 
-    def _fail(self, outgoing: Outgoing, outcome: str) -> None:
+    def fail(self, outgoing: Outgoing, outcome: str) -> None:
         """One delivery has failed, started or not."""
         context, retry = self.context, self.retry
         context.events.failed(outgoing, self.address, outcome)
+        if context.keeps_history:
+            note_failure(self, outgoing, outcome)
+            if outcome == NOT_SENT:
+                return
         # an outcome that says that nothing was sent has no next hop either
         hop = retry.hop if retry is not None else self.hop
         context.failure_log.note(outcome, hop, self.address)
@@ -281,7 +317,8 @@ class Recipient:
         queue = self.queue
         while queue:
             outgoing = queue.popleft()
-            if context.may_send(outgoing):
+            has_arrived = self.absence is not None and arrived_before(self, outgoing)
+            if not has_arrived and context.may_send(outgoing):
                 if self.unresponsive:
                     self._take_place(outgoing)
                 else:
@@ -295,7 +332,7 @@ class Recipient:
         # Idle. The short way of `fan_out.py` opens again only for a responsive recipient, which is never
         # backed off.
         self.queue = None
-        if not self.unresponsive:
+        if not self.unresponsive and self.absence is None:
             self.ready_hop = self.direct_hop
 
     # --- the recipient's condition
@@ -303,6 +340,32 @@ class Recipient:
     def has_sent(self) -> None:
         """The recipient sent something itself, so it is there: back off no longer."""
         self.backed_off_until = 0.0
+        if self.absence is not None:
+            self.absence.is_back()
+
+    def came_online(self) -> None:
+        """The recipient has registered or given another sign: what is pending is sent again at once."""
+        self.has_sent()
+        if self.outgoing is not None and not self.waits_for_place:
+            self.context.courier.send_again(self)
+
+    def went_offline(self) -> None:
+        """The recipient says that it leaves: stored messages wait for its return."""
+        if self.context.keeps_history:
+            self.close_short_way().left(self.context.clock())
+
+    def close_short_way(self) -> Absence:
+        """What is known of its absence; from now on, each delivery is compared with it."""
+        self.ready_hop = None
+        if self.absence is None:
+            self.absence = Absence()
+        return self.absence
+
+    def forget_absence(self) -> None:
+        """It was long ago."""
+        self.absence = None
+        if self.outgoing is None and not self.unresponsive:
+            self.ready_hop = self.direct_hop
 
     def distrust(self, *, on_trial: bool) -> None:
         """Count it as unresponsive, perhaps on trial only. Called before its first delivery."""

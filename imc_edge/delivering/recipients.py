@@ -89,7 +89,7 @@ class Recipients:
         for address, each in self._new.items():
             if each.outgoing is not None:
                 busy[address] = each
-            elif promote or each.backed_off_until:
+            elif promote or each.is_remembered:
                 self._long_lived[address] = each
         self._new = busy
         # those with a delivery in flight are bounded elsewhere; do not go through them for each new one

@@ -58,3 +58,12 @@ class RetryState:
         """Realms that have got our credentials; a second challenge of the same one is a refusal."""
         self.paused = False
         """On the timer wheel, until a target may be tried again."""
+
+    def start_over(self, uri: str, deadline: float) -> None:
+        """Forget where it went and with what; attempts and CSeq are counted on."""
+        self.uri = uri
+        self.deadline = deadline
+        self.contacts.clear()
+        self.followed = {uri}
+        self.headers = []
+        self.realms = set()

@@ -8,8 +8,10 @@ An event leaves in one of three ways:
 1. Every recipient responded 2xx, and Redis holds nothing about this event but the entry itself: then its id
    joins those of other such events in one `settle_delivered`, which deletes the entries. This is the usual
    case, and the only one whose cost must not depend on the number of recipients.
-2. A delivery failed, or part of the outcome was recorded before: then `settle` gets each recipient's outcome,
-   writes the failures that a worker has to act on into the in-stream as receipts, and deletes the entry.
+2. A delivery failed, part of the outcome was recorded before, or a worker waits for the outcome: then
+   `settle` gets each recipient's outcome, writes those that a worker has to act on into the in-stream as
+   receipts, and deletes the entry. Who is away is noted before, and once more after, at the user
+   (`imc_common.presence`). So the note is not lost to a sign of the user that comes in between.
 3. The shard was lost: its new owner goes on with the entry. An event of the first kind is left to it; the
    outcomes of the second kind are still recorded, so that fewer recipients get the message twice.
 """
@@ -25,7 +27,9 @@ from typing import Final
 import structlog
 
 from imc_common import keys
-from imc_common.rooms.receipts import consequence
+from imc_common.presence import note_away
+from imc_common.rooms.event import REPORTED
+from imc_common.rooms.receipts import AWAY, consequence, is_stored
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
@@ -70,6 +74,7 @@ class Settlement:
         *,
         undelivered_max: int,
         max_attempts: int,
+        keeps_history: bool,
         wall: Callable[[], float],
         tracer: Tracer,
     ) -> None:
@@ -84,6 +89,12 @@ class Settlement:
         self._max_attempts = max_attempts
         self._again: list[_Write] = []
         self._attempts: Counter[tuple[int, str]] = Counter()
+        self._away: dict[str, set[int]] = {}
+        """Users that are away, and the shards whose receipts say so: to be noted before these are written."""
+        self._away_again: dict[str, set[int]] = {}
+        """The same after that."""
+        self.keeps_history = keeps_history
+        """Whether rooms keep messages."""
 
     async def run(self) -> None:
         """Settle until cancelled."""
@@ -96,10 +107,11 @@ class Settlement:
     async def flush(self) -> None:
         """Send what there is to record now, in one pipeline; what fails is kept for the next one."""
         writes = self._gather()
-        if not writes:
+        if not writes and not self._away_again:
             return
         try:
-            replies = await self._store.run([each.command for each in writes])
+            await self._note_away()
+            replies = await self._store.run([each.command for each in writes]) if writes else []
         except StoreUnreachable:
             # Every command may be repeated: a script that did run finds its entry gone, or its recipients
             # settled.
@@ -116,6 +128,21 @@ class Settlement:
         if refused:
             await self._pause()
 
+    async def _note_away(self) -> None:
+        """Note who is away, before the receipts say so; and once more what was noted for the last ones.
+
+        An error does no harm: without the note, probes find out that the user is back. Raises
+        StoreUnreachable.
+        """
+        if not self._away and not self._away_again:
+            return
+        for user, shards in self._away.items():
+            self._away_again.setdefault(user, set()).update(shards)
+        await self._store.run([note_away(user, sorted(each)) for user, each in self._away_again.items()])
+        self._away, self._away_again = {}, self._away
+        if self._away_again:
+            self._wake.set()
+
     def _gather(self) -> list[_Write]:
         """Commands for all that has ended since the last time; those to be sent again come first."""
         # What failed comes first: its events are the oldest, and their shards cannot be released before.
@@ -129,7 +156,7 @@ class Settlement:
         for outgoing in ended:
             # `settle_delivered` names no recipients. It is right only if none failed, and if Redis holds no
             # set of settled recipients that has to be deleted with the entry.
-            if outgoing.recorded or outgoing.failed:
+            if outgoing.recorded or outgoing.failed or outgoing.event.catch_up in REPORTED:
                 writes.append(self._settle(outgoing, complete=True))
             # The shard was lost and every response was a 2xx: the new owner settles the entry after it has
             # sent it again. Recipients know the copy by its Call-ID and CSeq (RFC 3261 §8.2.2.2).
@@ -165,15 +192,21 @@ class Settlement:
         """The command that records what is known of one event, by recipient."""
         event = outgoing.event
         outcomes: list[str | bytes | int] = []
+        # A receipt costs a script of a worker, so only failures that change a room or tell a sender something
+        # get one; and whatever became of a message after which the worker goes on with the history.
+        is_reported = event.catch_up in REPORTED
+        stored = self.keeps_history and is_stored(event)
         for address in outgoing.delivered:
-            outcomes += (address, "200", "0")
+            outcomes += (address, "200", "1" if is_reported else "0")
+            self._counts.receipts.value += is_reported
         for address, outcome in outgoing.failed:
-            # A receipt costs a script of a worker, so only failures that change a room or tell a sender
-            # something get one.
-            needs_receipt = consequence(event.name, outcome) is not None
+            follows = consequence(event.name, outcome, history=stored)
+            needs_receipt = is_reported or follows is not None
             outcomes += (address, outcome, "1" if needs_receipt else "0")
             self._counts.receipts.value += needs_receipt
             self._counts.deliveries[outcome] += 1
+            if follows is not None and self.keeps_history and outcome in AWAY:
+                self._away.setdefault(address, set()).add(event.shard)
         self._counts.deliveries["200"] += len(outgoing.delivered)
         # Recorded outcomes are forgotten here, so a later `settle` of the event adds only what is new. From
         # now on Redis holds a set for it: the short `settle_delivered` is no longer right.
@@ -203,7 +236,7 @@ class Settlement:
             # A command may have run twice, so only the first settlement of an event counts in the metrics.
             if self._events.forget(outgoing):
                 self._counts.events.value += 1
-                if event.at:
+                if event.at and not event.catch_up:
                     self._counts.latency.observe(max(0.0, now - event.at / 1000))
 
     def _refused(self, write: _Write, error: ReplyError) -> None:

@@ -16,12 +16,14 @@ For each shard's events, in this order:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
 
 from imc_common import keys
+from imc_common.keys import Keys
 from imc_common.logs import about
 from imc_common.rooms.event import Event
 from imc_common.rooms.request import call_id_of
@@ -29,12 +31,16 @@ from imc_common.scripts import Command
 from imc_common.shards.consumer import Consumer
 from imc_common.store import StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
+from imc_edge.delivering.absence import parse
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.outbound import MessageTemplate
 
 log = structlog.get_logger()
 
+AWAY_FIELD: Final = "away:"
+"""With a user's address behind it, a field of the room's hash: the first message that the user has missed."""
 ATTEMPTS_TTL_MS: Final = 24 * 3600 * 1000
+_POSITION: Final = re.compile(rb"[0-9]+-[0-9]+").fullmatch
 AGAIN_SECONDS: Final = 1.0
 """Pause before a shard is read again after an outage of Redis."""
 
@@ -59,10 +65,12 @@ class Takeover:
         consumer: Consumer,
         counts: DeliveryCounts,
         *,
+        names: Keys,
         max_attempts: int,
         wall: Callable[[], float],
     ) -> None:
         self._store = store
+        self._names = names
         self._consumer = consumer
         self._counts = counts
         self._max_attempts = max_attempts
@@ -80,6 +88,28 @@ class Takeover:
         except StoreUnreachable:
             self._interrupted[shard] = [entry_id for entry_id, _ in entries]
             raise
+
+    async def missed_before(self, shard: int, events: Sequence[Event]) -> dict[str, frozenset[str]]:
+        """By entry id, recipients that have missed an earlier message of the room, or this one.
+
+        The former owner knew that nothing later may be sent to them. Raises `StoreUnreachable`.
+        """
+        replies = await self._store.run(
+            [
+                ("HMGET", self._names.room(shard, event.room), *[f"{AWAY_FIELD}{user}" for user in event.to])
+                for event in events
+            ]
+        )
+        missed = {}
+        for event, reply in zip(events, replies, strict=True):
+            positions = reply if isinstance(reply, list) else [None] * len(event.to)
+            here = parse(event.position)
+            missed[event.entry_id] = frozenset(
+                user
+                for user, since in zip(event.to, positions, strict=True)
+                if isinstance(since, bytes) and _POSITION(since) and parse(since.decode()) <= here
+            )
+        return missed
 
     async def tidy(self) -> None:
         """Take back the counts that an outage left, also those of shards that were lost since.

@@ -212,6 +212,14 @@ class ClientTransactions:
         sent_once = transaction.sends == 1
         self.step(transaction, "final to a request sent once" if sent_once else "final", response=rejection)
 
+    def abandon(self, key: bytes) -> bool:
+        """End this transaction without a word to its user; False if there is none that is open."""
+        transaction = self._untimed.get(key) or self._timed.get(key)
+        if transaction is None or transaction.state == "completed":
+            return False
+        self.step(transaction, "abandoned")
+        return True
+
     def retry(self, transaction: Transaction) -> None:
         """Timer E: send again where the transport may lose (RFC 3261 §17.1.2.2); either way wait on."""
         if not transaction.user.is_wanted():

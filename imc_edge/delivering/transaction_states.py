@@ -27,6 +27,7 @@ Input = Literal[
     "timer K",
     "transport error",
     "cancelled",
+    "abandoned",
 ]
 Action = Literal["", "retransmit", "pass up", "give up"]
 
@@ -44,6 +45,8 @@ TRANSITIONS: Final[dict[State, dict[Input, tuple[State, Action]]]] = {
         "transport error": ("terminated", "give up"),
         # not in the RFC: the user does not want the request to be sent any more
         "cancelled": ("terminated", "give up"),
+        # nor this: the user sends the request again in another transaction
+        "abandoned": ("terminated", ""),
     },
     "proceeding": {
         "provisional": ("proceeding", ""),
@@ -53,6 +56,7 @@ TRANSITIONS: Final[dict[State, dict[Input, tuple[State, Action]]]] = {
         "timer F": ("terminated", "give up"),
         "transport error": ("terminated", "give up"),
         "cancelled": ("terminated", "give up"),
+        "abandoned": ("terminated", ""),
     },
     # "Once the client transaction enters the "Completed" state, it MUST set Timer K"; what comes while it
     # runs is absorbed.

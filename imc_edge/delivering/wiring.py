@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import random
 from typing import Final
 
+from imc_common.keys import Keys
 from imc_common.settings import Settings
 from imc_common.shards.owned_streams import OwnedStreams
 from imc_common.shards.ownership import Ownership
@@ -51,13 +52,17 @@ def assemble(  # noqa: PLR0917 # the parts it connects
     context = _context(
         settings, streams.ownership, transports, next_hops, counts=counts, back_off=back_off, clock=clock
     )
-    takeover = Takeover(store, streams.consumer, counts, max_attempts=settings.max_attempts, wall=wall)
+    names = Keys(settings.rooms_table, settings.members_table)
+    takeover = Takeover(
+        store, streams.consumer, counts, names=names, max_attempts=settings.max_attempts, wall=wall
+    )
     settlement = Settlement(
         context.events,
         store,
         counts,
         undelivered_max=settings.undelivered_max,
         max_attempts=settings.max_attempts,
+        keeps_history=settings.history_max_messages > 0,
         wall=wall,
         tracer=streams.tracer,
     )

@@ -119,6 +119,7 @@ class Redis:
         self.unreachable = False
         self.replies: dict[str, list[Any]] = {}
         self.tried: dict[str, int] = {}
+        self.away: dict[str, bytes | None] = {}
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         """A command that names the script itself."""
@@ -146,6 +147,10 @@ class Redis:
             return None if count is None else str(count).encode()
         if command[0] == "DEL":
             self.tried.pop(str(command[1]), None)
+        if command[0] == "HMGET":
+            return [self.away.get(str(name).removeprefix("away:")) for name in command[2:]]
+        if command[0] == "SADD":
+            self.ran.append(("SADD", (str(command[1]),), tuple(command[2:])))
         if command[0] != "SCRIPT":
             return 1
         name, count = str(command[1]), int(command[2])
@@ -273,7 +278,7 @@ class Sending:
         )
         for each in recipients:
             assert each.unresponsive or not (each.backed_off_until or each.waits_for_place or each.on_trial)
-            is_ready = each.outgoing is None and not each.unresponsive
+            is_ready = each.outgoing is None and not each.unresponsive and each.absence is None
             assert each.ready_hop is (each.direct_hop if is_ready else None)
 
     @property

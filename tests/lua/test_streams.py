@@ -281,6 +281,36 @@ def test_settle_appends_a_receipt_that_the_worker_must_act_on(shard: Shard) -> N
     assert entries(shard, IN) == [{**failure, "type": "receipt", "data": "\x81"}]
 
 
+@pytest.mark.parametrize("status", ["200", "480", "away"])
+def test_the_receipt_of_a_message_names_its_place_and_leaves_its_body_out(shard: Shard, status: str) -> None:
+    """A worker may also wait for a 2xx. What was not even sent is no failure to look into."""
+    fields = {"event": "message", "room": ROOM, "from": ALICE, "to": BOB, "data": "\x81", "history_id": "1-5"}
+    entry_id = str(decoded(shard.redis.xadd(OUT, {**fields, "catch_up": "more"})))
+    settle(shard, entry_id, BOB, status, 1, complete=True)
+    assert entries(shard, IN) == [
+        {
+            "type": "receipt", "event": "message", "from": BOB, "room": ROOM, "user": ALICE, "status": status,
+            "of": entry_id, "history_id": "1-5", "catch_up": "more", "data": "",
+        }
+    ]  # fmt: skip
+    assert len(entries(shard, UNDELIVERED)) == (status == "480")
+
+
+def test_a_live_message_is_named_by_its_own_id(shard: Shard) -> None:
+    """It is the id of its place in the history."""
+    entry_id = event(shard, BOB, name="message")
+    settle(shard, entry_id, BOB, "480", 1, complete=True)
+    (receipt,) = entries(shard, IN)
+    assert (receipt["history_id"], receipt["catch_up"]) == (entry_id, "")
+
+
+def test_a_failed_probe_is_not_kept_as_a_failure(shard: Shard) -> None:
+    """Probes fail until the user is back: they would push all other failures out."""
+    fields = {"event": "message", "room": ROOM, "from": ALICE, "to": BOB, "data": "", "catch_up": "probe"}
+    settle(shard, str(decoded(shard.redis.xadd(OUT, fields))), BOB, "480", 1, complete=True)
+    assert (len(entries(shard, IN)), entries(shard, UNDELIVERED)) == (1, [])
+
+
 def test_settle_keeps_a_failure_without_a_receipt(shard: Shard) -> None:
     settle(shard, event(shard, BOB), BOB, "500", 0, complete=True)
     assert len(entries(shard, UNDELIVERED)) == 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from imc_common import keys
+from imc_common.keys import Keys
 from imc_common.metrics import Metrics
 from imc_common.rooms.event import Event
 from imc_common.store import Command, StoreUnreachable
@@ -32,7 +33,9 @@ class Handling:
         self.tried: list[str] = []
         self.source = Stream()
         self.counts = DeliveryCounts(Metrics())
-        self.takeover = Takeover(redis, self.source, self.counts, max_attempts=3, wall=lambda: 1.0)
+        self.takeover = Takeover(
+            redis, self.source, self.counts, names=Keys(), max_attempts=3, wall=lambda: 1.0
+        )
 
     def render(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[MessageTemplate]]:
         self.tried.append(entry_id)

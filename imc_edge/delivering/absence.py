@@ -1,0 +1,128 @@
+"""What an edge knows of a recipient that was away lately: what it must not send, and what has arrived.
+
+A stored message that cannot be delivered is not lost: it is handed out from the room's history when the user
+is back. Until then nothing later may be sent, or the order would change. Three rules follow.
+
+- After an away outcome the recipient counts as away in all rooms (`is_away`): stored messages end unsent. Any
+  sign of the user ends this; and so does time, because signs may get lost.
+- In a room in which a message failed, later ones end unsent until the history is handed out from there.
+- What arrived from the history is not sent once more, though a probe and a part, or two parts, may have the
+  same message.
+
+All of this is about stored messages only. Positions are ids of Redis's streams (`Event.position`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imc_common.rooms.event import PROBE, Event
+
+KNOWN_SECONDS: Final = 64.0
+"""How long any of this is remembered. A worker marks the member as away within this time, and then emits no
+further live messages for it."""
+MAX_ROOMS: Final = 256
+"""Rooms remembered for one recipient; the oldest is forgotten first."""
+
+Position = tuple[int, int]
+
+
+class RoomAbsence:
+    """One room: the first message that failed, and the last one from the history that arrived."""
+
+    __slots__ = ("arrived", "failed", "until")
+
+    def __init__(self) -> None:
+        self.failed: Position | None = None
+        self.arrived: Position | None = None
+        self.until = 0.0
+
+
+class Absence:
+    """Belongs to a recipient while there is something to remember."""
+
+    __slots__ = ("away_until", "failed_at", "known_until", "rooms")
+
+    def __init__(self) -> None:
+        self.away_until = 0.0
+        """Monotonic time until which the recipient counts as away in all rooms."""
+        self.failed_at = 0.0
+        """When a message was last sent in vain."""
+        self.known_until = 0.0
+        """When all of this can be forgotten."""
+        self.rooms: dict[str, RoomAbsence] = {}
+
+    # --- what happens
+
+    def left(self, now: float) -> None:
+        """The user has gone, as far as we were told."""
+        self.away_until = self.known_until = now + KNOWN_SECONDS
+
+    def is_back(self) -> None:
+        """The user gave a sign. What failed in a room is still handed out before anything later."""
+        self.away_until = 0.0
+
+    def failed(self, event: Event, now: float, *, sent: bool) -> None:
+        """A stored message ended with an away outcome; ``sent``: because nobody was there to take it.
+
+        One that was not sent prolongs nothing: or a room would be closed for good whose member nobody marks.
+        """
+        room = self._room(event.room)
+        if sent:
+            self.away_until = now + KNOWN_SECONDS
+            self.failed_at = now
+        elif room.failed is not None and now < room.until:
+            return
+        self.known_until = room.until = now + KNOWN_SECONDS
+        position = parse(event.position)
+        if room.failed is None or position < room.failed:
+            room.failed = position
+
+    def arrived(self, event: Event, now: float) -> None:
+        """The recipient has taken, or refused, a message: it is there."""
+        self.is_back()
+        if not event.catch_up:
+            return
+        self.known_until = now + KNOWN_SECONDS
+        room = self._room(event.room)
+        room.until = self.known_until
+        position = parse(event.position)
+        if room.arrived is None or position > room.arrived:
+            room.arrived = position
+        if room.failed is not None and position >= room.failed:
+            room.failed = None
+
+    # --- what follows
+
+    def has_arrived(self, event: Event) -> bool:
+        """Whether the recipient has this message of the history already."""
+        room = self.rooms.get(event.room)
+        return room is not None and room.arrived is not None and parse(event.position) <= room.arrived
+
+    def withholds(self, event: Event, now: float) -> bool:
+        """Whether a stored message must end unsent."""
+        if event.catch_up == PROBE:
+            # one probe per user and edge: not so soon after another delivery failed
+            return now - self.failed_at < event.wait / 2000
+        if now < self.away_until:
+            return True
+        room = self.rooms.get(event.room)
+        if room is None or room.failed is None or now >= room.until:
+            return False
+        if event.catch_up and parse(event.position) <= room.failed:
+            room.failed = None  # from here on the history follows, in order
+            return False
+        return True
+
+    def _room(self, name: str) -> RoomAbsence:
+        room = self.rooms.pop(name, None) or RoomAbsence()
+        if len(self.rooms) >= MAX_ROOMS:
+            del self.rooms[next(iter(self.rooms))]
+        self.rooms[name] = room  # last: the one that was changed last is forgotten last
+        return room
+
+
+def parse(position: str) -> Position:
+    """The two numbers of a stream's id, which compare as the ids do."""
+    milliseconds, _, number = position.partition("-")
+    return int(milliseconds), int(number or "0")

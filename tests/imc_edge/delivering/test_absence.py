@@ -1,0 +1,131 @@
+"""What is withheld from a recipient that was away, and what counts as arrived; no delivery is involved."""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common.rooms.event import MORE, PART, PROBE, Event
+from imc_edge.delivering.absence import KNOWN_SECONDS, MAX_ROOMS, Absence, parse
+
+ROOM, OTHER = "chat-000@example.org", "chat-001@example.org"
+
+
+def message(position: str, catch_up: str = "", *, room: str = ROOM, wait: int = 0) -> Event:
+    """A stored message, live or from the history."""
+    history_id = position if catch_up else ""
+    return Event(
+        position, 3, "message", room, ("bob@h",), history_id=history_id, catch_up=catch_up, wait=wait
+    )
+
+
+def test_positions_compare_as_redis_compares_ids() -> None:
+    """As numbers, not as texts."""
+    assert parse("9-5") < parse("10-0") < parse("10-2") < parse("10-11")
+
+
+def test_after_a_failure_every_live_message_of_every_room_is_withheld() -> None:
+    """For as long as anything is known."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=True)
+    for room in (ROOM, OTHER):
+        assert absence.withholds(message("6-0", room=room), 100.0 + KNOWN_SECONDS - 1)
+        assert not absence.withholds(message("6-0", room=room), 100.0 + KNOWN_SECONDS)
+
+
+def test_after_a_sign_only_rooms_with_a_failure_are_closed() -> None:
+    """There the history comes first."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=True)
+    absence.is_back()
+    assert absence.withholds(message("6-0"), 101.0)
+    assert not absence.withholds(message("6-0", room=OTHER), 101.0)
+
+
+@pytest.mark.parametrize("first", [PART, MORE])
+def test_the_history_opens_a_room_from_the_failed_message_on(first: str) -> None:
+    """What was handed out before the failure stays withheld: it would overtake."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=True)
+    absence.is_back()
+    assert absence.withholds(message("6-0", PART), 101.0)
+    assert not absence.withholds(message("5-0", first), 101.0)
+    assert not absence.withholds(message("6-0", PART), 101.0)
+    assert not absence.withholds(message("7-0"), 101.0)
+
+
+def test_the_first_of_several_failures_counts() -> None:
+    """In whatever order they are noted."""
+    absence = Absence()
+    for position in ("7-0", "5-0", "6-0"):
+        absence.failed(message(position), 100.0, sent=True)
+    absence.is_back()
+    assert absence.withholds(message("6-0", PART), 101.0)
+
+
+def test_what_is_withheld_prolongs_nothing() -> None:
+    """Or a member whom no worker marks would get nothing for as long as others speak."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=True)
+    absence.failed(message("6-0"), 150.0, sent=False)
+    assert absence.known_until == 100.0 + KNOWN_SECONDS
+    assert not absence.withholds(message("7-0"), 100.0 + KNOWN_SECONDS)
+
+
+def test_a_surplus_closes_its_room_only() -> None:
+    """The recipient may be there: other deliveries wait for it."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=False)
+    assert absence.withholds(message("6-0"), 101.0)
+    assert not absence.withholds(message("6-0", room=OTHER), 101.0)
+
+
+def test_a_probe_goes_out_unless_another_delivery_has_just_failed() -> None:
+    """Half of its own interval ago, or less: one probe per user, whatever number of shards send them."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=True)
+    assert absence.withholds(message("5-0", PROBE, wait=4000), 101.9)
+    assert not absence.withholds(message("5-0", PROBE, wait=4000), 102.0)
+
+
+def test_a_delivered_probe_opens_its_room() -> None:
+    """The history goes on behind it."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=True)
+    absence.arrived(message("5-0", PROBE), 103.0)
+    assert not absence.withholds(message("6-0", PART), 103.0)
+    assert absence.has_arrived(message("5-0", PART))
+    assert not absence.has_arrived(message("6-0", PART))
+
+
+def test_what_arrived_counts_for_its_room() -> None:
+    """Positions of two rooms say nothing about each other."""
+    absence = Absence()
+    absence.arrived(message("5-0", PART), 100.0)
+    assert not absence.has_arrived(message("4-0", PART, room=OTHER))
+
+
+def test_a_live_message_is_never_taken_for_one_that_arrived() -> None:
+    """Only what comes from the history may come twice."""
+    absence = Absence()
+    absence.arrived(message("5-0"), 100.0)
+    assert absence.rooms == {}
+
+
+def test_a_user_that_leaves_gets_nothing_until_a_sign() -> None:
+    """Nothing has failed, so nothing else is closed afterwards."""
+    absence = Absence()
+    absence.left(100.0)
+    assert absence.withholds(message("5-0"), 101.0)
+    absence.is_back()
+    assert not absence.withholds(message("5-0"), 101.0)
+
+
+def test_the_rooms_of_one_recipient_are_bounded() -> None:
+    """The one that was changed longest ago is forgotten."""
+    absence = Absence()
+    for number in range(MAX_ROOMS + 1):
+        absence.failed(message("5-0", room=f"room{number}@h"), 100.0, sent=True)
+    absence.is_back()
+    assert len(absence.rooms) == MAX_ROOMS
+    assert not absence.withholds(message("6-0", room="room0@h"), 101.0)
+    assert absence.withholds(message("6-0", room=f"room{MAX_ROOMS}@h"), 101.0)
