@@ -98,7 +98,7 @@ def test_the_number_of_duplicates_after_a_kill_is_within_the_bound(
 def test_responses_are_recorded_while_the_event_is_unfinished(deployment: Deployment) -> None:
     """One member is silent, so the event stays open until Timer F; each response is recorded before that.
 
-    How soon is shown with a simulated clock, in `delivering/test_deliver.py`.
+    How soon is shown with a simulated clock, in `delivering/test_settlement.py`.
     """
     users = [User(f"user-{number}") for number in range(8)]
     silent, responsive = users[0], users[1:]

@@ -7,9 +7,9 @@ import secrets
 import pytest
 
 from tests.integration.conftest import OpenUser
+from tests.integration.room_steps import add, create, join
 from tests.integration.service import service
 from tests.integration.sip_user import SipUser, notice
-from tests.integration.test_commands import add, create, join
 
 pytestmark = pytest.mark.integration
 

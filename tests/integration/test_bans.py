@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.conftest import OpenUser
+from tests.integration.room_steps import create, join
 from tests.integration.sip_user import notice
-from tests.integration.test_commands import create, join
 
 pytestmark = pytest.mark.integration
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration import test_commands
+from tests.integration import test_commands, test_entering, test_invitations, test_membership
 from tests.integration.command import run
 from tests.integration.service import Service, service
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(300)]
 
-globals().update({name: value for name, value in vars(test_commands).items() if name.startswith("Test")})
+for module in (test_commands, test_entering, test_invitations, test_membership):
+    globals().update({name: value for name, value in vars(module).items() if name.startswith("Test")})
 
 
 @pytest.fixture(scope="module")

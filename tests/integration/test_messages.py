@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from tests.integration.conftest import OpenUser
+from tests.integration.room_steps import add, create, join, short
 from tests.integration.sip_user import SipUser, notice
-from tests.integration.test_commands import add, create, join, short
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.integration

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from tests.integration.conftest import OpenUser
+from tests.integration.room_steps import add, create, short
 from tests.integration.sip_user import Received, SipUser, notice
-from tests.integration.test_commands import add, create, short
 
 pytestmark = pytest.mark.integration
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration.room_steps import create, join
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser
-from tests.integration.test_commands import create, join
 
 MESSAGES = 20
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from imc_common import keys
+from tests.integration.room_steps import add, create, invite, promote
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
-from tests.integration.test_commands import add, create, invite, promote
 from tests.processes import Process, wait_until
 from tests.tools import require
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.integration.conftest import OpenUser
+from tests.integration.room_steps import add, create, invite, promote
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
-from tests.integration.test_commands import add, create, invite, promote
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("private", [False, True])]
 

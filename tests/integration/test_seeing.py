@@ -21,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.hep import decode
 from tests.integration.conftest import OpenUser
+from tests.integration.room_steps import create, join, short
 from tests.integration.service import Service, redis_server, service
 from tests.integration.sip_user import SipUser, notice
-from tests.integration.test_commands import create, join, short
 from tests.patience import PATIENCE
 from tests.processes import wait_until
 from tests.tools import require

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.integration.conftest import OpenUser
+from tests.integration.room_steps import short
 from tests.integration.service import Service, service
 from tests.integration.sip_user import SipUser, notice
-from tests.integration.test_commands import short
 
 pytestmark = pytest.mark.integration
 

@@ -1,0 +1,108 @@
+"""What is recorded in Redis of an event's outcomes, when, and what if Redis refuses.
+
+Also covers in_flight.py and outcome.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common.store import ReplyError
+from tests.imc_edge.sending import Sending, on_loopback
+
+BOB = "bob@127.0.0.1:5071"
+CAROL = "carol@127.0.0.1:5072"
+DAVE = "dave@127.0.0.1:5073"
+
+
+async def test_many_events_are_settled_by_one_command() -> None:
+    """Events that end together are settled together."""
+    async with Sending() as sending:
+        ids = [await sending.event(to=(f"user{n}@127.0.0.1",)) for n in range(5)]
+        for sent in list(sending.wires.sent):
+            sending.deliver.response(sent.response(200))
+        await sending.settle_down()
+        assert sending.redis.of("settle_delivered") == [tuple(ids)]
+
+
+async def test_a_failed_delivery_is_recorded_with_its_status() -> None:
+    """The event ends all the same; `settle` gets every recipient's outcome."""
+    async with Sending() as sending:
+        entry_id = await sending.event(to=(BOB, CAROL))
+        await sending.reply(sending.wires.sent[0])
+        await sending.reply(sending.wires.sent[1], 486)
+        (args,) = sending.redis.of("settle")
+        assert (args[0], args[1]) == (entry_id, 1)
+        assert args[5:] == (BOB, "200", "0", CAROL, "486", "0")
+        assert sending.deliver.in_flight() == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "receipt"),
+    [
+        ("message", 404, "1"), ("message", 410, "1"), ("joined", 604, "1"), ("message", 480, "0"),
+        ("message", 603, "0"), ("invited", 486, "1"), ("invited", 480, "1"), ("invited", 404, "1"),
+    ],
+)  # fmt: skip
+async def test_failures_with_a_consequence_for_the_room_get_a_receipt(
+    event: str, status: int, receipt: str
+) -> None:
+    """Invitations that fail in any way; recipients that do not exist."""
+    async with Sending() as sending:
+        await sending.event(event, (BOB,))
+        await sending.reply(sending.wires.sent[0], status)
+        (args,) = sending.redis.of("settle")
+        assert args[5:] == (BOB, str(status), receipt)
+
+
+async def test_a_half_delivered_event_is_recorded_within_200_ms() -> None:
+    """If the edge dies after that, only the other recipients get the message again."""
+    async with Sending() as sending:
+        entry_id = await sending.event(to=(BOB, CAROL, DAVE))
+        await sending.reply(sending.wires.sent[0])
+        await sending.pass_time(0.2)
+        (args,) = sending.redis.of("settle")
+        assert (args[0], args[1], args[5:]) == (entry_id, 0, (BOB, "200", "0"))
+        await sending.reply(sending.wires.sent[1])
+        await sending.pass_time(0.2)
+        assert sending.redis.of("settle")[1][5:] == (CAROL, "200", "0")
+        await sending.reply(next(sent for sent in sending.wires.sent if sent.recipient == DAVE))
+        last = sending.redis.of("settle")[2]
+        assert (last[1], last[5:]) == (1, (DAVE, "200", "0"))
+
+
+async def test_settling_goes_on_after_an_outage_of_redis() -> None:
+    """No outcome is lost or recorded twice."""
+    async with Sending() as sending:
+        entry_id = await sending.event(to=(BOB,))
+        sending.redis.unreachable = True
+        await sending.reply(sending.wires.sent[0])
+        assert sending.deliver.in_flight(3) == 1
+        sending.redis.unreachable = False
+        await sending.until(lambda: sending.redis.of("settle_delivered") == [(entry_id,)])
+        await sending.until(lambda: sending.deliver.in_flight() == 0)
+
+
+async def test_a_settle_that_redis_always_refuses_makes_the_event_a_dead_letter() -> None:
+    """Refusals that pass are retried without limit, the event's own fault `max_attempts` times."""
+    async with Sending(on_loopback(max_attempts=3)) as sending:
+        sending.redis.replies["settle"] = [ReplyError("OOM command not allowed")] * 3 + [
+            ReplyError("WRONGTYPE Operation against a key")
+        ] * 3
+        await sending.event(to=(BOB,))
+        await sending.reply(sending.wires.sent[0], 486)
+        await sending.until(lambda: len(sending.redis.of("move_to_dead_letters")) == 1)
+        await sending.settle_down()
+        assert sending.deliver.in_flight() == 0
+
+
+async def test_deliveries_are_counted_by_outcome() -> None:
+    """Every delivery once."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB, CAROL))
+        await sending.reply(sending.wires.sent[0], 202)
+        await sending.reply(sending.wires.sent[1], 404)
+        page = sending.metrics.page().decode()
+        assert 'imc_deliveries_total{outcome="200"} 1.0' in page
+        assert 'imc_deliveries_total{outcome="404"} 1.0' in page
+        assert "imc_events_total 1.0" in page
