@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from imc_common import keys
+from imc_common.settings import Settings
+from imc_worker.receipts import Receipts
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SCRIPT_OF, SHARD, Shard, decoded
 
 EVE = "eve@example.org"
@@ -38,7 +40,20 @@ def settled_room(shard: Shard) -> None:
     pipeline.execute()
 
 
-def _asks(
+def _asks(kind: str, sender: str, room: str = ROOM, untouched: tuple[int, ...] = (), **fields: str) -> Case:
+    """A request of this type, with the script and the keys that the table of actions has for it."""
+    return _runs(SCRIPT_OF[kind], kind, sender, room, untouched, **fields)
+
+
+def _reports(event: str, recipient: str, **fields: str) -> Case:
+    """The receipt that this event could not be delivered, with the script that a worker runs for it."""
+    receipt = {b"event": event.encode(), b"status": b"404"}
+    action = Receipts(Settings()).action(receipt)
+    assert action is not None
+    return _runs(action.script, "receipt", recipient, event=event, status="404", **fields)
+
+
+def _runs(
     script: str, kind: str, sender: str, room: str = ROOM, untouched: tuple[int, ...] = (), **fields: str
 ) -> Case:
     def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -54,7 +69,7 @@ def _returns(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
     shard.redis.hset(keys.authors(SHARD, ROOM, "recent"), "m1", BOB)
     entry_id = shard.put("disposition", CAROL, message_id="m1 -")
-    return shard.command("return_disposition", entry_id, CAROL, ROOM, "")
+    return shard.command(SCRIPT_OF["disposition"], entry_id, CAROL, ROOM, "")
 
 
 def _notifies(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -163,49 +178,47 @@ def _imports_room(shard: Shard) -> tuple[list[str], list[Any]]:
 
 
 ROOM_CASES = {
-    "create": _asks("create_room", "create", ALICE, NEW_ROOM, private="1"),
-    "create, room there": _asks("create_room", "create", EVE),
-    "join makes a room": _asks("join_room", "join", ALICE, NEW_ROOM),
-    "join of the invited": _asks("join_room", "join", DAVE),
-    "join of a stranger": _asks("join_room", "join", EVE),
-    "join of a member": _asks("join_room", "join", CAROL),
-    "invite": _asks("invite_member", "invite", ALICE, user=EVE),
-    "invite refused": _asks("invite_member", "invite", CAROL, user=EVE),
-    "accept": _asks("accept_invitation", "accept", DAVE),
-    "deny": _asks("deny_invitation", "deny", DAVE),
-    "remove": _asks("remove_member", "remove", ALICE, user=CAROL),
-    "ban": _asks("ban_user", "ban", ALICE, user=CAROL),
-    "ban of a stranger": _asks("ban_user", "ban", ALICE, user=EVE),
-    "unban": _asks("unban_user", "unban", ALICE, user=BANNED),
-    "bans": _asks("list_bans", "bans", BOB),
-    "join of a banned user": _asks("join_room", "join", BANNED),
-    "add": _asks("add_member", "add", ALICE, user=EVE),
-    "modify to owner": _asks("modify_member", "modify", ALICE, user=CAROL, role="owner"),
-    "modify to admin": _asks("modify_member", "modify", ALICE, user=CAROL, role="admin"),
-    "exit": _asks("exit_room", "exit", CAROL),
-    "exit of the invited": _asks("exit_room", "exit", DAVE),
-    "exit of the last owner": _asks("exit_room", "exit", ALICE, text="confirm"),
-    "exit not confirmed": _asks("exit_room", "exit", ALICE),
-    "nick": _asks("set_nickname", "nick", CAROL, text="Caz"),
-    "no nick": _asks("set_nickname", "nick", BOB),
-    "announce": _asks("set_announce", "announce", ALICE, text="off"),
-    "destroy": _asks("destroy_room", "destroy", ALICE),
-    "list": _asks("list_members", "list", CAROL),
-    "typing": _asks("broadcast_typing", "typing", CAROL),
-    "receipt for an author": Case("return_disposition", _returns),
+    "create": _asks("create", ALICE, NEW_ROOM, private="1"),
+    "create, room there": _asks("create", EVE),
+    "join makes a room": _asks("join", ALICE, NEW_ROOM),
+    "join of the invited": _asks("join", DAVE),
+    "join of a stranger": _asks("join", EVE),
+    "join of a member": _asks("join", CAROL),
+    "invite": _asks("invite", ALICE, user=EVE),
+    "invite refused": _asks("invite", CAROL, user=EVE),
+    "accept": _asks("accept", DAVE),
+    "deny": _asks("deny", DAVE),
+    "remove": _asks("remove", ALICE, user=CAROL),
+    "ban": _asks("ban", ALICE, user=CAROL),
+    "ban of a stranger": _asks("ban", ALICE, user=EVE),
+    "unban": _asks("unban", ALICE, user=BANNED),
+    "bans": _asks("bans", BOB),
+    "join of a banned user": _asks("join", BANNED),
+    "add": _asks("add", ALICE, user=EVE),
+    "modify to owner": _asks("modify", ALICE, user=CAROL, role="owner"),
+    "modify to admin": _asks("modify", ALICE, user=CAROL, role="admin"),
+    "exit": _asks("exit", CAROL),
+    "exit of the invited": _asks("exit", DAVE),
+    "exit of the last owner": _asks("exit", ALICE, text="confirm"),
+    "exit not confirmed": _asks("exit", ALICE),
+    "nick": _asks("nick", CAROL, text="Caz"),
+    "no nick": _asks("nick", BOB),
+    "announce": _asks("announce", ALICE, text="off"),
+    "destroy": _asks("destroy", ALICE),
+    "list": _asks("list", CAROL),
+    "typing": _asks("typing", CAROL),
+    "receipt for an author": Case(SCRIPT_OF["disposition"], _returns),
     # of the room itself a member's message reads the members only; what it keeps is no reason to fail
-    "message": _asks("broadcast_message", "message", CAROL, untouched=(2, 3, 5)),
-    "message refused": _asks("broadcast_message", "message", EVE, untouched=(5, 6)),
-    "invitation failed": _asks(
-        "withdraw_invitation", "receipt", DAVE, status="404", user=ALICE, of=INVITATION
-    ),
-    "member unreachable": _asks("drop_unreachable", "receipt", CAROL, status="404"),
+    "message": _asks("message", CAROL, untouched=(2, 3, 5)),
+    "message refused": _asks("message", EVE, untouched=(5, 6)),
+    "invitation failed": _reports("invited", DAVE, user=ALICE, of=INVITATION),
+    "member unreachable": _reports("message", CAROL),
     "help": Case("notify_sender", _notifies),
     "receipt of no interest": Case("discard_receipt", _discards),
 }
 
 ROOM_CASES |= {
-    kind: _asks(script, kind, ALICE, user=EVE, role="member", text="some words")
+    kind: _asks(kind, ALICE, user=EVE, role="member", text="some words")
     for kind, script in SCRIPT_OF.items()
     if script not in {case.script for case in ROOM_CASES.values()}
 }
