@@ -22,11 +22,12 @@ def imc(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 async def open_user(imc: Service) -> AsyncIterator[OpenUser]:
-    """Opens users at ports of their own and closes them after the test."""
+    """Opens users of this test alone and closes them after it. Limits count a user, at whatever port."""
     users: list[SipUser] = []
+    test = secrets.token_hex(2)
 
     async def make(name: str, edge: tuple[str, int] = imc.edge) -> SipUser:
-        users.append(await SipUser.open(name, edge))
+        users.append(await SipUser.open(f"{name}-{test}", edge))
         return users[-1]
 
     yield make
