@@ -34,8 +34,8 @@ async def test_a_stranger_cannot_tell_a_private_room_from_an_absent_one(
     alice = await open_user("alice")
     await create(alice, room, private=True)
     absent = room.replace("room-", "none-")
-    for line in COMMANDS:
-        stranger = await open_user("stranger")  # a new one each time: one user's commands are limited
+    for number, line in enumerate(COMMANDS):
+        stranger = await open_user(f"stranger-{number}")  # notices to one user are limited
         told = []
         for each, eve in ((room, "eve-0"), (absent, "eve-1")):  # two, since a user is not invited twice
             response = await stranger.send(each, line.format(alice=alice.address, eve=eve))
