@@ -254,8 +254,13 @@ class Courier:
         """Find the targets of the current URI and try the first."""
 
         def found(targets: Targets | None) -> None:
-            if recipient.retry is not retry or not recipient.still_wanted():
-                return  # the delivery has ended meanwhile
+            if recipient.retry is retry and recipient.still_wanted():  # else the delivery has ended meanwhile
+                try:
+                    try_targets(targets)
+                except Exception as error:  # whatever it is, other deliveries wait for the same name
+                    recipient.broke(error)
+
+        def try_targets(targets: Targets | None) -> None:
             if targets is None:
                 self._next_contact(recipient, retry, NO_TARGET)
             elif not targets.groups:

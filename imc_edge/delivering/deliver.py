@@ -32,13 +32,15 @@ from imc_edge.delivering.outbound import MessageTemplate
 from imc_edge.delivering.outcome import NOT_SENT
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.settlement import Settlement
-from imc_edge.delivering.takeover import AGAIN_SECONDS, Takeover
+from imc_edge.delivering.takeover import AGAIN_SECONDS, TakenOver, Takeover
 from imc_edge.delivering.timer_wheel import TICK
 
 log = structlog.get_logger()
 
 SEND_BATCH: Final = 64
 """Deliveries sent in one go; then responses get their turn."""
+ALONE_TURNS: Final = 2
+"""Turns of the timer wheel for which an event that may end the process is alone in being sent, at most."""
 FULL_SECONDS: Final = 0.002
 """Pause between two looks whether reading may go on."""
 
@@ -123,6 +125,8 @@ class Deliver:
             await asyncio.sleep(TICK)
         self._events.record_all()
         await self._settlement.flush()
+        with suppress(StoreUnreachable):
+            await self._takeover.finish()
         self.context.courier.close()
         self._drained.set()
 
@@ -183,29 +187,41 @@ class Deliver:
         if not self._is_due(shard, entry_id):
             return
         try:
-            event, templates = self._renderer.render(entry_id, shard, fields)
+            event, templates = self._render(entry_id, shard, fields)
+            outgoing = self._outgoing(event, templates, event.to, resent=False)
         except Exception as error:  # whatever it is, it must not stop the shard
             with about(call_id_of(fields)):
                 await self._takeover.failed(shard, entry_id, error)
         else:
-            await self._start(event, templates, event.to, resent=False)
+            await self._start(outgoing, event.to)
 
     async def _take_over(self, shard: int, entries: list[tuple[str, list[bytes]]]) -> bool:
         """Send events that come again, unless they are in flight here. False: Redis is unreachable."""
         due = [entry for entry in entries if self._is_due(shard, entry[0])]
         try:
-            taken_over = await self._takeover.prepare(shard, due, self._renderer.render)
-            late = [each.event for each in taken_over if self._may_come_too_early(each.event)]
-            missed = await self._takeover.missed_before(shard, late) if late else {}
+            await self._takeover.handle(shard, due, self._render, self._start_again)
         except StoreUnreachable:
             self._consumer.resync(shard, AGAIN_SECONDS)
             return False
-        for event, templates, settled in taken_over:
-            if self._is_due(shard, event.entry_id):
-                to = [address for address in event.to if address not in settled]
-                away = missed.get(event.entry_id, frozenset())
-                await self._start(event, templates, to, resent=True, away=away)
         return True
+
+    async def _start_again(self, taken_over: TakenOver, alone: bool) -> None:
+        """Send an event that was handed out before; if alone, wait until it has done what harm it can.
+
+        Raises `StoreUnreachable`.
+        """
+        event, templates, settled = taken_over
+        shard, entry_id = event.shard, event.entry_id
+        missed = await self._takeover.missed_before(shard, [event]) if self._may_come_too_early(event) else {}
+        if not self._is_due(shard, entry_id):
+            return
+        to = [address for address in event.to if address not in settled]
+        outgoing = self._outgoing(event, templates, to, resent=True)
+        await self._start(outgoing, to, away=missed.get(entry_id, frozenset()))
+        for _ in range(ALONE_TURNS if alone else 0):
+            if not outgoing.pending:
+                break
+            await asyncio.sleep(TICK)
 
     def _may_come_too_early(self, event: Event) -> bool:
         """Whether a message must not be sent to recipients that have missed an earlier one."""
@@ -214,28 +230,38 @@ class Deliver:
     def _is_due(self, shard: int, entry_id: str) -> bool:
         return not self._events.has(shard, entry_id) and shard in self._owned()
 
-    async def _start(
-        self,
-        event: Event,
-        templates: list[MessageTemplate],
-        to: Sequence[str],
-        *,
-        resent: bool,
-        away: frozenset[str] = frozenset(),
-    ) -> None:
-        """Send an event to these recipients, but not to those that are known to be away."""
+    def _render(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[MessageTemplate]]:
+        """The event of an entry and its MESSAGEs. Raises any error if the entry is broken."""
+        event = Event.from_fields(entry_id, shard, fields)
         if event.name == "refused" and not self._may_notify(event):
             self._counts.notices_left_out.value += 1
-            templates = []
-        if not templates:
-            to = ()  # there is nothing to send: the event only has to be settled
+            return event, []
+        return event, self._renderer.render(event)
+
+    def _outgoing(
+        self, event: Event, templates: list[MessageTemplate], to: Sequence[str], *, resent: bool
+    ) -> Outgoing:
+        """The event for these recipients; for none if there is nothing to send."""
+        recipients = len(to) if templates else 0
+        outgoing = Outgoing(event, templates, recipients, resent=resent, deadline=self._deadline(event))
+        if self._tracer.enabled:
+            self._tracer.record("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
+        return outgoing
+
+    async def _start(
+        self, outgoing: Outgoing, to: Sequence[str], *, away: frozenset[str] = frozenset()
+    ) -> None:
+        """Send an event to these recipients, but not to those that are known to be away.
+
+        If there is nothing to send, it only has to be settled.
+        """
+        event = outgoing.event
         actor = self.fan_out.recipients.get(event.actor)
         if actor is not None and actor.is_remembered and not event.catch_up:
             actor.has_sent()
-        outgoing = Outgoing(event, templates, len(to), resent=resent, deadline=self._deadline(event))
-        if self._tracer.enabled:
-            self._tracer.record("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
         self._events.add(outgoing)
+        if not outgoing.pending:
+            return
         if away:
             for address in away.intersection(to):
                 self._events.failed(outgoing, address, NOT_SENT)

@@ -23,14 +23,10 @@ class EventRenderer:
             (line.partition(": ")[0], line.partition(": ")[2]) for line in settings.extra_hdrs
         )
 
-    def render(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[MessageTemplate]]:
-        """The event of an entry, and its MESSAGEs; none if there is nothing to send.
-
-        Raises any error if the entry is broken.
-        """
-        event = Event.from_fields(entry_id, shard, fields)
+    def render(self, event: Event) -> list[MessageTemplate]:
+        """The MESSAGEs of an event; none if there is nothing to send. Raises any error if it is broken."""
         headers = event.data.headers + self._headers
-        return event, [
+        return [
             make_template(
                 self._delivery_ids.message_id(event.room, event.position, number), event, text, headers
             )

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from imc_edge.delivering.outcome import NO_TARGET, SURPLUS, TRANSPORT, UNSENDABLE
+from imc_edge.delivering.outcome import ERROR, NO_TARGET, SURPLUS, TRANSPORT, UNSENDABLE
 from imc_edge.flow import Hop
 
 log = structlog.get_logger()
@@ -35,6 +35,7 @@ WHAT_TO_DO: Final = {
     TRANSPORT: "check that the next hop runs and accepts connections from the edges",
     NO_TARGET: "check the domain's DNS records, or set `outbound_proxy`",
     SURPLUS: "recipients do not respond as fast as messages arrive for them",
+    ERROR: "report the error that the log shows",
     UNSENDABLE: "the member's address cannot stand in a SIP message: remove the member",
 }
 """By outcome; the others usually concern one recipient only."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.outbound import MAX_DATAGRAM, UnsendableError
-from imc_edge.delivering.outcome import UNSENDABLE
+from imc_edge.delivering.outcome import ERROR, UNSENDABLE
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.recipients import Recipients
 from imc_edge.routing.back_off import BackOff
+
+log = structlog.get_logger()
 
 
 class FanOut:
@@ -30,10 +34,10 @@ class FanOut:
         _, branch_end, from_, cseq, tail = outgoing.templates[0]
         start, recipients, join = self._start, self.recipients, b"".join
         load, tick = self._context.load, self._context.wheel.tick
+        condition_of_new = self._context.condition_of_new(outgoing)
         # `Recipient.offer` and `Courier.send` make three checks that the loop skips. Two hold for all
         # recipients alike: the message has no expiry (RFC 3428 §7), and no hop is backed off (RFC 3261
         # §21.5.4). The third, one idle and responsive recipient with one lasting target, is `ready_hop`.
-        condition_of_new = self._context.condition_of_new(outgoing)
         any_ready = outgoing.deadline is None and not self._back_off.until
         for address in to:
             # Looked up one by one: an idle recipient may be forgotten when another one is made.
@@ -45,6 +49,9 @@ class FanOut:
                     # The address cannot be written into a request, so no attempt is needed to know the end.
                     self._context.events.failed(outgoing, address, UNSENDABLE)
                     self._context.failure_log.note(UNSENDABLE, None, address)
+                    continue
+                except Exception as error:  # whatever it is, it must not end more than this delivery
+                    self._broke(outgoing, address, error)
                     continue
                 if condition_of_new != "responsive":
                     recipient.distrust(on_trial=condition_of_new == "on trial")
@@ -63,3 +70,14 @@ class FanOut:
                     start(recipient_id + branch_end, hop, request, recipient)
                     continue
             recipient.offer(outgoing)
+
+    def _broke(self, outgoing: Outgoing, address: str, error: Exception) -> None:
+        """An error of ours: the delivery to this address fails."""
+        log.error(
+            "delivery failed by an error",
+            recipient=address,
+            reason=f"{type(error).__name__}: {error}",
+            call_id=outgoing.event.call_id,
+            exc_info=error,
+        )
+        self._context.events.failed(outgoing, address, ERROR)

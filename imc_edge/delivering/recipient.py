@@ -24,15 +24,18 @@ Besides, it may be away: then messages that the room keeps end unsent (`absence.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from imc_common.rooms.event import PROBE
 from imc_common.rooms.receipts import AWAY
 from imc_common.sip.message import Response
 from imc_edge.delivering.absence import Absence
 from imc_edge.delivering.away_rules import arrived_before, note_failure, note_response, withholds
-from imc_edge.delivering.outcome import NOT_SENT, SURPLUS, TIMEOUT
+from imc_edge.delivering.outcome import ERROR, NOT_SENT, SURPLUS, TIMEOUT
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.retry_state import RetryState
 from imc_edge.flow import Hop
@@ -40,6 +43,8 @@ from imc_edge.routing.targets import Targets
 
 if TYPE_CHECKING:  # the context holds the courier, which sends for recipients
     from imc_edge.delivering.delivery_context import DeliveryContext
+
+log = structlog.get_logger()
 
 LONG_QUEUE: Final = 100
 """Deliveries waiting from which on a recipient has to respond promptly to go on counting as responsive."""
@@ -143,7 +148,7 @@ class Recipient:
                 self.outgoing = outgoing
                 context.places.add(outgoing)
                 context.places.begin_trial(outgoing)
-                context.courier.send(self)
+                self._send()
             elif context.places.allows(outgoing):
                 context.places.add(outgoing)
                 self._take_place(outgoing)
@@ -153,22 +158,28 @@ class Recipient:
         self.outgoing = outgoing
         self.ready_hop = None
         context.load.responsive += 1
-        context.courier.send(self)
+        self._send()
 
     def _take_place(self, outgoing: Outgoing) -> None:
         """Send the next delivery to this unresponsive recipient, or wait until its sender has a place."""
         self.outgoing = outgoing
         if self.context.places.take(outgoing):
-            self.context.courier.send(self)
+            self._send()
         else:
             self.waits_for_place = True
             self.context.places.line_up(self, outgoing)
+
+    def _send(self) -> None:
+        try:
+            self.context.courier.send(self)
+        except Exception as error:  # whatever it is, it must not end more than this delivery
+            self.broke(error)
 
     def start(self) -> None:
         """The current delivery, which waited for a place, has one."""
         self.waits_for_place = False
         if self.still_wanted():
-            self.context.courier.send(self)
+            self._send()
 
     def _wait(self, outgoing: Outgoing) -> None:
         """Another delivery is in flight: RFC 3428 §8 allows no second one beside it."""
@@ -208,7 +219,7 @@ class Recipient:
         if self.template_index + 1 < len(outgoing.templates):
             self.template_index += 1
             self.retry = None
-            self.context.courier.send(self)
+            self._send()
             return
         self.context.events.delivered(outgoing, self.address)
         if self.absence is not None:
@@ -239,7 +250,30 @@ class Recipient:
 
     def due(self) -> None:
         """The pause of the current delivery is over."""
-        self.context.courier.resume(self)
+        try:
+            self.context.courier.resume(self)
+        except Exception as error:  # whatever it is, other timers are due as well
+            self.broke(error)
+
+    def broke(self, error: Exception) -> None:
+        """An error of ours occurred in handling the current delivery: it fails, and all others go on.
+
+        It ends a moment later, because the caller may be in the middle of the queue.
+        """
+        outgoing = self.outgoing
+        if outgoing is not None:
+            log.error(
+                "delivery failed by an error",
+                recipient=self.address,
+                reason=f"{type(error).__name__}: {error}",
+                call_id=outgoing.event.call_id,
+                exc_info=error,
+            )
+            asyncio.get_running_loop().call_soon(self._end_broken, outgoing)
+
+    def _end_broken(self, outgoing: Outgoing) -> None:
+        if self.outgoing is outgoing:
+            self.give_up(ERROR)
 
     # --- how the current delivery ends
 
@@ -323,7 +357,7 @@ class Recipient:
                     self._take_place(outgoing)
                 else:
                     self.outgoing = outgoing
-                    context.courier.send(self)
+                    self._send()
                 return
             if self.unresponsive:
                 context.places.remove(outgoing)
@@ -347,7 +381,10 @@ class Recipient:
         """The recipient has registered or given another sign: what is pending is sent again at once."""
         self.has_sent()
         if self.outgoing is not None and not self.waits_for_place:
-            self.context.courier.send_again(self)
+            try:
+                self.context.courier.send_again(self)
+            except Exception as error:  # whatever it is, it must not end more than this delivery
+                self.broke(error)
 
     def went_offline(self) -> None:
         """The recipient says that it leaves: stored messages wait for its return."""

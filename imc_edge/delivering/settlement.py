@@ -22,7 +22,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -118,9 +118,11 @@ class Settlement:
             self._again += writes
             await self._pause()
             return
+        except Exception as error:  # whatever it is, one of the commands is the reason
+            replies = await self._run_each(writes, error)
         refused = False
         for each, reply in zip(writes, replies, strict=True):
-            if isinstance(reply, ReplyError):
+            if isinstance(reply, Exception):
                 refused = True
                 self._refused(each, reply)
             elif each.complete:
@@ -143,6 +145,17 @@ class Settlement:
         if self._away_again:
             self._wake.set()
 
+    async def _run_each(self, writes: Sequence[_Write], error: Exception) -> list[Any]:
+        """The reply to each command sent alone, or its error: one must not stop the others."""
+        log.error("outcomes are recorded one by one", reason=f"{type(error).__name__}: {error}")
+        replies: list[Any] = []
+        for each in writes:
+            try:
+                replies += await self._store.run([each.command])
+            except Exception as reason:  # also StoreUnreachable: the command is sent again
+                replies.append(reason)
+        return replies
+
     def _gather(self) -> list[_Write]:
         """Commands for all that has ended since the last time; those to be sent again come first."""
         # What failed comes first: its events are the oldest, and their shards cannot be released before.
@@ -157,7 +170,7 @@ class Settlement:
             # `settle_delivered` names no recipients. It is right only if none failed, and if Redis holds no
             # set of settled recipients that has to be deleted with the entry.
             if outgoing.recorded or outgoing.failed or outgoing.event.catch_up in REPORTED:
-                writes.append(self._settle(outgoing, complete=True))
+                writes.append(self._settle_or_move(outgoing))
             # The shard was lost and every response was a 2xx: the new owner settles the entry after it has
             # sent it again. Recipients know the copy by its Call-ID and CSeq (RFC 3261 §8.2.2.2).
             elif not outgoing.abandoned:
@@ -168,15 +181,28 @@ class Settlement:
         for outgoing in half_delivered:
             if outgoing.pending and (outgoing.delivered or outgoing.failed):
                 writes.append(self._settle(outgoing, complete=False))
-        for shard, whole in delivered.items():
+        for whole in delivered.values():
             for first in range(0, len(whole), MAX_IDS):
                 some = whole[first : first + MAX_IDS]
-                ids: list[str | bytes | int] = [each.event.entry_id for each in some]
-                command = self._store.script("settle_delivered", [keys.events(shard)], ids)
-                writes.append(_Write(command, some, complete=True))
+                writes.append(self._settle_delivered(some))
         if self._again:
             self._wake.set()
         return writes
+
+    def _settle_delivered(self, events: Sequence[Outgoing]) -> _Write:
+        """The command that deletes these events of one shard, which all recipients have got."""
+        ids: list[str | bytes | int] = [each.event.entry_id for each in events]
+        command = self._store.script("settle_delivered", [keys.events(events[0].event.shard)], ids)
+        return _Write(command, events, complete=True)
+
+    def _settle_or_move(self, outgoing: Outgoing) -> _Write:
+        """The command that ends this event; if its outcomes cannot be written, it is a dead letter."""
+        try:
+            return self._settle(outgoing, complete=True)
+        except Exception as error:  # whatever it is, it must not stop other events
+            write = _Write(("PING",), (outgoing,), complete=True)
+            self._to_dead_letters(write, error)
+            return write
 
     def _note(self, ended: list[Outgoing]) -> None:
         for outgoing in ended:
@@ -239,34 +265,42 @@ class Settlement:
                 if event.at and not event.catch_up:
                     self._counts.latency.observe(max(0.0, now - event.at / 1000))
 
-    def _refused(self, write: _Write, error: ReplyError) -> None:
+    def _refused(self, write: _Write, error: Exception) -> None:
         """Redis refused a command: send it again later.
 
         Unless the server's condition is the reason, the event itself is; after `max_attempts` refusals it
         goes to the dead letters, so that it does not block its shard for ever.
         """
-        self._again.append(write)
         # A full, loading or read-only server says nothing about the event.
-        if error.transient:
+        if isinstance(error, StoreUnreachable) or (isinstance(error, ReplyError) and error.transient):
+            self._again.append(write)
             return
-        for outgoing in write.events:
-            event = outgoing.event
-            name = (event.shard, event.entry_id)
-            self._attempts[name] += 1
-            if self._attempts[name] == self._max_attempts:
-                log.error(
-                    "event not settled, moved to the dead letters",
-                    shard=event.shard,
-                    entry=event.entry_id,
-                    reason=str(error),
-                    call_id=event.call_id,
-                )
-                write.command = to_dead_letters(
-                    self._store, event.shard, event.entry_id, str(error), self._wall()
-                )
-                write.complete = True
-                self._counts.dead_letters.value += 1
-                del self._attempts[name]
+        # One of several events is the reason: each gets a command of its own.
+        if len(write.events) > 1:
+            self._again += [self._settle_delivered([each]) for each in write.events]
+            return
+        self._again.append(write)
+        event = write.events[0].event
+        name = (event.shard, event.entry_id)
+        self._attempts[name] += 1
+        if self._attempts[name] == self._max_attempts:
+            self._to_dead_letters(write, error)
+            del self._attempts[name]
+
+    def _to_dead_letters(self, write: _Write, error: Exception) -> None:
+        """Make it the command that moves its event there."""
+        event = write.events[0].event
+        reason = str(error) if isinstance(error, ReplyError) else f"{type(error).__name__}: {error}"
+        log.error(
+            "event not settled, moved to the dead letters",
+            shard=event.shard,
+            entry=event.entry_id,
+            reason=reason,
+            call_id=event.call_id,
+        )
+        write.command = to_dead_letters(self._store, event.shard, event.entry_id, reason, self._wall())
+        write.complete = True
+        self._counts.dead_letters.value += 1
 
     async def _pause(self) -> None:
         await asyncio.sleep(RETRY_SECONDS)

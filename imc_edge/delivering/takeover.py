@@ -7,17 +7,20 @@ For each shard's events, in this order:
    again.
 2. Count an attempt in Redis *before* it is made, and take the count back after it. So an event that ends the
    process is found, too: its count stays.
-3. Make the event into MESSAGEs. Events without a count share one attempt. Those with a count were part of an
-   attempt during which a process ended, so each of them is tried alone: none goes to the dead letters because
-   of another.
+3. Make the event into MESSAGEs and send them; both are part of the attempt. Events without a count share one
+   attempt, which lasts a moment longer than the last of them takes to be sent. Those with a count were part
+   of an attempt during which a process ended. So each of them is sent alone, until its recipients have
+   responded or a moment has passed: none goes to the dead letters because of another.
 4. An event that raises goes to the dead letters at once; one that ends the process, after `max_attempts`. The
    shard goes on without it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -47,6 +50,9 @@ AGAIN_SECONDS: Final = 1.0
 Render = Callable[[str, int, list[bytes]], tuple[Event, list[MessageTemplate]]]
 """Makes an event's entry (id, shard, fields) into the event and its MESSAGEs; may raise anything."""
 
+PROBATION_SECONDS: Final = 0.1
+"""How long an attempt goes on to count after its events were sent: requests go out, and responses come in."""
+
 
 class TakenOver(NamedTuple):
     """An event that may be sent, and the recipients that have responded already."""
@@ -56,8 +62,12 @@ class TakenOver(NamedTuple):
     settled: frozenset[str]
 
 
+Send = Callable[[TakenOver, bool], Awaitable[None]]
+"""Sends an event. If the second argument is true, it returns only when the attempt may end. May raise."""
+
+
 class Takeover:
-    """Prepares events that come again; moves those that cannot be handled to the dead letters."""
+    """Sends events that come again; moves those that cannot be handled to the dead letters."""
 
     def __init__(
         self,
@@ -77,14 +87,18 @@ class Takeover:
         self._wall = wall
         self._interrupted: dict[int, list[str]] = {}
         """By shard, events whose count may be left in Redis: it became unreachable during an attempt."""
+        self._on_probation: deque[tuple[float, int, list[str]]] = deque()
+        """Time of the event loop, shard, and events whose shared attempt ends then."""
 
-    async def prepare(
-        self, shard: int, entries: Sequence[tuple[str, list[bytes]]], render: Render
-    ) -> list[TakenOver]:
-        """Those of a shard's entries that can be sent, in order. Raises `StoreUnreachable`."""
+    async def handle(
+        self, shard: int, entries: Sequence[tuple[str, list[bytes]]], render: Render, send: Send
+    ) -> None:
+        """Send those of a shard's entries that can be sent, in order. Raises `StoreUnreachable`."""
         await self.tidy()
+        if any(each[1] == shard for each in self._on_probation):
+            await self.finish()  # read again by ourselves: the counts say nothing about the events
         try:
-            return await self._prepare(shard, entries, render)
+            await self._handle(shard, entries, render, send)
         except StoreUnreachable:
             self._interrupted[shard] = [entry_id for entry_id, _ in entries]
             raise
@@ -112,23 +126,37 @@ class Takeover:
         return missed
 
     async def tidy(self) -> None:
-        """Take back the counts that an outage left, also those of shards that were lost since.
+        """Take back the counts that an outage left, also those of shards that were lost since, and those of
+        attempts that have ended.
 
         Raises `StoreUnreachable`.
         """
-        while self.untidy:
+        while self._interrupted:
             shard, ids = next(iter(self._interrupted.items()))
             await self._uncount(shard, ids)
             del self._interrupted[shard]
+        while self._on_probation and self._on_probation[0][0] <= asyncio.get_running_loop().time():
+            await self._end_first_probation()
+
+    async def finish(self) -> None:
+        """Take back all counts now. Raises `StoreUnreachable`."""
+        await self.tidy()
+        while self._on_probation:
+            await self._end_first_probation()
+
+    async def _end_first_probation(self) -> None:
+        _, shard, ids = self._on_probation[0]
+        await self._uncount(shard, ids)
+        self._on_probation.popleft()
 
     @property
     def untidy(self) -> bool:
-        """Whether there is something to `tidy`."""
-        return bool(self._interrupted)
+        """Whether there is something to `tidy`, now or soon."""
+        return bool(self._interrupted or self._on_probation)
 
-    async def _prepare(
-        self, shard: int, entries: Sequence[tuple[str, list[bytes]]], render: Render
-    ) -> list[TakenOver]:
+    async def _handle(
+        self, shard: int, entries: Sequence[tuple[str, list[bytes]]], render: Render, send: Send
+    ) -> None:
         # Entries that are settled meanwhile need no attempt: sent again, they would be duplicates.
         entries, responded = await self._unfinished(shard, entries)
         ids = [entry_id for entry_id, _ in entries]
@@ -138,7 +166,6 @@ class Takeover:
         # one after, however many they are.
         shared = [entry_id for entry_id, count in zip(ids, counts, strict=True) if not count]
         await self._count(shard, shared)
-        taken_over = []
         for (entry_id, fields), members, count in zip(entries, responded, counts, strict=True):
             # Each counted attempt ended a process before it could take the count back. After the last one the
             # event is not rendered any more: it would end this process too.
@@ -148,8 +175,14 @@ class Takeover:
             # A suspect is tried alone, so if this process ends now only this count stays.
             if count:
                 await self._count(shard, [entry_id])
+            # RFC 3428 §8: who has responded 2xx has the message, and must not get it twice.
+            settled = members if isinstance(members, list | set) else ()
             try:
                 event, templates = render(entry_id, shard, fields)
+                has_it = frozenset(member.decode() for member in settled)
+                await send(TakenOver(event, templates, has_it), bool(count))
+            except StoreUnreachable:
+                raise
             except Exception as error:  # whatever it is, it must not stop the shard
                 # Its count is deleted with the move to the dead letters.
                 if entry_id in shared:
@@ -159,11 +192,9 @@ class Takeover:
                 continue
             if count:
                 await self._uncount(shard, [entry_id])
-            # RFC 3428 §8: who has responded 2xx has the message, and must not get it twice.
-            settled = members if isinstance(members, list | set) else ()
-            taken_over.append(TakenOver(event, templates, frozenset(member.decode() for member in settled)))
-        await self._uncount(shard, shared)
-        return taken_over
+        if shared:
+            ends = asyncio.get_running_loop().time() + PROBATION_SECONDS
+            self._on_probation.append((ends, shard, shared))
 
     async def _unfinished(
         self, shard: int, entries: Sequence[tuple[str, list[bytes]]]

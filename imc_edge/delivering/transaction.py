@@ -12,6 +12,8 @@ import re
 from itertools import islice
 from typing import Final, Protocol
 
+import structlog
+
 from imc_common.errors import ImcError
 from imc_common.sip.errors import SipError
 from imc_common.sip.limits import DEFAULT
@@ -30,6 +32,8 @@ from imc_edge.delivering.transaction_states import (
 )
 from imc_edge.flow import Hop, Transports
 
+log = structlog.get_logger()
+
 COOKIE: Final = b"branch=z9hG4bK"
 COOKIE_LENGTH: Final = len(COOKIE)
 KEY_LENGTH: Final = 34
@@ -46,7 +50,7 @@ class TransactionTimeoutError(ImcError):
 
 
 class TransactionUser(Protocol):
-    """Started a transaction. Exactly one of the last three methods is called, once."""
+    """Started a transaction. `accepted`, `rejected`, `failed` or `broke` is called at its end, once."""
 
     def is_wanted(self) -> bool:
         """Whether the request may still be sent again; asked before every retransmission."""
@@ -63,6 +67,9 @@ class TransactionUser(Protocol):
 
     def failed(self, error: Exception) -> None:
         """No response: `TransactionTimeoutError`, or the error of the transport."""
+
+    def broke(self, error: Exception) -> None:
+        """An error of ours has ended the transaction; it may have occurred in a method above."""
 
 
 class Transaction:
@@ -91,7 +98,10 @@ class Transaction:
         elif self.layer.wheel.tick >= self.started + F_TICKS:
             self.layer.step(self, "timer F", TransactionTimeoutError("no final response within 64*T1"))
         else:
-            self.layer.retry(self)
+            try:
+                self.layer.retry(self)
+            except Exception as error:  # whatever it is, other timers are due as well
+                self.layer.broke(self, error)
 
     def transport_error(self, error: Exception) -> None:
         """`imc_edge.flow.TransportUser`; acts later, because it may be called while we send."""
@@ -129,7 +139,10 @@ class ClientTransactions:
             # a lost shard came back, and its events are sent again: responses belong to the later request
             self.wheel.add(self._untimed.pop(key), E_TICKS[0])
             self._untimed[key] = transaction
-        self._send(hop, data, transaction)
+        try:
+            self._send(hop, data, transaction)
+        except Exception as error:  # whatever it is, it must not end more than this transaction
+            self.broke(transaction, error)
 
     def advance(self) -> bool:
         """Turn the wheel, and put on it what has waited for its first timer since T1.
@@ -170,7 +183,10 @@ class ClientTransactions:
                 transaction = self._untimed.pop(key, None)
                 if transaction is not None:
                     transaction.state = SENT_ONCE_ENDS_AS
-                    transaction.user.accepted()
+                    try:
+                        transaction.user.accepted()
+                    except Exception as error:  # whatever it is, other responses were read with this one
+                        self.broke(transaction, error)
                     return
                 transaction = self._timed.get(key)
                 if transaction is not None:
@@ -187,6 +203,9 @@ class ClientTransactions:
             response = parse_message(data)
             transaction = self._match(response) if isinstance(response, Response) else None
         except SipError:
+            transaction = None
+        except Exception:  # whatever it is, other responses were read with this one
+            log.exception("response not understood")
             transaction = None
         if transaction is None or not isinstance(response, Response):
             self._counts.stray.value += 1
@@ -245,7 +264,26 @@ class ClientTransactions:
         error: Exception | None = None,
         response: Response | None = None,
     ) -> None:
-        """Change the state as the table says and do what goes with it."""
+        """Change the state as the table says and do what goes with it. Never raises."""
+        try:
+            self._step(transaction, happened, error, response)
+        except Exception as fault:  # whatever it is, it must not end more than this transaction
+            self.broke(transaction, fault)
+
+    def broke(self, transaction: Transaction, error: Exception) -> None:
+        """An error of ours ends the transaction."""
+        transaction.state = "terminated"
+        transaction.data = b""
+        self._forget(transaction)
+        transaction.user.broke(error)
+
+    def _step(
+        self,
+        transaction: Transaction,
+        happened: Input,
+        error: Exception | None,
+        response: Response | None,
+    ) -> None:
         transition = TRANSITIONS[transaction.state].get(happened)
         if transition is None:
             return

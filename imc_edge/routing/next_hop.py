@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from imc_common.settings import Settings
 from imc_common.sip.uri import Uri
 from imc_edge.flow import Hop
@@ -13,6 +15,8 @@ from imc_edge.routing.destinations import Destinations
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Destination, RefusedError, ResolveError, Resolver
 from imc_edge.routing.targets import NOWHERE, Targets, Weighted
+
+log = structlog.get_logger()
 
 MAX_CACHED: Final = 10_000
 """Destinations remembered; with more, the oldest are dropped."""
@@ -111,6 +115,8 @@ class NextHops:
             until = targets.until
         except (ResolveError, OSError):
             pass  # remembered for a while, too
+        except Exception:  # whatever it is, the deliveries that wait must end
+            log.exception("name not resolved", name=destination.host)
         finally:
             waiting = self._resolving.pop(destination)
         if len(self._cache) >= MAX_CACHED:

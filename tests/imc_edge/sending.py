@@ -238,11 +238,11 @@ class Sending:
     settings: Settings = field(default_factory=on_loopback)
     resolver: Resolver | None = None
     own: tuple[tuple[str, int], ...] = ()
+    wires: Wires = field(default_factory=Wires)
+    redis: Redis = field(default_factory=Redis)
 
     def __post_init__(self) -> None:
         self.clock = Clock()
-        self.wires = Wires()
-        self.redis = Redis()
         self.stream = Stream()
         self.owner = Owner()
         self.metrics = Metrics()

@@ -32,6 +32,19 @@ msgpack.unpackb = lambda data: os._exit(9) if b"deadly text" in data else unpack
 sys.exit(__main__.main())
 """
 """An edge that ends when it reads an event with the text ``deadly text``."""
+DEADLY_TO_SEND = """
+import os, socket, sys
+os.environ["IMC_MAX_ATTEMPTS"] = "3"
+class Socket(socket.socket):
+    def sendto(self, data, *where):
+        return os._exit(9) if b"deadly text" in data else super().sendto(data, *where)
+    def sendmsg(self, buffers, *more):
+        return os._exit(9) if b"deadly text" in b"".join(buffers) else super().sendmsg(buffers, *more)
+socket.socket = Socket
+from imc_edge import __main__
+sys.exit(__main__.main())
+"""
+"""An edge that ends when it sends this text."""
 SHORT_LEASE = 4.0
 """Seconds: short enough to wait for its end, too long for a moment in which the machine stops."""
 EVENT_SECONDS = 25.0
@@ -198,7 +211,8 @@ def test_a_killed_edge_is_replaced_within_two_leases(deployment: Deployment) -> 
     deployment.until(lambda: deployment.spread() == [16] and deployment.left() == 0)
 
 
-def test_an_event_that_ends_edges_becomes_a_dead_letter(deployment: Deployment) -> None:
+@pytest.mark.parametrize("deadly", [DEADLY, DEADLY_TO_SEND], ids=["reading", "sending"])
+def test_an_event_that_ends_edges_becomes_a_dead_letter(deployment: Deployment, deadly: str) -> None:
     """The room's other messages are delivered, before it and after it."""
     deployment.event(deployment.bob, text="1")
     deployment.event(deployment.bob, text="deadly text", call_id="deadly")
@@ -210,7 +224,7 @@ def test_an_event_that_ends_edges_becomes_a_dead_letter(deployment: Deployment) 
             assert len(deployment.edges) < 9, deployment.log.read_text()[-3000:]
             for edge in deployment.edges[-1:]:
                 deployment.kill(edge)
-            deployment.start("-c", DEADLY)
+            deployment.start("-c", deadly)
         got = deployment.bob.receive(0.1)
         if got is not None:
             deployment.bob.respond(got)

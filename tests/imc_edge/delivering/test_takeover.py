@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from imc_common.rooms.event import Event
 from imc_common.store import Command, StoreUnreachable
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.outbound import MessageTemplate
-from imc_edge.delivering.takeover import Takeover
+from imc_edge.delivering.takeover import TakenOver, Takeover
 from tests.imc_edge.sending import Redis, Stream, entry
 
 SHARD = 3
@@ -28,9 +29,20 @@ class ProcessEndsError(BaseException):
 class Handling:
     """Renders events to no MESSAGE at all; one of them may end the process or raise."""
 
-    def __init__(self, redis: Redis, *, deadly: str = "", broken: str = "") -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        deadly: str = "",
+        broken: str = "",
+        deadly_to_send: str = "",
+        unsendable: str = "",
+    ) -> None:
         self.deadly, self.broken = deadly, broken
+        self.deadly_to_send, self.unsendable = deadly_to_send, unsendable
         self.tried: list[str] = []
+        self.sent: list[TakenOver] = []
+        self.alone: list[str] = []
         self.source = Stream()
         self.counts = DeliveryCounts(Metrics())
         self.takeover = Takeover(
@@ -45,10 +57,23 @@ class Handling:
             raise ValueError("broken")
         return Event.from_fields(entry_id, shard, fields), []
 
+    async def send(self, taken_over: TakenOver, alone: bool) -> None:
+        entry_id = taken_over.event.entry_id
+        if entry_id == self.deadly_to_send:
+            raise ProcessEndsError
+        if entry_id == self.unsendable:
+            raise ValueError("unsendable")
+        self.sent.append(taken_over)
+        if alone:
+            self.alone.append(entry_id)
+
     async def run(self) -> list[str]:
-        """The ids that can be sent."""
+        """The ids that were sent."""
         left = [each for each in ENTRIES if each[0] not in self.dead_letters()]
-        return [taken.event.entry_id for taken in await self.takeover.prepare(SHARD, left, self.render)]
+        self.sent = []
+        await self.takeover.handle(SHARD, left, self.render, self.send)
+        await self.takeover.finish()
+        return [taken.event.entry_id for taken in self.sent]
 
     def dead_letters(self) -> list[str]:
         return [args[0] for args in redis_of(self).of("move_to_dead_letters")]
@@ -64,9 +89,10 @@ async def test_events_taken_over_are_rendered_in_order_and_leave_no_count() -> N
     """Together with the recipients that have responded already."""
     redis = Redis()
     redis.settled[keys.settled(SHARD, "2-0")] = {b"bob@127.0.0.1"}
-    taken = await Handling(redis).takeover.prepare(SHARD, ENTRIES, Handling(redis).render)
-    assert [each.event.entry_id for each in taken] == ["0-0", "1-0", "2-0", "3-0"]
-    assert [bool(each.settled) for each in taken] == [False, False, True, False]
+    handling = Handling(redis)
+    assert await handling.run() == ["0-0", "1-0", "2-0", "3-0"]
+    assert [bool(each.settled) for each in handling.sent] == [False, False, True, False]
+    assert handling.alone == []
     assert redis.tried == {}
 
 
@@ -76,8 +102,8 @@ async def test_an_event_settled_meanwhile_is_not_sent_again() -> None:
     redis.settled[keys.settled(SHARD, "2-0")] = {b"bob@127.0.0.1"}
     redis.gone = {"1-0"}
     handling = Handling(redis)
-    taken = await handling.takeover.prepare(SHARD, ENTRIES, handling.render)
-    assert [(each.event.entry_id, bool(each.settled)) for each in taken] == [
+    await handling.run()
+    assert [(each.event.entry_id, bool(each.settled)) for each in handling.sent] == [
         ("0-0", False),
         ("2-0", True),
         ("3-0", False),
@@ -86,14 +112,16 @@ async def test_an_event_settled_meanwhile_is_not_sent_again() -> None:
     assert redis.tried == {}
 
 
-async def test_an_event_that_ends_processes_becomes_a_dead_letter_and_no_other_does() -> None:
-    """All are tried together once, then the suspects one by one."""
+@pytest.mark.parametrize("when", ["deadly", "deadly_to_send"])
+async def test_an_event_that_ends_processes_becomes_a_dead_letter_and_no_other_does(when: str) -> None:
+    """All are tried together once, then the suspects one by one. Sending is part of an attempt."""
     redis = Redis()
     for _ in range(3):
         with pytest.raises(ProcessEndsError):
-            await Handling(redis, deadly="1-0").run()
-    last = Handling(redis, deadly="1-0")
+            await Handling(redis, **{when: "1-0"}).run()
+    last = Handling(redis, **{when: "1-0"})
     assert await last.run() == ["0-0", "2-0", "3-0"]
+    assert last.alone == ["0-0", "2-0", "3-0"]
     assert last.dead_letters() == ["1-0"]
     assert "1-0" not in last.tried
     assert redis.tried == {}
@@ -107,10 +135,25 @@ async def test_a_request_of_the_same_id_does_not_count_for_an_event() -> None:
     assert await Handling(redis).run() == ["0-0", "1-0", "2-0", "3-0"]
 
 
-async def test_an_event_that_raises_is_a_dead_letter_at_once() -> None:
+async def test_events_count_as_attempted_for_a_moment_after_they_were_sent() -> None:
+    """Their requests go out only then; a process that ends by one of them leaves the count."""
+    redis = Redis()
+    handling = Handling(redis)
+    await handling.takeover.handle(SHARD, ENTRIES, handling.render, handling.send)
+    assert set(redis.tried.values()) == {1}
+    assert len(redis.tried) == len(ENTRIES)
+    assert handling.takeover.untidy
+    while handling.takeover.untidy:
+        await asyncio.sleep(0.01)
+        await handling.takeover.tidy()
+    assert redis.tried == {}
+
+
+@pytest.mark.parametrize("when", ["broken", "unsendable"])
+async def test_an_event_that_raises_is_a_dead_letter_at_once(when: str) -> None:
     """It would raise again; the shard is not read again for it."""
     redis = Redis()
-    handling = Handling(redis, broken="1-0")
+    handling = Handling(redis, **{when: "1-0"})
     assert await handling.run() == ["0-0", "2-0", "3-0"]
     assert handling.source.resynced == []
     assert handling.dead_letters() == ["1-0"]
@@ -154,6 +197,6 @@ async def test_attempt_counts_left_by_an_outage_are_removed_for_lost_shards_too(
     assert set(redis.tried.values()) == {1}
     assert handling.takeover.untidy
     redis.patience = 9
-    await handling.takeover.tidy()
+    await handling.takeover.finish()
     assert not handling.takeover.untidy
     assert redis.tried == {}
