@@ -16,6 +16,7 @@ from typing import NamedTuple
 import structlog
 
 from imc_common.errors import ImcError
+from imc_common.sources import source_of
 
 MAX_HEAD = 8192
 MAX_BODY = 65536
@@ -66,10 +67,11 @@ class _Refused(Exception):
 class _Connection:
     """One client. Its handler is never interrupted; before and after it, the connection may be closed."""
 
-    __slots__ = ("is_handling", "is_waiting", "peer", "writer")
+    __slots__ = ("is_handling", "is_waiting", "peer", "source", "writer")
 
     def __init__(self, peer: str, writer: asyncio.StreamWriter) -> None:
         self.peer = peer
+        self.source = source_of(peer)
         self.writer = writer
         self.is_waiting = True
         """For a complete request."""
@@ -80,7 +82,8 @@ class HttpServer:
     """Listens on one address and passes each request to `handler`. An exception in it becomes a 500.
 
     A connection beyond `MAX_CONNECTIONS` closes another one: first of those that have not sent a complete
-    request, then of those that do not read their response. It is the oldest of the client that has most.
+    request, then of those that do not read their response. It is the oldest of the source that has most; a
+    source is one as of `imc_common.sources`.
     """
 
     def __init__(self, handler: Handler, *, seconds: float = SECONDS) -> None:
@@ -125,8 +128,8 @@ class HttpServer:
         candidates = candidates or [each for each in self._connections if not each.is_handling]
         if not candidates:
             return False
-        most = Counter(each.peer for each in candidates).most_common(1)[0][0]
-        victim = next(each for each in candidates if each.peer == most)
+        most = Counter(each.source for each in candidates).most_common(1)[0][0]
+        victim = next(each for each in candidates if each.source == most)
         del self._connections[victim]
         victim.writer.transport.abort()
         return True

@@ -7,12 +7,12 @@ from ipaddress import ip_address
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.sip.via import Via
+from imc_common.sources import source_of
 from imc_edge.identity.trusted_peers import TrustedPeers
-from imc_edge.sources import source_of
 
 
 def client_source(request: Request, peer: str, trusted: TrustedPeers) -> str:
-    """The source (`imc_edge.sources`) that a request of ``peer`` came from, before all trusted proxies.
+    """The source (`imc_common.sources`) that a request of ``peer`` came from, before all trusted proxies.
 
     A trusted proxy says in the Via below its own where it got the request from (RFC 3261 §18.2.1). Without
     that, all users behind a balancer would be one source. It authenticates no user.

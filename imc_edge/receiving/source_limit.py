@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from imc_edge.sources import source_of
+from imc_common.sources import source_of
 
 _log = structlog.get_logger()
 
@@ -20,7 +20,7 @@ pass."""
 
 
 class SourceLimit:
-    """Counts the requests of each source (`imc_edge.sources`) in the present window."""
+    """Counts the requests of each source (`imc_common.sources`) in the present window."""
 
     def __init__(self, per_second: float, clock: Callable[[], float], max_sources: int = MAX_SOURCES) -> None:
         """0: no limit. ``clock`` is monotonic, in seconds."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from imc_common.errors import ImcError
 from imc_common.sip.framing import Framer
 from imc_common.sip.limits import DEFAULT, Limits
+from imc_common.sources import source_of
 from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
 from imc_edge.identity.trusted_peers import TrustedPeers
-from imc_edge.sources import source_of
 from imc_edge.transports.connection import WRITE_LIMIT, Connection, Times
 from imc_edge.transports.listener import HANDSHAKE_TIMEOUT
 from imc_edge.transports.tls import Tls
@@ -37,7 +37,7 @@ class ConnectError(ImcError):
 class Bounds:
     """Limits of connections, in all and per peer, and of the messages on them.
 
-    A peer is a source as of `imc_edge.sources`, or one address in `trusted`: a trusted peer sends for many
+    A peer is a source as of `imc_common.sources`, or one address in `trusted`: a trusted peer sends for many
     users, so it may have more connections.
     """
 

@@ -74,6 +74,16 @@ async def test_users_that_differ_in_case_are_one_identity_without_case_sensitive
     assert await identity(role, one, **settings) == await identity(role, other, **settings)
 
 
+@pytest.mark.parametrize("command", ["#ban", "#unban", "#add", "#invite", "#remove"])
+async def test_without_case_sensitive_users_no_command_keeps_the_case_of_a_user(command: str) -> None:
+    """So a ban and the limit of owned rooms hold for the user in every case."""
+    async with edge(case_sensitive_users=False) as at:
+        body = f"{command} sip:EVE@Example.org".encode()
+        await at.ask_one(message(body, uri="sip:room@example.org", From="<sip:Alice@example.org>;tag=1"))
+        (entry,) = at.store.entries
+    assert (entry.user, entry.sender) == ("eve@example.org", "alice@example.org")
+
+
 async def room_of(target: str, to: str, **settings: Any) -> str | int:
     """The room that a message with this Request-URI and To goes to, or the status that refuses it."""
     async with edge(**settings) as at:

@@ -16,6 +16,7 @@ from imc_common.http_server import (
     HttpRequest,
     HttpResponse,
     HttpServer,
+    _Connection,
 )
 from tests.patience import PATIENCE
 
@@ -177,6 +178,28 @@ async def test_the_client_with_most_connections_loses_one_first() -> None:
         assert await many[0].rest() == b""
         other.writer.write(GET[3:])
         assert (await other.rest()).startswith(b"HTTP/1.1 200 ")
+
+
+class Writer:
+    """Notes that its connection was closed."""
+
+    def __init__(self) -> None:
+        self.transport = self
+        self.is_closed = False
+
+    def abort(self) -> None:
+        self.is_closed = True
+
+
+async def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
+    """One host may own a /64, and then has an address for each connection."""
+    server = HttpServer(echo)
+    peers = ["192.0.2.1", "192.0.2.1", *(f"2001:db8::{number}" for number in range(1, 4)), "2001:db8:0:1::1"]
+    writers = [Writer() for _ in peers]
+    for peer, writer in zip(peers, writers, strict=True):
+        server._connections[_Connection(peer, writer)] = None  # type: ignore[arg-type]
+    assert server._close_one()
+    assert [writer.is_closed for writer in writers] == [False, False, True, False, False, False]
 
 
 async def test_requests_at_work_are_not_interrupted_by_new_connections() -> None:

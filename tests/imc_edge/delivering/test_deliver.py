@@ -82,6 +82,19 @@ async def test_the_notice_of_an_exceeded_limit_is_never_left_out() -> None:
         assert b"sending commands too fast" in sending.wires.sent[-1].request.body
 
 
+async def test_a_refusal_that_is_left_out_is_not_rendered() -> None:
+    """A limit is checked before the work that it limits: this one could not be rendered."""
+    broken = text("hello")._replace(headers=(("Not a header", "value"),))
+    async with Sending() as sending:
+        for _ in range(BURST):
+            await sending.event("refused", (BOB,), reason="not_member", command="message")
+        await sending.event("refused", (BOB,), reason="not_member", command="message", data=broken)
+        await sending.until(lambda: sending.deliver.in_flight() == BURST)
+        assert sending.redis.of("move_to_dead_letters") == []
+        await sending.event("refused", (CAROL,), reason="not_member", **{"from": CAROL, "data": broken})
+        assert len(sending.redis.of("move_to_dead_letters")) == 1
+
+
 async def test_a_long_list_is_sent_page_after_page() -> None:
     """The second MESSAGE of an event waits for the response to the first; the event ends with the last."""
     members = " ".join(f"member:user{n:04}@a-long-enough-domain.example.org" for n in range(40))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imc_edge.sources import source_of
+from imc_common.sources import source_of
 
 
 @pytest.mark.parametrize(
