@@ -27,6 +27,11 @@ REPORTED: Final = frozenset((MORE, PROBE))
 """Whatever the outcome of these, the worker is told: it continues with the next part."""
 
 
+CPIM_CLIENT: Final = "cpim"
+"""A client that sends message/cpim (RFC 3862): it shows the author of a message only if that is CPIM, too."""
+TEXT_CLIENT: Final = "text"
+"""A client that has refused message/cpim."""
+
 RELAYED: Final = frozenset(("message", "typing", "disposition"))
 """The events that bring what a member has sent; all others are notices of the room."""
 
@@ -41,6 +46,8 @@ class Event(NamedTuple):
     Messages may have three further fields. `history_id` is their place in the room's history; empty if it is
     the entry's own id, `NO_HISTORY` if the room keeps none. `catch_up` says why a message from the history is
     sent again (`PART`, `MORE`, `PROBE`), and `wait` in how many ms a probe is followed by the next one.
+
+    `client` is the kind of client that all recipients use: `CPIM_CLIENT`, `TEXT_CLIENT`, or empty: not known.
     """
 
     entry_id: str
@@ -62,6 +69,7 @@ class Event(NamedTuple):
     history_id: str = ""
     catch_up: str = ""
     wait: int = 0
+    client: str = ""
 
     @property
     def position(self) -> str:
@@ -119,6 +127,7 @@ class Event(NamedTuple):
                 value.decode() if (value := get(b"history_id")) else "",
                 value.decode() if (value := get(b"catch_up")) else "",
                 int(value) if (value := get(b"wait")) else 0,
+                value.decode() if (value := get(b"client")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"an event's field cannot be read: {error}") from error

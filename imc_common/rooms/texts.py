@@ -7,19 +7,12 @@ user (texts and nicknames) were checked by the parser, and other input went thro
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import NamedTuple
-
-from imc_common.address import split
-from imc_common.bodies.charsets import ASCII_COMPATIBLE, charset_of
-from imc_common.bodies.content import READ_TYPES, Content
-from imc_common.bodies.cpim import Cpim
-from imc_common.bodies.essence import CPIM, IMDN, PLAIN, essence
-from imc_common.bodies.imdn import receipt_part
+from imc_common.bodies.content import READ_TYPES
+from imc_common.bodies.essence import CPIM, PLAIN, essence
 from imc_common.rooms.commands import BY_WORD, COMMANDS
 from imc_common.rooms.event import CATCH_UP, Event
-from imc_common.rooms.names import shown_name
 from imc_common.rooms.pages import pages
+from imc_common.rooms.relayed import Text, receipts_for_author, relayed_message, relayed_typing, wrapped
 from imc_common.rooms.request import EntryError
 from imc_common.rooms.roles import CHOICE, RANKS, ROLES
 from imc_common.settings import Settings
@@ -138,80 +131,41 @@ WHY_FAILED = {"no_response": "did not respond", "delivery_failed": "could not be
 _ROLES = {"owner": "an owner", "admin": "an admin", "member": "a plain member"}
 
 
-class Text(NamedTuple):
-    """The body of one MESSAGE."""
-
-    content_type: str
-    body: bytes
-
-
-def render(event: Event, settings: Settings) -> list[Text]:
+def render(event: Event, settings: Settings, message_id: str = "") -> list[Text]:
     """The MESSAGEs that tell of an event, in order; several only for lists. `EntryError` if it is unknown.
+
+    ``message_id`` is the Message-ID of a message that has to be wrapped for clients with CPIM.
 
     None for a work item of the edges.
     """
     if event.name == "message":
-        return [_message(event, settings)]
+        return [relayed_message(event, settings, message_id)]
     if event.name == "typing":
-        return [Text(event.data.content_type, event.data.body)]
+        return [relayed_typing(event)]
     if event.name == "disposition":
-        return _receipts(event)
+        return receipts_for_author(event)
+    notices = [NOTICE.encode() + body for body in _notices(event, settings)]
+    # The answer to a command in CPIM is CPIM, too.
+    if essence(event.data.content_type) == CPIM and event.to == (event.actor,):
+        return [
+            wrapped(event, f"<sip:{event.room}>", PLAIN, body, f"{message_id}-{number}")
+            for number, body in enumerate(notices)
+        ]
+    return [Text(PLAIN, body) for body in notices]
+
+
+def _notices(event: Event, settings: Settings) -> list[bytes]:
     if event.name == "notice":
-        return [Text(PLAIN, NOTICE.encode() + event.data.body)]
+        return [event.data.body]
     if event.name in NOTICES:
-        return [_notice(_sentence(event, settings))]
+        return [_sentence(event, settings).encode()]
     if event.name == "refused":
-        return [_notice(_refusal(event, settings))]
+        return [_refusal(event, settings).encode()]
     if event.name in _LISTS:
-        return [_notice(page) for page in _LISTS[event.name](event, settings)]
+        return [page.encode() for page in _LISTS[event.name](event, settings)]
     if event.name == CATCH_UP:
         return []
     raise EntryError(f"there is no text for event {event.name!r}")
-
-
-def _notice(text: str) -> Text:
-    return Text(PLAIN, (NOTICE + text).encode())
-
-
-def _message(event: Event, settings: Settings) -> Text:
-    content_type, body = event.data.content_type, event.data.body
-    if not settings.sender_prefix:
-        return Text(content_type, body)
-    charset = _prefix_charset(content_type)
-    if charset is None:
-        return Text(content_type, body)
-    return Text(content_type, _prefix(settings.sender_prefix, event, charset) + body)
-
-
-def _receipts(event: Event) -> list[Text]:
-    """The receipts for one author. If there are others in the same body, each is a MESSAGE of its own."""
-    data = event.data
-    content = Content.parse(data.content_type, data.body)
-    words = event.list.split()
-    names = dict(zip(words[::2], words[1::2], strict=True))
-    if all(names.get(imdn.message_id) == imdn.message_id for imdn in content.imdns):
-        return [Text(data.content_type, data.body)]
-    documents = [
-        imdn.renamed(names[imdn.message_id]).document for imdn in content.imdns if imdn.message_id in names
-    ]
-    if content.cpim is None:
-        return [Text(IMDN, document) for document in documents]
-    headers = content.cpim.headers
-    return [Text(CPIM, Cpim(headers, receipt_part(document)).to_bytes()) for document in documents]
-
-
-def _prefix(template: str, event: Event, charset: str) -> bytes:
-    user, host = split(event.actor)
-    name = event.nick or shown_name(event.data.display_name) if "{name" in template else ""
-    return template.format(user=user, host=host, name=name or user).encode(charset, "replace")
-
-
-@lru_cache(maxsize=256)
-def _prefix_charset(content_type: str) -> str | None:
-    """The charset a prefix is to be written in; None where it has no place: other types than text/plain, and
-    charsets that are unknown or in which text cannot just be put in front (UTF-16 and the like)."""
-    charset = charset_of(content_type) if essence(content_type) == PLAIN else ""
-    return charset if charset in ASCII_COMPATIBLE else None
 
 
 def _sentence(event: Event, settings: Settings) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from imc_common.rooms.event import Event
+from collections.abc import Callable
+from functools import partial
+
+from imc_common.bodies.essence import CPIM, essence
+from imc_common.rooms.event import TEXT_CLIENT, Event
 from imc_common.rooms.texts import render
 from imc_common.settings import Settings
 from imc_edge.delivering.outbound import MessageTemplate, make_template
@@ -26,9 +30,18 @@ class EventRenderer:
     def render(self, event: Event) -> list[MessageTemplate]:
         """The MESSAGEs of an event; none if there is nothing to send. Raises any error if it is broken."""
         headers = event.data.headers + self._headers
+        room, position = event.room, event.position
+        # RFC 5438 §6.3: the id of a wrapped message, the same each time that the message is sent.
+        message_id = ""
+        if event.client or essence(event.data.content_type) == CPIM:
+            message_id = f"{self._delivery_ids.message_id(room, position, 0).decode()}.{position}"
         return [
-            make_template(
-                self._delivery_ids.message_id(event.room, event.position, number), event, text, headers
-            )
-            for number, text in enumerate(render(event, self._settings))
+            make_template(self._delivery_ids.message_id(room, position, number), event, text, headers)
+            for number, text in enumerate(render(event, self._settings, message_id))
         ]
+
+    def text_form(self, event: Event) -> Callable[[], list[MessageTemplate]] | None:
+        """Makes the MESSAGE for a client that refuses CPIM; None if the event is none in CPIM."""
+        if event.name != "message" or essence(event.data.content_type) != CPIM or event.client == TEXT_CLIENT:
+            return None
+        return partial(self.render, event._replace(client=TEXT_CLIENT))

@@ -32,7 +32,7 @@ from typing import Final, NamedTuple
 
 from imc_common.errors import ImcError
 from imc_common.rooms.event import RELAYED, Event
-from imc_common.rooms.texts import Text
+from imc_common.rooms.relayed import Text
 
 PADDING: Final = 32
 """Blanks after a colon bring each request to a multiple of so many bytes: datagrams of one length go out

@@ -17,8 +17,9 @@ from imc_common.bodies.cpim import Cpim
 from imc_common.rooms import commands, texts
 from imc_common.rooms.event import Event
 from imc_common.rooms.pages import HEADERS, MAX_MESSAGE
+from imc_common.rooms.relayed import Text
 from imc_common.rooms.request import EntryError, RequestData
-from imc_common.rooms.texts import Text, render
+from imc_common.rooms.texts import render
 from imc_common.settings import Settings
 from tests.imc_common.bodies.corpus import IMDN_DOCUMENT, LINPHONE_RECEIPTS
 

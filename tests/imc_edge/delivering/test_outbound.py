@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imc_common.rooms.event import Event
+from imc_common.rooms.relayed import Text
 from imc_common.rooms.request import RequestData
-from imc_common.rooms.texts import Text, render
+from imc_common.rooms.texts import render
 from imc_common.settings import Settings
 from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
