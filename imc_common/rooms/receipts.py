@@ -27,7 +27,10 @@ def is_stored(event: Event) -> bool:
     return event.name == "message" and event.history_id != NO_HISTORY and event.catch_up != REPLAY
 
 
-Consequence = Literal["withdraw_invitation", "drop_unreachable", "mark_away"]
+AS_TEXT: Final = "200-as-text"
+"""The outcome of a message in CPIM that its recipient has accepted only as text."""
+
+Consequence = Literal["withdraw_invitation", "drop_unreachable", "mark_away", "note_client"]
 """The script that a worker runs."""
 
 
@@ -36,6 +39,8 @@ def consequence(event_name: str, outcome: str, *, history: bool = False) -> Cons
 
     ``history``: the event is in its room's history, so a recipient that is away gets it later.
     """
+    if outcome == AS_TEXT:
+        return "note_client"
     if event_name == "invited":
         return "withdraw_invitation"  # whatever the reason, the user does not know of the invitation
     if history:

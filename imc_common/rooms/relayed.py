@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -10,13 +12,15 @@ from imc_common.address import split
 from imc_common.bodies.charsets import ASCII_COMPATIBLE, charset_of
 from imc_common.bodies.content import Content
 from imc_common.bodies.cpim import IMDN_NAMESPACE, Cpim, CpimHeader
+from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import CPIM, IMDN, PLAIN, essence
-from imc_common.bodies.imdn import receipt_part
+from imc_common.bodies.imdn import Imdn, receipt_part
 from imc_common.bodies.mime_part import MimePart
 from imc_common.rooms.event import CPIM_CLIENT, TEXT_CLIENT, Event
 from imc_common.rooms.names import shown_name
 from imc_common.settings import Settings
 
+_UNKNOWN_TYPE: Final = "application/octet-stream"
 UTF8: Final = "text/plain;charset=utf-8"
 
 
@@ -54,13 +58,22 @@ def receipts_for_author(event: Event) -> list[Text]:
     names = dict(zip(words[::2], words[1::2], strict=True))
     if all(names.get(imdn.message_id) == imdn.message_id for imdn in content.imdns):
         return [Text(data.content_type, data.body)]
-    documents = [
-        imdn.renamed(names[imdn.message_id]).document for imdn in content.imdns if imdn.message_id in names
-    ]
+    documents = _renamed(content.imdns, names)
     if content.cpim is None:
         return [Text(IMDN, document) for document in documents]
     headers = content.cpim.headers
     return [Text(CPIM, Cpim(headers, receipt_part(document)).to_bytes()) for document in documents]
+
+
+def _renamed(imdns: Sequence[Imdn], names: Mapping[str, str]) -> list[bytes]:
+    """The documents about these messages, under the names of their authors."""
+    documents = []
+    for imdn in imdns:
+        name = names.get(imdn.message_id)
+        if name is not None:
+            with suppress(BodyError):  # written so that another id does not fit in: the author goes without
+                documents.append(imdn.renamed(name).document)
+    return documents
 
 
 def _wrapped_message(event: Event, message_id: str) -> Text:
@@ -92,7 +105,12 @@ def unwrapped(body: bytes) -> Text:
         text = Content.parse(CPIM, body).text
         if text is not None:
             return Text(UTF8, text)
-    return Text(part.content_type, part.decoded())
+    # Both were accepted unread. What cannot stand in a SIP message must not stop the delivery to all others.
+    content_type = part.content_type if part.content_type.isprintable() else _UNKNOWN_TYPE
+    try:
+        return Text(content_type, part.decoded())
+    except BodyError:
+        return Text(content_type, part.content)
 
 
 def relayed_typing(event: Event) -> Text:

@@ -48,6 +48,8 @@ MAX_LAST_HOP_SECONDS: Final = 10.0
 the messages of all."""
 MAX_ATTEMPTS: Final = 99
 """Requests of one delivery: the branch has two digits for their number."""
+REFUSES_TYPE: Final = frozenset((406, 415, 488))
+"""Responses of a client that cannot show a body of this type."""
 MAX_CONTACTS: Final = 8
 """Contacts of redirections that one delivery follows."""
 
@@ -179,6 +181,9 @@ class Courier:
         elif status < 400:
             self._add_contacts(retry, contacts(response))
             self._next_contact(recipient, retry, str(status))
+        # RFC 3261 §21.4.13, §21.4.7, §21.4.26: the client does not take CPIM. It gets the text at once.
+        elif status in REFUSES_TYPE and self._send_text(recipient, retry):
+            return
         # RFC 3261 §8.1.3.5: with credentials that match the challenge, the request is sent once more.
         elif status in {401, 407}:
             self._authenticate(recipient, retry, response)
@@ -328,7 +333,7 @@ class Courier:
         if retry.attempt > MAX_ATTEMPTS:
             self._give_up(recipient, TRANSPORT)
             return
-        template = outgoing.templates[recipient.template_index]
+        template = (retry.templates or outgoing.templates)[recipient.template_index]
         # RFC 3261 §18.1.1: what is too long for a datagram goes over TCP to the same address and port. The
         # Via names the transport, so the head is built for each.
         for towards in (hop, Hop("tcp", hop.host, hop.port)):
@@ -361,6 +366,16 @@ class Courier:
             if uri not in retry.followed and len(retry.followed) <= MAX_CONTACTS:
                 retry.followed.add(uri)
                 retry.contacts.append(uri)
+
+    def _send_text(self, recipient: Recipient, retry: RetryState) -> bool:
+        """Send the message without CPIM, with the next CSeq; False if it has no such form, or was sent so."""
+        outgoing = recipient.outgoing
+        if outgoing is None or outgoing.text_form is None or retry.templates or retry.hop is None:
+            return False
+        retry.templates = outgoing.text_form()
+        retry.cseq += 1
+        self._send_to(recipient, retry, retry.hop)
+        return True
 
     def _authenticate(self, recipient: Recipient, retry: RetryState, response: Response) -> None:
         """RFC 3261 §22.2: send it once more, with the credentials that are asked for and the next CSeq."""

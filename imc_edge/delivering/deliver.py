@@ -243,7 +243,14 @@ class Deliver:
     ) -> Outgoing:
         """The event for these recipients; for none if there is nothing to send."""
         recipients = len(to) if templates else 0
-        outgoing = Outgoing(event, templates, recipients, resent=resent, deadline=self._deadline(event))
+        outgoing = Outgoing(
+            event,
+            templates,
+            recipients,
+            resent=resent,
+            deadline=self._deadline(event),
+            text_form=self._renderer.text_form(event),
+        )
         if self._tracer.enabled:
             self._tracer.record("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
         return outgoing

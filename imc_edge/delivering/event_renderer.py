@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from imc_common.bodies.essence import CPIM, essence
+from imc_common.bodies.essence import CPIM, PLAIN, essence
 from imc_common.rooms.event import TEXT_CLIENT, Event
 from imc_common.rooms.texts import render
 from imc_common.settings import Settings
@@ -42,6 +42,9 @@ class EventRenderer:
 
     def text_form(self, event: Event) -> Callable[[], list[MessageTemplate]] | None:
         """Makes the MESSAGE for a client that refuses CPIM; None if the event is none in CPIM."""
-        if event.name != "message" or essence(event.data.content_type) != CPIM or event.client == TEXT_CLIENT:
+        content_type = event.data.content_type
+        if content_type == PLAIN or event.name != "message" or event.client == TEXT_CLIENT:
+            return None
+        if essence(content_type) != CPIM:
             return None
         return partial(self.render, event._replace(client=TEXT_CLIENT))

@@ -6,6 +6,8 @@ from typing import Final
 
 from imc_common.rooms import receipts
 
+AS_TEXT: Final = receipts.AS_TEXT
+"""The recipient has refused CPIM and accepted the text in it."""
 TIMEOUT: Final = "408"
 """No response until Timer F; RFC 3261 §8.1.3.1 has it treated as a 408."""
 TRANSPORT: Final = "503"

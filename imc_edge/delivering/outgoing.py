@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from imc_common.rooms.event import Event
 from imc_edge.delivering.outbound import MessageTemplate
 
@@ -22,6 +24,7 @@ class Outgoing:
         "resent",
         "sweeps",
         "templates",
+        "text_form",
     )
 
     def __init__(
@@ -32,10 +35,13 @@ class Outgoing:
         *,
         resent: bool,
         deadline: float | None,
+        text_form: Callable[[], list[MessageTemplate]] | None = None,
     ) -> None:
         self.event = event
         self.templates = templates
         """One MESSAGE each, sent one after the other; more than one where a list is long."""
+        self.text_form = text_form
+        """Makes the MESSAGE for a recipient that refuses it in CPIM; None if it is not in CPIM."""
         self.pending = recipients
         """Recipients whose delivery has not ended."""
         self.delivered: list[str] = []

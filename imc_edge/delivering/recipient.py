@@ -35,7 +35,7 @@ from imc_common.rooms.receipts import AWAY
 from imc_common.sip.message import Response
 from imc_edge.delivering.absence import Absence
 from imc_edge.delivering.away_rules import arrived_before, note_failure, note_response, withholds
-from imc_edge.delivering.outcome import ERROR, NOT_SENT, SURPLUS, TIMEOUT
+from imc_edge.delivering.outcome import AS_TEXT, ERROR, NOT_SENT, SURPLUS, TIMEOUT
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.retry_state import RetryState
 from imc_edge.flow import Hop
@@ -221,7 +221,10 @@ class Recipient:
             self.retry = None
             self._send()
             return
-        self.context.events.delivered(outgoing, self.address)
+        if self.retry is not None and self.retry.templates is not None:
+            self.context.events.failed(outgoing, self.address, AS_TEXT)  # not a failure, but to be reported
+        else:
+            self.context.events.delivered(outgoing, self.address)
         if self.absence is not None:
             note_response(self, outgoing)
         self._next()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from imc_edge.delivering.outbound import MessageTemplate
 from imc_edge.flow import Hop
 
 
@@ -24,6 +25,7 @@ class RetryState:
         "paused",
         "realms",
         "tcp_refused",
+        "templates",
         "untried_hops",
         "uri",
     )
@@ -56,6 +58,8 @@ class RetryState:
         """Credentials."""
         self.realms: set[str] = set()
         """Realms that have got our credentials; a second challenge of the same one is a refusal."""
+        self.templates: list[MessageTemplate] | None = None
+        """The MESSAGE without CPIM, once the recipient has refused it in CPIM."""
         self.paused = False
         """On the timer wheel, until a target may be tried again."""
 

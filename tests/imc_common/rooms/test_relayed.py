@@ -34,7 +34,7 @@ def as_sent_to(client: str, content_type: str, body: bytes, name: str = "message
     ],
 )
 def test_a_client_with_cpim_gets_every_message_in_cpim(content_type: str, body: bytes) -> None:
-    """From is the author, and the content is untouched: without a prefix, which would show the author twice."""
+    """From is the author, and the content is untouched: a prefix would show the author twice."""
     text = as_sent_to(CPIM_CLIENT, content_type, body)
     assert text.content_type == "message/cpim"
     cpim = Cpim.parse(text.body)

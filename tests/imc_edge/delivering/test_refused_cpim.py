@@ -1,0 +1,106 @@
+"""A client that refuses message/cpim gets the text in it, as a part of the same delivery."""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common.rooms.receipts import AS_TEXT
+from imc_common.rooms.request import RequestData
+from tests.imc_common.bodies.corpus import LINPHONE
+from tests.imc_edge.sending import Sending
+
+BOB, CAROL = "bob@127.0.0.1:5071", "carol@127.0.0.1:5072"
+CPIM = RequestData("message/cpim", LINPHONE, 69, call_id="c1", at=1_700_000_000_000)
+
+
+def outcomes(sending: Sending) -> list[tuple[str, ...]]:
+    """Recipients, outcomes, and whether the worker is told, as they were settled."""
+    return [args[5:] for args in sending.redis.of("settle")]
+
+
+@pytest.mark.parametrize("status", [406, 415, 488])
+async def test_the_text_follows_at_once_in_the_same_delivery(status: int) -> None:
+    """The same Call-ID and From tag, the next CSeq, another branch. The worker is told, and remembers it."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,), data=CPIM)
+        first = sending.wires.sent[0]
+        assert first.request.headers.get("Content-Type") == "message/cpim"
+        await sending.reply(first, status)
+        second = sending.wires.sent[1]
+        assert second.request.headers.get("Content-Type") == "text/plain"
+        assert second.request.body == b"<alice@example.org>: one"
+        assert second.request.call_id == first.request.call_id
+        assert second.request.headers.get("From") == first.request.headers.get("From")
+        assert (first.request.cseq.number, second.request.cseq.number) == (1, 2)
+        assert first.request.via.branch != second.request.via.branch
+        await sending.reply(second)
+        assert outcomes(sending) == [(BOB, AS_TEXT, "1")]
+
+
+async def test_the_others_get_cpim_and_nobody_gets_it_twice() -> None:
+    """One refuses it, one does not."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB, CAROL), data=CPIM)
+        to_bob, to_carol = sending.wires.sent
+        await sending.reply(to_bob, 415)
+        await sending.reply(to_carol)
+        await sending.reply(sending.wires.sent[2])
+        assert [each.recipient for each in sending.wires.sent] == [BOB, CAROL, BOB]
+        assert outcomes(sending) == [(CAROL, "200", "0", BOB, AS_TEXT, "1")]
+
+
+async def test_who_refuses_the_text_too_has_refused_the_message() -> None:
+    """It is sent twice at most."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,), data=CPIM)
+        await sending.reply(sending.wires.sent[0], 415)
+        await sending.reply(sending.wires.sent[1], 415)
+        assert len(sending.wires.sent) == 2
+        assert outcomes(sending) == [(BOB, "415", "0")]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "fields"),
+    [
+        ("message", RequestData("text/plain", b"x", 69), {}),
+        ("message", RequestData("image/png", b"x", 69), {}),
+        ("message", CPIM, {"client": "text"}),
+        ("typing", CPIM, {}),
+    ],
+)
+async def test_there_is_no_other_form_of(name: str, data: RequestData, fields: dict[str, str]) -> None:
+    """What is no message in CPIM."""
+    async with Sending() as sending:
+        await sending.event(name, to=(BOB,), data=data, **fields)
+        await sending.reply(sending.wires.sent[0], 415)
+        assert len(sending.wires.sent) == 1
+        assert outcomes(sending) == [(BOB, "415", "0")]
+
+
+async def test_a_recipient_whose_client_is_known_gets_its_form_at_once() -> None:
+    """Both kinds."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,), data=CPIM, client="text")
+        await sending.event(to=(CAROL,), data=RequestData("text/plain", b"hello", 69), client="cpim")
+        text, cpim = (each.request for each in sending.wires.sent)
+        assert (text.headers.get("Content-Type"), text.body) == ("text/plain", b"<alice@example.org>: one")
+        assert cpim.headers.get("Content-Type") == "message/cpim"
+        assert cpim.body.endswith(b"\r\n\r\nhello")
+
+
+async def test_the_text_is_there_also_when_the_refusal_comes_late() -> None:
+    """After the event's data was given up for memory."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,), data=CPIM)
+        await sending.pass_time(2.0)
+        await sending.reply(sending.wires.sent[0], 415)
+        assert sending.wires.sent[-1].request.body == b"<alice@example.org>: one"
+
+
+async def test_a_part_that_cannot_stand_in_a_sip_message_stops_nobody() -> None:
+    """Its type is not passed on; the others get the message as it is."""
+    body = LINPHONE.replace(b"Content-Type: text/plain", b"Content-Type: a/b\x00\xff")
+    async with Sending() as sending:
+        await sending.event(to=(BOB,), data=CPIM._replace(body=body), client="text")
+        (sent,) = sending.wires.sent
+        assert sent.request.headers.get("Content-Type") == "application/octet-stream"
