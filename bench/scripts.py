@@ -44,6 +44,8 @@ KEY = dict(zip(("recent", "older", "clock", "requests"), keys.accepting(SHARD), 
     "undelivered": keys.undelivered(SHARD),
     "history": Keys().history(SHARD, ROOM),
     "history_off": keys.history_off(SHARD),
+    "recent_authors": keys.authors(SHARD, ROOM, "recent"),
+    "older_authors": keys.authors(SHARD, ROOM, "older"),
 }
 ARGUMENT: dict[str, Any] = {
     "delivery_chunk": 64,
@@ -54,6 +56,7 @@ ARGUMENT: dict[str, Any] = {
 }
 ARGUMENT |= {"members_prefix": Keys().members(SHARD, ""), "room_prefix": Keys().room(SHARD, "")}
 ARGUMENT |= {"history_prefix": Keys().history(SHARD, ""), "history_max": 0}
+ARGUMENT |= {"authors_prefix": keys.authors_prefix(SHARD)}
 ARGUMENT |= {"shows_nicknames": 0, "max_backlog": 0, "settled_ttl_ms": 60_000, "undelivered_max": 1000}
 
 

@@ -165,7 +165,12 @@ def authors(shard: int, room: str, part: Literal["recent", "older"]) -> str:
 
     `lua/include/authors.lua` says why there are two of them. `imc reshard` leaves them behind.
     """
-    return f"imc:{{{shard}}}:authors:{room}:{part}"
+    return f"{authors_prefix(shard)}{room}:{part}"
+
+
+def authors_prefix(shard: int) -> str:
+    """What the keys of `authors` of a shard begin with."""
+    return f"imc:{{{shard}}}:authors:"
 
 
 def lease(shard: int, role: str) -> str:

@@ -87,6 +87,7 @@ def _further(settings: Settings) -> list[Action]:
     owned_by_user, private_of_user = owned_rooms_of(b"user"), private_rooms_of(b"user")
     max_members, announce_joins = settings.max_members, int(settings.announce_joins)
     history = history_of_room(settings)
+    authors = _authors("recent"), _authors("older")
     may_own = (settings.max_rooms_per_owner, OWNED_ELSEWHERE)
     create = (int(settings.check_on_create), *may_own, max_members, announce_joins)
     join = (int(settings.create_on_join), *may_own, max_members, announce_joins)
@@ -102,7 +103,11 @@ def _further(settings: Settings) -> list[Action]:
         Action("exit_room", (private, owned), (settings.owner_exit, announce_joins), with_index=True),
         Action("set_nickname", (), (announce_joins,)),
         Action("broadcast_typing", (_typing,), (TYPING_INTERVAL_MS,)),
-        Action("return_disposition", (_authors("recent"), _authors("older"))),
-        Action("broadcast_message", history, (int(settings.shows_nicknames), settings.history_max_messages)),
+        Action("return_disposition", (*authors, history[0])),
+        Action(
+            "broadcast_message",
+            (*history, *authors),
+            (int(settings.shows_nicknames), settings.history_max_messages),
+        ),
         Action("destroy_room", with_index=True),
     ]

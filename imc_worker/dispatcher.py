@@ -96,7 +96,7 @@ class Dispatcher:
         except (KeyError, ValueError):  # UnicodeDecodeError is one
             return None
         settings = [self._chunk, MAX_RECIPIENTS, self._history_max, self._shows_nicknames]
-        prefixes = [members_prefix, history_prefix, room_prefix]
+        prefixes = [members_prefix, history_prefix, room_prefix, keys.authors_prefix(shard)]
         ids = [entry_id for _, entry_id, _ in entries]
         return self._command(
             "broadcast_messages", [requests, events, history_off], [*settings, *prefixes, *ids]

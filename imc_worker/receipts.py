@@ -16,6 +16,7 @@ class Receipts:
     def __init__(self, settings: Settings) -> None:
         self._actions = {
             "withdraw_invitation": Action("withdraw_invitation"),
+            "note_client": Action("note_client"),
             "drop_unreachable": Action(
                 "drop_unreachable",
                 (private_rooms_of(b"from"), owned_rooms_of(b"from")),

@@ -4,13 +4,15 @@
 -- the time of a refusal does not tell how many members there are.
 --
 -- KEYS:
---   requests     imc:{S}:in            stream
---   events       imc:{S}:out           stream
---   rooms        imc_rooms:{S}         sorted set
---   room         imc_rooms:{S}:ROOM    hash
---   members      imc_members:{S}:ROOM  hash
---   history      imc_history:{S}:ROOM  stream
---   history_off  imc:{S}:history_off   set
+--   requests        imc:{S}:in                   stream
+--   events          imc:{S}:out                  stream
+--   rooms           imc_rooms:{S}                sorted set
+--   room            imc_rooms:{S}:ROOM           hash
+--   members         imc_members:{S}:ROOM         hash
+--   history         imc_history:{S}:ROOM         stream
+--   history_off     imc:{S}:history_off          set
+--   recent_authors  imc:{S}:authors:ROOM:recent  hash
+--   older_authors   imc:{S}:authors:ROOM:older   hash
 --
 -- ARGV:
 --   entry_id         the request's id in requests
@@ -26,7 +28,7 @@
 -- Events:
 --   notice   to all members who are here, an operator's
 --   refused  to the sender: unknown_room, not_member
-local requests, events, rooms, room, members, history, history_off = unpack(KEYS)
+local requests, events, rooms, room, members, history, history_off, recent_authors, older_authors = unpack(KEYS)
 local entry_id, delivery_chunk, shows_nicknames, history_max = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
@@ -35,9 +37,11 @@ local entry_id, delivery_chunk, shows_nicknames, history_max = unpack(ARGV)
 --- @include "say"
 
 local value = redis.call("HGET", members, request.from)
-local others, n, speaks = {}, 0, may_speak(value)
-if speaks or request.operator == "1" then
+local others, n, apart, speaks = {}, 0, nil, may_speak(value)
+if request.operator == "1" then
     others, n = other_members(members, request.from)
+elseif speaks then
+    others, n, apart = other_members(members, request.from, other_client(request))
 end
 
 if not speaks and n == 0 then
@@ -54,10 +58,18 @@ if request.operator == "1" then
     emit("notice", others)
     return "done"
 end
-local id = say(others, nick, is_unkept)
+local id = say(others, nick, is_unkept, apart)
 if history_max > 0 and not is_unkept then
     --- @include "keep"
     keep(history, id, nick)
+end
+if request.message_id then
+    --- @include "authors"
+    remember_author(recent_authors, older_authors)
+end
+if request.cpim and HERE[value] ~= "cpim" then
+    --- @include "client"
+    value = note_client(members, request.from, value, "cpim")
 end
 if speaks and not HERE[value] then
     --- @include "call_back"

@@ -16,24 +16,26 @@
 --   members_prefix   imc_members:{S}:
 --   history_prefix   imc_history:{S}:
 --   room_prefix      imc_rooms:{S}:
+--   authors_prefix   imc:{S}:authors:
 --   ...              the requests' ids, in their order
 --
 -- Returns:
 --   (number)  how many of the requests, from the first on, were handled
 local requests, events, history_off = unpack(KEYS)
-local delivery_chunk, max_recipients, history_max, shows_nicknames, members_prefix, history_prefix, room_prefix = unpack(ARGV)
-local entries = { unpack(ARGV, 8) }
+local delivery_chunk, max_recipients, history_max, shows_nicknames, members_prefix, history_prefix, room_prefix, authors_prefix = unpack(ARGV)
+local entries = { unpack(ARGV, 9) }
 max_recipients, history_max = tonumber(max_recipients), tonumber(history_max)
-assert(room_prefix and (shows_nicknames == "0" or shows_nicknames == "1"), "shows_nicknames and three prefixes")
+assert(authors_prefix and (shows_nicknames == "0" or shows_nicknames == "1"), "shows_nicknames and four prefixes")
 local request
 --- @include "emit"
 --- @include "may_speak"
 --- @include "other_members"
 --- @include "say"
 --- @include "keep"
+--- @include "authors"
 
 -- All are looked at before anything is written.
-local accepted, rooms, others, nicks, recipients = {}, {}, {}, {}, 0
+local accepted, rooms, others, apart, nicks, recipients = {}, {}, {}, {}, {}, 0
 for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entries)) do
     request = {}
     for at = 1, #entry[2], 2 do
@@ -45,11 +47,14 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
         break
     end
     local members = members_prefix .. room
-    if not HERE[redis.call("HGET", members, from)] then -- may not speak, or is back and gets what it missed
+    local value = redis.call("HGET", members, from)
+    if not HERE[value] then -- may not speak, or is back and gets what it missed
+        break
+    elseif request.cpim and HERE[value] ~= "cpim" then -- the first one of this member: the client is noted
         break
     end
     local n
-    others[i], n = other_members(members, from)
+    others[i], n, apart[i] = other_members(members, from, other_client(request))
     nicks[i] = shows_nicknames == "1" and redis.call("HGET", room_prefix .. room, "nick:" .. from)
     accepted[i], rooms[i], recipients = request, room, recipients + n
 end
@@ -61,9 +66,13 @@ redis.call("XTRIM", requests, "MAXLEN", "=", redis.call("XLEN", requests) - #acc
 for i = 1, #accepted do
     request = accepted[i]
     local is_unkept = is_off and (is_off[i] == 1 or request.transient)
-    local id = say(others[i], nicks[i], is_unkept)
+    local id = say(others[i], nicks[i], is_unkept, apart[i])
     if is_off and not is_unkept then
         keep(history_prefix .. rooms[i], id, nicks[i])
+    end
+    if request.message_id then
+        local authors = authors_prefix .. rooms[i]
+        remember_author(authors .. ":recent", authors .. ":older")
     end
 end
 return #accepted

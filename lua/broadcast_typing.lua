@@ -20,7 +20,8 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   typing  to the other members who are here
+--   typing  to the other members who are here; client: the kind of client of all recipients, if they need the
+--           notification in another form
 local requests, events, rooms, room, members, typing = unpack(KEYS)
 local entry_id, delivery_chunk, interval_ms = unpack(ARGV)
 --- @include "request"
@@ -32,9 +33,15 @@ assert(tonumber(interval_ms) > 0, "interval_ms")
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room) -- is a hash
 redis.call("GET", typing) -- is a string
-local others = may_speak(redis.call("HGET", members, request.from)) and other_members(members, request.from)
+local others, n, apart = nil, 0, nil
+if may_speak(redis.call("HGET", members, request.from)) then
+    others, n, apart = other_members(members, request.from, other_client(request))
+end
 commit()
-if others and redis.call("SET", typing, "1", "NX", "PX", interval_ms) then
+if n > 0 and redis.call("SET", typing, "1", "NX", "PX", interval_ms) then
     emit("typing", others)
+    if apart then
+        emit("typing", apart, "client", other_client(request))
+    end
 end
 return "done"

@@ -49,7 +49,7 @@ end
 
 local owns_no_more = user_role == "owner" and not owns_at_another_port(request.user)
 commit()
-redis.call("HSET", members, request.user, is_away(user_value) and role .. " away" or role)
+redis.call("HSET", members, request.user, (user_value:gsub("^%a+", role)))
 if role == "owner" then
     redis.call("SADD", owned_rooms, request.room)
 elseif owns_no_more then

@@ -10,6 +10,7 @@
 --   members         imc_members:{S}:ROOM         hash
 --   recent_authors  imc:{S}:authors:ROOM:recent  hash
 --   older_authors   imc:{S}:authors:ROOM:older   hash
+--   history         imc_history:{S}:ROOM         stream
 --
 -- ARGV:
 --   entry_id        the request's id in requests
@@ -21,9 +22,9 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   disposition  to each author; list: the ids of the author's messages, each as the notification names it and as
---                the author does
-local requests, events, rooms, room, members, recent_authors, older_authors = unpack(KEYS)
+--   disposition  to each author; list: the ids of the author's messages; client: the kind of the author's client, if it
+--                is known; about: the message's data, if list has the id of a delivery
+local requests, events, rooms, room, members, recent_authors, older_authors, history = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
@@ -34,20 +35,41 @@ redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room) -- is a hash
 redis.call("HLEN", recent_authors)
 redis.call("HLEN", older_authors)
-local authors, ids = {}, {}
+redis.call("XLEN", history)
+
+-- The message is kept if the notification names a delivery of it, and the author is the first field of its entry.
+local function author_and_data(message_id, position)
+    if position == "-" then
+        return author_of(recent_authors, older_authors, message_id)
+    end
+    local entry = redis.call("XRANGE", history, position, position)[1]
+    if entry then
+        return entry[2][1], entry[2][2]
+    end
+end
+
+local found, of = {}, {}
 if is_member(redis.call("HGET", members, request.from)) then
-    for message_id in (request.message_id or ""):gmatch("(%S+) %S+") do
-        local author = author_of(recent_authors, older_authors, message_id)
-        if author and author ~= request.from and HERE[redis.call("HGET", members, author)] then
-            if not ids[author] then
-                authors[#authors + 1], ids[author] = author, {}
-            end
-            table.insert(ids[author], message_id .. " " .. message_id)
+    for message_id, position in (request.message_id or ""):gmatch("(%S+) (%S+)") do
+        local author, data = author_and_data(message_id, position)
+        local client = author and author ~= request.from and HERE[redis.call("HGET", members, author)]
+        if client and not data and of[author] then
+            of[author].list = of[author].list .. " " .. message_id
+        elseif client then
+            found[#found + 1] = { author = author, client = client, list = message_id, about = data }
+            of[author] = not data and found[#found] or of[author]
         end
     end
 end
 commit()
-for _, author in ipairs(authors) do
-    emit("disposition", { author }, "list", table.concat(ids[author], " "))
+for _, one in ipairs(found) do
+    local further = { "list", one.list }
+    if one.client ~= true then
+        further[3], further[4] = "client", one.client
+    end
+    if one.about then
+        further[#further + 1], further[#further + 2] = "about", one.about
+    end
+    emit("disposition", { one.author }, unpack(further))
 end
 return "done"

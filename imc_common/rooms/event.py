@@ -47,6 +47,8 @@ class Event(NamedTuple):
     the entry's own id, `NO_HISTORY` if the room keeps none. `catch_up` says why a message from the history is
     sent again (`PART`, `MORE`, `PROBE`), and `wait` in how many ms a probe is followed by the next one.
 
+    `about`: the message that a receipt is about, if the receipt names its delivery.
+
     `client` is the kind of client that all recipients use: `CPIM_CLIENT`, `TEXT_CLIENT`, or empty: not known.
     """
 
@@ -70,6 +72,7 @@ class Event(NamedTuple):
     catch_up: str = ""
     wait: int = 0
     client: str = ""
+    about: RequestData | None = None
 
     @property
     def position(self) -> str:
@@ -128,6 +131,7 @@ class Event(NamedTuple):
                 value.decode() if (value := get(b"catch_up")) else "",
                 int(value) if (value := get(b"wait")) else 0,
                 value.decode() if (value := get(b"client")) else "",
+                RequestData.unpack(value) if (value := get(b"about")) else None,
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"an event's field cannot be read: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -18,6 +18,7 @@ from imc_common.bodies.imdn import Imdn, receipt_part
 from imc_common.bodies.mime_part import MimePart
 from imc_common.rooms.event import CPIM_CLIENT, TEXT_CLIENT, Event
 from imc_common.rooms.names import shown_name
+from imc_common.rooms.request import RequestData
 from imc_common.settings import Settings
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
@@ -39,7 +40,7 @@ def relayed_message(event: Event, settings: Settings, message_id: str) -> Text:
     content_type, body = event.data.content_type, event.data.body
     if event.client:
         if event.client == CPIM_CLIENT and essence(content_type) != CPIM:
-            return _wrapped_message(event, message_id)
+            return wrapped(event, _author(event), content_type, body, message_id)
         if event.client == TEXT_CLIENT and essence(content_type) == CPIM:
             content_type, body = unwrapped(body)
     if not settings.sender_prefix:
@@ -54,42 +55,54 @@ def receipts_for_author(event: Event) -> list[Text]:
     """The receipts for one author. If there are others in the same body, each is a MESSAGE of its own."""
     data = event.data
     content = Content.parse(data.content_type, data.body)
-    words = event.list.split()
-    names = dict(zip(words[::2], words[1::2], strict=True))
-    if all(names.get(imdn.message_id) == imdn.message_id for imdn in content.imdns):
+    mine = set(event.list.split())
+    imdns = [imdn for imdn in content.imdns if imdn.message_id in mine]
+    # An author whose client is not known has written plain text if the receipt names a delivery.
+    is_in_cpim = content.cpim is not None
+    wants_cpim = event.client == CPIM_CLIENT or (not event.client and event.about is None and is_in_cpim)
+    if event.about is not None:
+        imdns = _renamed(imdns, event.about)
+    elif len(imdns) == len(content.imdns) and wants_cpim == is_in_cpim:
         return [Text(data.content_type, data.body)]
-    documents = _renamed(content.imdns, names)
-    if content.cpim is None:
-        return [Text(IMDN, document) for document in documents]
-    headers = content.cpim.headers
-    return [Text(CPIM, Cpim(headers, receipt_part(document)).to_bytes()) for document in documents]
+    if not wants_cpim:
+        return [Text(IMDN, imdn.document) for imdn in imdns]
+    headers = _headers(event, _author(event)) if content.cpim is None else content.cpim.headers
+    return [Text(CPIM, Cpim(headers, receipt_part(imdn.document)).to_bytes()) for imdn in imdns]
 
 
-def _renamed(imdns: Sequence[Imdn], names: Mapping[str, str]) -> list[bytes]:
-    """The documents about these messages, under the names of their authors."""
-    documents = []
-    for imdn in imdns:
-        name = names.get(imdn.message_id)
-        if name is not None:
-            with suppress(BodyError):  # written so that another id does not fit in: the author goes without
-                documents.append(imdn.renamed(name).document)
-    return documents
+def _renamed(imdns: Sequence[Imdn], about: RequestData) -> list[Imdn]:
+    """The receipts under the name that the author has for the message: Message-ID in CPIM, else Call-ID.
+
+    Without those that are written so that another name does not fit in: the author goes without.
+    """
+    renamed = []
+    with suppress(BodyError):
+        name = about.call_id
+        if essence(about.content_type) == CPIM:
+            name = Cpim.parse(about.body).message_id or name
+        for imdn in imdns:
+            renamed.append(imdn.renamed(name))  # noqa: PERF401 # those before an error count
+    return renamed
 
 
-def _wrapped_message(event: Event, message_id: str) -> Text:
-    """The message in CPIM: From is the member who wrote it."""
+def _author(event: Event) -> str:
+    """The member who wrote, as a value of From (RFC 3862 §4.1)."""
     name = event.nick or shown_name(event.data.display_name)
-    author = f"<sip:{event.actor}>"
-    data = event.data
-    return wrapped(event, f"{name} {author}" if name else author, data.content_type, data.body, message_id)
+    return f"{name} <sip:{event.actor}>" if name else f"<sip:{event.actor}>"
+
+
+def _headers(event: Event, author: str) -> tuple[CpimHeader, ...]:
+    return (
+        CpimHeader("From", author),
+        CpimHeader("To", f"<sip:{event.room}>"),
+        CpimHeader("DateTime", _date_time(event.at)),
+    )
 
 
 def wrapped(event: Event, author: str, content_type: str, body: bytes, message_id: str) -> Text:
     """A body in CPIM (RFC 3862), so that a client shows its author."""
     headers = (
-        CpimHeader("From", author),
-        CpimHeader("To", f"<sip:{event.room}>"),
-        CpimHeader("DateTime", _date_time(event.at)),
+        *_headers(event, author),
         CpimHeader("NS", f"imdn <{IMDN_NAMESPACE}>"),
         CpimHeader("Message-ID", message_id, prefix="imdn"),
     )
@@ -114,11 +127,15 @@ def unwrapped(body: bytes) -> Text:
 
 
 def relayed_typing(event: Event) -> Text:
-    """A typing notification; for a client without CPIM, what is in it."""
-    data = event.data
-    if event.client == TEXT_CLIENT and essence(data.content_type) == CPIM:
-        return unwrapped(data.body)
-    return Text(data.content_type, data.body)
+    """A typing notification, as the clients of the recipients read it."""
+    content_type, body = event.data.content_type, event.data.body
+    is_cpim = essence(content_type) == CPIM
+    if event.client == TEXT_CLIENT and is_cpim:
+        return unwrapped(body)
+    if event.client == CPIM_CLIENT and not is_cpim:
+        part = MimePart((("Content-Type", content_type), ("Content-Length", str(len(body)))), body)
+        return Text(CPIM, Cpim(_headers(event, _author(event)), part).to_bytes())
+    return Text(content_type, body)
 
 
 def _date_time(at: int) -> str:

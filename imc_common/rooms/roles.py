@@ -24,12 +24,15 @@ RANKS: Final = {role: rank for rank, role in enumerate((*ROLES, INVITED))}
 """The order in which members are listed."""
 
 AWAY: Final = " away"
-"""Follows the role of a member who could not be reached and has not come back."""
+"""The end of the field of a member who could not be reached and has not come back."""
+
+CLIENTS: Final = ("cpim", "text")
+"""Follows the role and a space, if the kind of the member's client is known (`Event.client`)."""
 
 
 def role_of(value: bytes) -> str:
     """The role in a user's field of the members, or `INVITED`. Raises UnicodeDecodeError."""
-    return value.decode().removesuffix(AWAY)
+    return value.decode().partition(" ")[0]
 
 
 def is_away(value: bytes) -> bool:

@@ -23,6 +23,7 @@ class EventRenderer:
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
         self._settings = settings
+        self._names_position = settings.history_max_messages > 0 and settings.receipts == "author"
         self._headers = tuple(
             (line.partition(": ")[0], line.partition(": ")[2]) for line in settings.extra_hdrs
         )
@@ -36,7 +37,13 @@ class EventRenderer:
         if event.client or essence(event.data.content_type) == CPIM:
             message_id = f"{self._delivery_ids.message_id(room, position, 0).decode()}.{position}"
         return [
-            make_template(self._delivery_ids.message_id(room, position, number), event, text, headers)
+            make_template(
+                self._delivery_ids.message_id(room, position, number),
+                event,
+                text,
+                headers,
+                names_position=self._names_position,
+            )
             for number, text in enumerate(render(event, self._settings, message_id))
         ]
 

@@ -10,7 +10,7 @@ of the event, identify a delivery in its branch, Call-ID and From tag::
     ;rport                                                  to, of the recipient
     To: <sip:...>
     Call-ID: <recipient_id>
-    <event_id>                                              from_, of the template
+    <event_id>[.<position>]                                 from_, of the template
     From: "..." <sip:...>;tag=
     <recipient_id>                                          recipient_id
     <event_id>                                              cseq, of the template
@@ -82,13 +82,25 @@ class MessageTemplate(NamedTuple):
 
 
 def make_template(
-    event_id: bytes, event: Event, text: Text, extra_headers: tuple[tuple[str, str], ...]
+    event_id: bytes,
+    event: Event,
+    text: Text,
+    extra_headers: tuple[tuple[str, str], ...],
+    *,
+    names_position: bool = False,
 ) -> MessageTemplate:
-    """The template of an event's MESSAGE with this text. Raises `UnsendableError`."""
+    """The template of an event's MESSAGE with this text. Raises `UnsendableError`.
+
+    ``names_position``: the Call-ID ends with the message's place in the room. A receipt names the Call-ID, so
+    its author can be found (`DeliveryIds.position_in`).
+    """
     data = event.data
     if event.name in RELAYED:
         lines = f"Max-Forwards: {data.max_forwards}\r\n"
-        from_ = event_id + _from_member(event.nick or data.display_name, event.actor, event.room)
+        from_ = event_id
+        if names_position and event.name == "message":
+            from_ += f".{event.position}".encode()
+        from_ += _from_member(event.nick or data.display_name, event.actor, event.room)
     else:
         # RFC 3834 §5, as far as it applies to SIP: automatic responders must not respond to this
         lines = "Max-Forwards: 70\r\nAuto-Submitted: auto-generated\r\n"

@@ -59,6 +59,7 @@ def room_request_of(
         call_id=request.call_id,
         at=at,
     )
+    is_cpim = content is not None and content.cpim is not None and parsed.body is None
     return RoomRequest(
         type=parsed.type,
         sender=sender.address,
@@ -72,6 +73,7 @@ def room_request_of(
         data=data.pack(),
         text=parsed.text,
         message_id=_message_id(content, parsed, delivery_ids, sender.address) if content is not None else "",
+        cpim=is_cpim and parsed.type in {"message", "typing"},
     )
 
 

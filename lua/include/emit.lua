@@ -4,9 +4,10 @@ delivery_chunk = math.max(1, tonumber(delivery_chunk))
 
 -- Appends one event, cut into entries of at most delivery_chunk recipients; ... are further fields and values.
 -- Returns the id of the first entry, nil without recipients. It stands for the event: the room's history has the message
--- under this id, and further entries name it, unless the history has no such message (request.is_unkept).
+-- under this id, and further entries name it, unless the history has no such message (request.is_unkept). With
+-- request.position, the id of an event before it, this one stands for the same message, to further recipients.
 local function emit(event, to, ...)
-    local data, id = request.data or "", nil
+    local data, id = request.data or "", request.position
     for first = 1, #to, delivery_chunk do
         local chunk = table.concat(to, " ", first, math.min(first + delivery_chunk - 1, #to))
         if not id or request.is_unkept then

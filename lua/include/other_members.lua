@@ -1,16 +1,28 @@
 -- Who gets what a sender says: all members but the sender, neither the invited nor who is away. Needs what may_speak
--- gives. Gives other_members.
+-- gives. Gives other_members, other_client.
 
--- `members` is the key of the room's members. Returns the addresses and how many there are.
-local function other_members(members, sender)
-    local others, n = {}, 0
+-- The kind of client that needs this request in another form than it has.
+local function other_client(request)
+    return request.cpim and "text" or "cpim"
+end
+
+-- `members` is the key of the room's members. Returns the addresses, how many members these are, and apart, nil if
+-- nobody, the addresses of those with this kind of client, which is no part of the first list then.
+local function other_members(members, sender, client)
+    local others, n, apart = {}, 0, nil
     local all = redis.call("HGETALL", members)
     for i = 1, #all, 2 do
         local value = all[i + 1]
-        if (value == "member" or HERE[value]) and all[i] ~= sender then
+        local here = value == "member" or HERE[value]
+        if here and all[i] ~= sender then
             n = n + 1
-            others[n] = all[i]
+            if here == client then
+                apart = apart or {}
+                apart[#apart + 1] = all[i]
+            else
+                others[#others + 1] = all[i]
+            end
         end
     end
-    return others, n
+    return others, n, apart
 end

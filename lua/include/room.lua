@@ -25,7 +25,7 @@ end
 local function here(roles)
     local found, n, all = {}, 0, redis.call("HGETALL", members)
     for i = 1, #all, 2 do
-        if HERE[all[i + 1]] and roles[all[i + 1]] then
+        if HERE[all[i + 1]] and roles[role_of(all[i + 1])] then
             n = n + 1
             found[n] = all[i]
         end

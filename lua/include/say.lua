@@ -1,11 +1,11 @@
 -- A plain message goes to its recipients. Needs request and emit. Gives say.
 -- Events of this include: `message`; nick: the sender's nickname, if there is one and it is shown; history_id: "-" if the
--- room keeps messages and not this one.
+-- room keeps messages and not this one; client: the kind of client of all recipients, if they need it in another form.
 
--- After commit. `is_unkept`: the room keeps messages and not this one. Returns the id of the event, nil without
--- recipients.
-local function say(to, nick, is_unkept)
-    if not nick and not is_unkept then
+-- After commit. `is_unkept`: the room keeps messages and not this one. `apart`, if there are any, are recipients whose
+-- client needs it in another form. Returns the id of the event, nil without recipients.
+local function say(to, nick, is_unkept, apart)
+    if not nick and not is_unkept and not apart then
         return emit("message", to)
     end
     local further = nick and { "nick", nick } or {}
@@ -13,5 +13,11 @@ local function say(to, nick, is_unkept)
         request.is_unkept = true
         further[#further + 1], further[#further + 2] = "history_id", "-"
     end
-    return emit("message", to, unpack(further))
+    local id = emit("message", to, unpack(further))
+    if not apart then
+        return id
+    end
+    request.position = id
+    further[#further + 1], further[#further + 2] = "client", other_client(request)
+    return emit("message", apart, unpack(further))
 end

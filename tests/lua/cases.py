@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from imc_common import keys
+from imc_common.rooms.receipts import AS_TEXT
 from imc_common.settings import Settings
 from imc_worker.receipts import Receipts
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SCRIPT_OF, SHARD, Shard, decoded
@@ -45,12 +46,12 @@ def _asks(kind: str, sender: str, room: str = ROOM, untouched: tuple[int, ...] =
     return _runs(SCRIPT_OF[kind], kind, sender, room, untouched, **fields)
 
 
-def _reports(event: str, recipient: str, **fields: str) -> Case:
-    """The receipt that this event could not be delivered, with the script that a worker runs for it."""
-    receipt = {b"event": event.encode(), b"status": b"404"}
+def _reports(event: str, recipient: str, status: str = "404", **fields: str) -> Case:
+    """The receipt that a delivery of this event ended so, with the script that a worker runs for it."""
+    receipt = {b"event": event.encode(), b"status": status.encode()}
     action = Receipts(Settings()).action(receipt)
     assert action is not None
-    return _runs(action.script, "receipt", recipient, event=event, status="404", **fields)
+    return _runs(action.script, "receipt", recipient, event=event, status=status, **fields)
 
 
 def _runs(
@@ -209,8 +210,10 @@ ROOM_CASES = {
     "typing": _asks("typing", CAROL),
     "receipt for an author": Case(SCRIPT_OF["disposition"], _returns),
     # of the room itself a member's message reads the members only; what it keeps is no reason to fail
-    "message": _asks("message", CAROL, untouched=(2, 3, 5)),
-    "message refused": _asks("message", EVE, untouched=(5, 6)),
+    "message": _asks("message", CAROL, untouched=(2, 3, 5, 7, 8)),
+    "message in CPIM": _asks("message", CAROL, untouched=(2, 3, 5, 7, 8), cpim="1", message_id="m1"),
+    "refused CPIM": _reports("message", CAROL, AS_TEXT),
+    "message refused": _asks("message", EVE, untouched=(5, 6, 7, 8)),
     "invitation failed": _reports("invited", DAVE, user=ALICE, of=INVITATION),
     "member unreachable": _reports("message", CAROL),
     "help": Case("notify_sender", _notifies),

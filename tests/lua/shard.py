@@ -11,6 +11,7 @@ import redis
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.rooms.event import CATCH_UP
+from imc_common.rooms.receipts import AS_TEXT
 from imc_common.rooms.roles import AWAY
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
@@ -38,7 +39,8 @@ def _worker(settings: frozenset[tuple[str, Any]]) -> tuple[Dispatcher, dict[str,
     under = Settings(**dict(settings))
     receipts = Receipts(under)
     actions = [*room_actions(under).values()]
-    actions += filter(None, (receipts.action({b"event": b"invited"}), receipts.action({b"status": b"404"})))
+    outcomes = ({b"event": b"invited"}, {b"status": b"404"}, {b"status": AS_TEXT.encode()})
+    actions += filter(None, map(receipts.action, outcomes))
     nothing: Any = None  # these commands need no look-up in other shards
     dispatcher = Dispatcher(SCRIPTS, AllShards(nothing, Keys(), 16), under)
     return dispatcher, {action.script: action for action in actions}
@@ -153,6 +155,7 @@ class Shard:
         args = [self.settings.get("delivery_chunk", 64), max_recipients]
         args += [self.settings.get("history_max_messages", 0), int(names)]
         args += [make(SHARD, "") for make in (self.keys.members, self.keys.history, self.keys.room)]
+        args.append(keys.authors_prefix(SHARD))
         return [IN, OUT, keys.history_off(SHARD)], [*args, *ids]
 
     def drain(self) -> list[Heard]:

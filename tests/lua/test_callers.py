@@ -19,6 +19,7 @@ from imc_cli.migration.rows import Room
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
 from imc_common.rooms.commands import COMMANDS
+from imc_common.rooms.receipts import AS_TEXT
 from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.shards.recoverer import Recoverer
@@ -48,7 +49,7 @@ async def worker() -> None:
     await bench.work()
     for kind in ("message", "message", "list", "message", "typing", "disposition"):
         await bench.ask(kind, ALICE)
-    for event, status in (("invited", "404"), ("message", "404"), ("message", "503")):
+    for event, status in (("invited", "404"), ("message", "404"), ("message", "503"), ("message", AS_TEXT)):
         await bench.put("type", "receipt", "from", BOB, "room", ROOM, "event", event, "status", status)
     await bench.put("type", "no such type", "from", ALICE, "room", ROOM)
     async with asyncio.timeout(PATIENCE):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from imc_common import keys
-from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, SHARD, Shard, heard
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, SHARD, Shard, decoded, heard
 
 
 @pytest.fixture
@@ -20,15 +22,15 @@ def room(shard: Shard) -> Shard:
     return shard
 
 
-def wrote(shard: Shard, message_id: str, author: str, part: str = "recent") -> None:
+def wrote(shard: Shard, message_id: str, author: str, part: Literal["recent", "older"] = "recent") -> None:
     """Who has written a message; written by no script."""
-    shard.redis.hset(keys.authors(SHARD, ROOM, part), message_id, author)  # type: ignore[arg-type]
+    shard.redis.hset(keys.authors(SHARD, ROOM, part), message_id, author)
 
 
 def test_the_author_gets_it_and_nobody_else(room: Shard) -> None:
     """However large the room is."""
     assert room.ask("disposition", CAROL, message_id="m1 -") == [
-        heard("disposition", ALICE, by=CAROL, list="m1 m1")
+        heard("disposition", ALICE, by=CAROL, list="m1")
     ]
 
 
@@ -37,8 +39,8 @@ def test_receipts_of_one_body_go_each_to_its_author(room: Shard) -> None:
     wrote(room, "m3", ALICE, "older")
     wrote(room, "m4", CAROL)
     assert room.ask("disposition", CAROL, message_id="m1 - m2 - m3 - m4 - m5 -") == [
-        heard("disposition", ALICE, by=CAROL, list="m1 m1 m3 m3"),
-        heard("disposition", BOB, by=CAROL, list="m2 m2"),
+        heard("disposition", ALICE, by=CAROL, list="m1 m3"),
+        heard("disposition", BOB, by=CAROL, list="m2"),
     ]
 
 
@@ -65,3 +67,64 @@ def test_a_message_that_is_not_known_has_no_author(room: Shard) -> None:
     assert {key: value for key, value in before.items() if ":in" not in key and ":out" not in key} == {
         key: value for key, value in after.items() if ":in" not in key and ":out" not in key
     }
+
+
+def say(shard: Shard, sender: str, message_id: str, *, together: bool) -> None:
+    """A message in CPIM that asks for receipts."""
+    entry_id = shard.put("message", sender, cpim="1", message_id=message_id)
+    if not together or not shard.together([entry_id]):
+        shard.handle("broadcast_message", entry_id, sender)
+    shard.drain()
+
+
+def authors(shard: Shard, part: Literal["recent", "older"]) -> dict[str, str]:
+    """Who is remembered."""
+    found: dict[str, str] = decoded(shard.redis.hgetall(keys.authors(SHARD, ROOM, part)))
+    return found
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_who_asks_for_receipts_is_remembered(room: Shard, together: bool) -> None:
+    """For a day. A second author of the same id is not."""
+    say(room, CAROL, "m7", together=together)
+    say(room, BOB, "m7", together=together)
+    say(room, BOB, "m8", together=together)
+    assert authors(room, "recent") == {"m1": ALICE, "m2": BOB, "m7": CAROL, "m8": BOB}
+    assert 86_000 < room.redis.ttl(keys.authors(SHARD, ROOM, "recent")) <= 86_400
+    assert room.ask("disposition", ALICE, message_id="m7 -") == [
+        heard("disposition", CAROL, by=ALICE, list="m7", client="cpim")
+    ]
+
+
+def test_the_latest_authors_of_a_room_are_remembered(room: Shard) -> None:
+    """At least 128, at most 256."""
+    for number in range(400):
+        say(room, CAROL, f"n{number}", together=True)
+    known = authors(room, "recent") | authors(room, "older")
+    assert 128 <= len(known) <= 256
+    assert all(f"n{number}" in known for number in range(400 - 128, 400))
+    say(room, BOB, "n399", together=True)
+    assert (authors(room, "older") | authors(room, "recent"))["n399"] == CAROL
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_index_of_a_wrong_type_delays_no_message(room: Shard, together: bool) -> None:
+    """There are no receipts then."""
+    say(room, CAROL, "m6", together=together)
+    room.redis.set(keys.authors(SHARD, ROOM, "older"), "planted")
+    say(room, CAROL, "m7", together=together)
+    assert "m7" not in authors(room, "recent")
+
+
+def test_the_author_of_a_kept_message_is_found_by_its_place(room: Shard) -> None:
+    """The message comes with it, because it names the message otherwise than its author does."""
+    room.settings["history_max_messages"] = 500
+    entry_id = room.put("message", ALICE)
+    room.handle("broadcast_message", entry_id, ALICE)
+    [(place, _)] = decoded(room.redis.xrange(room.keys.history(SHARD, ROOM)))
+    assert room.ask("disposition", CAROL, message_id=f"one {place} m2 - two {place} three 1-1") == [
+        heard("disposition", ALICE, by=CAROL, list="one", about="\x81"),
+        heard("disposition", BOB, by=CAROL, list="m2"),
+        heard("disposition", ALICE, by=CAROL, list="two", about="\x81"),
+    ]
+    assert room.ask("disposition", ALICE, message_id=f"one {place}") == []

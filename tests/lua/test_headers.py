@@ -145,9 +145,11 @@ def test_the_roles_of_the_scripts_are_those_of_python() -> None:
     assert ranks == ", ".join(f"{role} = {rank}" for rank, role in enumerate(roles.ROLES, 1))
     (in_charge,) = re.findall(r"^local IN_CHARGE = \{ (.*) \}$", source, re.MULTILINE)
     assert in_charge == ", ".join(f"{role} = true" for role in roles.IN_CHARGE)
-    (here,) = re.findall(r"^local HERE = \{ (.*) \}$", source, re.MULTILINE)
-    assert here == ", ".join(f"{role} = true" for role in roles.ROLES)
-    assert f'role .. "{roles.AWAY}"' in source
+    (here,) = re.findall(r"^local HERE = \{\n(.*?)\n\}$", source, re.MULTILINE | re.DOTALL)
+    lines = [", ".join(f"{role} = true" for role in roles.ROLES)]
+    lines += [", ".join(f'["{role} {each}"] = "{each}"' for role in roles.ROLES) for each in roles.CLIENTS]
+    assert [line.strip().rstrip(",") for line in here.split("\n")] == lines
+    assert f'value:match("{roles.AWAY}$")' in SCRIPTS.sources["note_client"]
 
 
 def test_no_script_knows_another_role() -> None:

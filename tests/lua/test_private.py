@@ -13,6 +13,8 @@ from tests.lua.shard import ALICE, BOB, DAVE, IN, OUT, SCRIPT_OF, SHARD, Shard, 
 
 HIDDEN, ABSENT = "hidden@example.org", "absent@example.org"  # of one length
 ABOUT_USERS = {command.name for command in COMMANDS if "user" in command.arguments}
+SIGNALS = {"typing", "disposition"}
+"""A stranger hears nothing of them, whether there is a room or not."""
 TELLS_THAT_A_NAME_IS_TAKEN = {"create", "join"}
 
 
@@ -36,7 +38,7 @@ def cases() -> list[tuple[str, dict[str, str]]]:
     """Every command and a plain message; about members, the stranger itself, strangers and the room."""
     found: list[tuple[str, dict[str, str]]] = []
     for kind in SCRIPT_OF:
-        if kind in TELLS_THAT_A_NAME_IS_TAKEN:
+        if kind in TELLS_THAT_A_NAME_IS_TAKEN or kind in SIGNALS:
             continue
         users = (ALICE, BOB, DAVE, "eve@example.org", "room") if kind in ABOUT_USERS else ("",)
         for user in users:

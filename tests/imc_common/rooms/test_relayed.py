@@ -11,7 +11,14 @@ from imc_common.rooms.relayed import Text
 from imc_common.rooms.request import RequestData
 from imc_common.rooms.texts import render
 from imc_common.settings import Settings
-from tests.imc_common.bodies.corpus import IMDN_DOCUMENT, LINPHONE, LINPHONE_TYPING, RFC_5438_6
+from tests.imc_common.bodies.corpus import (
+    IMDN_DOCUMENT,
+    LINPHONE,
+    LINPHONE_RECEIPTS,
+    LINPHONE_TYPING,
+    RFC_5438_6,
+    RFC_5438_7_2,
+)
 
 ALICE, BOB, ROOM = "alice@example.org", "bob@example.org", "chat-000@example.org"
 AT = 1_700_000_000_000
@@ -105,7 +112,63 @@ def test_the_answers_on_several_pages_have_ids_of_their_own() -> None:
     assert len({Cpim.parse(page.body).message_id for page in pages}) == len(pages) > 1
 
 
-def test_a_receipt_of_the_corpus_is_no_message() -> None:
-    """For an author with a client of any kind."""
-    text = as_sent_to("", "message/imdn+xml", IMDN_DOCUMENT, "disposition", list="34jk324j 34jk324j")
+def receipts(content_type: str, body: bytes, *ids: str, client: str = "", **more: RequestData) -> list[Text]:
+    """What an author gets of a body with receipts by Bob."""
+    data = RequestData(content_type, body, at=AT)
+    of = {"list": " ".join(ids), "client": client}
+    return render(
+        Event("1-1", 3, "disposition", ROOM, (ALICE,), BOB, data=data, **of, **more),  # type: ignore[arg-type]
+        Settings(),
+    )
+
+
+def test_a_receipt_is_relayed_byte_for_byte() -> None:
+    """Also two for one author."""
+    assert receipts("message/cpim", LINPHONE_RECEIPTS, "K1YTWFhxApxO", "DekJ3EmNlcNi", client="cpim") == [
+        Text("message/cpim", LINPHONE_RECEIPTS)
+    ]
+    assert receipts("message/imdn+xml", IMDN_DOCUMENT, "34jk324j") == [
+        Text("message/imdn+xml", IMDN_DOCUMENT)
+    ]
+
+
+def test_receipts_for_several_authors_are_split() -> None:
+    """Each author gets only its own, in a CPIM message with the same headers."""
+    [text] = receipts("message/cpim", LINPHONE_RECEIPTS, "DekJ3EmNlcNi")
+    content = Content.parse(*text)
+    assert [imdn.message_id for imdn in content.imdns] == ["DekJ3EmNlcNi"]
+    assert content.cpim is not None
+    assert content.cpim.headers == Cpim.parse(LINPHONE_RECEIPTS).headers
+    assert content.cpim.part.get("content-disposition") == "notification"
+
+
+def test_a_receipt_for_a_delivery_names_the_message_as_its_author_does() -> None:
+    """By the Call-ID that it had when it was sent; in CPIM by its Message-ID."""
+    plain = RequestData(call_id="a84b4c76e66710@pc33.example")
+    renamed = IMDN_DOCUMENT.replace(b"34jk324j", b"a84b4c76e66710@pc33.example")
+    assert receipts("message/imdn+xml", IMDN_DOCUMENT, "34jk324j", about=plain) == [
+        Text("message/imdn+xml", renamed)
+    ]
+    in_cpim = RequestData("message/cpim", LINPHONE, call_id="x")
+    [text] = receipts("message/imdn+xml", IMDN_DOCUMENT, "34jk324j", about=in_cpim, client="cpim")
+    content = Content.parse(*text)
+    assert [imdn.message_id for imdn in content.imdns] == ["RSbxC2YjlvAF"]
+    assert content.cpim is not None
+    assert content.cpim.senders == [f"<sip:{BOB}>"]
+
+
+def test_an_author_without_cpim_gets_the_receipt_of_a_reader_with_cpim() -> None:
+    """As a document."""
+    plain = RequestData(call_id="c1")
+    [text] = receipts("message/cpim", RFC_5438_7_2, "34jk324j", about=plain)
+    assert text == Text("message/imdn+xml", IMDN_DOCUMENT.replace(b"34jk324j", b"c1"))
+    [text] = receipts("message/cpim", RFC_5438_7_2, "34jk324j", client="text")
     assert text == Text("message/imdn+xml", IMDN_DOCUMENT)
+
+
+def test_a_receipt_into_which_another_name_does_not_fit_is_left_out() -> None:
+    """It stops nothing."""
+    cdata = IMDN_DOCUMENT.replace(b"34jk324j", b"<![CDATA[34jk324j]]>")
+    assert receipts("message/imdn+xml", cdata, "34jk324j", about=RequestData(call_id="c1")) == []
+    broken = RequestData("message/cpim", b"no CPIM")
+    assert receipts("message/imdn+xml", IMDN_DOCUMENT, "34jk324j", about=broken) == []

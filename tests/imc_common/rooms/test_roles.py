@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from imc_common.rooms import texts
-from imc_common.rooms.roles import AWAY, CHOICE, IN_CHARGE, INVITED, RANKS, ROLES, is_away, role_of
+from imc_common.rooms.roles import AWAY, CHOICE, CLIENTS, IN_CHARGE, INVITED, RANKS, ROLES, is_away, role_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,9 +33,11 @@ def test_the_documentation_names_all_roles() -> None:
     assert stored in (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
 
 
-def test_a_member_who_is_away_keeps_the_role() -> None:
+@pytest.mark.parametrize("client", ["", *[f" {client}" for client in CLIENTS]])
+def test_a_member_keeps_the_role_whatever_is_known_besides(client: str) -> None:
+    """Whether the member is away, and the kind of client."""
     for role in ROLES:
-        here, away = role.encode(), (role + AWAY).encode()
+        here, away = (role + client).encode(), (role + client + AWAY).encode()
         assert (role_of(here), is_away(here)) == (role, False)
         assert (role_of(away), is_away(away)) == (role, True)
     assert (role_of(INVITED.encode()), is_away(INVITED.encode())) == (INVITED, False)

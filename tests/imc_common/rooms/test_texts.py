@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imc_common.bodies.content import Content
-from imc_common.bodies.cpim import Cpim
 from imc_common.rooms import commands, texts
 from imc_common.rooms.event import Event
 from imc_common.rooms.pages import HEADERS, MAX_MESSAGE
@@ -21,7 +19,6 @@ from imc_common.rooms.relayed import Text
 from imc_common.rooms.request import EntryError, RequestData
 from imc_common.rooms.texts import render
 from imc_common.settings import Settings
-from tests.imc_common.bodies.corpus import IMDN_DOCUMENT, LINPHONE_RECEIPTS
 
 ROOT = Path(__file__).parents[3]
 ROOM = "chat-000@example.org"
@@ -418,37 +415,3 @@ def test_an_operators_notice_is_the_operators_words() -> None:
     """After the mark of a notice."""
     [text] = render(event("notice", data=RequestData("text/plain", "Grüße".encode())), Settings())
     assert text == Text("text/plain", "*** Grüße".encode())
-
-
-def receipts(content_type: str, body: bytes, *names: str) -> list[Text]:
-    """What an author gets of a body with receipts: the id as it came and as the author knows it, in turn."""
-    data = RequestData(content_type, body)
-    return render(event("disposition", data=data, list=" ".join(names)), Settings())
-
-
-def test_a_receipt_is_relayed_byte_for_byte() -> None:
-    """Also two for one author."""
-    ids = ("K1YTWFhxApxO", "DekJ3EmNlcNi")
-    both = [each for name in ids for each in (name, name)]
-    assert receipts("message/cpim", LINPHONE_RECEIPTS, *both) == [Text("message/cpim", LINPHONE_RECEIPTS)]
-    [text] = receipts("message/imdn+xml", IMDN_DOCUMENT, "34jk324j", "34jk324j")
-    assert text == Text("message/imdn+xml", IMDN_DOCUMENT)
-
-
-def test_receipts_for_several_authors_are_split() -> None:
-    """Each author gets only its own, in a CPIM message with the same headers."""
-    [text] = receipts("message/cpim", LINPHONE_RECEIPTS, "DekJ3EmNlcNi", "DekJ3EmNlcNi")
-    assert text.content_type == "message/cpim"
-    content = Content.parse(text.content_type, text.body)
-    assert [imdn.message_id for imdn in content.imdns] == ["DekJ3EmNlcNi"]
-    assert content.cpim is not None
-    assert content.cpim.headers == Cpim.parse(LINPHONE_RECEIPTS).headers
-    assert content.cpim.part.get("content-disposition") == "notification"
-
-
-def test_a_receipt_for_a_delivery_names_the_message_as_its_author_does() -> None:
-    """By the Call-ID that it had when it was sent."""
-    [text] = receipts("message/imdn+xml", IMDN_DOCUMENT, "34jk324j", "a84b4c76e66710@pc33.example")
-    assert text == Text(
-        "message/imdn+xml", IMDN_DOCUMENT.replace(b"34jk324j", b"a84b4c76e66710@pc33.example")
-    )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from imc_common.bodies.cpim import Cpim
 from imc_common.rooms.receipts import AS_TEXT
 from imc_common.rooms.request import RequestData
+from imc_edge.identifiers import DeliveryIds
 from tests.imc_common.bodies.corpus import LINPHONE
-from tests.imc_edge.sending import Sending
+from tests.imc_edge.sending import ROOM, Sending, on_loopback
 
 BOB, CAROL = "bob@127.0.0.1:5071", "carol@127.0.0.1:5072"
 CPIM = RequestData("message/cpim", LINPHONE, 69, call_id="c1", at=1_700_000_000_000)
@@ -104,3 +106,27 @@ async def test_a_part_that_cannot_stand_in_a_sip_message_stops_nobody() -> None:
         await sending.event(to=(BOB,), data=CPIM._replace(body=body), client="text")
         (sent,) = sending.wires.sent
         assert sent.request.headers.get("Content-Type") == "application/octet-stream"
+
+
+async def test_a_receipt_for_a_delivery_leads_to_its_place_in_a_room_with_history() -> None:
+    """Its Call-ID has the place, and so has the Message-ID of a wrapped message."""
+    async with Sending(on_loopback(history_max_messages=500)) as sending:
+        ids = DeliveryIds(sending.redis.secret)
+        for client in ("", "cpim"):
+            entry_id = await sending.event(to=(BOB,), client=client)
+            request = sending.wires.sent[-1].request
+            named = request.call_id
+            if client:
+                named = Cpim.parse(request.body).message_id
+            assert ids.position_in(named, ROOM, BOB) == entry_id
+            assert (ids.position_in(named, ROOM, CAROL) == entry_id) == bool(client)
+            assert request.from_tag == request.call_id.partition(".")[0]
+            await sending.reply(sending.wires.sent[-1])
+
+
+async def test_without_history_or_receipts_the_call_id_is_short() -> None:
+    """It could not lead anywhere."""
+    for settings in ({}, {"history_max_messages": 500, "receipts": "none"}):
+        async with Sending(on_loopback(**settings)) as sending:
+            await sending.event(to=(BOB,))
+            assert "." not in sending.wires.sent[-1].request.call_id
