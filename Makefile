@@ -73,7 +73,7 @@ lock: ## makes requirements/*.txt anew from the ranges in pyproject.toml
 compiled: $(COMPILED)/compiled.stamp ## an environment of its own with imc in it, its hot path compiled (needs a C compiler)
 
 # Built from a copy: what the compiler makes lies beside its source, and would be run in its place.
-$(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find imc_cli imc_common imc_edge imc_worker -name '*.py') $(wildcard lua/*.lua)
+$(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find imc_cli imc_common imc_edge imc_worker -name '*.py') $(shell find lua -name '*.lua')
 	@$(PYTHON) -m venv $(COMPILED)
 	$(COMPILED)/bin/python -m pip $(QUIET) install --no-deps --require-hashes -r requirements/compile.txt
 	rm -rf $(COMPILED)/src

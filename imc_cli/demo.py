@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from imc_cli.demo_conversation import CONVERSATION, USERS, Step, filled, matches
+from imc_cli.demo_conversation import CONVERSATION, USERS, Exchange, filled, matches
 from imc_cli.host_port import host_port
 from imc_cli.own_address import resolved, towards
 from imc_cli.password import read_password
@@ -188,7 +188,7 @@ class DemoRun:
         if self._cast.user_domain and not response.ok:
             raise ImcError(f"{agent.address} could not register: {response.status} {response.reason}")
 
-    async def play(self, step: Step) -> None:
+    async def play(self, step: Exchange) -> None:
         """Play one step: send its message and check what each user receives."""
         await self._send(step)
         if step.text == "#destroy" and not self.faults:
@@ -201,7 +201,7 @@ class DemoRun:
                 elif not matches(pattern, self._names, text):
                     self.faults.append(f"after {step.text!r}: {name} got {text!r}")
 
-    async def _send(self, step: Step) -> None:
+    async def _send(self, step: Exchange) -> None:
         text = filled(step.text, self._names)
         self._print(step.who, self._room, text)
         response = await self._agents[step.who].send(self._room_uri, text)

@@ -10,7 +10,7 @@ USERS = ("alice", "bob", "carol", "dave")  # dave is never a member
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Exchange:
     """One MESSAGE to the room, and the messages that each user must receive: regular expressions, in order.
 
     ``{alice}``, ``{bob}``, … stand for the addresses of the users and ``{room}`` for that of the room. A
@@ -25,25 +25,27 @@ class Step:
 _INVITATION = (r"\*\*\* {alice} invites you to this room\. .*#accept.*#deny.*",)
 
 CONVERSATION = (
-    Step("alice", "#create private", {"alice": (r"\*\*\* You have created this private room\. .*",)}),
-    Step(
+    Exchange("alice", "#create private", {"alice": (r"\*\*\* You have created this private room\. .*",)}),
+    Exchange(
         "bob",
         "#join",
         # to who has no business there, a private room is not there
         {"bob": (r"\*\*\* .*this room does not exist\. .*",), "alice": (r"\*\*\* {bob} wants to join.*",)},
     ),
-    Step("alice", "#invite sip:{bob}", {"bob": _INVITATION, "alice": (r"\*\*\* You have invited {bob}\.",)}),
-    Step(
+    Exchange(
+        "alice", "#invite sip:{bob}", {"bob": _INVITATION, "alice": (r"\*\*\* You have invited {bob}\.",)}
+    ),
+    Exchange(
         "alice",
         "#invite sip:{carol}",
         {"carol": _INVITATION, "alice": (r"\*\*\* You have invited {carol}\.",)},
     ),
-    Step(
+    Exchange(
         "bob",
         "#accept",
         {"alice": (r"\*\*\* {bob} has joined\.",), "bob": (r"\*\*\* You have joined this room\. .*",)},
     ),
-    Step(
+    Exchange(
         "carol",
         "#deny",
         {
@@ -51,11 +53,13 @@ CONVERSATION = (
             "carol": (r"\*\*\* You have declined the invitation\.",),
         },
     ),
-    Step("alice", "Hello Bob, the room is ours.", {"bob": (r"<{alice}>: Hello Bob, the room is ours\.",)}),
-    Step("bob", "Hi Alice!", {"alice": (r"<{bob}>: Hi Alice!",)}),
-    Step("bob", "#list", {"bob": (r"\*\*\* Members:\n{alice} \(owner\)\n{bob}",)}),
-    Step("dave", "Let me in", {"dave": (r"\*\*\* Your message was not delivered: .*",)}),
-    Step(
+    Exchange(
+        "alice", "Hello Bob, the room is ours.", {"bob": (r"<{alice}>: Hello Bob, the room is ours\.",)}
+    ),
+    Exchange("bob", "Hi Alice!", {"alice": (r"<{bob}>: Hi Alice!",)}),
+    Exchange("bob", "#list", {"bob": (r"\*\*\* Members:\n{alice} \(owner\)\n{bob}",)}),
+    Exchange("dave", "Let me in", {"dave": (r"\*\*\* Your message was not delivered: .*",)}),
+    Exchange(
         "alice",
         "#modify sip:{bob} admin",
         {
@@ -63,12 +67,12 @@ CONVERSATION = (
             "bob": (r"\*\*\* {alice} has made you an admin\.",),
         },
     ),
-    Step(
+    Exchange(
         "bob",
         "#exit",
         {"alice": (r"\*\*\* {bob} has left\.",), "bob": (r"\*\*\* You have left this room\.",)},
     ),
-    Step("alice", "#destroy", {"alice": (r"\*\*\* You have deleted this room\.",)}),
+    Exchange("alice", "#destroy", {"alice": (r"\*\*\* You have deleted this room\.",)}),
 )
 
 

@@ -37,7 +37,7 @@ class Reloadable(Protocol):
         ...
 
 
-class Plan(NamedTuple):
+class ReloadPlan(NamedTuple):
     """The result of a reload."""
 
     settings: Settings
@@ -48,13 +48,13 @@ class Plan(NamedTuple):
     """Names of the settings that differ in the file but need a restart."""
 
 
-def plan(now: Settings, wanted: Settings, role: Role) -> Plan:
+def plan(now: Settings, wanted: Settings, role: Role) -> ReloadPlan:
     """How a process of this role gets from its settings to the wanted ones without a restart."""
     differ = [name for name in Settings.model_fields if getattr(now, name) != getattr(wanted, name)]
     changed = tuple(name for name in differ if name in RELOADABLE[role])
     restart = tuple(name for name in differ if name not in RELOADABLE[role] | _UNUSED[role])
     settings = now.model_copy(update={name: getattr(wanted, name) for name in changed})
-    return Plan(settings, changed, restart)
+    return ReloadPlan(settings, changed, restart)
 
 
 def reload(now: Settings, read: Callable[[], Settings], role: Role, parts: Sequence[Reloadable]) -> Settings:

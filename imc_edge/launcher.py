@@ -31,11 +31,11 @@ from imc_edge.receiving.acceptor import Acceptor
 from imc_edge.routing.next_hop import next_hops_of
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
-from imc_edge.transports.connection import Times
+from imc_edge.transports.connection import ConnectionTimeouts
 from imc_edge.transports.descriptors import RESERVED, descriptor_budget
 from imc_edge.transports.hep_tap import HepTap, TappedReceiver, TappedTransports
 from imc_edge.transports.network import Network
-from imc_edge.transports.pool import Bounds
+from imc_edge.transports.pool import PoolLimits
 from imc_edge.transports.tls import Tls, TlsFiles, TlsFilesError
 
 EVENTS_PER_READ = 16
@@ -65,14 +65,14 @@ class Edge(Process):
             advertise=settings.advertise,
             tls=self._tls,
             clock=time.monotonic,
-            bounds=Bounds(
+            bounds=PoolLimits(
                 self._budget.connections,
                 settings.max_connections_per_peer,
                 Limits(body=settings.max_body),
                 settings.max_connections_per_trusted_peer,
                 TrustedPeers(settings.trusted_peers),
             ),
-            times=Times(),
+            timeouts=ConnectionTimeouts(),
             shared=settings.share_ports,
         )
         self._tap: HepTap | None = None

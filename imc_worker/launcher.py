@@ -64,7 +64,7 @@ class Worker(Process):
             self.metrics,
             streams.tracer,
         )
-        reader = _Reader(streams.consumer, committer, self.stopping)
+        reader = _EntryReader(streams.consumer, committer, self.stopping)
         owning = streams.parts(committer.has_pending, lambda shard, _: committer.has_pending(shard))
         self.reloadable = (dispatcher, streams.tracer)
         await self.run_parts(
@@ -76,7 +76,7 @@ class Worker(Process):
             await streams.ownership.release_all()
         log.info("worker stopped")
 
-    async def _drain(self, reader: _Reader, committer: Committer) -> None:
+    async def _drain(self, reader: _EntryReader, committer: Committer) -> None:
         """Handle what was read; what is not handled in time stays for the next owner."""
         log.info("worker draining", seconds=self.settings.drain_timeout)
         with suppress(TimeoutError):
@@ -85,7 +85,7 @@ class Worker(Process):
                 await committer.idle()
 
 
-class _Reader:
+class _EntryReader:
     """Passes entries from the consumer to the committer, until the process stops."""
 
     def __init__(self, consumer: Consumer, committer: Committer, stopping: asyncio.Event) -> None:

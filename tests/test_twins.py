@@ -23,3 +23,15 @@ def test_every_module_is_covered_by_a_test_of_its_name_or_by_a_docstring_that_na
         if path.name not in WIRING | names and path.name not in words
     ]
     assert uncovered == []
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    """One word means one thing, so a search for a class finds one."""
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    names = [
+        node.name
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

@@ -153,7 +153,7 @@ def _add_member(
     if why or room is None:
         refusals.append(Refusal(row, why))
     else:
-        room.members[address] = role_of(row.flag)
+        room.members[address] = role_of_flag(row.flag)
 
 
 def _broken_column(row: RoomRow | MemberRow) -> str:
@@ -174,7 +174,7 @@ def _address(user: str, host: str, ignores_case: bool) -> str:
     return without_case(address) if ignores_case else address
 
 
-def role_of(flag: int) -> str:
+def role_of_flag(flag: int) -> str:
     """The role for a member's flag; the highest if several bits are set."""
     if flag & MEMBER_OWNER:
         return "owner"

@@ -32,7 +32,7 @@ class Element(NamedTuple):
 def elements_of(document: bytes) -> list[Element]:
     """The elements of a document in the order in which they end. Raises `BodyError`."""
     parser = expat.ParserCreate("utf-8", " ")
-    reader = _Reader(parser)
+    reader = _XmlReader(parser)
     parser.buffer_text = False  # where a text begins is known only at its first piece
     parser.StartDoctypeDeclHandler = reader.doctype
     parser.StartElementHandler = reader.started
@@ -45,7 +45,7 @@ def elements_of(document: bytes) -> list[Element]:
     return reader.elements
 
 
-class _Reader:
+class _XmlReader:
     def __init__(self, parser: expat.XMLParserType) -> None:
         self.elements: list[Element] = []
         self._parser = parser

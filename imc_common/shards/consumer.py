@@ -54,7 +54,7 @@ class Batch:
     again: bool
 
 
-class Page(NamedTuple):
+class RereadRange(NamedTuple):
     """The part of a stream that was read before and is still to be read again: two ids.
 
     `after` as in XRANGE (``-``, ``(ID``), `last` included.
@@ -83,7 +83,7 @@ class Consumer:
         self._group = keys.group(ownership.process_id)
         self._count = count
         self._block_ms = block_ms
-        self._pages: dict[int, Page | None] = {}  # shard -> what to read again, None: only new entries
+        self._pages: dict[int, RereadRange | None] = {}  # shard -> what to read again, None: only new entries
         self._not_before: dict[int, float] = {}  # shard -> loop time of its next read
         self._in_read: frozenset[int] = frozenset()
         self._to_discard: set[int] = set()  # shards of the read in flight
@@ -146,7 +146,7 @@ class Consumer:
             batch for batch in batches if batch.shard in self._pages and batch.shard not in self._to_discard
         ]
 
-    async def _read_pages(self, pages: dict[int, Page]) -> list[Batch]:
+    async def _read_pages(self, pages: dict[int, RereadRange]) -> list[Batch]:
         """A page of each of these shards; after its last page a shard is read for new entries."""
         replies = await self._store.run(
             [("XRANGE", self._stream(shard), *page, "COUNT", self._count) for shard, page in pages.items()]
@@ -163,7 +163,7 @@ class Consumer:
                 continue
             # A full page: there may be more. A short one: the end of what was read before.
             more = len(entries) >= self._count
-            self._pages[shard] = Page(f"({entries[-1][0].decode()}", page.last) if more else None
+            self._pages[shard] = RereadRange(f"({entries[-1][0].decode()}", page.last) if more else None
             if entries:
                 batches.append(Batch(shard, [(i, f) for i, f in entries], again=True))
         return batches
@@ -213,7 +213,7 @@ class Consumer:
                 self._try_later(shard)
             elif not isinstance(reply, ReplyError):
                 # Entries up to this one were read by a former owner, and those that exist are unhandled.
-                self._pages[shard] = None if reply == NOTHING_READ else Page("-", reply.decode())
+                self._pages[shard] = None if reply == NOTHING_READ else RereadRange("-", reply.decode())
             elif reply.transient:
                 raise StoreUnreachable(str(reply))
             else:

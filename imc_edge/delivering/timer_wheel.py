@@ -21,7 +21,7 @@ AT_ONCE: Final = 64
 """Timers that fire in one go: the timers of thousands of silent recipients must not delay other work."""
 
 
-class Timed(Protocol):
+class TimerOwner(Protocol):
     """What a timer belongs to."""
 
     def due(self) -> None:
@@ -35,13 +35,13 @@ class TimerWheel:
         """``clock`` is monotonic, in seconds."""
         self._clock = clock
         self._start = clock()
-        self._slots: list[list[Timed]] = [[] for _ in range(SLOTS)]
-        self._due: deque[Timed] = deque()
+        self._slots: list[list[TimerOwner]] = [[] for _ in range(SLOTS)]
+        self._due: deque[TimerOwner] = deque()
         """What is due and has not fired yet."""
         self.tick = 0
         """Ticks since the wheel was made, as of the last turn."""
 
-    def add(self, item: Timed, ticks: int) -> None:
+    def add(self, item: TimerOwner, ticks: int) -> None:
         """Let ``item`` be due so many ticks (0 to ``SLOTS - 2``) after the last turn.
 
         It fires at most one tick late, or later if thousands are due with it.

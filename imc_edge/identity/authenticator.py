@@ -21,7 +21,7 @@ from imc_common.sip.uri import Uri
 from imc_common.store import Store
 from imc_common.users import unpack
 from imc_edge.identifiers import Fingerprint
-from imc_edge.identity.guesses import Attempt, Guesses, hashed, joined
+from imc_edge.identity.guesses import Attempt, Guesses, hashed, length_prefixed
 from imc_edge.identity.lookups import Lookups, ask
 from imc_edge.identity.nonces import AHEAD, GRACE, NonceKeys, Nonces
 from imc_edge.identity.sender import sender_of
@@ -225,7 +225,9 @@ def _contents(request: Request, fingerprint: Fingerprint) -> str:
     get = request.headers.get
     hashed = blake2b(digest_size=16)
     hashed.update(
-        joined(fingerprint.digest, request.target.address(), *(get(name) or "" for name in _ACTED_ON))
+        length_prefixed(
+            fingerprint.digest, request.target.address(), *(get(name) or "" for name in _ACTED_ON)
+        )
     )
     hashed.update(request.body)
     return hashed.hexdigest()

@@ -13,7 +13,7 @@ from imc_common.bodies.cpim import Cpim
 from imc_common.bodies.essence import CPIM, essence
 from imc_common.sip.errors import SipError
 from imc_common.sip.uri import Uri
-from imc_edge.identity.sender import canonical
+from imc_edge.identity.sender import usable_address
 
 ANONYMOUS: Final = "anonymous@anonymous.invalid"
 """RFC 3323 §4.1.1.3; handsets with RCS name nobody else inside."""
@@ -57,7 +57,7 @@ def _is_sender(value: str, sender: str, ignores_case: bool) -> bool:
         return number.startswith("+") and number == address.split(sender)[0]
     if not uri.is_sip or uri.user is None:
         return False
-    named = canonical(uri.user, uri.host, None)
+    named = usable_address(uri.user, uri.host, None)
     if ignores_case:
         named = address.without_case(named)
     return named in {address.without_port(sender), ANONYMOUS}

@@ -148,9 +148,9 @@ def _number(reply: bytes | None) -> int:
 
 def hashed(*parts: str) -> str:
     """A key's part made of what users write: of fixed length, without strange characters."""
-    return blake2b(joined(*parts), digest_size=16).hexdigest()
+    return blake2b(length_prefixed(*parts), digest_size=16).hexdigest()
 
 
-def joined(*parts: str) -> bytes:
+def length_prefixed(*parts: str) -> bytes:
     """Each with its length before it, so that no part can pass for two."""
     return "".join([f"{len(part)}:{part}" for part in parts]).encode(errors="surrogateescape")

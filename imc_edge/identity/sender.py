@@ -19,7 +19,7 @@ _has_line_end = re.compile("%0[AaDd]").search
 
 
 @lru_cache(maxsize=8192)  # the same users and rooms come again and again
-def canonical(user: str, host: str, port: int | None) -> str:
+def usable_address(user: str, host: str, port: int | None) -> str:
     """The address of a URI's parts; empty if nobody can have it.
 
     SIP servers do not accept a longer URI. An escaped line end is refused because a program that unescapes it
@@ -51,7 +51,7 @@ def sender_of(request: Request) -> Sender:
         raise SipError(400, "From Is Not A SIP URI")
     if uri.user is None:
         raise SipError(400, "From Has No User")
-    found = canonical(uri.user, uri.host, uri.port)
+    found = usable_address(uri.user, uri.host, uri.port)
     if not found:
         raise SipError(400, "Unusable From Address")
     return Sender(found, who.display_name)
@@ -72,7 +72,7 @@ def asserted_sender(request: Request) -> Sender:
         uri = identity.uri
         if uri.scheme == "tel":
             continue
-        who = canonical(uri.user, uri.host, uri.port) if uri.is_sip and uri.user is not None else ""
+        who = usable_address(uri.user, uri.host, uri.port) if uri.is_sip and uri.user is not None else ""
         if not who:
             raise SipError(403, "Asserted Identity Not Usable")
         found[who] = identity.display_name

@@ -34,7 +34,7 @@ from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from imc_edge.receiving.admission import Admission
 from imc_edge.receiving.message_rules import check_require
-from imc_edge.receiving.options import ALLOW, Abilities
+from imc_edge.receiving.options import ALLOW, Capabilities
 from imc_edge.receiving.pending import CancelSearch
 from imc_edge.receiving.registration import registration_of
 from imc_edge.receiving.responses import Responses
@@ -114,7 +114,7 @@ class Acceptor:
         self._use(settings)
 
     def _use(self, settings: Settings) -> None:
-        self._abilities = Abilities(settings.accept_types)
+        self._capabilities = Capabilities(settings.accept_types)
         self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
         self._trusted = self._responses.trusted = TrustedPeers(settings.trusted_peers)
         self._is_digest = settings.identity == "digest"
@@ -268,7 +268,7 @@ class Acceptor:
         if self._health.trouble:
             response.unavailable()
         else:
-            response.send(200, self._abilities.options)
+            response.send(200, self._capabilities.options)
 
     def _register(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §10.3, as far as it applies to an element that keeps no bindings (`registration`)."""

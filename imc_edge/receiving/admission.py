@@ -28,7 +28,7 @@ from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import SIGNALS, Budgets, Excess, invitation_excess
 from imc_edge.receiving.excess_notices import ExcessNotices
 from imc_edge.receiving.message_rules import MessageRules, is_automatic
-from imc_edge.receiving.options import Abilities
+from imc_edge.receiving.options import Capabilities
 from imc_edge.receiving.pending import AwaitingCharge, DuplicateOnly, OverLimit
 from imc_edge.receiving.responses import PendingResponse, Responses
 from imc_edge.receiving.room_request import room_request_of
@@ -74,7 +74,7 @@ class Admission:
         """Go on with these settings."""
         self._max_backlog = settings.max_backlog
         self._returns_receipts = settings.receipts == "author"
-        self._rules = MessageRules(settings, Abilities(settings.accept_types))
+        self._rules = MessageRules(settings, Capabilities(settings.accept_types))
         self._parser = CommandParser(settings)
         self._sender_of = asserted_sender if settings.identity == "asserted" else sender_of
         self._ignores_case = not settings.case_sensitive_users

@@ -12,8 +12,8 @@ from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
-from imc_edge.identity.sender import canonical
-from imc_edge.receiving.options import ACCEPT_ENCODING, Abilities
+from imc_edge.identity.sender import usable_address
+from imc_edge.receiving.options import ACCEPT_ENCODING, Capabilities
 
 _MAX_KNOWN_TYPES: Final = 1024
 
@@ -21,10 +21,10 @@ _MAX_KNOWN_TYPES: Final = 1024
 class MessageRules:
     """The rules of one set of settings."""
 
-    def __init__(self, settings: Settings, abilities: Abilities) -> None:
-        """Refusals name the ``abilities``."""
+    def __init__(self, settings: Settings, capabilities: Capabilities) -> None:
+        """Refusals name the ``capabilities``."""
         self._rooms = RoomRules(settings)
-        self._abilities = abilities
+        self._capabilities = capabilities
         self._ranges = frozenset(settings.accept_types)
         self._by_target = settings.room_from == "request-uri"
         self._max_body = settings.max_body
@@ -64,7 +64,7 @@ class MessageRules:
         # RFC 3261 §8.2.3, §21.4.13: a 415 says what is supported. RFC 3428 §9: text/plain always is.
         media_type = self.media_type(request)
         if media_type != PLAIN and not self._accepts(media_type):
-            raise SipError(415, "Unsupported Media Type", [("Accept", self._abilities.accept)])
+            raise SipError(415, "Unsupported Media Type", [("Accept", self._capabilities.accept)])
 
     def content_of(self, request: Request) -> bytes:
         """The body without its Content-Encoding (RFC 3261 §20.12). Raises SipError."""
@@ -101,7 +101,7 @@ class MessageRules:
                 raise SipError(400, "To Is Not A SIP URI")
             if uri.user is None:
                 raise SipError(404, "To Has No User")
-            room = canonical(uri.user, uri.host, uri.port)
+            room = usable_address(uri.user, uri.host, uri.port)
         if self._ignores_case:
             room = without_case(room)
         if not room or not self._rooms.takes(room):

@@ -11,7 +11,7 @@ ALLOW: Final = "MESSAGE, OPTIONS, CANCEL"
 ACCEPT_ENCODING: Final = ", ".join(ENCODINGS)
 
 
-class Abilities:
+class Capabilities:
     """The capability headers, from the settings."""
 
     def __init__(self, accept_types: Sequence[str]) -> None:

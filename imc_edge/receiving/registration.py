@@ -15,7 +15,7 @@ from imc_common.sip.name_addr import NameAddr
 from imc_common.sip.number import decimal
 from imc_common.sip.params import find
 from imc_common.sip.tokens import split_commas
-from imc_edge.identity.sender import canonical
+from imc_edge.identity.sender import usable_address
 from imc_edge.receiving.message_rules import check_require
 
 MAX_EXPIRES: Final = 0xFFFF_FFFF
@@ -62,7 +62,7 @@ def _user(request: Request) -> str:
     uri = request.to.uri
     if not uri.is_sip:
         raise SipError(404, "To Is Not A SIP URI")
-    user = canonical(uri.user, uri.host, uri.port) if uri.user is not None else ""
+    user = usable_address(uri.user, uri.host, uri.port) if uri.user is not None else ""
     if not user:
         raise SipError(404, "Not Found")
     return user

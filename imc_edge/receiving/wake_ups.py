@@ -28,18 +28,18 @@ MAX_KNOWN = 8192  # not Final, which mypyc would inline: tests lower it
 Submit = Callable[[Command, Pending], bool]
 
 
-class Replied(Protocol):
-    """Goes on when Redis has replied to all commands of a step."""
+class OnReplies(Protocol):
+    """Goes on when Redis has replied to all commands of a group."""
 
     def __call__(self, replies: list[Any]) -> None: ...
 
 
-class Step:
+class CommandGroup:
     """Several commands in one pipeline; `replied` is called once with all replies, or with what failed."""
 
     __slots__ = ("_left", "_replied", "_replies")
 
-    def __init__(self, submit: Submit, commands: Sequence[Command], replied: Replied) -> None:
+    def __init__(self, submit: Submit, commands: Sequence[Command], replied: OnReplies) -> None:
         self._left = len(commands)
         self._replied = replied
         self._replies: list[Any] = []
@@ -94,7 +94,7 @@ class WakeUps:
         last = self._looked_up.get(user)
         if last is None or now - last >= LOOK_AGAIN_SECONDS:
             self._looked_up.put(user, now)
-            Step(self._submit, [look_up(user)], _Sender(self, user))
+            CommandGroup(self._submit, [look_up(user)], _Sender(self, user))
 
     def registered(self, registration: Registration, response: PendingResponse) -> None:
         """Respond to a REGISTER, once what follows from it is in Redis."""
@@ -104,12 +104,12 @@ class WakeUps:
         if registration.meaning == "query":
             respond([])
         elif registration.meaning == "offline":
-            Step(self._submit, [announcement(user, online=False)], respond)
+            CommandGroup(self._submit, [announcement(user, online=False)], respond)
         else:
             commands = [look_up(user), announcement(user, online=True)]
-            Step(self._submit, commands, _Registered(self, user, respond))
+            CommandGroup(self._submit, commands, _Registered(self, user, respond))
 
-    def hand_out(self, user: str, looked_up: Any, by: str, then: Replied | None) -> None:
+    def hand_out(self, user: str, looked_up: Any, by: str, then: OnReplies | None) -> None:
         """Wake up the shards in the reply to `look_up`; ``then`` gets the replies, none if there are no
         shards."""
         shards = shards_in(looked_up, self._shards)
@@ -118,14 +118,14 @@ class WakeUps:
             commands = wake_up(user, shards)
             if then is None:  # it did not register, so the other edges were not told yet
                 commands.append(announcement(user, online=True))
-            Step(self._submit, commands, _Woken(self, user, shards, then))
+            CommandGroup(self._submit, commands, _Woken(self, user, shards, then))
         elif then is not None:
             then([])
 
     def wake_up_failed(self, user: str, shards: Sequence[int]) -> None:
         """Some of the requests are not in Redis: have the user found again by its next sign."""
         self._looked_up.put(user, int(self._clock()) - LOOK_AGAIN_SECONDS)
-        Step(self._submit, [note_away(user, shards)], _nothing)
+        CommandGroup(self._submit, [note_away(user, shards)], _nothing)
 
 
 def failed(replies: Sequence[Any]) -> bool:
@@ -172,7 +172,7 @@ class _Woken:
 
     __slots__ = ("_shards", "_then", "_user", "_wake_ups")
 
-    def __init__(self, wake_ups: WakeUps, user: str, shards: Sequence[int], then: Replied | None) -> None:
+    def __init__(self, wake_ups: WakeUps, user: str, shards: Sequence[int], then: OnReplies | None) -> None:
         self._wake_ups = wake_ups
         self._user = user
         self._shards = shards

@@ -14,7 +14,7 @@ from imc_edge.flow import Hop
 from imc_edge.routing.destinations import Destinations
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Destination, RefusedError, ResolveError, Resolver
-from imc_edge.routing.targets import NOWHERE, Targets, Weighted
+from imc_edge.routing.targets import NOWHERE, SrvTarget, Targets
 
 log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ class NextHops:
 
 def _literal(destination: Destination) -> Targets | None:
     hop = destination.literal
-    return None if hop is None else Targets.of([[Weighted(0, (hop,))]])
+    return None if hop is None else Targets.of([[SrvTarget(0, (hop,))]])
 
 
 def next_hops_of(

@@ -16,7 +16,7 @@ from imc_common.errors import ImcError
 from imc_common.sip.ports import DEFAULT_PORTS
 from imc_common.sip.uri import Uri
 from imc_edge.flow import Hop
-from imc_edge.routing.targets import Targets, Weighted
+from imc_edge.routing.targets import SrvTarget, Targets
 
 MAX_RECORDS: Final = 16
 """Records of one DNS response that are used."""
@@ -96,7 +96,7 @@ class Resolver:
         """The targets of a destination (RFC 3263 §4). Raises `ResolveError`."""
         literal = destination.literal
         if literal is not None:
-            return Targets.of([[Weighted(0, (literal,))]])
+            return Targets.of([[SrvTarget(0, (literal,))]])
         search = _Search(self._clock, self._resolver())
         groups = await search.groups(destination)
         if not groups:
@@ -122,7 +122,7 @@ class _Search:
         self.had_srv = False
         self._lookups = 0
 
-    async def groups(self, to: Destination) -> list[list[Weighted]]:
+    async def groups(self, to: Destination) -> list[list[SrvTarget]]:
         """NAPTR, SRV, A and AAAA, each only if the URI leaves open what it tells (RFC 3263 §4.1, §4.2)."""
         # RFC 3263 §4.2: a port in the URI rules out SRV, and with it NAPTR
         if to.port is not None:
@@ -154,21 +154,21 @@ class _Search:
             found.append((record.order, record.preference, transport, record.replacement.to_text()))
         return [(transport, name) for _, _, transport, name in sorted(found)]
 
-    async def _srv(self, name: str, transport: str, server_name: str) -> list[list[Weighted]]:
+    async def _srv(self, name: str, transport: str, server_name: str) -> list[list[SrvTarget]]:
         """SRV records by priority, with the addresses of their targets (RFC 3263 §4.2, RFC 2782)."""
-        by_priority: dict[int, list[Weighted]] = {}
+        by_priority: dict[int, list[SrvTarget]] = {}
         for record in await self._ask(name, "SRV"):
             self.had_srv = True
             if record.target == dns.name.root:
                 continue  # RFC 2782: "the service is decidedly not available at this domain"
             hops = await self._addresses(record.target.to_text(), transport, record.port, server_name)
             if hops:
-                by_priority.setdefault(record.priority, []).append(Weighted(record.weight, hops))
+                by_priority.setdefault(record.priority, []).append(SrvTarget(record.weight, hops))
         return [by_priority[priority] for priority in sorted(by_priority)]
 
-    async def _hosts(self, host: str, transport: str, port: int) -> list[list[Weighted]]:
+    async def _hosts(self, host: str, transport: str, port: int) -> list[list[SrvTarget]]:
         hops = await self._addresses(host, transport, port, host)
-        return [[Weighted(0, hops)]] if hops else []
+        return [[SrvTarget(0, hops)]] if hops else []
 
     async def _addresses(self, host: str, transport: str, port: int, server_name: str) -> tuple[Hop, ...]:
         """The host's addresses, A before AAAA: a host with both is tried by IPv4 first."""

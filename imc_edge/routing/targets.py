@@ -10,7 +10,7 @@ from imc_edge.flow import Hop
 
 
 @dataclass(frozen=True, slots=True)
-class Weighted:
+class SrvTarget:
     """One SRV record with the addresses of its target, or all addresses of a host without SRV."""
 
     weight: int
@@ -24,13 +24,13 @@ class Targets:
     No groups: there were targets, but nothing may be sent to any of them.
     """
 
-    groups: tuple[tuple[Weighted, ...], ...]
+    groups: tuple[tuple[SrvTarget, ...], ...]
     until: float = inf
     fixed: Hop | None = None
     """The only hop, if there is only one: no need to draw."""
 
     @classmethod
-    def of(cls, groups: Sequence[Sequence[Weighted]], until: float = inf) -> Targets:
+    def of(cls, groups: Sequence[Sequence[SrvTarget]], until: float = inf) -> Targets:
         """Targets of these groups."""
         hops = [hop for group in groups for weighted in group for hop in weighted.hops]
         return cls(tuple(map(tuple, groups)), until, hops[0] if len(hops) == 1 else None)
@@ -38,7 +38,7 @@ class Targets:
     def only(self, allows: Callable[[Hop], bool]) -> Targets:
         """Those that are allowed."""
         groups = [
-            [Weighted(each.weight, tuple([hop for hop in each.hops if allows(hop)])) for each in group]
+            [SrvTarget(each.weight, tuple([hop for hop in each.hops if allows(hop)])) for each in group]
             for group in self.groups
         ]
         left = [[each for each in group if each.hops] for group in groups]

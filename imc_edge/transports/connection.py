@@ -25,7 +25,7 @@ from imc_edge.transports.pending_requests import PendingRequests
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class ConnectionTimeouts:
     """Time limits for a peer, in seconds."""
 
     message: float = 10.0
@@ -45,7 +45,7 @@ WRITE_LIMIT = 256 * 1024
 PONG = b"\r\n"
 """Response to a keep-alive (RFC 5626 §4.4.1)."""
 STUCK_ABOVE = 16 * 1024
-"""Bytes waiting from which on `Times.stuck` runs."""
+"""Bytes waiting from which on `ConnectionTimeouts.stuck` runs."""
 
 _log = structlog.get_logger()
 
@@ -77,14 +77,14 @@ class Connection(asyncio.Protocol):
         framer: Framer,
         *,
         clock: Callable[[], float],
-        times: Times,
+        timeouts: ConnectionTimeouts,
     ) -> None:
         """``transport`` is ``tcp`` or ``tls``; ``clock`` is monotonic, in seconds."""
         self.transport = transport
         self.peer: SocketAddress = ("", 0)
         self._owner = owner
         self._clock = clock
-        self._times = times
+        self._timeouts = timeouts
         self.hop: Hop | None = None
         """The destination this connection serves: set by the pool."""
         self.on_closed: Callable[[], None] | None = None
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._wire: asyncio.Transport | None = None
         self._gathered: list[bytes] = []
         self._gathered_size = 0
-        self._pending_requests = PendingRequests(times.transaction)
+        self._pending_requests = PendingRequests(timeouts.transaction)
         self._last_responses: list[tuple[bytes, SocketAddress]] = []
         """Sent while finishing, with the address to send them to if the peer did not get them."""
         self._last_written = clock()
@@ -250,20 +250,24 @@ class Connection(asyncio.Protocol):
 
     def sweep(self) -> None:
         """Close it if it is idle, abort it if the peer is too slow; called about once a second."""
-        now, times, inbound = self._clock(), self._times, self._inbound
+        now, timeouts, inbound = self._clock(), self._timeouts, self._inbound
         self._pending_requests.expire(now)
-        if _older(inbound.message_since, now, times.message) or _older(self._stuck_since, now, times.stuck):
+        if _older(inbound.message_since, now, timeouts.message) or _older(
+            self._stuck_since, now, timeouts.stuck
+        ):
             self.abort()
-        elif _older(self._ended_at, now, times.linger):
+        elif _older(self._ended_at, now, timeouts.linger):
             if self._was_reset():
                 self._respond_elsewhere()
             self.abort()
-        elif _older(self._finishing_since, now, times.transaction):
+        elif _older(self._finishing_since, now, timeouts.transaction):
             self.end()
         elif not inbound.sweep():
             _log.warning("connection closed", peer=self.peer[0], reason="the peer sends too much")
             self.end()
-        elif now - max(inbound.last_active, self._last_written) > times.idle and not self._pending_requests:
+        elif (
+            now - max(inbound.last_active, self._last_written) > timeouts.idle and not self._pending_requests
+        ):
             self.close()
 
     def _was_reset(self) -> bool:

@@ -10,9 +10,9 @@ from imc_common.settings import Endpoint, Settings
 from imc_common.sip.ports import DEFAULT_PORTS, SIP_PORT
 from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
 from imc_edge.identity.trusted_peers import TrustedPeers
-from imc_edge.transports.connection import Times
+from imc_edge.transports.connection import ConnectionTimeouts
 from imc_edge.transports.listener import StreamListener, bind_stream
-from imc_edge.transports.pool import Bounds, Pool
+from imc_edge.transports.pool import Pool, PoolLimits
 from imc_edge.transports.tls import Tls
 from imc_edge.transports.udp import UdpSocket, bind_udp
 
@@ -39,8 +39,8 @@ class Network:
         advertise: str,
         tls: Tls,
         clock: Callable[[], float],
-        bounds: Bounds,
-        times: Times,
+        bounds: PoolLimits,
+        timeouts: ConnectionTimeouts,
         shared: bool = False,
     ) -> None:
         """Bind every endpoint; nothing is read before `start`. Raises `ListenError`.
@@ -50,7 +50,7 @@ class Network:
         """
         self._tls = tls
         self._advertise = advertise
-        self.pool = Pool(tls, clock=clock, bounds=bounds, times=times)
+        self.pool = Pool(tls, clock=clock, bounds=bounds, timeouts=timeouts)
         self._udp: list[UdpSocket] = []
         self._sending: dict[bool, UdpSocket] = {}  # True: for IPv6
         self._streams: list[StreamListener] = []

@@ -14,7 +14,7 @@ from imc_common.sip.limits import DEFAULT, Limits
 from imc_common.sources import source_of
 from imc_edge.flow import Hop, Receiver, SocketAddress, TransportUser
 from imc_edge.identity.trusted_peers import TrustedPeers
-from imc_edge.transports.connection import WRITE_LIMIT, Connection, Times
+from imc_edge.transports.connection import WRITE_LIMIT, Connection, ConnectionTimeouts
 from imc_edge.transports.listener import HANDSHAKE_TIMEOUT
 from imc_edge.transports.tls import Tls
 
@@ -34,7 +34,7 @@ class ConnectError(ImcError):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class PoolLimits:
     """Limits of connections, in all and per peer, and of the messages on them.
 
     A peer is a source as of `imc_common.sources`, or one address in `trusted`: a trusted peer sends for many
@@ -80,15 +80,15 @@ class Pool:
         tls: Tls,
         *,
         clock: Callable[[], float],
-        bounds: Bounds,
-        times: Times,
+        bounds: PoolLimits,
+        timeouts: ConnectionTimeouts,
     ) -> None:
         """``clock`` is monotonic, in seconds."""
         self._tls = tls
         self._receiver: Receiver | None = None
         self._clock = clock
         self._bounds = bounds
-        self._times = times
+        self._timeouts = timeouts
         self._connections: set[Connection] = set()
         self._by_line: dict[tuple[str, str, int, str], Connection] = {}
         """By `Hop.line`, as is the next."""
@@ -120,7 +120,7 @@ class Pool:
         if self._receiver is None:
             raise RuntimeError("the pool was not started")
         framer = Framer(self._bounds.message)
-        return Connection(transport, self, self._receiver, framer, clock=self._clock, times=self._times)
+        return Connection(transport, self, self._receiver, framer, clock=self._clock, timeouts=self._timeouts)
 
     def admit(self, host: str) -> str | None:
         """Count one more incoming connection of this address; returns the source that it is counted for.
@@ -279,6 +279,6 @@ class Pool:
         if self._connections:
             self._all_lost = asyncio.Event()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_lost.wait(), self._times.linger)
+                await asyncio.wait_for(self._all_lost.wait(), self._timeouts.linger)
         for connection in list(self._connections):
             connection.abort()

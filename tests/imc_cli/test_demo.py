@@ -10,7 +10,7 @@ import pytest
 
 from imc_cli import demo
 from imc_cli.demo import Cast, play
-from imc_cli.demo_conversation import CONVERSATION, USERS, Step, filled, matches
+from imc_cli.demo_conversation import CONVERSATION, USERS, Exchange, filled, matches
 from imc_common.errors import ImcError
 
 
@@ -176,7 +176,7 @@ def test_all_placeholders_of_the_conversation_have_a_value() -> None:
 
 def test_addresses_in_patterns_match_literally() -> None:
     """A dot in an address matches only a dot."""
-    step = Step("alice", "x", {"bob": ("<{alice}>: x",)})
+    step = Exchange("alice", "x", {"bob": ("<{alice}>: x",)})
     names = {"alice": "alice@127.0.0.1:5071"}
     assert matches(step.then["bob"][0], names, "<alice@127.0.0.1:5071>: x")
     assert not matches(step.then["bob"][0], names, "<alice@127x0.0.1:5071>: x")

@@ -11,9 +11,9 @@ from typing import Any
 from imc_common.settings import Endpoint
 from imc_common.sip import Request, Response, SipParseError
 from imc_edge.flow import Flow
-from imc_edge.transports.connection import Times
+from imc_edge.transports.connection import ConnectionTimeouts
 from imc_edge.transports.network import Network
-from imc_edge.transports.pool import Bounds
+from imc_edge.transports.pool import PoolLimits
 from imc_edge.transports.tls import Tls, TlsFiles
 from tests.patience import PATIENCE
 
@@ -84,8 +84,8 @@ async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> Non
 def network(
     *listen: str,
     tls: TlsFiles | None = None,
-    bounds: Bounds | None = None,
-    times: Times | None = None,
+    bounds: PoolLimits | None = None,
+    timeouts: ConnectionTimeouts | None = None,
     advertise: str = "",
     shared: bool = False,
     clock: Callable[[], float] = time.monotonic,
@@ -96,8 +96,8 @@ def network(
         advertise=advertise,
         tls=Tls(tls or TlsFiles()),
         clock=clock,
-        bounds=bounds or Bounds(),
-        times=times or Times(),
+        bounds=bounds or PoolLimits(),
+        timeouts=timeouts or ConnectionTimeouts(),
         shared=shared,
     )
 

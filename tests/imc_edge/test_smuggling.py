@@ -35,12 +35,12 @@ from imc_edge.delivering.outbound import first_request, make_template, request_h
 from imc_edge.identifiers import DeliveryIds
 from imc_edge.identity.sender import asserted_sender, sender_of
 from imc_edge.receiving.message_rules import MessageRules
-from imc_edge.receiving.options import Abilities
+from imc_edge.receiving.options import Capabilities
 from imc_edge.receiving.room_request import room_request_of
 from tests.imc_edge.doubles import message
 
 SETTINGS = Settings()
-RULES = MessageRules(SETTINGS, Abilities(SETTINGS.accept_types))
+RULES = MessageRules(SETTINGS, Capabilities(SETTINGS.accept_types))
 PARSER = CommandParser(SETTINGS)
 IDS = DeliveryIds(b"secret")
 LIMITS = Limits()

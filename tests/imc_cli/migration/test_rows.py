@@ -20,7 +20,7 @@ from imc_cli.migration.rows import (
     collisions,
     flag_of,
     member_rows,
-    role_of,
+    role_of_flag,
     room_row,
     rooms_of,
 )
@@ -152,7 +152,7 @@ def test_a_room_without_an_owner_is_refused() -> None:
 @given(st.sampled_from(["owner", "admin", "member", "invited"]))
 def test_roles_are_converted_to_flags_and_back(role: str) -> None:
     """Export and import agree."""
-    assert role_of(flag_of(role)) == role
+    assert role_of_flag(flag_of(role)) == role
 
 
 def test_exported_rows_are_imported_as_the_same_room() -> None:

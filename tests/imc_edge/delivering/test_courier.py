@@ -15,7 +15,7 @@ from imc_common.sip.auth import parse_digest
 from imc_common.sip.digest import digest, digest_response
 from imc_edge.flow import Hop
 from imc_edge.routing.resolver import Destination, ResolveError, Resolver
-from imc_edge.routing.targets import Targets, Weighted
+from imc_edge.routing.targets import SrvTarget, Targets
 from imc_edge.transports.pool import ConnectError
 from tests.imc_edge.sending import Clock, Sending, on_loopback
 
@@ -38,7 +38,7 @@ class Zone(Resolver):
         await asyncio.sleep(0)
         if destination.host not in self.names:
             raise ResolveError("no such name")
-        return Targets.of([[Weighted(0, (hop,))] for hop in self.names[destination.host]], 1100.0)
+        return Targets.of([[SrvTarget(0, (hop,))] for hop in self.names[destination.host]], 1100.0)
 
 
 def zone() -> Zone:

@@ -10,7 +10,7 @@ from imc_common.rooms.request import RequestData
 from imc_edge.delivering.recipient import Recipient
 from imc_edge.flow import Hop
 from imc_edge.routing.resolver import Destination, Resolver
-from imc_edge.routing.targets import Targets, Weighted
+from imc_edge.routing.targets import SrvTarget, Targets
 from tests.imc_edge.sending import Clock, Sending, Sent, entry, on_loopback
 
 BOB = "bob@127.0.0.1:5071"
@@ -21,7 +21,7 @@ class OneServer(Resolver):
     """Every name has one server, for a minute."""
 
     async def resolve(self, _: Destination) -> Targets:
-        return Targets.of([[Weighted(0, (Hop("udp", "127.0.0.9", 5060),))]], 1060.0)
+        return Targets.of([[SrvTarget(0, (Hop("udp", "127.0.0.9", 5060),))]], 1060.0)
 
 
 def recipient(sending: Sending, address: str = BOB) -> Recipient:

@@ -14,7 +14,7 @@ from imc_common.settings import Settings
 from imc_edge.flow import Hop
 from imc_edge.routing.destinations import Destinations
 from imc_edge.routing.resolver import Destination, Resolver
-from imc_edge.routing.targets import Targets, Weighted
+from imc_edge.routing.targets import SrvTarget, Targets
 from tests.imc_edge.sending import Clock, Sending
 
 PUBLIC = ["8.8.8.8", "2001:4860:4860::8888", "64:ff9b::808:808", "2002:808:808::1"]
@@ -109,7 +109,7 @@ class Inside(Resolver):
     async def resolve(self, destination: Destination) -> Targets:
         await asyncio.sleep(0)
         hops = (Hop("udp", "10.0.0.1", 5060), Hop("udp", "8.8.8.8", 5060))
-        return Targets.of([[Weighted(0, hops)]])
+        return Targets.of([[SrvTarget(0, hops)]])
 
 
 async def test_internal_addresses_of_a_name_are_not_used() -> None:
@@ -130,7 +130,7 @@ class Rebinding(Resolver):
         await asyncio.sleep(0)
         self.asked += 1
         address = "8.8.8.8" if self.asked == 1 else "10.0.0.1"
-        return Targets.of([[Weighted(0, (Hop("tcp", address, 5060),))]], until=1000.0 + self.asked)
+        return Targets.of([[SrvTarget(0, (Hop("tcp", address, 5060),))]], until=1000.0 + self.asked)
 
 
 async def test_a_name_is_checked_at_every_lookup() -> None:

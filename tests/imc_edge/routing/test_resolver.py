@@ -12,7 +12,7 @@ import pytest
 from imc_common.sip.uri import Uri
 from imc_edge.flow import Hop
 from imc_edge.routing.resolver import MAX_LOOKUPS, Destination, ResolveError, Resolver
-from imc_edge.routing.targets import Targets, Weighted
+from imc_edge.routing.targets import SrvTarget, Targets
 from tests.imc_edge.name_server import NameServer
 from tests.imc_edge.sending import Clock
 
@@ -169,7 +169,7 @@ def test_rfc_2782_weights_share_the_load() -> None:
     """Three to one within a priority; the lower priority comes last; weight 0 is hardly ever first."""
     heavy, light, zero, spare = (Hop("udp", f"192.0.2.{n}", 5060) for n in range(4))
     targets = Targets.of(
-        [[Weighted(30, (heavy,)), Weighted(10, (light,)), Weighted(0, (zero,))], [Weighted(9, (spare,))]]
+        [[SrvTarget(30, (heavy,)), SrvTarget(10, (light,)), SrvTarget(0, (zero,))], [SrvTarget(9, (spare,))]]
     )
     random = Random(5)
     orders = [targets.draw(random.random) for _ in range(4000)]

@@ -14,10 +14,10 @@ import pytest
 from imc_common.settings import Settings
 from imc_edge.flow import Hop
 from imc_edge.identity.trusted_peers import TrustedPeers
-from imc_edge.transports.connection import WRITE_LIMIT, Times
+from imc_edge.transports.connection import WRITE_LIMIT, ConnectionTimeouts
 from imc_edge.transports.network import Network
 from imc_edge.transports.pending_requests import MAX_PENDING_REQUESTS
-from imc_edge.transports.pool import Bounds
+from imc_edge.transports.pool import PoolLimits
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, network, until
 from tests.patience import PATIENCE
 
@@ -112,7 +112,7 @@ async def test_bytes_that_are_not_sip_close_the_connection() -> None:
 @pytest.mark.parametrize("sent", [b"MESSAGE sip:a", MESSAGE[:-1]])
 async def test_a_message_that_is_not_complete_in_time_ends_the_connection(sent: bytes) -> None:
     """Slow headers and slow bodies."""
-    async with listening(Inbox(), "tcp:127.0.0.1:0", times=Times(message=0.1)) as edge:
+    async with listening(Inbox(), "tcp:127.0.0.1:0", timeouts=ConnectionTimeouts(message=0.1)) as edge:
         reader, writer = await connect(edge)
         writer.write(sent)
         assert await read_end(reader) == b""
@@ -122,7 +122,9 @@ async def test_a_message_that_is_not_complete_in_time_ends_the_connection(sent: 
 async def test_the_time_limit_for_a_message_starts_anew_with_each() -> None:
     """Several messages may take longer together."""
     inbox, now = Inbox(), [1000.0]
-    async with listening(inbox, "tcp:127.0.0.1:0", times=Times(message=10), clock=lambda: now[0]) as edge:
+    async with listening(
+        inbox, "tcp:127.0.0.1:0", timeouts=ConnectionTimeouts(message=10), clock=lambda: now[0]
+    ) as edge:
         _, writer = await connect(edge)
         for number in range(1, 6):
             writer.write(MESSAGE[10:] + MESSAGE[:10] if inbox.got else MESSAGE + MESSAGE[:10])
@@ -136,7 +138,7 @@ async def test_the_time_limit_for_a_message_starts_anew_with_each() -> None:
 
 async def test_an_idle_connection_is_closed() -> None:
     """120 s by default."""
-    async with listening(Inbox(), "tcp:127.0.0.1:0", times=Times(idle=0.1)) as edge:
+    async with listening(Inbox(), "tcp:127.0.0.1:0", timeouts=ConnectionTimeouts(idle=0.1)) as edge:
         reader, writer = await connect(edge)
         assert await read_end(reader) == b""
         writer.close()
@@ -160,7 +162,9 @@ async def test_the_connection_of_a_peer_that_reads_too_slowly_is_aborted() -> No
     """Less than the write limit waits, but for too long."""
     big = b"SIP/2.0 200 OK\r\nX: " + b"x" * 60_000 + b"\r\n\r\n"
     inbox, now = Inbox(response=big), [1000.0]
-    async with listening(inbox, "tcp:127.0.0.1:0", times=Times(stuck=5), clock=lambda: now[0]) as edge:
+    async with listening(
+        inbox, "tcp:127.0.0.1:0", timeouts=ConnectionTimeouts(stuck=5), clock=lambda: now[0]
+    ) as edge:
         with socket.socket() as peer:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             peer.setblocking(False)
@@ -178,7 +182,7 @@ async def test_the_connection_of_a_peer_that_reads_too_slowly_is_aborted() -> No
 
 async def test_connections_of_one_address_are_limited_and_others_served() -> None:
     """Closed ones do not count."""
-    async with listening(Inbox(RESPONSE), "tcp:127.0.0.1:0", bounds=Bounds(100, 2)) as edge:
+    async with listening(Inbox(RESPONSE), "tcp:127.0.0.1:0", bounds=PoolLimits(100, 2)) as edge:
         where = edge.addresses[0]
         writers = [(await connect(edge))[1] for _ in range(2)]
         await until(lambda: len(edge.pool._connections) == 2)
@@ -200,7 +204,7 @@ async def test_connections_of_one_address_are_limited_and_others_served() -> Non
 async def test_a_trusted_peer_may_have_more_connections() -> None:
     """A balancer sends for many users; a reload changes who is trusted."""
     async with listening(
-        Inbox(RESPONSE), "tcp:127.0.0.1:0", bounds=Bounds(100, 1, per_trusted_peer=3)
+        Inbox(RESPONSE), "tcp:127.0.0.1:0", bounds=PoolLimits(100, 1, per_trusted_peer=3)
     ) as edge:
         edge.reload(Settings(trusted_peers=("127.0.0.1/32",)))
         writers = [(await connect(edge))[1] for _ in range(3)]
@@ -218,7 +222,7 @@ async def test_a_trusted_peer_may_have_more_connections() -> None:
 async def test_the_addresses_of_one_ipv6_network_are_one_peer() -> None:
     """One host may own a /64; a trusted peer counts by address."""
     trusted = frozenset({"2001:db8::99"})
-    edge = network("udp:127.0.0.1:0", bounds=Bounds(1000, 3, per_trusted_peer=5, trusted=trusted))
+    edge = network("udp:127.0.0.1:0", bounds=PoolLimits(1000, 3, per_trusted_peer=5, trusted=trusted))
     pool = edge.pool
     admitted = [source for number in range(1, 60) if (source := pool.admit(f"2001:db8::{number}"))]
     assert admitted == ["2001:db8::/64"] * 3
@@ -233,7 +237,7 @@ async def test_the_addresses_of_one_ipv6_network_are_one_peer() -> None:
 
 async def test_connections_are_reserved_for_trusted_peers_and_for_requests_of_ours() -> None:
     """Many sources together cannot take them, nor can one direction take all."""
-    edge = network("udp:127.0.0.1:0", bounds=Bounds(80, 1, per_trusted_peer=80, trusted=frozenset({"a"})))
+    edge = network("udp:127.0.0.1:0", bounds=PoolLimits(80, 1, per_trusted_peer=80, trusted=frozenset({"a"})))
     edge.start(Inbox())
     pool = edge.pool
     strangers = [pool.admit(f"192.0.2.{number}") for number in range(100)]
@@ -248,7 +252,7 @@ async def test_connections_are_reserved_for_trusted_peers_and_for_requests_of_ou
 
 async def test_the_total_number_of_connections_is_limited() -> None:
     """Incoming and outgoing together."""
-    async with listening(Inbox(), "tcp:127.0.0.1:0", bounds=Bounds(1, 5)) as edge:
+    async with listening(Inbox(), "tcp:127.0.0.1:0", bounds=PoolLimits(1, 5)) as edge:
         _, writer = await connect(edge)
         await until(lambda: len(edge.pool._connections) == 1)
         reader, extra = await connect(edge)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from imc_edge.flow import Hop
-from imc_edge.transports.connection import Times
+from imc_edge.transports.connection import ConnectionTimeouts
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, until
 from tests.patience import PATIENCE
 
@@ -59,9 +59,9 @@ async def test_a_request_without_a_response_keeps_a_half_closed_connection_for_t
 async def test_a_peer_that_has_closed_both_sides_gets_its_response_at_the_address_in_via() -> None:
     """RFC 3261 §18.2.2. Its half-close looks the same, so the open connection is tried first."""
     inbox, far_inbox = Inbox(), Inbox()
-    times = Times(linger=0.1)
+    timeouts = ConnectionTimeouts(linger=0.1)
     async with (
-        listening(inbox, "tcp:127.0.0.1:0", times=times) as edge,
+        listening(inbox, "tcp:127.0.0.1:0", timeouts=timeouts) as edge,
         listening(far_inbox, "tcp:127.0.0.1:0") as far,
     ):
         _, writer = await asyncio.open_connection(*edge.addresses[0][1:])

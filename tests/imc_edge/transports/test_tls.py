@@ -14,7 +14,7 @@ import pytest
 from imc_edge.flow import Hop
 from imc_edge.transports import listener
 from imc_edge.transports.network import ListenError
-from imc_edge.transports.pool import Bounds
+from imc_edge.transports.pool import PoolLimits
 from imc_edge.transports.tls import Tls, TlsFiles, TlsFilesError
 from tests.imc_edge.conftest import make_certificate
 from tests.imc_edge.sockets import MESSAGE, Errors, Inbox, listening, network, until
@@ -85,7 +85,7 @@ async def test_a_handshake_that_takes_too_long_ends_the_connection(
 
 async def test_stalled_handshakes_count_as_connections(tls_files: TlsFiles) -> None:
     """The limit per address applies before the handshake costs anything."""
-    async with listening(Inbox(), "tls:127.0.0.1:0", tls=tls_files, bounds=Bounds(100, 2)) as edge:
+    async with listening(Inbox(), "tls:127.0.0.1:0", tls=tls_files, bounds=PoolLimits(100, 2)) as edge:
         where = edge.addresses[0][1:]
         peers = [socket.create_connection(where) for _ in range(2)]
         await until(lambda: edge.pool.count == 2)
