@@ -114,7 +114,7 @@ class Process(ABC):
             if refused is None:
                 raise
             # It does not drain: what it sent or accepted would have an identity that no other process knows.
-            log.error(f"{self.role} stopped at once", reason=str(refused.exceptions[0]))  # noqa: TRY400 # no traceback: no fault of ours
+            log.error(f"{self.role} stopped immediately", reason=str(refused.exceptions[0]))  # noqa: TRY400 # no traceback: no fault of ours
             raise refused.exceptions[0] from None
 
     async def _reach_redis(self) -> Store | None:
@@ -138,7 +138,7 @@ class Process(ABC):
 
     def _stop(self) -> None:
         if self.stopping.is_set():
-            log.warning(f"{self.role} stopped at once", reason="second_signal")
+            log.warning(f"{self.role} stopped immediately", reason="second_signal")
             os._exit(1)
         self.stopping.set()
 

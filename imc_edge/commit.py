@@ -86,4 +86,4 @@ class GroupCommit(Generic[CommandT]):
     def _note_errors(replies: list[Any]) -> None:
         errors = [reply for reply in replies if isinstance(reply, Exception)]
         if errors:
-            _log.warning("commands failed", commands=len(errors), reason=str(errors[0]))
+            _log.warning("redis commands failed", commands=len(errors), reason=str(errors[0]))

@@ -251,9 +251,7 @@ class Consumer:
             # If another process has claimed one of them, nothing is wrong with Redis.
             if self._pages.keys() >= set(shards):
                 log.critical(
-                    "redis lost the consumer groups and probably other data; groups created again"
-                    if error.code in LOST
-                    else "streams cannot be read",
+                    "redis lost its consumer groups" if error.code in LOST else "streams cannot be read",
                     reason=str(error),
                 )
         except StoreUnreachable as unreachable:

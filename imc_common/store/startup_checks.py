@@ -36,7 +36,7 @@ async def check_policy(run: RunOnPrimaries) -> None:
         [("INFO", "memory")]
     ):  # INFO, because CONFIG is often forbidden to applications
         if isinstance(reply, ReplyError):
-            log.warning("redis maxmemory-policy not readable, must be noeviction", reason=str(reply))
+            log.warning("maxmemory-policy not readable", required="noeviction", reason=str(reply))
             continue
         policy = reply.decode().partition("maxmemory_policy:")[2].partition("\r\n")[0]
         if policy and policy != "noeviction":
@@ -98,7 +98,7 @@ async def check_durability(run: RunOnPrimaries, settings: Settings) -> None:
                 f"durability = fsync needs Redis 7.2 or Valkey with appendonly yes; WAITAOF replied: {waited}"
             )
         if isinstance(policy, ReplyError):
-            log.warning("redis appendfsync not readable, must be always", reason=str(policy))
+            log.warning("appendfsync not readable", required="always", reason=str(policy))
         elif policy[1] != b"always":
             raise StoreRefused(
                 f"durability = fsync needs appendfsync always, but it is {policy[1].decode()}. Set it: "

@@ -111,7 +111,7 @@ async def test_an_unreachable_redis_is_the_reply_to_every_command_and_the_next_p
             await drained(commit)
         assert [type(reply) for reply in replies] == [StoreUnreachable] * 3
         assert [(line["event"], line["commands"], line["reason"]) for line in lines] == [
-            ("commands failed", 3, "gone")
+            ("redis commands failed", 3, "gone")
         ]
         redis.is_unreachable = False
         commit.submit(3, Waiting(replies))

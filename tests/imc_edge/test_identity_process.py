@@ -164,4 +164,4 @@ def test_an_edge_ends_when_another_secret_is_in_redis(server: Server, tmp_path: 
             db.hset(keys.CONFIG, "secret", "00" * 32)
         eventually(lambda: edge.child.poll() is not None)
         assert edge.child.returncode == 1
-        assert "another secret" in str(edge.lines("edge stopped at once"))
+        assert "another secret" in str(edge.lines("edge stopped immediately"))

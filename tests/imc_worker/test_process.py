@@ -300,7 +300,7 @@ async def test_an_empty_redis_is_used_again(plant: Plant) -> None:
     await plant.say(500)
     await plant.until(plant.idle)
     await plant.assert_handled_once_in_order()
-    assert "redis lost the consumer groups" in plant.log.read_text()
+    assert "redis lost its consumer groups" in plant.log.read_text()
 
 
 async def test_a_busy_redis_is_waited_for(plant: Plant) -> None:
