@@ -137,6 +137,21 @@ def owned_rooms(shard: int, user: str) -> str:
     return f"imc:{{{shard}}}:owned_rooms:{without_port(user)}"
 
 
+def away_rooms(shard: int, user: str) -> str:
+    """Set of the rooms of this shard in which the user is away, and of some that it has left since."""
+    return f"imc:{{{shard}}}:away_rooms:{user}"
+
+
+def probes(shard: int) -> str:
+    """Sorted set of the users who are away: when the next probe is due, in ms of Redis's clock."""
+    return f"imc:{{{shard}}}:probes"
+
+
+def probe_waits(shard: int) -> str:
+    """Hash of these users: ms between the latest two probes."""
+    return f"imc:{{{shard}}}:probe_waits"
+
+
 def history_off(shard: int) -> str:
     """Set of the shard's rooms whose owners want no history."""
     return f"imc:{{{shard}}}:history_off"

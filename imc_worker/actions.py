@@ -32,7 +32,8 @@ class Action:
     """One script: the keys it takes after the room's own, and its arguments after `delivery_chunk`.
 
     `owner` is the field that names the user whose rooms in other shards are counted for `OWNED_ELSEWHERE`.
-    `with_index` adds the prefixes of the users' room sets, for scripts that touch those of several users.
+    `with_index` adds the prefixes of the users' room sets, for scripts that touch those of several users, and
+    `with_room_prefix` that of the rooms, for scripts that touch several.
     """
 
     script: str
@@ -40,6 +41,7 @@ class Action:
     args: tuple[str | int, ...] = ()
     owner: bytes = b""
     with_index: bool = False
+    with_room_prefix: bool = False
 
 
 def private_rooms_of(field: bytes) -> FurtherKey:
@@ -76,6 +78,7 @@ def room_actions(settings: Settings) -> dict[bytes, Action]:
         "message": "broadcast_message",
         "typing": "broadcast_typing",
         "disposition": "return_disposition",
+        "remove_absent": "remove_absent",
     }
     scripts |= {command.name: command.script for command in COMMANDS if command.script}
     return {name.encode(): further.get(script, Action(script)) for name, script in scripts.items()}
@@ -110,4 +113,9 @@ def _further(settings: Settings) -> list[Action]:
             (int(settings.shows_nicknames), settings.history_max_messages),
         ),
         Action("destroy_room", with_index=True),
+        Action(
+            "remove_absent",
+            (private, owned, lambda shard, fields: keys.away_rooms(shard, fields[b"from"].decode())),
+            (settings.remove_after_days, announce_joins),
+        ),
     ]

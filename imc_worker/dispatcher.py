@@ -120,6 +120,8 @@ class Dispatcher:
             names += [key(shard, fields) for key in action.further_keys]
         if action.args:
             args += [owned_elsewhere if arg == OWNED_ELSEWHERE else arg for arg in action.args]
+        if action.with_room_prefix:
+            args.append(room_prefix)
         if action.with_index:
             args += (keys.private_rooms(shard, ""), keys.owned_rooms(shard, ""))
         return self._command(action.script, names, args)
@@ -129,6 +131,10 @@ class Dispatcher:
         match fields[b"type"]:
             case b"receipt":
                 return self._command("discard_receipt", [requests], [entry_id])
+            case b"user_online":
+                names = [requests, events, keys.away_rooms(shard, fields[b"from"].decode())]
+                names += [keys.probes(shard), keys.probe_waits(shard)]
+                return self._command("user_online", names, [entry_id, self._prefixes[shard][3]])
             case b"help" | b"refused" as event:
                 return self._command("notify_sender", [requests, events], [entry_id, event])
             case b"rooms":

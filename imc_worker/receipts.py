@@ -1,31 +1,52 @@
-"""Handles a delivery that failed: the edge reports it as an entry of type `receipt`."""
+"""Handles a delivery that ended: the edge reports it as an entry of type `receipt`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from imc_common import keys
+from imc_common.rooms.event import NO_HISTORY, REPLAY
 from imc_common.rooms.receipts import consequence
 from imc_common.settings import Settings
-from imc_worker.actions import Action, Fields, owned_rooms_of, private_rooms_of
+from imc_worker.actions import Action, Fields, FurtherKey
 
-FAILURES_TTL_MS = 24 * 3600 * 1000
-"""How long failed deliveries to a member are remembered: a day, so that they add up in a quiet room, too."""
+FIRST_PROBE_MS: Final = 2000
+"""From the failed delivery to the first probe: a phone that changes its network is often back by then."""
 
 
 class Receipts:
-    """Chooses the action: withdraw an invitation, count the failure against a member, or none."""
+    """Chooses the action: withdraw an invitation, mark a member as away, hand out more to it, or none."""
 
     def __init__(self, settings: Settings) -> None:
-        self._actions = {
+        self._keeps_history = settings.history_max_messages > 0
+        of_user = (_away_rooms, _of_shard(keys.probes), _of_shard(keys.probe_waits))
+        self.actions: Mapping[str, Action] = {
             "withdraw_invitation": Action("withdraw_invitation"),
             "note_client": Action("note_client"),
-            "drop_unreachable": Action(
-                "drop_unreachable",
-                (private_rooms_of(b"from"), owned_rooms_of(b"from")),
-                (settings.evict_after, FAILURES_TTL_MS, int(settings.announce_joins)),
+            "mark_away": Action("mark_away", (*of_user, _of_shard(keys.history_off)), (FIRST_PROBE_MS,)),
+            "resume_catch_up": Action("resume_catch_up"),
+            "welcome_back": Action(
+                "welcome_back",
+                (*of_user, _of_shard(keys.undelivered)),
+                (settings.undelivered_max,),
+                with_room_prefix=True,
             ),
         }
 
     def action(self, fields: Fields) -> Action | None:
         """None: nothing follows from this delivery, the receipt is only discarded."""
-        event, outcome = fields.get(b"event", b""), fields.get(b"status", b"")
-        found = consequence(event.decode(), outcome.decode())
-        return self._actions[found] if found else None
+        event, outcome, catch_up, history_id = (
+            fields.get(name, b"").decode() for name in (b"event", b"status", b"catch_up", b"history_id")
+        )
+        is_kept = self._keeps_history and history_id != NO_HISTORY and catch_up != REPLAY
+        found = consequence(event, outcome, catch_up, history=is_kept)
+        return self.actions[found] if found else None
+
+
+def _away_rooms(shard: int, fields: Fields) -> str:
+    return keys.away_rooms(shard, fields[b"from"].decode())
+
+
+def _of_shard(make: Callable[[int], str]) -> FurtherKey:
+    return lambda shard, fields: make(shard)

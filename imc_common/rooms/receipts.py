@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from imc_common.rooms.event import NO_HISTORY, REPLAY, Event
-
-GONE: Final = frozenset({"404", "410", "604"})
-"""Responses that say that the user does not exist, now and later (RFC 3261 §21.4.5, §21.4.11, §21.6.3)."""
+from imc_common.rooms.event import MORE, NO_HISTORY, PROBE, REPLAY, REPORTED, Event
 
 NOT_SENT: Final = "away"
 """The outcome of a delivery that an edge did not try, because it knows that the recipient is away."""
 
-AWAY: Final = GONE | {"408", "480", "500", "503", "504", "no-target", "surplus", NOT_SENT}
+AWAY: Final = frozenset(
+    {"404", "408", "410", "480", "500", "503", "504", "604", "no-target", "surplus", NOT_SENT}
+)
 """Outcomes that say that nobody is there now. All others refuse this message, and say nothing of the next.
 
 404, 410 and 604 are among them: registrars respond so for a phone that is switched off (RFC 3261 §21.4.5).
@@ -30,21 +29,26 @@ def is_stored(event: Event) -> bool:
 AS_TEXT: Final = "200-as-text"
 """The outcome of a message in CPIM that its recipient has accepted only as text."""
 
-Consequence = Literal["withdraw_invitation", "drop_unreachable", "mark_away", "note_client"]
+Consequence = Literal["withdraw_invitation", "mark_away", "resume_catch_up", "welcome_back", "note_client"]
 """The script that a worker runs."""
 
 
-def consequence(event_name: str, outcome: str, *, history: bool = False) -> Consequence | None:
+def consequence(
+    event_name: str, outcome: str, catch_up: str = "", *, history: bool = False
+) -> Consequence | None:
     """What follows from the delivery of such an event that ended with this outcome; None: nothing.
 
-    ``history``: the event is in its room's history, so a recipient that is away gets it later.
+    ``catch_up`` is the event's. ``history``: the room keeps its messages, so a recipient that is away gets
+    them later.
     """
-    if outcome == AS_TEXT:
+    if outcome == AS_TEXT and catch_up not in REPORTED:  # those lead on, whatever the client prefers
         return "note_client"
+    is_away = outcome in AWAY
     if event_name == "invited":
-        return "withdraw_invitation"  # whatever the reason, the user does not know of the invitation
-    if history:
-        return "mark_away" if event_name == "message" and outcome in AWAY else None
-    if outcome in GONE:
-        return "drop_unreachable"  # after `evict_after` of them the member is removed
-    return None
+        # whatever else the reason, the user does not know of the invitation and will not
+        return "mark_away" if is_away and history else "withdraw_invitation"
+    if event_name != "message":
+        return None
+    if is_away:
+        return "mark_away" if history else None
+    return "resume_catch_up" if catch_up == MORE else "welcome_back" if catch_up == PROBE else None

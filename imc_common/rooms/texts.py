@@ -41,7 +41,9 @@ NOTICES = {
     "no_topic": "This room has no topic. Owners and admins can set one: {start}topic text",
     "announce_set": "This room {announces} joins and leaves.",
     "left": "{actor} has left.",
-    "dropped": "{user} could not be reached and has been removed.",
+    "dropped": "{user} was away for too long and has been removed.",
+    "you_were_dropped": "You were away for too long and have been removed from this room.",
+    "skipped": "You have missed {detail} earlier messages.",
     "destroyed": "{actor} has deleted this room.",
 }
 """Events that are one sentence or two; the others have functions."""

@@ -169,6 +169,26 @@ class Settings(BaseModel):
         " they are back. 0: none are kept, and what a member misses is lost.",
         json_schema_extra=_about(reload="both"),
     )
+    history_max_age: float = Field(
+        604_800.0,
+        ge=0,
+        description="Seconds for which a room keeps a message. 0: no limit.",
+        json_schema_extra=_about(reload="both"),
+    )
+    catch_up_max: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="Maximum number of messages of a room that a member gets when it is back: the latest.",
+        json_schema_extra=_about(reload="edge"),
+    )
+    remove_after_days: int = Field(
+        0,
+        ge=0,
+        description="Days after which a member who is away is removed from the room. The last owner stays."
+        " 0: members are never removed.",
+        json_schema_extra=_about(reload="worker"),
+    )
 
     # Limits of one user, counted over all edges
     max_messages_per_second: float = Field(
@@ -419,14 +439,6 @@ class Settings(BaseModel):
         ge=0,
         description="Seconds for which a recipient is backed off after a timeout.",
         json_schema_extra=_about(reload="edge"),
-    )
-    evict_after: int = Field(
-        0,
-        ge=0,
-        description="Deliveries of a room to one member that may end in 404, 410 or 604 before the"
-        " member is removed. Successful deliveries do not reset the count; a day after the first"
-        " failure it starts again. 0: members are never removed.",
-        json_schema_extra=_about(reload="worker"),
     )
 
     # Monitoring

@@ -5,11 +5,12 @@
 -- The kinds that end when the user leaves the room, is removed, or declines:
 --   invitation  id of the event that carries the invitation
 --   nick        the user's nickname in the room
---   failures    how many deliveries failed for good, and since when (drop_unreachable)
 --   joined      id of the event that told of the join: from here on the user may see what was said
 --   away        id of the first message that a member who is away has not got
 --   returning   id of the event that leads to the next part of what the member missed
-local ENDS_WITH_MEMBERSHIP = { "invitation", "nick", "failures", "joined", "away", "returning" }
+--   refused     id of that first message, if the member refuses it, and how often
+--   inviter     who invited a user who could not be reached
+local ENDS_WITH_MEMBERSHIP = { "invitation", "nick", "joined", "away", "returning", "refused", "inviter" }
 
 -- After commit. The user's role goes, and all state that ends with it.
 local function forget_member(address)

@@ -23,8 +23,8 @@ local function commit()
     redis.call("XDEL", requests, entry_id)
 end
 
--- A room that writes to itself would never stop: no event, not even a refusal.
-if request.from == request.room then
+-- A room that writes to itself would never stop: no event, not even a refusal. In user_online the user is both.
+if request.from == request.room and request.type ~= "user_online" then
     commit()
     return "done"
 end

@@ -35,7 +35,7 @@ def _logs() -> Iterator[None]:
     ("role", "reloadable", "not_reloadable"),
     [
         ("edge", {"domains", "max_backlog", "log_level"}, {"max_members", "listen", "hash_size"}),
-        ("worker", {"max_members", "evict_after", "log_level"}, {"domains", "mi_listen", "hash_size"}),
+        ("worker", {"max_members", "remove_after_days", "log_level"}, {"domains", "mi_listen", "hash_size"}),
     ],
 )
 def test_a_role_reloads_the_settings_that_are_declared_for_it(

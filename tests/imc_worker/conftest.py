@@ -94,6 +94,6 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    bench = Bench(evict_after=3)
+    bench = Bench()
     yield bench
     await bench.store.close()

@@ -221,16 +221,18 @@ async def test_a_failed_invitation_is_withdrawn(bench: Bench) -> None:
     assert await bench.left() == 0
 
 
-async def test_a_member_whose_address_does_not_exist_is_removed(bench: Bench) -> None:
-    """After evict_after responses 404; a 503 does not count."""
+@pytest.mark.parametrize("history_max", [0, 500])
+async def test_a_member_who_is_not_there_is_away_if_the_room_keeps_messages(history_max: int) -> None:
+    """Otherwise nothing follows."""
+    bench = Bench(history_max_messages=history_max)
     await bench.ask("create", ALICE)
     await bench.ask("join", BOB)
-    await receipt(bench, "message", BOB, "503")
-    for _ in range(bench.settings.evict_after):
-        await receipt(bench, "message", BOB, "404")
+    await receipt(bench, "message", BOB, "480", history_id="1-1")
     await bench.work()
-    assert (await bench.events())[-1] == ("dropped", ALICE)
+    (values,) = await bench.store.run([("HGETALL", Keys().members(SHARD, ROOM))])
+    assert (b"member away" in values) == (history_max > 0)
     assert await bench.left() == 0
+    await bench.store.close()
 
 
 async def receipt(bench: Bench, event: str, recipient: str, status: str, **more: str) -> None:

@@ -15,6 +15,8 @@ EVE = "eve@example.org"
 NEW_ROOM = "chat-001@example.org"
 BANNED = "mallory@example.org"
 INVITATION = "1700000000000-0"
+LEADING = "1700000000001-0"
+"""The event that leads to the next part of what Carol missed."""
 
 
 class Case(NamedTuple):
@@ -59,7 +61,7 @@ def _runs(
 ) -> Case:
     def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
         settled_room(shard)
-        shard.settings |= {"evict_after": 1, "history_max_messages": 500}
+        shard.settings |= {"history_max_messages": 500}
         entry_id = shard.put(kind, sender, room, **fields)
         return shard.command(script, entry_id, sender, room, fields.get("user", ""))
 
@@ -71,6 +73,47 @@ def _returns(shard: Shard) -> tuple[list[str], list[Any]]:
     shard.redis.hset(keys.authors(SHARD, ROOM, "recent"), "m1", BOB)
     entry_id = shard.put("disposition", CAROL, message_id="m1 -")
     return shard.command(SCRIPT_OF["disposition"], entry_id, CAROL, ROOM, "")
+
+
+def keep_some(shard: Shard) -> None:
+    """Carol is away and has missed two messages; written by no script."""
+    shard.settings |= {"history_max_messages": 500, "remove_after_days": 1}
+    shard.send_away(CAROL)
+    shard.redis.hset(shard.keys.room(SHARD, ROOM), f"returning:{CAROL}", LEADING)
+    for number in (1, 2):
+        shard.redis.xadd(shard.keys.history(SHARD, ROOM), {ALICE: "\x81"}, id=f"1-{number}")
+    shard.redis.sadd(keys.away_rooms(SHARD, CAROL), ROOM)
+    shard.redis.zadd(keys.probes(SHARD), {CAROL: 1})
+    shard.redis.hset(keys.probe_waits(SHARD), CAROL, 2000)
+
+
+def _away(script: str, **fields: str) -> Case:
+    def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
+        settled_room(shard)
+        keep_some(shard)
+        return shard.command(script, shard.put("receipt", CAROL, **fields), CAROL)
+
+    return Case(script, prepare)
+
+
+def _comes_online(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    keep_some(shard)
+    return shard.call_online(shard.put("user_online", CAROL, CAROL), CAROL)
+
+
+def _hands_out(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    keep_some(shard)
+    item = {"event": "catch_up", "room": ROOM, "from": ROOM, "to": CAROL, "data": "", "first": "1"}
+    shard.redis.xadd(OUT, item, id=LEADING)  # type: ignore[arg-type]
+    return shard.call_hand_out(LEADING, CAROL)
+
+
+def _probes(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    keep_some(shard)
+    return shard.call_probes()
 
 
 def _notifies(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -215,7 +258,11 @@ ROOM_CASES = {
     "refused CPIM": _reports("message", CAROL, AS_TEXT),
     "message refused": _asks("message", EVE, untouched=(5, 6, 7, 8)),
     "invitation failed": _reports("invited", DAVE, user=ALICE, of=INVITATION),
-    "member unreachable": _reports("message", CAROL),
+    "member away": _away("mark_away", event="message", status="480", history_id="1-1"),
+    "member away for too long": _away("remove_absent"),
+    "next part": _away("resume_catch_up", status="200", of=LEADING),
+    "probe accepted": _away("welcome_back", status="200", history_id="1-1"),
+    "user online": Case("user_online", _comes_online),
     "help": Case("notify_sender", _notifies),
     "receipt of no interest": Case("discard_receipt", _discards),
 }
@@ -246,4 +293,6 @@ CASES = ROOM_CASES | {
     "import": Case("import_room", _imports_room),
     "claim a stream": Case("claim_stream", _claims_stream),
     "list pending": Case("list_pending", _lists_pending),
+    "hand out": Case("hand_out", _hands_out),
+    "probe": Case("due_probes", _probes),
 }

@@ -10,10 +10,10 @@ import redis
 
 from imc_common import keys
 from imc_common.keys import Keys
-from imc_common.rooms.event import CATCH_UP
-from imc_common.rooms.receipts import AS_TEXT
+from imc_common.rooms.event import CATCH_UP, Event
+from imc_common.rooms.history import hand_out
 from imc_common.rooms.roles import AWAY
-from imc_common.scripts import Scripts
+from imc_common.scripts import Command, Scripts
 from imc_common.settings import Settings
 from imc_worker.actions import Action, room_actions
 from imc_worker.all_shards import AllShards
@@ -39,8 +39,7 @@ def _worker(settings: frozenset[tuple[str, Any]]) -> tuple[Dispatcher, dict[str,
     under = Settings(**dict(settings))
     receipts = Receipts(under)
     actions = [*room_actions(under).values()]
-    outcomes = ({b"event": b"invited"}, {b"status": b"404"}, {b"status": AS_TEXT.encode()})
-    actions += filter(None, map(receipts.action, outcomes))
+    actions += [*receipts.actions.values()]
     nothing: Any = None  # these commands need no look-up in other shards
     dispatcher = Dispatcher(SCRIPTS, AllShards(nothing, Keys(), 16), under)
     return dispatcher, {action.script: action for action in actions}
@@ -82,7 +81,7 @@ class Shard:
     def __init__(self, client: redis.Redis) -> None:
         self.redis = client
         self.keys = Keys()
-        self.settings: dict[str, Any] = {"evict_after": 3, "owned_elsewhere": 0, "ttl_ms": 60000}
+        self.settings: dict[str, Any] = {"owned_elsewhere": 0}
         self.start()
 
     def start(self, reader: str = READER) -> list[str]:
@@ -130,7 +129,7 @@ class Shard:
     def report(
         self, script: str, event: str, recipient: str, status: str, room: str = ROOM, **fields: str
     ) -> list[Heard]:
-        """Sends the receipt of a failed delivery through `script`; what was heard of it."""
+        """Sends the receipt of a delivery that ended through `script`; what was heard of it."""
         entry_id = self.put("receipt", recipient, room, event=event, status=status, **fields)
         return self.handle(script, entry_id, recipient, room)
 
@@ -142,6 +141,13 @@ class Shard:
         assert reply == "done", reply
         assert not any(entry == entry_id for entry, _ in decoded(self.redis.xrange(IN)))
         return self.drain()
+
+    def time_out(self, user: str, room: str = ROOM) -> list[Heard]:
+        """The member has been away for longer than members may be."""
+        self.settings["remove_after_days"] = 1
+        if user in self.members(room):
+            self.send_away(user, room=room)
+        return self.ask("remove_absent", user, room)
 
     def together(self, ids: Sequence[str], *, max_recipients: int = 1000, names: bool = False) -> Any:
         """Runs broadcast_messages on these requests; the reply."""
@@ -157,6 +163,31 @@ class Shard:
         args += [make(SHARD, "") for make in (self.keys.members, self.keys.history, self.keys.room)]
         args.append(keys.authors_prefix(SHARD))
         return [IN, OUT, keys.history_off(SHARD)], [*args, *ids]
+
+    def call_online(self, entry_id: str, user: str) -> tuple[list[str], list[Any]]:
+        """KEYS and ARGV of user_online."""
+        where = [IN, OUT, keys.away_rooms(SHARD, user), keys.probes(SHARD), keys.probe_waits(SHARD)]
+        return where, [entry_id, self.keys.room(SHARD, "")]
+
+    def call_hand_out(self, entry_id: str, user: str, room: str = ROOM) -> tuple[list[str], list[Any]]:
+        """KEYS and ARGV of hand_out, as an edge gives them."""
+        under = Settings(**{n: value for n, value in self.settings.items() if n in Settings.model_fields})
+        item = Event(entry_id, SHARD, CATCH_UP, room, (user,))
+        now = float(self.redis.time()[0])
+        command = hand_out(self, under, item, now=now)  # type: ignore[arg-type] # only `script` is called
+        count = 3 + int(command[2])
+        return [str(key) for key in command[3:count]], list(command[count:])
+
+    def script(self, name: str, script_keys: list[str], args: list[Any]) -> Command:
+        """The command of a script."""
+        return SCRIPTS.command(name, script_keys, args)
+
+    def call_probes(self, max_probes: int = 10) -> tuple[list[str], list[Any]]:
+        """KEYS and ARGV of due_probes."""
+        history_max, oldest = (self.settings.get(name, 0) for name in ("history_max_messages", "oldest_ms"))
+        args = [max_probes, 600_000, history_max, oldest, keys.away_rooms(SHARD, "")]
+        args += [make(SHARD, "") for make in (self.keys.room, self.keys.members, self.keys.history)]
+        return [keys.probes(SHARD), keys.probe_waits(SHARD), OUT], args
 
     def drain(self) -> list[Heard]:
         """The events since the last time, in order; each carries the data of the request."""

@@ -28,7 +28,7 @@ MOVES: dict[str, tuple[Callable[[Shard], list[Heard]], list[str]]] = {
     "accept": (lambda shard: shard.ask("accept", DAVE), [DAVE]),
     "add": (lambda shard: shard.ask("add", ALICE, user=EVE), [EVE, ALICE]),
     "exit": (lambda shard: shard.ask("exit", CAROL), [CAROL]),
-    "unreachable": (lambda shard: shard.report("drop_unreachable", "message", CAROL, "404"), []),
+    "away for too long": (lambda shard: shard.time_out(CAROL), [CAROL]),
 }
 moves = pytest.mark.parametrize(("move", "concerned"), MOVES.values(), ids=MOVES.keys())
 
@@ -38,7 +38,6 @@ def test_in_a_quiet_room_only_those_concerned_are_told_of_joins_and_leaves(
     room: Shard, move: Callable[[Shard], list[Heard]], concerned: list[str]
 ) -> None:
     """Whoever comes, goes, or adds somebody; the membership changes all the same."""
-    room.settings["evict_after"] = 1
     before = room.members()
     room.ask("announce", ALICE, text="off")
     assert [event.to for event in move(room)] == [(one,) for one in concerned]
@@ -50,7 +49,7 @@ def test_the_operators_setting_is_for_rooms_that_say_nothing_else(
     room: Shard, move: Callable[[Shard], list[Heard]], concerned: list[str]
 ) -> None:
     """announce_joins = false makes rooms quiet; `announce on` makes one loud."""
-    room.settings |= {"evict_after": 1, "announce_joins": False}
+    room.settings["announce_joins"] = False
     room.ask("announce", BOB, text="on")
     events = move(room)
     assert [event.to for event in events[:-1]] == [(one,) for one in concerned]
@@ -62,7 +61,7 @@ def test_without_a_word_from_the_room_the_setting_holds(
     room: Shard, move: Callable[[Shard], list[Heard]], concerned: list[str]
 ) -> None:
     """For all rooms, those that exist already too."""
-    room.settings |= {"evict_after": 1, "announce_joins": False}
+    room.settings["announce_joins"] = False
     assert [event.to for event in move(room)] == [(one,) for one in concerned]
 
 

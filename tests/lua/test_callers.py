@@ -18,7 +18,10 @@ from imc_cli.migration.load import load
 from imc_cli.migration.rows import Room
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
+from imc_common.metrics import Metrics
 from imc_common.rooms.commands import COMMANDS
+from imc_common.rooms.event import CATCH_UP, MORE, PROBE, Event
+from imc_common.rooms.history import hand_out
 from imc_common.rooms.receipts import AS_TEXT
 from imc_common.scripts import Command
 from imc_common.settings import Settings
@@ -26,6 +29,7 @@ from imc_common.shards.recoverer import Recoverer
 from imc_edge.identity.redis_clock import RedisClock
 from imc_worker.all_shards import AllShards
 from imc_worker.dispatcher import Dispatcher
+from imc_worker.prober import Prober
 from tests.checked_scripts import CheckedScripts, check_call
 from tests.fake_store import FakeStore
 from tests.imc_edge.doubles import edge, message
@@ -38,7 +42,7 @@ from tests.patience import PATIENCE
 
 async def worker() -> None:
     """A worker handles each type of entry, several messages together, and one that fails until it is dead."""
-    bench, shard = Bench(max_attempts=3), shard_of(ROOM, 4)
+    bench, shard = Bench(max_attempts=3, history_max_messages=500), shard_of(ROOM, 4)
     arguments = {"user": BOB, "role": "admin", "text": "words"}
     for command in sorted(COMMANDS, key=lambda command: command.name != "create"):
         known = {name: text for name, text in arguments.items() if name in str(command.arguments)}
@@ -49,12 +53,26 @@ async def worker() -> None:
     await bench.work()
     for kind in ("message", "message", "list", "message", "typing", "disposition"):
         await bench.ask(kind, ALICE)
-    for event, status in (("invited", "404"), ("message", "404"), ("message", "503"), ("message", AS_TEXT)):
-        await bench.put("type", "receipt", "from", BOB, "room", ROOM, "event", event, "status", status)
+    for event, status, catch_up in (
+        ("invited", "486", ""),
+        ("message", "404", ""),
+        ("message", "200", MORE),
+        ("message", "200", PROBE),
+        ("message", AS_TEXT, ""),
+        ("joined", "404", ""),
+    ):
+        about = {"event": event, "status": status, "catch_up": catch_up}
+        flat = [part for pair in about.items() for part in pair]
+        await bench.put("type", "receipt", "from", BOB, "room", ROOM, *flat)
+    await bench.ask("remove_absent", BOB)
+    await bench.put("type", "user_online", "from", BOB, "room", BOB)
     await bench.put("type", "no such type", "from", ALICE, "room", ROOM)
     async with asyncio.timeout(PATIENCE):
         while await bench.left():
             await bench.work()
+    await Prober(bench.store, bench.settings, bench.ownership.owned, lambda: 1.7e9, Metrics()).probe()
+    item = Event("1-1", shard, CATCH_UP, ROOM, (BOB,))
+    assert await bench.store.run([hand_out(bench.store, bench.settings, item, now=1.7e9)]) == [b"gone"]
     await Recoverer(
         bench.store, bench.consumer, bench.ownership.owned, keys.requests, 3.0, lambda shard, entry: False
     ).look()
@@ -147,24 +165,36 @@ class NoRooms:
         return [[] if command[0] in {"ZRANGE", "SMEMBERS"} else 0 for command in commands]
 
 
-REQUESTS = [*SCRIPT_OF, "help", "rooms", "refused"]
+REQUESTS = [*SCRIPT_OF, "help", "rooms", "refused", "user_online"]
 
 
-@pytest.mark.parametrize("kind", [*REQUESTS, "receipt of invited", "receipt of message", "receipt of 503"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *REQUESTS,
+        "receipt of invited",
+        "receipt of message",
+        "receipt of joined",
+        "receipt of more",
+        "receipt of probe",
+    ],
+)
 async def test_a_workers_keys_are_of_the_user_that_the_header_names(kind: str) -> None:
     """SENDER, USER or FROM: the patterns of the header, filled in, are the KEYS."""
     kind, _, event = kind.partition(" of ")
-    status = "503" if event == "503" else "404"
+    catch_up = event if event in {MORE, PROBE} else ""
+    status = "200" if catch_up else "404"
     fields = {
         "type": kind,
         "from": "SENDER",
         "room": "ROOM",
         "user": "USER",
-        "event": event,
+        "event": "message" if catch_up else event,
         "status": status,
+        "catch_up": catch_up,
     }
     flat = [text.encode() for pair in fields.items() for text in pair]
-    dispatcher = Dispatcher(SCRIPTS, AllShards(NoRooms(), Keys(), 16), Settings())
+    dispatcher = Dispatcher(SCRIPTS, AllShards(NoRooms(), Keys(), 16), Settings(history_max_messages=500))
     (command,) = await dispatcher.commands([(3, b"1-1", flat)])
     assert not isinstance(command, Exception), command
 

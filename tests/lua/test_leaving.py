@@ -1,4 +1,4 @@
-"""exit_room, destroy_room, drop_unreachable: how members leave and rooms end."""
+"""exit_room, destroy_room, remove_absent: how members leave and rooms end."""
 
 import pytest
 
@@ -114,8 +114,7 @@ def test_a_stranger_can_neither_leave_nor_destroy(room: Shard, command: str) -> 
 
 
 def test_destroy_leaves_nothing_of_the_room(room: Shard) -> None:
-    """All members are told, the invited not; room, members, invitations, indexes and failures are gone."""
-    room.report("drop_unreachable", "message", CAROL, "404")
+    """All members are told, the invited not; room, members, invitations and indexes are gone."""
     assert room.ask("destroy", ALICE) == told_all("destroyed", ALICE, BOB, CAROL, by=ALICE)
     assert nothing_left(room)
 
@@ -150,73 +149,46 @@ def test_the_members_of_a_large_room_are_told_in_chunks_of_its_end(shard: Shard)
     assert sorted(who for event in told for who in event.to) == sorted([ALICE, *users])
 
 
-def test_a_member_is_removed_after_evict_after_failures(room: Shard) -> None:
-    """The others are told, the removed one is not."""
-    for _ in range(2):
-        assert room.report("drop_unreachable", "message", CAROL, "404") == []
-        assert room.members()[CAROL] == "member"
-    assert room.report("drop_unreachable", "message", CAROL, "404") == [
-        heard("dropped", ALICE, BOB, by=CAROL, user=CAROL, detail="404")
+def test_a_member_is_removed_who_is_away_for_too_long(room: Shard) -> None:
+    """It is told, if it can be reached again, and the others are."""
+    assert room.time_out(CAROL) == [
+        heard("you_were_dropped", CAROL, by=CAROL),
+        heard("dropped", ALICE, BOB, by=CAROL, user=CAROL),
     ]
     assert CAROL not in room.members()
     assert room.private_rooms(CAROL) == set()
-    assert not failures(room)
 
 
-def failures(shard: Shard) -> dict[str, str]:
-    """What the room's hash says of failed deliveries, by member."""
-    about: dict[str, str] = decoded(shard.redis.hgetall(shard.keys.room(SHARD, ROOM)))
-    return {name.partition(":")[2]: text for name, text in about.items() if name.startswith("failures:")}
-
-
-def test_failures_are_forgotten_after_a_while(room: Shard) -> None:
-    """`ttl_ms` after the first one, which later failures do not put off, the count starts again."""
-    room.settings["ttl_ms"] = 500_000
-    room.report("drop_unreachable", "message", CAROL, "404")
-    count, since = failures(room)[CAROL].split(" ")
-    assert count == "1"
-    key, field = room.keys.room(SHARD, ROOM), f"failures:{CAROL}"
-    room.redis.hset(key, field, f"1 {int(since) - 400_000}")
-    room.report("drop_unreachable", "message", CAROL, "410")
-    assert failures(room)[CAROL] == f"2 {int(since) - 400_000}"
-    room.redis.hset(key, field, f"2 {int(since) - 500_000}")
-    assert room.report("drop_unreachable", "message", CAROL, "404") == []
-    assert failures(room)[CAROL].startswith("1 ")
-
-
-def test_a_clock_that_was_set_back_starts_the_count_again(room: Shard) -> None:
-    """A first failure in the future would count for longer than `ttl_ms`."""
-    room.redis.hset(room.keys.room(SHARD, ROOM), f"failures:{CAROL}", "2 99999999999999")
-    assert room.report("drop_unreachable", "message", CAROL, "404") == []
-    assert failures(room)[CAROL].startswith("1 ")
-
-
-def test_failures_are_counted_per_member(room: Shard) -> None:
-    for _ in range(2):
-        room.report("drop_unreachable", "message", BOB, "604")
-    assert room.report("drop_unreachable", "message", CAROL, "604") == []
+def test_who_is_here_or_away_for_less_time_stays(room: Shard) -> None:
+    """Also if the member came back since the janitor asked."""
+    room.settings["remove_after_days"] = 1
+    assert room.ask("remove_absent", CAROL) == []
+    milliseconds = int(float(room.redis.time()[0]) * 1000) - 23 * 3600 * 1000
+    room.send_away(BOB, since=f"{milliseconds}-0")
+    assert room.ask("remove_absent", BOB) == []
     assert {BOB, CAROL} < set(room.members())
 
 
 @pytest.mark.parametrize("who", [DAVE, EVE])
-def test_failures_of_others_than_members_are_not_counted(room: Shard, who: str) -> None:
+def test_others_than_members_are_never_away_for_too_long(room: Shard, who: str) -> None:
     """The user was removed meanwhile, or is only invited."""
-    room.settings["evict_after"] = 1
-    assert room.report("drop_unreachable", "destroyed", who, "404") == []
-    assert not failures(room)
+    before = room.members()
+    room.settings["remove_after_days"] = 1
+    assert room.ask("remove_absent", who) == []
+    assert room.members() == before
 
 
 def test_the_last_owner_is_never_removed(room: Shard) -> None:
     """Another owner is."""
-    room.settings["evict_after"] = 1
-    assert room.report("drop_unreachable", "message", ALICE, "404") == []
-    room.ask("modify", ALICE, user=CAROL, role="owner")
-    assert room.report("drop_unreachable", "message", ALICE, "404")[0].to == (BOB, CAROL)
+    assert room.time_out(ALICE) == []
+    room.ask("modify", BOB, user=CAROL, role="owner")
+    room.redis.hset(room.keys.members(SHARD, ROOM), CAROL, "owner")
+    assert [event.to for event in room.time_out(ALICE)] == [(ALICE,), (BOB, CAROL)]
     assert room.owned_rooms(ALICE) == set()
 
 
-def test_evict_after_0_removes_nobody(room: Shard) -> None:
-    room.settings["evict_after"] = 0
-    for _ in range(5):
-        assert room.report("drop_unreachable", "message", CAROL, "404") == []
+def test_remove_after_days_0_removes_nobody(room: Shard) -> None:
+    room.settings["remove_after_days"] = 0
+    room.send_away(CAROL)
+    assert room.ask("remove_absent", CAROL) == []
     assert CAROL in room.members()

@@ -214,11 +214,10 @@ def test_owned_rooms_are_counted_over_all_ports_of_an_address(shard: Shard) -> N
     assert shard.owned_rooms(ALICE) == {"r2@h"}
 
 
-@pytest.mark.parametrize("way", ["exit", "modify", "drop"])
+@pytest.mark.parametrize("way", ["exit", "modify", "time out"])
 def test_a_room_counts_as_owned_until_the_user_owns_it_at_no_port(shard: Shard, way: str) -> None:
     """However the ownership ends."""
     first, second = at_port(ALICE, 5061), at_port(ALICE, 5062)
-    shard.settings["evict_after"] = 1
     shard.ask("create", BOB)
     for user in (first, second):
         shard.ask("add", BOB, user=user)
@@ -232,7 +231,7 @@ def test_a_room_counts_as_owned_until_the_user_owns_it_at_no_port(shard: Shard, 
         elif way == "modify":
             shard.ask("modify", BOB, user=user, role="member")
         else:
-            shard.report("drop_unreachable", "message", user, "404")
+            shard.time_out(user)
         assert shard.owned_rooms(ALICE) == left
 
 

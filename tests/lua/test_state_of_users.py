@@ -51,7 +51,7 @@ def test_an_import_keeps_all_state_of_a_room(shard: Shard) -> None:
 WAYS_OUT: dict[str, tuple[str, Callable[[Shard], object]]] = {
     "exit": (CAROL, lambda shard: shard.ask("exit", CAROL)),
     "remove": (CAROL, lambda shard: shard.ask("remove", ALICE, user=CAROL)),
-    "unreachable": (CAROL, lambda shard: shard.report("drop_unreachable", "message", CAROL, "404")),
+    "away for too long": (CAROL, lambda shard: shard.time_out(CAROL)),
     "deny": (DAVE, lambda shard: shard.ask("deny", DAVE)),
     "exit of the invited": (DAVE, lambda shard: shard.ask("exit", DAVE)),
     "invitation removed": (DAVE, lambda shard: shard.ask("remove", ALICE, user=DAVE)),
@@ -68,7 +68,6 @@ def test_state_of_a_membership_ends_with_it(
 ) -> None:
     """Whichever way. State of other users and of other kinds stays."""
     settled_room(shard)
-    shard.settings["evict_after"] = 1
     others = {f"{kind}:{BOB}": "1 1" for kind in ENDS_WITH_MEMBERSHIP}
     mine = {f"{kind}:{user}": "1 1" for kind in ENDS_WITH_MEMBERSHIP if kind != "invitation"}
     shard.redis.hset(shard.keys.room(SHARD, ROOM), mapping=others | mine | UNKNOWN)  # type: ignore[arg-type]

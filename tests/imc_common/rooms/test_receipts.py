@@ -8,21 +8,17 @@ import pytest
 from imc_common.rooms.receipts import NOT_SENT, consequence
 
 
-@pytest.mark.parametrize("outcome", ["404", "410", "604"])
-def test_a_user_that_does_not_exist_is_dropped(outcome: str) -> None:
-    """RFC 3261 §21.4.5, §21.4.11, §21.6.3."""
-    assert consequence("message", outcome) == "drop_unreachable"
-
-
 @pytest.mark.parametrize("outcome", ["404", "408", "486", "no-target", "expired"])
 def test_an_invitation_that_fails_is_withdrawn(outcome: str) -> None:
     """Whatever the reason: the user does not know of it."""
     assert consequence("invited", outcome) == "withdraw_invitation"
 
 
-@pytest.mark.parametrize("outcome", ["200", "403", "408", "480", "503", "603", "surplus", "unsendable"])
+@pytest.mark.parametrize(
+    "outcome", ["200", "403", "404", "408", "480", "503", "603", "surplus", "unsendable"]
+)
 def test_other_outcomes_have_no_consequence(outcome: str) -> None:
-    """The user may be there again later."""
+    """Without history, what a member misses is lost."""
     assert consequence("message", outcome) is None
 
 
@@ -40,3 +36,19 @@ def test_a_recipient_of_a_stored_message_is_away_when_nobody_is_there(outcome: s
 def test_a_refusal_of_a_stored_message_does_not_mean_away(outcome: str) -> None:
     """The recipient is there and does not want this message: the next one is sent as usual."""
     assert consequence("message", outcome, history=True) is None
+
+
+@pytest.mark.parametrize("outcome", ["200", "403", "404", "488"])
+def test_an_invitation_that_finds_nobody_waits(outcome: str) -> None:
+    """Where rooms keep messages, it is sent again. A refusal withdraws it."""
+    expected = "mark_away" if outcome == "404" else "withdraw_invitation"
+    assert consequence("invited", outcome, history=True) == expected
+
+
+@pytest.mark.parametrize(("catch_up", "script"), [("more", "resume_catch_up"), ("probe", "welcome_back")])
+@pytest.mark.parametrize("history", [True, False])
+def test_what_does_not_find_the_member_away_leads_on(catch_up: str, script: str, history: bool) -> None:
+    """A catch-up that has begun goes on when history is switched off; a refusal of one message is no end."""
+    for outcome in ("200", "403", "488"):
+        assert consequence("message", outcome, catch_up, history=history) == script
+    assert consequence("message", "480", catch_up, history=True) == "mark_away"

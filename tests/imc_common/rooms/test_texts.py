@@ -88,7 +88,9 @@ INVITE = f"To invite them, send #invite {ALICE}"
         ("announce_set", {"detail": "off"}, "This room no longer announces joins and leaves."),
         ("announce_set", {"detail": "on"}, "This room announces joins and leaves."),
         ("left", {}, f"{ALICE} has left."),
-        ("dropped", {"detail": "404"}, f"{BOB} could not be reached and has been removed."),
+        ("dropped", {}, f"{BOB} was away for too long and has been removed."),
+        ("you_were_dropped", {}, "You were away for too long and have been removed from this room."),
+        ("skipped", {"detail": "214"}, "You have missed 214 earlier messages."),
         ("destroyed", {}, f"{ALICE} has deleted this room."),
     ],
 )

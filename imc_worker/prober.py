@@ -1,0 +1,95 @@
+"""Finds out which members who were away are back: each is sent the first message it missed from time to time.
+
+`lua/due_probes.lua` chooses the users and doubles the wait after each probe. The edge sends the message like
+any other; if it is accepted, its receipt brings the user back (`lua/welcome_back.lua`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from imc_common import keys
+from imc_common.keys import Keys
+from imc_common.metrics import Metrics
+from imc_common.rooms.history import oldest_ms
+from imc_common.scripts import Command
+from imc_common.settings import Settings
+from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.store.protocols import ScriptRunner
+
+EVERY: Final = 1.0
+"""Seconds between two looks."""
+PROBES_PER_SECOND: Final = 320
+"""Probes of all shards, at most: a registrar that restarts must not be flooded by them."""
+MAX_WAIT_MS: Final = 600_000
+"""Between two probes of a user who does not come back."""
+PIPELINE: Final = 200
+"""Shards of one pipeline."""
+
+log = structlog.get_logger()
+
+
+class Prober:
+    """Starts the probes of the shards that this worker owns."""
+
+    def __init__(
+        self,
+        store: ScriptRunner,
+        settings: Settings,
+        owned: Callable[[], frozenset[int]],
+        wall: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        """``wall()``: seconds since the epoch."""
+        self._store = store
+        self._owned = owned
+        self._wall = wall
+        self._names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
+        self._max_probes = max(1, PROBES_PER_SECOND >> settings.hash_size)
+        self._probes = metrics.counter("imc_history_probes", "Users who were away and were probed.")
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Use these settings from now on."""
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.probe()
+            except StoreUnreachable:
+                continue  # readiness reports it
+
+    async def probe(self) -> None:
+        """Start the probes that are due now. Raises StoreUnreachable."""
+        shards = sorted(self._owned())
+        for first in range(0, len(shards), PIPELINE):
+            some = shards[first : first + PIPELINE]
+            replies = await self._store.run([self._due(shard) for shard in some])
+            for shard, reply in zip(some, replies, strict=True):
+                if isinstance(reply, ReplyError):
+                    log.warning("probes not started", shard=shard, reason=str(reply))
+                else:
+                    self._probes.value += reply
+
+    def _due(self, shard: int) -> Command:
+        names, settings = self._names, self._settings
+        prefixes = (keys.away_rooms(shard, ""), names.room(shard, ""), names.members(shard, ""))
+        return self._store.script(
+            "due_probes",
+            [keys.probes(shard), keys.probe_waits(shard), keys.events(shard)],
+            [
+                self._max_probes,
+                MAX_WAIT_MS,
+                settings.history_max_messages,
+                oldest_ms(settings, self._wall()),
+                *prefixes,
+                names.history(shard, ""),
+            ],
+        )

@@ -1,0 +1,85 @@
+-- An edge hands a member who is back the next part of what it missed, in order. With the last part the member is no
+-- longer away: what is said after it comes behind it in the same stream, so there is no gap. Of a long absence only the
+-- latest messages are handed out. The edge asks for it with the id of the event catch_up, which ends here.
+--
+-- KEYS:
+--   events       imc:{S}:out              stream
+--   room         imc_rooms:{S}:ROOM       hash
+--   members      imc_members:{S}:ROOM     hash
+--   history      imc_history:{S}:ROOM     stream
+--   away_rooms   imc:{S}:away_rooms:USER  set
+--   probes       imc:{S}:probes           sorted set
+--   probe_waits  imc:{S}:probe_waits      hash
+--
+-- ARGV:
+--   entry_id      id of the event catch_up in events
+--   part          messages handed out at once, at most
+--   catch_up_max  messages handed out after one absence, at most
+--   oldest_ms     nothing older is handed out; ms since the epoch, 0: no limit
+--
+-- Returns:
+--   (number)  how many messages were handed out
+--   gone      the event was handled before: nothing changed
+--
+-- Events:
+--   skipped  to the member, before the first part; detail: how many earlier messages are not handed out
+--   message  to the member; catch_up: part, or more for the last one if another part follows
+--   invited  to the user, if this is no member but was invited; user: the same
+local events, room, members, history, away_rooms, probes, probe_waits = unpack(KEYS)
+local entry_id, part, catch_up_max, oldest_ms = unpack(ARGV)
+local delivery_chunk, request = 1, nil
+part, catch_up_max = math.max(1, tonumber(part)), math.max(1, tonumber(catch_up_max))
+--- @include "emit"
+--- @include "role"
+--- @include "positions"
+--- @include "missed"
+--- @include "now"
+--- @include "end_away"
+--- @include "invite_again"
+
+local entry = redis.call("XRANGE", events, entry_id, entry_id)[1]
+if not entry then
+    return "gone"
+end
+local item = {}
+for i = 1, #entry[2], 2 do
+    item[entry[2][i]] = entry[2][i + 1]
+end
+local user, address = item.to or "", item.room or ""
+local value = redis.call("HGET", members, user)
+local about = { "away:" .. user, "returning:" .. user, "inviter:" .. user }
+local position, leading, inviter = unpack(redis.call("HMGET", room, unpack(about)))
+redis.call("XLEN", history) -- is a stream
+redis.call("SCARD", away_rooms) -- is a set
+redis.call("ZCARD", probes) -- is a sorted set
+redis.call("HLEN", probe_waits) -- is a hash
+local oldest = string.format("%d-0", tonumber(oldest_ms))
+
+local found, left, id = {}, nil, nil
+redis.call("XDEL", events, entry_id)
+if not position or leading ~= entry_id then
+    return #found
+elseif value == "invited" then
+    end_away(room, members, address, user, value)
+    invite_again(room, address, user, inviter or address)
+    return #found
+end
+
+position = is_before(position, oldest) and oldest or position
+local latest = item.first == "1" and redis.call("XREVRANGE", history, "+", position, "COUNT", catch_up_max + 1) or {}
+if #latest > catch_up_max then
+    local skipped = #redis.call("XRANGE", history, position, latest[#latest][1])
+    position, request = latest[#latest - 1][1], { room = address, from = address }
+    emit("skipped", { user }, "detail", skipped)
+end
+
+found, left = missed(history, position, user, part, now)
+for i, message in ipairs(found) do
+    id = send_missed(message, address, user, "catch_up", left and i == #found and "more" or "part")
+end
+if left then
+    redis.call("HSET", room, "away:" .. user, left, "returning:" .. user, id)
+else
+    end_away(room, members, address, user, value)
+end
+return #found

@@ -1,0 +1,30 @@
+-- A user is back: an edge is asked to hand it what it missed, in each of the shard's rooms where it is away. Needs
+-- away_rooms, probes, probe_waits (of that user), room_prefix and what call_back needs. Gives call_all_back.
+--- @include "call_back"
+--- @include "now"
+redis.call("ZCARD", probes) -- is a sorted set
+redis.call("HLEN", probe_waits)
+
+-- If what is asked for here gets lost, as with an edge's dead letters, the next probe finds the user still away.
+local NEXT_PROBE_MS = 60 * 1000
+local left, returned = {}, {}
+for _, address in ipairs(redis.call("SMEMBERS", away_rooms)) do
+    local is_away = redis.call("HEXISTS", room_prefix .. address, "away:" .. request.from) == 1
+    local list = is_away and returned or left
+    list[#list + 1] = address
+end
+
+-- After commit. Rooms that the user has left meanwhile are removed from the index.
+local function call_all_back(user)
+    for _, address in ipairs(left) do
+        redis.call("SREM", away_rooms, address)
+    end
+    for _, address in ipairs(returned) do
+        call_back(room_prefix .. address, address, user, true)
+    end
+    redis.call("HDEL", probe_waits, user)
+    redis.call("ZREM", probes, user)
+    if #returned > 0 then
+        redis.call("ZADD", probes, now + NEXT_PROBE_MS + jitter(NEXT_PROBE_MS), user)
+    end
+end

@@ -1,0 +1,45 @@
+-- What a member who is away has missed: the history from its position on, without its own messages and those that have
+-- expired. Needs emit and request. Gives missed, send_missed.
+-- Events of this include: `message` to one member; history_id: its id in the history, nick: the sender's, if it was shown.
+
+-- The data of a request is a MessagePack map with the key "exp" and a 64-bit number of ms since the epoch, if the message
+-- expires (imc_common/rooms/request.py). Redis's cmsgpack cannot read it, because it has binary values. Only the sender
+-- can write the same bytes elsewhere, for its own message.
+local function has_expired(data, now)
+    local bytes = data:find("\163exp\207", 1, true) and data:match(".*\163exp\207(........)")
+    local expires_at = 0
+    for i = 1, bytes and 8 or 0 do
+        expires_at = expires_at * 256 + bytes:byte(i)
+    end
+    return bytes and expires_at <= now
+end
+
+-- At most `count` messages, each {id, author, data, nickname}; and the id behind them, nil if nothing is left.
+local function missed(history, position, user, count, now)
+    local found, start = {}, position
+    while true do
+        local page = redis.call("XRANGE", history, start, "+", "COUNT", count + 1)
+        for _, entry in ipairs(page) do
+            local id, fields = entry[1], entry[2]
+            if #found == count then
+                return found, id
+            elseif fields[1] ~= user and not has_expired(fields[2], now) then
+                found[#found + 1] = { id, fields[1], fields[2], fields[4] }
+            end
+            start = "(" .. id
+        end
+        if #page <= count then
+            return found, nil
+        end
+    end
+end
+
+-- After the first write. Sends such a message again; ... are further fields. Returns the id of the event.
+local function send_missed(message, address, user, ...)
+    local history_id, author, data, nick = unpack(message, 1, 4)
+    request = { room = address, from = author, data = data }
+    if nick then
+        return emit("message", { user }, "history_id", history_id, "nick", nick, ...)
+    end
+    return emit("message", { user }, "history_id", history_id, ...)
+end

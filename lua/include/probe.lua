@@ -1,0 +1,71 @@
+-- What happens to one user whose probe is due. Needs what due_probes has. Gives plan, carry_out.
+
+local REFUSED = 3 -- probes with the same message that end in 500, before the next message is tried
+
+-- The message to probe with, of the room at `address`; nil if the user has missed none. `about` gets what the room keeps of
+-- the user.
+local function candidate(address, user, about)
+    local room = room_prefix .. address
+    about.value = redis.call("HGET", members_prefix .. address, user)
+    about.position, about.leading, about.inviter, about.refused =
+        unpack(redis.call("HMGET", room, "away:" .. user, "returning:" .. user, "inviter:" .. user, "refused:" .. user))
+    if not about.position or about.value == "invited" or not is_away(about.value) or history_max == 0 then
+        return nil
+    end
+    about.is_handed_out = about.leading and #redis.call("XRANGE", events, about.leading, about.leading) > 0
+    local oldest = string.format("%d-0", tonumber(oldest_ms))
+    about.is_old = is_before(about.position, oldest)
+    local from = about.is_old and oldest or about.position
+    local found = missed(history_prefix .. address, from, user, 2, now)
+    -- who refuses one message and accepts the next is there: nobody is stuck behind a message
+    local refused_id, count = (about.refused or ""):match("^(%S+) (%d+)$")
+    local is_refused = found[2] and refused_id == found[1][1] and tonumber(count) >= REFUSED
+    return is_refused and found[2] or found[1]
+end
+
+-- Reads all rooms where the user is away, up to the first with a message to send; writes nothing.
+local function plan(user)
+    local made = { user = user, rooms = {}, wait = tonumber(redis.call("HGET", probe_waits, user) or 0) }
+    for i, address in ipairs(redis.call("SMEMBERS", away_rooms_prefix .. user)) do
+        local about = { address = address }
+        about.message = candidate(address, user, about)
+        made.rooms[i] = about
+        if about.message and not about.is_handed_out then
+            break
+        end
+    end
+    return made
+end
+
+-- After the first write. Whether the user was probed.
+local function carry_out(made)
+    local user, is_probed, stays = made.user, false, false
+    away_rooms = away_rooms_prefix .. user
+    local wait = math.min(math.max(2 * made.wait, 1000), max_wait_ms)
+    for _, about in ipairs(made.rooms) do
+        local address, message = about.address, about.message
+        local room, members = room_prefix .. address, members_prefix .. address
+        if about.is_handed_out or (about.is_old and not message) then
+            stays = true
+        elseif message then
+            send_missed(message, address, user, "catch_up", "probe", "wait", wait)
+            is_probed, stays = true, true
+        elseif about.position and about.value == "invited" then
+            -- if nobody is there again, mark_away finds the wait as it is now
+            end_away(room, members, address, user, about.value)
+            invite_again(room, address, user, about.inviter or address)
+            is_probed, stays = true, true
+        elseif about.position and is_away(about.value) then
+            end_away(room, members, address, user, about.value)
+        else -- has left the room
+            redis.call("SREM", away_rooms, address)
+        end
+    end
+    if stays or redis.call("SCARD", away_rooms) > 0 then
+        redis.call("ZADD", probes, now + wait + jitter(wait / 4), user)
+        redis.call("HSET", probe_waits, user, wait)
+    else
+        redis.call("HDEL", probe_waits, user)
+    end
+    return is_probed
+end

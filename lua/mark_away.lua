@@ -1,0 +1,68 @@
+-- The receipt of a delivery that found nobody there: the member is away from this message on, or from an earlier one. It
+-- is skipped by messages and notices until it is back, and an edge sends it the first message again from time to time.
+-- An invitation that found nobody is sent again in the same way. In the receipt, `from` is the recipient, `user` who
+-- caused the event, `history_id` or else `of` its id, and `status` how it failed.
+--
+-- KEYS:
+--   requests     imc:{S}:in               stream
+--   events       imc:{S}:out              stream
+--   rooms        imc_rooms:{S}            sorted set
+--   room         imc_rooms:{S}:ROOM       hash
+--   members      imc_members:{S}:ROOM     hash
+--   away_rooms   imc:{S}:away_rooms:FROM  set
+--   probes       imc:{S}:probes           sorted set
+--   probe_waits  imc:{S}:probe_waits      hash
+--   history_off  imc:{S}:history_off      set
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--   first_wait_ms   until the first probe
+--
+-- Returns:
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
+--   early  an older request is still there: nothing changed
+local requests, events, rooms, room, members, away_rooms, probes, probe_waits, history_off = unpack(KEYS)
+local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
+--- @include "request"
+--- @include "role"
+--- @include "positions"
+--- @include "now"
+
+redis.call("XLEN", events) -- is a stream
+redis.call("ZCARD", rooms) -- is a sorted set
+redis.call("SCARD", away_rooms)
+redis.call("ZCARD", probes)
+redis.call("HLEN", probe_waits)
+first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
+local user, position = request.from, request.history_id or request.of or "0-0"
+local value = redis.call("HGET", members, user)
+local known, refused, invitation = unpack(redis.call("HMGET", room, "away:" .. user, "refused:" .. user, "invitation:" .. user))
+local is_first = not known or not (is_away(value) or value == "invited") or is_before(position, known)
+local is_concerned = is_member(value) and redis.call("SISMEMBER", history_off, request.room) == 0
+if request.event == "invited" then
+    is_concerned = value == "invited" and invitation == request.of
+end
+
+commit()
+if not is_concerned then
+    return "done"
+elseif HERE[value] then
+    redis.call("HSET", members, user, value .. " away")
+elseif value == "invited" then
+    redis.call("HSET", room, "inviter:" .. user, request.user or "")
+end
+if is_first then
+    redis.call("HSET", room, "away:" .. user, position)
+end
+redis.call("HDEL", room, "returning:" .. user) -- what led on to the next part has failed
+if request.catch_up == "probe" and request.status == "500" and position == known then
+    local refused_id, count = (refused or ""):match("^(%S+) (%d+)$")
+    redis.call("HSET", room, "refused:" .. user, position .. " " .. (refused_id == position and count or 0) + 1)
+end
+redis.call("SADD", away_rooms, request.room)
+if redis.call("ZADD", probes, "NX", now + first_wait_ms, user) == 1 then
+    redis.call("HSET", probe_waits, user, first_wait_ms)
+end
+return "done"

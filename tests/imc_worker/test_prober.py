@@ -1,0 +1,67 @@
+"""A worker probes the members who are away, in the shards that it owns, and nobody else does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from imc_common import keys
+from imc_common.keys import Keys, shard_of
+from imc_common.metrics import Metrics
+from imc_worker.prober import Prober
+from tests.imc_worker.conftest import ALICE, BOB, ROOM, Bench
+
+SHARD = shard_of(ROOM, 4)
+NAMES = Keys()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """Bob has missed a message, and his first probe is due."""
+    bench = Bench(history_max_messages=500)
+    for command, who in (("create", ALICE), ("join", BOB), ("message", ALICE)):
+        await bench.ask(command, who)
+    await bench.work()
+    ((entries,),) = [await bench.store.run([("XRANGE", NAMES.history(SHARD, ROOM), "-", "+")])]
+    receipt = {"event": "message", "status": "480", "history_id": entries[0][0].decode()}
+    flat = [part for pair in receipt.items() for part in pair]
+    await bench.put("type", "receipt", "from", BOB, "room", ROOM, *flat)
+    await bench.work()
+    await bench.store.run([("ZADD", keys.probes(SHARD), 1, BOB), ("XTRIM", keys.events(SHARD), "MAXLEN", 0)])
+    yield bench
+    await bench.store.close()
+
+
+def prober(bench: Bench, owned: set[int], metrics: Metrics) -> Prober:
+    return Prober(bench.store, bench.settings, lambda: frozenset(owned), lambda: 1.0, metrics)
+
+
+async def test_a_due_probe_is_started_and_counted(bench: Bench) -> None:
+    metrics = Metrics()
+    await prober(bench, {SHARD}, metrics).probe()
+    assert await bench.events() == [("message", BOB)]
+    assert b"imc_history_probes_total 1" in metrics.page()
+
+
+async def test_shards_of_others_are_left_alone(bench: Bench) -> None:
+    await prober(bench, set(range(16)) - {SHARD}, Metrics()).probe()
+    assert await bench.events() == []
+
+
+async def test_an_error_in_one_shard_does_not_stop_the_others(bench: Bench) -> None:
+    """It is logged; the shard is tried again a second later."""
+    broken = (SHARD + 1) % 16
+    await bench.store.run([("SET", keys.probes(broken), "planted")])
+    await prober(bench, {SHARD, broken}, Metrics()).probe()
+    assert await bench.events() == [("message", BOB)]
+
+
+async def test_without_history_members_come_back(bench: Bench) -> None:
+    """Nothing is sent: who is away now misses what is said, as in the old modules."""
+    probing = prober(bench, {SHARD}, Metrics())
+    probing.reload(bench.settings.model_copy(update={"history_max_messages": 0}))
+    await probing.probe()
+    assert await bench.events() == []
+    (value,) = await bench.store.run([("HGET", NAMES.members(SHARD, ROOM), BOB)])
+    assert value == b"member"
