@@ -257,3 +257,15 @@ def decoded(reply: Any) -> Any:
     if isinstance(reply, (list, tuple)):
         return type(reply)(decoded(value) for value in reply)
     return reply
+
+
+def entries(shard: Shard, stream: str) -> list[dict[str, str]]:
+    """The fields of each entry of a stream."""
+    return [fields for _, fields in decoded(shard.redis.xrange(stream))]
+
+
+def put_event(shard: Shard, *to: str, name: str = "invited") -> str:
+    """An event in the out-stream that an edge has read; its id."""
+    fields = {"event": name, "room": ROOM, "from": ALICE, "to": " ".join(to)}
+    entry_id = shard.redis.xadd(OUT, {**fields, "data": "\x81"})
+    return str(decoded(entry_id))
