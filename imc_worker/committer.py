@@ -159,7 +159,10 @@ class Committer:
 
     def _trace(self, entries: list[PendingEntry], results: list[Any]) -> None:
         for (_, _, fields), result in zip(entries, results, strict=True):
-            self._tracer.handled(fields, result)
+            try:
+                self._tracer.handled(fields, result)
+            except Exception:  # whatever it is, the entry has been handled all the same
+                log.exception("entry not traced", call_id=call_id_of(fields))
 
     def _settle_failures(self, results: list[Any]) -> None:
         failed: set[int] = set()
@@ -219,6 +222,16 @@ class Committer:
 
     async def _attempt(self, entries: list[PendingEntry]) -> list[Any]:
         """The result of each entry: the reply of its script, or an exception."""
+        try:
+            return await self._attempt_together(entries)
+        except Exception as error:  # whatever it is, it must not end the process
+            if len(entries) <= 1:
+                return [error for _ in entries]
+            # One of them is the reason. The scripts of the others may have run: then their entries are gone.
+            log.warning("entries are handled one by one", reason=f"{type(error).__name__}: {error}")
+            return [(await self._attempt([entry]))[0] for entry in entries]
+
+    async def _attempt_together(self, entries: list[PendingEntry]) -> list[Any]:
         results: list[Any] = [None] * len(entries)
         try:
             # Plain messages at the head of their shards go first, many to a script. What these scripts leave

@@ -249,7 +249,11 @@ async def receipt(bench: Bench, event: str, recipient: str, status: str, **more:
         ["type", "invite", "from", ALICE, "room", b"\xff", "user", BOB],
         ["type", "remove", "from", ALICE, "room", ROOM],
         ["type", "rooms", "room", ROOM],
+        ["type", "create", "room", ROOM],
+        ["type", "create", "from", b"\xff", "room", ROOM],
+        ["type", "join", "from", b"\xff", "room", ROOM],
         ["rubbish", ""],
+        [b"\xff", b"\xff"],
     ],
 )
 async def test_an_entry_that_cannot_be_read_becomes_a_dead_letter(
@@ -342,6 +346,71 @@ async def test_failures_of_redis_lose_and_double_nothing(bench: Bench, fault: An
         *("created", "joined", "joined", "message", "message"),
     ]
     assert await bench.stream(keys.dead(SHARD)) == []
+
+
+class FaultError(Exception):
+    """An error that nobody has thought of."""
+
+
+class Faulty:
+    """Stands for a part of the worker in which one entry causes an error."""
+
+    def __init__(self, part: Any, method: str, entry_id: bytes) -> None:
+        self._call = getattr(part, method)
+        self._entry_id = entry_id
+        setattr(part, method, self)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if self._entry_id.decode() in str(arguments) and "move_to_dead_letters" not in str(arguments):
+            raise FaultError
+        return self._call(*arguments, **options)
+
+
+@pytest.mark.parametrize("kind", ["message", "join"])
+@pytest.mark.parametrize("part", ["dispatcher.commands", "dispatcher.messages", "tracer.handled", "store"])
+async def test_an_unforeseen_error_of_one_entry_fails_this_entry_only(
+    bench: Bench, part: str, kind: str
+) -> None:
+    """Wherever it occurs between reading and the end of the attempt; the worker goes on."""
+    await bench.ask("create", ALICE)
+    await bench.ask("join", BOB)
+    await bench.work()
+    await bench.ask("message", ALICE)
+    entry_id = await bench.ask(kind, CAROL if kind == "join" else BOB)
+    await bench.ask("message", ALICE)
+    if part == "store":
+        FaultyStore(bench, entry_id)
+    elif part == "tracer.handled":
+        bench.committer._tracer.enabled = True
+        Faulty(bench.committer._tracer, "handled", b"")
+    else:
+        Faulty(bench.dispatcher, part.partition(".")[2], entry_id)
+    for _ in range(30):
+        await bench.work()
+        await asyncio.sleep(0.01)
+    assert [event for event, _ in await bench.events()].count("message") >= 2
+    assert await bench.left() == 0
+    dead = [letter["dead_entry"] for letter in await bench.stream(keys.dead(SHARD))]
+    # messages share a script that needs no command of each; if it cannot be built, each is handled alone
+    fails = part == "store" or (part, kind) == ("dispatcher.commands", "join")
+    assert dead == ([entry_id.decode()] if fails else [])
+
+
+class FaultyStore:
+    """Raises if a pipeline has a script that handles this entry."""
+
+    def __init__(self, bench: Bench, entry_id: bytes) -> None:
+        self._run = bench.store.run
+        self._entry_id = entry_id
+        self._dead = bench.store.script("move_to_dead_letters", [], [])[1]
+        bench.store.run = self.run  # type: ignore[method-assign]
+
+    async def run(self, commands: list[Command], **options: Any) -> list[Any]:
+        for command in commands:
+            is_script = command[0] == "EVALSHA" and command[1] != self._dead
+            if is_script and (self._entry_id in command or self._entry_id.decode() in command):
+                raise FaultError
+        return await self._run(commands, **options)
 
 
 async def test_entries_of_a_lost_shard_are_left_to_its_new_owner(bench: Bench) -> None:
