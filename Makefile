@@ -48,9 +48,10 @@ chaos: $(VENV)/test.stamp ## random faults under load, then the verdict (REDIS=s
 chaos-test: $(VENV)/test.stamp ## the failure tests that take minutes, not part of `make test`
 	$(BIN)/python -m pytest -m chaos $(ARGS)
 
-fuzz: $(VENV)/test.stamp ## bends SIP messages until the codec or a live edge breaks (ARGS="--seconds 600")
+fuzz: $(VENV)/test.stamp ## random conversations for 10 minutes, and mutated SIP messages for 2 (ARGS="--seconds 600": each)
 	$(BIN)/python -m tests.fuzz_codec $(ARGS)
 	$(BIN)/python -m tests.fuzz_edge $(ARGS)
+	$(BIN)/python -m tests.state_fuzz $(ARGS)
 
 format: $(VENV)/test.stamp ## writes the sources in the one format
 	$(BIN)/ruff format .

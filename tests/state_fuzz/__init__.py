@@ -1,0 +1,1 @@
+"""Random conversations in random rooms, with faults, compared with a small model of the rules."""
