@@ -21,10 +21,8 @@ import structlog
 
 from imc_common.scripts import Scripts
 from tests.state_fuzz.planted import PLANTED, plant
-from tests.state_fuzz.search import Search, searching
+from tests.state_fuzz.search import CONVERSATIONS, Search, searching
 
-EXAMPLES = 25
-"""Conversations with one seed."""
 TRIES = 20
 """Seeds with which a planted fault has to be found."""
 
@@ -49,12 +47,12 @@ def _search(search: Search, seconds: float, seed: int) -> int:
     scripts, end, count = Scripts(), time.monotonic() + seconds, 0
     while time.monotonic() < end:
         try:
-            search.run(scripts, seed=seed + count, examples=EXAMPLES)
+            search.run(scripts, seed=seed + count)
         except Exception:
             print(f"found with --seed {seed + count}", flush=True)
             raise
         count += 1
-    print(f"{count * EXAMPLES} conversations from seed {seed} on: rooms and news are what the rules say")
+    print(f"{count * CONVERSATIONS} conversations from seed {seed} on: rooms and news are what the rules say")
     return 0
 
 
@@ -66,9 +64,7 @@ def _finds(search: Search, name: str, seed: int) -> bool:
             redirect_stderr(StringIO()),
         ):
             try:
-                search.run(
-                    plant(PLANTED[name], Path(folder)), seed=seed + count, examples=EXAMPLES, shrinks=False
-                )
+                search.run(plant(PLANTED[name], Path(folder)), seed=seed + count, shrinks=False)
             except Exception as error:  # whatever shows the fault
                 found = str(error)
                 break

@@ -142,6 +142,23 @@ class RoomMachine(RuleBasedStateMachine):
         self._work()
         invitations = [event for event in self._sent if event.name == "invited"]
         event = random.choice(invitations if invitations and random.random() < 0.5 else self._sent[-30:])
+        self._fail(event, random)
+
+    @rule(seed=SEEDS)
+    def fail_to_invite_in_time(self, seed: int) -> None:
+        """A user declines, or is not there, and is invited again; then one of the invitations fails."""
+        random = Random(seed)
+        user = self._known(random.choice([*requests.USERS]))
+        invite = self._by(Written(Ask("invite", ALICE, CHAT, user), ALICE, CHAT, f"#invite {user}"), "owner")
+        self._ask(invite)
+        self._ask(Written(Ask("deny", user, CHAT), user, CHAT, "#deny"))
+        self._ask(invite)
+        self._work()
+        events = [event for event in self._sent if event.name == "invited" and event.to == (user,)][-2:]
+        if events:
+            self._fail(random.choice(events), random)
+
+    def _fail(self, event: Event, random: Random) -> None:
         self._sent.remove(event)
         recipient, outcome = random.choice(event.to), random.choice(requests.OUTCOMES)
         note(f"{outcome} from {recipient} to {event}")
