@@ -87,6 +87,7 @@ def _fields(room: Room) -> dict[str, str]:
     fields |= {f"nick:{user}": name for user, name in room.nicknames.items()}
     fields |= {f"invitation:{user}": "" for user in room.invited}
     fields |= {f"ban:{user}": "" for user in room.bans}
+    fields |= {f"joined:{user}": "" for user in room.joined}
     return fields | {f"failures:{user}": str(count) for user, count in room.failures.items()}
 
 
@@ -137,7 +138,12 @@ def _shown_fields(fields: dict[bytes, bytes]) -> dict[str, str]:
     for name, value in _shown_hash(fields).items():
         kind = name.partition(":")[0]
         if kind != "created_at":
-            shown[name] = {"invitation": "", "ban": "", "failures": value.partition(" ")[0]}.get(kind, value)
+            shown[name] = {
+                "invitation": "",
+                "ban": "",
+                "joined": "",
+                "failures": value.partition(" ")[0],
+            }.get(kind, value)
     return shown
 
 

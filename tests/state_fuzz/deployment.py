@@ -27,7 +27,7 @@ from imc_common.sip import Request, parse_message
 from imc_common.store import ReplyError, Store, StoreUnreachable
 from imc_common.tracer import Tracer
 from imc_edge.delivering.settlement import SETTLED_TTL_MS
-from imc_edge.identifiers import Fingerprints
+from imc_edge.identifiers import DeliveryIds, Fingerprints
 from imc_edge.identity.sender import sender_of
 from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from imc_edge.receiving.message_rules import MessageRules
@@ -115,6 +115,7 @@ class Deployment:
         self._parser = CommandParser(settings)
         self._rules = MessageRules(settings, Abilities(settings.accept_types))
         self._fingerprints = Fingerprints(b"secret")
+        self._delivery_ids = DeliveryIds(b"secret")
         self.number = 0
         """The number of the last request, which is in its Call-ID."""
         self._workers = 0
@@ -208,7 +209,16 @@ class Deployment:
         sender = sender_of(message)
         if not self.settings.case_sensitive_users:
             sender = sender._replace(address=without_case(sender.address))
-        return room_request_of(message, sender, to, parser=self._parser, at=1)
+        return room_request_of(
+            message,
+            sender,
+            to,
+            body=message.body,
+            content=None,
+            delivery_ids=self._delivery_ids,
+            parser=self._parser,
+            at=1,
+        )
 
     async def _accept(self, accept: Accept) -> None:
         await self._insist(lambda: self._pipeline.run([accept]))

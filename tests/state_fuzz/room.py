@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Room:
     bans: set[str] = field(default_factory=set)
     nicknames: dict[str, str] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    joined: dict[str, bool] = field(default_factory=dict)
+    """Members who came in; who created the room was always there."""
     topic: str = ""
     announce: bool | None = None
 
@@ -61,8 +63,8 @@ class Room:
 
     def forget(self, user: str) -> None:
         """The user is neither member nor invited any more: all that is kept of them ends, but a ban."""
-        kept: tuple[dict[str, object], ...] = (self.roles, self.invited, self.nicknames, self.failures)  # type: ignore[assignment]
-        for one in kept:
+        kept: tuple[dict[str, Any], ...] = (self.roles, self.invited, self.nicknames, self.failures)
+        for one in (*kept, self.joined):
             one.pop(user, None)
 
 

@@ -122,6 +122,7 @@ class Rules:
         """The user becomes a member."""
         room.invited.pop(user, None)
         room.roles[user] = "member"
+        room.joined[user] = True
         told = self._announced(event, room, ask, [user, ask.sender], **more)
         return told + ([notice("topic", user, ask, text=room.topic)] if room.topic else [])
 
