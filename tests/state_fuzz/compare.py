@@ -88,7 +88,7 @@ def _fields(room: Room) -> dict[str, str]:
     fields |= {f"invitation:{user}": "" for user in room.invited}
     fields |= {f"ban:{user}": "" for user in room.bans}
     fields |= {f"joined:{user}": "" for user in room.joined}
-    return fields | {f"failures:{user}": str(count) for user, count in room.failures.items()}
+    return fields
 
 
 def _found(deployment: Deployment) -> Contents:

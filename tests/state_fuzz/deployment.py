@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from imc_common import keys
-from imc_common.address import without_case
+from imc_common.address import canonical, without_case
 from imc_common.keys import Keys, shard_of
 from imc_common.metrics import Metrics
 from imc_common.rooms.commands import CommandParser
@@ -30,8 +30,6 @@ from imc_edge.delivering.settlement import SETTLED_TTL_MS
 from imc_edge.identifiers import DeliveryIds, Fingerprints
 from imc_edge.identity.sender import sender_of
 from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
-from imc_edge.receiving.message_rules import MessageRules
-from imc_edge.receiving.options import Abilities
 from imc_edge.receiving.room_request import room_request_of
 from imc_worker.all_shards import AllShards
 from imc_worker.committer import Committer
@@ -113,7 +111,6 @@ class Deployment:
         self.store = Store(self.backend, scripts, settings)
         self._pipeline = AcceptPipeline(self.store, settings)
         self._parser = CommandParser(settings)
-        self._rules = MessageRules(settings, Abilities(settings.accept_types))
         self._fingerprints = Fingerprints(b"secret")
         self._delivery_ids = DeliveryIds(b"secret")
         self.number = 0
@@ -205,10 +202,11 @@ class Deployment:
 
     def _read(self, message: Request) -> RoomRequest:
         """As `imc_edge.receiving.admission` reads it."""
-        to = self._rules.check(message)
-        sender = sender_of(message)
+        room = message.target
+        assert room.user is not None
+        to, sender = canonical(room.user, room.host, room.port), sender_of(message)
         if not self.settings.case_sensitive_users:
-            sender = sender._replace(address=without_case(sender.address))
+            to, sender = without_case(to), sender._replace(address=without_case(sender.address))
         return room_request_of(
             message,
             sender,

@@ -99,7 +99,6 @@ def settings(random: Random) -> dict[str, Any]:
         "max_members": random.choice((0, 0, 4, 6)),
         "max_bans": random.choice((0, 2)),
         "max_rooms_per_owner": random.choice((0, 1, 2)),
-        "evict_after": random.choice((0, 1, 2)),
         "delivery_chunk": random.choice((1, 2, 500)),
     }
 

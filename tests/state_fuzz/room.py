@@ -43,7 +43,6 @@ class Room:
     """Invited user to the request that invited."""
     bans: set[str] = field(default_factory=set)
     nicknames: dict[str, str] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
     joined: dict[str, bool] = field(default_factory=dict)
     """Members who came in; who created the room was always there."""
     topic: str = ""
@@ -63,8 +62,8 @@ class Room:
 
     def forget(self, user: str) -> None:
         """The user is neither member nor invited any more: all that is kept of them ends, but a ban."""
-        kept: tuple[dict[str, Any], ...] = (self.roles, self.invited, self.nicknames, self.failures)
-        for one in (*kept, self.joined):
+        kept: tuple[dict[str, Any], ...] = (self.roles, self.invited, self.nicknames, self.joined)
+        for one in kept:
             one.pop(user, None)
 
 

@@ -25,8 +25,6 @@ from tests.state_fuzz.room import (
 RANK = {"owner": 1, "admin": 2, "member": 3}
 MAX_PORTS = 8
 """Ports of one user in a room."""
-GONE = ("404", "410", "604")
-"""Outcomes of a delivery that count for `evict_after`."""
 
 
 class Rules:
@@ -55,21 +53,12 @@ class Rules:
         there = self.rooms.get(room)
         if there is None or recipient == room:
             return []
-        receipt = Ask("receipt", recipient, room)
-        if event == "invited":
-            if there.invited.get(recipient) is not cause:  # answered, or invited again since
-                return []
-            there.forget(recipient)
-            reason = "no_response" if outcome == "408" else "delivery_failed"
-            return [notice("invitation_failed", by, receipt, user=recipient, reason=reason, detail=outcome)]
-        limit = self.settings.evict_after
-        if outcome not in GONE or recipient not in there.roles or not limit or there.owners() == [recipient]:
-            return []
-        there.failures[recipient] = there.failures.get(recipient, 0) + 1
-        if there.failures[recipient] < limit:
-            return []
+        if event != "invited" or there.invited.get(recipient) is not cause:
+            return []  # answered, or invited again since
         there.forget(recipient)
-        return self._announced("dropped", there, receipt, [], user=recipient, detail=outcome)
+        reason = "no_response" if outcome == "408" else "delivery_failed"
+        receipt = Ask("receipt", recipient, room)
+        return [notice("invitation_failed", by, receipt, user=recipient, reason=reason, detail=outcome)]
 
     def owned(self, user: str) -> int:
         """How many rooms a user owns, at whatever port."""
