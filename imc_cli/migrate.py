@@ -47,10 +47,7 @@ def import_rooms(
         tables = _tables(from_, rooms_table, members_table, must_exist=True)
         rooms = _read(tables, refusals, ignores_case=not loaded.settings.case_sensitive_users)
         report = None if dry_run else asyncio.run(_load(loaded.settings, rooms))
-    for refusal in refusals:
-        typer.echo(terminal_safe(f"refused: {refusal}"))
-    for same in _collisions(rooms):
-        typer.echo(terminal_safe(f"differ only in case: {', '.join(same)} (see case_sensitive_users)"))
+    _report(rooms, refusals)
     members = sum(len(room.members) for room in rooms)
     typer.echo(f"read {len(rooms)} rooms with {members} members, refused {len(refusals)} rows")
     if report is None:
@@ -67,12 +64,19 @@ def export_rooms(
     rooms_table: _RoomsTable = "imc_rooms",
     members_table: _MembersTable = "imc_members",
 ) -> None:
-    """Write all rooms and members to an OpenSIPS or Kamailio database, replacing both tables."""
+    """Write all rooms and members to an OpenSIPS or Kamailio database, replacing both tables.
+
+    Exit status 1 if the database refuses a row. The others are written.
+    """
+    refusals: list[Refusal] = []
     with _plain_errors(to):
         tables = _tables(to, rooms_table, members_table)
         rooms = asyncio.run(_dump(loaded.settings))
-        written = tables.write(iter(rooms))
-    typer.echo(f"wrote {written[0]} rooms with {written[1]} members")
+        written = tables.write(iter(rooms), refusals)
+    _report(rooms, refusals)
+    typer.echo(f"wrote {written[0]} rooms with {written[1]} members, refused {len(refusals)} rows")
+    if refusals:
+        raise typer.Exit(1)
 
 
 class _plain_errors:  # noqa: N801 # reads as a statement
@@ -138,6 +142,13 @@ async def _dump(settings: Settings) -> list[Room]:
         return [room async for room in dump(store, settings)]
     finally:
         await store.close()
+
+
+def _report(rooms: list[Room], refusals: list[Refusal]) -> None:
+    for refusal in refusals:
+        typer.echo(terminal_safe(f"refused: {refusal}"))
+    for same in _collisions(rooms):
+        typer.echo(terminal_safe(f"differ only in case: {', '.join(same)} (see case_sensitive_users)"))
 
 
 def _print(report: ImportReport) -> None:

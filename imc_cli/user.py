@@ -11,6 +11,7 @@ import typer
 
 from imc_cli.options import add_command
 from imc_cli.password import read_password
+from imc_common.address import without_case
 from imc_common.errors import ImcError
 from imc_common.escape import printable
 from imc_common.settings import Loaded
@@ -35,7 +36,7 @@ def add(loaded: Loaded, user: _User) -> None:
     """Add a user. The password is prompted for, or read from standard input as one line."""
 
     async def run(users: Users) -> None:
-        who = user_address(user)
+        who = _address(loaded, user)
         await users.add(who, hashes_of(who, read_password(twice=True), loaded.settings.digest_algorithms))
         typer.echo(f"added {who}")
 
@@ -46,7 +47,7 @@ def passwd(loaded: Loaded, user: _User) -> None:
     """Change the password of a user."""
 
     async def run(users: Users) -> None:
-        who = user_address(user)
+        who = _address(loaded, user)
         await users.change(who, hashes_of(who, read_password(twice=True), loaded.settings.digest_algorithms))
         typer.echo(f"changed the password of {who}")
 
@@ -57,7 +58,7 @@ def remove(loaded: Loaded, user: _User) -> None:
     """Remove a user, who can then no longer send. Rooms and memberships stay."""
 
     async def run(users: Users) -> None:
-        who = user_address(user)
+        who = _address(loaded, user)
         await users.remove(who)
         typer.echo(f"removed {who}")
 
@@ -82,6 +83,12 @@ def rotate(loaded: Loaded) -> None:
         typer.echo(f"a new key signs nonces from {first_use:%H:%M:%S} UTC")
 
     _with_users(loaded, run)
+
+
+def _address(loaded: Loaded, user: str) -> str:
+    """The user's address. If case makes no difference, nobody gets a second password by another spelling."""
+    address = user_address(user)
+    return address if loaded.settings.case_sensitive_users else without_case(address)
 
 
 def _with_users(loaded: Loaded, run: Callable[[Users], Awaitable[None]]) -> None:

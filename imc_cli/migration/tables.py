@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     Column,
+    Connection,
     Engine,
     Integer,
     MetaData,
@@ -21,9 +22,9 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, NoSuchModuleError
 
-from imc_cli.migration.rows import MemberRow, Room, RoomRow, member_rows, room_row
+from imc_cli.migration.rows import MemberRow, Refusal, Room, RoomRow, member_rows, room_row
 from imc_common.errors import ImcError
 
 PAGE = 1000
@@ -104,10 +105,11 @@ class Tables:
             ):
                 yield MemberRow(*row)
 
-    def write(self, rooms: Iterator[Room]) -> tuple[int, int]:
+    def write(self, rooms: Iterator[Room], refusals: list[Refusal]) -> tuple[int, int]:
         """Replace the contents of both tables in one transaction. Missing tables are created.
 
-        Returns the numbers of rooms and members written.
+        Returns the numbers of rooms and members written. Each row that the database refuses is added to
+        ``refusals``: it may be too long, or differ from another only in case.
         """
         self._metadata.create_all(self._engine)
         written_rooms = written_members = 0
@@ -115,9 +117,25 @@ class Tables:
             connection.execute(delete(self._members))
             connection.execute(delete(self._rooms))
             for room in rooms:
-                connection.execute(insert(self._rooms), asdict(room_row(room)))
-                members = [asdict(row) for row in member_rows(room)]
-                connection.execute(insert(self._members), members)
+                members = member_rows(room)
+                if not _insert(connection, self._rooms, [room_row(room)], refusals):
+                    refusals += [Refusal(row, "its room was refused") for row in members]
+                    continue
                 written_rooms += 1
-                written_members += len(members)
+                written_members += _insert(connection, self._members, members, refusals)
         return written_rooms, written_members
+
+
+def _insert(
+    connection: Connection, table: Table, rows: Sequence[RoomRow | MemberRow], refusals: list[Refusal]
+) -> int:
+    """Insert rows, together if the database takes them all. Returns how many it took."""
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(table), [asdict(row) for row in rows])
+    except (DataError, IntegrityError) as error:
+        if len(rows) > 1:
+            return sum(_insert(connection, table, [row], refusals) for row in rows)
+        refusals.append(Refusal(rows[0], f"the database refuses it: {str(error.orig).splitlines()[0]}"))
+        return 0
+    return len(rows)

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from imc_common import address, keys
-from imc_common.address import without_port
+from imc_common.address import without_case, without_port
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.settings import Settings
 from imc_common.sip.auth import Authorization, Challenge
@@ -56,6 +56,7 @@ class Authenticator:
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
         self._algorithms = settings.digest_algorithms
+        self._ignores_case = not settings.case_sensitive_users
         self._guesses = Guesses(settings.digest_max_failures)
         self._nonces = Nonces(self._nonce_keys, settings.digest_nonce_ttl)
 
@@ -91,7 +92,7 @@ class Authenticator:
 
         # The credentials tell who sent the request, not that From is true: both have to name the same user.
         # A port names one of a user's devices.
-        if without_port(sender) != without_port(user):
+        if self._identity(sender) != self._identity(user):
             raise SipError(403, "From Does Not Match Credentials")
 
         # RFC 7616 §3.4: a nonce count that was used before is a replay, unless this request itself used it.
@@ -106,6 +107,11 @@ class Authenticator:
         if used_ms < RETRANSMISSION_MS:
             return Verified(None)
         return Verified(self._challenge(realm, fingerprint, stale=True))
+
+    def _identity(self, user: str) -> str:
+        """The user of an address, whatever the device and the spelling."""
+        user = without_port(user)
+        return without_case(user) if self._ignores_case else user
 
     def _challenge(self, realm: str, fingerprint: Fingerprint, *, stale: bool = False) -> SipError:
         """The 401 with a challenge for each algorithm.

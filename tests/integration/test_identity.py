@@ -109,6 +109,15 @@ async def test_a_changed_password_and_a_removed_user_take_effect_at_once(asking:
         carol.close()
 
 
+def test_users_that_differ_only_in_case_have_one_password(asking: Service) -> None:
+    """With `case_sensitive_users` off; otherwise they are two users."""
+    for option, status in (("false", 1), ("true", 0)):
+        where = ("--db-url", asking.url, f"--case-sensitive-users={option}")
+        done = run("user", "add", "ALICE@127.0.0.1", *where, text=f"{PASSWORD}\n")
+        assert done.returncode == status, done.stderr
+    run("user", "remove", "ALICE@127.0.0.1", "--db-url", asking.url)
+
+
 async def test_nonces_stay_valid_when_their_key_is_rotated(asking: Service) -> None:
     """The old key signs for one more minute and verifies for longer."""
     dave = await SipUser.open("dave", asking.edge)

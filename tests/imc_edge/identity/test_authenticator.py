@@ -119,6 +119,20 @@ async def test_a_request_with_the_right_password_is_accepted(algorithm: str) -> 
         assert await requests_in(at) == 1
 
 
+@pytest.mark.parametrize(("case_sensitive_users", "status"), [(True, 403), (False, 202)])
+async def test_from_in_another_case_is_the_same_user_if_case_makes_no_difference(
+    case_sensitive_users: bool, status: int
+) -> None:
+    """The user name of the credentials is the one of `imc user add`, since HA1 contains it."""
+    async with service(case_sensitive_users=case_sensitive_users) as at:
+        sender = {"From": "<sip:ALICE@example.org>;tag=1"}
+        right = credentials(await first_challenge(at, **sender))
+        assert (await ask(at, signed(right, **sender))).status == status
+        assert await requests_in(at) == (status == 202)
+        other = credentials(await first_challenge(at, **sender), username="ALICE")
+        assert (await ask(at, signed(other, "third", **sender))).status == 401
+
+
 async def test_credentials_without_qop_are_accepted_for_md5_only_and_once_per_nonce() -> None:
     """RFC 2069 has no nonce count, so a nonce serves one request."""
     async with service(digest_algorithms=",".join(ALL)) as at:

@@ -62,6 +62,29 @@ async def test_members_are_listed_as_opensips_and_kamailio_list_them(mi: Mi) -> 
     assert await mi.call("imc.list_members", ROOM) == {"room": ROOM_URI, "members": members, "count": 3}
 
 
+async def test_letter_case_makes_no_difference_if_users_are_not_case_sensitive(make_mi: MakeMi) -> None:
+    """In rooms and users, of every command that names one."""
+    mi = make_mi(case_sensitive_users=False)
+    room, alice, bob = ROOM_URI.upper().replace("SIP:", "sip:"), ALICE.upper(), BOB.upper()
+    await mi.call("imc_create_room", room, alice)
+    await mi.call("imc_add_member", ROOM_URI, BOB)
+    assert await fails(mi, "imc_add_member", room, bob) == 409
+    await mi.call("imc_set_role", room, bob, "admin")
+    assert (await mi.call("imc_list_members", room))["MEMBERS"] == [f"sip:{ALICE}", f"sip:{BOB}"]
+    await mi.call("imc_remove_member", room, BOB.title())
+    assert (await mi.call("imc_kick", alice))["KEPT"] == [ROOM_URI]
+    await mi.call("imc_destroy_room", room)
+    assert await mi.call("imc_list_rooms") == {"ROOMS": []}
+
+
+async def test_letter_case_makes_a_difference_by_default(mi: Mi) -> None:
+    """RFC 3261: two users, two rooms."""
+    await mi.call("imc_create_room", ROOM, ALICE)
+    await mi.call("imc_add_member", ROOM, ALICE.capitalize())
+    assert (await mi.call("imc_list_members", ROOM))["NO_MEMBERS"] == 2
+    assert await fails(mi, "imc_list_members", ROOM.capitalize()) == 404
+
+
 async def test_a_room_is_shown_with_all_its_roles(mi: Mi) -> None:
     """Invited users too."""
     await mi.call("imc_create_room", ROOM, ALICE, "private")

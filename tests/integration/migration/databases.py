@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from imc_cli.migration.tables import connect
 from tests.ports import free_port
 from tests.processes import Process, wait_until
-from tests.tools import require
+from tests.tools import absent, require
 
 TABLES = (
     "CREATE TABLE version (table_name VARCHAR(32) NOT NULL, table_version INTEGER DEFAULT 0 NOT NULL)",
@@ -48,6 +48,15 @@ def _fill(url: str, serial: str) -> None:
         for statement in TABLES:
             connection.execute(sa.text(statement.format(serial=serial)))
     engine.dispose()
+
+
+def create_kamailio_tables(url: str, *names: str) -> None:
+    """Create tables in a MariaDB by the SQL files of Debian's kamailio-mysql-modules, such as "imc"."""
+    for name in names:
+        file = Path("/usr/share/kamailio/mysql", f"{name}-create.sql")
+        if not file.is_file():
+            absent(f"{file} is not there: install kamailio-mysql-modules")
+        execute(url, *[part for part in file.read_text().split(";\n") if part.strip()])
 
 
 def execute(url: str, *statements: str) -> None:

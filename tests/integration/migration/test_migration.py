@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.integration.migration.databases import DATABASES, ROWS, execute
+from tests.integration.migration.databases import (
+    DATABASES,
+    ROWS,
+    TABLES,
+    create_kamailio_tables,
+    empty_mariadb,
+    execute,
+)
 from tests.integration.service import default_user, redis_server
 
 pytestmark = pytest.mark.integration
@@ -121,7 +128,9 @@ def test_import_leaves_a_room_that_is_private_on_one_side_only(
 def test_export_and_import_give_the_same_rooms(filled: str, server: str, db: redis.Redis) -> None:
     """Export into the same tables, then import into an empty Redis."""
     imc("import", "--from", filled, "--db-url", server)
-    assert imc("export", "--to", filled, "--db-url", server) == ["wrote 2 rooms with 5 members"]
+    assert imc("export", "--to", filled, "--db-url", server) == [
+        "wrote 2 rooms with 5 members, refused 0 rows"
+    ]
     db.flushall()
     said = imc("import", "--from", filled, "--db-url", server)
     assert said[0] == "read 2 rooms with 5 members, refused 0 rows"
@@ -162,3 +171,50 @@ def test_an_unsupported_database_url_is_refused(server: str) -> None:
     """The error lists the supported schemes."""
     *_, line = imc("import", "--from", "oracle://host/db", "--db-url", server, status=1)
     assert line == "oracle:// is not mysql://, postgresql:// or sqlite://"
+
+
+LONG = "x" * 60
+ROWS_OF_ANOTHER_KIND = (
+    *(
+        f"INSERT INTO imc_rooms (name, domain, flag) VALUES ('{name}', 'example.org', 0)"  # noqa: S608 # our own rows
+        for name in ("Tea", "tea", LONG, "lobby")
+    ),
+    *(
+        "INSERT INTO imc_members (username, domain, room, flag)"  # noqa: S608 # our own rows
+        f" VALUES ('{name}', 'example.org', 'sip:{room}@example.org', {flag})"
+        for room, name, flag in (
+            *((room, "alice", 1) for room in ("Tea", "tea", LONG, "lobby")),
+            *(("lobby", name, 0) for name in ("Bob", "bob")),
+        )
+    ),
+)
+"""Two rooms and two members that differ only in case, and a room whose URI is too long for MySQL."""
+
+
+def test_export_names_the_rows_that_the_database_refuses(
+    server: str, db: redis.Redis, tmp_path: Path
+) -> None:
+    """MySQL's keys ignore case, and its columns have 64 characters. All other rows are written."""
+    file = f"sqlite:///{tmp_path}/rooms.sqlite"
+    execute(file, *[each.format(serial="INTEGER PRIMARY KEY") for each in TABLES], *ROWS_OF_ANOTHER_KIND)
+    imc("import", "--from", file, "--db-url", server)
+    with empty_mariadb() as url:
+        create_kamailio_tables(url, "standard", "imc")
+        said = imc("export", "--to", url, "--db-url", server, status=1)
+        db.flushall()
+        imc("import", "--from", url, "--db-url", server)
+    refused = [line.partition(": the database refuses it: ") for line in said if line.startswith("refused")]
+    assert [line for line, _, why in refused if not why] == [
+        "refused: member alice@example.org of sip:Tea@example.org: its room was refused"
+    ]
+    assert {line: why[:7] for line, _, why in refused if why} == {
+        "refused: room Tea@example.org": "(1062, ",
+        "refused: member bob@example.org of sip:lobby@example.org": "(1062, ",
+        f"refused: member alice@example.org of sip:{LONG}@example.org": "(1406, ",
+    }
+    assert "differ only in case: Tea@example.org, tea@example.org (see case_sensitive_users)" in said
+    assert said[-1] == "wrote 3 rooms with 3 members, refused 4 rows"
+    assert rooms(db) == {
+        "tea@example.org": (False, {"alice@example.org": "owner"}),
+        "lobby@example.org": (False, {"alice@example.org": "owner", "Bob@example.org": "member"}),
+    }

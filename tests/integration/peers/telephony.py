@@ -21,14 +21,13 @@ import sqlalchemy as sa
 from imc_cli.migration.tables import connect
 from tests.chaos.servers import Single
 from tests.integration.command import run
-from tests.integration.migration.databases import empty_mariadb, execute
+from tests.integration.migration.databases import create_kamailio_tables, empty_mariadb, execute
 from tests.integration.service import options
 from tests.ports import free_port
 from tests.processes import ROOT, Process, wait_until
 from tests.tools import require
 
 FILES = ROOT / "deploy" / "kamailio"
-TABLES = Path("/usr/share/kamailio/mysql")
 DOMAIN = "example.org"
 PASSWORD = "wonder-land"
 EDGES = {"10.0.0.11": "127.0.0.2", "10.0.0.12": "127.0.0.3"}
@@ -42,7 +41,8 @@ class Platform:
         self.database, self.redis, self.folder = database, redis, folder
         self.port, self.edge_port = free_port(), free_port()
         for name in ("before.cfg", "after.cfg", "dispatcher.list", "imc.toml"):
-            (folder / name).write_text(self._here((FILES / name).read_text()))
+            self.add_configuration(name, (FILES / name).read_text())
+            assert "10.0.0." not in (folder / name).read_text(), name
         env = {"IMC_DRAIN_TIMEOUT": "2"}
         config = ["--config", str(folder / "imc.toml")]
         self.edges = {
@@ -57,6 +57,10 @@ class Platform:
         self.worker = Process("worker", [sys.executable, "-m", "imc_worker", *config], folder, env)
         self.proxy = Process("kamailio", [], folder)
 
+    def add_configuration(self, name: str, text: str) -> None:
+        """Write a file with the addresses and paths of this test, for `start_proxy`."""
+        (self.folder / name).write_text(self._here(text))
+
     def _here(self, text: str) -> str:
         """A file of deploy/kamailio with the addresses and paths of this test."""
         for shown, host in EDGES.items():
@@ -70,7 +74,6 @@ class Platform:
             ("/run/kamailio/", f"{self.folder}/"),
         ):
             text = text.replace(shown, real)
-        assert "10.0.0." not in text, text
         return text
 
     @property
@@ -97,7 +100,7 @@ class Platform:
         return found
 
     def start_proxy(self, configuration: str) -> None:
-        """Start Kamailio with before.cfg or after.cfg; returns when it responds to OPTIONS."""
+        """Start Kamailio with before.cfg, after.cfg or another; returns when it responds to OPTIONS."""
         config = ["-f", f"{self.folder}/{configuration}", "-w", str(self.folder), "-Y", str(self.folder)]
         self.proxy.command = [require("kamailio"), *config, "-DD", "-E", "-m", "64", "-M", "8"]
         self.proxy.start()
@@ -143,9 +146,7 @@ def platform(folder: Path, *subscribers: str) -> Iterator[Platform]:
         require(program)
     with ExitStack() as stack:
         url = stack.enter_context(empty_mariadb())
-        for name in ("standard", "auth_db", "usrloc", "imc"):
-            statements = (TABLES / f"{name}-create.sql").read_text().split(";\n")
-            execute(url, *[statement for statement in statements if statement.strip()])
+        create_kamailio_tables(url, "standard", "auth_db", "usrloc", "imc")
         redis = Single(folder)
         stack.callback(redis.stop)
         redis.start()
