@@ -11,8 +11,9 @@ import sipmessage
 
 from imc_common.sip.auth import Challenge
 from imc_common.sip.digest import authorization
+from tests.integration.command import run
 from tests.integration.peers.conftest import MakeBaresip, MakeLinphone
-from tests.integration.peers.telephony import DOMAIN, PASSWORD, Platform
+from tests.integration.peers.telephony import DOMAIN, PASSWORD, PROXY, Platform
 from tests.integration.sip_user import SipUser
 
 pytestmark = pytest.mark.integration
@@ -49,6 +50,18 @@ def test_linphone_and_baresip_talk_in_a_room(
     alice.assert_gets("<bob@example.org>: hello from baresip")
     alice.say(f"sip:{room}", "hello from Linphone")
     bob.assert_gets(".*hello from Linphone")
+
+
+def test_imc_chat_shows_the_members_through_the_proxy(telephony: Platform, linphone: MakeLinphone) -> None:
+    """The last step of the page: it registers and sends with the user's password."""
+    room = new_room()
+    alice = linphone("alice")
+    alice.say(f"sip:{room}", "#create")
+    alice.say(f"sip:{room}", "#add bob")
+    command = ["chat", f"sip:bob@{DOMAIN}", "--via", f"{PROXY}:{telephony.port}", "--login"]
+    done = run(*command, "--room", f"sip:{room}", "--wait", "10", text=f"{PASSWORD}\n#list\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"alice@{DOMAIN} (owner)" in done.stdout
 
 
 def test_registrations_survive_a_restart_of_the_proxy(
