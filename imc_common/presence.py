@@ -56,7 +56,7 @@ def shards_in(reply: Any, shards: int) -> list[int]:
 
 
 def wake_up(user: str, shards: Sequence[int]) -> list[Command]:
-    """Has these shards hand out what the user missed: one request each, then they are taken off the list.
+    """Make these shards hand out what the user missed: one request each, then they are removed from the list.
 
     A delivery that fails at the same moment writes its shard to the list again, after its outcome. So the
     list never lacks a shard in which the user is away.

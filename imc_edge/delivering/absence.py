@@ -65,7 +65,8 @@ class Absence:
     def failed(self, event: Event, now: float, *, sent: bool) -> None:
         """A stored message ended with an away outcome; ``sent``: because nobody was there to take it.
 
-        One that was not sent prolongs nothing: or a room would be closed for good whose member nobody marks.
+        One that was not sent prolongs nothing. Otherwise the room would stay closed for a member whom no
+        worker marks as away.
         """
         room = self._room(event.room)
         if sent:

@@ -55,7 +55,7 @@ MAX_CONTACTS: Final = 8
 
 
 class Courier:
-    """Sends deliveries and decides, from what comes back, how each goes on."""
+    """Sends deliveries, and decides what follows from each response or error."""
 
     def __init__(
         self,

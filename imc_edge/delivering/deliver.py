@@ -131,8 +131,8 @@ class Deliver:
         self._drained.set()
 
     def turn(self) -> bool:
-        """To be called every 50 ms: let go of lost shards, run the timers, record what is half delivered,
-        log what failed.
+        """To be called every 50 ms: abandon the events of lost shards, run the timers, record what is half
+        delivered, log what failed.
 
         True if more timers are due (`ClientTransactions.advance`).
         """
@@ -183,7 +183,7 @@ class Deliver:
         return [batch for batch in batches if batch.shard in safe]
 
     async def _start_new(self, shard: int, entry_id: str, fields: list[bytes]) -> None:
-        """Send an event that was never handed out before."""
+        """Send an event that was never read before."""
         if not self._is_due(shard, entry_id):
             return
         try:
@@ -206,7 +206,8 @@ class Deliver:
         return True
 
     async def _start_again(self, taken_over: TakenOver, alone: bool) -> None:
-        """Send an event that was handed out before; if alone, wait until it has done what harm it can.
+        """Send an event that was read before. If it is sent alone, wait until its recipients have responded,
+        or a moment: an event that ends the process has done so by then.
 
         Raises `StoreUnreachable`.
         """

@@ -81,7 +81,7 @@ class EventsInFlight:
         self._watched = watched
 
     def abandon(self, owned: frozenset[int]) -> None:
-        """Let go of all events of shards that are not owned any more: their new owners go on with them."""
+        """Abandon all events of shards that are not owned any more: their new owners send them."""
         for shard in [shard for shard in self.by_shard if shard not in owned]:
             events = self.by_shard.pop(shard)
             for outgoing in events.values():

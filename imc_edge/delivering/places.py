@@ -25,8 +25,8 @@ SHARES: Final = 8
 MIN_PENDING_EACH: Final = 5000
 """What may wait for a sender or a room at least: ten messages to a large room of silent members."""
 RESERVED: Final = 32
-"""A sender with fewer places in use gets one even if others use up all: who writes to silent recipients in
-great numbers, with however many names, keeps nobody else from reaching new ones."""
+"""A sender with fewer places in use gets one even if others use up all. So a user who writes to very many
+silent recipients, under any number of names, cannot keep others from reaching new ones."""
 
 
 class _Share:

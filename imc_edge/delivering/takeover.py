@@ -1,4 +1,4 @@
-"""Takes over events that were handed out before, to this process or to one that may have died of them.
+"""Takes over events that were read before, by this process or by one that they may have ended.
 
 For each shard's events, in this order:
 
@@ -51,7 +51,7 @@ Render = Callable[[str, int, list[bytes]], tuple[Event, list[MessageTemplate]]]
 """Makes an event's entry (id, shard, fields) into the event and its MESSAGEs; may raise anything."""
 
 PROBATION_SECONDS: Final = 0.1
-"""How long an attempt goes on to count after its events were sent: requests go out, and responses come in."""
+"""How long an attempt lasts after its events were sent: requests go out, and responses come in."""
 
 
 class TakenOver(NamedTuple):

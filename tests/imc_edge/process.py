@@ -136,3 +136,10 @@ def memory_kb(edge: EdgeProcess) -> int:
     """Its resident memory, in kilobytes."""
     status = Path(f"/proc/{edge.child.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def ask_on(stream: socket.socket, data: bytes) -> bytes:
+    """The first bytes of the response on a connection."""
+    stream.settimeout(PATIENCE)
+    stream.sendall(data)
+    return stream.recv(65536)
