@@ -132,7 +132,7 @@ class Ownership:
         """
         held = sorted(self.owned().intersection(shards))
         started = self._clock()
-        commands = [self._lease_command("take_lease", shard) for shard in held]
+        commands = [self._lease_command("acquire_lease", shard) for shard in held]
         replies = dict(zip(held, await self._store.run(commands, durable=True), strict=True))
         # A shard that was released during the wait may have another owner by now, whose writes are not ours.
         still = [shard for shard in held if shard in self._held]
@@ -157,7 +157,7 @@ class Ownership:
         started = self._clock()
         held = sorted(self._held)
         heartbeat = self._store.script("record_heartbeat", [self._processes], [self.process_id, self._ttl_ms])
-        commands = [self._lease_command("take_lease", shard) for shard in held]
+        commands = [self._lease_command("acquire_lease", shard) for shard in held]
         live, *renewed = await self._store.run([heartbeat, *commands])
         self._note(held, renewed, started)
         if isinstance(live, ReplyError):
@@ -211,14 +211,14 @@ class Ownership:
             if holder is None or holder == mine:
                 free.append(shard)
             elif isinstance(ttl_ms, int) and ttl_ms > self._ttl_ms:
-                # From before Redis's clock was set back; the holder may be dead. `take_lease.lua` shortens
+                # From before Redis's clock was set back; the holder may be dead. `acquire_lease.lua` shortens
                 # it.
                 endless.append(shard)
         wanted = [*free[: self._share - len(self._held)], *endless]
         if not wanted:
             return
         started = self._clock()
-        replies = await self._store.run([self._lease_command("take_lease", shard) for shard in wanted])
+        replies = await self._store.run([self._lease_command("acquire_lease", shard) for shard in wanted])
         self._note(wanted, replies, started)
         acquired = [shard for shard in wanted if shard in self._held]
         if not acquired:
@@ -226,7 +226,7 @@ class Ownership:
         log.info("shards acquired", role=self._role, shards=sorted(acquired), owned=len(self._held))
 
     def _note(self, shards: Iterable[int], replies: Iterable[Any], started: float) -> None:
-        """Note the replies of take_lease, which was sent at `started`."""
+        """Note the replies of acquire_lease, which was sent at `started`."""
         lost = []
         for shard, reply in zip(shards, replies, strict=True):
             if isinstance(reply, ReplyError):
@@ -269,6 +269,6 @@ class Ownership:
     def _lease_command(self, script: str, shard: int) -> Command:
         key = self.lease(shard)
         args: list[str | bytes | int] = [self.process_id]
-        if script == "take_lease":
+        if script == "acquire_lease":
             args.append(self._ttl_ms)
         return self._store.script(script, [key], args)

@@ -17,11 +17,11 @@ def test_every_file_becomes_one_script() -> None:
 def test_a_command_names_the_script_by_its_sha1() -> None:
     """EVALSHA has the SHA-1 of the expanded text, the number of keys, the keys and the arguments."""
     scripts = Scripts()
-    sha = sha1(scripts.sources["take_lease"].encode(), usedforsecurity=False).hexdigest()
-    assert scripts.command("take_lease", ["imc:{0}:lease:worker"], ["p", 3000]) == (
+    sha = sha1(scripts.sources["acquire_lease"].encode(), usedforsecurity=False).hexdigest()
+    assert scripts.command("acquire_lease", ["imc:{0}:lease:worker"], ["p", 3000]) == (
         "EVALSHA", sha, 1, "imc:{0}:lease:worker", "p", 3000,
     )  # fmt: skip
-    assert scripts.source_of(sha) == scripts.sources["take_lease"]
+    assert scripts.source_of(sha) == scripts.sources["acquire_lease"]
 
 
 def test_an_include_is_expanded(tmp_path: Path) -> None:

@@ -197,12 +197,12 @@ def _records_heartbeat(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.WORKERS], ["w1", 3000]
 
 
-def _takes_lease(shard: Shard) -> tuple[list[str], list[Any]]:
+def _acquires_lease(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.lease(SHARD, "worker")], ["w1", 3000]
 
 
 def _releases_lease(shard: Shard) -> tuple[list[str], list[Any]]:
-    shard.run("take_lease", *_takes_lease(shard))
+    shard.run("acquire_lease", *_acquires_lease(shard))
     return [keys.lease(SHARD, "worker")], ["w1"]
 
 
@@ -288,7 +288,7 @@ CASES = ROOM_CASES | {
     "settle the last": Case("settle", _settles(1)),
     "settle delivered": Case("settle_delivered", _settles_delivered),
     "heartbeat": Case("record_heartbeat", _records_heartbeat),
-    "take a lease": Case("take_lease", _takes_lease),
+    "acquire a lease": Case("acquire_lease", _acquires_lease),
     "release a lease": Case("release_lease", _releases_lease),
     "import": Case("import_room", _imports_room),
     "claim a stream": Case("claim_stream", _claims_stream),

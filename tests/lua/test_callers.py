@@ -137,10 +137,10 @@ async def test_every_script_is_called_as_its_header_asks() -> None:
 @pytest.mark.parametrize(
     ("script", "script_keys", "args"),
     [
-        ("take_lease", ["imc:{3}:lease:worker"], ["p"]),
-        ("take_lease", ["imc:{3}:lease:worker"], ["p", 1, 2]),
-        ("take_lease", ["imc:{3}:lease"], ["p", 1]),
-        ("take_lease", ["imc:{3}:lease:worker", "imc:{3}:in"], ["p", 1]),
+        ("acquire_lease", ["imc:{3}:lease:worker"], ["p"]),
+        ("acquire_lease", ["imc:{3}:lease:worker"], ["p", 1, 2]),
+        ("acquire_lease", ["imc:{3}:lease"], ["p", 1]),
+        ("acquire_lease", ["imc:{3}:lease:worker", "imc:{3}:in"], ["p", 1]),
         ("settle_delivered", ["imc:{3}:in"], ["1-1"]),
         ("settle", ["imc:{3}:out", "imc:{3}:in", "imc:{3}:settled:1-1"], ["1-1", 1, 1, 1]),
         ("broadcast_messages", ["imc:{3}:in", "imc:{3}:out", "imc:{3}:history_off"], [64]),

@@ -92,7 +92,7 @@ async def test_scripts_run_also_when_the_server_lost_them(server: Server) -> Non
     """Callers do not notice SCRIPT FLUSH, and the order of effects stays."""
     async with connected(server.url) as store:
         for _ in range(5):
-            take = [store.script("take_lease", ["lease"], [name, 1000]) for name in ("a", "b")]
+            take = [store.script("acquire_lease", ["lease"], [name, 1000]) for name in ("a", "b")]
             assert await store.run([*take, ("GET", "lease"), ("DEL", "lease")]) in (
                 [1, 0, None, 0],  # scripts sent again, after the rest
                 [1, 0, b"a", 1],
@@ -259,7 +259,7 @@ async def test_fsync_waits_for_the_disk(server: Server) -> None:
     server.call("CONFIG", "SET", "appendfsync", "always")
     async with connected(server.url, durability="fsync") as store:
         await store.run([("SCRIPT", "FLUSH")])
-        lease = store.script("take_lease", ["lease"], ["a", 1000])
+        lease = store.script("acquire_lease", ["lease"], ["a", 1000])
         assert await store.run([lease, ("GET", "lease")], durable=True) == [1, None]
         assert await store.run([lease, ("GET", "lease")], durable=True) == [1, b"a"]
 

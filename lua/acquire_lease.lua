@@ -1,4 +1,4 @@
--- A process takes a shard's lease if it is free, or renews its own.
+-- A process acquires a shard's lease if it is free, or renews its own.
 --
 -- KEYS:
 --   lease  imc:{S}:lease:ROLE  string
