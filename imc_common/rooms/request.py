@@ -15,9 +15,9 @@ from imc_common.errors import ImcError
 RETRANSMISSION_SECONDS: Final = 64
 """For how long after a request was accepted a copy of it may still arrive.
 
-A client repeats a request for 64*T1 = 32 s (RFC 3261 §17.1.2.2). At the very end of that time a balancer may
-begin to try the next edge, for another 32 s. Edges recognise what was accepted for as long; and a change of
-`hash_size`, after which they could not, keeps them stopped for as long.
+A client retransmits a request for 64*T1 = 32 s (RFC 3261 §17.1.2.2). At the very end of that time a balancer
+may begin to try the next edge, for another 32 s. Edges recognise what was accepted for as long; and a change
+of `hash_size`, after which they could not, keeps them stopped for as long.
 """
 
 _FLAT = (list, tuple)

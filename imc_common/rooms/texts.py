@@ -147,7 +147,7 @@ def render(event: Event, settings: Settings, message_id: str = "") -> list[Text]
     if event.name == "disposition":
         return receipts_for_author(event)
     notices = [NOTICE.encode() + body for body in _notices(event, settings)]
-    # The answer to a command in CPIM is CPIM, too.
+    # The response to a command in CPIM is CPIM, too.
     if essence(event.data.content_type) == CPIM and event.to == (event.actor,):
         return [
             wrapped(event, f"<sip:{event.room}>", PLAIN, body, f"{message_id}-{number}")
