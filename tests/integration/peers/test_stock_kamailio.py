@@ -55,6 +55,11 @@ def changed() -> str:
         ("# ----- tm params -----\n", SOCKETS + snippet('modparam("dispatcher') + "\n"),
         ("#!define FLT_NATS 5\n", f"#!define FLT_NATS 5\n{snippet('#!define FLT_AUTH')}"),
         ("\t\t# user authenticated", "\t\tsetflag(FLT_AUTHENTICATED);\n\t\t# user authenticated"),
+        (
+            '\tif (!save("location")) {\n\t\tsl_reply_error();\n\t}\n\texit;\n',
+            snippet('    if (!save("location")'),
+        ),
+        ("# Presence server processing\n", snippet("# A copy of the REGISTER")),
         ("# User location service\n", f"{snippet('# To a room')}\n{snippet('# From a room')}\n"),
         ("\troute(AUTH);\n", snippet("    route(FROM_EDGES);")),
         ("\troute(LOCATION);\n", snippet("    route(ROOMS);")),

@@ -7,14 +7,17 @@ import secrets
 import signal
 
 import pytest
+import redis
 import sipmessage
 
+from imc_common import keys
 from imc_common.sip.auth import Challenge
 from imc_common.sip.digest import authorization
 from tests.integration.command import run
 from tests.integration.peers.conftest import MakeBaresip, MakeLinphone
 from tests.integration.peers.telephony import DOMAIN, PASSWORD, PROXY, Platform
 from tests.integration.sip_user import SipUser
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -81,7 +84,7 @@ def test_registrations_survive_a_restart_of_the_proxy(
 
 
 def test_a_member_who_unregisters_stays_a_member(linphone: MakeLinphone, baresip: MakeBaresip) -> None:
-    """The proxy responds 480 for them; back again, they write without a new `#join`."""
+    """The proxy responds 480 for them; back again, they get messages and write without a new `#join`."""
     room = new_room()
     alice, bob = linphone("alice"), baresip("bob", room)
     alice.say(f"sip:{room}", "#join")
@@ -92,8 +95,31 @@ def test_a_member_who_unregisters_stays_a_member(linphone: MakeLinphone, baresip
     bob.message("#list")
     bob.assert_gets_eventually(".*alice@example.org.*")
     alice.come_back()
+
+    def is_heard() -> bool:  # the first ones may come before the edges know that she is back
+        bob.message("welcome back")
+        return any(text.endswith("welcome back") for text in alice.texts())
+
+    wait_until(is_heard, "alice gets messages again")
     alice.say(f"sip:{room}", "back again")
     bob.assert_gets_eventually(".*back again")
+
+
+def test_edges_are_told_who_registers_and_who_leaves(telephony: Platform, linphone: MakeLinphone) -> None:
+    """The proxy sends them a copy of each REGISTER."""
+    heard: list[bytes] = []
+    with redis.Redis.from_url(telephony.redis.url) as db, db.pubsub() as channel:
+        channel.subscribe(keys.PRESENCE)
+
+        def is_told(word: bytes) -> bool:
+            message = channel.get_message(ignore_subscribe_messages=True, timeout=0.2)
+            heard.extend([message["data"]] if message else [])
+            return word + b" carol@example.org" in heard
+
+        carol = linphone("carol")
+        wait_until(lambda: is_told(b"online"), "the news that carol is there")
+        carol.leave()
+        wait_until(lambda: is_told(b"offline"), "the news that carol has left")
 
 
 async def test_a_room_is_closed_to_who_is_not_authenticated(telephony: Platform) -> None:
