@@ -32,7 +32,7 @@ local requests, events, rooms, room, members, history, history_off, recent_autho
 local entry_id, delivery_chunk, shows_nicknames, history_max = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
---- @include "may_speak"
+--- @include "role"
 --- @include "other_members"
 --- @include "say"
 
@@ -53,10 +53,17 @@ assert(shows_nicknames == "0" or shows_nicknames == "1", "shows_nicknames")
 history_max = tonumber(history_max)
 local nick = shows_nicknames == "1" and redis.call("HGET", room, "nick:" .. request.from)
 local is_unkept = history_max > 0 and (request.transient or redis.call("SISMEMBER", history_off, request.room) == 1)
-commit()
 if request.operator == "1" then
+    commit()
     emit("notice", others)
     return "done"
+elseif (request.echo and history_max > 0) or value:find(" muted", 1, true) then
+    --- @include "echo"
+    if is_echo(value) then
+        return "done"
+    end
+else
+    commit()
 end
 local id = say(others, nick, is_unkept, apart)
 if history_max > 0 and not is_unkept then

@@ -47,10 +47,10 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
         break
     end
     local members = members_prefix .. room
-    local value = redis.call("HGET", members, from)
-    if not HERE[value] then -- may not speak, or is back and gets what it missed
+    local here = HERE[redis.call("HGET", members, from)]
+    if not here or here == "muted" or request.echo then -- may not speak, or is back and gets what it missed
         break
-    elseif request.cpim and HERE[value] ~= "cpim" then -- the first one of this member: the client is noted
+    elseif request.cpim and here ~= "cpim" then -- the first one of this member: the client is noted
         break
     end
     local n

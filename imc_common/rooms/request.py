@@ -86,7 +86,7 @@ class RoomRequest(NamedTuple):
     what was delivered, and how it ended ("404", "408" for no response). `transient`: a message that is of no
     use later; the room does not keep it.
 
-    `cpim`: the body is a CPIM message (RFC 3862).
+    `echo`: the sender's last message had the same text. `cpim`: the body is a CPIM message (RFC 3862).
 
     `message_id` of a message that asks for receipts is the author's name for it (RFC 5438 §6.3). Of a
     `disposition`, a receipt of RFC 5438, it is a list of pairs, separated by spaces: a message's id, and
@@ -109,8 +109,9 @@ class RoomRequest(NamedTuple):
     transient: bool = False
     message_id: str = ""
     cpim: bool = False
+    echo: bool = False
 
-    def to_fields(self) -> list[str | bytes]:  # noqa: C901 # one step for each field
+    def to_fields(self) -> list[str | bytes]:  # noqa: C901, PLR0912 # one step for each field
         """Fields and values for the stream; empty ones are left out."""
         fields: list[str | bytes] = ["type", self.type, "from", self.sender, "room", self.room]
         if self.user:
@@ -137,6 +138,8 @@ class RoomRequest(NamedTuple):
             fields += ("message_id", self.message_id)
         if self.cpim:
             fields += ("cpim", "1")
+        if self.echo:
+            fields += ("echo", "1")
         fields += ("data", self.data)
         return fields
 
@@ -163,6 +166,7 @@ class RoomRequest(NamedTuple):
                 get(b"transient") == b"1",
                 value.decode() if (value := get(b"message_id")) else "",
                 get(b"cpim") == b"1",
+                get(b"echo") == b"1",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"a request's field cannot be read: {error}") from error

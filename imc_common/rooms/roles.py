@@ -26,8 +26,9 @@ RANKS: Final = {role: rank for rank, role in enumerate((*ROLES, INVITED))}
 AWAY: Final = " away"
 """The end of the field of a member who could not be reached and has not come back."""
 
-CLIENTS: Final = ("cpim", "text")
-"""Follows the role and a space, if the kind of the member's client is known (`Event.client`)."""
+CLIENTS: Final = ("cpim", "text", "muted")
+"""Follows the role and a space, if something is known of the member's client: its kind (`Event.client`), or
+that it answers each message by itself, which nobody gets."""
 
 
 def role_of(value: bytes) -> str:

@@ -2,16 +2,17 @@
 -- rules: messages are delivered by them (broadcast_message, broadcast_messages), refused (refuse), and charged to
 -- their sender (accept_many). Gives HERE, is_member, may_speak.
 --
--- `value` is the user's field of the members, or false if there is none: the role, then " cpim" or " text" if the kind of
--- the member's client is known, then " away" for a member who could not be reached. imc_common/rooms/roles.py reads it
+-- `value` is the user's field of the members, or false if there is none: the role, then " cpim", " text" or " muted" if
+-- something is known of the member's client, then " away" for a member who could not be reached. imc_common/rooms/roles.py reads it
 -- in the same way.
 
--- The values of members who are not away, with the kind of client, or true: not known. A table, because a broadcast looks at every member. A member who is away gets
+-- The values of members who are not away, with what is known of the client, or true. A table, because a broadcast looks at every member. A member who is away gets
 -- no messages and no notices: the history of the room keeps the messages.
 local HERE = {
     owner = true, admin = true, member = true,
     ["owner cpim"] = "cpim", ["admin cpim"] = "cpim", ["member cpim"] = "cpim",
     ["owner text"] = "text", ["admin text"] = "text", ["member text"] = "text",
+    ["owner muted"] = "muted", ["admin muted"] = "muted", ["member muted"] = "muted",
 }
 
 local function is_member(value)

@@ -10,7 +10,11 @@
 --   returning   id of the event that leads to the next part of what the member missed
 --   refused     id of that first message, if the member refuses it, and how often
 --   inviter     who invited a user who could not be reached
-local ENDS_WITH_MEMBERSHIP = { "invitation", "nick", "joined", "away", "returning", "refused", "inviter" }
+--   echo        a text that the user repeats, how often, and the id of the first time (echo)
+--   muted       the text with which the user's client answers each message (echo)
+local ENDS_WITH_MEMBERSHIP = {
+    "invitation", "nick", "joined", "away", "returning", "refused", "inviter", "echo", "muted",
+}
 
 -- After commit. The user's role goes, and all state that ends with it.
 local function forget_member(address)
