@@ -75,7 +75,7 @@ end
 
 found, left = missed(history, position, user, part, now)
 for i, message in ipairs(found) do
-    id = send_missed(message, address, user, "catch_up", left and i == #found and "more" or "part")
+    id = send_missed(message, address, user, value, "catch_up", left and i == #found and "more" or "part")
 end
 if left then
     redis.call("HSET", room, "away:" .. user, left, "returning:" .. user, id)

@@ -1,6 +1,7 @@
 -- What a member who is away has missed: the history from its position on, without its own messages and those that have
 -- expired. Needs emit and request. Gives missed, send_missed.
--- Events of this include: `message` to one member; history_id: its id in the history, nick: the sender's, if it was shown.
+-- Events of this include: `message` to one member; history_id: its id in the history, nick: the sender's, if it was shown;
+-- client: what is known of the member's client, if anything.
 
 -- The data of a request is a MessagePack map with the key "exp" and a 64-bit number of ms since the epoch, if the message
 -- expires (imc_common/rooms/request.py). Redis's cmsgpack cannot read it, because it has binary values. Only the sender
@@ -34,12 +35,14 @@ local function missed(history, position, user, count, now)
     end
 end
 
--- After the first write. Sends such a message again; ... are further fields. Returns the id of the event.
-local function send_missed(message, address, user, ...)
+-- After the first write. Sends such a message again; `value` is the user's field of the members, ... are further fields.
+-- Returns the id of the event.
+local function send_missed(message, address, user, value, ...)
     local history_id, author, data, nick = unpack(message, 1, 4)
-    request = { room = address, from = author, data = data }
-    if nick then
-        return emit("message", { user }, "history_id", history_id, "nick", nick, ...)
+    local further, client = { ... }, value:gsub(" away$", ""):match(" (%a+)$")
+    for name, known in pairs({ nick = nick, client = client }) do
+        further[#further + 1], further[#further + 2] = name, known
     end
-    return emit("message", { user }, "history_id", history_id, ...)
+    request = { room = address, from = author, data = data }
+    return emit("message", { user }, "history_id", history_id, unpack(further))
 end

@@ -268,3 +268,15 @@ def test_an_old_invitation_that_fails_changes_nothing(room: Shard) -> None:
     room.ask("invite", ALICE, user=DAVE)
     room.report("mark_away", "invited", DAVE, "480", user=ALICE, of="1-1")
     assert about(room, "away", DAVE) is None
+
+
+def test_what_was_missed_comes_in_the_form_that_the_client_needs(room: Shard) -> None:
+    """As it would have come at once; and the client stays known."""
+    say(room, BOB, cpim="1")
+    fail(room, say(room))
+    assert room.members()[BOB] == "member cpim away"
+    come_online(room)
+    room.redis.xtrim(OUT, maxlen=1)
+    hand_out(room)
+    assert [fields["client"] for _, fields in items(room) if fields["event"] == "message"] == ["cpim"]
+    assert room.members()[BOB] == "member cpim"

@@ -12,7 +12,7 @@ from tests.lua.header import FOLDER
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, SHARD, Shard, decoded
 
 (_LISTED,) = re.findall(
-    r"^local ENDS_WITH_MEMBERSHIP = \{ (.*) \}$",
+    r"^local ENDS_WITH_MEMBERSHIP = \{\n(.*?)\n\}$",
     (FOLDER / "include/member_state.lua").read_text(),
     re.MULTILINE,
 )
