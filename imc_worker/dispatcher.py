@@ -134,7 +134,7 @@ class Dispatcher:
             case b"user_online":
                 names = [requests, events, keys.away_rooms(shard, fields[b"from"].decode())]
                 names += [keys.probes(shard), keys.probe_waits(shard)]
-                return self._command("user_online", names, [entry_id, self._prefixes[shard][3]])
+                return self._command("call_user_back", names, [entry_id, self._prefixes[shard][3]])
             case b"help" | b"refused" as event:
                 return self._command("notify_sender", [requests, events], [entry_id, event])
             case b"rooms":

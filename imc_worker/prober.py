@@ -1,6 +1,6 @@
 """Finds out which members who were away are back: each is sent the first message it missed from time to time.
 
-`lua/due_probes.lua` chooses the users and doubles the wait after each probe. The edge sends the message like
+`lua/probe_users.lua` chooses the users and doubles the wait after each probe. The edge sends the message like
 any other; if it is accepted, its receipt brings the user back (`lua/welcome_back.lua`).
 """
 
@@ -82,7 +82,7 @@ class Prober:
         names, settings = self._names, self._settings
         prefixes = (keys.away_rooms(shard, ""), names.room(shard, ""), names.members(shard, ""))
         return self._store.script(
-            "due_probes",
+            "probe_users",
             [keys.probes(shard), keys.probe_waits(shard), keys.events(shard)],
             [
                 self._max_probes,

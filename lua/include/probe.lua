@@ -1,4 +1,4 @@
--- What happens to one user whose probe is due. Needs what due_probes has. Gives plan, carry_out.
+-- What happens to one user whose probe is due. Needs what probe_users has. Gives plan, carry_out.
 
 local REFUSED = 3 -- probes with the same message that end in 500, before the next message is tried
 

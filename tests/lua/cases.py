@@ -263,7 +263,7 @@ ROOM_CASES = {
     "member away for too long": _away("remove_absent"),
     "next part": _away("resume_catch_up", status="200", of=LEADING),
     "probe accepted": _away("welcome_back", status="200", history_id="1-1"),
-    "user online": Case("user_online", _comes_online),
+    "user online": Case("call_user_back", _comes_online),
     "help": Case("notify_sender", _notifies),
     "receipt of no interest": Case("discard_receipt", _discards),
 }
@@ -295,5 +295,5 @@ CASES = ROOM_CASES | {
     "claim a stream": Case("claim_stream", _claims_stream),
     "list pending": Case("list_pending", _lists_pending),
     "hand out": Case("hand_out", _hands_out),
-    "probe": Case("due_probes", _probes),
+    "probe": Case("probe_users", _probes),
 }

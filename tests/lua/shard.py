@@ -165,7 +165,7 @@ class Shard:
         return [IN, OUT, keys.history_off(SHARD)], [*args, *ids]
 
     def call_online(self, entry_id: str, user: str) -> tuple[list[str], list[Any]]:
-        """KEYS and ARGV of user_online."""
+        """KEYS and ARGV of call_user_back."""
         where = [IN, OUT, keys.away_rooms(SHARD, user), keys.probes(SHARD), keys.probe_waits(SHARD)]
         return where, [entry_id, self.keys.room(SHARD, "")]
 
@@ -183,7 +183,7 @@ class Shard:
         return SCRIPTS.command(name, script_keys, args)
 
     def call_probes(self, max_probes: int = 10) -> tuple[list[str], list[Any]]:
-        """KEYS and ARGV of due_probes."""
+        """KEYS and ARGV of probe_users."""
         history_max, oldest = (self.settings.get(name, 0) for name in ("history_max_messages", "oldest_ms"))
         args = [max_probes, 600_000, history_max, oldest, keys.away_rooms(SHARD, "")]
         args += [make(SHARD, "") for make in (self.keys.room, self.keys.members, self.keys.history)]

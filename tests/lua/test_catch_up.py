@@ -1,4 +1,4 @@
-"""mark_away, user_online, hand_out, resume_catch_up: who was away gets what it missed, in order, once."""
+"""mark_away, call_user_back, hand_out, resume_catch_up: who was away gets what it missed, in order, once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fail(
 
 def come_online(shard: Shard, user: str = BOB) -> None:
     entry_id = shard.put("user_online", user, user)
-    assert shard.run("user_online", *shard.call_online(entry_id, user)) == "done"
+    assert shard.run("call_user_back", *shard.call_online(entry_id, user)) == "done"
 
 
 def about(shard: Shard, kind: str, user: str = BOB, room: str = ROOM) -> str | None:

@@ -36,7 +36,7 @@ def whole_life(shard: Shard, room: str, user: str) -> None:
     shard.ask("add", ALICE, room, user=user)
     shard.report("mark_away", "message", user, "404", room, of="1-1")
     shard.redis.zadd(keys.probes(SHARD), {user: 1})
-    shard.run("due_probes", *shard.call_probes())  # ends it, because no room keeps anything
+    shard.run("probe_users", *shard.call_probes())  # ends it, because no room keeps anything
     shard.ask("remove", ALICE, room, user=user)
     shard.ask("join", user, room)
     shard.ask("add", ALICE, room, user=user)

@@ -1,4 +1,4 @@
-"""due_probes and welcome_back: how a member who was away and says nothing is found to be back."""
+"""probe_users and welcome_back: how a member who was away and says nothing is found to be back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def probe(shard: Shard, user: str = BOB) -> list[dict[str, str]]:
     """The probe of this user is due; what the edge gets to send."""
     shard.redis.zadd(PROBES, {user: 1})
     shard.redis.xtrim(OUT, maxlen=0)
-    count = shard.run("due_probes", *shard.call_probes())
+    count = shard.run("probe_users", *shard.call_probes())
     found = [fields for _, fields in items(shard)]
     assert count == len(found)
     return found
@@ -61,7 +61,7 @@ def test_the_waits_double_up_to_ten_minutes(room: Shard) -> None:
 
 def test_nobody_is_probed_before_time(room: Shard) -> None:
     fail(room, say(room))
-    assert room.run("due_probes", *room.call_probes()) == 0
+    assert room.run("probe_users", *room.call_probes()) == 0
     assert items(room) == []
 
 
@@ -71,7 +71,7 @@ def test_only_so_many_are_probed_at_once(room: Shard) -> None:
     for due, user in ((2, BOB), (1, CAROL)):
         fail(room, missed, user)
         room.redis.zadd(PROBES, {user: due})
-    assert room.run("due_probes", *room.call_probes(max_probes=1)) == 1
+    assert room.run("probe_users", *room.call_probes(max_probes=1)) == 1
     assert [fields["to"] for _, fields in items(room)] == [CAROL]
 
 
@@ -92,7 +92,7 @@ def test_who_catches_up_is_not_probed(room: Shard) -> None:
     fail(room, say(room))
     accept(room, "0-1")
     room.redis.zadd(PROBES, {BOB: 1})
-    assert room.run("due_probes", *room.call_probes()) == 0
+    assert room.run("probe_users", *room.call_probes()) == 0
     assert room.redis.zscore(PROBES, BOB) > 1
     assert len(probe(room)) == 1
 
