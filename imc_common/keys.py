@@ -104,7 +104,7 @@ def undelivered(shard: int) -> str:
 
 
 def seen(shard: int, part: Literal["recent", "older", "clock"]) -> str:
-    """Fingerprints of accepted requests (hashes of Call-ID, CSeq, From and To): two sets, and their age.
+    """Fingerprints of accepted requests (hashes of what identifies them): two sets, and their age.
 
     `lua/include/duplicates.lua` says why there are two sets and a clock.
     """

@@ -9,6 +9,7 @@ from binascii import b2a_base64, hexlify
 from hashlib import blake2b, blake2s
 from typing import Final, NamedTuple
 
+from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 
 DIGEST_BYTES = 9
@@ -35,17 +36,22 @@ class Fingerprint(NamedTuple):
 class Fingerprints:
     """Makes fingerprints with the key that all edges share."""
 
-    def __init__(self, secret: bytes, *, by_asserted: bool = False) -> None:
-        """``secret`` has at most 64 bytes. ``by_asserted``: P-Asserted-Identity names the sender."""
+    def __init__(self, secret: bytes, *, by_asserted: bool = False, by_target: bool = False) -> None:
+        """``secret`` has at most 64 bytes. ``by_asserted``: P-Asserted-Identity names the sender.
+
+        ``by_target``: the Request-URI names the room.
+        """
         self._keyed = blake2b(key=secret, digest_size=DIGEST_BYTES + TAG_BYTES)
         self._by_asserted = by_asserted
+        self._by_target = by_target
 
     def of(self, request: Request, method: str = "") -> Fingerprint:
-        """By Call-ID, CSeq, From and To as received, and the asserted sender.
+        """By Call-ID, CSeq, From and To as received, the asserted sender, and the room in the Request-URI.
 
         The branch may differ (a balancer's retry). From has the tag and the sender: without the sender, a
         user could send first with another user's Call-ID, CSeq and tag, and the other's message would be
-        lost as a duplicate. The body is left out, because a CANCEL has none. So a client that uses the same
+        lost as a duplicate. A proxy may fork a request to several rooms, which differ in the Request-URI only
+        (RFC 3261 §16.6). The body is left out, because a CANCEL has none. So a client that uses the same
         identifiers for two messages loses one, but only one of its own.
 
         ``method`` replaces the one in CSeq: so a CANCEL has the digest of the request to cancel.
@@ -55,12 +61,22 @@ class Fingerprints:
         if method:
             cseq = f"{cseq.split(None, 1)[0]} {method}"
         text = f"{get('Call-ID')}\0{cseq}\0{get('From')}\0{get('To')}"
+        if self._by_target:
+            text = f"{text}\0{request.plain_target or _target_of(request)}"
         if self._by_asserted:
             text = "\0".join((text, *request.headers.get_all(ASSERTED)))
         digest = self._keyed.copy()
         digest.update(text.encode(errors="surrogateescape"))
         made = digest.digest()
         return Fingerprint(b2a_base64(made[:DIGEST_BYTES], newline=False).decode(), made[DIGEST_BYTES:].hex())
+
+
+def _target_of(request: Request) -> str:
+    """The address in the Request-URI, whose parameters may differ in a retry; empty if there is none."""
+    try:
+        return request.target.address()
+    except SipError:
+        return ""
 
 
 class DeliveryIds:

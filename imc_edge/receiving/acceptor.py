@@ -120,7 +120,11 @@ class Acceptor:
         self._is_digest = settings.identity == "digest"
         self._strict = settings.strict
         self._ignores_case = not settings.case_sensitive_users
-        self._fingerprints = Fingerprints(self._secret, by_asserted=settings.identity == "asserted")
+        self._fingerprints = Fingerprints(
+            self._secret,
+            by_asserted=settings.identity == "asserted",
+            by_target=settings.room_from == "request-uri",
+        )
 
     # --- imc_edge.flow.Receiver
 

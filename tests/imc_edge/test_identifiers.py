@@ -22,3 +22,26 @@ def test_a_fingerprint_has_72_bits_and_depends_on_the_secret(change: dict[str, s
             prints.append(Fingerprints(secret).of(request).digest)
     assert len(set(prints)) == 4
     assert {len(b64decode(seen, validate=True)) for seen in prints} == {9}
+
+
+@pytest.mark.parametrize("uri", ["sip:other@example.org", "sip:%6fther@example.org:5062"])
+def test_a_request_that_is_forked_to_two_rooms_is_two_requests(uri: str) -> None:
+    """Where the Request-URI names the room, and not where To does. Its parameters make no difference."""
+    here, there, again = (
+        parsed(message(uri=target)) for target in ("sip:room@example.org", uri, uri + ";transport=udp")
+    )
+    by_target, by_to = Fingerprints(b"a", by_target=True), Fingerprints(b"a")
+    assert by_target.of(here) != by_target.of(there)
+    assert by_target.of(there) == by_target.of(again)
+    assert by_to.of(here) == by_to.of(there)
+
+
+def test_a_request_without_an_address_in_its_request_uri_has_a_fingerprint_too() -> None:
+    """It is refused, with a tag."""
+    assert Fingerprints(b"a", by_target=True).of(parsed(message(uri="tel:+49301234")))
+
+
+def parsed(data: bytes) -> Request:
+    request = parse_message(data)
+    assert isinstance(request, Request)
+    return request

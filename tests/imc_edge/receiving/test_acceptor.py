@@ -53,6 +53,16 @@ async def test_responses_go_to_the_client_side() -> None:
         assert at.client_side.got == [data]
 
 
+async def test_a_message_that_a_proxy_forks_to_two_rooms_is_two_requests() -> None:
+    """RFC 3261 §16.6: they differ in the Request-URI and the branch. A copy of one is a retransmission."""
+    async with edge() as at:
+        here, there, again = [
+            header(await at.ask_one(message(uri=f"sip:{room}@example.org")), "To")
+            for room in ("chat-000", "chat-001", "chat-000")
+        ]
+        assert here == again != there
+
+
 async def test_two_edges_respond_with_the_same_to_tag() -> None:
     """RFC 3261 §8.2.7: the tag needs a shared key, but no shared memory."""
     async with edge() as one, edge() as other:
