@@ -32,6 +32,8 @@ MAX_PENDING = 1000
 """Steps that wait to be written. Further ones are left out; their number is written."""
 BUSIEST = 100
 """Rooms that a process reports at each flush: those with the most requests."""
+MAX_ROOMS = 10_000
+"""Rooms whose requests are counted between two flushes. Further ones are left out: a flush may fail."""
 ROOMS = "*rooms"
 """If this is watched, like an address, processes count the requests of each room."""
 
@@ -77,7 +79,7 @@ class Tracer:
         fields = {name.decode(): value for name, value in as_mapping(flat).items() if name != b"data"}
         text = {name: value.decode("utf-8", "replace") for name, value in fields.items()}
         room = text.get("room", "")
-        if ROOMS in self._watched:
+        if ROOMS in self._watched and (room in self._rooms or len(self._rooms) < MAX_ROOMS):
             self._rooms[room] += 1
         users = [text[name] for name in ("from", "user") if name in text]
         shown = result.decode() if isinstance(result, bytes) else str(result)

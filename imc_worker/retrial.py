@@ -32,6 +32,10 @@ FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0  # seconds between attempts
 MIN_ATTEMPTS: Final = 3
 """One for each of the three stages: only an attempt alone shows that the entry is to blame."""
 
+MAX_BLAMED = 1000
+"""Failed entries whose reason and pause are known. With more, all are forgotten: those of lost shards stay
+otherwise."""
+
 Verdict = Literal["try", "wait", "dead"] | ReplyError
 """What to do with an entry now: try it, leave it for later, nothing (it is a dead letter), or why Redis did
 not count the attempt."""
@@ -109,6 +113,9 @@ class Retrial:
     def blame(self, entry: PendingEntry, reason: str) -> float:
         """Note why the entry failed; gives the seconds to wait before the next attempt."""
         entry_id = entry[1]
+        if len(self._pauses) >= MAX_BLAMED and entry_id not in self._pauses:
+            self._pauses.clear()
+            self._reasons.clear()
         # Doubled each time. The cause may pass, as a limit of the server does, and the shard waits meanwhile.
         pause = self._pauses.get(entry_id, FIRST_PAUSE)
         self._pauses[entry_id] = min(pause * 2, MAX_PAUSE)

@@ -81,6 +81,24 @@ async def test_steps_beyond_the_limit_are_counted(store: FakeStore, monkeypatch:
     assert len(await recorded(store)) == 3
 
 
+async def test_the_rooms_that_are_counted_are_bounded(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be many, and it may be long until Redis can be told."""
+    monkeypatch.setattr(tracer, "MAX_ROOMS", 3)
+    await store.run(watch(tracer.ROOMS))
+    one = tracer_of(store)
+    await one.read_watched()
+    for number in (0, 1, 2, 3, 4, 0):
+        request = RoomRequest("message", ALICE, f"chat-{number}@example.org", data=RequestData().pack())
+        one.handled(
+            [part.encode() if isinstance(part, str) else part for part in request.to_fields()], b"done"
+        )
+    await one.flush()
+    (counts,) = await store.run([("ZRANGE", keys.BUSIEST, 0, -1, "WITHSCORES")])
+    assert counts == [b"chat-1@example.org", b"1", b"chat-2@example.org", b"1", b"chat-0@example.org", b"2"]
+
+
 async def test_a_handled_entry_is_recorded_without_its_body(store: FakeStore) -> None:
     """Type, users and result. `*rooms` counts requests by room."""
     await store.run(watch(ALICE, tracer.ROOMS))

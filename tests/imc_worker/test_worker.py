@@ -19,6 +19,7 @@ from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_worker import committer as committer_module
 from imc_worker import retrial as retrial_module
 from imc_worker.message_batches import MAX_BATCH
+from tests.fake_store import FakeStore
 from tests.imc_worker.conftest import ALICE, BOB, CAROL, ROOM, Bench
 
 SHARD = shard_of(ROOM, 4)
@@ -299,6 +300,17 @@ async def test_attempts_of_an_event_with_the_same_id_are_counted_separately(benc
     await bench.store.run([("SET", keys.attempts(SHARD, "out", entry_id.decode()), 1000)])
     retrial = retrial_module.Retrial(bench.store, bench.settings.max_attempts, lambda: 0.0)
     assert await retrial.judge([(SHARD, entry_id, {})]) == ["try"]
+
+
+def test_failed_entries_are_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries of a shard that was lost meanwhile are never heard of again."""
+    monkeypatch.setattr(retrial_module, "MAX_BLAMED", 3)
+    monkeypatch.setattr(retrial_module, "FIRST_PAUSE", 0.1)
+    retrial = retrial_module.Retrial(FakeStore(), 5, lambda: 0.0)
+    for number in range(10):
+        entry = (SHARD, b"%d-0" % number, [])
+        assert [retrial.blame(entry, "a reason") for _ in range(2)] == [0.1, 0.2]
+        assert len(retrial._pauses) <= 3 >= len(retrial._reasons)
 
 
 async def test_other_shards_continue_while_an_entry_fails(bench: Bench) -> None:
