@@ -67,7 +67,8 @@ async def test_an_edge_reads_sender_room_and_body_of_a_clients_message(each: Cli
         return
     (entry,) = entries
     assert (entry.sender, entry.room) == (each.sender, ROOM)
-    assert entry.type == {"command join": "join"}.get(each.outcome, "message")
+    kind = "typing" if b"<isComposing" in each.data else "message"
+    assert entry.type == {"command join": "join"}.get(each.outcome, kind)
     assert each.outcome != "message" or each.text.encode() in data_of(entry).body
 
 
