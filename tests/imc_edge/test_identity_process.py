@@ -13,7 +13,7 @@ import redis
 from imc_common import keys
 from imc_common.sip import Response
 from imc_common.users import hashes_of, pack
-from tests.imc_edge.identity.test_authenticator import PASSWORD, challenges, credentials
+from tests.imc_edge.identity.fake_edges import PASSWORD, challenges, credentials
 from tests.imc_edge.process import User, edge_process, eventually, fresh
 from tests.patience import PATIENCE
 from tests.servers import Server, running
