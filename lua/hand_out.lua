@@ -23,7 +23,8 @@
 --
 -- Events:
 --   skipped  to the member, before the first part; detail: how many earlier messages are not handed out
---   message  to the member; catch_up: part, or more for the last one if another part follows
+--   message  to the member; catch_up: part, or more for the last one if another part follows; since, of the first
+--            one: from where on the member has missed messages, also those that are not handed out
 --   invited  to the user, if this is no member but was invited; user: the same
 local events, room, members, history, away_rooms, probes, probe_waits = unpack(KEYS)
 local entry_id, part, catch_up_max, oldest_ms = unpack(ARGV)
@@ -65,6 +66,7 @@ elseif value == "invited" then
     return #found
 end
 
+local since = position
 position = is_before(position, oldest) and oldest or position
 local latest = item.first == "1" and redis.call("XREVRANGE", history, "+", position, "COUNT", catch_up_max + 1) or {}
 if #latest > catch_up_max then
@@ -75,7 +77,12 @@ end
 
 found, left = missed(history, position, user, part, now)
 for i, message in ipairs(found) do
-    id = send_missed(message, address, user, value, "catch_up", left and i == #found and "more" or "part")
+    local kind = left and i == #found and "more" or "part"
+    if i == 1 then
+        id = send_missed(message, address, user, value, "catch_up", kind, "since", since)
+    else
+        id = send_missed(message, address, user, value, "catch_up", kind)
+    end
 end
 if left then
     redis.call("HSET", room, "away:" .. user, left, "returning:" .. user, id)

@@ -56,7 +56,9 @@ end
 if is_first then
     redis.call("HSET", room, "away:" .. user, position)
 end
-redis.call("HDEL", room, "returning:" .. user) -- what led on to the next part has failed
+if (request.catch_up or "") ~= "" then
+    redis.call("HDEL", room, "returning:" .. user) -- what led on to the next part has failed; not so a live message
+end
 if request.catch_up == "probe" and request.status == "500" and position == known then
     local refused_id, count = (refused or ""):match("^(%S+) (%d+)$")
     redis.call("HSET", room, "refused:" .. user, position .. " " .. (refused_id == position and count or 0) + 1)

@@ -43,9 +43,10 @@ class Event(NamedTuple):
     or rooms; `text` are words of a user. `data` is that of the request that caused it, with its `call_id` and
     `at`. `nick` is the actor's nickname: only messages have it, and only where it is shown.
 
-    Messages may have three further fields. `history_id` is their place in the room's history; empty if it is
+    Messages may have four further fields. `history_id` is their place in the room's history; empty if it is
     the entry's own id, `NO_HISTORY` if the room keeps none. `catch_up` says why a message from the history is
-    sent again (`PART`, `MORE`, `PROBE`), and `wait` in how many ms a probe is followed by the next one.
+    sent again (`PART`, `MORE`, `PROBE`), and `wait` in how many ms a probe is followed by the next one. The
+    first message of a part has `since`, the first place that was missed: what lies between is not sent.
 
     `about`: the message that a receipt is about, if the receipt names its delivery.
 
@@ -73,6 +74,7 @@ class Event(NamedTuple):
     wait: int = 0
     client: str = ""
     about: RequestData | None = None
+    since: str = ""
 
     @property
     def position(self) -> str:
@@ -132,6 +134,7 @@ class Event(NamedTuple):
                 int(value) if (value := get(b"wait")) else 0,
                 value.decode() if (value := get(b"client")) else "",
                 RequestData.unpack(value) if (value := get(b"about")) else None,
+                value.decode() if (value := get(b"since")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"an event's field cannot be read: {error}") from error

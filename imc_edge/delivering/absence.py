@@ -110,7 +110,9 @@ class Absence:
         room = self.rooms.get(event.room)
         if room is None or room.failed is None or now >= room.until:
             return False
-        if event.catch_up and parse(event.position) <= room.failed:
+        # A part that starts behind the failed message was handed out before that failed, unless it says that
+        # what lies before it is not sent any more.
+        if event.catch_up and parse(event.since or event.position) <= room.failed:
             room.failed = None  # from here on the history follows, in order
             return False
         return True

@@ -16,13 +16,14 @@ import structlog
 
 from imc_common.logs import about
 from imc_common.presence import Presence
-from imc_common.rooms.event import PROBE, Event
+from imc_common.rooms.event import CATCH_UP, PROBE, Event
 from imc_common.rooms.request import call_id_of
 from imc_common.rooms.texts import OVER_LIMIT
 from imc_common.settings import Settings
 from imc_common.shards.consumer import Batch, Consumer
 from imc_common.store import StoreUnreachable
 from imc_common.tracer import Tracer
+from imc_edge.delivering.catch_ups import CatchUps
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.event_renderer import EventRenderer
@@ -53,6 +54,7 @@ class Deliver:
         context: DeliveryContext,
         consumer: Consumer,
         takeover: Takeover,
+        catch_ups: CatchUps,
         *,
         settlement: Settlement,
         renderer: EventRenderer,
@@ -70,6 +72,7 @@ class Deliver:
         self._events = context.events
         self._settlement = settlement
         self._takeover = takeover
+        self._catch_ups = catch_ups
         self._renderer = renderer
         self._counts = counts
         self._tracer = tracer
@@ -85,14 +88,17 @@ class Deliver:
         """Deliver until `drain` has ended, or cancellation."""
         async with asyncio.TaskGroup() as tasks:
             settling = tasks.create_task(self._settlement.run())
+            handing_out = tasks.create_task(self._catch_ups.run())
             await self._read()
             await self._drained.wait()
             settling.cancel()
+            handing_out.cancel()
 
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
         self.context.reload(settings)
         self._renderer.reload(settings)
+        self._catch_ups.reload(settings)
         self._settlement.keeps_history = self.context.keeps_history
         self._durability = settings.durability
 
@@ -121,6 +127,7 @@ class Deliver:
         What is not finished then is recorded as far as it is known, and left to the shards' next owners.
         """
         self._reading = False
+        self._catch_ups.stop()
         while self._events.count() and self.context.clock() < deadline:  # noqa: ASYNC110 # once in a life
             await asyncio.sleep(TICK)
         self._events.record_all()
@@ -264,17 +271,32 @@ class Deliver:
         If there is nothing to send, it only has to be settled.
         """
         event = outgoing.event
+        if event.name == CATCH_UP:
+            self._hand_out(outgoing)
+            return
         actor = self.fan_out.recipients.get(event.actor)
         if actor is not None and actor.is_remembered and not event.catch_up:
             actor.has_sent()
         self._events.add(outgoing)
         if not outgoing.pending:
             return
+        if event.catch_up:
+            self._catch_ups.started(outgoing)
         if away:
             for address in away.intersection(to):
                 self._events.failed(outgoing, address, NOT_SENT)
             to = [address for address in to if address not in away]
         await self._send(outgoing, to)
+
+    def _hand_out(self, outgoing: Outgoing) -> None:
+        """A user is back, and is to get the next part of what it missed."""
+        for user in outgoing.event.to:
+            recipient = self.fan_out.recipients.get(user)
+            if recipient is not None:
+                recipient.has_sent()
+        outgoing.pending = 1  # until the part is in the out-stream
+        self._events.add(outgoing)
+        self._catch_ups.add(outgoing)
 
     def _may_notify(self, event: Event) -> bool:
         """Whether the sender is told of this refusal. That it passed a limit it is told once a minute, and

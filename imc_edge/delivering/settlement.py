@@ -29,7 +29,7 @@ import structlog
 from imc_common import keys
 from imc_common.presence import note_away
 from imc_common.rooms.event import REPORTED
-from imc_common.rooms.receipts import AWAY, consequence, is_stored
+from imc_common.rooms.receipts import consequence, is_stored
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
@@ -221,17 +221,17 @@ class Settlement:
         # A receipt costs a script of a worker, so only failures that change a room or tell a sender something
         # get one; and whatever became of a message after which the worker goes on with the history.
         is_reported = event.catch_up in REPORTED
-        stored = self.keeps_history and is_stored(event)
+        history = self.keeps_history and (is_stored(event) or event.name == "invited")
         for address in outgoing.delivered:
             outcomes += (address, "200", "1" if is_reported else "0")
             self._counts.receipts.value += is_reported
         for address, outcome in outgoing.failed:
-            follows = consequence(event.name, outcome, history=stored)
+            follows = consequence(event.name, outcome, event.catch_up, history=history)
             needs_receipt = is_reported or follows is not None
             outcomes += (address, outcome, "1" if needs_receipt else "0")
             self._counts.receipts.value += needs_receipt
             self._counts.deliveries[outcome] += 1
-            if follows is not None and self.keeps_history and outcome in AWAY:
+            if follows == "mark_away":
                 self._away.setdefault(address, set()).add(event.shard)
         self._counts.deliveries["200"] += len(outgoing.delivered)
         # Recorded outcomes are forgotten here, so a later `settle` of the event adds only what is new. From

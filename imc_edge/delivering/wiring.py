@@ -11,6 +11,7 @@ from imc_common.settings import Settings
 from imc_common.shards.owned_streams import OwnedStreams
 from imc_common.shards.ownership import Ownership
 from imc_common.store import Store
+from imc_edge.delivering.catch_ups import CatchUps
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.courier import Courier
 from imc_edge.delivering.credentials import Credentials
@@ -70,6 +71,7 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         context,
         streams.consumer,
         takeover,
+        CatchUps(context, store, settings, streams.metrics, streams.tracer, wall=wall),
         settlement=settlement,
         renderer=EventRenderer(delivery_ids, settings),
         fan_out=FanOut(context, Recipients(context, delivery_ids, MAX_LONG_LIVED), back_off),

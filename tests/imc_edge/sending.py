@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imc_common.metrics import Metrics
+from imc_common.rooms.event import Event
 from imc_common.rooms.request import RequestData
 from imc_common.scripts import Command
 from imc_common.settings import Settings
@@ -15,6 +16,7 @@ from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
 from imc_common.store import StoreUnreachable
 from imc_common.tracer import Tracer
+from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.recipients import Recipients
 from imc_edge.delivering.wiring import assemble
 from imc_edge.flow import Hop, TransportUser
@@ -291,6 +293,11 @@ class Sending:
         made = Recipients(self.deliver.context, DeliveryIds(SECRET), limit)
         self.deliver.fan_out.recipients = made
         return made
+
+    def outgoing(self, name: str, entry_id: str, to: tuple[str, ...], shard: int = 3) -> Outgoing:
+        """An event in flight that was never read."""
+        event = Event(entry_id, shard, name, ROOM, to, actor=ROOM)
+        return Outgoing(event, [], len(to), resent=False, deadline=None)
 
     async def event(
         self, name: str = "message", to: Sequence[str] = (), *, shard: int = 3, **fields: Any

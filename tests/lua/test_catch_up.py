@@ -124,6 +124,31 @@ def test_what_was_missed_is_handed_out_in_order(room: Shard) -> None:
     assert room.ask("message", ALICE)[-1] == heard("message", BOB, CAROL, by=ALICE)
 
 
+def test_the_first_message_of_a_part_says_from_where_on_messages_were_missed(room: Shard) -> None:
+    """Here the first one is not kept any more: the edge must not wait for it."""
+    first, *missed = [say(room) for _ in range(3)]
+    fail(room, first)
+    room.redis.xdel(room.keys.history(SHARD, ROOM), first)
+    room.redis.xtrim(OUT, maxlen=0)
+    come_online(room)
+    hand_out(room)
+    sent = [fields for _, fields in items(room) if "catch_up" in fields]
+    assert [(fields["history_id"], fields.get("since")) for fields in sent] == [
+        (missed[0], first),
+        (missed[1], None),
+    ]
+
+
+def test_a_late_receipt_of_a_live_message_does_not_stop_what_has_begun(room: Shard) -> None:
+    """The user came back while the failures of many messages were still on their way."""
+    missed = [say(room) for _ in range(3)]
+    fail(room, missed[0])
+    come_online(room)
+    fail(room, missed[1], status="away", catch_up="")
+    room.redis.xtrim(OUT, maxlen=1)
+    assert [history_id for _, history_id, _ in hand_out(room)] == missed
+
+
 def test_a_long_absence_is_handed_out_in_parts(room: Shard) -> None:
     """The next part follows when this one was delivered; behind it what was said meanwhile."""
     missed = [say(room) for _ in range(12)]
@@ -209,7 +234,7 @@ def test_an_item_of_another_return_hands_out_nothing(room: Shard) -> None:
     fail(room, say(room))
     come_online(room)
     ((entry, _),) = items(room)
-    fail(room, "9-9")  # what led on is forgotten
+    fail(room, "9-9", catch_up="part")  # what led on is forgotten
     come_online(room)
     assert room.run("hand_out", *room.call_hand_out(entry, BOB)) == 0
     assert room.run("hand_out", *room.call_hand_out(entry, BOB)) == "gone"

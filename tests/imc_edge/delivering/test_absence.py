@@ -53,6 +53,15 @@ def test_the_history_opens_a_room_from_the_failed_message_on(first: str) -> None
     assert not absence.withholds(message("7-0"), 101.0)
 
 
+def test_a_part_opens_a_room_also_if_what_failed_is_not_sent_any_more() -> None:
+    """It has expired, or too much was missed."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=True)
+    absence.is_back()
+    assert absence.withholds(message("8-0", PART)._replace(since="6-0"), 101.0)
+    assert not absence.withholds(message("8-0", PART)._replace(since="5-0"), 101.0)
+
+
 def test_the_first_of_several_failures_counts() -> None:
     """In whatever order they are noted."""
     absence = Absence()

@@ -1,0 +1,166 @@
+"""Paces the handing out of what users have missed, so that a herd of them harms nobody else.
+
+A worker only says that a user is to get its next part of a room (the event `catch_up`). When this edge has
+time for it, it runs `lua/hand_out.lua`: that moves a part of the history into the out-stream, and from there
+the messages go out like all others. So however many users come back at once, what is in flight for them is
+bounded, and the rest waits in Redis and costs nothing. If this process dies, the shard's next owner finds the
+`catch_up` entries like any other event.
+
+How many parts are handed out in one go follows from how busy the process is: one more while the event loop
+keeps pace, half as many when it is late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from imc_common.metrics import Metrics
+from imc_common.rooms.event import Event
+from imc_common.rooms.history import hand_out
+from imc_common.settings import Settings
+from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.store.protocols import ScriptRunner
+from imc_common.tracer import Tracer
+from imc_edge.delivering.delivery_context import DeliveryContext
+from imc_edge.delivering.outgoing import Outgoing
+
+MAX_PARTS: Final = 8
+"""Parts handed out in one go at most."""
+PAUSE_SECONDS: Final = 0.02
+"""Between two goes."""
+LATE_SECONDS: Final = 0.01
+"""A pause that takes so much longer shows that the process is busy."""
+MAX_PENDING: Final = 256
+"""Messages from histories in flight at most. Only those read in the last second count, so that slow users do
+not delay the others."""
+RECENT_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 0.5
+"""Pause after Redis was unreachable, or refused a script."""
+
+log = structlog.get_logger()
+
+
+class _Item(NamedTuple):
+    """A work item: a room and a user that gets its next part."""
+
+    outgoing: Outgoing
+    event: Event
+
+
+class _Started(NamedTuple):
+    """A message from a history that was read from the stream, and when."""
+
+    outgoing: Outgoing
+    at: float
+
+
+class CatchUps:
+    """The work items of this edge, first come, first served."""
+
+    def __init__(
+        self,
+        context: DeliveryContext,
+        store: ScriptRunner,
+        settings: Settings,
+        metrics: Metrics,
+        tracer: Tracer,
+        *,
+        wall: Callable[[], float],
+    ) -> None:
+        """``wall`` gives seconds since the epoch."""
+        self._context = context
+        self._store = store
+        self._tracer = tracer
+        self._wall = wall
+        self._settings = settings
+        self._waiting: deque[_Item] = deque()
+        self._started: deque[_Started] = deque()
+        self._wake = asyncio.Event()
+        self._parts = 1
+        self._caught_up = metrics.counter(
+            "imc_caught_up", "Messages that users had missed and that were handed out to them."
+        )
+        metrics.gauge(
+            "imc_catch_ups_waiting",
+            "Rooms of users who are back that wait for their next part.",
+            lambda: len(self._waiting),
+        )
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._settings = settings
+
+    def add(self, outgoing: Outgoing) -> None:
+        """A work item was read; it stays in flight until its part is in the out-stream."""
+        self._waiting.append(_Item(outgoing, outgoing.event))
+        self._wake.set()
+
+    def started(self, outgoing: Outgoing) -> None:
+        """A message from a history is about to be sent."""
+        self._started.append(_Started(outgoing, self._context.clock()))
+
+    def stop(self) -> None:
+        """Leave what waits to the next owners of the shards: this process is about to end."""
+        for item in self._waiting:
+            self._context.events.forget(item.outgoing)
+        self._waiting.clear()
+
+    async def run(self) -> None:
+        """Hand out until cancelled."""
+        while True:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            await self.go()
+            before = self._context.clock()
+            await asyncio.sleep(PAUSE_SECONDS)
+            late = self._context.clock() - before - PAUSE_SECONDS > LATE_SECONDS
+            self._parts = max(1, self._parts // 2) if late else min(MAX_PARTS, self._parts + 1)
+
+    async def go(self) -> None:
+        """Hand out as many parts as the process has time for now."""
+        if self._is_busy():
+            return
+        items = [self._waiting.popleft() for _ in range(min(self._parts, len(self._waiting)))]
+        items = [item for item in items if self._context.may_send(item.outgoing)]  # else: the new owner's
+        if not items:
+            return
+        now = self._wall()
+        try:
+            replies = await self._store.run(
+                [hand_out(self._store, self._settings, item.event, now=now) for item in items]
+            )
+        except StoreUnreachable:  # each script may have run: then it finds its entry gone
+            self._waiting.extendleft(reversed(items))
+            await asyncio.sleep(RETRY_SECONDS)
+            return
+        for item, reply in zip(items, replies, strict=True):
+            self._handed_out(item, reply)
+        if any(isinstance(reply, ReplyError) for reply in replies):
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _is_busy(self) -> bool:
+        """Whether enough is in flight, for users who are back or for all."""
+        started, recent = self._started, self._context.clock() - RECENT_SECONDS
+        while started and (not started[0].outgoing.pending or started[0].at < recent):
+            started.popleft()
+        return self._context.is_full() or len(started) >= MAX_PENDING
+
+    def _handed_out(self, item: _Item, reply: Any) -> None:
+        event = item.event
+        if isinstance(reply, ReplyError):
+            # The others go on meanwhile. Full memory passes; a key of a wrong type has to be repaired.
+            log.warning("history not handed out", room=event.room, user=event.to[0], reason=str(reply))
+            self._waiting.append(item)
+            return
+        count = reply if isinstance(reply, int) else 0
+        self._caught_up.value += count
+        if self._tracer.enabled:
+            self._tracer.record("handed out", event.room, event.to, "", messages=count)
+        item.outgoing.pending = 0
+        self._context.events.forget(item.outgoing)

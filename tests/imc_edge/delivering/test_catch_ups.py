@@ -1,0 +1,199 @@
+"""How many parts of histories are handed out at a time, and what becomes of them when things fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from imc_common.metrics import Metrics
+from imc_common.rooms.event import CATCH_UP
+from imc_common.settings import Settings
+from imc_common.store import ReplyError
+from imc_common.tracer import Tracer
+from imc_edge.delivering import catch_ups as module
+from imc_edge.delivering.catch_ups import MAX_PARTS, MAX_PENDING, RECENT_SECONDS, CatchUps
+from tests.imc_edge.delivering.test_deliver import BOB
+from tests.imc_edge.sending import ROOM, Redis, Sending, entry, on_loopback
+
+USER = "user{}@127.0.0.1"
+
+
+def handed_out(redis: Redis) -> list[str]:
+    """The ids of the work items that were handed out, in order."""
+    return [str(args[0]) for args in redis.of("hand_out")]
+
+
+@pytest.fixture
+async def sending() -> AsyncIterator[Sending]:
+    """An edge of a service whose rooms keep messages; its catch-ups are moved on by the test."""
+    async with Sending(on_loopback(history_max_messages=500)) as running:
+        yield running
+
+
+async def ask(sending: Sending, count: int, *, again: bool = False) -> None:
+    """So many users are back, each in one room."""
+    for number in range(1, count + 1):
+        fields = entry(CATCH_UP, (USER.format(number),), **{"from": ROOM})
+        await sending.feed(f"{number}-0", fields, again=again)
+
+
+async def test_a_part_is_handed_out_at_once_when_there_is_nothing_else_to_do(sending: Sending) -> None:
+    """With the script's keys and settings; then nothing of the work item is in flight."""
+    sending.redis.replies["hand_out"] = []
+    await ask(sending, 1)
+    await sending.until(lambda: handed_out(sending.redis) == ["1-0"])
+    assert sending.deliver.in_flight() == 0
+    assert sending.wires.sent == []
+    assert sending.redis.of("settle_delivered") == []
+
+
+async def test_a_work_item_of_a_former_owner_is_handed_out(sending: Sending) -> None:
+    """It comes again like any other event."""
+    await ask(sending, 1, again=True)
+    await sending.until(lambda: handed_out(sending.redis) == ["1-0"])
+
+
+async def test_a_work_item_shows_that_its_user_is_back(sending: Sending) -> None:
+    """The announcement to the edges may have got lost."""
+    await sending.event(to=(BOB,))
+    await sending.reply(sending.wires.sent[0], 480)
+    await sending.feed("5-0", entry(CATCH_UP, (BOB,), **{"from": ROOM}))
+    await sending.event(to=(BOB,), room="chat-001@example.org")
+    assert len(sending.wires.sent) == 2
+
+
+async def test_a_draining_edge_leaves_what_waits_to_the_next_owner(sending: Sending) -> None:
+    """It does not wait for a herd of users."""
+    for number in range(MAX_PENDING):
+        sending.deliver._catch_ups.started(sending.outgoing("message", f"9-{number}", (BOB,)))
+    await ask(sending, 3)
+    assert sending.deliver.in_flight() == 3
+    await sending.deliver.drain(sending.clock.now + 30)
+    assert (sending.deliver.in_flight(), handed_out(sending.redis)) == (0, [])
+
+
+class Pace:
+    """Catch-ups alone, with a clock that stands still unless the test moves it."""
+
+    def __init__(self) -> None:
+        self.sending = Sending(on_loopback(history_max_messages=500))
+        self.metrics = Metrics()
+        self.catch_ups = CatchUps(
+            self.sending.deliver.context,
+            self.sending.redis,
+            Settings(history_max_messages=500),
+            self.metrics,
+            Tracer(self.sending.redis, "edge", verbose=False, wall=self.sending.clock.wall),
+            wall=self.sending.clock.wall,
+        )
+
+    def add(self, count: int) -> None:
+        """So many work items are read."""
+        for number in range(1, count + 1):
+            outgoing = self.sending.outgoing(CATCH_UP, f"{number}-0", (USER.format(number),))
+            self.sending.deliver.context.events.add(outgoing)
+            self.catch_ups.add(outgoing)
+
+    def start(self, count: int) -> list[Any]:
+        """So many messages from histories are in flight."""
+        started = [self.sending.outgoing("message", f"9-{number}", (BOB,)) for number in range(count)]
+        for each in started:
+            self.catch_ups.started(each)
+        return started
+
+    @property
+    def done(self) -> int:
+        """Parts handed out so far."""
+        return len(handed_out(self.sending.redis))
+
+
+@pytest.fixture
+def pace(monkeypatch: pytest.MonkeyPatch) -> Pace:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    return Pace()
+
+
+async def test_an_idle_process_hands_out_more_each_time_and_a_late_one_less(
+    pace: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more, up to the maximum; half as many when a pause takes too long."""
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
+    pace.add(1000)
+    counts: list[int] = []
+    go = pace.catch_ups.go
+
+    async def counted() -> None:
+        before = pace.done
+        await go()
+        counts.append(pace.done - before)
+
+    monkeypatch.setattr(pace.catch_ups, "go", counted)
+    running = asyncio.create_task(pace.catch_ups.run())
+    await pace.sending.until(lambda: len(counts) >= MAX_PARTS + 3)
+    assert counts[: MAX_PARTS + 2] == [*range(1, MAX_PARTS + 1), MAX_PARTS, MAX_PARTS]
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_nothing_is_handed_out_while_the_edge_is_full_or_enough_is_in_flight(pace: Pace) -> None:
+    """Live messages come first; and one herd does not fill the edge."""
+    pace.add(3)
+    context = pace.sending.deliver.context
+    context.load.responsive = 10**6
+    await pace.catch_ups.go()
+    assert pace.done == 0
+    context.load.responsive = 0
+    started = pace.start(MAX_PENDING)
+    await pace.catch_ups.go()
+    assert pace.done == 0
+    started[0].pending = 0  # it has ended
+    await pace.catch_ups.go()
+    assert pace.done == 1
+
+
+async def test_users_that_do_not_respond_hold_up_the_others_for_a_second_only(pace: Pace) -> None:
+    """Each would for 32 s otherwise."""
+    pace.add(1)
+    pace.start(MAX_PENDING)
+    pace.sending.clock.now += RECENT_SECONDS + 0.1
+    await pace.catch_ups.go()
+    assert pace.done == 1
+
+
+async def test_while_redis_is_unreachable_what_waits_keeps_its_order(pace: Pace) -> None:
+    """A script that did run finds its entry gone."""
+    pace.add(2)
+    pace.sending.redis.unreachable = True
+    await pace.catch_ups.go()
+    pace.sending.redis.unreachable = False
+    await pace.catch_ups.go()
+    await pace.catch_ups.go()
+    assert handed_out(pace.sending.redis) == ["1-0", "2-0"]
+
+
+async def test_a_room_whose_history_cannot_be_read_does_not_hold_up_others(pace: Pace) -> None:
+    """It is tried again behind them, and the log says why."""
+    pace.add(2)
+    pace.sending.redis.replies["hand_out"] = [ReplyError("WRONGTYPE history"), 7]
+    with capture_logs() as lines:
+        await pace.catch_ups.go()
+        await pace.catch_ups.go()
+        await pace.catch_ups.go()
+    assert [(line["event"], line["user"]) for line in lines] == [("history not handed out", USER.format(1))]
+    assert handed_out(pace.sending.redis) == ["1-0"]
+    assert "imc_caught_up_total 7.0" in pace.metrics.page().decode()
+    assert pace.sending.deliver.in_flight() == 0
+
+
+async def test_a_shard_that_was_lost_is_left_to_its_new_owner(pace: Pace) -> None:
+    """Nothing is handed out of it."""
+    pace.add(2)
+    pace.sending.owner.shards = frozenset()
+    await pace.catch_ups.go()
+    assert pace.done == 0
