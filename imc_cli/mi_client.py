@@ -16,7 +16,7 @@ from imc_common.errors import ImcError
 from imc_common.settings import Settings
 from imc_common.settings.values import host_and_port
 
-SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # if the server listens on all addresses, use this one
 
 
@@ -53,7 +53,7 @@ def _by_http(settings: Settings, request: str) -> str:
     headers = {"Content-Type": "application/json"}
     if settings.mi_token:
         headers["Authorization"] = f"Bearer {settings.mi_token}"
-    connection = http.client.HTTPConnection(_ANY.get(host, host), port, timeout=SECONDS)
+    connection = http.client.HTTPConnection(_ANY.get(host, host), port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("POST", "/mi", request.encode(), headers)
         response = connection.getresponse()
@@ -95,7 +95,7 @@ def _by_fifo(fifo: Path, folder: Path, request: str) -> str:
 
 def _read(reader: int, fifo: Path) -> str:
     """All bytes until the other side closes the FIFO."""
-    until, data = time.monotonic() + SECONDS, b""
+    until, data = time.monotonic() + TIMEOUT_SECONDS, b""
     while time.monotonic() < until:
         ready, _, _ = select.select([reader], [], [], 0.1)
         if not ready:

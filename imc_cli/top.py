@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HEAD_LINES = 6
 """Lines of the screen besides table rows."""
-WIDE = 120
+MIN_WIDE_COLUMNS = 120
 """Minimum width at which all tables fit next to each other."""
 
 
@@ -132,7 +132,7 @@ def screen(now: Overview, before: Overview | None, width: int, height: int) -> R
         ("  q: quit", "dim"),
     )
     body = Table.grid(padding=(0, 2), expand=True)
-    if width < WIDE:
+    if width < MIN_WIDE_COLUMNS:
         below = min(7, rows // 2)
         body.add_row(_processes(now, below), _busiest(now, before, below))
         return Group(head, _shards(now, before, rows - below, pending=False), body)

@@ -22,7 +22,7 @@ MAX_HEAD = 8192
 MAX_BODY = 65536
 MAX_CONNECTIONS = 64
 """With more, one is closed: see `HttpServer`."""
-SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 """Time limit for reading a request, and for sending its response and closing."""
 
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,10}").fullmatch
@@ -86,7 +86,7 @@ class HttpServer:
     source is one as of `imc_common.sources`.
     """
 
-    def __init__(self, handler: Handler, *, seconds: float = SECONDS) -> None:
+    def __init__(self, handler: Handler, *, seconds: float = TIMEOUT_SECONDS) -> None:
         self._handler = handler
         self._seconds = seconds
         self._server: asyncio.Server | None = None

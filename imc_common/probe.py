@@ -10,13 +10,13 @@ import http.client
 import os
 import sys
 
-SECONDS = 3.0
+TIMEOUT_SECONDS = 3.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # if the server listens on all addresses, use this one
 
 
 def ask(host: str, port: int, path: str) -> tuple[int, str]:
     """Status and text of the response; status 0 if there is none."""
-    connection = http.client.HTTPConnection(_ANY.get(host, host), port, timeout=SECONDS)
+    connection = http.client.HTTPConnection(_ANY.get(host, host), port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

@@ -21,7 +21,7 @@ from imc_common.settings import Settings
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 
-EVERY: Final = 1.0
+LOOK_SECONDS: Final = 1.0
 """Seconds between two looks."""
 PROBES_PER_SECOND: Final = 320
 """Probes of all shards, at most: a registrar that restarts must not be flooded by them."""
@@ -60,7 +60,7 @@ class Prober:
     async def run(self) -> None:
         """Probe until cancelled."""
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.probe()
             except StoreUnreachable:

@@ -43,7 +43,7 @@ ASCII_COMPATIBLE: Final = frozenset(
     }
 )
 """Charsets in which ASCII text is the same bytes, so that a prefix can be put before the text."""
-WIDE: Final = frozenset(
+NOT_ASCII_COMPATIBLE: Final = frozenset(
     {
         "utf-16",
         "utf-16le",
@@ -64,7 +64,7 @@ def charset_of(content_type: str) -> str:
     """The charset that a Content-Type names, as in the tables here; `DEFAULT` if none, empty if unknown."""
     charset = parameter(content_type, "charset").lower()
     charset = _OTHER_NAMES.get(charset, charset) if charset else DEFAULT
-    return charset if charset in ASCII_COMPATIBLE or charset in WIDE else ""
+    return charset if charset in ASCII_COMPATIBLE or charset in NOT_ASCII_COMPATIBLE else ""
 
 
 def parameter(content_type: str, name: str) -> str:
@@ -82,6 +82,6 @@ def to_utf8(text: bytes, charset: str) -> bytes | None:
         return text
     if charset in ASCII_COMPATIBLE:
         return text if text.isascii() else text.decode(charset, "replace").encode()
-    if charset in WIDE:
+    if charset in NOT_ASCII_COMPATIBLE:
         return text.decode(charset, "replace").encode("utf-8", "replace")
     return None

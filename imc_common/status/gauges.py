@@ -16,7 +16,7 @@ from imc_common.status.members import MemberCount
 from imc_common.store import Command, StoreUnreachable
 from imc_common.store.protocols import CommandRunner
 
-EVERY = 5.0
+READ_SECONDS = 5.0
 """Seconds between two reads, at least; longer with many shards, to limit the load of Redis."""
 SHARDS_PER_SECOND = 50
 PIPELINE = 240
@@ -101,7 +101,7 @@ class Gauges:
         while True:
             with suppress(StoreUnreachable):  # readiness reports it; the numbers keep their last values
                 await self.read()
-            await asyncio.sleep(max(EVERY, self._shards / SHARDS_PER_SECOND))
+            await asyncio.sleep(max(READ_SECONDS, self._shards / SHARDS_PER_SECOND))
 
     async def _ask(self, commands: list[Command]) -> list[Any]:
         replies: list[Any] = []

@@ -23,7 +23,7 @@ from imc_common.users import unpack
 from imc_edge.identifiers import Fingerprint
 from imc_edge.identity.guesses import Attempt, Guesses, hashed, length_prefixed
 from imc_edge.identity.lookups import Lookups, ask
-from imc_edge.identity.nonces import AHEAD, GRACE, NonceKeys, Nonces
+from imc_edge.identity.nonces import GRACE_SECONDS, MAX_AHEAD_SECONDS, NonceKeys, Nonces
 from imc_edge.identity.sender import sender_of
 
 RETRANSMISSION_MS: Final = (RETRANSMISSION_SECONDS - 4) * 1000
@@ -133,7 +133,7 @@ class Authenticator:
         error = self._challenge(realm, fingerprint, stale=True)
         nonce = self._nonces.make(realm, bytes.fromhex(fingerprint.tag))
         renewed = attempt._replace(given=replace(attempt.given, nonce=nonce))
-        milliseconds = int((self._nonces.ttl + GRACE + AHEAD) * 1000)
+        milliseconds = int((self._nonces.ttl + GRACE_SECONDS + MAX_AHEAD_SECONDS) * 1000)
         await ask(("SET", renewed.use(0), "renewed", "NX", "PX", milliseconds))
         return error
 
@@ -171,7 +171,7 @@ class Authenticator:
             if noted is None:
                 return EXPIRED
         else:
-            milliseconds = int((left + GRACE + AHEAD) * 1000)
+            milliseconds = int((left + GRACE_SECONDS + MAX_AHEAD_SECONDS) * 1000)
             note = f"{digest} {milliseconds}"
             noted, *_ = await ask(
                 ("SET", use, note, "NX", "GET", "PX", milliseconds), *self._guesses.succeeded(attempt)

@@ -16,9 +16,9 @@ from imc_common.errors import ImcError
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.store import Store, StoreUnreachable
 
-GRACE: Final = float(RETRANSMISSION_SECONDS)
+GRACE_SECONDS: Final = float(RETRANSMISSION_SECONDS)
 """Seconds after a nonce has expired in which a retransmission of what was accepted with it is recognised."""
-AHEAD: Final = 30.0
+MAX_AHEAD_SECONDS: Final = 30.0
 """Seconds that the edge which made a nonce may be ahead of this one in what it takes for Redis's time. A
 round trip to Redis takes less."""
 READ_SECONDS = 15.0
@@ -126,9 +126,9 @@ class Nonces:
         if len(head) != _TIME_BYTES + SALT_BYTES:
             return None
         age = self._keys.now() - int.from_bytes(head[:_TIME_BYTES], "big")
-        if not -AHEAD <= age <= self.ttl + GRACE:
+        if not -MAX_AHEAD_SECONDS <= age <= self.ttl + GRACE_SECONDS:
             return None
-        for key in self._keys.checking(self.ttl + GRACE):
+        for key in self._keys.checking(self.ttl + GRACE_SECONDS):
             if hmac.compare_digest(mac, _mac(key, realm, head)):
                 return age
         return None

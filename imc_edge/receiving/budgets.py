@@ -42,7 +42,7 @@ DELIVERY_BURST_SECONDS: Final = 10
 """A user may cause the deliveries of so many seconds at once."""
 MAX_OWED_SECONDS: Final = 300
 """A user has to wait for the deliveries of so many seconds at most."""
-LARGE: Final = 20
+MIN_EXPECTED: Final = 20
 """From so many deliveries on a message counts before Redis has replied, or from a chunk on if that is less.
 Fewer make little difference, and every user who speaks in a small room would have to be remembered."""
 WHOLE_SERVICE: Final = "*"
@@ -226,7 +226,7 @@ class Budgets:
         )
         self._deliveries_of_last = Recent(self._max_known)
         """By user and room."""
-        self._many = min(LARGE, self._deliveries.chunk) if self._deliveries else 0
+        self._many = min(MIN_EXPECTED, self._deliveries.chunk) if self._deliveries else 0
         """Deliveries of one message from which on they are remembered."""
         self._per_hour = settings.max_invitations_per_hour
         self._per_target = settings.max_invitations_per_target

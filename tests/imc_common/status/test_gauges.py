@@ -87,7 +87,7 @@ async def test_scrapes_cause_no_redis_requests(store: FakeStore) -> None:
 
 async def test_gauges_continue_after_an_outage(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """They keep their last values meanwhile."""
-    monkeypatch.setattr(gauges, "EVERY", 0.01)
+    monkeypatch.setattr(gauges, "READ_SECONDS", 0.01)
     monkeypatch.setattr(gauges, "SHARDS_PER_SECOND", 10_000)
     monkeypatch.setattr(members, "PAUSE", 0.0)
     monkeypatch.setattr(members, "REST", 0.01)

@@ -12,7 +12,7 @@ from imc_common.rooms.request import RoomRequest
 from imc_common.settings import Settings
 from imc_common.sip.message import Response
 from imc_common.store import Command, ReplyError
-from imc_edge.receiving.budgets import LARGE, Budgets, Charge, Meter, Report
+from imc_edge.receiving.budgets import MIN_EXPECTED, Budgets, Charge, Meter, Report
 from tests.imc_edge.doubles import Edge, FakeFlow, accepts_of, edge, message
 from tests.imc_edge.sending import Clock
 
@@ -347,7 +347,7 @@ def test_memory_of_deliveries_by_room_is_bounded() -> None:
     for number in range(100):
         charge = limits.count(RoomRequest("message", ALICE, f"r{number}@example.org"))
         assert isinstance(charge, Charge)
-        limits.settle(charge, LARGE)
+        limits.settle(charge, MIN_EXPECTED)
         assert len(limits._deliveries_of_last) <= 20
 
 
@@ -362,9 +362,9 @@ def test_small_rooms_are_not_remembered() -> None:
         limits.settle(charge, deliveries)
         return charge.expected
 
-    assert [say(LARGE - 1), say(LARGE - 1)] == [0, 0]
+    assert [say(MIN_EXPECTED - 1), say(MIN_EXPECTED - 1)] == [0, 0]
     assert len(limits._deliveries_of_last) == 0
-    assert [say(LARGE), say(1), say(1)] == [0, LARGE, 1]
+    assert [say(MIN_EXPECTED), say(1), say(1)] == [0, MIN_EXPECTED, 1]
 
 
 def test_a_small_room_is_remembered_if_the_limit_is_as_small() -> None:
