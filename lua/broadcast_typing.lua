@@ -28,16 +28,19 @@ local entry_id, delivery_chunk, interval_ms = unpack(ARGV)
 --- @include "emit"
 --- @include "may_speak"
 --- @include "other_members"
+--- @include "client"
 
 assert(tonumber(interval_ms) > 0, "interval_ms")
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room) -- is a hash
 redis.call("GET", typing) -- is a string
 local others, n, apart = nil, 0, nil
-if may_speak(redis.call("HGET", members, request.from)) then
+local value = redis.call("HGET", members, request.from)
+if may_speak(value) then
     others, n, apart = other_members(members, request.from, other_client(request))
 end
 commit()
+note_cpim(members, request, value)
 if n > 0 and redis.call("SET", typing, "1", "NX", "PX", interval_ms) then
     emit("typing", others)
     if apart then

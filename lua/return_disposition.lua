@@ -30,6 +30,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "emit"
 --- @include "may_speak"
 --- @include "authors"
+--- @include "client"
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room) -- is a hash
@@ -49,7 +50,8 @@ local function author_and_data(message_id, position)
 end
 
 local found, of = {}, {}
-if is_member(redis.call("HGET", members, request.from)) then
+local value = redis.call("HGET", members, request.from)
+if is_member(value) then
     for message_id, position in (request.message_id or ""):gmatch("(%S+) (%S+)") do
         local author, data = author_and_data(message_id, position)
         local client = author and author ~= request.from and HERE[redis.call("HGET", members, author)]
@@ -62,6 +64,7 @@ if is_member(redis.call("HGET", members, request.from)) then
     end
 end
 commit()
+note_cpim(members, request, value)
 for _, one in ipairs(found) do
     local further = { "list", one.list }
     if one.client ~= true then

@@ -73,7 +73,7 @@ def room_request_of(
         data=data.pack(),
         text=parsed.text,
         message_id=_message_id(content, parsed, delivery_ids, sender.address) if content is not None else "",
-        cpim=is_cpim and parsed.type in {"message", "typing"},
+        cpim=is_cpim and parsed.type in {"message", "typing", "disposition"},
     )
 
 

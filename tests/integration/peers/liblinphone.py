@@ -27,7 +27,7 @@ _SENDINGS = ("idle", "sending", "sent", "failed", "file failed", "file sent", "d
 
 
 class Order(TypedDict):
-    """What the test wants: "send" a text to a SIP URI, "unregister", or "register"."""
+    """What the test wants: "send" a text to a SIP URI, "read" all from it, "unregister", or "register"."""
 
     do: str
     to: NotRequired[str]
@@ -73,6 +73,9 @@ class Phone:
                 message = self._pointer("chat_room_create_message_from_utf8", chat, order["text"])
                 self._call("chat_message_send", message)
                 self._sending.append((message, order["text"], ""))
+            case "read":
+                chat = self._pointer("core_get_chat_room_from_uri", self._core, order["to"])
+                self._call("chat_room_mark_as_read", chat)
             case "unregister" | "register" as wish:
                 account = self._pointer("core_get_default_account", self._core)
                 changed = self._pointer("account_params_clone", self._pointer("account_get_params", account))

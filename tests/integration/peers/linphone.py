@@ -44,7 +44,7 @@ reg_expires=600
 reg_sendregister=1
 publish=0
 push_notification_allowed=0
-cpim_in_basic_chat_room_enabled={cpim}
+cpim_in_basic_chat_rooms_enabled={cpim}
 """
 
 
@@ -133,6 +133,20 @@ class Linphone:
         before = self._accepted(text)
         self._order({"do": "send", "to": to, "text": text})
         self._wait_for(lambda: self._accepted(text) > before, f"a 2xx to {text!r}")
+
+    def read(self, sender: str) -> None:
+        """Show all texts from a SIP URI to the user."""
+        self._order({"do": "read", "to": sender})
+
+    def assert_is(self, state: str, text: str) -> None:
+        """A text that it has sent must become "delivered" or "displayed"."""
+
+        def states() -> list[str]:
+            return [
+                event["state"] for event in self.events() if event.get("text") == text and "state" in event
+            ]
+
+        self._wait_for(lambda: state in states(), f"{text!r} {state}")
 
     def assert_gets(self, pattern: str) -> str:
         """The next text that it receives must match the whole regular expression; returns the text."""
