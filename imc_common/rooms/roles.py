@@ -28,7 +28,7 @@ AWAY: Final = " away"
 
 CLIENTS: Final = ("cpim", "text", "muted")
 """Follows the role and a space, if something is known of the member's client: its kind (`Event.client`), or
-that it answers each message by itself, which nobody gets."""
+that it responds to each message automatically, and these responses are not delivered."""
 
 
 def role_of(value: bytes) -> str:
