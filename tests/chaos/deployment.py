@@ -25,6 +25,7 @@ class Deployment:
         self.redis = redis
         self._folder = folder
         self._added: list[Process] = []
+        self.proxy_port = proxy_port
         self.edge_ports = [free_port() for _ in range(edges)]
         self._env = {
             "PYTHONPATH": str(ROOT),

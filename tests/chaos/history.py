@@ -2,7 +2,8 @@
 
 Every room has an *observer*, a member that never sends. It receives everything that happens in the room, so
 its log defines the order of the room, and shows who was a member at each message. The logs of all other
-members must agree with it.
+members must agree with it. A message may come late, because members may be away for a while: what counts is
+that it comes, once, and in its place.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
+
+LATE_SECONDS = 2.0
 
 
 class Kind(Enum):
@@ -25,14 +28,14 @@ class Kind(Enum):
 class Received:
     """One MESSAGE that a user received from a room, without retransmissions of the same branch.
 
-    ``what`` is the message's mark, or the user who joined or left. A repeated delivery has the same
-    ``call_id``, a doubled one has another. ``at`` is in seconds.
+    ``what`` is the message's mark, or the user who joined or left. ``identity`` is its Call-ID, CSeq and From
+    tag: the same for a repeated delivery, another for a doubled one. ``at`` is in seconds.
     """
 
     room: str
     kind: Kind
     what: str
-    call_id: str
+    identity: str
     at: float
 
 
@@ -54,6 +57,8 @@ class Verdict:
     messages: int = 0
     deliveries: int = 0
     duplicates: int = 0
+    late: int = 0
+    """Deliveries more than `LATE_SECONDS` after the observer's, as to members who were away."""
     longest_gap: float = 0.0
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -68,7 +73,7 @@ class Verdict:
         return (
             f"messages {self.messages}, deliveries {self.deliveries}, lost {len(self.lost)}, "
             f"doubled {len(self.doubled)}, misdirected {len(self.misdirected)}, "
-            f"reordered {len(self.reordered)}, duplicates {self.duplicates}, "
+            f"reordered {len(self.reordered)}, duplicates {self.duplicates}, late {self.late}, "
             f"longest gap {self.longest_gap:.1f} s"
         )
 
@@ -108,7 +113,7 @@ class History:
         ]
         for user, log in self.received.items():
             lines += [
-                (got.at, f"{user} gets {got.kind.value} {got.what} of {got.room}, {got.call_id}")
+                (got.at, f"{user} gets {got.kind.value} {got.what} of {got.room}, {got.identity}")
                 for got in log
             ]
         return "".join(f"{at:.3f} {what}\n" for at, what in sorted(lines))
@@ -137,18 +142,18 @@ class History:
 
 
 def _first_copies(user: str, log: list[Received], verdict: Verdict) -> dict[str, list[Received]]:
-    """The log by room without repeated deliveries. A second copy with another Call-ID counts as doubled."""
+    """The log by room without repeated deliveries. A second copy with another identity counts as doubled."""
     rooms: dict[str, list[Received]] = defaultdict(list)
-    call_ids: dict[tuple[str, str], str] = {}
+    identities: dict[tuple[str, str], str] = {}
     seen: set[str] = set()
     for line in log:
-        if line.call_id in seen:
+        if line.identity in seen:
             verdict.duplicates += 1
             continue
-        seen.add(line.call_id)
+        seen.add(line.identity)
         if line.kind is Kind.MESSAGE:
-            first = call_ids.setdefault((line.room, line.what), line.call_id)
-            if first != line.call_id:
+            first = identities.setdefault((line.room, line.what), line.identity)
+            if first != line.identity:
                 verdict.doubled.append(f"{line.room}: {user} got {line.what} twice")
                 continue
         rooms[line.room].append(line)
@@ -164,6 +169,7 @@ def _check_members(
 ) -> None:
     """Each member received exactly the messages of its time as a member, in the room's order."""
     due: dict[str, list[str]] = defaultdict(list)
+    turns = {line.what: line.at for line in order if line.kind is Kind.MESSAGE}
     inside: set[str] = set()
     for line in order:
         if line.kind is Kind.JOINED:
@@ -175,8 +181,9 @@ def _check_members(
                 if senders.get(line.what) != user:
                     due[user].append(line.what)
     for user in due.keys() | logs.keys():
-        got = [line.what for line in logs.get(user, []) if line.kind is Kind.MESSAGE]
-        _compare(room, user, due.get(user, []), got, verdict)
+        lines = [line for line in logs.get(user, []) if line.kind is Kind.MESSAGE]
+        verdict.late += sum(line.at > turns.get(line.what, line.at) + LATE_SECONDS for line in lines)
+        _compare(room, user, due.get(user, []), [line.what for line in lines], verdict)
 
 
 def _compare(room: str, user: str, due: list[str], got: list[str], verdict: Verdict) -> None:
@@ -184,7 +191,10 @@ def _compare(room: str, user: str, due: list[str], got: list[str], verdict: Verd
     extra = Counter(got) - Counter(due)
     verdict.lost += [f"{room}: {user} never got {mark}" for mark in missing]
     verdict.misdirected += [f"{room}: {user} got {mark} and was not a member" for mark in extra]
-    if not missing and not extra and got != due:
+    # the order of what did come says something, too, when other messages are missing
+    due = [mark for mark in due if mark not in missing]
+    got = [mark for mark in got if mark not in extra]
+    if got != due:
         verdict.reordered.append(f"{room}: {user} got {_first_difference(due, got)}")
 
 

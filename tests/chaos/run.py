@@ -16,12 +16,16 @@ from tests.chaos.faults.injector import FaultInjector, Lanes, Target
 from tests.chaos.faults.load import MAX_BACKLOG
 from tests.chaos.history import History, Verdict
 from tests.chaos.servers import Single
-from tests.chaos.streams import WAITING, backlog, leftovers, unexpected_failures
+from tests.chaos.streams import WAITING, backlog, leftovers, still_away, unexpected_failures
 from tests.chaos.users import Population
 from tests.ports import free_port
 
 IDLE_SECONDS = 90.0
-FREQUENT_LANES = ("edges", "workers")
+AWAY_SECONDS = 240.0
+"""Until every user is known to be back. A probe may be due after 64 s, or 120 s where an edge has died."""
+HISTORY = {"IMC_HISTORY_MAX_MESSAGES": "100000", "IMC_CATCH_UP_MAX": "1000"}
+"""So much that whatever a member misses is due."""
+FREQUENT_LANES = ("edges", "workers", "absences")
 """Lanes with short pauses between faults, since these do not stop the whole service."""
 RARE_FACTOR = 5
 """The pauses in all other lanes are longer by this factor."""
@@ -75,7 +79,7 @@ class Run:
         self._random = random.Random(seed)
         self._proxy_port = free_port()
         self._redis = kind(folder)
-        settings = {"IMC_MAX_BACKLOG": str(MAX_BACKLOG)}
+        settings = {"IMC_MAX_BACKLOG": str(MAX_BACKLOG), **HISTORY}
         self.deployment = Deployment(
             self._redis, folder, scale.edges, scale.workers, self._proxy_port, **settings
         )
@@ -93,15 +97,18 @@ class Run:
     async def play(self, seconds: float, lanes: Lanes) -> Outcome:
         """Run for ``seconds``, wait until all streams are empty, and check."""
         users = await Population.open(self.deployment.edge_ports, self._proxy_port)
-        target = Target(self.deployment, users, self._stop, self._scale.longest_fault, self._clocks)
+        target = Target(
+            self.deployment, users, self._stop, self._scale.longest_fault, self._members(), self._clocks
+        )
         try:
             await asyncio.to_thread(self.deployment.start)
             await self._open_rooms(users)
             await self._inject_faults(target, seconds, lanes)
             left_over = await self._wait_until_idle()
+            users.problems += await self._wait_until_all_are_back()
             users.problems += await asyncio.to_thread(leftovers, self._redis)
             users.problems += await asyncio.to_thread(
-                unexpected_failures, self._redis, target.failing_rooms, users.unchecked
+                unexpected_failures, self._redis, target.failing_rooms, users.been_absent
             )
         finally:
             users.close()
@@ -136,19 +143,29 @@ class Run:
         )
 
     def _start_users(self, group: asyncio.TaskGroup, users: Population) -> None:
-        names = (f"u{number}" for number in range(1, 1_000_000))
-        for number in range(self._scale.rooms):
-            for _ in range(self._scale.talkers):
-                group.create_task(self._talk(users, next(names), f"room{number}"))
+        members = self._members()
+        names = (f"u{number}" for number in range(1 + sum(map(len, members.values())), 1_000_000))
+        for room, talkers in members.items():
+            for talker in talkers:
+                group.create_task(self._talk(users, talker, room))
             for _ in range(self._scale.wanderers):
-                group.create_task(self._wander(users, next(names), f"room{number}"))
+                group.create_task(self._wander(users, next(names), room))
+
+    def _members(self) -> dict[str, list[str]]:
+        """Those who talk in each room all the time."""
+        each = self._scale.talkers
+        return {
+            f"room{number}": [f"u{number * each + n + 1}" for n in range(each)]
+            for number in range(self._scale.rooms)
+        }
 
     async def _talk(self, users: Population, name: str, room: str) -> None:
         await users.command(name, room, "#join")
         number = 0
         while not self._stop.is_set():
-            number += 1
-            await users.say(name, room, f"{name}.{number}")
+            if name not in users.quiet:
+                number += 1
+                await users.say(name, room, f"{name}.{number}")
             await asyncio.sleep(self._random.uniform(0, 2 * self._scale.pause))
 
     async def _wander(self, users: Population, name: str, room: str) -> None:
@@ -170,6 +187,16 @@ class Run:
             await asyncio.sleep(0.2)
         await asyncio.sleep(0.5)
         return left
+
+    async def _wait_until_all_are_back(self) -> list[str]:
+        """Wait until nobody is away; returns who still is after AWAY_SECONDS."""
+        until = time.monotonic() + AWAY_SECONDS
+        while away := await asyncio.to_thread(still_away, self._redis):
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(0.5)
+        await self._wait_until_idle()
+        return away
 
 
 async def play(

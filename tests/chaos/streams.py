@@ -20,11 +20,21 @@ def backlog(redis: Single, kinds: tuple[str, ...] = WAITING + FAILED) -> int:
     return total
 
 
-def unexpected_failures(redis: Single, failing_rooms: list[str], silent: set[str]) -> list[str]:
+def still_away(redis: Single) -> list[str]:
+    """The users that the service counts as away, with the shard."""
+    found = []
+    for port in redis.primaries():
+        for key in redis_cli(port, "--scan", "--pattern", "imc:{*}:away_rooms:*").split():
+            _, shard, _, user = key.split(":", 3)
+            found.append(f"{user} is away in shard {shard}")
+    return sorted(found)
+
+
+def unexpected_failures(redis: Single, failing_rooms: list[str], absent: set[str]) -> list[str]:
     """Failures that should not have happened, and expected ones that are missing.
 
     The dead letters must be requests of each of ``failing_rooms`` and nothing else. Deliveries may only have
-    failed to users who were ``silent``.
+    failed to users who were ``absent`` at times.
     """
     dead = _values(redis, ":dead", b"room")
     wrong = [f"a dead letter of {room}" for room in dead if room not in failing_rooms]
@@ -32,7 +42,7 @@ def unexpected_failures(redis: Single, failing_rooms: list[str], silent: set[str
     wrong += [
         f"a delivery to {user} failed"
         for user in _values(redis, ":undelivered", b"from")
-        if user not in silent
+        if user not in absent
     ]
     return wrong
 

@@ -17,9 +17,9 @@ class Scene:
         self.history = History()
         self.clock = 0.0
 
-    def told(self, user: str, kind: Kind, what: str, call_id: str | None = None) -> None:
+    def told(self, user: str, kind: Kind, what: str, identity: str | None = None) -> None:
         self.clock += 1
-        line = Received(ROOM, kind, what, call_id or f"{user}-{kind.value}-{what}", self.clock)
+        line = Received(ROOM, kind, what, identity or f"{user}-{kind.value}-{what}", self.clock)
         self.history.received[user].append(line)
 
     def says(self, sender: str, mark: str, *to: str, accepted: bool = True) -> None:
@@ -68,14 +68,14 @@ def test_a_message_without_a_2xx_may_be_missing(scene: Scene) -> None:
     assert scene.verdict().ok
 
 
-def test_a_second_copy_under_another_call_id_is_doubled(scene: Scene) -> None:
+def test_a_second_copy_under_another_identity_is_doubled(scene: Scene) -> None:
     """The recipient cannot recognise it as the same message."""
     scene.says("alice", "a1", OBSERVER, "bob")
-    scene.told("bob", Kind.MESSAGE, "a1", "another-call-id")
+    scene.told("bob", Kind.MESSAGE, "a1", "another-identity")
     assert scene.verdict().doubled == [f"{ROOM}: bob got a1 twice"]
 
 
-def test_a_repeated_delivery_with_the_same_call_id_is_only_counted(scene: Scene) -> None:
+def test_a_repeated_delivery_with_the_same_identity_is_only_counted(scene: Scene) -> None:
     """It may happen after a crash, and the recipient can recognise it."""
     scene.says("alice", "a1", OBSERVER, "bob")
     scene.told("bob", Kind.MESSAGE, "a1")
@@ -115,3 +115,68 @@ def test_a_message_without_a_2xx_may_arrive_late(scene: Scene) -> None:
         scene.told(OBSERVER, Kind.MESSAGE, mark)
         scene.told("bob", Kind.MESSAGE, mark)
     assert scene.verdict().reordered == []
+
+
+def gets(scene: Scene, *marks: str) -> Verdict:
+    for mark in marks:
+        scene.told("bob", Kind.MESSAGE, mark)
+    return scene.verdict()
+
+
+def comes_back(scene: Scene, *marks: str) -> Verdict:
+    """bob is away while alice sends a1, a2 and a3; then he gets these marks."""
+    for mark in ("a1", "a2", "a3"):
+        scene.says("alice", mark, OBSERVER)
+    scene.clock += 60
+    return gets(scene, *marks)
+
+
+def test_messages_that_come_late_in_their_order_are_right(scene: Scene) -> None:
+    """bob was away for a minute and catches up."""
+    verdict = comes_back(scene, "a1", "a2", "a3")
+    assert verdict.ok
+    assert (verdict.late, verdict.duplicates) == (3, 0)
+
+
+def test_a_message_missing_from_what_comes_late_is_lost(scene: Scene) -> None:
+    """The catch-up has a gap."""
+    assert comes_back(scene, "a1", "a3").lost == [f"{ROOM}: bob never got a2"]
+
+
+def test_messages_that_come_late_in_another_order_are_reordered(scene: Scene) -> None:
+    """The last one overtook what was missed."""
+    verdict = comes_back(scene, "a3", "a1", "a2")
+    assert verdict.reordered == [f"{ROOM}: bob got a3 where a1 was due"]
+
+
+def test_a_live_message_before_the_missed_ones_is_reordered(scene: Scene) -> None:
+    """What follows a gap must not come before the gap is filled."""
+    for mark in ("a1", "a2"):
+        scene.says("alice", mark, OBSERVER)
+    scene.says("alice", "a3", OBSERVER, "bob")
+    verdict = gets(scene, "a1", "a2")
+    assert verdict.lost == []
+    assert verdict.reordered == [f"{ROOM}: bob got a3 where a1 was due"]
+
+
+def test_the_order_is_judged_although_a_message_is_lost(scene: Scene) -> None:
+    """A loss must not hide that the rest came in another order."""
+    verdict = comes_back(scene, "a3", "a2")
+    assert verdict.lost == [f"{ROOM}: bob never got a1"]
+    assert verdict.reordered == [f"{ROOM}: bob got a3 where a2 was due"]
+
+
+def test_a_late_copy_with_the_same_identity_is_only_counted(scene: Scene) -> None:
+    """bob's response to a1 was lost, so the history hands it out once more; what follows is in its place."""
+    scene.says("alice", "a1", OBSERVER, "bob")
+    scene.says("alice", "a2", OBSERVER)
+    verdict = gets(scene, "a1", "a2")
+    assert verdict.ok
+    assert verdict.duplicates == 1
+
+
+def test_a_late_copy_under_another_identity_is_doubled(scene: Scene) -> None:
+    """Live and from the history, the same message must be recognisable."""
+    scene.says("alice", "a1", OBSERVER, "bob")
+    scene.told("bob", Kind.MESSAGE, "a1", "identity-of-the-history")
+    assert scene.verdict().doubled == [f"{ROOM}: bob got a1 twice"]

@@ -1,41 +1,22 @@
-"""Simulated SIP users: one UDP socket plays them all and records everything they send and receive.
+"""Simulated SIP users: one UDP socket sends for them all, and a proxy receives what is delivered to them.
 
-It works on plain bytes, independent of imc's codec, so that it finds faults of the codec. imc's
-``outbound_proxy`` points here, so every delivery comes to this socket.
+imc's ``outbound_proxy`` points to that proxy, so every delivery comes to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import re
 import time
 from dataclasses import dataclass, field
 
-from tests.chaos.history import History, Kind, Received, Sent
+from tests.chaos.history import History, Sent
+from tests.chaos.proxy import Absence, Proxy, branch_of, header
 
 DOMAIN = "chaos.example"
 ATTEMPT_SECONDS = 2.0  # after that the next edge is tried, as a balancer does
 GIVE_UP_SECONDS = 240.0
 RETRANSMIT_SECONDS = (0.5, 1.0)
-
-_JOINED = re.compile(rb"\b(u\d+)@\S* has joined|You (have joined)")
-_LEFT = re.compile(rb"\b(u\d+)@\S* (?:has left|could not be reached)| ha(?:s|ve) removed (u\d+)@")
-_BRANCH = re.compile(rb"branch=(z9hG4bK[A-Za-z0-9.-]+)")
-_ADDRESS = re.compile(rb"sips?:([^@>;\s]+)@")
-
-
-def _header(head: bytes, name: bytes) -> bytes:
-    start = head.lower().find(b"\r\n" + name.lower() + b":")
-    if start < 0:
-        return b""
-    start += len(name) + 3
-    return head[start : head.find(b"\r\n", start)].strip()
-
-
-def _recipient(head: bytes) -> str:
-    address = _ADDRESS.search(_header(head, b"To"))
-    return address[1].decode() if address else ""
 
 
 @dataclass
@@ -47,26 +28,23 @@ class Population(asyncio.DatagramProtocol):
     problems: list[str] = field(default_factory=list)
     rooms: dict[str, str] = field(default_factory=dict)
     """The observer of each room that is checked."""
-    silent: set[str] = field(default_factory=set)
-    """Users who currently ignore deliveries."""
-    unchecked: set[str] = field(default_factory=set)
-    """Users left out of the history, because they are silent at times."""
+    quiet: set[str] = field(default_factory=set)
+    """Users who send nothing at the moment, because they are away."""
+    been_absent: set[str] = field(default_factory=set)
+    """Users who have been away, so that deliveries to them may have failed."""
 
     def __post_init__(self) -> None:
+        self.proxy = Proxy(self.history, self.problems)
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, asyncio.Future[int]] = {}
-        self._transactions: set[tuple[bytes, tuple[str, int]]] = (
-            set()
-        )  # the same delivery from another edge is another one
         self._pauses: dict[bytes, int] = {}  # Retry-After by branch, where it was asked for
 
     @classmethod
     async def open(cls, edges: list[int], port: int) -> Population:
-        """Open the socket on 127.0.0.1 at ``port``."""
+        """Open a socket for requests, and the proxy on 127.0.0.1 at ``port``."""
         loop = asyncio.get_running_loop()
-        _, population = await loop.create_datagram_endpoint(
-            lambda: cls(edges), local_addr=("127.0.0.1", port)
-        )
+        _, population = await loop.create_datagram_endpoint(lambda: cls(edges), local_addr=("127.0.0.1", 0))
+        await population.proxy.open(port)
         return population
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -75,59 +53,61 @@ class Population(asyncio.DatagramProtocol):
 
     def close(self) -> None:
         self._transport.close()
+        self.proxy.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if data.startswith(b"SIP/2.0 "):
-            self._on_response(data)
-        elif data.startswith(b"MESSAGE "):
-            self._on_delivery(data, addr)
-
-    def _on_response(self, data: bytes) -> None:
-        branch = _BRANCH.search(data)
+        if not data.startswith(b"SIP/2.0 "):
+            return
+        branch = branch_of(data)
         status = int(data[8:11])
-        waiting = self._waiting.get(branch[1]) if branch else None
-        if branch and waiting and not waiting.done() and status >= 200:
-            if branch[1] in self._pauses:
+        waiting = self._waiting.get(branch)
+        if waiting and not waiting.done() and status >= 200:
+            if branch in self._pauses:
                 head = data.partition(b"\r\n\r\n")[0] + b"\r\n"
-                self._pauses[branch[1]] = int(_header(head, b"Retry-After") or 0)
+                self._pauses[branch] = int(header(head, b"Retry-After") or 0)
             waiting.set_result(status)
 
-    def _on_delivery(self, data: bytes, addr: tuple[str, int]) -> None:
-        head, _, body = data.partition(b"\r\n\r\n")
-        if self.silent and _recipient(head) in self.silent:
-            return
-        copied = b"".join(
-            name + b": " + _header(head, name) + b"\r\n"
-            for name in (b"Via", b"From", b"To", b"Call-ID", b"CSeq")
-        )
-        self._transport.sendto(b"SIP/2.0 200 OK\r\n" + copied + b"Content-Length: 0\r\n\r\n", addr)
-        branch = _BRANCH.search(head)
-        if branch is None:
-            self.problems.append(f"delivery without a branch: {head[:200]!r}")
-        elif (branch[1], addr) not in self._transactions:
-            self._transactions.add((branch[1], addr))
-            self._record(head, body)
+    # --- going away and coming back
 
-    def _record(self, head: bytes, body: bytes) -> None:
-        room = _ADDRESS.search(_header(head, b"From"))
-        user = _ADDRESS.search(_header(head, b"To"))
-        if room is None or user is None:
-            self.problems.append(f"delivery without addresses: {head[:200]!r}")
-            return
-        if user[1].decode() in self.unchecked:
-            return
-        mark = body.rpartition(b"mark=")[2].decode() if b"mark=" in body else ""
-        if mark:
-            kind, what = Kind.MESSAGE, mark
-        elif joined := _JOINED.search(body):
-            kind, what = Kind.JOINED, (user if joined[2] else joined)[1].decode()
-        elif left := _LEFT.search(body):
-            kind, what = Kind.LEFT, (left[1] or left[2]).decode()
-        else:
-            return
-        name, call_id = user[1].decode(), _header(head, b"Call-ID").decode()
-        line = Received(room[1].decode(), kind, what, call_id, time.monotonic())
-        self.history.received[name].append(line)
+    def leave(self, user: str, absence: Absence, *, talks: bool = False) -> None:
+        """Deliveries to the user fail from now on; it sends nothing itself, unless it ``talks``."""
+        self.been_absent.add(user)
+        self.proxy.absent[user] = absence
+        if not talks:
+            self.quiet.add(user)
+
+    def come_back(self, user: str) -> None:
+        """Deliveries to the user succeed again. It is quiet until `talk_again`."""
+        self.proxy.absent.pop(user, None)
+
+    def talk_again(self, user: str) -> None:
+        self.quiet.discard(user)
+
+    async def register(self, user: str, expires: int) -> int:
+        """The proxy's copy of the user's REGISTER, to one edge and then the next; returns the status."""
+        number = next(self._numbers)
+        status = 0
+        for attempt in range(len(self.edges)):
+            port = self.edges[(number + attempt) % len(self.edges)]
+            branch = f"z9hG4bK{self._port}.{number}.{attempt}"
+            status = await self._attempt(self._register(user, expires, number, branch), branch, port)
+            if status not in (0, 503):
+                break
+        if status not in (0, 200, 503):
+            self.problems.append(f"REGISTER of {user} ended with {status}")
+        return status
+
+    def _register(self, user: str, expires: int, number: int, branch: str) -> bytes:
+        return (
+            f"REGISTER sip:{DOMAIN} SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP 127.0.0.1:{self._port};rport;branch={branch}\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:{user}@{DOMAIN}>;tag={number}\r\nTo: <sip:{user}@{DOMAIN}>\r\n"
+            f"Call-ID: {number}.{self._port}@{DOMAIN}\r\nCSeq: {number} REGISTER\r\n"
+            f"Contact: <sip:{user}@127.0.0.1:{self._port}>\r\nExpires: {expires}\r\n"
+            "Content-Length: 0\r\n\r\n"
+        ).encode()
+
+    # --- sending
 
     async def say(self, user: str, room: str, mark: str) -> None:
         """Send one message, and retry until it is accepted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.chaos import network
 from tests.chaos.clocks import Clocks
-from tests.chaos.faults import clocks, connections, load, processes, refusals, servers
+from tests.chaos.faults import absences, clocks, connections, load, processes, refusals, servers
 from tests.chaos.faults.injector import Lanes
 
 EVERY: Lanes = {
@@ -16,6 +16,7 @@ EVERY: Lanes = {
     "clocks": clocks.ANY | clocks.ALONE,
     "load": load.LOAD,
     "recipients": load.RECIPIENTS,
+    "absences": absences.ABSENCES,
 }
 
 

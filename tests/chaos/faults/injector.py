@@ -32,6 +32,8 @@ class Target:
     """Set when the run's time is over; faults then end."""
     longest: float
     """The longest duration of a fault in seconds; most faults last a part of it."""
+    members: dict[str, list[str]]
+    """Those who talk in each room all the time, and may be away for a while."""
     clocks: Clocks | None = None
     done: Counter[str] = field(default_factory=Counter)
     schedule: list[str] = field(default_factory=list)

@@ -7,6 +7,7 @@ import signal
 
 from imc_common import keys
 from tests.chaos.faults.injector import PATIENCE_SECONDS, Fault, FaultInjector
+from tests.chaos.proxy import Absence
 from tests.chaos.servers import redis_cli
 from tests.chaos.users import DOMAIN
 from tests.processes import wait_until
@@ -66,12 +67,12 @@ async def silent_recipient(injector: FaultInjector) -> None:
     target = injector.target
     user = f"silent{target.done['silent recipient']}"
     room = injector.random.choice(sorted(target.users.rooms))
-    target.users.unchecked.add(user)
+    target.users.proxy.unchecked.add(user)
     await target.users.command(user, room, "#join")
-    target.users.silent.add(user)
+    target.users.leave(user, Absence())
     await injector.wait(target.longest + 5)
     await target.users.command(user, room, "#exit")
-    target.users.silent.discard(user)
+    target.users.come_back(user)
 
 
 LOAD: dict[str, Fault] = {"failing request": send_failing_request, "overload": overload}
