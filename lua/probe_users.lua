@@ -39,7 +39,12 @@ local delivery_chunk, request, away_rooms = 1, nil, nil
 redis.call("HLEN", probe_waits) -- is a hash
 max_wait_ms, history_max = tonumber(max_wait_ms), tonumber(history_max)
 local plans, count = {}, 0
-for i, user in ipairs(redis.call("ZRANGE", probes, "-inf", now, "BYSCORE", "LIMIT", 0, max_probes)) do
+local due = redis.call("ZRANGE", probes, "-inf", now, "BYSCORE", "LIMIT", 0, max_probes)
+-- no wait is so long: what is so far ahead was planned while the clock was ahead
+for _, user in ipairs(redis.call("ZRANGE", probes, now + 2 * max_wait_ms, "+inf", "BYSCORE", "LIMIT", 0, max_probes - #due)) do
+    due[#due + 1] = user
+end
+for i, user in ipairs(due) do
     -- a user with a broken room must not keep all others from being probed
     local is_planned, made = pcall(plan, user)
     plans[i] = is_planned and made or { user = user }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.chaos.clocks import Clocks
 from tests.chaos.deployment import Deployment
+from tests.chaos.faults.absences import LANES
 from tests.chaos.faults.injector import FaultInjector, Lanes, Target
 from tests.chaos.faults.load import MAX_BACKLOG
 from tests.chaos.history import History, Verdict
@@ -25,7 +26,7 @@ AWAY_SECONDS = 240.0
 """Until every user is known to be back. A probe may be due after 64 s, or 120 s where an edge has died."""
 HISTORY = {"IMC_HISTORY_MAX_MESSAGES": "100000", "IMC_CATCH_UP_MAX": "1000"}
 """So much that whatever a member misses is due."""
-FREQUENT_LANES = ("edges", "workers", "absences")
+FREQUENT_LANES = ("edges", "workers", *LANES)
 """Lanes with short pauses between faults, since these do not stop the whole service."""
 RARE_FACTOR = 5
 """The pauses in all other lanes are longer by this factor."""

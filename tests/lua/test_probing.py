@@ -65,6 +65,15 @@ def test_nobody_is_probed_before_time(room: Shard) -> None:
     assert items(room) == []
 
 
+def test_a_probe_that_was_planned_while_the_clock_was_ahead_is_due(room: Shard) -> None:
+    """By an hour, which is more than any wait. It must not take that hour until the user is found."""
+    fail(room, say(room))
+    room.redis.zincrby(PROBES, 3_600_000, BOB)
+    assert room.run("probe_users", *room.call_probes()) == 1
+    assert [fields["to"] for _, fields in items(room)] == [BOB]
+    assert room.run("probe_users", *room.call_probes()) == 0
+
+
 def test_only_so_many_are_probed_at_once(room: Shard) -> None:
     """Those that are due for longest."""
     missed = say(room)

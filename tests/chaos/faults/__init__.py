@@ -16,7 +16,7 @@ EVERY: Lanes = {
     "clocks": clocks.ANY | clocks.ALONE,
     "load": load.LOAD,
     "recipients": load.RECIPIENTS,
-    "absences": absences.ABSENCES,
+    **dict.fromkeys(absences.LANES, absences.ABSENCES),
 }
 
 

@@ -10,6 +10,8 @@ from tests.chaos.proxy import Absence
 
 AWAY = (404, 408, 410, 480, 500, 503, 504, 604)
 """What a registrar or proxy responds for a user who is not there."""
+LANES = ("absences", "more absences", "yet more absences")
+"""Several groups of users are away at the same time."""
 PART = 0.5
 """Part of the longest time. What is missed meanwhile must not exceed `catch_up_max`."""
 MAX_GROUP = 4
