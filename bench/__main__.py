@@ -19,6 +19,7 @@ QUICK = ("fan_out", "latency")
 CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "fan_out": cases.fan_out,
     "transport": cases.transport,
+    "cpim": cases.cpim,
     "growth": cases.growth,
     "large_room": cases.large_room,
     "unrenderable": cases.unrenderable_messages,

@@ -104,6 +104,26 @@ def transport(plan: Plan) -> Iterator[Record]:
                     yield record("transport", measured, transport=name, members=members, number=number)
 
 
+def cpim(plan: Plan) -> Iterator[Record]:
+    """The same texts as plain text and in CPIM with a wish for receipts, as Linphone sends them, in turn.
+
+    Each has rooms of its own, because a member who has sent CPIM gets CPIM.
+    """
+    for members, rooms in ((2, 1000), (20, 100), (200, 3 if plan.quick else 10)):
+        system = Imc()
+        groups = {
+            body: Group(rooms, members, DEPTH["imc"][members], id=number)
+            for number, body in enumerate(("text/plain", "message/cpim"))
+        }
+        with running(system):
+            for group in groups.values():
+                preload(system.redis_socket, group)
+            for number in range(plan.runs):
+                for body, group in groups.items():
+                    measured = plan.measure(system, [group], cpim=body == "message/cpim")
+                    yield record("cpim", measured, body=body, members=members, number=number)
+
+
 def growth(plan: Plan) -> Iterator[Record]:
     """Rooms of 2 to 10,000 members, one size after the other: the cost of one delivery.
 

@@ -91,11 +91,16 @@ def run(
     setup: bool = False,
     senders: int = 4,
     grace: float = 10.0,
+    cpim: bool = False,
 ) -> Measured:
-    """Run one window of load. The generator limits time and traffic, and sends only to loopback."""
+    """Run one window of load. The generator limits time and traffic, and sends only to loopback.
+
+    ``cpim``: messages are in message/cpim, otherwise in plain text.
+    """
     command = [
         str(program), f"target={system.target}", f"proxy={system.proxy}", f"senders={senders}",
         f"setup={int(setup)}", f"seconds={seconds}", f"warmup={warmup}", f"grace={grace}",
+        f"cpim={int(cpim)}",
         *map(str, groups),
     ]  # fmt: skip
     samples = {}

@@ -22,7 +22,15 @@ def line(record: Record) -> str:
     """One line for one window."""
     about = " ".join(
         f"{name}={record[name]}"
-        for name in ("members", "rooms", "transport", "processes", "beside", "unrenderable_per_second")
+        for name in (
+            "members",
+            "rooms",
+            "transport",
+            "body",
+            "processes",
+            "beside",
+            "unrenderable_per_second",
+        )
         if name in record
     )
     cpu = " ".join(
@@ -152,6 +160,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     FULL: _full_table,
     LIGHT: _latency_table,
     "transport": _plain_table("Deliveries over UDP and TCP to the outbound proxy", ("transport", "members")),
+    "cpim": _plain_table("Texts in CPIM beside plain text", ("body", "members")),
     "growth": _plain_table("Growth with the size of the room", ("members",)),
     "large_room": _plain_table("20-member rooms beside a room of 10,000", ("beside",)),
     "unrenderable": _plain_table(

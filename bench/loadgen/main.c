@@ -1,6 +1,6 @@
 /* Plays all users of the benchmark: senders, and the outbound proxy behind which the members respond with 200.
  *
- *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10
+ *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10 cpim=0
  *           group=ID,ROOMS,MEMBERS,OUTSTANDING,RATE …
  *
  * A group is ROOMS rooms chat-ID-0… with MEMBERS members each. RATE 0: closed loop, OUTSTANDING messages in
@@ -27,12 +27,23 @@ enum { MAX_GROUPS = 4 };
 static struct group groups[MAX_GROUPS];
 static unsigned group_count, senders = 4;
 static struct sockaddr_in target;
+static bool cpim; /* messages are in message/cpim, as Linphone sends them */
 static uint64_t begin = UINT64_MAX, end = UINT64_MAX, quiet_since;
 
 static uint64_t clock_now(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+}
+
+/* The message as Linphone sends it (RFC 3862, RFC 5438 §7.1): with a name by which receipts find its author. */
+static void wrap(const struct sip_message *m, char *out, size_t size) {
+    snprintf(out, size,
+        "From: <sip:%s@%s>\r\nTo: <sip:%s@%s>\r\nDateTime: 2026-01-01T00:00:00Z\r\n"
+        "NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: %s\r\n"
+        "imdn.Disposition-Notification: positive-delivery, negative-delivery, display\r\n\r\n"
+        "Content-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s",
+        m->user, m->domain, m->room, m->domain, m->call_id, strlen(m->body), m->body);
 }
 
 static void transmit(const struct group *g, const struct record *r) {
@@ -44,7 +55,13 @@ static void transmit(const struct group *g, const struct record *r) {
     else if (r->kind == CREATE) snprintf(body, sizeof body, "#create %s", room);
     else strcpy(body, "#join");
     struct path path = {.socket = (int)(r->sequence % senders), .peer = target};
-    struct sip_message message = {room, user, DOMAIN, call_id, net_name(path.socket), body};
+    struct sip_message message = {room, user, DOMAIN, call_id, net_name(path.socket), "text/plain", body};
+    char wrapped[1024];
+    if (cpim && r->kind == CHAT) {
+        wrap(&message, wrapped, sizeof wrapped);
+        message.type = "message/cpim";
+        message.body = wrapped;
+    }
     net_send(&path, sip_message(&message, net_room(&path)));
 }
 
@@ -222,6 +239,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "seconds")) seconds = atof(value);
         else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
         else if (!strcmp(argv[i], "grace")) grace = atof(value);
+        else if (!strcmp(argv[i], "cpim")) cpim = atoi(value);
         else if (!strcmp(argv[i], "group")) add_group(value);
         else errx(2, "unknown option: %s", argv[i]);
     }

@@ -102,8 +102,8 @@ size_t sip_message(const struct sip_message *m, char *out) {
         "Call-ID: %s\r\n"
         "CSeq: 1 MESSAGE\r\n"
         "Max-Forwards: 70\r\n"
-        "Content-Type: text/plain\r\n"
+        "Content-Type: %s\r\n"
         "Content-Length: %zu\r\n\r\n%s",
         m->room, m->domain, m->sent_by, m->call_id, m->user, m->domain, m->call_id, m->room, m->domain,
-        m->call_id, strlen(m->body), m->body);
+        m->call_id, m->type, strlen(m->body), m->body);
 }

@@ -28,7 +28,7 @@ size_t sip_frame(const char *data, size_t length);
 size_t sip_ok(const struct sip *request, char *out);
 
 struct sip_message {
-    const char *room, *user, *domain, *call_id, *sent_by, *body;
+    const char *room, *user, *domain, *call_id, *sent_by, *type, *body;
 };
 
 /* Writes a MESSAGE of user to room; the branch and the From tag follow from the Call-ID. */

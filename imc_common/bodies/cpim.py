@@ -17,6 +17,7 @@ for From is in `senders`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from imc_common.bodies.errors import BodyError
@@ -24,6 +25,8 @@ from imc_common.bodies.mime_part import MimePart
 
 MAX_HEADERS: Final = 8192
 """Bytes. Longer ones are refused: the rest could have another From."""
+MAX_USUAL: Final = 128
+"""Bytes of a line that is kept to be recognised."""
 CORE: Final = "urn:ietf:params:cpim-headers:"
 """RFC 3862 §3.4: the namespace of From, To, DateTime and the other headers of CPIM."""
 IMDN_NAMESPACE: Final = "urn:ietf:params:imdn"
@@ -130,7 +133,7 @@ def _headers(body: bytes) -> tuple[tuple[CpimHeader, ...], int]:
     for line_end in _LINE_END.finditer(body, start):
         if line_end.start() > MAX_HEADERS:
             break
-        line = body[start : line_end.start()].decode("utf-8", "surrogateescape")
+        line = body[start : line_end.start()]
         start = line_end.end()
         if not line.strip():
             # RFC 3862 §5.1: Content-Type of the object itself may come first, in a block of its own.
@@ -138,18 +141,26 @@ def _headers(body: bytes) -> tuple[tuple[CpimHeader, ...], int]:
                 headers.clear()
                 continue
             return tuple(headers), start
-        # RFC 3862 §2.2: one line is one header.
-        if line[0] in " \t":
-            raise BodyError("Folded CPIM Header")
-        name, colon, rest = line.partition(":")
-        prefix, _, name = name.strip().rpartition(".")
-        if not colon or not _NAME(name):
-            raise BodyError("Malformed CPIM Header")
-        params, value = _split_params(rest)
-        headers.append(CpimHeader(name, _unescaped(value).strip(), prefix, params))
+        headers.append(_usual_header(line) if len(line) <= MAX_USUAL else _header(line))
     if len(body) > MAX_HEADERS:
         raise BodyError("CPIM Headers Too Long")
     raise BodyError("CPIM Headers Without End")
+
+
+def _header(line: bytes) -> CpimHeader:
+    # RFC 3862 §2.2: one line is one header.
+    if line[:1] in {b" ", b"\t"}:
+        raise BodyError("Folded CPIM Header")
+    name, colon, rest = line.decode("utf-8", "surrogateescape").partition(":")
+    prefix, _, name = name.strip().rpartition(".")
+    if not colon or not _NAME(name):
+        raise BodyError("Malformed CPIM Header")
+    params, value = _split_params(rest)
+    return CpimHeader(name, _unescaped(value).strip(), prefix, params)
+
+
+_usual_header = lru_cache(maxsize=1024)(_header)
+"""Most lines of a client are the same in each message."""
 
 
 def _is_mime(header: CpimHeader) -> bool:
