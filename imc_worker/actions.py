@@ -103,7 +103,9 @@ def _further(settings: Settings) -> list[Action]:
         Action("add_member", (private_of_user,), (max_members, announce_joins)),
         Action("ban_user", (), (settings.max_bans,), with_index=True),
         Action("modify_member", (owned_by_user,), may_own, owner=b"user"),
-        Action("exit_room", (private, owned), (settings.owner_exit, announce_joins), with_index=True),
+        Action(
+            "exit_room", (private, owned, *history), (settings.owner_exit, announce_joins), with_index=True
+        ),
         Action("set_nickname", (), (announce_joins,)),
         Action("broadcast_typing", (_typing,), (TYPING_INTERVAL_MS,)),
         Action("return_disposition", (*authors, history[0])),
@@ -112,7 +114,7 @@ def _further(settings: Settings) -> list[Action]:
             (*history, *authors),
             (int(settings.shows_nicknames), settings.history_max_messages),
         ),
-        Action("destroy_room", with_index=True),
+        Action("destroy_room", history, with_index=True),
         Action(
             "remove_absent",
             (private, owned, lambda shard, fields: keys.away_rooms(shard, fields[b"from"].decode())),

@@ -1,8 +1,8 @@
 """One worker process, from its start to its end.
 
 Start: settings, Redis, then the parts in the order in which entries pass them: consumer, committer
-(dispatcher, retrial), and beside them ownership, recoverer, gauges, prober and MI. End: reading stops, what
-was read is handled, leases are given back.
+(dispatcher, retrial), and beside them ownership, recoverer, gauges, prober, janitor and MI. End: reading
+stops, what was read is handled, leases are given back.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from imc_common.store import Store, StoreUnreachable
 from imc_worker.all_shards import AllShards
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
+from imc_worker.janitor import Janitor
 from imc_worker.mi import MiServer
 from imc_worker.prober import Prober
 from imc_worker.retrial import Retrial
@@ -68,9 +69,10 @@ class Worker(Process):
         reader = _EntryReader(streams.consumer, committer, self.stopping)
         owning = streams.parts(committer.has_pending, lambda shard, _: committer.has_pending(shard))
         prober = Prober(store, settings, streams.ownership.owned, time.time, self.metrics)
-        self.reloadable = (dispatcher, prober, streams.tracer)
+        janitor = Janitor(store, settings, streams.ownership.owned, time.time, self.metrics)
+        self.reloadable = (dispatcher, prober, janitor, streams.tracer)
         await self.run_parts(
-            (committer, reader, *owning, prober, MiServer(store, settings)),
+            (committer, reader, *owning, prober, janitor, MiServer(store, settings)),
             lambda: self._drain(reader, committer),
             shards=shards,
         )

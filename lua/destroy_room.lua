@@ -1,11 +1,13 @@
 -- An owner destroys the room: its members are told, then room, members, invitations and all it keeps are deleted.
 --
 -- KEYS:
---   requests  imc:{S}:in            stream
---   events    imc:{S}:out           stream
---   rooms     imc_rooms:{S}         sorted set
---   room      imc_rooms:{S}:ROOM    hash
---   members   imc_members:{S}:ROOM  hash
+--   requests     imc:{S}:in            stream
+--   events       imc:{S}:out           stream
+--   rooms        imc_rooms:{S}         sorted set
+--   room         imc_rooms:{S}:ROOM    hash
+--   members      imc_members:{S}:ROOM  hash
+--   history      imc_history:{S}:ROOM  stream
+--   history_off  imc:{S}:history_off   set
 --
 -- ARGV:
 --   entry_id              the request's id in requests
@@ -21,7 +23,7 @@
 -- Events:
 --   destroyed  to all members, the sender too
 --   refused    to the sender: unknown_room, not_member, admins_only, owner_only
-local requests, events, rooms, room, members = unpack(KEYS)
+local requests, events, rooms, room, members, history, history_off = unpack(KEYS)
 local entry_id, delivery_chunk, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"

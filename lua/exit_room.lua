@@ -9,6 +9,8 @@
 --   members        imc_members:{S}:ROOM          hash
 --   private_rooms  imc:{S}:private_rooms:SENDER  set
 --   owned_rooms    imc:{S}:owned_rooms:SENDER    set
+--   history        imc_history:{S}:ROOM          stream
+--   history_off    imc:{S}:history_off           set
 --
 -- ARGV:
 --   entry_id              the request's id in requests
@@ -29,7 +31,7 @@
 --   denied     to the sender, owners and admins: the sender was only invited
 --   destroyed  to all members, the sender too: it was the last owner
 --   refused    to the sender: unknown_room, not_member, last_owner, confirm_exit
-local requests, events, rooms, room, members, private_rooms, owned_rooms = unpack(KEYS)
+local requests, events, rooms, room, members, private_rooms, owned_rooms, history, history_off = unpack(KEYS)
 local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
@@ -41,6 +43,8 @@ local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix
 assert(owned_rooms_prefix, "owner_exit, announce_joins and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set
 redis.call("SCARD", owned_rooms)
+redis.call("SCARD", history_off)
+redis.call("XLEN", history) -- is a stream
 local reason = refusal("member")
 if sender_role == "invited" then
     return decline()

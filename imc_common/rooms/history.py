@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from imc_common import keys
 from imc_common.keys import Keys
@@ -13,6 +13,32 @@ from imc_common.store.protocols import ScriptRunner
 
 CATCH_UP_PART: Final = 10
 """Messages of one part of a catch-up: what an edge has in flight for one member, one after the other."""
+
+
+_DAY: Final = 24 * 3600.0
+
+
+class Retention(NamedTuple):
+    """How many messages a room keeps, and for how many seconds. 0 messages: none; 0 seconds: no limit."""
+
+    messages: int
+    seconds: float
+
+
+def retention(settings: Settings, wish: bytes) -> Retention:
+    """What a room keeps whose owners have set this: ``off``, a number of messages, or of days (``7d``).
+
+    Empty, or anything else: what the operator has set. The owners' wish never exceeds that.
+    """
+    messages, seconds = settings.history_max_messages, settings.history_max_age
+    if wish == b"off":
+        return Retention(0, seconds)
+    if wish.isdigit():
+        return Retention(min(int(wish), messages), seconds)
+    days = wish.removesuffix(b"d")
+    if wish.endswith(b"d") and days.isdigit():
+        return Retention(messages, min(int(days) * _DAY, seconds or int(days) * _DAY))
+    return Retention(messages, seconds)
 
 
 def oldest_ms(settings: Settings, now: float) -> int:

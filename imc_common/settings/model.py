@@ -175,6 +175,13 @@ class Settings(BaseModel):
         description="Seconds for which a room keeps a message. 0: no limit.",
         json_schema_extra=_about(reload="both"),
     )
+    history_max_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory in Redis that all messages kept by rooms may take, in bytes. Each shard has an"
+        " equal share. Beyond it the oldest messages of a shard are removed, every few minutes. 0: no limit.",
+        json_schema_extra=_about(reload="worker"),
+    )
     catch_up_max: int = Field(
         50,
         ge=1,

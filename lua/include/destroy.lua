@@ -1,4 +1,4 @@
--- Destroys a room. Needs private_rooms_prefix, owned_rooms_prefix and what refuse needs. Gives destroy.
+-- Destroys a room. Needs history, history_off, private_rooms_prefix, owned_rooms_prefix and what refuse needs. Gives destroy.
 --- @include "without_port"
 
 -- Tells all members; nothing of the room is left.
@@ -16,12 +16,15 @@ local function destroy()
     for _, index in ipairs(indexes) do
         redis.call("SCARD", index) -- is a set
     end
+    redis.call("XLEN", history) -- is a stream
+    redis.call("SCARD", history_off)
     commit()
     tell("destroyed", { request.from }, here(RANK))
     for _, index in ipairs(indexes) do
         redis.call("SREM", index, request.room)
     end
     redis.call("ZREM", rooms, request.room)
-    redis.call("DEL", room, members)
+    redis.call("SREM", history_off, request.room)
+    redis.call("DEL", room, members, history)
     return "done"
 end

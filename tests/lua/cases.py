@@ -110,6 +110,12 @@ def _hands_out(shard: Shard) -> tuple[list[str], list[Any]]:
     return shard.call_hand_out(LEADING, CAROL)
 
 
+def _trims(shard: Shard) -> tuple[list[str], list[Any]]:
+    for number in range(1, 4):
+        shard.redis.xadd(shard.keys.history(SHARD, ROOM), {ALICE: "x"}, id=f"{number}-1")
+    return [shard.keys.history(SHARD, ROOM)], [2, 500]
+
+
 def _probes(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
     keep_some(shard)
@@ -296,4 +302,5 @@ CASES = ROOM_CASES | {
     "list pending": Case("list_pending", _lists_pending),
     "hand out": Case("hand_out", _hands_out),
     "probe": Case("probe_users", _probes),
+    "trim": Case("trim_history", _trims),
 }

@@ -29,6 +29,7 @@ from imc_common.shards.recoverer import Recoverer
 from imc_edge.identity.redis_clock import RedisClock
 from imc_worker.all_shards import AllShards
 from imc_worker.dispatcher import Dispatcher
+from imc_worker.janitor import Janitor
 from imc_worker.prober import Prober
 from tests.checked_scripts import CheckedScripts, check_call
 from tests.fake_store import FakeStore
@@ -71,6 +72,7 @@ async def worker() -> None:
         while await bench.left():
             await bench.work()
     await Prober(bench.store, bench.settings, bench.ownership.owned, lambda: 1.7e9, Metrics()).probe()
+    await Janitor(bench.store, bench.settings, bench.ownership.owned, lambda: 1.7e9, Metrics()).tidy(shard)
     item = Event("1-1", shard, CATCH_UP, ROOM, (BOB,))
     assert await bench.store.run([hand_out(bench.store, bench.settings, item, now=1.7e9)]) == [b"gone"]
     await Recoverer(

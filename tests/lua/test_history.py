@@ -159,3 +159,29 @@ def test_a_catch_up_that_has_begun_is_not_begun_again(room: Shard) -> None:
     entry_id = room.put("message", BOB)
     room.run("broadcast_message", *room.command("broadcast_message", entry_id, BOB))
     assert [event["event"] for _, event in decoded(room.redis.xrange(OUT))] == ["catch_up", "message"]
+
+
+@pytest.mark.parametrize("command", ["destroy", "exit"])
+def test_nothing_is_kept_of_a_room_that_is_gone(room: Shard, command: str) -> None:
+    """Whichever way it ends; nor what its owners wished."""
+    say_once = room.put("message", ALICE)
+    room.handle("broadcast_message", say_once, ALICE)
+    room.redis.sadd(OFF, ROOM)
+    room.ask(command, ALICE, text="confirm")
+    assert not room.exists()
+    assert kept(room) == []
+    assert not room.redis.exists(room.keys.history(SHARD, ROOM), OFF)
+
+
+def test_trimming_removes_what_is_too_old_and_too_much(real_shard: Shard) -> None:
+    """The reply says how much of each, and the times of the first and the last message that stay."""
+    history = real_shard.keys.history(SHARD, ROOM)
+    for number in range(1, 301):
+        real_shard.redis.xadd(history, {ALICE: "x"}, id=f"{number}-1")
+    assert real_shard.run("trim_history", [history], [0, 500]) == [300, 0, 0, 1, 300]
+    assert real_shard.run("trim_history", [history], [11, 500]) == [290, 10, 0, 11, 300]
+    stay, too_old, too_many, first, last = real_shard.run("trim_history", [history], [0, 100])
+    assert 100 <= stay < 200
+    assert (too_old, stay + too_many, first, last) == (0, 290, 301 - stay, 300)
+    assert real_shard.run("trim_history", [history], [0, 0]) == [0, 0, stay, 0, 0]
+    assert not real_shard.redis.exists(history)

@@ -13,7 +13,7 @@ from tests.lua.shard import ALICE, BOB, DAVE, IN, OUT, SCRIPT_OF, SHARD, Shard, 
 
 HIDDEN, ABSENT = "hidden@example.org", "absent@example.org"  # of one length
 ABOUT_USERS = {command.name for command in COMMANDS if "user" in command.arguments}
-SIGNALS = {"typing", "disposition"}
+SIGNALS = {"typing", "disposition", "remove_absent"}
 """A stranger hears nothing of them, whether there is a room or not."""
 TELLS_THAT_A_NAME_IS_TAKEN = {"create", "join"}
 

@@ -1,0 +1,214 @@
+"""Walks slowly through the rooms of a worker's shards and removes what they must not keep any longer.
+
+Each history is trimmed by age and number, as the room's owners or else the settings say. If the histories of
+a shard take more memory than they may, the next walk removes what is oldest in all of them. And members who
+have been away for longer than `remove_after_days` are removed, by a request like those of users.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from imc_common import keys
+from imc_common.keys import Keys
+from imc_common.metrics import Metrics
+from imc_common.rooms.history import Retention, retention
+from imc_common.rooms.request import RequestData, RoomRequest
+from imc_common.scripts import Command
+from imc_common.settings import Settings
+from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.store.protocols import ScriptRunner
+
+PAGE: Final = 200
+"""Rooms of one pipeline: about two milliseconds of Redis's time."""
+PAUSE: Final = 0.1
+"""Seconds between two pages, so that a walk takes one or two percent of Redis's time."""
+REST: Final = 60.0
+"""Seconds between two walks."""
+REST_WITHOUT_HISTORY: Final = 3600.0
+DAY: Final = 24 * 3600.0
+_HOUR_MS: Final = 3600 * 1000
+_SAMPLES: Final = 8
+
+log = structlog.get_logger()
+
+
+class Held(NamedTuple):
+    """What the histories of a shard held at the last walk."""
+
+    messages: int = 0
+    size: int = 0
+    away: int = 0
+
+
+class Ages:
+    """Bytes by hour, of all histories of a shard: from what time on they would fit."""
+
+    def __init__(self) -> None:
+        self._by_hour: dict[int, float] = {}
+
+    def add(self, size: int, first_ms: int, last_ms: int) -> None:
+        """One history of this size; its messages count as evenly spread between these times."""
+        for at in range(_SAMPLES):
+            hour = (first_ms + (last_ms - first_ms) * at // (_SAMPLES - 1)) // _HOUR_MS
+            self._by_hour[hour] = self._by_hour.get(hour, 0.0) + size / _SAMPLES
+
+    def fitting(self, limit: int) -> int:
+        """The time in ms before which all has to go, so that about `limit` bytes stay; 0: all may stay."""
+        total = 0.0
+        for hour in sorted(self._by_hour, reverse=True):
+            total += self._by_hour[hour]
+            if total > limit:
+                return (hour + 1) * _HOUR_MS
+        return 0
+
+
+class Janitor:
+    """Tidies the shards that this worker owns."""
+
+    def __init__(
+        self,
+        store: ScriptRunner,
+        settings: Settings,
+        owned: Callable[[], frozenset[int]],
+        wall: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        """``wall()``: seconds since the epoch."""
+        self._store = store
+        self._owned = owned
+        self._wall = wall
+        self._names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
+        self._shards = 1 << settings.hash_size
+        self._held: dict[int, Held] = {}
+        self._cutoffs: dict[int, int] = {}
+        self._trimmed = metrics.counters(
+            "imc_history_trimmed", "Messages that rooms no longer keep, by reason.", "reason"
+        )
+        metrics.gauge(
+            "imc_history_messages",
+            "Messages that rooms keep, in the shards this worker owns.",
+            lambda: self._total(0),
+        )
+        metrics.gauge(
+            "imc_history_bytes", "Memory of these messages in Redis, in bytes.", lambda: self._total(1)
+        )
+        metrics.gauge(
+            "imc_history_away", "Users who are away, in the shards this worker owns.", lambda: self._total(2)
+        )
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Use these settings from now on."""
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Walk until cancelled."""
+        while True:
+            await asyncio.sleep(REST if self._settings.history_max_messages else REST_WITHOUT_HISTORY)
+            try:
+                for shard in sorted(self._owned()):
+                    await self.tidy(shard)
+            except StoreUnreachable:
+                continue  # readiness reports it
+
+    async def tidy(self, shard: int) -> None:
+        """One walk through a shard. Raises StoreUnreachable."""
+        ages, messages, size, cursor = Ages(), 0, 0, b"0"
+        while True:
+            (page,) = await self._store.run([("ZSCAN", self._names.rooms(shard), cursor, "COUNT", PAGE)])
+            if not isinstance(page, list):
+                return  # the key has another type: there is nothing to tidy
+            cursor, rooms = page[0], [room.decode() for room in page[1][::2]]
+            found = await self._trim(shard, rooms)
+            for taken, count, first_ms, last_ms in found:
+                messages += count
+                size += taken
+                ages.add(taken, first_ms, last_ms)
+            if cursor == b"0":
+                break
+            await asyncio.sleep(PAUSE)
+        limit = self._settings.history_max_bytes // self._shards
+        self._cutoffs[shard] = ages.fitting(limit) if self._settings.history_max_bytes else 0
+        away = await self._users_away(shard)
+        self._held[shard] = Held(messages, size, len(away))
+        if self._settings.remove_after_days:
+            await self._remove_absent(shard, away)
+
+    async def _trim(self, shard: int, rooms: list[str]) -> list[tuple[int, int, int, int]]:
+        """Trim these histories; gives bytes, messages, first and last time of those that are left."""
+        names = [self._names.history(shard, room) for room in rooms]
+        wishes = await self._store.run([("HGET", self._names.room(shard, room), "history") for room in rooms])
+        cutoff = self._cutoffs.get(shard, 0)
+        commands = [
+            self._command(name, retention(self._settings, wish if isinstance(wish, bytes) else b""), cutoff)
+            for name, wish in zip(names, wishes, strict=True)
+        ]
+        left: list[tuple[str, list[int]]] = []
+        for name, reply in zip(names, await self._store.run(commands), strict=True):
+            if isinstance(reply, ReplyError):
+                log.warning("history not trimmed", key=name, reason=str(reply))
+                continue
+            self._trimmed["bytes" if cutoff else "age"] += reply[1]
+            self._trimmed["number"] += reply[2]
+            if reply[0]:
+                left.append((name, reply))
+        sizes = await self._store.run([("MEMORY", "USAGE", name) for name, _ in left])
+        return [
+            (size if isinstance(size, int) else 0, reply[0], reply[3], reply[4])
+            for (_, reply), size in zip(left, sizes, strict=True)
+        ]
+
+    def _command(self, name: str, kept: Retention, cutoff: int) -> Command:
+        oldest = int((self._wall() - kept.seconds) * 1000) if kept.seconds else 0
+        return self._store.script("trim_history", [name], [max(oldest, cutoff, 0), kept.messages])
+
+    async def _users_away(self, shard: int) -> list[str]:
+        (users,) = await self._store.run([("ZRANGE", keys.probes(shard), 0, -1)])
+        return [user.decode() for user in users] if isinstance(users, list) else []
+
+    async def _remove_absent(self, shard: int, users: list[str]) -> None:
+        """Ask for the removal of members who have been away for too long; the script decides."""
+        before_ms = int((self._wall() - self._settings.remove_after_days * DAY) * 1000)
+        for first in range(0, len(users), PAGE):
+            some = users[first : first + PAGE]
+            replies = await self._store.run([("SMEMBERS", keys.away_rooms(shard, user)) for user in some])
+            pairs = [
+                (user, room.decode())
+                for user, rooms in zip(some, replies, strict=True)
+                for room in _members(rooms)
+            ]
+            since = await self._store.run(
+                [("HGET", self._names.room(shard, room), f"away:{user}") for user, room in pairs]
+            )
+            due = [pair for pair, at in zip(pairs, since, strict=True) if _ms_of(at) < before_ms]
+            await self._store.run([self._removal(shard, user, room) for user, room in due])
+            await asyncio.sleep(PAUSE)
+
+    def _removal(self, shard: int, user: str, room: str) -> Command:
+        data = RequestData(call_id=f"janitor-{secrets.token_hex(8)}", at=int(self._wall() * 1000)).pack()
+        return (
+            "XADD",
+            keys.requests(shard),
+            "*",
+            *RoomRequest("remove_absent", user, room, data=data).to_fields(),
+        )
+
+    def _total(self, place: int) -> float:
+        owned = self._owned()
+        return float(sum(held[place] for shard, held in self._held.items() if shard in owned))
+
+
+def _members(reply: Any) -> Iterable[bytes]:
+    return reply if isinstance(reply, list | set) else ()
+
+
+def _ms_of(position: Any) -> float:
+    """The time of a position; never due if there is none."""
+    text = position.partition(b"-")[0] if isinstance(position, bytes) else b""
+    return float(text) if text.isdigit() else float("inf")

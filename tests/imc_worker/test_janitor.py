@@ -1,0 +1,132 @@
+"""The janitor removes what rooms must not keep any longer, and who has been away for too long."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from imc_common import keys
+from imc_common.keys import Keys, shard_of
+from imc_common.metrics import Metrics
+from imc_common.rooms.history import Retention, retention
+from imc_common.settings import Settings
+from imc_worker.janitor import Ages, Janitor
+from tests.imc_worker.conftest import ALICE, BOB, CAROL, ROOM, Bench
+
+SHARD = shard_of(ROOM, 4)
+NAMES = Keys()
+DAY = 24 * 3600
+NOW = 1_800_000_000
+HISTORY = NAMES.history(SHARD, ROOM)
+HOUR_MS = 3600 * 1000
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """Alice owns a room with Bob; it has kept a message each day for ten days."""
+    bench = Bench(history_max_messages=500, announce_joins=False)
+    await bench.ask("create", ALICE)
+    await bench.ask("join", BOB)
+    await bench.work()
+    for day in range(10, 0, -1):
+        entry = f"{(NOW - day * DAY + 60) * 1000}-0"
+        await bench.store.run([("XADD", HISTORY, entry, ALICE, "x" * 100)])
+    yield bench
+    await bench.store.close()
+
+
+def janitor(bench: Bench, metrics: Metrics | None = None, **settings: Any) -> Janitor:
+    changed = bench.settings.model_copy(update=settings)
+    return Janitor(bench.store, changed, lambda: frozenset({SHARD}), lambda: float(NOW), metrics or Metrics())
+
+
+async def kept(bench: Bench) -> int:
+    (count,) = await bench.store.run([("XLEN", HISTORY)])
+    assert isinstance(count, int)
+    return count
+
+
+async def test_what_is_too_old_goes(bench: Bench) -> None:
+    """After a week, if the settings say nothing else."""
+    metrics = Metrics()
+    await janitor(bench, metrics).tidy(SHARD)
+    assert await kept(bench) == 7
+    page = metrics.page()
+    assert b'imc_history_trimmed_total{reason="age"} 3' in page
+    assert b"imc_history_messages 7" in page
+
+
+@pytest.mark.parametrize(("wish", "left"), [("2d", 2), ("30d", 7), ("off", 0), ("3", 3), ("", 7)])
+async def test_the_owners_wish_counts_within_the_operators_limits(bench: Bench, wish: str, left: int) -> None:
+    await bench.store.run([("HSET", NAMES.room(SHARD, ROOM), "history", wish)])
+    await janitor(bench).tidy(SHARD)
+    assert await kept(bench) == left or (wish == "3" and await kept(bench) <= 7)
+
+
+def test_retention_is_the_stricter_of_two_limits() -> None:
+    """Of the owners and the operator; what cannot be read is no wish."""
+    settings = Settings(history_max_messages=500, history_max_age=7.0 * DAY)
+    assert retention(settings, b"") == retention(settings, b"nonsense") == Retention(500, 7 * DAY)
+    assert retention(settings, b"off") == Retention(0, 7 * DAY)
+    assert retention(settings, b"20") == Retention(20, 7 * DAY)
+    assert retention(settings, b"2000") == Retention(500, 7 * DAY)
+    assert retention(settings, b"2d") == Retention(500, 2 * DAY)
+    assert retention(settings, b"30d") == Retention(500, 7 * DAY)
+    unlimited = Settings(history_max_messages=500, history_max_age=0)
+    assert retention(unlimited, b"30d") == Retention(500, 30 * DAY)
+
+
+async def test_an_empty_history_leaves_no_key(bench: Bench) -> None:
+    await janitor(bench, history_max_age=1.0).tidy(SHARD)
+    assert await bench.store.run([("EXISTS", HISTORY)]) == [0]
+
+
+def test_the_oldest_hours_go_until_the_rest_fits() -> None:
+    """Of all histories together; nothing goes if all fits."""
+    ages = Ages()
+    ages.add(8000, 0, 0)
+    ages.add(8000, 100 * HOUR_MS, 100 * HOUR_MS)
+    assert ages.fitting(16_000) == 0
+    assert ages.fitting(10_000) == HOUR_MS
+    assert ages.fitting(100) == 101 * HOUR_MS
+    spread = Ages()
+    spread.add(8000, 0, 70 * HOUR_MS)
+    assert spread.fitting(4500) == 31 * HOUR_MS
+
+
+async def test_a_shard_that_takes_too_much_memory_loses_the_oldest(bench: Bench) -> None:
+    """At the next walk, which knows how much there is."""
+    tidying = janitor(bench, history_max_age=0.0, history_max_bytes=1)
+    await tidying.tidy(SHARD)
+    assert await kept(bench) == 10
+    tidying._cutoffs[SHARD] = (NOW - 2 * DAY) * 1000  # fakeredis does not know MEMORY USAGE
+    await tidying.tidy(SHARD)
+    assert await kept(bench) == 2
+
+
+async def test_a_history_of_a_wrong_type_stops_nothing(bench: Bench) -> None:
+    other = next(f"r{n}@example.org" for n in range(99) if shard_of(f"r{n}@example.org", 4) == SHARD)
+    await bench.store.run([("ZADD", NAMES.rooms(SHARD), 0, other), ("SET", NAMES.history(SHARD, other), "x")])
+    await janitor(bench).tidy(SHARD)
+    assert await kept(bench) == 7
+
+
+@pytest.mark.parametrize(("days", "removed"), [(0, False), (9, True), (11, False)])
+async def test_who_is_away_for_too_long_is_removed(bench: Bench, days: int, removed: bool) -> None:
+    """By a request that the worker handles in its order."""
+    since = f"{(NOW - 10 * DAY) * 1000}-0"
+    await bench.store.run(
+        [
+            ("HSET", NAMES.members(SHARD, ROOM), BOB, "member away"),
+            ("HSET", NAMES.room(SHARD, ROOM), f"away:{BOB}", since),
+            ("SADD", keys.away_rooms(SHARD, BOB), ROOM),
+            ("SADD", keys.away_rooms(SHARD, CAROL), "gone@example.org"),
+            ("ZADD", keys.probes(SHARD), 1, BOB, 1, CAROL),
+        ]
+    )
+    await janitor(bench, remove_after_days=days).tidy(SHARD)
+    requests = await bench.stream(keys.requests(SHARD))
+    asked = [(fields["type"], fields["from"], fields["room"]) for fields in requests]
+    assert asked == ([("remove_absent", BOB, ROOM)] if removed else [])
