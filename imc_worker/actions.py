@@ -20,6 +20,9 @@ TYPING_INTERVAL_MS: Final = 10_000
 """Time between two typing notifications of one user to a room, at least. RFC 3994 §3.2 has refreshes come
 less often."""
 
+MAX_SHOWN: Final = 100
+"""Messages that one `#history` shows, at most."""
+
 Fields = Mapping[bytes, bytes]
 FurtherKey = Callable[[int, Fields], str]
 
@@ -114,6 +117,8 @@ def _further(settings: Settings) -> list[Action]:
             (*history, *authors),
             (int(settings.shows_nicknames), settings.history_max_messages),
         ),
+        Action("show_history", history[:1], (MAX_SHOWN, int(settings.history_max_age * 1000))),
+        Action("set_history", history, (settings.history_max_messages,)),
         Action("destroy_room", history, with_index=True),
         Action(
             "remove_absent",

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from imc_common import address
 from imc_common.escape import printable
+from imc_common.rooms import spans
 from imc_common.rooms.names import nickname
 from imc_common.rooms.roles import CHOICE, ROLES
 from imc_common.rooms.room_rules import RoomRules
@@ -58,6 +59,9 @@ _BEGINS_BLANK = frozenset((b"", b" ", b"\t", b"\r", b"\n", b"\f", b"\v", b"\xc2"
 """First bytes of `_BLANKS`, and of no body: all other bodies need no look at them."""
 _SPACE = re.compile(r"[ \t]+")
 
+
+SPAN, WISH = "[messages/time]", "off/messages/days/join/all"
+"""Arguments that `imc_common.rooms.spans` reads."""
 
 FLAGS = ("private", "confirm")
 """Words that may come last, where a command has them among its arguments."""
@@ -97,6 +101,8 @@ COMMANDS = (
     RoomCommand("bans", (), ("[room]",), "list the banned users", "list_bans"),
     RoomCommand("nick", (), ("[name]", "[room]"), "take a nickname, or none", "set_nickname"),
     RoomCommand("topic", (), ("[text]",), "show or set the topic", "set_topic"),
+    RoomCommand("history", (), (SPAN,), "show what was said: 20, 2h, since 2026-11-28", "show_history"),
+    RoomCommand("set", (), ("history", WISH, "[room]"), "say what the room keeps", "set_history"),
     RoomCommand("announce", (), ("on/off", "[room]"), "show or hide joins and leaves", "set_announce"),
     RoomCommand("exit", ("leave",), ("[room]", "[confirm]"), "leave a room", "exit_room"),
     RoomCommand("destroy", (), ("[room]",), "delete a room for everybody", "destroy_room"),
@@ -202,12 +208,8 @@ class CommandParser:
                 role = _choice(_next(rest), ROLES)
             elif argument == "[room]":
                 room = self._room(rest.pop(0) if rest else "", to)
-            elif argument == "[text]":
-                text = _text(rest.pop(0) if rest else "")
-            elif argument == "[name]" and rest:
-                text = _nickname(rest.pop(0))
-            elif "/" in argument:
-                text = _choice(_next(rest), argument.split("/"))
+            else:
+                text = _words(argument, rest) or text
         if rest:
             raise _RefusedError("usage")
         if command.script and not room:  # it takes no room: it concerns the one in To
@@ -259,6 +261,30 @@ def _next(arguments: list[str]) -> str:
     if not arguments:
         raise _RefusedError("usage")
     return arguments.pop(0)
+
+
+def _words(argument: str, rest: list[str]) -> str:
+    """What only the script reads, taken from the rest of the line; empty for an argument that has no such."""
+    if argument == "[text]":
+        return _text(rest.pop(0) if rest else "")
+    if argument == "[name]":
+        return _nickname(rest.pop(0)) if rest else ""
+    if argument == "history":
+        _choice(_next(rest), (argument,))
+        return ""
+    if argument == SPAN:
+        words = rest.copy()
+        rest.clear()
+        return _known(spans.span(words))
+    if argument == WISH:
+        return _known(spans.wish(_next(rest)))
+    return _choice(_next(rest), argument.split("/")) if "/" in argument else ""
+
+
+def _known(text: str | None) -> str:
+    if text is None:
+        raise _RefusedError("usage")
+    return text
 
 
 def _nickname(text: str) -> str:

@@ -45,7 +45,9 @@ NOTICES = {
     " delivered. Any other text is.",
     "dropped": "{user} was away for too long and has been removed.",
     "you_were_dropped": "You were away for too long and have been removed from this room.",
-    "skipped": "You have missed {detail} earlier messages.",
+    "skipped": "You have missed {detail} earlier messages. To see them, send {start}history",
+    "nothing_said": "There are no such messages in the history of this room.",
+    "history_set": "{actor} has changed what this room keeps: {keeps}",
     "destroyed": "{actor} has deleted this room.",
 }
 """Events that are one sentence or two; the others have functions."""
@@ -60,6 +62,7 @@ TO_ACTOR = {
     "role_changed": "You have made {user} {role}.",
     "nickname_set": "You are now called {detail} in this room.",
     "topic_set": "You have set the topic: {text}",
+    "history_set": "You have changed what this room keeps: {keeps}",
     "left": "You have left this room.",
     "destroyed": "You have deleted this room.",
 }
@@ -105,6 +108,7 @@ REASONS = {
     "name_taken": "{detail} is taken. Choose another nickname.",
     "bad_name": "{detail} cannot be a nickname. Use one word with letters, of up to 32 characters.",
     "is_room": "a room cannot be a member of itself.",
+    "no_history": "rooms keep no messages here.",
     "bad_text": "the text can have at most {detail} characters, and no control characters.",
     "bad_argument": "{detail} is not a valid address. Write it like this: {usage}",
     "foreign_domain": "there are no rooms in the domain of {detail}",
@@ -173,7 +177,11 @@ def _notices(event: Event, settings: Settings) -> list[bytes]:
 
 
 def _sentence(event: Event, settings: Settings) -> str:
-    return _template(event).format(
+    template = _template(event)
+    newcomer = {"joined": event.actor, "added": event.user}.get(event.name)
+    if event.to == (newcomer,) and settings.history_max_messages and event.detail != "off":
+        template += KEEPS_MESSAGES
+    return template.format(
         actor=event.actor,
         user=event.user,
         role=_ROLES.get(event.role, event.role),
@@ -181,8 +189,26 @@ def _sentence(event: Event, settings: Settings) -> str:
         text=event.text,
         why=WHY_FAILED.get(event.reason, WHY_FAILED["delivery_failed"]),
         start=settings.imc_cmd_start_char,
+        keeps=_keeps(event.detail),
         announces="no longer announces" if event.detail == "off" else "announces",
     )
+
+
+KEEPS_MESSAGES = " This room keeps what is said."
+"""Follows what a new member is told, unless the room keeps nothing."""
+
+
+def _keeps(wish: str) -> str:
+    """What `#set history` has changed."""
+    if wish == "join":
+        return "new members see what is said after they have joined."
+    if wish == "all":
+        return "new members also see what was said before."
+    if wish == "off":
+        return "nothing. What was kept is deleted."
+    if wish.endswith("d"):
+        return f"the messages of {wish.removesuffix('d')} days."
+    return f"the last {wish} messages."
 
 
 def _template(event: Event) -> str:

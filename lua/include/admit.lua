@@ -4,16 +4,23 @@
 redis.call("SCARD", private_rooms) -- is a set
 
 -- After commit. Tells the new member, the sender, and all other members unless the room is quiet, and shows the new
--- member the topic; ... are further fields of the event.
+-- member the topic; ... are further fields of the event. Its detail is off in a room that keeps no messages.
 local function admit(address, event, ...)
     redis.call("HDEL", room, "invitation:" .. address)
     redis.call("HSET", members, address, "member")
     if private == "1" then
         redis.call("SADD", private_rooms, request.room)
     end
+    local topic, history = unpack(redis.call("HMGET", room, "topic", "history"))
+    local told = { address, request.from }
+    local id
+    if history == "off" then
+        id = announce(event, told, "detail", "off", ...)
+    else
+        id = announce(event, told, ...)
+    end
     -- what the room kept before this event is not shown to the new member, unless the room says otherwise
-    redis.call("HSET", room, "joined:" .. address, announce(event, { address, request.from }, ...))
-    local topic = redis.call("HGET", room, "topic")
+    redis.call("HSET", room, "joined:" .. address, id)
     if topic then
         emit("topic", { address }, "text", topic)
     end

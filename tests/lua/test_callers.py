@@ -47,6 +47,8 @@ async def worker() -> None:
     arguments = {"user": BOB, "role": "admin", "text": "words"}
     for command in sorted(COMMANDS, key=lambda command: command.name != "create"):
         known = {name: text for name, text in arguments.items() if name in str(command.arguments)}
+        if command.name == "set":
+            known["text"] = "20"
         await bench.ask(command.name, ALICE, **known)
     await bench.ask("refused", ALICE, reason="unknown_command", command="#x")
     await bench.work()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imc_common.rooms import commands
-from imc_common.rooms.commands import BY_WORD, COMMANDS, MAX_TEXT, REASONS, CommandParser, Parsed
+from imc_common.rooms.commands import BY_WORD, COMMANDS, MAX_TEXT, REASONS, WISH, CommandParser, Parsed
 from imc_common.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +37,7 @@ def test_every_command_is_taken_by_each_of_its_names(command: object) -> None:
     """In any case, with its least arguments, about the room in To."""
     for word, found in BY_WORD.items():
         if found is command:
-            given_ = {"user": "bob", "role": "admin", "on/off": "Off"}
+            given_ = {"user": "bob", "role": "admin", "on/off": "Off", "history": "history", WISH: "off"}
             rest = " ".join(given_[name] for name in found.arguments if name in given_)
             for spelt in (word, word.upper(), word.title()):
                 parsed = parse(f"#{spelt} {rest}")

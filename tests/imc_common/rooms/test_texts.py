@@ -90,7 +90,7 @@ INVITE = f"To invite them, send #invite {ALICE}"
         ("left", {}, f"{ALICE} has left."),
         ("dropped", {}, f"{BOB} was away for too long and has been removed."),
         ("you_were_dropped", {}, "You were away for too long and have been removed from this room."),
-        ("skipped", {"detail": "214"}, "You have missed 214 earlier messages."),
+        ("skipped", {"detail": "214"}, "You have missed 214 earlier messages. To see them, send #history"),
         ("destroyed", {}, f"{ALICE} has deleted this room."),
     ],
 )

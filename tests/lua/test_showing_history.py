@@ -1,0 +1,142 @@
+"""#history and #set history: what members see of what was said, and what owners let the room keep."""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common import keys
+from tests.lua.shard import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    OUT,
+    ROOM,
+    SHARD,
+    Shard,
+    decoded,
+    heard,
+    refused,
+    told_all,
+)
+
+OFF = keys.history_off(SHARD)
+
+
+@pytest.fixture
+def room(shard: Shard) -> Shard:
+    """Alice owns a room that keeps messages; Bob is a member, Dave invited."""
+    shard.settings |= {"history_max_messages": 500, "history_max_age": 0.0}
+    shard.ask("create", ALICE)
+    shard.ask("add", ALICE, user=BOB)
+    shard.ask("invite", ALICE, user=DAVE)
+    return shard
+
+
+def say(shard: Shard, count: int = 1, sender: str = ALICE) -> list[str]:
+    """So many messages; their ids in the history."""
+    for _ in range(count):
+        shard.ask("message", sender)
+    found = decoded(shard.redis.xrevrange(shard.keys.history(SHARD, ROOM), count=count))
+    return [str(entry) for entry, _ in reversed(found)]
+
+
+def shown(shard: Shard, who: str = BOB, **fields: str) -> list[str]:
+    """The ids of the messages that `#history` sends."""
+    entry_id = shard.put("history", who, **fields)
+    assert shard.run("show_history", *shard.command("show_history", entry_id, who)) == "done"
+    found = [event for _, event in decoded(shard.redis.xrange(OUT))]
+    shard.redis.xtrim(OUT, maxlen=0)
+    assert {(event["event"], event["to"], event.get("catch_up")) for event in found} <= {
+        ("message", who, "replay")
+    }
+    return [event["history_id"] for event in found]
+
+
+def test_the_last_messages_are_shown_in_order(room: Shard) -> None:
+    """Twenty, or as many as are asked for. The own ones too; from their authors, as they were sent."""
+    said = say(room, 12) + say(room, 12, BOB)
+    assert shown(room) == said[-20:]
+    assert shown(room, text="3") == said[-3:]
+    assert shown(room, text="1000") == said
+
+
+def test_what_was_said_since_a_time_is_shown(room: Shard) -> None:
+    said = say(room, 2)
+    old = room.keys.history(SHARD, ROOM)
+    room.redis.delete(old)
+    room.redis.xadd(old, {ALICE: "\x81"}, id="1000-0")
+    for entry in said:
+        room.redis.xadd(old, {ALICE: "\x81"}, id=entry)
+    assert shown(room, ALICE, text="3600s") == said
+    assert shown(room, ALICE, text="@500") == ["1000-0", *said]
+    assert shown(room, ALICE, text="@2000") == said
+
+
+def test_a_member_sees_what_was_said_since_joining(room: Shard) -> None:
+    """Or all, if the owners want it. An owner who created the room sees all in any case."""
+    before = say(room, 2)
+    room.ask("join", CAROL)
+    after = say(room)
+    assert shown(room, CAROL) == after
+    assert shown(room, ALICE) == before + after
+    room.ask("set", ALICE, text="all")
+    assert shown(room, CAROL) == before + after
+    room.ask("set", ALICE, text="join")
+    assert shown(room, CAROL) == after
+
+
+def test_what_is_too_old_is_not_shown(room: Shard) -> None:
+    room.settings["history_max_age"] = 1000.0
+    room.redis.xadd(room.keys.history(SHARD, ROOM), {ALICE: "\x81"}, id="1-1")
+    said = say(room)
+    assert shown(room, ALICE) == said
+
+
+def test_an_empty_history_says_so(room: Shard) -> None:
+    assert room.ask("history", BOB) == [heard("nothing_said", BOB, by=BOB)]
+
+
+@pytest.mark.parametrize("who", [CAROL, DAVE])
+def test_only_members_see_the_history(room: Shard, who: str) -> None:
+    say(room)
+    assert room.ask("history", who) == refused(who, "not_member", "history")
+
+
+@pytest.mark.parametrize("wish", ["off", "20", "7d", "join", "all"])
+def test_all_members_hear_what_the_room_keeps(room: Shard, wish: str) -> None:
+    assert room.ask("set", ALICE, text=wish) == told_all("history_set", ALICE, BOB, by=ALICE, detail=wish)
+
+
+def test_off_deletes_what_was_kept_and_nobody_is_away(room: Shard) -> None:
+    """From the next message on, the room keeps nothing; another wish changes that."""
+    say(room)
+    room.send_away(BOB)
+    room.ask("set", ALICE, text="off")
+    assert not room.redis.exists(room.keys.history(SHARD, ROOM))
+    assert room.members()[BOB] == "member"
+    assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"away:{BOB}")
+    room.ask("message", ALICE)
+    assert not room.redis.exists(room.keys.history(SHARD, ROOM))
+    assert decoded(room.redis.smembers(OFF)) == {ROOM}
+    room.ask("set", ALICE, text="20")
+    assert not room.redis.exists(OFF)
+    assert len(say(room)) == 1
+
+
+@pytest.mark.parametrize(("who", "reason"), [(BOB, "admins_only"), (CAROL, "not_member")])
+def test_only_owners_say_what_the_room_keeps(room: Shard, who: str, reason: str) -> None:
+    reason = "owner_only" if reason == "admins_only" else reason
+    assert room.ask("set", who, text="off") == refused(who, reason, "set", detail="off")
+
+
+def test_nothing_can_be_set_where_rooms_keep_nothing(room: Shard) -> None:
+    room.settings["history_max_messages"] = 0
+    assert room.ask("set", ALICE, text="20") == refused(ALICE, "no_history", "set", detail="20")
+
+
+def test_a_newcomer_is_told_whether_the_room_keeps_messages(room: Shard) -> None:
+    """The notice says so, unless the room's owners want none."""
+    assert room.ask("join", CAROL)[0] == heard("joined", CAROL, by=CAROL)
+    room.ask("set", ALICE, text="off")
+    assert room.ask("join", DAVE)[0] == heard("joined", DAVE, by=DAVE, detail="off")
