@@ -1,8 +1,8 @@
 """Changes the number of shards. Offline: no other process of imc runs meanwhile.
 
-Each room is copied to its new shard and only then deleted from the old one; the new shard follows from its
-address. So an interrupted run can be started again: a room that is in both shards is copied again.
-``imc:config`` records an unfinished run, and no process starts until it is finished.
+Each room, with its history, is copied to its new shard and only then deleted from the old one; the new shard
+follows from its address. So an interrupted run can be started again: a room that is in both shards is copied
+again. ``imc:config`` records an unfinished run, and no process starts until it is finished.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from imc_cli.moved_history import away_commands, copy_history, leaving_commands, raise_ids
 from imc_common import keys
 from imc_common.errors import ImcError
 from imc_common.keys import Keys, shard_of
@@ -57,7 +58,7 @@ class Resharding:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
-        self._table = Keys(settings.rooms_table, settings.members_table)
+        self._table = Keys(settings.rooms_table, settings.members_table, settings.history_table)
         self._target = target
         self._moved = moved
         self._sleep = sleep
@@ -72,6 +73,7 @@ class Resharding:
         source = int(config["hash_size"])
         shards = 1 << max(source, self._target)
         before = await self._begin(config, source, shards)
+        await raise_ids(self._store, shards, 1 << self._target)
         for shard in range(shards):
             await self._empty_shard(shard)
         after = await self._count(shards, strict=True)
@@ -161,6 +163,8 @@ class Resharding:
                 await self._move(shard, shard_of(room, self._target), room)
             self._moved(len(going))
         await self._move_records(shard)
+        if shard >= 1 << self._target:  # there is no such shard any more
+            await self._run([("DEL", keys.probes(shard)), ("DEL", keys.probe_waits(shard))])
 
     async def _move(self, old: int, new: int, room: str) -> None:
         table, index = self._table, self._table.rooms(old)
@@ -174,17 +178,22 @@ class Resharding:
         if not about:  # a run was interrupted before the index was updated
             await self._run([("ZREM", index, room)])
             return
-        roles = {flat[at].decode(): role_of(flat[at + 1]) for at in range(0, len(flat), 2)}
+        values = {flat[at].decode(): flat[at + 1] for at in range(0, len(flat), 2)}
+        fields = {about[at].decode(): about[at + 1] for at in range(0, len(about), 2)}
+        roles = {member: role_of(value) for member, value in values.items()}
+        await copy_history(self._run, table, room, old, new)
         copy: list[Command] = [
             ("HSET", table.room(new, room), *about),
             ("HSET", table.members(new, room), *flat),
             *(("SADD", key, room) for key in _indexes(new, roles, private=float(score) == 1)),
+            *away_commands(room, values, fields, new),
             ("ZADD", table.rooms(new), score, room),
         ]
         await self._run(copy)
         await self._run(
             [
                 *(("SREM", key, room) for key in _indexes(old, roles, private=float(score) == 1)),
+                *leaving_commands(table, room, values, old),
                 ("DEL", table.room(old, room), table.members(old, room)),
                 # the index last: the next run finds the room as long as it is there
                 ("ZREM", index, room),

@@ -271,3 +271,44 @@ async def test_a_lost_room_stops_the_reshard(store: Store) -> None:
         await store.run([("ZREM", Keys().rooms(shard), lost)])
     with pytest.raises(ReshardError, match="hash_size stays unchanged"):
         await resharding(store, 6).run()
+
+
+@pytest.mark.parametrize("target", [2, 6])
+async def test_histories_move_with_their_rooms(store: Store, target: int) -> None:
+    """With ids, positions, wishes and who is away, so that returning users find what they missed. Covers
+    moved_history.py."""
+    names, room = (
+        Keys(),
+        next(r.address for r in ROOMS if shard_of(r.address, 4) != shard_of(r.address, target)),
+    )
+    old, new, bob = shard_of(room, 4), shard_of(room, target), "bob@example.org"
+    ids = [f"170000000{number:04}-0" for number in range(450)]
+    await store.run([("XADD", names.history(old, room), entry, "alice", "hello") for entry in ids])
+    last = "9999999999999-5"
+    await store.run(
+        [
+            ("HSET", names.members(old, room), bob, "member away"),
+            ("HSET", names.room(old, room), f"away:{bob}", ids[3]),
+            ("SADD", keys.away_rooms(old, bob), room),
+            ("ZADD", keys.probes(old), 5, bob),
+            ("SADD", keys.history_off(old), room),
+            ("XADD", keys.events(old), last, "event", "x"),
+            ("XDEL", keys.events(old), last),
+        ]
+    )
+    await resharding(store, target).run()
+    entries, position, is_away, is_off, due, hints, left, added = await store.run(
+        [
+            ("XRANGE", names.history(new, room), "-", "+"),
+            ("HGET", names.room(new, room), f"away:{bob}"),
+            ("SISMEMBER", keys.away_rooms(new, bob), room),
+            ("SISMEMBER", keys.history_off(new), room),
+            ("ZSCORE", keys.probes(new), bob),
+            ("SISMEMBER", keys.away_shards(bob), new),
+            ("EXISTS", names.history(old, room), keys.away_rooms(old, bob), keys.history_off(old)),
+            ("XADD", keys.events(new), "*", "event", "x"),
+        ]
+    )
+    assert [entry.decode() for entry, _ in entries] == ids
+    assert (position.decode(), is_away, is_off, float(due), hints, left) == (ids[3], 1, 1, 1.0, 1, 0)
+    assert added.decode() == "9999999999999-6"
