@@ -1,8 +1,9 @@
-"""``imc user add | passwd | remove | list | rotate``: users with passwords (``identity = digest``)."""
+"""``imc user …``: users with passwords (``identity = digest``), and what rooms keep of a user."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 
 from imc_cli.options import add_command
 from imc_cli.password import read_password
+from imc_cli.terminal import terminal_safe
 from imc_common.address import without_case
 from imc_common.errors import ImcError
 from imc_common.escape import printable
@@ -23,12 +25,16 @@ _User = Annotated[str, typer.Argument(help="Address of the user, such as alice@e
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Users with passwords, for identity = digest.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Users with passwords, for identity = digest; what rooms keep of a user.", no_args_is_help=True
+    )
     add_command(group, add)
     add_command(group, passwd)
     add_command(group, remove)
     add_command(group, list_users, "list")
     add_command(group, rotate)
+    add_command(group, export)
+    add_command(group, forget)
     app.add_typer(group, name="user")
 
 
@@ -83,6 +89,27 @@ def rotate(loaded: Loaded) -> None:
         typer.echo(f"a new key signs nonces from {first_use:%H:%M:%S} UTC")
 
     _with_users(loaded, run)
+
+
+def export(loaded: Loaded, user: _User) -> None:
+    """Print as JSON where a user is a member and what the user wrote that rooms keep. Needs MI."""
+    _ask_mi(loaded, "imc_user_export", user)
+
+
+def forget(loaded: Loaded, user: _User) -> None:
+    """Remove a user from all rooms and delete what the user wrote that rooms keep. Needs MI."""
+    _ask_mi(loaded, "imc_user_forget", user)
+
+
+def _ask_mi(loaded: Loaded, command: str, user: str) -> None:
+    """Run the MI command, so that the audit log of the service has it."""
+    from imc_cli import mi_client  # noqa: PLC0415 # only these commands need it
+
+    try:
+        typer.echo(json.dumps(mi_client.ask(loaded.settings, command, [user]), indent=2))
+    except (mi_client.MiFailure, mi_client.MiUnreachable) as error:
+        typer.echo(f"imc user: {terminal_safe(str(error))}", err=True)
+        raise typer.Exit(1 if isinstance(error, mi_client.MiFailure) else 2) from None
 
 
 def _address(loaded: Loaded, user: str) -> str:

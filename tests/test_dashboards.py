@@ -168,7 +168,7 @@ def test_the_documented_table_of_mi_commands_matches_the_code() -> None:
     for names, params in re.findall(r"^\| (`[^|]+) \|([^|]*)\|", section, re.MULTILINE):
         for name in re.findall(r"`([^`]+)`", names):
             told[name] = re.findall(r"`(\w+)`", params)
-    there = MiCommands(None, None, Settings()).table  # type: ignore[arg-type] # none of them is run
+    there = MiCommands(None, None, None, Settings()).table  # type: ignore[arg-type] # none of them is run
     assert told == {
         name: list(command.params) for name, command in there.items() if not name.startswith(("imc:", "imc."))
     }

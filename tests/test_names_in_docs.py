@@ -82,7 +82,7 @@ def test_names_occur_in_the_code(page: str) -> None:
 def test_metrics_and_management_commands_exist(page: str) -> None:
     """A name that begins with `imc_` is a metric, a management command, a package or a table."""
     named = {match[1] for name in quoted(page) if (match := re.match(r"(imc_\w+)(\{.*\})?$", name))}
-    commands = MiCommands(None, None, Settings()).table  # type: ignore[arg-type] # none of them is run
+    commands = MiCommands(None, None, None, Settings()).table  # type: ignore[arg-type] # none of them is run
     tables = {Settings().rooms_table, Settings().members_table, Settings().history_table}
     others = {"imc_manager", "imc_cmd_start_char"}  # Kamailio's function, a setting
     metrics = defined() | {name.removesuffix("_bucket") for name in defined()}

@@ -20,6 +20,7 @@ from imc_common.store import ReplyError, StoreUnreachable
 from imc_worker.mi.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, MiError, Params
 from imc_worker.mi.operate import Operator
 from imc_worker.mi.rooms import Rooms
+from imc_worker.mi.users import UserRecords
 
 ACTIVE_ROOMS = "imc:active_rooms"
 
@@ -28,7 +29,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class MiCommand:
-    """A command: its function, its parameters in order, and how many of the last ones are optional."""
+    """A command: its function, its parameters in order, and how many of the last ones are optional.
+
+    `changes`: its use is written to the log, because it changes something or shows what a user wrote.
+    """
 
     run: Callable[..., Awaitable[Any]]
     params: tuple[str, ...] = ()
@@ -39,8 +43,9 @@ class MiCommand:
 class MiCommands:
     """Runs commands by name. All errors are `MiError`s."""
 
-    def __init__(self, rooms: Rooms, operator: Operator, settings: Settings) -> None:
+    def __init__(self, rooms: Rooms, operator: Operator, users: UserRecords, settings: Settings) -> None:
         self._rooms = rooms
+        self._users = users
         self._operator = operator
         self._rules = RoomRules(settings)
         self._ignores_case = not settings.case_sensitive_users
@@ -55,6 +60,9 @@ class MiCommands:
             "remove_member": MiCommand(self._remove_member, member, changes=True),
             "set_role": MiCommand(self._set_role, ("room", "user", "role"), changes=True),
             "kick": MiCommand(self._kick, ("user",), changes=True),
+            "user_online": MiCommand(self._user_online, ("user",), changes=True),
+            "user_forget": MiCommand(self._user_forget, ("user",), changes=True),
+            "user_export": MiCommand(self._user_export, ("user",), changes=True),
             "notice": MiCommand(self._notice, ("text", "room"), 1, changes=True),
         }
         statistics = MiCommand(self._statistics, ("statistics",))
@@ -149,6 +157,15 @@ class MiCommands:
             "LEFT": [f"sip:{room}" for room in left],
             "KEPT": [f"sip:{room}" for room in kept],
         }
+
+    async def _user_online(self, user: str) -> Any:
+        return {"SHARDS": await self._users.online(self._address(user))}
+
+    async def _user_forget(self, user: str) -> Any:
+        return await self._users.forget(self._address(user))
+
+    async def _user_export(self, user: str) -> Any:
+        return await self._users.export(self._address(user))
 
     async def _notice(self, text: str, room: str = "") -> Any:
         return {"ROOMS_TOLD": await self._operator.notice(text, self._existing(room) if room else "")}

@@ -20,6 +20,7 @@ from imc_worker.mi.fifo_protocol import FifoRequest, tree_of, written_tree
 from imc_worker.mi.jsonrpc import MiError
 from imc_worker.mi.operate import Operator
 from imc_worker.mi.rooms import Rooms
+from imc_worker.mi.users import UserRecords
 
 PATH = "/mi"
 RETRY_SECONDS = 5.0
@@ -35,7 +36,8 @@ class MiServer:
         self._settings = settings
         self._token = settings.mi_token
         rooms = Rooms(store, settings)
-        self._commands = MiCommands(rooms, Operator(store, rooms, settings, time.time), settings)
+        operator = Operator(store, rooms, settings, time.time)
+        self._commands = MiCommands(rooms, operator, UserRecords(store, rooms, operator, settings), settings)
         self._http = HttpServer(self.respond_http)
         self.address: tuple[str, int] | None = None
         """The address of HTTP, once it is served."""

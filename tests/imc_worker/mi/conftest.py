@@ -11,6 +11,7 @@ import pytest
 from imc_worker.mi.commands import MiCommands
 from imc_worker.mi.operate import Operator
 from imc_worker.mi.rooms import Rooms
+from imc_worker.mi.users import UserRecords
 from tests.imc_worker.conftest import Bench
 
 
@@ -22,7 +23,8 @@ class Mi:
         self.bench = Bench(**settings)
         rooms = Rooms(self.bench.store, self.bench.settings)
         operator = Operator(self.bench.store, rooms, self.bench.settings, lambda: 1.7e9)
-        self.commands = MiCommands(rooms, operator, self.bench.settings)
+        users = UserRecords(self.bench.store, rooms, operator, self.bench.settings)
+        self.commands = MiCommands(rooms, operator, users, self.bench.settings)
 
     async def call(self, name: str, *params: Any, **named: Any) -> Any:
         """The result of a command."""
