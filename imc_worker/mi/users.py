@@ -148,5 +148,5 @@ def _message(room: str, entry: bytes, data: bytes) -> dict[str, Any]:
     try:
         said = RequestData.unpack(data)
     except EntryError:
-        return about | {"TYPE": "", "BODY": data.decode(errors="replace")}
-    return about | {"TYPE": said.content_type, "BODY": said.body.decode(errors="replace")}
+        return about | {"CONTENT_TYPE": "", "BODY": data.decode(errors="replace")}
+    return about | {"CONTENT_TYPE": said.content_type, "BODY": said.body.decode(errors="replace")}

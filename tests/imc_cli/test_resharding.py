@@ -1,4 +1,7 @@
-"""``imc reshard`` on a real Redis: nothing is lost, wherever it is interrupted. Also covers reshard.py."""
+"""``imc reshard`` on a real Redis: nothing is lost, wherever it is interrupted.
+
+Covers reshard.py, resharding.py and moved_history.py.
+"""
 
 from __future__ import annotations
 
@@ -275,8 +278,7 @@ async def test_a_lost_room_stops_the_reshard(store: Store) -> None:
 
 @pytest.mark.parametrize("target", [2, 6])
 async def test_histories_move_with_their_rooms(store: Store, target: int) -> None:
-    """With ids, positions, wishes and who is away, so that returning users find what they missed. Covers
-    moved_history.py."""
+    """With ids, positions, wishes and who is away, so that returning users find what they missed."""
     names, room = (
         Keys(),
         next(r.address for r in ROOMS if shard_of(r.address, 4) != shard_of(r.address, target)),

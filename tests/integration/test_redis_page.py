@@ -142,6 +142,21 @@ async def test_the_page_shows_rooms_and_members(shell: Shell, users: dict[str, S
         await one.assert_gets(notice("deleted this room"))
 
 
+def test_the_page_shows_what_a_room_keeps_and_who_is_away(live: Service, shell: Shell) -> None:
+    """Written by hand: this service keeps nothing."""
+    names, client, bob = keys.Keys(), live.redis, "bob@example.org"
+    client.xadd(names.history(SHARD, ROOM), {bob: "hello"}, id="1700000000000-0")
+    client.hset(names.members(SHARD, ROOM), mapping={bob: "member away", "alice@example.org": "owner"})
+    soon = int(client.time()[0] * 1000) + 600_000
+    client.zadd(keys.probes(SHARD), {bob: soon})
+    (kept,) = shell.run("Show what it keeps, the latest first")
+    assert kept.split() == ["1700000000000-0", bob, "hello"]
+    away, probes = shell.run("Show who is away")
+    assert away.split() == [bob, "member", "away"]
+    assert probes.split() == [bob, str(soon)]
+    client.delete(names.history(SHARD, ROOM), names.members(SHARD, ROOM), keys.probes(SHARD))
+
+
 async def test_the_page_shows_the_backlog(live: Service, shell: Shell, users: dict[str, SipUser]) -> None:
     """0 in every shard at rest; with a stopped worker, the number of requests and the oldest one."""
     alice = users["alice"]

@@ -52,7 +52,7 @@ async def test_a_user_is_exported(make_mi: MakeMi) -> None:
     shown = {"ROOM": f"sip:{ROOM}", "ROLE": "member", "AWAY": False, "NICK": "", "CREATOR": False}
     assert found["ROOMS"] == [shown]
     assert found["BANNED_FROM"] == [f"sip:{OTHER}"]
-    messages = sorted((each["ROOM"], each["TYPE"], each["BODY"]) for each in found["MESSAGES"])
+    messages = sorted((each["ROOM"], each["CONTENT_TYPE"], each["BODY"]) for each in found["MESSAGES"])
     assert messages == [(f"sip:{ROOM}", "text/plain", "hi"), (f"sip:{OTHER}", "text/plain", "hi")]
     assert any(line.get("audit") and line["command"] == "imc_user_export" for line in logs)
 
