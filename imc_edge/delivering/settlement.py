@@ -36,6 +36,7 @@ from imc_common.store.protocols import ScriptRunner
 from imc_common.tracer import Tracer
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.in_flight import EventsInFlight
+from imc_edge.delivering.outcome import AS_TEXT
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.takeover import to_dead_letters
 
@@ -212,7 +213,8 @@ class Settlement:
                 self._tracer.record("delivered", event.room, outgoing.delivered, event.call_id, **about)
             for address, outcome in outgoing.failed:
                 about["outcome"] = outcome
-                self._tracer.record("not delivered", event.room, (address,), event.call_id, **about)
+                step = "delivered" if outcome == AS_TEXT else "not delivered"
+                self._tracer.record(step, event.room, (address,), event.call_id, **about)
 
     def _settle(self, outgoing: Outgoing, *, complete: bool) -> _Write:
         """The command that records what is known of one event, by recipient."""
