@@ -12,7 +12,7 @@
 -- ARGV:
 --   entry_id        the request's id in requests
 --   delivery_chunk  recipients per event entry, at most
---   max_shown       messages, at most, the latest ones
+--   max_shown       messages, at most: the first ones since a time, so that the sender can ask for the next
 --   max_age_ms      nothing older is shown; 0: no limit
 --
 -- Returns:
@@ -54,9 +54,11 @@ end
 
 local sender, address = request.from, request.room
 local value = redis.call("HGET", members, sender) or ""
-local latest = redis.call("XREVRANGE", history, "+", first, "COUNT", count)
-local start = #latest > 0 and latest[#latest][1]
-local found = start and missed(history, start, false, count, now) or {}
+if not (seconds or since) then
+    local latest = redis.call("XREVRANGE", history, "+", first, "COUNT", count)
+    first = #latest > 0 and latest[#latest][1] or first
+end
+local found = missed(history, first, false, count, now)
 commit()
 for _, message in ipairs(found) do
     send_missed(message, address, sender, value, "catch_up", "replay")

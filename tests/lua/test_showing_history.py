@@ -73,6 +73,16 @@ def test_what_was_said_since_a_time_is_shown(room: Shard) -> None:
     assert shown(room, ALICE, text="@2000") == said
 
 
+def test_of_what_was_said_since_a_time_the_first_messages_are_shown(room: Shard) -> None:
+    """So that one can go on from there; of a number, the last ones."""
+    history = room.keys.history(SHARD, ROOM)
+    for number in range(1, 131):
+        room.redis.xadd(history, {ALICE: "\x81"}, id=f"{number}000-0")
+    assert shown(room, ALICE, text="@1000") == [f"{number}000-0" for number in range(1, 101)]
+    assert shown(room, ALICE, text="@101000") == [f"{number}000-0" for number in range(101, 131)]
+    assert shown(room, ALICE, text="1000") == [f"{number}000-0" for number in range(31, 131)]
+
+
 def test_a_member_sees_what_was_said_since_joining(room: Shard) -> None:
     """Or all, if the owners want it. An owner who created the room sees all in any case."""
     before = say(room, 2)
