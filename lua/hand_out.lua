@@ -70,7 +70,10 @@ local since = position
 position = is_before(position, oldest) and oldest or position
 local latest = item.first == "1" and redis.call("XREVRANGE", history, "+", position, "COUNT", catch_up_max + 1) or {}
 if #latest > catch_up_max then
-    local skipped = #redis.call("XRANGE", history, position, latest[#latest][1])
+    local skipped = 0
+    for _, kept in ipairs(redis.call("XRANGE", history, position, latest[#latest][1])) do
+        skipped = skipped + (kept[2][1] == user and 0 or 1)
+    end
     position, request = latest[#latest - 1][1], { room = address, from = address }
     emit("skipped", { user }, "detail", skipped)
 end
