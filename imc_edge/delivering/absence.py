@@ -69,10 +69,12 @@ class Absence:
         worker marks as away.
         """
         room = self._room(event.room)
+        if now >= room.until:
+            room.failed = None  # too long ago: it may have been handed out since
         if sent:
             self.away_until = now + KNOWN_SECONDS
             self.failed_at = now
-        elif room.failed is not None and now < room.until:
+        elif room.failed is not None:
             return
         self.known_until = room.until = now + KNOWN_SECONDS
         position = parse(event.position)

@@ -15,10 +15,16 @@ from tests.conformance.as_message import as_message
 from tests.conformance.cases import CASES
 from tests.imc_edge.doubles import FakeFlow, edge
 from tests.imc_edge.process import User, edge_process, eventually, fresh, memory_kb
+from tests.imc_edge.receiving.test_registration import register
 from tests.mutator import Mutator
 from tests.servers import running
 
 CORPUS = [case.data for case in CASES] + [as_message(case.data, "f") for case in CASES if case.message]
+CORPUS += [
+    register("*", Expires="0"),
+    register("<sip:c@192.0.2.7;ob>;expires=60;q=0.5", "sip:c@192.0.2.8", Expires="3600"),
+    register('"C, <x>" <sip:c@[::1]:5070?X=1>;+sip.instance="<urn:uuid:0>", <sip:d@h>;expires=0'),
+]
 ROUNDS = 3000
 SECONDS = 4.0
 ABOVE = 250

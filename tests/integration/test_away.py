@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import random
 import secrets
 import signal
 import time
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import sipmessage
 
 from imc_common import keys
 from imc_common.settings import Settings
@@ -216,6 +218,42 @@ async def test_of_a_long_absence_the_latest_messages_come_and_a_notice(
     await carol.assert_gets(notice(f"{LONG - CATCH_UP_MAX} earlier messages"))
     await gets(carol, texts[-CATCH_UP_MAX:])
     await carol.assert_gets_nothing()
+
+
+async def test_a_user_that_comes_and_goes_all_the_time_gets_everything_in_order(
+    open_user: OpenUser, room: str
+) -> None:
+    """Failures, signs and parts of the history overtake each other; the messages must not."""
+    chance = random.Random(7)
+    alice, carol = await open_user(a_name()), await open_user(a_name())
+    await in_a_room(room, alice, carol)
+    taken: dict[str, str] = {}  # by Call-ID: a repetition is recognised
+    here = True
+
+    def status(request: sipmessage.Request) -> int:
+        text = request.body.decode()
+        if here and ">: m" in text:
+            taken.setdefault(request.call_id, text.partition(">: ")[2])
+        return 200 if here else chance.choice([404, 408, 480, 503])
+
+    async def come_and_go() -> None:
+        nonlocal here
+        while True:
+            here = False
+            await asyncio.sleep(chance.choice([0.001, 0.02, 0.1, 0.3]))
+            here = True
+            await register(carol)
+            await asyncio.sleep(chance.choice([0.0, 0.005, 0.05, 0.2]))
+
+    carol.status_for = status
+    moving = asyncio.create_task(come_and_go())
+    texts = await told(alice, room, 0, CATCH_UP_MAX - 5)
+    moving.cancel()
+    await asyncio.gather(moving, return_exceptions=True)
+    here = True
+    await register(carol)
+    await carol.until(lambda _: len(taken) >= len(texts))
+    assert [*taken.values()] == texts
 
 
 async def test_a_member_who_is_away_stays_a_member(open_user: OpenUser, room: str) -> None:

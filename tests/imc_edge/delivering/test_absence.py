@@ -80,6 +80,16 @@ def test_what_is_withheld_prolongs_nothing() -> None:
     assert not absence.withholds(message("7-0"), 100.0 + KNOWN_SECONDS)
 
 
+def test_a_failure_of_long_ago_does_not_count_with_a_new_one() -> None:
+    """What was missed then may have been handed out by another edge: the history starts at the new one."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=True)
+    absence.failed(message("9-0", room=OTHER), 150.0, sent=True)
+    absence.failed(message("8-0"), 100.0 + KNOWN_SECONDS, sent=False)
+    absence.is_back()
+    assert not absence.withholds(message("8-0", PART), 101.0 + KNOWN_SECONDS)
+
+
 def test_a_surplus_closes_its_room_only() -> None:
     """The recipient may be there: other deliveries wait for it."""
     absence = Absence()
