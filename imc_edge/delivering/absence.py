@@ -76,8 +76,12 @@ class Absence:
             self.failed_at = now
         elif room.failed is not None:
             return
+        self.failed_before(event.room, parse(event.position), now)
+
+    def failed_before(self, room_name: str, position: Position, now: float) -> None:
+        """A stored message failed, perhaps at the former owner of the shard: later ones have to wait."""
+        room = self._room(room_name)
         self.known_until = room.until = now + KNOWN_SECONDS
-        position = parse(event.position)
         if room.failed is None or position < room.failed:
             room.failed = position
 

@@ -159,8 +159,8 @@ class Courier:
                 self.resume(recipient)
                 return
             attempt = max(0, retry.attempt - 1)
-        event_id = outgoing.templates[recipient.template_index].event_id
-        if not self._transactions.abandon(recipient.recipient_id + event_id + b"%02d" % attempt):
+        branch = outgoing.templates[recipient.template_index].branch(attempt)
+        if not self._transactions.abandon(recipient.recipient_id + branch):
             return  # nothing is in flight: a name is being resolved
         retry = self._retry_state(recipient)
         retry.start_over(f"sip:{recipient.address}", self._clock() + MAX_RETRY_SECONDS)
@@ -355,7 +355,7 @@ class Courier:
                 retry.moved_to_tcp = hop if towards is not hop else None
                 break
         # RFC 3261 §8.1.1.7: another attempt is another transaction, so it needs a branch of its own.
-        key = recipient.recipient_id + template.event_id + b"%02d" % retry.attempt
+        key = recipient.recipient_id + template.branch(retry.attempt)
         retry.hop = towards
         retry.attempt += 1
         self._transactions.start(key, towards, request, recipient)

@@ -23,13 +23,15 @@ from imc_common.settings import Settings
 from imc_common.shards.consumer import Batch, Consumer
 from imc_common.store import StoreUnreachable
 from imc_common.tracer import Tracer
+from imc_edge.delivering.absence import parse
 from imc_edge.delivering.catch_ups import CatchUps
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.event_renderer import EventRenderer
 from imc_edge.delivering.fan_out import FanOut
+from imc_edge.delivering.former_failures import FormerFailures
 from imc_edge.delivering.notice_limit import NoticeLimit
-from imc_edge.delivering.outbound import MessageTemplate
+from imc_edge.delivering.outbound import MessageTemplate, UnsendableError
 from imc_edge.delivering.outcome import NOT_SENT
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.settlement import Settlement
@@ -54,6 +56,7 @@ class Deliver:
         context: DeliveryContext,
         consumer: Consumer,
         takeover: Takeover,
+        former_failures: FormerFailures,
         catch_ups: CatchUps,
         *,
         settlement: Settlement,
@@ -72,6 +75,7 @@ class Deliver:
         self._events = context.events
         self._settlement = settlement
         self._takeover = takeover
+        self._former_failures = former_failures
         self._catch_ups = catch_ups
         self._renderer = renderer
         self._counts = counts
@@ -143,7 +147,9 @@ class Deliver:
 
         True if more timers are due (`ClientTransactions.advance`).
         """
-        self._events.abandon(self._owned())
+        owned = self._owned()
+        self._events.abandon(owned)
+        self._former_failures.keep(owned)
         more = self.context.transactions.advance()
         self._events.sweep()
         self.context.failure_log.turn()
@@ -163,7 +169,10 @@ class Deliver:
                 entries = [(entry_id.decode(), fields) for entry_id, fields in batch.entries]
                 if batch.shard in halted:
                     continue
-                if batch.again:
+                if self.context.keeps_history and not await self._knows_former_failures(batch.shard):
+                    halted.add(batch.shard)
+                    continue
+                if batch.again or self._former_failures.may_concern(batch.shard, entries[0][0]):
                     if not await self._take_over(batch.shard, entries):
                         halted.add(batch.shard)
                     continue
@@ -201,6 +210,24 @@ class Deliver:
                 await self._takeover.failed(shard, entry_id, error)
         else:
             await self._start(outgoing, event.to)
+
+    async def _knows_former_failures(self, shard: int) -> bool:
+        """Learn what the shard's former owner knew, before anything is sent. False: Redis is unreachable."""
+        if self._former_failures.are_known(shard):
+            return True
+        try:
+            failures = await self._former_failures.read(shard)
+        except StoreUnreachable:
+            self._consumer.resync(shard, AGAIN_SECONDS)
+            return False
+        recipients, now = self.fan_out.recipients, self.context.clock()
+        for user, room, position in failures:
+            try:
+                recipient = recipients.get(user) or recipients.add(user)
+            except UnsendableError:
+                continue
+            recipient.close_short_way().failed_before(room, parse(position), now)
+        return True
 
     async def _take_over(self, shard: int, entries: list[tuple[str, list[bytes]]]) -> bool:
         """Send events that come again, unless they are in flight here. False: Redis is unreachable."""

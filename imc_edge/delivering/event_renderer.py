@@ -36,12 +36,15 @@ class EventRenderer:
         message_id = ""
         if event.client or essence(event.data.content_type) == CPIM:
             message_id = f"{self._delivery_ids.message_id(room, position, 0).decode()}.{position}"
+        message_id_of = self._delivery_ids.message_id
+        is_again = position != event.entry_id
         return [
             make_template(
-                self._delivery_ids.message_id(room, position, number),
+                message_id_of(room, position, number),
                 event,
                 text,
                 headers,
+                branch_id=message_id_of(room, event.entry_id, number) if is_again else b"",
                 names_position=self._names_position,
             )
             for number, text in enumerate(render(event, self._settings, message_id))

@@ -6,7 +6,7 @@ of the event, identify a delivery in its branch, Call-ID and From tag::
 
     MESSAGE <uri> SIP/2.0                                   head, of the recipient
     Via: SIP/2.0/UDP <us>;branch=z9hG4bK<recipient_id>
-    <event_id><attempt>                                     branch_end, of the template
+    <branch_id><attempt>                                    branch_end, of the template
     ;rport                                                  to, of the recipient
     To: <sip:...>
     Call-ID: <recipient_id>
@@ -17,9 +17,13 @@ of the event, identify a delivery in its branch, Call-ID and From tag::
     CSeq: 1 MESSAGE
     ...                                                     tail, of the template
 
-(there is no line break before <event_id>, <recipient_id> and ;rport). A delivery that is sent again after a
-crash has the same identifiers, so the recipient can recognise it. Nobody can guess the identifiers of another
-recipient's delivery (RFC 3261 §19.3, §8.1.1.4).
+(there is no line break before <branch_id>, <event_id>, <recipient_id> and ;rport). A delivery that is sent
+again after a crash has the same identifiers, so the recipient can recognise it. Nobody can guess the
+identifiers of another recipient's delivery (RFC 3261 §19.3, §8.1.1.4).
+
+<branch_id> is <event_id>, but not for a message that comes from the room's history. A proxy that has just
+responded for somebody who was away would take the old branch for a retransmission, and respond the same again
+for 32 s (RFC 3261 §17.2.3, Timer J).
 """
 
 from __future__ import annotations
@@ -70,8 +74,8 @@ class UnsendableError(ImcError):
 class MessageTemplate(NamedTuple):
     """One MESSAGE of an event, without what differs by recipient; the module's docstring shows the pieces.
 
-    `event_id` is the keyed hash of the event and the number of the MESSAGE, `branch_end` the same with the
-    number of the first request, 00.
+    `event_id` is the keyed hash of the event and the number of the MESSAGE. `branch_end` ends with the number
+    of the first request, 00.
     """
 
     event_id: bytes
@@ -80,6 +84,10 @@ class MessageTemplate(NamedTuple):
     cseq: bytes
     tail: bytes
 
+    def branch(self, attempt: int) -> bytes:
+        """The end of the branch of one request (RFC 3261 §8.1.1.7); `branch_end` is that of the first."""
+        return b"%b%02d" % (self.branch_end[:-2], attempt)
+
 
 def make_template(
     event_id: bytes,
@@ -87,10 +95,12 @@ def make_template(
     text: Text,
     extra_headers: tuple[tuple[str, str], ...],
     *,
+    branch_id: bytes = b"",
     names_position: bool = False,
 ) -> MessageTemplate:
     """The template of an event's MESSAGE with this text. Raises `UnsendableError`.
 
+    ``branch_id``: in the place of ``event_id`` in the branch, and as long.
     ``names_position``: the Call-ID ends with the message's place in the room. A receipt names the Call-ID, so
     its author can be found (`DeliveryIds.position_in`).
     """
@@ -121,7 +131,7 @@ def make_template(
     tail = f"{lines}Content-Length: {blanks}{length}\r\n\r\n".encode() + text.body
     return MessageTemplate(
         event_id=event_id,
-        branch_end=event_id + b"00",
+        branch_end=(branch_id or event_id) + b"00",
         from_=from_,
         cseq=event_id + b"\r\nCSeq: 1 MESSAGE\r\n",
         tail=tail,
@@ -222,7 +232,15 @@ def later_request(
     """A further request of the same delivery: a new branch, and credentials or a new CSeq where needed."""
     event_id = template.event_id
     lines = f"\r\nCSeq: {cseq} MESSAGE\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers)
-    branch_end = b"%b%02d" % (event_id, attempt)
     return b"".join(
-        (head, branch_end, to, template.from_, recipient_id, event_id, lines.encode(), template.tail)
+        (
+            head,
+            template.branch(attempt),
+            to,
+            template.from_,
+            recipient_id,
+            event_id,
+            lines.encode(),
+            template.tail,
+        )
     )

@@ -19,6 +19,7 @@ from imc_edge.delivering.deliver import Deliver
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.event_renderer import EventRenderer
 from imc_edge.delivering.fan_out import FanOut
+from imc_edge.delivering.former_failures import FormerFailures
 from imc_edge.delivering.in_flight import EventsInFlight
 from imc_edge.delivering.recipients import Recipients
 from imc_edge.delivering.settlement import Settlement
@@ -71,6 +72,7 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         context,
         streams.consumer,
         takeover,
+        FormerFailures(store),
         CatchUps(context, store, settings, streams.metrics, streams.tracer, wall=wall),
         settlement=settlement,
         renderer=EventRenderer(delivery_ids, settings),

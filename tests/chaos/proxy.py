@@ -73,7 +73,7 @@ class Proxy(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._seen: set[Transaction] = set()
         self._held: dict[Transaction, int] = {}
-        """What an absent user's proxy has in hand, or has responded: a retransmission changes neither."""
+        """What is pending for absent users (0), or was responded: a retransmission changes neither."""
 
     async def open(self, port: int) -> None:
         """Listen on 127.0.0.1 at ``port``."""
@@ -81,7 +81,7 @@ class Proxy(asyncio.DatagramProtocol):
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", port))
 
     def close(self) -> None:
-        """Close the socket: what is sent to it is an error of the transport."""
+        """Close the socket."""
         if self._transport is not None:
             self._transport.close()
             self._transport = None

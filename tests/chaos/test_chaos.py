@@ -13,7 +13,7 @@ from tests.chaos.faults import EVERY
 from tests.processes import ROOT
 from tests.servers import program
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(700)]
 
 SHORT = (
     "--seconds=12",
@@ -47,7 +47,7 @@ async def chaos(*options: str) -> tuple[int, str]:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(350):
+        async with asyncio.timeout(600):
             said, _ = await run.communicate()
     finally:
         if run.returncode is None:

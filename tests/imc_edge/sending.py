@@ -110,7 +110,10 @@ class Wires:
 
 
 class Redis:
-    """Keeps the commands it was given; `settled` is what SMEMBERS finds, `gone` are ids XRANGE does not."""
+    """Keeps the commands it was given; `settled` is what SMEMBERS finds, `gone` are ids XRANGE does not.
+
+    `requests` are the entries of each in-stream, `newest_event` the last id of each out-stream.
+    """
 
     def __init__(self) -> None:
         self.secret = SECRET
@@ -122,6 +125,8 @@ class Redis:
         self.replies: dict[str, list[Any]] = {}
         self.tried: dict[str, int] = {}
         self.away: dict[str, bytes | None] = {}
+        self.requests: list[Any] = []
+        self.newest_event: bytes = b""
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         """A command that names the script itself."""
@@ -138,6 +143,10 @@ class Redis:
     def _reply(self, command: Command) -> Any:
         if command[0] == "SMEMBERS":
             return self.settled.get(str(command[1]), set())
+        if command[0] == "XREVRANGE":
+            return [[self.newest_event, []]] if self.newest_event else []
+        if command[0] == "XRANGE" and str(command[1]).endswith(":in"):
+            return self.requests
         if command[0] == "XRANGE":
             return [] if command[2] in self.gone else [[command[2], []]]
         if command[0] == "INCR":

@@ -65,8 +65,12 @@ async def room_gone(injector: FaultInjector) -> None:
 
 
 async def proxy_gone(injector: FaultInjector) -> None:
-    """The socket of the proxy closes, and is opened again: an error of the transport for every delivery."""
+    """The socket of the proxy closes, and is opened again before Timer F ends any delivery.
+
+    In a busy room too much may wait meanwhile, so that notices end as `surplus`.
+    """
     proxy = injector.target.users.proxy
+    injector.target.users.been_absent.update(proxy.heard)
     port = injector.deployment.proxy_port
     proxy.close()
     await injector.wait(injector.random.uniform(0.1, 0.3) * injector.target.longest)

@@ -184,6 +184,20 @@ async def test_the_same_message_has_the_same_identifiers_from_the_history() -> N
         assert first.cseq == again.cseq
 
 
+@pytest.mark.parametrize("kind", ["part", "more", "probe", "replay"])
+async def test_each_request_from_the_history_is_a_new_transaction(kind: str) -> None:
+    """RFC 3261 §8.1.1.7. With the branch of the failed one, a proxy would respond as before (§17.2.3)."""
+    async with keeping_history() as sending:
+        await back_after_a_failure(sending)
+        await stored(sending, "1-0", kind)
+        await sending.reply(sending.wires.sent[-1], 480)
+        sending.deliver.presence(f"online {BOB}".encode())
+        await stored(sending, "1-0", kind)
+        branches = [each.request.vias[0].branch for each in sending.wires.sent]
+        assert len(branches) == 3
+        assert len(set(branches)) == 3
+
+
 async def test_a_failure_in_the_middle_of_the_history_ends_what_was_handed_out() -> None:
     """Also what had not been read from the stream by then."""
     async with keeping_history() as sending:

@@ -1,0 +1,89 @@
+"""What the former owner of a shard knew of members who are away, and the new owner has to know.
+
+When a delivery fails because nobody is there, the edge remembers it, and a receipt goes to the shard's
+worker. Until the worker has handled the receipt, the member still gets new messages. The edge withholds them,
+or they would overtake the one that failed. If the edge dies in this time, only the receipts know of it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+from imc_common import keys
+from imc_common.rooms.receipts import AWAY
+from imc_common.store.protocols import ScriptRunner
+from imc_edge.delivering.absence import Position, parse
+
+PAGE: Final = 500
+"""Requests read at once. Few wait, unless the worker died as well."""
+_NONE: Final = (0, 0)
+_POSITION: Final = re.compile(rb"[0-9]+-[0-9]+").fullmatch
+
+
+class Failure(NamedTuple):
+    """A message that did not reach a member, as a receipt says that no worker has handled yet."""
+
+    user: str
+    room: str
+    position: str
+
+
+class FormerFailures:
+    """Reads them once for each shard that is new to this edge."""
+
+    def __init__(self, store: ScriptRunner) -> None:
+        self._store = store
+        self._newest: dict[int, Position] = {}
+        """By shard whose receipts were read, the newest event at that time; `_NONE` when it has passed."""
+        self._owned: frozenset[int] = frozenset()
+
+    def keep(self, owned: frozenset[int]) -> None:
+        """Forget the shards that this edge no longer owns."""
+        if owned is not self._owned:
+            self._owned = owned
+            for shard in self._newest.keys() - owned:
+                del self._newest[shard]
+
+    def are_known(self, shard: int) -> bool:
+        return shard in self._newest
+
+    async def read(self, shard: int) -> list[Failure]:
+        """The failures of this shard, oldest first. Raises `StoreUnreachable`."""
+        failures: list[Failure] = []
+        start = "-"
+        while True:
+            (page,) = await self._store.run([("XRANGE", keys.requests(shard), start, "+", "COUNT", PAGE)])
+            if not isinstance(page, list):
+                break  # an error of Redis, which those who need this stream report
+            failures += [failure for _, fields in page if (failure := _failure(fields))]
+            if len(page) < PAGE:
+                break
+            start = f"({page[-1][0].decode()}"
+        # Read after the receipts. If a receipt was handled before, the member is marked in its room, and what
+        # was sent to it regardless is in the stream by now.
+        (newest,) = await self._store.run([("XREVRANGE", keys.events(shard), "+", "-", "COUNT", 1)])
+        found = isinstance(newest, list) and newest
+        self._newest[shard] = parse(newest[0][0].decode()) if found else _NONE
+        return failures
+
+    def may_concern(self, shard: int, entry_id: str) -> bool:
+        """Whether this event is so old that it may be for members who are marked as away since."""
+        newest = self._newest.get(shard, _NONE)
+        if newest == _NONE:
+            return False
+        if parse(entry_id) <= newest:
+            return True
+        self._newest[shard] = _NONE
+        return False
+
+
+def _failure(fields: list[bytes]) -> Failure | None:
+    about: dict[bytes, Any] = dict(zip(fields[::2], fields[1::2], strict=False))
+    position = about.get(b"history_id") or about.get(b"of") or b""
+    if about.get(b"type") != b"receipt" or about.get(b"event") != b"message" or not _POSITION(position):
+        return None
+    if about.get(b"status", b"").decode(errors="replace") not in AWAY:
+        return None
+    user, room = about.get(b"from", b""), about.get(b"room", b"")
+    return Failure(user.decode(errors="replace"), room.decode(errors="replace"), position.decode())
