@@ -13,11 +13,16 @@ NOT_SENT: Final = "away"
 """The outcome of a delivery that an edge did not try, because it knows that the recipient is away."""
 
 AWAY: Final = frozenset(
-    {"404", "408", "410", "480", "500", "503", "504", "604", "no-target", "surplus", NOT_SENT}
+    {
+        *("404", "408", "410", "430", "477", "478", "480", "500", "502", "503", "504", "604"),
+        *("no-target", "surplus", NOT_SENT),
+    }
 )
 """Outcomes that say that nobody is there now. All others refuse this message, and say nothing of the next.
 
 404, 410 and 604 are among them: registrars respond so for a phone that is switched off (RFC 3261 §21.4.5).
+If a phone's TCP connection has ended, a proxy responds 430 (RFC 5626 §11.1), or 477 and 478 (Kamailio,
+OpenSIPS). Gateways respond 502 (RFC 3398 §7.2.4.1).
 """
 
 

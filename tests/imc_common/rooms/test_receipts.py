@@ -24,7 +24,10 @@ def test_other_outcomes_have_no_consequence(outcome: str) -> None:
 
 @pytest.mark.parametrize(
     "outcome",
-    ["404", "408", "410", "480", "500", "503", "504", "604", "no-target", "surplus", NOT_SENT],
+    [
+        *("404", "408", "410", "430", "477", "478", "480", "500", "502", "503", "504", "604"),
+        *("no-target", "surplus", NOT_SENT),
+    ],
 )
 def test_a_recipient_of_a_stored_message_is_away_when_nobody_is_there(outcome: str) -> None:
     """It gets the message from the history. A notice is in no history: it says nothing of what was missed."""

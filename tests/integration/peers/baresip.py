@@ -1,14 +1,14 @@
-"""Drives the softphone baresip through its control socket (JSON in netstrings) and its console."""
+"""Drives the softphone baresip through its control socket (JSON in netstrings) and reads its output."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from tests.patience import PATIENCE
@@ -19,18 +19,17 @@ from tests.tools import require
 CONFIG = """\
 sip_listen 127.0.0.1:{sip_port}
 module_path {modules}
+module stdio.so
 module account.so
 module contact.so
 module menu.so
 module ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control_port}
-module cons.so
-cons_listen 127.0.0.1:{console_port}
 """
 
 
-_SHOWN = re.compile(rb'\r(\S+): "(.*?)"\n(?=\r|\Z)', re.DOTALL)
-"""A received MESSAGE on the console: sender and text."""
+_SHOWN = re.compile(r'\r\S+: "([^\r]*?)"\n(?=\r|\Z|baresip v|terminated by |\S+@\S+: \{)')
+"""A received MESSAGE in its output, where log lines are, too: the text."""
 
 
 class Baresip:
@@ -43,11 +42,9 @@ class Baresip:
     def __init__(self, folder: Path, name: str, room: str, password: str = "", *, proxy: str = "") -> None:
         program = require("baresip")
         # baresip's TLS port is always one higher than its SIP port
-        self.port, _tls, self._control, self._console = [free_port() for _ in range(4)]
+        self.port, _tls, self._control = [free_port() for _ in range(3)]
         modules = next(Path("/usr/lib").glob("**/baresip/modules"))
-        config = CONFIG.format(
-            sip_port=self.port, modules=modules, control_port=self._control, console_port=self._console
-        )
+        config = CONFIG.format(sip_port=self.port, modules=modules, control_port=self._control)
         (folder / "config").write_text(config)
         login = f";auth_user={name};auth_pass={password}" if password else ""
         self._registers = bool(proxy)
@@ -56,20 +53,26 @@ class Baresip:
         (folder / "accounts").write_text(f"<sip:{name}@{host}>{way}{login}\n")
         (folder / "contacts").write_text(f'"room" <sip:{room}>;access=allow\n')
         self.address = f"{name}@{host}"
-        self.process = Process("baresip", [program, "-f", str(folder)], folder, {"HOME": str(folder)})
+        self._seen = 0
+        os.mkfifo(folder / "input")  # it shows nothing without an input that stays open
+        command = ["sh", "-c", 'exec "$0" -f "$1" 0<>"$1/input"', program, str(folder)]
+        self.process = Process("baresip", command, folder, {"HOME": str(folder)})
 
     def start(self) -> None:
+        """Start it, for the first time or again; returns when it is registered, if it registers."""
+        earlier = len(self.process.log()) if self.process.child else 0
         self.process.start()
-        wait_until(lambda: "baresip is ready" in self.process.log(), "baresip")
-        self._shown = socket.create_connection(("127.0.0.1", self._console), timeout=0.2)
-        self._seen, self._output = 0, b""
+        wait_until(lambda: "baresip is ready" in self.process.log()[earlier:], "baresip")
         if self._registers:
-            wait_until(lambda: "200 OK" in self.process.log(), "its registration", PATIENCE)
+            wait_until(lambda: "200 OK" in self.process.log()[earlier:], "its registration", PATIENCE)
 
     def stop(self) -> None:
         """End it; it unregisters first."""
         self.process.end(signal.SIGTERM if self._registers else signal.SIGKILL)
-        self._shown.close()
+
+    def vanish(self) -> None:
+        """Be killed: its registration stays."""
+        self.process.end(signal.SIGKILL)
 
     def message(self, text: str) -> None:
         """Send a text to the room."""
@@ -81,10 +84,9 @@ class Baresip:
         time.sleep(0.2)  # it handles one command at a time
 
     def texts(self) -> list[str]:
-        """All texts received so far."""
-        with suppress(TimeoutError):
-            self._output += self._shown.recv(65536)
-        return [text.decode(errors="backslashreplace") for _, text in _SHOWN.findall(self._output)]
+        """All texts received so far, also before it was started again."""
+        output = (self.process.folder / "baresip.log").read_bytes()
+        return _SHOWN.findall(output.decode(errors="backslashreplace"))
 
     def assert_gets(self, pattern: str) -> str:
         """The next text that it receives must match the whole regular expression; returns the text."""

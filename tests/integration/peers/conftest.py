@@ -27,11 +27,12 @@ def telephony(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 @pytest.fixture
 def linphone(telephony: Platform, tmp_path: Path) -> Iterator[MakeLinphone]:
-    """Starts a Linphone that registers with the platform: ``linphone(name, cpim=True)``."""
+    """Starts a Linphone that registers with the platform: ``linphone(name, cpim=True, tcp=True)``."""
     phones: list[Linphone] = []
 
-    def make(name: str, *, cpim: bool = False) -> Linphone:
-        phones.append(Linphone(tmp_path, name, telephony.uri, PASSWORD, domain=DOMAIN, cpim=cpim))
+    def make(name: str, *, cpim: bool = False, tcp: bool = False) -> Linphone:
+        proxy = telephony.uri.replace("udp", "tcp") if tcp else telephony.uri
+        phones.append(Linphone(tmp_path, name, proxy, PASSWORD, domain=DOMAIN, cpim=cpim))
         phones[-1].start()
         return phones[-1]
 

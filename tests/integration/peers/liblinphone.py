@@ -12,7 +12,7 @@ import json
 import os
 import select
 import sys
-from ctypes import CFUNCTYPE, c_char_p, c_int, c_void_p
+from ctypes import CFUNCTYPE, c_char_p, c_int, c_long, c_void_p
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -41,6 +41,7 @@ class Event(TypedDict):
     state: NotRequired[str]
     peer: NotRequired[str]
     text: NotRequired[str]
+    time: NotRequired[int]
 
 
 class Phone:
@@ -99,7 +100,8 @@ class Phone:
         sender = self._pointer("chat_message_get_from_address", message)
         peer = self._text("address_as_string_uri_only", sender)
         text = self._text("chat_message_get_utf8_text", message)
-        self._tell({"kind": "received", "peer": peer, "text": text})
+        time = int(self._function("chat_message_get_time", c_long, (message,)))
+        self._tell({"kind": "received", "peer": peer, "text": text, "time": time})
 
     def _tell(self, event: Event) -> None:
         self._events.write(json.dumps(event) + "\n")

@@ -89,7 +89,13 @@ class Linphone:
         self._process: subprocess.Popen[bytes]
 
     def start(self) -> None:
-        """Start it and wait until it is registered; its events are in the file `events`."""
+        """Start it, for the first time or again; returns when it is registered.
+
+        Its events are in the file `events`, also those before it was started again.
+        """
+        earlier = len(self._states("registration"))
+        settings = self._folder / "phone.ini"  # the library notes there that it has unregistered
+        settings.write_text(settings.read_text().replace("reg_sendregister=0", "reg_sendregister=1"))
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.integration.peers.liblinphone", str(self._folder)],
@@ -98,7 +104,7 @@ class Linphone:
                 stdout=log,
                 stderr=log,
             )
-        self.wait_until_registered()
+        self._wait_for(lambda: self._states("registration")[earlier:][-1:] == ["ok"], "its registration")
 
     def wait_until_registered(self) -> None:
         """Wait until the latest news of its registration is a success."""
@@ -171,6 +177,10 @@ class Linphone:
     def texts(self) -> list[str]:
         """All texts received so far."""
         return [event["text"] for event in self.events() if event["kind"] == "received"]
+
+    def times(self) -> list[int]:
+        """The time that it shows beside each of these texts, in seconds since 1970."""
+        return [event["time"] for event in self.events() if event["kind"] == "received"]
 
     def events(self) -> list[Event]:
         """Everything that has happened so far."""

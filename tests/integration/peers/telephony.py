@@ -37,13 +37,13 @@ PROXY = "127.0.0.4"
 class Platform:
     """A proxy with one of the two configurations, its database, and imc beside it."""
 
-    def __init__(self, folder: Path, database: str, redis: Single) -> None:
+    def __init__(self, folder: Path, database: str, redis: Single, settings: dict[str, str]) -> None:
         self.database, self.redis, self.folder = database, redis, folder
         self.port, self.edge_port = free_port(), free_port()
         for name in ("before.cfg", "after.cfg", "dispatcher.list", "imc.toml"):
             self.add_configuration(name, (FILES / name).read_text())
             assert "10.0.0." not in (folder / name).read_text(), name
-        env = {"IMC_DRAIN_TIMEOUT": "2"}
+        env = {"IMC_DRAIN_TIMEOUT": "2"} | {f"IMC_{name.upper()}": value for name, value in settings.items()}
         config = ["--config", str(folder / "imc.toml")]
         self.edges = {
             host: Process(
@@ -140,8 +140,11 @@ class Platform:
 
 
 @contextmanager
-def platform(folder: Path, *subscribers: str) -> Iterator[Platform]:
-    """A platform with these users, of which nothing runs but the servers of its databases."""
+def platform(folder: Path, *subscribers: str, **settings: str) -> Iterator[Platform]:
+    """A platform with these users, of which nothing runs but the servers of its databases.
+
+    Edges and workers get the settings beside those of imc.toml.
+    """
     for program in ("kamailio", "kamcmd", "redis-server", "redis-cli"):
         require(program)
     with ExitStack() as stack:
@@ -150,7 +153,7 @@ def platform(folder: Path, *subscribers: str) -> Iterator[Platform]:
         redis = Single(folder)
         stack.callback(redis.stop)
         redis.start()
-        running = Platform(folder, url, redis)
+        running = Platform(folder, url, redis, settings)
         stack.callback(running.stop)
         for name in subscribers:
             running.add_subscriber(name)
