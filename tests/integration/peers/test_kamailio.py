@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from imc_cli.demo_conversation import USERS
+from imc_common import keys
 from tests.integration.command import run
 from tests.integration.login import PASSWORD, credentials
 from tests.integration.peers.kamailio import Site, site
@@ -139,8 +140,45 @@ async def test_who_is_not_registered_gets_nothing(balanced: Site, elsewhere: Sip
     """Not even at the address in the Request-URI: an edge cannot be used to reach the balancer's networks."""
     edge = await SipUser.open("edge", ("127.0.0.1", balanced.edges_port))
     for uri in (f"sip:{elsewhere.address}", f"sip:127.0.0.1:{elsewhere.port}"):
-        assert (await edge.send(uri, "hello")).code == 404
+        assert (await edge.send(uri, "hello")).code == 480
     edge.close()
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["unregistered", "vanished"])
+async def test_a_user_gets_what_was_said_while_away(tmp_path: Path, leaves: bool) -> None:
+    """The balancer responds 480, or 408 after 5 s, and tells the edges who registers."""
+    with (
+        site(tmp_path, {"history_max_messages": "500"}) as balanced,
+        redis.Redis.from_url(balanced.redis.url) as db,
+        db.pubsub(ignore_subscribe_messages=True) as news,
+    ):
+        alice, bob = [await SipUser.open(name, balanced.address) for name in ("alice", "bob")]
+        for user in (alice, bob):
+            await register(user, "127.0.0.1")
+        room, bobs_address = await meet([alice, bob]), bob.address
+        if leaves:
+            headers = f"Contact: <sip:{bobs_address}>;expires=0\r\n"
+            assert (
+                await bob.send(f"sip:{bobs_address}", b"", method="REGISTER", headers=headers)
+            ).code == 200
+        bob.close()
+        for number in range(12):
+            await alice.say(room, f"meanwhile {number}")
+        back = await SipUser.open("bob", balanced.address)
+        where = f"sip:{bobs_address}"
+        headers = f"Contact: <sip:{back.address}>\r\n"
+        news.subscribe(keys.PRESENCE)
+        response = await back.send(where, b"", method="REGISTER", headers=headers, sender=bobs_address)
+        assert response.code == 200
+        for number in range(12):
+            await back.assert_gets(f".*meanwhile {number}")
+        heard = [message["data"] for _ in range(4) if (message := news.get_message(timeout=1))]
+        assert f"online {bobs_address}".encode() in heard
+        await alice.say(room, "welcome back")
+        await back.assert_gets(".*welcome back")
+        await back.assert_gets_nothing()
+        for user in (alice, back):
+            user.close()
 
 
 async def test_a_contact_cannot_send_messages_elsewhere(balanced: Site, elsewhere: SipUser) -> None:
