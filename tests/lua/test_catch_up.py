@@ -94,6 +94,18 @@ def test_the_first_probe_is_due_after_two_seconds(room: Shard) -> None:
     assert room.redis.hget(keys.probe_waits(SHARD), BOB) == b"2000"
 
 
+@pytest.mark.parametrize(("catch_up", "begins_anew"), [("", True), ("part", True), ("probe", False)])
+def test_probes_begin_anew_when_a_user_is_lost_again(room: Shard, catch_up: str, begins_anew: bool) -> None:
+    """It was here a moment ago, so two seconds may be enough; a failed probe only has its successor."""
+    first = say(room)
+    fail(room, first)
+    come_online(room)
+    later = room.redis.zscore(keys.probes(SHARD), BOB)
+    fail(room, first, catch_up=catch_up)
+    assert (room.redis.zscore(keys.probes(SHARD), BOB) < later) is begins_anew
+    assert (room.redis.hget(keys.probe_waits(SHARD), BOB) == b"2000") is begins_anew
+
+
 @pytest.mark.parametrize("who", [DAVE, "eve@example.org"])
 def test_others_than_members_are_not_away(room: Shard, who: str) -> None:
     room.ask("invite", ALICE, user=DAVE)
