@@ -84,6 +84,8 @@ class Deliver:
         self._durability = settings.durability
         self._being_read: frozenset[tuple[int, bytes]] = frozenset()
         """What was read last (shard, entry id): part of it may still wait to be started."""
+        self._left_out: set[int] = set()
+        """Shards that were lost while their part of the last read was started: the rest has to wait."""
         self._reading = True
         self._drained = asyncio.Event()
         self._sent_in_batch = 0
@@ -149,6 +151,7 @@ class Deliver:
         """
         owned = self._owned()
         self._events.abandon(owned)
+        self._left_out.update(shard for shard, _ in self._being_read if shard not in owned)
         self._former_failures.keep(owned)
         more = self.context.transactions.advance()
         self._events.sweep()
@@ -161,6 +164,7 @@ class Deliver:
             if self._takeover.untidy:
                 with suppress(StoreUnreachable):
                     await self._takeover.tidy()
+            self._left_out.clear()
             batches = await self._consumer.read()
             self._being_read = frozenset(
                 (batch.shard, entry[0]) for batch in batches for entry in batch.entries
@@ -263,7 +267,13 @@ class Deliver:
         return self.context.is_stored(event) and event.catch_up != PROBE
 
     def _is_due(self, shard: int, entry_id: str) -> bool:
-        return not self._events.has(shard, entry_id) and shard in self._owned()
+        """Whether to start this event now. After one of a lost shard, no later one of the same read is due.
+
+        The shard may be ours again by then. All of them are read again, in order.
+        """
+        if shard not in self._owned():
+            self._left_out.add(shard)
+        return shard not in self._left_out and not self._events.has(shard, entry_id)
 
     def _render(self, entry_id: str, shard: int, fields: list[bytes]) -> tuple[Event, list[MessageTemplate]]:
         """The event of an entry and its MESSAGEs. Raises any error if the entry is broken."""

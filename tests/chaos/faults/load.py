@@ -43,8 +43,8 @@ async def overload(injector: FaultInjector) -> None:
     """While all workers are suspended, send more messages at once to one room than its shard accepts."""
     users = injector.target.users
     if CROWD_ROOM not in users.rooms:
-        users.rooms[CROWD_ROOM] = "crowdobserver"
         await users.command("crowdobserver", CROWD_ROOM, "#create")
+        users.rooms[CROWD_ROOM] = "crowdobserver"  # from now on others may join it
         await asyncio.gather(*(users.command(user, CROWD_ROOM, "#join") for user in CROWD))
     for burst in range(MAX_BURSTS):
         workers = injector.deployment.all_workers()

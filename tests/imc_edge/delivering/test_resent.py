@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import pytest
+
 from imc_common import keys
 from imc_common.rooms.request import RequestData
 from imc_edge.delivering.deliver import SEND_BATCH
@@ -74,6 +76,35 @@ async def test_new_events_do_not_overtake_one_that_cannot_be_taken_over_yet() ->
         await sending.feed("8-0", entry(to=(BOB,)))
         assert sending.wires.sent == []
         assert sending.stream.resynced == [3]
+
+
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("regained_after", [1, 2])
+async def test_what_was_read_before_a_shard_was_lost_is_not_sent_when_it_is_ours_again(
+    again: bool, regained_after: int
+) -> None:
+    """A suspended edge: the events in between were skipped, and all are read again, in order."""
+    async with Sending() as sending:
+        looks: list[None] = []
+        owner = sending.deliver._is_due
+
+        def is_due(shard: int, entry_id: str) -> bool:
+            looks.append(None)
+            lost = 1 < len(looks) <= 1 + regained_after
+            sending.owner.shards = frozenset() if lost else frozenset(range(16))
+            return owner(shard, entry_id)
+
+        sending.deliver._is_due = is_due  # type: ignore[method-assign]
+        entries = [(f"{n}-0".encode(), entry(to=(f"u{n}@127.0.0.1:5071",))) for n in range(1, 8)]
+        sending.stream.batches.put_nowait(Batch(3, entries, again=again))
+        await sending.settle_down()
+        places = [int(each.recipient[1]) for each in sending.wires.sent]
+        assert places == list(range(1, len(places) + 1))
+        sending.deliver._is_due = owner  # type: ignore[method-assign]
+        sending.owner.shards = frozenset(range(16))
+        sending.stream.batches.put_nowait(Batch(3, entries, again=True))
+        await sending.settle_down()
+        assert [int(each.recipient[1]) for each in sending.wires.sent] == list(range(1, 8))
 
 
 async def test_a_lost_shard_is_left_to_its_next_owner() -> None:
