@@ -28,7 +28,7 @@ TIMER_F = 64 * T1
 EXPIRES = 600  # seconds of a registration, which is renewed after half of them
 AFTER_FAILURE = 60  # the same after a renewal that failed
 LEAVE_SECONDS = 1.0  # to wait for the registrar's response when the user leaves
-MAX_REMEMBERED = 4096  # requests whose response is kept for retransmissions
+MAX_REMEMBERED = 4096  # requests that are recognised if they come again
 _CHALLENGES = {401: "WWW-Authenticate", 407: "Proxy-Authenticate"}
 _CREDENTIALS = {401: "Authorization", 407: "Proxy-Authorization"}
 _EXPIRES = re.compile(r";\s*expires\s*=\s*(\d{1,9})", re.IGNORECASE).search
@@ -85,9 +85,10 @@ class UserAgent(asyncio.DatagramProtocol):
         self._tag = secrets.token_hex(4)
         self._cseq = 0
         self._waiting: dict[str, asyncio.Future[FinalResponse]] = {}
-        self._responses: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._registration = secrets.token_hex(12)  # RFC 3261 §10.2: all REGISTERs have the same Call-ID
         self._renewing: asyncio.Task[None] | None = None
+        self._is_off = False
         self._udp: asyncio.DatagramTransport
         self._tcp: TcpServer
 
@@ -120,13 +121,21 @@ class UserAgent(asyncio.DatagramProtocol):
 
     async def close(self) -> None:
         """Unregister and close the sockets. Pending sends are cancelled."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await self._register(0, LEAVE_SECONDS)
+        await self._unregister()
         for waiting in self._waiting.values():
             waiting.cancel()
         self._udp.close()
         await self._tcp.close()
+
+    async def switch_off(self) -> None:
+        """Unregister, then be silent as a phone that is off, until ``switch_on``."""
+        await self._unregister()
+        self._is_off = True
+
+    async def switch_on(self, within: float) -> FinalResponse:
+        """Receive again, and register as ``register`` does."""
+        self._is_off = False
+        return await self.register(within)
 
     async def send(self, to: str, text: str) -> FinalResponse:
         """Send a text to the URI ``to`` and wait for the final response, at most 32 s (timer F)."""
@@ -158,6 +167,12 @@ class UserAgent(asyncio.DatagramProtocol):
             await asyncio.sleep(max(expires / 2, 1))
             response = await self._register(EXPIRES, TIMER_F)
             expires = self._granted(response) if response.ok else AFTER_FAILURE
+
+    async def _unregister(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+            await self._register(0, LEAVE_SECONDS)
 
     async def _register(self, expires: int, within: float) -> FinalResponse:
         registrar = f"sip:{user_uri(f'sip:{self.address}').host}"
@@ -238,6 +253,8 @@ class UserAgent(asyncio.DatagramProtocol):
 
     def _receive(self, message: Request | Response) -> bytes | None:
         """The response to send; None if there is none."""
+        if self._is_off:
+            return None
         if isinstance(message, Response):
             waiting = self._waiting.get(message.via.branch or "")
             if waiting is not None and not waiting.done() and message.status >= 200:
@@ -248,26 +265,27 @@ class UserAgent(asyncio.DatagramProtocol):
             return None
         if message.method == "ACK":
             return None  # RFC 3261 §17.1.1.3: there is no response to an ACK
+        # a message that was shown may come again in a new transaction, which gets a response of its own
         key = (message.call_id, str(message.cseq), message.from_.tag or "")
-        response = self._responses.get(key)
-        if response is None:
-            response = self._responses[key] = self._respond(message)
-            if len(self._responses) > MAX_REMEMBERED:
-                self._responses.popitem(last=False)
-        return response
+        is_new = key not in self._seen
+        self._seen[key] = None
+        if len(self._seen) > MAX_REMEMBERED:
+            self._seen.popitem(last=False)
+        return self._respond(message, is_new)
 
-    def _respond(self, request: Request) -> bytes:
+    def _respond(self, request: Request, is_new: bool) -> bytes:
         if request.method == "OPTIONS":
             return build_response(request, 200, to_tag=self._tag, headers=ALLOW)
         if request.method != "MESSAGE":
             return build_response(request, 405, to_tag=self._tag, headers=ALLOW)
         sender = request.from_
-        self._on_message(
-            Incoming(
-                sender=sender.uri.address(),
-                name=sender.display_name,
-                content_type=str(request.content_type or "text/plain"),
-                text=request.body.decode("utf-8", "replace"),
+        if is_new:
+            self._on_message(
+                Incoming(
+                    sender=sender.uri.address(),
+                    name=sender.display_name,
+                    content_type=str(request.content_type or "text/plain"),
+                    text=request.body.decode("utf-8", "replace"),
+                )
             )
-        )
         return build_response(request, 200, to_tag=self._tag)

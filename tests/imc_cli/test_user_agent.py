@@ -108,6 +108,40 @@ async def test_a_message_has_all_mandatory_headers(peer: Peer, open_agent: Open)
         assert f"\r\n{name}: " in request
 
 
+async def test_a_message_that_comes_again_gets_a_response_and_is_not_shown(
+    peer: Peer, open_agent: Open
+) -> None:
+    """Also in a new transaction, as from the history of a room: the response has the new branch."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+    for branch in ("z9hG4bK1", "z9hG4bK1", "z9hG4bK2"):
+        peer.send(agent, MESSAGE.replace("z9hG4bK1", branch))
+        response = await asyncio.wait_for(peer.got.get(), PATIENCE)
+        assert response.startswith("SIP/2.0 200 OK")
+        assert f";branch={branch}" in response
+    assert len(inbox) == 1
+
+
+async def test_a_phone_that_is_off_is_unregistered_and_silent(peer: Peer, open_agent: Open) -> None:
+    """Until it is on again: then it registers, and takes a retransmission of what it has missed."""
+    agent, inbox = await open_agent("sip:alice@127.0.0.1:0")
+
+    async def respond() -> list[str]:
+        request = await asyncio.wait_for(peer.got.get(), PATIENCE)
+        peer.respond(request, "200 OK")
+        return re.findall(r"^REGISTER|expires=\d+", request)
+
+    assert (await asyncio.gather(agent.register(PATIENCE), respond()))[1] == ["REGISTER", "expires=600"]
+    assert (await asyncio.gather(agent.switch_off(), respond()))[1] == ["REGISTER", "expires=0"]
+    peer.send(agent, MESSAGE)
+    await asyncio.sleep(0.1)
+    assert inbox == []
+    assert peer.got.empty()
+    assert (await asyncio.gather(agent.switch_on(PATIENCE), respond()))[1] == ["REGISTER", "expires=600"]
+    peer.send(agent, MESSAGE)
+    assert (await asyncio.wait_for(peer.got.get(), PATIENCE)).startswith("SIP/2.0 200 OK")
+    assert [incoming.text for incoming in inbox] == ["hi 1"]
+
+
 async def test_a_request_is_retransmitted_until_the_final_response(peer: Peer, open_agent: Open) -> None:
     """RFC 3261 §17.1.2.2: after 0.5 s, then 1 s, with the same bytes. A provisional response does not end
     it."""
