@@ -6,12 +6,12 @@ import asyncio
 import re
 import secrets
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, NamedTuple
 
 import typer
 
-from imc_cli.demo_conversation import CONVERSATION, USERS, Exchange, filled, matches
+from imc_cli.demo_conversation import BEGINNING, END, KEEPS, PHONE_OFF, USERS, Exchange, filled, matches
 from imc_cli.host_port import host_port
 from imc_cli.own_address import resolved, towards
 from imc_cli.password import read_password
@@ -87,7 +87,10 @@ async def play(cast: Cast, say: Callable[[str], None]) -> list[str]:
     run = await DemoRun.open(cast, say)
     try:
         await run.create_room()
-        for step in CONVERSATION[1:]:
+        for step in BEGINNING[1:]:
+            await run.play(step)
+        await run.play_phone_off()
+        for step in END:
             await run.play(step)
         await asyncio.sleep(SILENCE)
         run.expect_silence()
@@ -108,6 +111,7 @@ class DemoRun:
         self._say = say
         self._room = f"demo-{secrets.token_hex(4)}"  # nobody else's
         self._room_exists = False
+        self._keeps_messages = False
         self._agents: dict[str, UserAgent] = {}
         self._inboxes: dict[str, asyncio.Queue[str]] = {name: asyncio.Queue() for name in USERS}
 
@@ -141,6 +145,7 @@ class DemoRun:
     def _receiver(self, name: str) -> Callable[[Incoming], None]:
         def receive(incoming: Incoming) -> None:
             self._inboxes[name].put_nowait(incoming.text)
+            self._keeps_messages |= KEEPS in incoming.text
             self._print(incoming.sender.partition("@")[0], name, incoming.text)
 
         return receive
@@ -151,8 +156,8 @@ class DemoRun:
 
     async def _delete_room(self) -> None:
         """Return when alice has got the notice, or an error, about it."""
-        (owner, done) = CONVERSATION[-1].who, CONVERSATION[-1].then["alice"][0]
-        await self._agents[owner].send(self._room_uri, CONVERSATION[-1].text)
+        (owner, done) = END[-1].who, END[-1].then["alice"][0]
+        await self._agents[owner].send(self._room_uri, END[-1].text)
         while not re.fullmatch(rf"{done}|\*\*\* .*does not exist.*", await self._inboxes[owner].get()):
             pass
 
@@ -169,7 +174,7 @@ class DemoRun:
         """Register the users, and play the first step. Raises ImcError if there is no service or no room."""
         for agent in self._agents.values():
             await self._register(agent)
-        step = CONVERSATION[0]
+        step = BEGINNING[0]
         self._room_exists = True  # from now on it may
         await self._send(step)
         text = await self._next(step.who) if not self.faults else None
@@ -194,12 +199,37 @@ class DemoRun:
         if step.text == "#destroy" and not self.faults:
             self._room_exists = False
         for name, patterns in step.then.items():
-            for pattern in patterns:
-                text = await self._next(name)
-                if text is None:
-                    self.faults.append(f"after {step.text!r}: {name} got nothing")
-                elif not matches(pattern, self._names, text):
-                    self.faults.append(f"after {step.text!r}: {name} got {text!r}")
+            await self._expect(name, patterns, f"after {step.text!r}")
+
+    async def play_phone_off(self) -> None:
+        """Switch a user's phone off while the others talk. When it is on again, it must get what they said.
+
+        Nothing is played if the service keeps no messages.
+        """
+        who = PHONE_OFF.who
+        if not self._keeps_messages:
+            self._say(f"(This service keeps no messages: {who}'s phone stays on.)")
+            return
+        for step in PHONE_OFF.before:
+            await self.play(step)
+        self._say(f"({who}'s phone is off.)")
+        await self._agents[who].switch_off()
+        for step in PHONE_OFF.missed:
+            await self.play(step)
+        self._say(f"({who}'s phone is on again.)")
+        await self._agents[who].switch_on(PATIENCE)
+        await self._expect(who, PHONE_OFF.received, "when the phone was on again")
+        for step in PHONE_OFF.after:
+            await self.play(step)
+
+    async def _expect(self, name: str, patterns: Iterable[str], when: str) -> None:
+        """Texts that a user must receive now, in this order."""
+        for pattern in patterns:
+            text = await self._next(name)
+            if text is None:
+                self.faults.append(f"{when}: {name} got nothing")
+            elif not matches(pattern, self._names, text):
+                self.faults.append(f"{when}: {name} got {text!r}")
 
     async def _send(self, step: Exchange) -> None:
         text = filled(step.text, self._names)

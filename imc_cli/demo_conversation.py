@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from imc_common.rooms.texts import KEEPS_MESSAGES
 
 USERS = ("alice", "bob", "carol", "dave")  # dave is never a member
 
@@ -22,9 +25,23 @@ class Exchange:
     then: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+class PhoneOff(NamedTuple):
+    """A user's phone is switched off while the others talk, and on again."""
+
+    who: str
+    before: tuple[Exchange, ...]
+    missed: tuple[Exchange, ...]
+    received: tuple[str, ...]
+    """What the user must receive when the phone is on again: patterns, in order."""
+    after: tuple[Exchange, ...]
+
+
+KEEPS: Final = KEEPS_MESSAGES.strip()
+"""New members read this if the service keeps messages for members who are away. Else nobody is away."""
+
 _INVITATION = (r"\*\*\* {alice} invites you to this room\. .*#accept.*#deny.*",)
 
-CONVERSATION = (
+BEGINNING = (
     Exchange("alice", "#create private", {"alice": (r"\*\*\* You have created this private room\. .*",)}),
     Exchange(
         "bob",
@@ -67,6 +84,45 @@ CONVERSATION = (
             "bob": (r"\*\*\* {alice} has made you an admin\.",),
         },
     ),
+)
+
+PHONE_OFF = PhoneOff(
+    "carol",
+    (
+        Exchange(
+            "alice",
+            "#add sip:{carol}",
+            {
+                "alice": (r"\*\*\* You have added {carol}\.",),
+                "bob": (r"\*\*\* {alice} has added {carol}\.",),
+                "carol": (r"\*\*\* {alice} has added you to this room\. .*",),
+            },
+        ),
+    ),
+    (
+        Exchange("alice", "Lunch at one?", {"bob": (r"<{alice}>: Lunch at one\?",)}),
+        Exchange("bob", "Yes. At Luigi's.", {"alice": (r"<{bob}>: Yes\. At Luigi's\.",)}),
+    ),
+    (r"<{alice}>: Lunch at one\?", r"<{bob}>: Yes\. At Luigi's\."),
+    (
+        Exchange(
+            "carol",
+            "I am in!",
+            {"alice": (r"<{carol}>: I am in!",), "bob": (r"<{carol}>: I am in!",)},
+        ),
+        Exchange(
+            "carol",
+            "#exit",
+            {
+                "alice": (r"\*\*\* {carol} has left\.",),
+                "bob": (r"\*\*\* {carol} has left\.",),
+                "carol": (r"\*\*\* You have left this room\.",),
+            },
+        ),
+    ),
+)
+
+END = (
     Exchange(
         "bob",
         "#exit",
@@ -74,6 +130,9 @@ CONVERSATION = (
     ),
     Exchange("alice", "#destroy", {"alice": (r"\*\*\* You have deleted this room\.",)}),
 )
+
+CONVERSATION = (*BEGINNING, *END)
+"""All steps that need nobody to be away."""
 
 
 def filled(text: str, names: Mapping[str, str]) -> str:

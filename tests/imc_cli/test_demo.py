@@ -10,7 +10,7 @@ import pytest
 
 from imc_cli import demo
 from imc_cli.demo import Cast, play
-from imc_cli.demo_conversation import CONVERSATION, USERS, Exchange, filled, matches
+from imc_cli.demo_conversation import CONVERSATION, KEEPS, PHONE_OFF, USERS, Exchange, filled, matches
 from imc_common.errors import ImcError
 
 
@@ -82,6 +82,28 @@ async def test_missing_messages_are_faults(service: FakeService) -> None:
     faults = await play(Cast(service.place), lambda _: None)
     due = [name for step in CONVERSATION[1:] for name, patterns in step.then.items() for _ in patterns]
     assert re.findall(r": (\w+) got nothing", "\n".join(faults)) == due
+
+
+async def test_messages_that_are_not_caught_up_with_are_faults(service: FakeService) -> None:
+    """If the service says that it keeps messages, each one that a user misses while its phone is off."""
+    service.notices = [f"*** You have created this private room. {KEEPS}"]
+    shown: list[str] = []
+    faults = await play(Cast(service.place), shown.append)
+    late = [fault for fault in faults if fault.startswith("when the phone was on again")]
+    assert late == ["when the phone was on again: carol got nothing"] * len(PHONE_OFF.received)
+    said = [step.text for step in PHONE_OFF.missed]
+    assert [text for text in service.texts if text in said] == said
+    assert service.expires.count("0") == len(USERS) + 1, "carol's phone was switched off once, too"
+    assert "(carol's phone is off.)" in shown
+
+
+async def test_nobody_is_away_if_the_service_keeps_no_messages(service: FakeService) -> None:
+    """The demo says so and leaves that part out."""
+    service.notices = ["*** You have created this private room. Send #help for a list of commands."]
+    shown: list[str] = []
+    await play(Cast(service.place), shown.append)
+    assert "(This service keeps no messages: carol's phone stays on.)" in shown
+    assert PHONE_OFF.missed[0].text not in service.texts
 
 
 async def test_wrong_and_unexpected_messages_are_faults(service: FakeService) -> None:
@@ -168,10 +190,18 @@ async def test_the_demo_reports_an_unreachable_address() -> None:
 def test_all_placeholders_of_the_conversation_have_a_value() -> None:
     """All names in the steps are users of the demo."""
     names = {name: f"{name}@127.0.0.1:5071" for name in USERS} | {"room": "chat-000@example.org"}
-    for step in CONVERSATION:
+    steps = (*CONVERSATION, *PHONE_OFF.before, *PHONE_OFF.missed, *PHONE_OFF.after)
+    for step in (*steps, Exchange(PHONE_OFF.who, "", {PHONE_OFF.who: PHONE_OFF.received})):
         assert {step.who, *step.then} <= set(USERS)
         for text in (step.text, *(pattern for patterns in step.then.values() for pattern in patterns)):
             assert "{" not in filled(text, names)
+
+
+def test_what_is_caught_up_with_is_what_was_missed() -> None:
+    """Others heard exactly these texts, while the user who is away was to get none of them."""
+    heard = [text for step in PHONE_OFF.missed for texts in step.then.values() for text in texts]
+    assert list(PHONE_OFF.received) == heard
+    assert all(PHONE_OFF.who not in {step.who, *step.then} for step in PHONE_OFF.missed)
 
 
 def test_addresses_in_patterns_match_literally() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from imc_cli.demo_conversation import CONVERSATION
+from imc_cli.demo_conversation import CONVERSATION, PHONE_OFF
 from tests.integration.command import Running, run, running
 from tests.integration.proc import alive, children, command_of
 from tests.integration.service import Service, options
@@ -56,6 +56,26 @@ def test_up_demo_once_plays_the_conversation_and_exits(tmp_path: Path) -> None:
         assert re.search(rf"{step.who} -> demo-\w+ +{re.escape(step.text.split('{')[0])}", done.stdout)
     assert re.search(r"demo-\w+ -> bob +<alice@127\.0\.0\.1:\d+>: Hello Bob", done.stdout)
     assert list((tmp_path / "var").glob("appendonlydir/*.aof")), "the data stay in ./var"
+
+
+def test_the_demo_shows_a_user_that_catches_up(tmp_path: Path) -> None:
+    """Carol gets what the others said while her phone was off, in order, after it is on again."""
+    history = ("--history-max-messages", "500")
+    done = run("up", "--once", *history, *on_a_free_port(), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    before, _, after = done.stdout.partition("(carol's phone is on again.)")
+    while_off = before.partition("(carol's phone is off.)")[2]
+    assert [step.text for step in PHONE_OFF.missed if step.text not in while_off] == []
+    assert "-> carol" not in while_off
+    texts = re.findall(r"demo-\w+ -> carol +<\S+>: (.*)", after)
+    assert texts == [step.text for step in PHONE_OFF.missed]
+
+
+def test_the_demo_leaves_this_out_if_rooms_keep_nothing(tmp_path: Path) -> None:
+    """And says so."""
+    done = run("up", "--once", "--history-max-messages", "0", *on_a_free_port(), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "(This service keeps no messages: carol's phone stays on.)" in done.stdout
 
 
 def test_up_once_fails_if_an_expected_message_does_not_come(tmp_path: Path) -> None:
