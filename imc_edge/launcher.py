@@ -109,7 +109,14 @@ class Edge(Process):
         await health.check()
         self._listen(acceptor)
         # In the order in which messages pass them; beside them, what keeps the process's place in Redis.
-        receiving = (acceptor.commit, acceptor.authenticator.lookups, nonce_keys, redis_clock, health)
+        receiving = (
+            acceptor.commit,
+            acceptor.wake_ups,
+            acceptor.authenticator.lookups,
+            nonce_keys,
+            redis_clock,
+            health,
+        )
         presence = store.subscription(keys.PRESENCE, deliver.presence)
         delivering = (deliver, Ticker(deliver), presence)
         owning = (*streams.parts(lambda shard: deliver.in_flight(shard) > 0, deliver.holds), own)

@@ -89,14 +89,14 @@ class Acceptor:
         self._responses = Responses(metrics, tracer, clock)
         self._ignored = metrics.counters("imc_ignored", "Received and not responded to, by reason.", "reason")
         self._tolerated = metrics.counters("imc_tolerated", "Faults of requests that were accepted.", "fault")
-        self._wake_ups = WakeUps(settings, self.commit.submit, metrics, clock=clock, wall_clock=wall_clock)
+        self.wake_ups = WakeUps(settings, self.commit.submit, metrics, clock=clock, wall_clock=wall_clock)
         self._admission = Admission(
             settings,
             store,
             self.commit,
             self._responses,
             health,
-            wake_ups=self._wake_ups,
+            wake_ups=self.wake_ups,
             metrics=metrics,
             ignored=self._ignored,
             tracer=tracer,
@@ -109,7 +109,7 @@ class Acceptor:
         """Go on with these settings."""
         self._pipeline.reload(settings)
         self.authenticator.reload(settings)
-        self._wake_ups.reload(settings)
+        self.wake_ups.reload(settings)
         self._admission.reload(settings)
         self._use(settings)
 
@@ -281,7 +281,7 @@ class Acceptor:
             users = (registration.user,)
             self._tracer.record("registered", "", users, request.call_id, meaning=registration.meaning)
         response = self._responses.to(request, flow, self._fingerprints.of(request).tag)
-        self._wake_ups.registered(registration, response)
+        self.wake_ups.registered(registration, response)
 
     def _cancel(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §9.2: 200 if we know the request to cancel, else 481. It changes nothing either way."""

@@ -3,10 +3,15 @@
 Redis has a list of the shards in which a user may have missed something (`imc_common.presence`). It is read
 when the user registers, and when it sends something, but then at most once in `LOOK_AGAIN_SECONDS`, in the
 pipeline in which the request is accepted.
+
+When a registrar restarts, thousands of users register within a second. Their requests to the workers would
+all stand before the messages of others. So they are paced, no faster than edges hand out anyway. Who waits is
+still on the list in Redis, so nothing is lost with this process.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import Any, Final, Protocol
@@ -24,6 +29,12 @@ LOOK_AGAIN_SECONDS: Final = 5
 """A user who goes on sending is looked up once in this time."""
 MAX_KNOWN = 8192  # not Final, which mypyc would inline: tests lower it
 """At least so many senders are remembered; one who is forgotten is looked up again."""
+
+TURN_SECONDS: Final = 0.05
+MAX_PER_TURN: Final = 20
+"""Registered users that are looked up in this time; further ones wait."""
+MAX_WAITING: Final = 100_000
+"""Users that wait; further ones are found by their next sign, or by probes."""
 
 Submit = Callable[[Command, Pending], bool]
 
@@ -74,6 +85,11 @@ class WakeUps:
         self._shards = 1 << settings.hash_size
         self._looked_up = Recent(MAX_KNOWN)
         """Senders, by the second in which each was looked up."""
+        self._waiting: dict[str, None] = {}
+        """Registered users that are to be looked up, first come, first served."""
+        self._left = MAX_PER_TURN
+        """Look-ups of registered users that this turn has left."""
+        self._used = asyncio.Event()
         self._returns = metrics.counters(
             "imc_returns", "Users with missed messages that came back, by what told the edge.", "by"
         )
@@ -94,33 +110,70 @@ class WakeUps:
         last = self._looked_up.get(user)
         if last is None or now - last >= LOOK_AGAIN_SECONDS:
             self._looked_up.put(user, now)
-            CommandGroup(self._submit, [look_up(user)], _Sender(self, user))
+            CommandGroup(self._submit, [look_up(user)], _LookedUp(self, user, "message"))
 
     def registered(self, registration: Registration, response: PendingResponse) -> None:
-        """Respond to a REGISTER, once what follows from it is in Redis."""
+        """Respond to a REGISTER, once all edges were told; what the user missed follows."""
         self._registers[registration.meaning] += 1
         respond = _Responder(response, registration, self._wall_clock)
-        user = registration.user
+        user, is_online = registration.user, registration.meaning == "online"
         if registration.meaning == "query":
             respond([])
-        elif registration.meaning == "offline":
-            CommandGroup(self._submit, [announcement(user, online=False)], respond)
+            return
+        CommandGroup(self._submit, [announcement(user, online=is_online)], respond)
+        if not is_online:
+            self._waiting.pop(user, None)
+        elif self._left and not self._waiting:
+            self._look_up_registered(user)
         else:
-            commands = [look_up(user), announcement(user, online=True)]
-            CommandGroup(self._submit, commands, _Registered(self, user, respond))
+            self._wait(user)
 
-    def hand_out(self, user: str, looked_up: Any, by: str, then: OnReplies | None) -> None:
-        """Wake up the shards in the reply to `look_up`; ``then`` gets the replies, none if there are no
-        shards."""
-        shards = shards_in(looked_up, self._shards)
-        if shards:
-            self._returns[by] += 1
-            commands = wake_up(user, shards)
-            if then is None:  # it did not register, so the other edges were not told yet
-                commands.append(announcement(user, online=True))
-            CommandGroup(self._submit, commands, _Woken(self, user, shards, then))
-        elif then is not None:
-            then([])
+    async def run(self) -> None:
+        """Look up users that wait, until cancelled."""
+        while True:
+            await self._used.wait()
+            self._used.clear()
+            await asyncio.sleep(TURN_SECONDS)
+            self.turn()
+
+    def turn(self) -> None:
+        """Look up the next users that wait."""
+        self._left = MAX_PER_TURN
+        while self._waiting and self._left:
+            user = next(iter(self._waiting))
+            del self._waiting[user]
+            self._look_up_registered(user)
+
+    def looked_up(self, user: str, reply: Any, by: str) -> None:
+        """Wake up the shards in the reply to `look_up`."""
+        if reply is None or isinstance(reply, Exception):
+            self._look_up_again(user, by)
+            return
+        shards = shards_in(reply, self._shards)
+        if not shards:
+            return
+        self._returns[by] += 1
+        commands = wake_up(user, shards)
+        if by != "register":  # then the edges were not told yet
+            commands.append(announcement(user, online=True))
+        CommandGroup(self._submit, commands, _Woken(self, user, shards))
+
+    def _look_up_registered(self, user: str) -> None:
+        self._left -= 1
+        self._used.set()
+        CommandGroup(self._submit, [look_up(user)], _LookedUp(self, user, "register"))
+
+    def _look_up_again(self, user: str, by: str) -> None:
+        """Redis is unreachable: look up a sender with its next message, a registered user in a while."""
+        if by == "register":
+            self._wait(user)
+        else:
+            self._looked_up.put(user, int(self._clock()) - LOOK_AGAIN_SECONDS)
+
+    def _wait(self, user: str) -> None:
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting[user] = None
+            self._used.set()
 
     def wake_up_failed(self, user: str, shards: Sequence[int]) -> None:
         """Some of the requests are not in Redis: have the user found again by its next sign."""
@@ -137,56 +190,37 @@ def _nothing(replies: list[Any]) -> None:
     """The last step."""
 
 
-class _Sender:
-    """A sender was looked up."""
+class _LookedUp:
+    """A user was looked up, because of what it sent or because it has registered."""
 
-    __slots__ = ("_user", "_wake_ups")
+    __slots__ = ("_by", "_user", "_wake_ups")
 
-    def __init__(self, wake_ups: WakeUps, user: str) -> None:
+    def __init__(self, wake_ups: WakeUps, user: str, by: str) -> None:
         self._wake_ups = wake_ups
         self._user = user
+        self._by = by
 
     def __call__(self, replies: list[Any]) -> None:
-        self._wake_ups.hand_out(self._user, replies[0], "message", None)
-
-
-class _Registered:
-    """A user that registers was looked up, and the edges were told."""
-
-    __slots__ = ("_respond", "_user", "_wake_ups")
-
-    def __init__(self, wake_ups: WakeUps, user: str, respond: _Responder) -> None:
-        self._wake_ups = wake_ups
-        self._user = user
-        self._respond = respond
-
-    def __call__(self, replies: list[Any]) -> None:
-        if failed(replies):
-            self._respond(replies)
-        else:
-            self._wake_ups.hand_out(self._user, replies[0], "register", self._respond)
+        self._wake_ups.looked_up(self._user, replies[0], self._by)
 
 
 class _Woken:
     """The shards of a user were told."""
 
-    __slots__ = ("_shards", "_then", "_user", "_wake_ups")
+    __slots__ = ("_shards", "_user", "_wake_ups")
 
-    def __init__(self, wake_ups: WakeUps, user: str, shards: Sequence[int], then: OnReplies | None) -> None:
+    def __init__(self, wake_ups: WakeUps, user: str, shards: Sequence[int]) -> None:
         self._wake_ups = wake_ups
         self._user = user
         self._shards = shards
-        self._then = then
 
     def __call__(self, replies: list[Any]) -> None:
         if failed(replies):
             self._wake_ups.wake_up_failed(self._user, self._shards)
-        if self._then is not None:
-            self._then(replies)
 
 
 class _Responder:
-    """The response to a REGISTER: 200 when everything before it is in Redis, otherwise 503."""
+    """The response to a REGISTER: 200 when all edges were told, 503 if Redis is unreachable."""
 
     __slots__ = ("_registration", "_response", "_wall_clock")
 

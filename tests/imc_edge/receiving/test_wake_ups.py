@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from imc_common import keys
 from imc_common.store import Command, ReplyError
+from imc_edge.receiving.wake_ups import MAX_PER_TURN
 from tests.imc_edge.doubles import Edge, FakeStore, edge, message
 from tests.imc_edge.receiving.test_registration import CAROL, register
 
@@ -72,15 +71,54 @@ async def test_a_query_says_nothing() -> None:
         assert store.batches == []
 
 
-@pytest.mark.parametrize("command", ["SMEMBERS", "PUBLISH", "XADD"])
-async def test_a_register_gets_503_if_redis_refuses_a_step(command: str) -> None:
-    """The proxy may try again; a shard that was not asked stays on the list."""
+async def test_a_register_gets_503_if_the_edges_cannot_be_told() -> None:
+    """The proxy may try again."""
     store = Shards({CAROL: {b"3"}})
-    store.broken.add(command)
+    store.broken.add("PUBLISH")
     async with edge(store) as at:
         assert (await at.ask_one(register("<sip:c@192.0.2.7>"))).status == 503
-        if command == "XADD":
-            assert store.of("SREM", "SADD")[-1] == ("SADD", keys.away_shards(CAROL), 3)
+
+
+async def test_a_shard_that_could_not_be_asked_stays_on_the_list() -> None:
+    """The user's next sign finds it again."""
+    store = Shards({CAROL: {b"3"}})
+    store.broken.add("XADD")
+    async with edge(store) as at:
+        await at.ask_one(register("<sip:c@192.0.2.7>"))
+        await at.settle()
+        assert store.of("SREM", "SADD")[-1] == ("SADD", keys.away_shards(CAROL), 3)
+
+
+async def test_a_registered_user_that_could_not_be_looked_up_is_looked_up_again() -> None:
+    """It may give no other sign for long."""
+    store = Shards({CAROL: {b"3"}})
+    store.broken.add("SMEMBERS")
+    async with edge(store) as at:
+        await at.ask_one(register("<sip:c@192.0.2.7>"))
+        store.broken.clear()
+        at.acceptor.wake_ups.turn()
+        await at.settle()
+        assert [command[1] for command in store.of("XADD")] == [keys.requests(3)]
+
+
+async def test_a_herd_of_users_is_told_at_once_and_woken_bit_by_bit() -> None:
+    """Requests for thousands of users must not all stand before the messages of others. Who registers again
+    while it waits is woken once, who leaves again not at all."""
+    store = Shards()
+    count = 2 * MAX_PER_TURN
+    async with edge(store) as at:
+        for number in (*range(count), count - 2, count - 1):
+            user = f"<sip:user{number}@example.org>"
+            assert (await at.ask_one(register("<sip:c@192.0.2.7>", To=user))).status == 200
+        leaver = f"<sip:user{count - 1}@example.org>"
+        await at.ask_one(register("<sip:c@192.0.2.7>;expires=0", To=leaver))
+        assert len(store.of("PUBLISH")) == count + 3
+        woken = []
+        for _ in range(3):
+            woken.append(len(store.of("SMEMBERS")))
+            at.acceptor.wake_ups.turn()
+            await at.settle()
+        assert woken == [MAX_PER_TURN, count - 1, count - 1]
 
 
 async def say(at: Edge, number: int) -> None:
