@@ -30,9 +30,11 @@ Position = tuple[int, int]
 class RoomAbsence:
     """One room: the first message that failed, and the last one from the history that arrived."""
 
-    __slots__ = ("arrived", "failed", "until")
+    __slots__ = ("arrived", "failed", "is_probed", "until")
 
     def __init__(self) -> None:
+        self.is_probed = False
+        """Whether a probe failed last: then the worker knows of the failure."""
         self.failed: Position | None = None
         self.arrived: Position | None = None
         self.until = 0.0
@@ -77,6 +79,7 @@ class Absence:
         elif room.failed is not None:
             return
         self.failed_before(event.room, parse(event.position), now)
+        room.is_probed = event.catch_up == PROBE
 
     def failed_before(self, room_name: str, position: Position, now: float) -> None:
         """A stored message failed, perhaps at the former owner of the shard: later ones have to wait."""
@@ -84,6 +87,11 @@ class Absence:
         self.known_until = room.until = now + KNOWN_SECONDS
         if room.failed is None or position < room.failed:
             room.failed = position
+
+    def forget(self, room_names: list[str]) -> None:
+        """Another edge has delivered in these rooms meanwhile."""
+        for name in room_names:
+            del self.rooms[name]
 
     def arrived(self, event: Event, now: float) -> None:
         """The recipient has taken, or refused, a message: it is there."""
@@ -110,7 +118,7 @@ class Absence:
         """Whether a stored message must end unsent."""
         if event.catch_up == PROBE:
             # one probe per user and edge: not so soon after another delivery failed
-            return now - self.failed_at < event.wait / 2000
+            return now - self.failed_at < event.wait / 2000 or self._is_overtaken_by(event, now)
         if now < self.away_until:
             return True
         room = self.rooms.get(event.room)
@@ -122,6 +130,13 @@ class Absence:
             room.failed = None  # from here on the history follows, in order
             return False
         return True
+
+    def _is_overtaken_by(self, probe: Event, now: float) -> bool:
+        """Whether an earlier message has failed of which the worker did not know when it sent this probe."""
+        room = self.rooms.get(probe.room)
+        if room is None or room.failed is None or now >= room.until or room.is_probed:
+            return False
+        return parse(probe.position) > room.failed
 
     def _room(self, name: str) -> RoomAbsence:
         room = self.rooms.pop(name, None) or RoomAbsence()

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from imc_common.keys import shard_of
 from imc_common.logs import about
 from imc_common.presence import Presence
 from imc_common.rooms.event import CATCH_UP, PROBE, Event
@@ -82,6 +83,7 @@ class Deliver:
         self._tracer = tracer
         self._notices = NoticeLimit(context.clock)
         self._durability = settings.durability
+        self._hash_size = settings.hash_size
         self._being_read: frozenset[tuple[int, bytes]] = frozenset()
         """What was read last (shard, entry id): part of it may still wait to be started."""
         self._left_out: set[int] = set()
@@ -225,6 +227,11 @@ class Deliver:
             self._consumer.resync(shard, AGAIN_SECONDS)
             return False
         recipients, now = self.fan_out.recipients, self.context.clock()
+        # what we know ourselves is from before another edge owned the shard
+        for each in recipients:
+            if each.absence is not None:
+                rooms = [room for room in each.absence.rooms if shard_of(room, self._hash_size) == shard]
+                each.absence.forget(rooms)
         for user, room, position in failures:
             try:
                 recipient = recipients.get(user) or recipients.add(user)

@@ -80,6 +80,43 @@ async def test_the_receipts_of_a_shard_are_read_once_until_it_is_lost() -> None:
         assert got(sending) == [b"m1", b"m2"]
 
 
+async def test_a_probe_does_not_overtake_a_failure_of_which_the_worker_did_not_know() -> None:
+    """Its receipt still waits. Accepted, the probe would count as all that was missed before it."""
+    async with keeping_history() as sending:
+        sending.redis.requests = [receipt("0-5")]
+        await stored(sending, "0-8", "probe", wait=2000)
+        assert got(sending) == []
+        assert outcomes(sending) == [("away", "1")]
+        await stored(sending, "0-5", "probe", wait=4000)
+        assert got(sending) == [b"0-5"]
+
+
+async def test_the_probe_with_the_next_message_is_sent_when_the_first_is_refused() -> None:
+    """The worker knows of the failure, since it was a probe that failed."""
+    async with keeping_history() as sending:
+        await stored(sending, "0-5", "probe", wait=2000)
+        await sending.reply(sending.wires.sent[-1], 500)
+        sending.clock.now += 4
+        await stored(sending, "0-8", "probe", wait=4000)
+        assert got(sending) == [b"0-5", b"0-8"]
+
+
+async def test_what_an_edge_knew_before_it_lost_the_shard_is_out_of_date() -> None:
+    """Another edge has brought the missed message meanwhile; nothing is withheld because of it."""
+    async with keeping_history() as sending:
+        room = next(f"r{n}@example.org" for n in range(99) if keys.shard_of(f"r{n}@example.org", 4) == 3)
+        await say(sending, "m1", room=room)
+        await sending.reply(sending.wires.sent[-1], 480)
+        sending.deliver.presence(f"online {BOB}".encode())
+        everything = sending.owner.shards
+        sending.owner.shards = everything - {3}
+        sending.turn()
+        sending.owner.shards = everything
+        sending.turn()
+        await say(sending, "m2", room=room)
+        assert got(sending) == [b"m1", b"m2"]
+
+
 async def test_nothing_is_sent_before_the_receipts_could_be_read() -> None:
     """Redis is unreachable: the shard is read again later."""
     async with keeping_history() as sending:
