@@ -281,8 +281,8 @@ def test_imc_chat_registers_as_a_user_of_a_domain(balanced: Site) -> None:
 
 
 def test_the_demo_logs_in_as_users_of_a_domain(tmp_path: Path) -> None:
-    """Passwords, a registrar and a balancer in between; it leaves no room behind."""
-    with site(tmp_path, {"identity": "digest"}) as balanced:
+    """Passwords, a registrar and a balancer in between; carol, who is away, catches up. No room is left."""
+    with site(tmp_path, {"identity": "digest", "history_max_messages": "500"}) as balanced:
         for user in USERS:
             add = ("user", "add", f"{user}@example.org", "--db-url", balanced.redis.url)
             assert run(*add, text=f"{PASSWORD}\n").returncode == 0
@@ -291,5 +291,6 @@ def test_the_demo_logs_in_as_users_of_a_domain(tmp_path: Path) -> None:
         assert (without.returncode, "use --login" in without.stderr) == (1, True), without.stderr
         done = run(*command, "--login", text=f"{PASSWORD}\n")
         assert done.returncode == 0, done.stdout + done.stderr
+        assert "(carol's phone is on again.)" in done.stdout
         with redis.Redis.from_url(balanced.redis.url) as db:
             assert db.keys("imc_rooms:*demo-*") == []
