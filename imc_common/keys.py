@@ -84,7 +84,7 @@ def group(process_id: str) -> str:
 
 
 def requests(shard: int) -> str:
-    """The in-stream: requests and receipts, from edges to workers."""
+    """The in-stream: requests and delivery reports, from edges to workers."""
     return f"imc:{{{shard}}}:in"
 
 

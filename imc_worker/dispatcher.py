@@ -13,7 +13,7 @@ from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
 from imc_worker.actions import OWNED_ELSEWHERE, Action, Fields, room_actions
 from imc_worker.all_shards import AllShards
-from imc_worker.receipts import Receipts
+from imc_worker.delivery_reports import DeliveryReports
 
 PendingEntry = tuple[int, bytes, list[bytes]]
 """An entry that was read and is not handled: shard, id, flat fields."""
@@ -46,7 +46,7 @@ class Dispatcher:
     def reload(self, settings: Settings) -> None:
         """Use these settings from now on."""
         self._actions = room_actions(settings)
-        self._receipts = Receipts(settings)
+        self._reports = DeliveryReports(settings)
         self._create_on_join = settings.create_on_join
         self._counts_owned = settings.max_rooms_per_owner > 0
         self._chunk = settings.delivery_chunk
@@ -103,10 +103,10 @@ class Dispatcher:
         )
 
     def _action_of(self, fields: Fields) -> Action | None:
-        """None: the request or receipt changes no room."""
+        """None: the request or report changes no room."""
         kind = fields[b"type"]
         action = self._actions.get(kind)
-        return self._receipts.action(fields) if action is None and kind == b"receipt" else action
+        return self._reports.action(fields) if action is None and kind == b"delivery_report" else action
 
     def room_command(
         self, action: Action, shard: int, entry_id: bytes, fields: Fields, owned_elsewhere: int
@@ -129,8 +129,8 @@ class Dispatcher:
     async def _without_room(self, shard: int, entry_id: bytes, fields: Fields) -> Command:
         requests, events = self._prefixes[shard][:2]
         match fields[b"type"]:
-            case b"receipt":
-                return self._command("discard_receipt", [requests], [entry_id])
+            case b"delivery_report":
+                return self._command("discard_report", [requests], [entry_id])
             case b"user_online":
                 names = [requests, events, keys.away_rooms(shard, fields[b"from"].decode())]
                 names += [keys.probes(shard), keys.probe_waits(shard)]

@@ -1,7 +1,7 @@
 """Finds out which members who were away are back: each is sent the first message it missed from time to time.
 
 `lua/probe_users.lua` chooses the users and doubles the wait after each probe. The edge sends the message like
-any other; if it is accepted, its receipt brings the user back (`lua/welcome_back.lua`).
+any other; if it is accepted, its report brings the user back (`lua/welcome_back.lua`).
 """
 
 from __future__ import annotations

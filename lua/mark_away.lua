@@ -1,6 +1,6 @@
--- The receipt of a delivery that found nobody there: the member is away from this message on, or from an earlier one. It
+-- The report of a delivery that found nobody there: the member is away from this message on, or from an earlier one. It
 -- is skipped by messages and notices until it is back, and an edge sends it the first message again from time to time.
--- An invitation that found nobody is sent again in the same way. In the receipt, `from` is the recipient, `user` who
+-- An invitation that found nobody is sent again in the same way. In the report, `from` is the recipient, `user` who
 -- caused the event, `history_id` or else `of` its id, and `status` how it failed.
 --
 -- KEYS:

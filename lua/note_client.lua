@@ -1,4 +1,4 @@
--- The receipt of a message that a member has refused in message/cpim and accepted as text: the member's client gets text
+-- The report of a message that a member has refused in message/cpim and accepted as text: the member's client gets text
 -- from now on. It ends with the membership, or when the member sends message/cpim.
 --
 -- KEYS:
@@ -9,11 +9,11 @@
 --   members   imc_members:{S}:ROOM  hash
 --
 -- ARGV:
---   entry_id        the receipt's id in requests; its field from is the recipient
+--   entry_id        the report's id in requests; its field from is the recipient
 --   delivery_chunk  recipients per event entry, at most
 --
 -- Returns:
---   done   the receipt was handled
+--   done   the report was handled
 --   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
 local requests, events, rooms, room, members = unpack(KEYS)

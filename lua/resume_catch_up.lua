@@ -1,5 +1,5 @@
--- The receipt of the last message of a part, which did not find the member away: an edge is asked to hand it the next
--- part. A receipt of another chain of parts, which was replaced, changes nothing. `of` is the id of that message.
+-- The report of the last message of a part, which did not find the member away: an edge is asked to hand it the next
+-- part. A report of another chain of parts, which was replaced, changes nothing. `of` is the id of that message.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream

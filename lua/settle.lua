@@ -1,6 +1,6 @@
 -- How deliveries of an event ended. Each recipient counts once, however often an edge reports it. A failure is
 -- kept in undelivered, unless the recipient is known to be away. If the worker must act on an outcome, it is also
--- appended to the in-stream as a receipt.
+-- appended to the in-stream as a report.
 --
 -- KEYS:
 --   events       imc:{S}:out            stream
@@ -14,7 +14,7 @@
 --   settled_ttl_ms   how long the settled recipients of an incomplete event are kept
 --   undelivered_max  failures to keep, approximately
 --   call_id          Call-ID of the request that caused the event
---   ...              recipient, status, receipt (1: the worker must act) of each delivery that ended
+--   ...              recipient, status, report (1: the worker must act) of each delivery that ended
 --
 -- Returns:
 --   done  recorded
@@ -22,7 +22,7 @@
 local events, requests, settled, undelivered = unpack(KEYS)
 local entry_id, complete, settled_ttl_ms, undelivered_max, call_id = unpack(ARGV)
 local outcomes = { unpack(ARGV, 6) }
-assert(call_id and #outcomes % 3 == 0, "an outcome is recipient, status, receipt")
+assert(call_id and #outcomes % 3 == 0, "an outcome is recipient, status, report")
 settled_ttl_ms, undelivered_max = math.max(1, tonumber(settled_ttl_ms)), math.max(0, tonumber(undelivered_max))
 
 redis.call("XLEN", requests) -- is a stream
@@ -53,7 +53,7 @@ local function outcome_of(recipient, status)
 end
 
 -- A message's data is left out: its body must not be copied once for each member who is away.
-local function write_receipt(fields)
+local function write_report(fields)
     local data = event.data or ""
     if event.event == "message" then
         data = ""
@@ -61,19 +61,19 @@ local function write_receipt(fields)
             fields[#fields + 1] = more
         end
     end
-    redis.call("XADD", requests, "*", "type", "receipt", "data", data, unpack(fields))
+    redis.call("XADD", requests, "*", "type", "delivery_report", "data", data, unpack(fields))
 end
 
 for i = 1, #outcomes, 3 do
-    local recipient, status, receipt = outcomes[i], outcomes[i + 1], outcomes[i + 2]
+    local recipient, status, report = outcomes[i], outcomes[i + 1], outcomes[i + 2]
     if redis.call("SADD", settled, recipient) == 1 then
         local fields = outcome_of(recipient, status)
         local is_known = status == "away" or event.catch_up == "probe"
         if status:sub(1, 1) ~= "2" and not is_known then
             redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", "call_id", call_id, unpack(fields))
         end
-        if receipt == "1" then
-            write_receipt(fields)
+        if report == "1" then
+            write_report(fields)
         end
     end
 end

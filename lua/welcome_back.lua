@@ -1,4 +1,4 @@
--- The receipt of a probe that found the member there: what follows the probed message is handed to it, in all rooms of
+-- The report of a probe that found the member there: what follows the probed message is handed to it, in all rooms of
 -- the shard. If the probe was the second missed message, because the first was refused three times, the first one is
 -- lost: it is recorded in undelivered.
 --

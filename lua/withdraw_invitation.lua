@@ -1,5 +1,5 @@
--- The receipt of an invitation that could not be delivered: if it is the user's newest invitation and not accepted or
--- declined, it is withdrawn and its inviter told. In the receipt, `from` is the invited user, `user` the inviter,
+-- The report of an invitation that could not be delivered: if it is the user's newest invitation and not accepted or
+-- declined, it is withdrawn and its inviter told. In the report, `from` is the invited user, `user` the inviter,
 -- `of` the id of the event that failed, and `status` how.
 --
 -- KEYS:

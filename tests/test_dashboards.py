@@ -54,11 +54,11 @@ def test_every_query_uses_existing_metrics(expression: str) -> None:
 
 
 def test_every_important_metric_has_a_panel() -> None:
-    """Requests, latencies, deliveries, backlog, pending, leases, retransmissions, receipts, rooms."""
+    """Requests, latencies, deliveries, backlog, pending, leases, retransmissions, reports, rooms."""
     shown = set(re.findall(r"\bimc_\w+", " ".join(expressions())))
     assert shown >= {
         *("imc_responses_total", "imc_accept_seconds_bucket", "imc_delivery_seconds_bucket"),
-        *("imc_deliveries_total", "imc_backlog", "imc_pending", "imc_leases", "imc_receipts_total"),
+        *("imc_deliveries_total", "imc_backlog", "imc_pending", "imc_leases", "imc_delivery_reports_total"),
         *("imc_delivery_retransmissions_total", "imc_active_rooms", "imc_members", "imc_dead_letters"),
     }
 

@@ -80,9 +80,9 @@ class RequestData(NamedTuple):
 
 
 class RoomRequest(NamedTuple):
-    """A request of a user, or the receipt of a delivery. A field that its type does not have is empty.
+    """A request of a user, or the report of a delivery. A field that its type does not have is empty.
 
-    `data` stays packed (`RequestData.pack`): workers do not read it. Only receipts have `event` and `status`:
+    `data` stays packed (`RequestData.pack`): workers do not read it. Only reports have `event` and `status`:
     what was delivered, and how it ended ("404", "408" for no response). `transient`: a message that is of no
     use later; the room does not keep it.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from imc_common.rooms.delivery_reports import AWAY
 from imc_common.rooms.event import REPLAY
-from imc_common.rooms.receipts import AWAY
 from imc_edge.delivering.outcome import NOT_SENT, SURPLUS
 from imc_edge.delivering.outgoing import Outgoing
 

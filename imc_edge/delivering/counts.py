@@ -21,8 +21,8 @@ class DeliveryCounts:
         self.events = metrics.counter(
             "imc_events", "Events of which every delivery has ended and is recorded."
         )
-        self.receipts = metrics.counter(
-            "imc_receipts", "Failed deliveries reported to workers, which act on them."
+        self.reports = metrics.counter(
+            "imc_delivery_reports", "Failed deliveries reported to workers, which act on them."
         )
         self.dead_letters = metrics.counter(
             "imc_dead_lettered_events", "Events that were moved to the dead letters."

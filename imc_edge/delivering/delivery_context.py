@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from imc_common.rooms.delivery_reports import is_stored
 from imc_common.rooms.event import Event
-from imc_common.rooms.receipts import is_stored
 from imc_common.settings import Settings
 from imc_common.shards.ownership import Ownership
 from imc_edge.delivering.courier import Courier

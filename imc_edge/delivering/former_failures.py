@@ -1,8 +1,8 @@
 """What the former owner of a shard knew of members who are away, and the new owner has to know.
 
-When a delivery fails because nobody is there, the edge remembers it, and a receipt goes to the shard's
-worker. Until the worker has handled the receipt, the member still gets new messages. The edge withholds them,
-or they would overtake the one that failed. If the edge dies in this time, only the receipts know of it.
+When a delivery fails because nobody is there, the edge remembers it, and a report goes to the shard's
+worker. Until the worker has handled the report, the member still gets new messages. The edge withholds them,
+or they would overtake the one that failed. If the edge dies in this time, only the reports know of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import Any, Final, NamedTuple
 
 from imc_common import keys
-from imc_common.rooms.receipts import AWAY
+from imc_common.rooms.delivery_reports import AWAY
 from imc_common.store.protocols import ScriptRunner
 from imc_edge.delivering.absence import Position, parse
 
@@ -22,7 +22,7 @@ _POSITION: Final = re.compile(rb"[0-9]+-[0-9]+").fullmatch
 
 
 class Failure(NamedTuple):
-    """A message that did not reach a member, as a receipt says that no worker has handled yet."""
+    """A message that did not reach a member, as a report says that no worker has handled yet."""
 
     user: str
     room: str
@@ -35,7 +35,7 @@ class FormerFailures:
     def __init__(self, store: ScriptRunner) -> None:
         self._store = store
         self._newest: dict[int, Position] = {}
-        """By shard whose receipts were read, the newest event at that time; `_NONE` when it has passed."""
+        """By shard whose reports were read, the newest event at that time; `_NONE` when it has passed."""
         self._owned: frozenset[int] = frozenset()
 
     def keep(self, owned: frozenset[int]) -> None:
@@ -60,7 +60,7 @@ class FormerFailures:
             if len(page) < PAGE:
                 break
             start = f"({page[-1][0].decode()}"
-        # Read after the receipts. If a receipt was handled before, the member is marked in its room, and what
+        # Read after the reports. If a report was handled before, the member is marked in its room, and what
         # was sent to it regardless is in the stream by now.
         (newest,) = await self._store.run([("XREVRANGE", keys.events(shard), "+", "-", "COUNT", 1)])
         found = isinstance(newest, list) and newest
@@ -81,7 +81,11 @@ class FormerFailures:
 def _failure(fields: list[bytes]) -> Failure | None:
     about: dict[bytes, Any] = dict(zip(fields[::2], fields[1::2], strict=False))
     position = about.get(b"history_id") or about.get(b"of") or b""
-    if about.get(b"type") != b"receipt" or about.get(b"event") != b"message" or not _POSITION(position):
+    if (
+        about.get(b"type") != b"delivery_report"
+        or about.get(b"event") != b"message"
+        or not _POSITION(position)
+    ):
         return None
     if about.get(b"status", b"").decode(errors="replace") not in AWAY:
         return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from imc_common.rooms import receipts
+from imc_common.rooms import delivery_reports
 
-AS_TEXT: Final = receipts.AS_TEXT
+AS_TEXT: Final = delivery_reports.AS_TEXT
 """The recipient has refused CPIM and accepted the text in it."""
 TIMEOUT: Final = "408"
 """No response until Timer F; RFC 3261 §8.1.3.1 has it treated as a 408."""
@@ -24,5 +24,5 @@ EXPIRED: Final = "expired"
 """The message expired before it could be sent (RFC 3428 §7)."""
 SURPLUS: Final = "surplus"
 """Too many deliveries were waiting for this recipient already."""
-NOT_SENT: Final = receipts.NOT_SENT
+NOT_SENT: Final = delivery_reports.NOT_SENT
 """The recipient is away, and gets this message from the history when it is back (`absence.py`)."""

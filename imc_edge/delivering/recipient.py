@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from imc_common.rooms.delivery_reports import AWAY
 from imc_common.rooms.event import PROBE
-from imc_common.rooms.receipts import AWAY
 from imc_common.sip.message import Response
 from imc_edge.delivering.absence import Absence
 from imc_edge.delivering.away_rules import arrived_before, note_failure, note_response, withholds

@@ -10,7 +10,7 @@ An event leaves in one of three ways:
    case, and the only one whose cost must not depend on the number of recipients.
 2. A delivery failed, part of the outcome was recorded before, or a worker waits for the outcome: then
    `settle` gets each recipient's outcome, writes those that a worker has to act on into the in-stream as
-   receipts, and deletes the entry. Who is away is noted before, and once more after, at the user
+   reports, and deletes the entry. Who is away is noted before, and once more after, at the user
    (`imc_common.presence`). So the note is not lost to a sign of the user that comes in between.
 3. The shard was lost: its new owner goes on with the entry. An event of the first kind is left to it; the
    outcomes of the second kind are still recorded, so that fewer recipients get the message twice.
@@ -28,8 +28,8 @@ import structlog
 
 from imc_common import keys
 from imc_common.presence import note_away
+from imc_common.rooms.delivery_reports import consequence, is_stored
 from imc_common.rooms.event import REPORTED
-from imc_common.rooms.receipts import consequence, is_stored
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
@@ -91,7 +91,7 @@ class Settlement:
         self._again: list[_Write] = []
         self._attempts: Counter[tuple[int, str]] = Counter()
         self._away: dict[str, set[int]] = {}
-        """Users that are away, and the shards whose receipts say so: to be noted before these are written."""
+        """Users that are away, and the shards whose reports say so: to be noted before these are written."""
         self._away_again: dict[str, set[int]] = {}
         """The same after that."""
         self.keeps_history = keeps_history
@@ -132,7 +132,7 @@ class Settlement:
             await self._pause()
 
     async def _note_away(self) -> None:
-        """Note who is away, before the receipts say so; and once more what was noted for the last ones.
+        """Note who is away, before the reports say so; and once more what was noted for the last ones.
 
         An error does no harm: without the note, probes find out that the user is back. Raises
         StoreUnreachable.
@@ -220,18 +220,18 @@ class Settlement:
         """The command that records what is known of one event, by recipient."""
         event = outgoing.event
         outcomes: list[str | bytes | int] = []
-        # A receipt costs a script of a worker, so only failures that change a room or tell a sender something
+        # A report costs a script of a worker, so only failures that change a room or tell a sender something
         # get one; and whatever became of a message after which the worker goes on with the history.
         is_reported = event.catch_up in REPORTED
         history = self.keeps_history and (is_stored(event) or event.name == "invited")
         for address in outgoing.delivered:
             outcomes += (address, "200", "1" if is_reported else "0")
-            self._counts.receipts.value += is_reported
+            self._counts.reports.value += is_reported
         for address, outcome in outgoing.failed:
             follows = consequence(event.name, outcome, event.catch_up, history=history)
-            needs_receipt = is_reported or follows is not None
-            outcomes += (address, outcome, "1" if needs_receipt else "0")
-            self._counts.receipts.value += needs_receipt
+            needs_report = is_reported or follows is not None
+            outcomes += (address, outcome, "1" if needs_report else "0")
+            self._counts.reports.value += needs_report
             self._counts.deliveries[outcome] += 1
             if follows == "mark_away":
                 self._away.setdefault(address, set()).add(event.shard)

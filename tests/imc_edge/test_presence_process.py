@@ -91,7 +91,7 @@ def test_what_a_user_misses_is_noted_and_asked_for_when_it_registers(
         deployment.event(bob, text=f"m{number}")
     bob.respond(bob.receive(), 480)
     deployment.until(lambda: deployment.left() == 0)
-    failures = [("receipt", bob.address, "480"), *[("receipt", bob.address, "away")] * 2]
+    failures = [("delivery_report", bob.address, "480"), *[("delivery_report", bob.address, "away")] * 2]
     assert requests(deployment) == failures
     hint = keys.away_shards(bob.address)
     deployment.until(lambda: deployment.redis.smembers(hint) == {str(SHARD).encode()})
@@ -128,7 +128,7 @@ def test_nothing_is_sent_to_a_user_that_has_left(deployment: Deployment, receive
         return got is None
 
     deployment.until(is_missed)
-    assert requests(deployment)[-1] == ("receipt", bob.address, "away")
+    assert requests(deployment)[-1] == ("delivery_report", bob.address, "away")
 
 
 def test_edges_go_on_without_the_channel(

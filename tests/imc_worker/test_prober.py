@@ -24,9 +24,9 @@ async def bench() -> AsyncIterator[Bench]:
         await bench.ask(command, who)
     await bench.work()
     ((entries,),) = [await bench.store.run([("XRANGE", NAMES.history(SHARD, ROOM), "-", "+")])]
-    receipt = {"event": "message", "status": "480", "history_id": entries[0][0].decode()}
-    flat = [part for pair in receipt.items() for part in pair]
-    await bench.put("type", "receipt", "from", BOB, "room", ROOM, *flat)
+    report = {"event": "message", "status": "480", "history_id": entries[0][0].decode()}
+    flat = [part for pair in report.items() for part in pair]
+    await bench.put("type", "delivery_report", "from", BOB, "room", ROOM, *flat)
     await bench.work()
     await bench.store.run([("ZADD", keys.probes(SHARD), 1, BOB), ("XTRIM", keys.events(SHARD), "MAXLEN", 0)])
     yield bench

@@ -1,6 +1,6 @@
 """Requests go in, events come out: every type of entry, through all parts of a worker.
 
-Covers receipts.py, committer.py, dispatcher.py, actions.py, all_shards.py and retrial.py.
+Covers delivery_reports.py, committer.py, dispatcher.py, actions.py, all_shards.py and retrial.py.
 """
 
 from __future__ import annotations
@@ -209,14 +209,14 @@ async def test_a_refused_message_keeps_its_place_in_the_order(bench: Bench) -> N
 
 
 async def test_a_failed_invitation_is_withdrawn(bench: Bench) -> None:
-    """By the receipt of its delivery; the inviter is told."""
+    """By the report of its delivery; the inviter is told."""
     await bench.ask("create", ALICE)
     await bench.ask("invite", ALICE, user=CAROL)
     await bench.work()
     (((entry_id, _),),) = [
         (await bench.store.run([("XREVRANGE", keys.events(SHARD), "+", "-", "COUNT", 1)]))[0]
     ]
-    await receipt(bench, "invited", CAROL, "404", user=ALICE, of=entry_id.decode())
+    await report(bench, "invited", CAROL, "404", user=ALICE, of=entry_id.decode())
     await bench.work()
     assert (await bench.events())[-1] == ("invitation_failed", ALICE)
     assert await bench.left() == 0
@@ -228,7 +228,7 @@ async def test_a_member_who_is_not_there_is_away_if_the_room_keeps_messages(hist
     bench = Bench(history_max_messages=history_max)
     await bench.ask("create", ALICE)
     await bench.ask("join", BOB)
-    await receipt(bench, "message", BOB, "480", history_id="1-1")
+    await report(bench, "message", BOB, "480", history_id="1-1")
     await bench.work()
     (values,) = await bench.store.run([("HGETALL", Keys().members(SHARD, ROOM))])
     assert (b"member away" in values) == (history_max > 0)
@@ -236,8 +236,8 @@ async def test_a_member_who_is_not_there_is_away_if_the_room_keeps_messages(hist
     await bench.store.close()
 
 
-async def receipt(bench: Bench, event: str, recipient: str, status: str, **more: str) -> None:
-    fields = {"type": "receipt", "event": event, "from": recipient, "room": ROOM, "status": status}
+async def report(bench: Bench, event: str, recipient: str, status: str, **more: str) -> None:
+    fields = {"type": "delivery_report", "event": event, "from": recipient, "room": ROOM, "status": status}
     await bench.put(*[part for pair in {"user": ALICE, **fields, **more}.items() for part in pair])
 
 

@@ -188,7 +188,7 @@ def test_edges_and_workers_serve_health_and_metrics(tmp_path: Path) -> None:
     assert both <= edge & worker
     assert {"imc_members", "imc_worker_entries"} <= worker
     assert {"imc_responses", "imc_accept_seconds", "imc_deliveries", "imc_delivery_seconds"} <= edge
-    assert {"imc_delivery_retransmissions", "imc_receipts"} <= edge
+    assert {"imc_delivery_retransmissions", "imc_delivery_reports"} <= edge
 
 
 def status(url: str) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from imc_common import keys
-from imc_common.rooms.receipts import AS_TEXT
+from imc_common.rooms.delivery_reports import AS_TEXT
 from imc_common.settings import Settings
-from imc_worker.receipts import Receipts
+from imc_worker.delivery_reports import DeliveryReports
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SCRIPT_OF, SHARD, Shard, decoded
 
 EVE = "eve@example.org"
@@ -49,11 +49,11 @@ def _asks(kind: str, sender: str, room: str = ROOM, untouched: tuple[int, ...] =
 
 
 def _reports(event: str, recipient: str, status: str = "404", **fields: str) -> Case:
-    """The receipt that a delivery of this event ended so, with the script that a worker runs for it."""
-    receipt = {b"event": event.encode(), b"status": status.encode()}
-    action = Receipts(Settings()).action(receipt)
+    """The report that a delivery of this event ended so, with the script that a worker runs for it."""
+    report = {b"event": event.encode(), b"status": status.encode()}
+    action = DeliveryReports(Settings()).action(report)
     assert action is not None
-    return _runs(action.script, "receipt", recipient, event=event, status=status, **fields)
+    return _runs(action.script, "delivery_report", recipient, event=event, status=status, **fields)
 
 
 def _runs(
@@ -91,7 +91,7 @@ def _away(script: str, **fields: str) -> Case:
     def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
         settled_room(shard)
         keep_some(shard)
-        return shard.command(script, shard.put("receipt", CAROL, **fields), CAROL)
+        return shard.command(script, shard.put("delivery_report", CAROL, **fields), CAROL)
 
     return Case(script, prepare)
 
@@ -129,7 +129,7 @@ def _notifies(shard: Shard) -> tuple[list[str], list[Any]]:
 
 def _discards(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
-    return [IN], [shard.put("receipt", ALICE)]
+    return [IN], [shard.put("delivery_report", ALICE)]
 
 
 def _charges_budget(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -271,7 +271,7 @@ ROOM_CASES = {
     "probe accepted": _away("welcome_back", status="200", history_id="1-1"),
     "user online": Case("call_user_back", _comes_online),
     "help": Case("notify_sender", _notifies),
-    "receipt of no interest": Case("discard_receipt", _discards),
+    "report of no interest": Case("discard_report", _discards),
 }
 
 ROOM_CASES |= {

@@ -17,8 +17,8 @@ from imc_common.scripts import Command, Scripts
 from imc_common.settings import Settings
 from imc_worker.actions import Action, room_actions
 from imc_worker.all_shards import AllShards
+from imc_worker.delivery_reports import DeliveryReports
 from imc_worker.dispatcher import Dispatcher
-from imc_worker.receipts import Receipts
 from tests.lua.header import header_of
 
 SCRIPTS = Scripts()
@@ -37,9 +37,9 @@ SCRIPT_OF = {kind.decode(): action.script for kind, action in room_actions(Setti
 def _worker(settings: frozenset[tuple[str, Any]]) -> tuple[Dispatcher, dict[str, Action]]:
     """A worker's dispatcher under these settings, and the actions of all room scripts by script."""
     under = Settings(**dict(settings))
-    receipts = Receipts(under)
+    reports = DeliveryReports(under)
     actions = [*room_actions(under).values()]
-    actions += [*receipts.actions.values()]
+    actions += [*reports.actions.values()]
     nothing: Any = None  # these commands need no look-up in other shards
     dispatcher = Dispatcher(SCRIPTS, AllShards(nothing, Keys(), 16), under)
     return dispatcher, {action.script: action for action in actions}
@@ -129,8 +129,8 @@ class Shard:
     def report(
         self, script: str, event: str, recipient: str, status: str, room: str = ROOM, **fields: str
     ) -> list[Heard]:
-        """Sends the receipt of a delivery that ended through `script`; what was heard of it."""
-        entry_id = self.put("receipt", recipient, room, event=event, status=status, **fields)
+        """Sends the report of a delivery that ended through `script`; what was heard of it."""
+        entry_id = self.put("delivery_report", recipient, room, event=event, status=status, **fields)
         return self.handle(script, entry_id, recipient, room)
 
     def handle(

@@ -20,9 +20,9 @@ from imc_common import keys
 from imc_common.keys import Keys, shard_of
 from imc_common.metrics import Metrics
 from imc_common.rooms.commands import COMMANDS
+from imc_common.rooms.delivery_reports import AS_TEXT
 from imc_common.rooms.event import CATCH_UP, MORE, PROBE, Event
 from imc_common.rooms.history import hand_out
-from imc_common.rooms.receipts import AS_TEXT
 from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.shards.recoverer import Recoverer
@@ -66,7 +66,7 @@ async def worker() -> None:
     ):
         about = {"event": event, "status": status, "catch_up": catch_up}
         flat = [part for pair in about.items() for part in pair]
-        await bench.put("type", "receipt", "from", BOB, "room", ROOM, *flat)
+        await bench.put("type", "delivery_report", "from", BOB, "room", ROOM, *flat)
     await bench.ask("remove_absent", BOB)
     await bench.put("type", "user_online", "from", BOB, "room", BOB)
     await bench.put("type", "no such type", "from", ALICE, "room", ROOM)
@@ -176,11 +176,11 @@ REQUESTS = [*SCRIPT_OF, "help", "rooms", "refused", "user_online"]
     "kind",
     [
         *REQUESTS,
-        "receipt of invited",
-        "receipt of message",
-        "receipt of joined",
-        "receipt of more",
-        "receipt of probe",
+        "delivery_report of invited",
+        "delivery_report of message",
+        "delivery_report of joined",
+        "delivery_report of more",
+        "delivery_report of probe",
     ],
 )
 async def test_a_workers_keys_are_of_the_user_that_the_header_names(kind: str) -> None:

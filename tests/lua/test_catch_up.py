@@ -34,8 +34,8 @@ def fail(
 ) -> None:
     """The delivery of this message to the user found nobody."""
     fields = {"event": "message", "status": status, "history_id": history_id, "user": ALICE, **more}
-    receipt = shard.put("receipt", user, room, **fields)
-    assert shard.run("mark_away", *shard.command("mark_away", receipt, user, room)) == "done"
+    report = shard.put("delivery_report", user, room, **fields)
+    assert shard.run("mark_away", *shard.command("mark_away", report, user, room)) == "done"
 
 
 def come_online(shard: Shard, user: str = BOB) -> None:
@@ -69,8 +69,8 @@ def last_part(shard: Shard, user: str = BOB) -> None:
     entry = about(shard, "returning", user)
     assert entry
     shard.redis.xtrim(OUT, maxlen=0)
-    receipt = shard.put("receipt", user, event="message", status="200", of=entry, catch_up="more")
-    assert shard.run("resume_catch_up", *shard.command("resume_catch_up", receipt, user)) == "done"
+    report = shard.put("delivery_report", user, event="message", status="200", of=entry, catch_up="more")
+    assert shard.run("resume_catch_up", *shard.command("resume_catch_up", report, user)) == "done"
 
 
 def test_who_is_not_there_is_away_from_that_message_on(room: Shard) -> None:
@@ -151,7 +151,7 @@ def test_the_first_message_of_a_part_says_from_where_on_messages_were_missed(roo
     ]
 
 
-def test_a_late_receipt_of_a_live_message_does_not_stop_what_has_begun(room: Shard) -> None:
+def test_a_late_report_of_a_live_message_does_not_stop_what_has_begun(room: Shard) -> None:
     """The user came back while the failures of many messages were still on their way."""
     missed = [say(room) for _ in range(3)]
     fail(room, missed[0])
@@ -256,11 +256,11 @@ def test_an_item_of_another_return_hands_out_nothing(room: Shard) -> None:
     assert len(hand_out(room)) == 1
 
 
-def test_a_receipt_of_another_chain_leads_nowhere(room: Shard) -> None:
+def test_a_report_of_another_chain_leads_nowhere(room: Shard) -> None:
     fail(room, say(room))
     come_online(room)
-    receipt = room.put("receipt", BOB, event="message", status="200", of="1-1", catch_up="more")
-    assert room.run("resume_catch_up", *room.command("resume_catch_up", receipt, BOB)) == "done"
+    report = room.put("delivery_report", BOB, event="message", status="200", of="1-1", catch_up="more")
+    assert room.run("resume_catch_up", *room.command("resume_catch_up", report, BOB)) == "done"
     assert len(items(room)) == 1
 
 

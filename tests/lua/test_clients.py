@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+from imc_common.rooms.delivery_reports import AS_TEXT
 from imc_common.rooms.event import Event
-from imc_common.rooms.receipts import AS_TEXT
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, OUT, ROOM, SHARD, Heard, Shard, decoded, heard
 
 
@@ -121,7 +121,7 @@ def test_roles_count_whatever_the_client(room: Shard) -> None:
 
 @pytest.mark.parametrize("user", [DAVE, "eve@example.org"])
 def test_who_is_no_member_has_no_client(room: Shard, user: str) -> None:
-    """The receipt may come after the member has left."""
+    """The report may come after the member has left."""
     before = room.members()
     refuse_cpim(room, user)
     assert room.members() == before

@@ -20,7 +20,7 @@ from tests.lua.shard import (
 
 
 def newest_invitation(shard: Shard) -> str:
-    """The id of the last event of the out-stream, as settle puts it into a receipt."""
+    """The id of the last event of the out-stream, as settle puts it into a report."""
     return str(decoded(shard.redis.xrevrange(OUT, count=1))[0][0])
 
 

@@ -78,7 +78,7 @@ def test_recipients_are_cut_into_chunks(room: Shard) -> None:
         ("message", ALICE, {"operator": "1"}),
         ("message", ROOM, {}),
         ("list", ALICE, {}),
-        ("receipt", BOB, {"status": "404"}),
+        ("delivery_report", BOB, {"status": "404"}),
     ],
 )
 def test_an_entry_that_is_more_than_a_message_ends_the_batch(

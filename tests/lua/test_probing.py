@@ -33,8 +33,8 @@ def accept(shard: Shard, history_id: str, user: str = BOB, status: str = "200") 
         "catch_up": "probe",
         "user": ALICE,
     }
-    receipt = shard.put("receipt", user, **fields)
-    assert shard.run("welcome_back", *shard.command("welcome_back", receipt, user)) == "done"
+    report = shard.put("delivery_report", user, **fields)
+    assert shard.run("welcome_back", *shard.command("welcome_back", report, user)) == "done"
 
 
 def test_a_probe_is_the_first_missed_message(room: Shard) -> None:

@@ -11,7 +11,7 @@ UNDELIVERED = keys.undelivered(SHARD)
 
 
 def settle(shard: Shard, entry_id: str, *outcomes: Any, complete: bool = False, kept: int = 1000) -> str:
-    """Runs settle; outcomes are recipient, status, receipt in turn."""
+    """Runs settle; outcomes are recipient, status, report in turn."""
     args = [entry_id, int(complete), 60000, kept, "c1", *outcomes]
     return str(shard.run("settle", [OUT, IN, keys.settled(SHARD, entry_id), UNDELIVERED], args))
 
@@ -35,27 +35,27 @@ def test_settle_deletes_a_complete_event(shard: Shard) -> None:
     assert not shard.redis.exists(keys.settled(SHARD, entry_id))
 
 
-def test_settle_appends_a_receipt_that_the_worker_must_act_on(shard: Shard) -> None:
-    """A request of type receipt, and an entry of undelivered without data."""
+def test_settle_appends_a_report_that_the_worker_must_act_on(shard: Shard) -> None:
+    """A request of type delivery_report, and an entry of undelivered without data."""
     entry_id = put_event(shard, BOB)
     settle(shard, entry_id, BOB, "404", 1, complete=True)
     failure = {
         "event": "invited", "from": BOB, "room": ROOM, "user": ALICE, "status": "404", "of": entry_id,
     }  # fmt: skip
     assert entries(shard, UNDELIVERED) == [{**failure, "call_id": "c1"}]
-    assert entries(shard, IN) == [{**failure, "type": "receipt", "data": "\x81"}]
+    assert entries(shard, IN) == [{**failure, "type": "delivery_report", "data": "\x81"}]
 
 
 @pytest.mark.parametrize("status", ["200", "480", "away"])
-def test_the_receipt_of_a_message_names_its_place_and_leaves_its_body_out(shard: Shard, status: str) -> None:
+def test_the_report_of_a_message_names_its_place_and_leaves_its_body_out(shard: Shard, status: str) -> None:
     """A worker may also wait for a 2xx. What was not even sent is no failure to look into."""
     fields = {"event": "message", "room": ROOM, "from": ALICE, "to": BOB, "data": "\x81", "history_id": "1-5"}
     entry_id = str(decoded(shard.redis.xadd(OUT, {**fields, "catch_up": "more"})))
     settle(shard, entry_id, BOB, status, 1, complete=True)
     assert entries(shard, IN) == [
         {
-            "type": "receipt", "event": "message", "from": BOB, "room": ROOM, "user": ALICE, "status": status,
-            "of": entry_id, "history_id": "1-5", "catch_up": "more", "data": "",
+            "type": "delivery_report", "event": "message", "from": BOB, "room": ROOM, "user": ALICE,
+            "status": status, "of": entry_id, "history_id": "1-5", "catch_up": "more", "data": "",
         }
     ]  # fmt: skip
     assert len(entries(shard, UNDELIVERED)) == (status == "480")
@@ -65,8 +65,8 @@ def test_a_live_message_is_named_by_its_own_id(shard: Shard) -> None:
     """It is the id of its place in the history."""
     entry_id = put_event(shard, BOB, name="message")
     settle(shard, entry_id, BOB, "480", 1, complete=True)
-    (receipt,) = entries(shard, IN)
-    assert (receipt["history_id"], receipt["catch_up"]) == (entry_id, "")
+    (report,) = entries(shard, IN)
+    assert (report["history_id"], report["catch_up"]) == (entry_id, "")
 
 
 def test_a_failed_probe_is_not_kept_as_a_failure(shard: Shard) -> None:
@@ -76,7 +76,7 @@ def test_a_failed_probe_is_not_kept_as_a_failure(shard: Shard) -> None:
     assert (len(entries(shard, IN)), entries(shard, UNDELIVERED)) == (1, [])
 
 
-def test_settle_keeps_a_failure_without_a_receipt(shard: Shard) -> None:
+def test_settle_keeps_a_failure_without_a_report(shard: Shard) -> None:
     settle(shard, put_event(shard, BOB), BOB, "500", 0, complete=True)
     assert len(entries(shard, UNDELIVERED)) == 1
     assert entries(shard, IN) == []

@@ -1,4 +1,4 @@
-"""broadcast_message, list_members, notify_sender, discard_receipt."""
+"""broadcast_message, list_members, notify_sender, discard_report."""
 
 import pytest
 
@@ -106,8 +106,8 @@ def test_a_room_that_asks_itself_gets_no_notice(shard: Shard) -> None:
     assert shard.drain() == []
 
 
-def test_a_discarded_receipt_has_no_effect(shard: Shard) -> None:
+def test_a_discarded_report_has_no_effect(shard: Shard) -> None:
     """It leaves the stream."""
-    entry_id = shard.put("receipt", BOB, event="message", status="503")
-    assert shard.run("discard_receipt", [IN], [entry_id]) == "done"
+    entry_id = shard.put("delivery_report", BOB, event="message", status="503")
+    assert shard.run("discard_report", [IN], [entry_id]) == "done"
     assert shard.redis.xlen(IN) == shard.redis.xlen(OUT) == 0

@@ -16,8 +16,8 @@ from imc_common.address import canonical, without_case
 from imc_common.keys import Keys, shard_of
 from imc_common.metrics import Metrics
 from imc_common.rooms.commands import CommandParser
+from imc_common.rooms.delivery_reports import consequence
 from imc_common.rooms.event import Event
-from imc_common.rooms.receipts import consequence
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
@@ -162,7 +162,7 @@ class Deployment:
         """The edge reports that the delivery to one recipient failed, and that the others were delivered."""
         shard, of = event.shard, event.entry_id
         places = [keys.events(shard), keys.requests(shard), keys.settled(shard, of), keys.undelivered(shard)]
-        receipt = int(consequence(event.name, outcome) is not None)
+        report = int(consequence(event.name, outcome) is not None)
         args: list[str | bytes | int] = [
             of,
             1,
@@ -171,7 +171,7 @@ class Deployment:
             event.call_id,
             recipient,
             outcome,
-            receipt,
+            report,
         ]
         await self._insist(lambda: self.store.run([self.store.script("settle", places, args)]))
 

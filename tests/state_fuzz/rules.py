@@ -57,8 +57,8 @@ class Rules:
             return []  # answered, or invited again since
         there.forget(recipient)
         reason = "no_response" if outcome == "408" else "delivery_failed"
-        receipt = Ask("receipt", recipient, room)
-        return [notice("invitation_failed", by, receipt, user=recipient, reason=reason, detail=outcome)]
+        report = Ask("delivery_report", recipient, room)
+        return [notice("invitation_failed", by, report, user=recipient, reason=reason, detail=outcome)]
 
     def owned(self, user: str) -> int:
         """How many rooms a user owns, at whatever port."""

@@ -75,6 +75,8 @@ DOCUMENTS = {
     "application/im-iscomposing+xml": TYPING,
 }
 """Bodies of types that have a form of their own."""
+REQUESTS = {"message/imdn+xml": "disposition", "application/im-iscomposing+xml": "typing"}
+"""Types that are no messages for the room, and the request that they become."""
 
 
 def _deflated(kind: str, encoding: str, data: bytes, inflated: bytes) -> Trait:
@@ -83,6 +85,7 @@ def _deflated(kind: str, encoding: str, data: bytes, inflated: bytes) -> Trait:
         message(data, Content_Type=kind, last=[f"Content-Encoding: {encoding}"]),
         body=inflated,
         content_type=kind,
+        type=REQUESTS.get(kind, "message"),
     )
 
 
@@ -97,6 +100,7 @@ CASES = [
             f"Content-Type is {value!r}",
             message(DOCUMENTS.get(value, b"hello"), Content_Type=value),
             content_type=value,
+            type=REQUESTS.get(value, "message"),
         )
         for value in TYPES
     ),

@@ -33,7 +33,7 @@ async def stored(sending: Sending, position: str, catch_up: str, **fields: Any) 
 
 
 def outcomes(sending: Sending) -> list[tuple[Any, ...]]:
-    """Status and receipt of each delivery to bob that was recorded one by one, in order."""
+    """Status and report of each delivery to bob that was recorded one by one, in order."""
     return [args[6:8] for args in sending.redis.of("settle") if args[5] == BOB]
 
 
@@ -44,7 +44,7 @@ def got(sending: Sending) -> list[bytes]:
 
 @pytest.mark.parametrize("status", [404, 408, 410, 430, 477, 478, 480, 500, 502, 503, 504, 604])
 async def test_when_nobody_is_there_all_that_waits_fails_in_order(status: int) -> None:
-    """The worker gets a receipt for each: the first one is the member's position."""
+    """The worker gets a report for each: the first one is the member's position."""
     async with keeping_history() as sending:
         for number in range(3):
             await say(sending, f"m{number}")
@@ -75,8 +75,8 @@ async def test_a_room_without_history_is_treated_as_without_history_at_all() -> 
         assert outcomes(sending) == [("480", "0")]
 
 
-async def test_an_away_user_is_noted_before_its_receipt_and_once_more_after() -> None:
-    """So the note is there while the receipt is, whatever comes in between."""
+async def test_an_away_user_is_noted_before_its_report_and_once_more_after() -> None:
+    """So the note is there while the report is, whatever comes in between."""
     async with keeping_history() as sending:
         await say(sending, "m0")
         await sending.reply(sending.wires.sent[0], 480)
@@ -93,7 +93,7 @@ async def test_a_user_who_did_not_get_an_invitation_is_noted_too() -> None:
         assert [each[0] for each in sending.redis.ran] == ["SADD", "settle", "SADD"]
 
 
-async def test_while_redis_is_unreachable_neither_note_nor_receipt_is_lost() -> None:
+async def test_while_redis_is_unreachable_neither_note_nor_report_is_lost() -> None:
     """Both are written when it is back."""
     async with keeping_history() as sending:
         await say(sending, "m0")

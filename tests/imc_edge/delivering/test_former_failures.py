@@ -10,17 +10,17 @@ from tests.imc_edge.delivering.test_deliver import BOB
 from tests.imc_edge.sending import ROOM, Sending, entry
 
 
-def receipt(position: str, status: str = "480", *, event: str = "message", user: str = BOB) -> list[object]:
+def report(position: str, status: str = "480", *, event: str = "message", user: str = BOB) -> list[object]:
     """An entry of the in-stream that no worker has handled yet."""
-    about = {"type": "receipt", "event": event, "from": user, "room": ROOM, "status": status}
+    about = {"type": "delivery_report", "event": event, "from": user, "room": ROOM, "status": status}
     fields = {**about, "of": position, "history_id": position, "data": ""}
     return [b"9-9", [part.encode() for pair in fields.items() for part in pair]]
 
 
 async def test_a_message_read_for_the_first_time_does_not_overtake_one_that_failed_before() -> None:
-    """The former owner has died; its receipt waits for the worker, and the member is not marked yet."""
+    """The former owner has died; its report waits for the worker, and the member is not marked yet."""
     async with keeping_history() as sending:
-        sending.redis.requests = [receipt("0-5")]
+        sending.redis.requests = [report("0-5")]
         await say(sending, "m1")
         assert got(sending) == []
         assert outcomes(sending) == [("away", "1")]
@@ -31,7 +31,7 @@ async def test_a_message_read_for_the_first_time_does_not_overtake_one_that_fail
 
 
 async def test_a_message_emitted_before_the_member_was_marked_is_not_sent() -> None:
-    """The worker has handled the receipt, and the message was in the stream by then."""
+    """The worker has handled the report, and the message was in the stream by then."""
     async with keeping_history() as sending:
         sending.redis.newest_event = b"1-0"
         sending.redis.away = {BOB: b"0-5"}
@@ -45,12 +45,12 @@ async def test_a_message_emitted_before_the_member_was_marked_is_not_sent() -> N
 @pytest.mark.parametrize(
     "waiting",
     [
-        receipt("0-5", "603"),
-        receipt("0-5", "200"),
-        receipt("0-5", event="invited"),
-        receipt("0-5", user="carol@127.0.0.1:5072"),
-        receipt("0-5", user="no address"),
-        receipt("nonsense"),
+        report("0-5", "603"),
+        report("0-5", "200"),
+        report("0-5", event="invited"),
+        report("0-5", user="carol@127.0.0.1:5072"),
+        report("0-5", user="no address"),
+        report("nonsense"),
         [b"9-9", [b"type", b"message", b"from", BOB.encode(), b"room", ROOM.encode()]],
     ],
 )
@@ -62,12 +62,12 @@ async def test_other_requests_that_wait_withhold_nothing(waiting: list[object]) 
         assert got(sending) == [b"m1"]
 
 
-async def test_the_receipts_of_a_shard_are_read_once_until_it_is_lost() -> None:
+async def test_the_reports_of_a_shard_are_read_once_until_it_is_lost() -> None:
     """While the edge owns it, its own memory is enough."""
     async with keeping_history() as sending:
         await say(sending, "m1")
         await sending.reply(sending.wires.sent[-1])
-        sending.redis.requests = [receipt("0-5")]
+        sending.redis.requests = [report("0-5")]
         await say(sending, "m2")
         await sending.reply(sending.wires.sent[-1])
         assert got(sending) == [b"m1", b"m2"]
@@ -81,9 +81,9 @@ async def test_the_receipts_of_a_shard_are_read_once_until_it_is_lost() -> None:
 
 
 async def test_a_probe_does_not_overtake_a_failure_of_which_the_worker_did_not_know() -> None:
-    """Its receipt still waits. Accepted, the probe would count as all that was missed before it."""
+    """Its report still waits. Accepted, the probe would count as all that was missed before it."""
     async with keeping_history() as sending:
-        sending.redis.requests = [receipt("0-5")]
+        sending.redis.requests = [report("0-5")]
         await stored(sending, "0-8", "probe", wait=2000)
         assert got(sending) == []
         assert outcomes(sending) == [("away", "1")]
@@ -117,7 +117,7 @@ async def test_what_an_edge_knew_before_it_lost_the_shard_is_out_of_date() -> No
         assert got(sending) == [b"m1", b"m2"]
 
 
-async def test_nothing_is_sent_before_the_receipts_could_be_read() -> None:
+async def test_nothing_is_sent_before_the_reports_could_be_read() -> None:
     """Redis is unreachable: the shard is read again later."""
     async with keeping_history() as sending:
         sending.redis.unreachable = True
@@ -129,10 +129,10 @@ async def test_nothing_is_sent_before_the_receipts_could_be_read() -> None:
         assert len(got(sending)) == 1
 
 
-async def test_all_pages_of_receipts_are_read() -> None:
+async def test_all_pages_of_reports_are_read() -> None:
     """Many wait when the worker has died as well."""
     async with keeping_history() as sending:
-        pages = [[receipt("8-0", user="x@127.0.0.1")] * 500, [receipt("0-5")]]
+        pages = [[report("8-0", user="x@127.0.0.1")] * 500, [report("0-5")]]
         starts: list[object] = []
 
         async def run(commands: list[tuple[object, ...]], run: object = sending.redis.run) -> list[object]:
@@ -150,6 +150,6 @@ async def test_all_pages_of_receipts_are_read() -> None:
 async def test_without_history_nothing_is_read() -> None:
     """The plain message costs as much as before."""
     async with Sending() as sending:
-        sending.redis.requests = [receipt("0-5")]
+        sending.redis.requests = [report("0-5")]
         await say(sending, "m1")
         assert got(sending) == [b"m1"]

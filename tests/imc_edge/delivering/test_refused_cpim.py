@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imc_common.bodies.cpim import Cpim
-from imc_common.rooms.receipts import AS_TEXT
+from imc_common.rooms.delivery_reports import AS_TEXT
 from imc_common.rooms.request import RequestData
 from imc_edge.identifiers import DeliveryIds
 from tests.imc_common.bodies.corpus import LINPHONE

@@ -38,21 +38,21 @@ async def test_a_failed_delivery_is_recorded_with_its_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "status", "receipt"),
+    ("event", "status", "report"),
     [
         ("message", 404, "0"), ("message", 410, "0"), ("joined", 604, "0"), ("message", 480, "0"),
         ("message", 603, "0"), ("invited", 486, "1"), ("invited", 480, "1"), ("invited", 404, "1"),
     ],
 )  # fmt: skip
-async def test_failures_with_a_consequence_for_the_room_get_a_receipt(
-    event: str, status: int, receipt: str
+async def test_failures_with_a_consequence_for_the_room_get_a_report(
+    event: str, status: int, report: str
 ) -> None:
     """Invitations that fail in any way. Without history nothing follows from a message that nobody gets."""
     async with Sending() as sending:
         await sending.event(event, (BOB,))
         await sending.reply(sending.wires.sent[0], status)
         (args,) = sending.redis.of("settle")
-        assert args[5:] == (BOB, str(status), receipt)
+        assert args[5:] == (BOB, str(status), report)
 
 
 async def test_a_half_delivered_event_is_recorded_within_200_ms() -> None:

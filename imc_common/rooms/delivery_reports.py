@@ -1,6 +1,7 @@
 """Which ended deliveries have a consequence for a room, and which: edges and workers have to agree on it.
 
-An edge reports such a delivery to the room's worker, in an entry of type `receipt`; all others only count.
+An edge reports such a delivery to the room's worker, in an entry of type `delivery_report`. All others only
+count.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from imc_common.rooms.receipts import NOT_SENT, consequence
+from imc_common.rooms.delivery_reports import NOT_SENT, consequence
 
 
 @pytest.mark.parametrize("outcome", ["404", "408", "486", "no-target", "expired"])

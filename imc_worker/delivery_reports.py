@@ -1,4 +1,4 @@
-"""Handles a delivery that ended: the edge reports it as an entry of type `receipt`."""
+"""Handles a delivery that ended: the edge reports it as an entry of type `delivery_report`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from imc_common import keys
+from imc_common.rooms.delivery_reports import consequence
 from imc_common.rooms.event import NO_HISTORY, REPLAY
-from imc_common.rooms.receipts import consequence
 from imc_common.settings import Settings
 from imc_worker.actions import Action, Fields, FurtherKey
 
@@ -15,7 +15,7 @@ FIRST_PROBE_MS: Final = 2000
 """From the failed delivery to the first probe: a phone that changes its network is often back by then."""
 
 
-class Receipts:
+class DeliveryReports:
     """Chooses the action: withdraw an invitation, mark a member as away, hand out more to it, or none."""
 
     def __init__(self, settings: Settings) -> None:
@@ -35,7 +35,7 @@ class Receipts:
         }
 
     def action(self, fields: Fields) -> Action | None:
-        """None: nothing follows from this delivery, the receipt is only discarded."""
+        """None: nothing follows from this delivery, the report is only discarded."""
         event, outcome, catch_up, history_id = (
             fields.get(name, b"").decode() for name in (b"event", b"status", b"catch_up", b"history_id")
         )

@@ -1,10 +1,10 @@
--- A receipt that nothing depends on is removed from the stream.
+-- A report that nothing depends on is removed from the stream.
 --
 -- KEYS:
 --   requests  imc:{S}:in  stream
 --
 -- ARGV:
---   entry_id  the receipt's id in requests
+--   entry_id  the report's id in requests
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
