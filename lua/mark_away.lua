@@ -64,8 +64,10 @@ if request.catch_up == "probe" and request.status == "500" and position == known
     redis.call("HSET", room, "refused:" .. user, position .. " " .. (refused_id == position and count or 0) + 1)
 end
 redis.call("SADD", away_rooms, request.room)
--- A failed probe has its successor already. After any other message the user was here a moment ago: probes begin anew.
-local condition = request.catch_up == "probe" and "NX" or "LT"
+-- A failed probe has its successor already; invitations are sent to users who are away, and so are probes, too. After
+-- any other message the user was here a moment ago: probes begin anew.
+local is_probe = request.catch_up == "probe" or request.event == "invited"
+local condition = is_probe and "NX" or "LT"
 if redis.call("ZADD", probes, condition, "CH", now + first_wait_ms, user) == 1 then
     redis.call("HSET", probe_waits, user, first_wait_ms)
 end

@@ -162,7 +162,7 @@ class Settings(BaseModel):
 
     # History of rooms
     history_max_messages: int = Field(
-        0,
+        500,
         ge=0,
         le=100_000,
         description="Approximate number of messages that each room keeps. Members who are away get them when"

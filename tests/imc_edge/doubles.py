@@ -136,7 +136,7 @@ class Edge:
     """An acceptor on doubles."""
 
     def __init__(self, store: Any = None, **settings: Any) -> None:
-        self.settings = Settings(**({"trusted_peers": "192.0.2.0/24"} | settings))
+        self.settings = Settings(**({"trusted_peers": "192.0.2.0/24", "history_max_messages": 0} | settings))
         self.store = store or FakeStore()
         self.health = Health(self.store, 1 << self.settings.hash_size, self.settings.max_backlog)  # type: ignore[arg-type]
         self.health._of_redis = ""

@@ -36,8 +36,8 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
 def on_loopback(**values: Any) -> Settings:
-    """Settings with which users on loopback can be reached."""
-    return Settings(**{"destination_networks": LOOPBACK, **values})
+    """Users on loopback can be reached. Rooms keep no history, unless a test wants it."""
+    return Settings(**{"destination_networks": LOOPBACK, "history_max_messages": 0, **values})
 
 
 class Clock:

@@ -23,12 +23,13 @@ PACE = 120
 """Responses a second: so that the whole room takes as long as four looks of the recoverer."""
 LOOKS_OFTEN = """
 import sys
-from imc_edge import __main__, launcher
-class Often(launcher.Recoverer):
+from imc_common.shards import owned_streams
+from imc_edge import __main__
+class Often(owned_streams.Recoverer):
     def __init__(self, *parts):
         super().__init__(*parts)
         self._period = 2.0
-launcher.Recoverer = Often
+owned_streams.Recoverer = Often
 sys.exit(__main__.main())
 """
 """An edge whose recoverer looks every two seconds instead of every two leases."""
@@ -46,7 +47,7 @@ def test_orphaned_entries_are_sent_and_those_in_flight_are_not_sent_again(deploy
     """One event is in flight to a silent member; many were read and wait for their turn, because a room
     responds slowly; one was handed out and its reply was lost. Only that one is read again.
     """
-    deployment.settings["max_in_flight"] = 1
+    deployment.settings["max_in_flight"] = 16
     deployment.start("-c", LOOKS_OFTEN)
     deployment.event(deployment.bob, text="in flight")
     dave, room = User("dave"), Room(PACE, EVENTS * PART)

@@ -264,7 +264,7 @@ ROOM_CASES = {
     "message once more": _asks("message", CAROL, untouched=(2, 5, 7, 8), echo="1"),
     "refused CPIM": _reports("message", CAROL, AS_TEXT),
     "message refused": _asks("message", EVE, untouched=(5, 6, 7, 8)),
-    "invitation failed": _reports("invited", DAVE, user=ALICE, of=INVITATION),
+    "invitation failed": _reports("invited", DAVE, "486", user=ALICE, of=INVITATION),
     "member away": _away("mark_away", event="message", status="480", history_id="1-1"),
     "member away for too long": _away("remove_absent"),
     "next part": _away("resume_catch_up", status="200", of=LEADING),

@@ -191,6 +191,7 @@ def test_who_was_muted_keeps_the_role_and_loses_it_all_with_the_membership(room:
 
 def test_without_history_nothing_is_judged(shard: Shard) -> None:
     """There is no record of what was answered."""
+    shard.settings["history_max_messages"] = 0
     shard.ask("create", ALICE)
     shard.ask("add", ALICE, user=BOB)
     for _ in range(20):

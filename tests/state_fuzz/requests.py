@@ -90,6 +90,7 @@ def settings(random: Random) -> dict[str, Any]:
     """Settings that the rules depend on."""
     return {
         "hash_size": random.choice((0, 2)),
+        "history_max_messages": 0,  # the model has no history: who is not there is no different
         "create_on_join": random.random() < 0.7,
         "check_on_create": random.random() < 0.3,
         "owner_exit": random.choice(("confirm", "destroy", "refuse")),

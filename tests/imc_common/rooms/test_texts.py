@@ -17,6 +17,7 @@ from imc_common.rooms.event import Event
 from imc_common.rooms.pages import HEADERS, MAX_MESSAGE
 from imc_common.rooms.relayed import Text
 from imc_common.rooms.request import EntryError, RequestData
+from imc_common.rooms.texts import KEEPS_MESSAGES as KEPT
 from imc_common.rooms.texts import render
 from imc_common.settings import Settings
 
@@ -102,14 +103,14 @@ def test_an_event_is_told_in_plain_words(name: str, fields: dict[str, object], e
 @pytest.mark.parametrize(
     ("name", "to", "fields", "expected"),
     [
-        ("joined", ALICE, {}, "You have joined this room. Send #help for a list of commands."),
+        ("joined", ALICE, {}, f"You have joined this room. Send #help for a list of commands.{KEPT}"),
         ("denied", ALICE, {}, "You have declined the invitation."),
         ("removed", ALICE, {}, f"You have removed {BOB}. To keep them out, send #ban {BOB}"),
         ("banned", ALICE, {}, f"You have banned {BOB}. To undo this, send #unban {BOB}"),
         ("unbanned", ALICE, {}, f"You have lifted the ban of {BOB}."),
         ("removed", ALICE, {"role": "invited"}, f"You have withdrawn the invitation of {BOB}."),
         ("added", ALICE, {}, f"You have added {BOB}."),
-        ("added", BOB, {}, f"{ALICE} has added you to this room. Send #exit to leave."),
+        ("added", BOB, {}, f"{ALICE} has added you to this room. Send #exit to leave.{KEPT}"),
         ("role_changed", ALICE, {"role": "owner"}, f"You have made {BOB} an owner."),
         ("role_changed", BOB, {"role": "owner"}, f"{ALICE} has made you an owner."),
         ("role_changed", ALICE, {"role": "member", "user": ALICE}, "You are now a plain member."),

@@ -184,7 +184,7 @@ async def test_21_5_4_nobody_waits_long_for_a_hop_that_is_the_last_one_left() ->
 
 async def test_a_single_target_that_refuses_connections_is_tried_again_for_32_s() -> None:
     """A proxy that restarts loses no message; one that stays down is a transport error, 503."""
-    settings = Settings(outbound_proxy="sip:127.0.0.1:5099;transport=tcp")
+    settings = on_loopback(outbound_proxy="sip:127.0.0.1:5099;transport=tcp")
     async with Sending(settings) as sending:
         sending.wires.broken["tcp", "127.0.0.1", 5099] = ConnectionRefusedError()
         await sending.event(to=(BOB,))
