@@ -17,6 +17,7 @@ from imc_cli.password import read_password
 from imc_cli.terminal import terminal_safe
 from imc_cli.user_agent import Incoming, UserAgent
 from imc_common.errors import ImcError
+from imc_common.presence import NO_REGISTRAR
 from imc_common.sip.uri import Uri
 
 if TYPE_CHECKING:
@@ -125,8 +126,9 @@ class ChatUser(NamedTuple):
                 if self.password is None
                 else f"{via} did not accept this password of {agent.address}"
             )
-        if not response.ok and place_in(user_uri(f"sip:{agent.address}")) is None:
-            why = terminal_safe(f"{response.status} {response.reason}")
+        is_registrar = response.ok and response.warning != NO_REGISTRAR
+        if not is_registrar and place_in(user_uri(f"sip:{agent.address}")) is None:
+            why = terminal_safe(f"{response.status} {response.reason} {response.warning}".strip())
             typer.echo(
                 f"{via} is not a registrar ({why}). You receive messages only if imc can deliver to"
                 f" {agent.address} by other means.",

@@ -53,6 +53,7 @@ class FinalResponse:
     reason: str
     challenges: tuple[str, ...] = ()  # of a 401 or 407
     contacts: str = ""  # of a registrar
+    warning: str = ""
 
     @property
     def ok(self) -> bool:
@@ -261,7 +262,10 @@ class UserAgent(asyncio.DatagramProtocol):
                 name = _CHALLENGES.get(message.status, "WWW-Authenticate")
                 challenges = tuple(message.headers.get_all(name))
                 contacts = ",".join(message.headers.get_all("Contact"))
-                waiting.set_result(FinalResponse(message.status, message.reason, challenges, contacts))
+                warning = message.headers.get("Warning") or ""
+                waiting.set_result(
+                    FinalResponse(message.status, message.reason, challenges, contacts, warning)
+                )
             return None
         if message.method == "ACK":
             return None  # RFC 3261 §17.1.1.3: there is no response to an ACK

@@ -20,6 +20,9 @@ from imc_common.store.protocols import CommandRunner
 USER_ONLINE: Final = "user_online"
 """Type of the request on which a worker hands out what a user has missed in the rooms of its shard."""
 
+NO_REGISTRAR: Final = '399 imc "contacts are not stored here"'
+"""Warning (RFC 3261 §20.43) in the 200 to a REGISTER: a client that takes an edge for a registrar sees it."""
+
 _ONLINE: Final = "online"
 _OFFLINE: Final = "offline"
 

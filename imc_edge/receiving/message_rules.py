@@ -72,13 +72,14 @@ class MessageRules:
             return request.body
         try:
             return inflate(request.body, request.tokens("Content-Encoding"), self._max_body)
-        except UnknownEncodingError as error:
+        # one name each: compiled, a variable has the type of the first error that it is bound to
+        except UnknownEncodingError as unknown:
             # RFC 3261 §21.4.13: a 415 says which encodings are supported.
-            raise SipError(415, str(error), [("Accept-Encoding", ACCEPT_ENCODING)]) from None
-        except TooLargeError as error:
-            raise SipError(413, str(error)) from None
-        except BodyError as error:
-            raise SipError(400, str(error)) from None
+            raise SipError(415, str(unknown), [("Accept-Encoding", ACCEPT_ENCODING)]) from None
+        except TooLargeError as too_large:
+            raise SipError(413, str(too_large)) from None
+        except BodyError as malformed:
+            raise SipError(400, str(malformed)) from None
 
     def _accepts(self, media_type: str) -> bool:
         return (

@@ -17,7 +17,7 @@ from email.utils import formatdate
 from typing import Any, Final, Protocol
 
 from imc_common.metrics import Metrics
-from imc_common.presence import announcement, look_up, note_away, shards_in, wake_up
+from imc_common.presence import NO_REGISTRAR, announcement, look_up, note_away, shards_in, wake_up
 from imc_common.settings import Settings
 from imc_common.store import Command
 from imc_edge.commit import Pending
@@ -237,4 +237,5 @@ class _Responder:
             return
         # RFC 3261 §10.3: the contacts, each with its expiry, and Date
         headers = [("Contact", contact) for contact in self._registration.contacts]
+        headers.append(("Warning", NO_REGISTRAR))
         self._response.send(200, [*headers, ("Date", formatdate(self._wall_clock(), usegmt=True))])

@@ -9,6 +9,7 @@ import pytest
 import sipmessage
 
 from imc_common.bodies.content import Content
+from tests.imc_edge.sockets import until
 from tests.integration.service import Service, service
 from tests.integration.sip_user import Received, SipUser, notice
 
@@ -174,12 +175,16 @@ async def test_programs_that_answer_each_other_end(running: Service, users: list
         user.status_for = lambda _, user=user: (answer(user), 202)[1]  # type: ignore[misc]
     await author.say(room, "hello all")
     await author.until(lambda texts: len(texts) > 4 + 3)
+
+    def told() -> list[int]:
+        return [sum("answers each message" in text for text in user.texts()) for user in offline]
+
+    await until(lambda: sum(told()) > 0)
     count = -1
     while count != len(answers) or not all(task.done() for task in answers):
         count = len(answers)
         await asyncio.sleep(1)
-    assert sum("answers each message" in text for user in offline for text in user.texts()) >= 1
-    assert all(sum("answers each message" in text for text in user.texts()) <= 1 for user in offline)
+    assert max(told()) == 1
     assert len(answers) < 300
     for user in offline:
         user.status_for = lambda _: 200

@@ -51,12 +51,12 @@ def test_the_demo_conversation_works_with_sipp_users(
 def test_members_get_notices_whatever_other_members_respond(
     imc: Service, tmp_path: Path, room: str, stack: ExitStack
 ) -> None:
-    """Members respond with 200, 404, 500 or not at all. Each failure is recorded with its status."""
+    """Members respond with 200, 403, 603 or not at all. Each failure is recorded with its status."""
     address = room.removeprefix("sip:")
     alice = listen(stack, tmp_path, "alice", "respond.xml", 5)
     good = listen(stack, tmp_path, "good", "respond.xml", 4)
-    broken = listen(stack, tmp_path, "broken", "respond.xml", 3, **{"200_OK": "500 Server Internal Error"})
-    gone = listen(stack, tmp_path, "gone", "respond.xml", 2, **{"200_OK": "404 Not Found"})
+    broken = listen(stack, tmp_path, "broken", "respond.xml", 3, **{"200_OK": "603 Decline"})
+    gone = listen(stack, tmp_path, "gone", "respond.xml", 2, **{"200_OK": "403 Forbidden"})
     silent = listen(stack, tmp_path, "silent", "silent.xml", 1)
     members = (good, broken, gone, silent)
     lines = [f"#add sip:{member.address}" for member in members]
@@ -65,7 +65,9 @@ def test_members_get_notices_whatever_other_members_respond(
         assert member.wait() == 0, (tmp_path / f"{member.name}.out").read_text()
     assert alice.texts()[1:] == [f"*** You have added {member.address}." for member in members]
     told = [f"*** {alice.address} has added {member.address}." for member in members]
-    welcome = f"*** {alice.address} has added you to this room. Send #exit to leave."
+    welcome = (
+        f"*** {alice.address} has added you to this room. Send #exit to leave. This room keeps what is said."
+    )
     for number, member in enumerate(members):
         assert member.texts() == [welcome, *told[number + 1 :]]
     assert silent.count_received() >= 7, (
@@ -80,4 +82,4 @@ def test_members_get_notices_whatever_other_members_respond(
         return found
 
     wait_until(lambda: silent.address in failures(), "a record of the silent member", 150)
-    assert failures() == {broken.address: {"500"}, gone.address: {"404"}, silent.address: {"408"}}
+    assert failures() == {broken.address: {"603"}, gone.address: {"403"}, silent.address: {"408"}}

@@ -97,7 +97,7 @@ def test_debians_configuration_works_with_the_changes_of_the_page(stock: Platfor
         bob.message("hello to you")
         alice.assert_gets_eventually("<bob@example.org>: hello to you")
         alice.say(f"sip:{ROOM}", "#invite carol")
-        alice.assert_gets_eventually(r"\*\*\* carol@example.org could not be reached\..*")
+        alice.assert_gets_eventually(r"\*\*\* You have invited carol@example.org\..*")
     finally:
         alice.stop()
         bob.stop()
