@@ -177,7 +177,7 @@ async def test_programs_that_answer_each_other_end(running: Service, users: list
     await author.until(lambda texts: len(texts) > 4 + 3)
 
     def told() -> list[int]:
-        return [sum("answers each message" in text for text in user.texts()) for user in offline]
+        return [sum("responds to each message" in text for text in user.texts()) for user in offline]
 
     await until(lambda: sum(told()) > 0)
     count = -1

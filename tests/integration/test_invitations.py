@@ -129,7 +129,7 @@ class TestInvitations:
         await carol.assert_gets(notice("invite"), within=200)
         await carol.say(room, "#accept")
         await carol.assert_gets(notice())
-        await alice.assert_gets(notice(f"{carol.address} has accepted"))
+        await alice.assert_gets(notice(f"{carol.address} has joined"))
 
     @pytest.mark.parametrize("command", ["#accept", "#deny"])
     async def test_accept_or_deny_without_an_invitation_is_refused(
