@@ -60,9 +60,9 @@ def default_user(url: str) -> str:
 
 @contextmanager
 def valkey_server(folder: Path) -> Iterator[str]:
-    """Start the Valkey from the wheel; yields its URL."""
+    """Start the Valkey from the wheel; yields its URL. If it chose the port, two starts could collide."""
     with ValkeyServer(
-        data_dir=folder, config={"appendonly": "yes", "maxmemory-policy": "noeviction"}
+        port=free_port(), data_dir=folder, config={"appendonly": "yes", "maxmemory-policy": "noeviction"}
     ) as server:
         yield f"{server.connection_url}/0"
 
