@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -257,32 +258,31 @@ class Courier:
 
     def _try_uri(self, recipient: Recipient, retry: RetryState) -> None:
         """Find the targets of the current URI and try the first."""
-
-        def found(targets: Targets | None) -> None:
-            if recipient.retry is retry and recipient.still_wanted():  # else the delivery has ended meanwhile
-                try:
-                    try_targets(targets)
-                except Exception as error:  # whatever it is, other deliveries wait for the same name
-                    recipient.broke(error)
-
-        def try_targets(targets: Targets | None) -> None:
-            if targets is None:
-                self._next_contact(recipient, retry, NO_TARGET)
-            elif not targets.groups:
-                self._next_contact(recipient, retry, FORBIDDEN)
-            else:
-                # RFC 2782: servers of one priority are drawn by their weights, anew for each search.
-                retry.untried_hops = deque(targets.draw(self._random))
-                retry.all_hops = tuple(retry.untried_hops)
-                self._next_target(recipient, retry, TRANSPORT, temporary=True)
-
         targets = self._next_hops.known(retry.uri)
         if targets is None:
             # A name server may be slow, and no other recipient should wait for it.
             recipient.mark_unresponsive()
-            self._next_hops.find(retry.uri, found)
+            self._next_hops.find(retry.uri, partial(self._found, recipient, retry))
         else:
-            found(targets)
+            self._found(recipient, retry, targets)
+
+    def _found(self, recipient: Recipient, retry: RetryState, targets: Targets | None) -> None:
+        if recipient.retry is retry and recipient.still_wanted():  # else the delivery has ended meanwhile
+            try:
+                self._try_targets(recipient, retry, targets)
+            except Exception as error:  # whatever it is, other deliveries wait for the same name
+                recipient.broke(error)
+
+    def _try_targets(self, recipient: Recipient, retry: RetryState, targets: Targets | None) -> None:
+        if targets is None:
+            self._next_contact(recipient, retry, NO_TARGET)
+        elif not targets.groups:
+            self._next_contact(recipient, retry, FORBIDDEN)
+        else:
+            # RFC 2782: servers of one priority are drawn by their weights, anew for each search.
+            retry.untried_hops = deque(targets.draw(self._random))
+            retry.all_hops = tuple(retry.untried_hops)
+            self._next_target(recipient, retry, TRANSPORT, temporary=True)
 
     def _next_target(self, recipient: Recipient, retry: RetryState, outcome: str, *, temporary: bool) -> None:
         """Try the next target that is not backed off; after the last one go on to the next contact.

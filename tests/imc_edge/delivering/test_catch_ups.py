@@ -118,6 +118,7 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> Pace:
     return Pace()
 
 
+@pytest.mark.uncompiled
 async def test_an_idle_process_hands_out_more_each_time_and_a_late_one_less(
     pace: Pace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ async def test_new_events_do_not_overtake_one_that_cannot_be_taken_over_yet() ->
         assert sending.stream.resynced == [3]
 
 
+@pytest.mark.uncompiled
 @pytest.mark.parametrize("again", [True, False])
 @pytest.mark.parametrize("regained_after", [1, 2])
 async def test_what_was_read_before_a_shard_was_lost_is_not_sent_when_it_is_ours_again(
