@@ -103,10 +103,12 @@ def test_no_document_costs_more_than_its_length() -> None:
 
 def test_mutated_documents_are_read_or_refused() -> None:
     """No other error."""
-    mutator = Mutator(random.Random(5438))
+    mutator, renamed = Mutator(random.Random(5438)), []
     for _ in range(1000):
         document = mutator.mutate(corpus.XML)
         with suppress(BodyError):
-            Imdn.parse(document).renamed("x")
+            renamed.append(Imdn.parse(document).renamed("x"))
         with suppress(BodyError):
             IsComposing.parse(document)
+    assert renamed
+    assert all(Imdn.parse(imdn.document).message_id == "x" for imdn in renamed)
