@@ -176,7 +176,8 @@ async def _follow(lines: list[str], wait: float, who: ChatUser) -> int:
         while True:
             talk.received.clear()
             try:
-                await asyncio.wait_for(talk.received.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await talk.received.wait()
             except TimeoutError:
                 return talk.failures
     finally:
@@ -210,7 +211,8 @@ async def _talk(who: ChatUser) -> int:
             async for line in _lines(session):
                 queue.put_nowait(line)
             with suppress(TimeoutError):
-                await asyncio.wait_for(queue.join(), LEAVE_SECONDS)
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await queue.join()
     finally:
         sender.cancel()
         await agent.close()

@@ -136,7 +136,8 @@ class DemoRun:
         """Delete the room if it still exists, and unregister all users. Nothing of the run is left."""
         try:
             if self._room_exists:
-                await asyncio.wait_for(self._delete_room(), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    await self._delete_room()
         except TimeoutError:
             self._say(f"{self._room_uri} may still exist: imc mi imc_destroy_room {self._room_uri}")
         finally:  # also if Ctrl-C comes once more
@@ -241,7 +242,8 @@ class DemoRun:
 
     async def _next(self, name: str) -> str | None:
         try:
-            return await asyncio.wait_for(self._inboxes[name].get(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                return await self._inboxes[name].get()
         except TimeoutError:
             return None
 

@@ -108,7 +108,8 @@ class Supervisor:
         if living:
             endings = asyncio.gather(*(process.wait() for process in living))
             try:
-                await asyncio.wait_for(endings, deadline)
+                async with asyncio.timeout(deadline):
+                    await endings
             except TimeoutError:
                 clean = False
                 self._say(f"some processes still run after {deadline:g} s: killing them")

@@ -87,7 +87,8 @@ async def _draw(live: Live, store: object, loaded: Loaded, every: float, stop: a
         except StoreUnreachable as error:
             live.update(f"Redis is unreachable: {error}", refresh=True)
         try:
-            await asyncio.wait_for(stop.wait(), every)
+            async with asyncio.timeout(every):
+                await stop.wait()
         except TimeoutError:
             continue
 

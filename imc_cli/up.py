@@ -164,7 +164,8 @@ class LocalService:
 async def _all_ready(readiness: Readiness) -> None:
     """Returns when every process serves. Raises ChildError after a while."""
     try:
-        await asyncio.wait_for(readiness.wait(), START_SECONDS)
+        async with asyncio.timeout(START_SECONDS):
+            await readiness.wait()
     except TimeoutError:
         late = ", ".join(readiness.missing())
         raise ChildError(

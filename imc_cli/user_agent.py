@@ -210,7 +210,8 @@ class UserAgent(asyncio.DatagramProtocol):
         self._waiting[branch] = received
         retransmissions = asyncio.create_task(self._retransmit(request))
         try:
-            return await asyncio.wait_for(received, within)
+            async with asyncio.timeout(within):
+                return await received
         except TimeoutError:
             return FinalResponse(408, "Request Timeout")
         finally:

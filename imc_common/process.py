@@ -126,7 +126,8 @@ class Process(ABC):
                 log.warning("redis unreachable", reason=str(error))
             with suppress(TimeoutError):
                 pause = RETRY_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 # jitter
-                await asyncio.wait_for(self.stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self.stopping.wait()
         return None
 
     def _handle_signals(self) -> None:

@@ -127,7 +127,8 @@ class Committer:
         """Returns when entries were put; until then corrects the counters that an outage left wrong."""
         while self._retrial.untidy and not self._wake.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), PAUSE_SECONDS[0])
+                async with asyncio.timeout(PAUSE_SECONDS[0]):
+                    await self._wake.wait()
             with suppress(StoreUnreachable):
                 await self._retrial.tidy()
         await self._wake.wait()

@@ -55,7 +55,8 @@ class Subscription:
             connection.listen(("SUBSCRIBE", self._channel), lambda reply: self._received(connection, reply))
             while not connection.ended:
                 try:
-                    await asyncio.wait_for(ended.wait(), CHECK_SECONDS)
+                    async with asyncio.timeout(CHECK_SECONDS):
+                        await ended.wait()
                 except TimeoutError:
                     connection.ping(3 * CHECK_SECONDS)
         finally:

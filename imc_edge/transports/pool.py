@@ -279,6 +279,7 @@ class Pool:
         if self._connections:
             self._all_lost = asyncio.Event()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_lost.wait(), self._timeouts.linger)
+                async with asyncio.timeout(self._timeouts.linger):
+                    await self._all_lost.wait()
         for connection in list(self._connections):
             connection.abort()
