@@ -10,6 +10,10 @@ HTML: Final = "text/html"
 CPIM: Final = "message/cpim"
 IMDN: Final = "message/imdn+xml"
 IS_COMPOSING: Final = "application/im-iscomposing+xml"
+RESOURCE_LISTS: Final = "application/resource-lists+xml"
+CONFERENCE_INFO: Final = "application/conference-info+xml"
+RLMI: Final = "application/rlmi+xml"
+RELATED: Final = "multipart/related"
 
 
 @lru_cache(maxsize=256)

@@ -6,19 +6,26 @@ bounded.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 from xml.parsers import expat
+from xml.sax.saxutils import escape
 
 from imc_common.bodies.errors import BodyError
 
 MAX_DEPTH: Final = 16
 MAX_ELEMENTS: Final = 256
 
+_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""XML 1.0 §2.2: characters that no document can have, not even as a reference."""
+
 
 class Element(NamedTuple):
     """One element: its namespace and name, how deep it is (the root is 0), and the text in it.
 
-    `start` and `end` are where its text stands in the document, in bytes; both are -1 if it has none.
+    `start` and `end` are where its text stands in the document, in bytes; both are -1 if it has none. The
+    name of an attribute that has a namespace is the namespace, a space and the local name.
     """
 
     namespace: str
@@ -27,12 +34,13 @@ class Element(NamedTuple):
     text: str
     start: int
     end: int
+    attributes: Mapping[str, str]
 
 
-def elements_of(document: bytes) -> list[Element]:
+def elements_of(document: bytes, max_elements: int = MAX_ELEMENTS) -> list[Element]:
     """The elements of a document in the order in which they end. Raises `BodyError`."""
     parser = expat.ParserCreate("utf-8", " ")
-    reader = _XmlReader(parser)
+    reader = _XmlReader(parser, max_elements)
     parser.buffer_text = False  # where a text begins is known only at its first piece
     parser.StartDoctypeDeclHandler = reader.doctype
     parser.StartElementHandler = reader.started
@@ -45,11 +53,17 @@ def elements_of(document: bytes) -> list[Element]:
     return reader.elements
 
 
+def quoted(text: str) -> str:
+    """Text for an element or an attribute. Characters that XML does not have are left out."""
+    return escape(_NO_XML.sub("", text), {'"': "&quot;"})
+
+
 class _XmlReader:
-    def __init__(self, parser: expat.XMLParserType) -> None:
+    def __init__(self, parser: expat.XMLParserType, max_elements: int) -> None:
         self.elements: list[Element] = []
         self._parser = parser
-        self._open: list[str] = []
+        self._max_elements = max_elements
+        self._open: list[tuple[str, dict[str, str]]] = []
         self._started = 0
         self._pieces: list[str] = []
         self._start = -1
@@ -57,11 +71,11 @@ class _XmlReader:
     def doctype(self, *_: object) -> None:
         raise BodyError("XML With Document Type")
 
-    def started(self, name: str, _: object) -> None:
+    def started(self, name: str, attributes: dict[str, str]) -> None:
         self._started += 1
-        if len(self._open) == MAX_DEPTH or self._started > MAX_ELEMENTS:
+        if len(self._open) == MAX_DEPTH or self._started > self._max_elements:
             raise BodyError("XML Too Complex")
-        self._open.append(name)
+        self._open.append((name, attributes))
         self._pieces.clear()
         self._start = -1
 
@@ -72,10 +86,10 @@ class _XmlReader:
 
     def ended(self, name: str) -> None:
         namespace, _, local = name.rpartition(" ")
-        self._open.pop()
+        _, attributes = self._open.pop()
         end = self._parser.CurrentByteIndex if self._start >= 0 else -1
         self.elements.append(
-            Element(namespace, local, len(self._open), "".join(self._pieces), self._start, end)
+            Element(namespace, local, len(self._open), "".join(self._pieces), self._start, end, attributes)
         )
         self._pieces.clear()
         self._start = -1
