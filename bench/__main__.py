@@ -14,12 +14,14 @@ from pathlib import Path
 from bench import cases, load, machine, report
 from bench.cases import Plan, Record
 
-DEBIAN = "gcc libc6-dev python3-dev kamailio kamailio-sqlite-modules redis-server"
+KAMAILIO = "kamailio kamailio-sqlite-modules kamailio-mysql-modules mariadb-server"
+DEBIAN = f"gcc libc6-dev python3-dev {KAMAILIO} redis-server"
 QUICK = ("fan_out", "latency")
 CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "fan_out": cases.fan_out,
     "transport": cases.transport,
     "cpim": cases.cpim,
+    "half_offline": cases.half_offline,
     "growth": cases.growth,
     "large_room": cases.large_room,
     "unrenderable": cases.unrenderable_messages,
@@ -30,7 +32,11 @@ CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
 
 def main() -> int:
     options = _options()
-    missing = [tool for tool in ("gcc", "kamailio", "redis-server", "redis-cli") if not shutil.which(tool)]
+    missing = [
+        tool
+        for tool in ("gcc", "kamailio", "mariadbd", "redis-server", "redis-cli")
+        if not shutil.which(tool)
+    ]
     if missing:
         print(f"not installed: {', '.join(missing)}; on Debian: apt-get install {DEBIAN}")
         return 2

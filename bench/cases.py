@@ -14,7 +14,8 @@ from bench import load
 from bench.load import Group, Measured
 from bench.preload import preload
 from bench.quota import shares
-from bench.systems import Imc, Kamailio, System, running
+from bench.returning import seconds_until_caught_up
+from bench.systems import Imc, Kamailio, KamailioMsilo, System, running
 from bench.unrenderable import unrenderable
 
 Record = dict[str, Any]
@@ -122,6 +123,23 @@ def cpim(plan: Plan) -> Iterator[Record]:
                 for body, group in groups.items():
                     measured = plan.measure(system, [group], cpim=body == "message/cpim")
                     yield record("cpim", measured, body=body, members=members, number=number)
+
+
+def half_offline(plan: Plan) -> Iterator[Record]:
+    """Rooms of 20, every second member without a phone, beside Kamailio with `msilo` on MariaDB, in turn.
+
+    Also: how long a user who returns waits for 50 messages, without other load.
+    """
+    systems: list[System] = [KamailioMsilo(), Imc()]
+    with running(*systems):
+        for system in systems:
+            plan.measure(system, [Group(100, 20, 16)], setup=True, seconds=0.2, half_offline=True)
+        for number in range(plan.runs):
+            for system in systems:
+                group = Group(100, 20, DEPTH[system.name][20])
+                measured = plan.measure(system, [group], half_offline=True)
+                returning = {"seconds_until_50": seconds_until_caught_up(system, number)}
+                yield record("half_offline", measured, members=20, **returning, number=number)
 
 
 def growth(plan: Plan) -> Iterator[Record]:

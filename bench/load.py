@@ -92,15 +92,17 @@ def run(
     senders: int = 4,
     grace: float = 10.0,
     cpim: bool = False,
+    half_offline: bool = False,
 ) -> Measured:
     """Run one window of load. The generator limits time and traffic, and sends only to loopback.
 
     ``cpim``: messages are in message/cpim, otherwise in plain text.
+    ``half_offline``: every second member has no phone.
     """
     command = [
         str(program), f"target={system.target}", f"proxy={system.proxy}", f"senders={senders}",
         f"setup={int(setup)}", f"seconds={seconds}", f"warmup={warmup}", f"grace={grace}",
-        f"cpim={int(cpim)}",
+        f"cpim={int(cpim)}", f"half_offline={int(half_offline)}",
         *map(str, groups),
     ]  # fmt: skip
     samples = {}

@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
+from bench.mariadb import MariaDb
 from bench.processes import tree
 from imc_cli.embedded import CONFIG
 
@@ -139,6 +140,46 @@ class Kamailio:
 
     def components(self) -> Mapping[str, list[int]]:
         return {"kamailio": [self._process.pid]}
+
+
+class KamailioMsilo:
+    """Kamailio with imc and msilo, which stores in a MariaDB what comes for users who have no phone."""
+
+    name = "kamailio"
+
+    def __init__(self) -> None:
+        self.target, self.proxy = free_address(), free_address()
+        self._folder = Path(tempfile.mkdtemp(prefix="imc-bench-"))
+        (self._folder / "database").mkdir()
+        self._folder.chmod(0o755)
+        self._database = MariaDb(self._folder / "database", int(free_address().rpartition(":")[2]))
+
+    def start(self) -> None:
+        self._database.start()
+        self._log = (self._folder / "log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                "kamailio", "-DD", "-E", "-f", str(HERE / "kamailio" / "msilo.cfg"),
+                "-m", "2000", "-b", "8388608", "-Y", str(self._folder),
+                "-A", f"LISTEN=udp:{self.target}", "-A", f'OUTBOUND="sip:{self.proxy}"',
+                "-A", f'ITSELF="sip:{self.target}"', "-A", f'DB="{self._database.url}"',
+            ],
+            stdout=self._log, stderr=self._log,
+        )  # fmt: skip
+        wait_responding(self.target, [self._process])
+
+    def stop(self) -> None:
+        """Kill both: what they have stored is not needed any more."""
+        for pid in tree([self._process.pid]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._database.stop()
+        self._log.close()
+        shutil.rmtree(self._folder)
+
+    def components(self) -> Mapping[str, list[int]]:
+        return {"kamailio": [self._process.pid], "mariadb": [self._database.pid]}
 
 
 class Imc:

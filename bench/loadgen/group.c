@@ -42,7 +42,7 @@ struct record *group_new(struct group *g, enum kind kind, uint32_t room, uint32_
     }
     *record = (struct record){.sequence = sequence, .sent = now, .room = room, .sender = sender, .kind = kind,
         .interval = 500000000, .next_retransmission = now + 500000000, .open = true,
-        .remaining = kind == CHAT ? g->members - 1 : 0};
+        .remaining = kind == CHAT ? (g->half_offline ? (g->members + 1) / 2 : g->members) - 1 : 0};
     memset(&g->seen[(sequence & (g->capacity - 1)) * g->members], 0, g->members * sizeof *g->seen);
     g->open[g->open_count++] = sequence;
     *busy(g, record) = true;
@@ -54,6 +54,7 @@ struct record *group_next_chat(struct group *g, uint64_t now) {
     for (unsigned tries = 0; tries < 64; tries++) {
         uint64_t at = g->cursor++ % users;
         uint32_t room = (uint32_t)(at % g->rooms), sender = (uint32_t)(at / g->rooms);
+        if (g->half_offline && sender % 2) continue;
         if (!g->busy[(size_t)room * g->members + sender]) return group_new(g, CHAT, room, sender, now);
     }
     return NULL;
@@ -79,6 +80,13 @@ static uint32_t digest(struct slice text) {
     uint32_t sum = 2166136261u; /* FNV-1a */
     for (size_t i = 0; i < text.length; i++) sum = (sum ^ (unsigned char)text.at[i]) * 16777619u;
     return sum ? sum : 1;
+}
+
+bool group_is_offline(const struct group *g, struct slice uri) {
+    unsigned id, room, member;
+    char text[64] = {0};
+    memcpy(text, uri.at, uri.length < 63 ? uri.length : 63);
+    return g->half_offline && sscanf(text, "sip:u-%u-%u-%u@", &id, &room, &member) == 3 && member % 2;
 }
 
 /* The member a delivery is addressed to, by its request URI; -1: not one of this message's recipients. */

@@ -1,6 +1,6 @@
 /* Plays all users of the benchmark: senders, and the outbound proxy behind which the members respond with 200.
  *
- *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10 cpim=0
+ *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10 cpim=0 half_offline=0
  *           group=ID,ROOMS,MEMBERS,OUTSTANDING,RATE …
  *
  * A group is ROOMS rooms chat-ID-0… with MEMBERS members each. RATE 0: closed loop, OUTSTANDING messages in
@@ -106,8 +106,10 @@ static void take(const char *data, size_t length, const struct path *path) {
     if (sip.status) {
         take_response(&sip, now);
     } else if (sip.is_message) {
-        net_send(path, sip_ok(&sip, net_room(path)));
-        take_delivery(&sip, now);
+        bool offline = false;
+        for (unsigned i = 0; i < group_count; i++) offline |= group_is_offline(&groups[i], sip.uri);
+        net_send(path, sip_respond(&sip, offline ? "480 Temporarily Unavailable" : "200 OK", net_room(path)));
+        if (!offline) take_delivery(&sip, now);
     }
 }
 
@@ -227,7 +229,7 @@ static void add_group(const char *text) {
 int main(int argc, char **argv) {
     struct sockaddr_in proxy = {0};
     double seconds = 5, warmup = 1, grace = 10;
-    bool setup = false;
+    bool setup = false, half_offline = false;
     for (int i = 1; i < argc; i++) {
         char *value = strchr(argv[i], '=');
         if (!value) errx(2, "not NAME=VALUE: %s", argv[i]);
@@ -240,10 +242,12 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
         else if (!strcmp(argv[i], "grace")) grace = atof(value);
         else if (!strcmp(argv[i], "cpim")) cpim = atoi(value);
+        else if (!strcmp(argv[i], "half_offline")) half_offline = atoi(value);
         else if (!strcmp(argv[i], "group")) add_group(value);
         else errx(2, "unknown option: %s", argv[i]);
     }
     if (!group_count || !senders || senders > MAX_SENDERS || seconds > 600) errx(2, "see the head of main.c");
+    for (unsigned i = 0; i < group_count; i++) groups[i].half_offline = half_offline;
     prctl(PR_SET_TIMERSLACK, 1000);
     run = (unsigned)(clock_now() ^ (uint64_t)getpid() << 16);
     srand48(run);

@@ -81,8 +81,10 @@ static char *put(char *out, const char *from, size_t length) {
 
 static char *put_text(char *out, const char *text) { return put(out, text, strlen(text)); }
 
-size_t sip_ok(const struct sip *request, char *out) {
-    char *at = put_text(out, "SIP/2.0 200 OK\r\n");
+size_t sip_respond(const struct sip *request, const char *status, char *out) {
+    char *at = put_text(out, "SIP/2.0 ");
+    at = put_text(at, status);
+    at = put_text(at, "\r\n");
     for (int i = 0; i < request->via_count; i++) at = put(at, request->vias[i].at, request->vias[i].length);
     at = put(at, request->from.at, request->from.length);
     at = put(at, request->to.at, request->to.length - 2);

@@ -24,8 +24,8 @@ bool sip_scan(const char *data, size_t length, struct sip *sip);
 /* Length of the first complete message of a stream; 0 if there is none yet. */
 size_t sip_frame(const char *data, size_t length);
 
-/* Writes the 200 to a request; returns its length. */
-size_t sip_ok(const struct sip *request, char *out);
+/* Writes the response with this status and reason; returns its length. */
+size_t sip_respond(const struct sip *request, const char *status, char *out);
 
 struct sip_message {
     const char *room, *user, *domain, *call_id, *sent_by, *type, *body;

@@ -20,11 +20,12 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>()][A-Z0-9]?)
 
 
 def run(
-    *args: str, seconds: float = 110, cwd: Path | None = None, text: str = ""
+    *args: str, seconds: float = 110, cwd: Path | None = None, text: str = "", before: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run `imc` and wait until it exits; ``text`` is its standard input."""
+    """Run `imc` and wait until it exits; ``text`` is its standard input, ``before`` a statement run first."""
+    command = [*IMC[:-1], f"{before}\n{IMC[-1]}"]
     return subprocess.run(
-        [*IMC, *args],
+        [*command, *args],
         input=text,
         capture_output=True,
         text=True,

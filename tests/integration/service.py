@@ -97,8 +97,9 @@ class Service:
     ) -> None:
         self.url = url
         # Users are on this machine, and tests create large rooms quickly. Limits count users of one name as
-        # one.
-        given = {"destination_networks": "127.0.0.0/8", **dict.fromkeys(UNLIMITED, "0")} | settings
+        # one. At the end, users of earlier tests are gone but still members: nobody waits long for them.
+        usual = {"destination_networks": "127.0.0.0/8", "drain_timeout": "3", **dict.fromkeys(UNLIMITED, "0")}
+        given = usual | settings
         env = {"IMC_DB_URL": url} | {f"IMC_{name.upper()}": value for name, value in given.items() if value}
         self.ports = [free_port() for _ in range(edges)]
         self.edges = [

@@ -26,7 +26,6 @@ LIMITS = {
     "max_commands_per_minute": str(COMMANDS),
     "max_invitations_per_hour": "3",
     "max_invitations_per_target": "1",
-    "drain_timeout": "1",  # users of earlier tests are gone but still members
 }
 CHUNK = BURST // 8
 DELIVERIES = 4

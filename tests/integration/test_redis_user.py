@@ -56,6 +56,8 @@ OPTIONAL = {"CONFIG"}
 ALWAYS_ALLOWED = {"AUTH", "HELLO"}
 NOT_COMMANDS = {"ROLE", "READONLY"}
 """Names of errors and of fields in MI replies."""
+AT_ONCE = "import imc_cli.resharding; imc_cli.resharding.RETRANSMISSION_SECONDS = 0"
+"""Do not wait until no request can be retransmitted."""
 PACKAGES = ("imc_cli", "imc_common", "imc_edge", "imc_worker")
 
 
@@ -118,7 +120,7 @@ async def test_the_operators_commands_work_as_this_redis_user(server: str, tmp_p
 
     await talk({}, first=True)
     for words in (["dead", "list"], ["reshard", "--hash-size", "5"]):
-        done = run(*words, "--db-url", server)
+        done = run(*words, "--db-url", server, before=AT_ONCE)
         assert done.returncode == 0, done.stderr
     await talk({"hash_size": "5"}, first=False)
 

@@ -48,6 +48,7 @@ def test_the_demo_conversation_works_with_sipp_users(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("imc", ["redis"], indirect=True)  # it takes half a minute
 def test_members_get_notices_whatever_other_members_respond(
     imc: Service, tmp_path: Path, room: str, stack: ExitStack
 ) -> None:
