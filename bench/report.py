@@ -148,10 +148,8 @@ def _half_offline_table(records: list[Record]) -> str:
 
 def _cpu_per_message(records: list[Record]) -> float:
     """CPU of all components per message, in microseconds."""
-    return (
-        median(sum(each["cpu"].values()) / each["messages_per_second"] / each["seconds"] for each in records)
-        * 1e6
-    )
+    shares = [sum(each["cpu"].values()) / each["messages_per_second"] / each["seconds"] for each in records]
+    return float(median(shares)) * 1e6
 
 
 def _plain_table(
