@@ -157,6 +157,20 @@ def history_off(shard: int) -> str:
     return f"imc:{{{shard}}}:history_off"
 
 
+def devices(shard: int, room: str) -> str:
+    """Hash of the devices in the room (`imc_common.devices`): device address to ``device`` or ``device
+    away``."""
+    return f"imc_devices:{{{shard}}}:{room}"
+
+
+def roster(shard: int, room: str) -> str:
+    """Sorted set of the room's users, and ``*subject``, by the number of their last change.
+
+    It exists only in rooms with devices.
+    """
+    return f"imc_roster:{{{shard}}}:{room}"
+
+
 def limit_notice(shard: int, limit: str, user: str) -> str:
     """String with a TTL: the user was told recently that it exceeded this limit."""
     return f"imc:{{{shard}}}:limit_notice:{limit}:{user}"

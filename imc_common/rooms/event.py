@@ -31,6 +31,8 @@ CPIM_CLIENT: Final = "cpim"
 """A client that sends message/cpim (RFC 3862): it shows the author of a message only if that is CPIM, too."""
 TEXT_CLIENT: Final = "text"
 """A client that has refused message/cpim."""
+DEVICE_CLIENT: Final = "device"
+"""The recipients are devices (`imc_common.devices`), whose client knows the room as a conference."""
 
 RELAYED: Final = frozenset(("message", "typing", "disposition"))
 """The events that bring what a member has sent; all others are notices of the room."""
@@ -50,7 +52,10 @@ class Event(NamedTuple):
 
     `about`: the message that a receipt is about, if the receipt names its delivery.
 
-    `client` is the kind of client that all recipients use: `CPIM_CLIENT`, `TEXT_CLIENT`, or empty: not known.
+    `client` is the kind of client that all recipients use: `CPIM_CLIENT`, `TEXT_CLIENT`, `DEVICE_CLIENT`, or
+    empty: not known.
+
+    `dialog` belongs to a request in the dialog of a device: what the edge needs to send it, as JSON.
     """
 
     entry_id: str
@@ -75,6 +80,7 @@ class Event(NamedTuple):
     client: str = ""
     about: RequestData | None = None
     since: str = ""
+    dialog: str = ""
 
     @property
     def position(self) -> str:
@@ -135,6 +141,7 @@ class Event(NamedTuple):
                 value.decode() if (value := get(b"client")) else "",
                 RequestData.unpack(value) if (value := get(b"about")) else None,
                 value.decode() if (value := get(b"since")) else "",
+                value.decode() if (value := get(b"dialog")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"an event's field cannot be read: {error}") from error

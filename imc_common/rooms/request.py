@@ -91,6 +91,9 @@ class RoomRequest(NamedTuple):
     `message_id` of a message that asks for receipts is the author's name for it (RFC 5438 §6.3). Of a
     `disposition`, a receipt of RFC 5438, it is a list of pairs, separated by spaces: a message's id, and
     where that message is in the room's history (``-``: not known).
+
+    `device` is the sender's device (`imc_common.devices`), if the request names one. `dialog` is what an edge
+    knows of the SIP dialog, as JSON: Redis keeps it for the next request of that dialog.
     """
 
     type: str
@@ -110,6 +113,8 @@ class RoomRequest(NamedTuple):
     message_id: str = ""
     cpim: bool = False
     echo: bool = False
+    device: str = ""
+    dialog: str = ""
 
     def to_fields(self) -> list[str | bytes]:  # noqa: C901, PLR0912 # one step for each field
         """Fields and values for the stream; empty ones are left out."""
@@ -140,6 +145,10 @@ class RoomRequest(NamedTuple):
             fields += ("cpim", "1")
         if self.echo:
             fields += ("echo", "1")
+        if self.device:
+            fields += ("device", self.device)
+        if self.dialog:
+            fields += ("dialog", self.dialog)
         fields += ("data", self.data)
         return fields
 
@@ -167,6 +176,8 @@ class RoomRequest(NamedTuple):
                 value.decode() if (value := get(b"message_id")) else "",
                 get(b"cpim") == b"1",
                 get(b"echo") == b"1",
+                value.decode() if (value := get(b"device")) else "",
+                value.decode() if (value := get(b"dialog")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"a request's field cannot be read: {error}") from error
