@@ -22,6 +22,7 @@ CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "transport": cases.transport,
     "cpim": cases.cpim,
     "half_offline": cases.half_offline,
+    "herd": cases.herd,
     "growth": cases.growth,
     "large_room": cases.large_room,
     "unrenderable": cases.unrenderable_messages,

@@ -14,7 +14,7 @@ from bench import load
 from bench.load import Group, Measured
 from bench.preload import preload
 from bench.quota import shares
-from bench.returning import seconds_until_caught_up
+from bench.returning import Herd, seconds_until_caught_up
 from bench.systems import Imc, Kamailio, KamailioMsilo, System, running
 from bench.unrenderable import unrenderable
 
@@ -133,13 +133,36 @@ def half_offline(plan: Plan) -> Iterator[Record]:
     systems: list[System] = [KamailioMsilo(), Imc()]
     with running(*systems):
         for system in systems:
-            plan.measure(system, [Group(100, 20, 16)], setup=True, seconds=0.2, half_offline=True)
+            plan.measure(system, [Group(100, 20, 16)], setup=True, seconds=0.2, offline=0)
         for number in range(plan.runs):
             for system in systems:
                 group = Group(100, 20, DEPTH[system.name][20])
-                measured = plan.measure(system, [group], half_offline=True)
+                measured = plan.measure(system, [group], offline=0)
                 returning = {"seconds_until_50": seconds_until_caught_up(system, number)}
                 yield record("half_offline", measured, members=20, **returning, number=number)
+
+
+def herd(plan: Plan) -> Iterator[Record]:
+    """Rooms of 20 at a steady rate, alone and beside 10,000 users who register again within a second.
+
+    Half of the members of 1,000 other rooms are offline, and have missed some messages.
+    """
+    small, away = Group(100, 20, 1000, rate=100, id=1), Group(1000, 20, 100, rate=1000)
+    for number in range(plan.runs):
+        system = Imc()
+        with running(system):
+            for group in (small, away):
+                preload(system.redis_socket, group)
+            plan.measure(system, [away], seconds=5, offline=0)
+            seconds = max(plan.seconds, 10)
+            alone = plan.measure(system, [small], seconds=seconds, offline=0)
+            yield record("herd", alone, returning=0, seconds_until_all_caught_up=0.0, number=number)
+            herd = Herd(system, away)
+            beside = plan.measure(
+                system, [small], seconds=3 * seconds, offline=0, return_after=0.0, on_begin=herd.run
+            )
+            about = {"returning": herd.users, "seconds_until_all_caught_up": herd.seconds}
+            yield record("herd", beside, **about, number=number)
 
 
 def growth(plan: Plan) -> Iterator[Record]:

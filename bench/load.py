@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,20 +94,26 @@ def run(
     senders: int = 4,
     grace: float = 10.0,
     cpim: bool = False,
-    half_offline: bool = False,
+    offline: int | None = None,
+    return_after: float | None = None,
+    on_begin: Callable[[], None] | None = None,
 ) -> Measured:
     """Run one window of load. The generator limits time and traffic, and sends only to loopback.
 
     ``cpim``: messages are in message/cpim, otherwise in plain text.
-    ``half_offline``: every second member has no phone.
+    ``offline``: in the group with this id every second member has no phone, until ``return_after`` seconds
+    were measured. ``on_begin`` is called, in a thread of its own, when measuring begins.
     """
     command = [
         str(program), f"target={system.target}", f"proxy={system.proxy}", f"senders={senders}",
         f"setup={int(setup)}", f"seconds={seconds}", f"warmup={warmup}", f"grace={grace}",
-        f"cpim={int(cpim)}", f"half_offline={int(half_offline)}",
+        f"cpim={int(cpim)}",
         *map(str, groups),
     ]  # fmt: skip
+    command += [f"offline={offline}"] if offline is not None else []
+    command += [f"return={return_after}"] if return_after is not None else []
     samples = {}
+    beside: threading.Thread | None = None
     result = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as generator:
         assert generator.stdout  # noqa: S101 # because of PIPE
@@ -113,8 +121,13 @@ def run(
             mark = line.strip()
             if mark in {"ready", "begin", "end"}:
                 samples[mark] = processes.sample(system.components()) if mark != "ready" else {}
+                if mark == "begin" and on_begin is not None:
+                    beside = threading.Thread(target=on_begin)
+                    beside.start()
             else:
                 result = mark
+    if beside is not None:
+        beside.join()
     if generator.returncode or not result:
         raise RuntimeError(f"load generator ended with {generator.returncode} against {system.name}")
     seen = json.loads(result)

@@ -32,6 +32,7 @@ def line(record: Record) -> str:
             "processes",
             "beside",
             "unrenderable_per_second",
+            "returning",
         )
         if name in record
     )
@@ -190,6 +191,11 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "transport": _plain_table("Deliveries over UDP and TCP to the outbound proxy", ("transport", "members")),
     "cpim": _plain_table("Texts in CPIM beside plain text", ("body", "members")),
     "half_offline": _half_offline_table,
+    "herd": _plain_table(
+        "20-member rooms beside users who all return within a second",
+        ("returning",),
+        ("seconds_until_all_caught_up",),
+    ),
     "growth": _plain_table("Growth with the size of the room", ("members",)),
     "large_room": _plain_table("20-member rooms beside a room of 10,000", ("beside",)),
     "unrenderable": _plain_table(

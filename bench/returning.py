@@ -1,12 +1,15 @@
-"""How long a user whose phone was off waits for what was said meanwhile."""
+"""Users whose phones were off return: how long until they have what was said meanwhile."""
 
 from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 from itertools import count
 
-from bench.systems import System
+from bench.load import Group
+from bench.systems import Imc, System
+from imc_common import keys
 
 DOMAIN = "bench.example"
 SPEAKER, RETURNING = "u-9-0-0", "u-9-0-1"
@@ -14,6 +17,9 @@ SPEAKER, RETURNING = "u-9-0-0", "u-9-0-1"
 MESSAGES = 50
 PATIENCE_SECONDS = 60.0
 SETTLE_SECONDS = 1.0
+HERD_SECONDS = 60.0
+"""Users who have not caught up after this time are counted as never."""
+SHARDS = 16
 
 
 def seconds_until_caught_up(system: System, run: int) -> float:
@@ -37,6 +43,73 @@ def seconds_until_caught_up(system: System, run: int) -> float:
         return time.monotonic() - began
 
 
+class Herd:
+    """All members of a group who have no phone register within a second, as after a registrar's restart."""
+
+    def __init__(self, system: Imc, group: Group) -> None:
+        self._system = system
+        self._away = [
+            f"u-{group.id}-{room}-{member}"
+            for room in range(group.rooms)
+            for member in range(1, group.members, 2)
+        ]
+        self.seconds = HERD_SECONDS
+        """From the first REGISTER until nobody has missed anything any more."""
+
+    @property
+    def users(self) -> int:
+        """How many return."""
+        return len(self._away)
+
+    def run(self) -> None:
+        """Register them all, and wait until they have caught up."""
+        host, port = self._system.target.rsplit(":", 1)
+        began = time.monotonic()
+        with socket.socket(type=socket.SOCK_DGRAM) as users:
+            users.bind(("127.0.0.1", 0))
+            users.connect((host, int(port)))
+            users.setblocking(False)
+            here = "{}:{}".format(*users.getsockname())
+            for number, user in enumerate(self._away):
+                users.send(
+                    _request(
+                        "REGISTER",
+                        f"sip:{DOMAIN}",
+                        user,
+                        f"sip:{user}@{DOMAIN}",
+                        here=here,
+                        token=f"herd{began}-{number}",
+                    )
+                )
+                time.sleep(max(0.0, began + number / len(self._away) - time.monotonic()))
+                with suppress(BlockingIOError):
+                    users.recv(65_535)
+        while self._still_away() and time.monotonic() < began + HERD_SECONDS:
+            time.sleep(0.2)
+        self.seconds = time.monotonic() - began
+
+    def _still_away(self) -> bool:
+        return any(self._system.redis("ZCARD", keys.probes(shard)) != "0" for shard in range(SHARDS))
+
+
+def _request(method: str, uri: str, user: str, to: str, *, here: str, token: str, body: str = "") -> bytes:
+    """A request of a user, from the socket address ``here``."""
+    lines = (
+        f"{method} {uri} SIP/2.0",
+        f"Via: SIP/2.0/UDP {here};rport;branch=z9hG4bK{token}",
+        f"From: <sip:{user}@{DOMAIN}>;tag={token}",
+        f"To: <{to}>",
+        f"Call-ID: {token}",
+        f"CSeq: 1 {method}",
+        "Max-Forwards: 70",
+        f"Contact: <sip:{user}@{here}>",
+        "Expires: 600",
+        *(("Content-Type: text/plain",) if body else ()),
+        f"Content-Length: {len(body)}",
+    )
+    return ("\r\n".join(lines) + f"\r\n\r\n{body}").encode()
+
+
 class _Network:
     """The outbound proxy of a system, and the two users behind it."""
 
@@ -49,9 +122,9 @@ class _Network:
         self._proxy.setblocking(False)
         self._users = socket.socket(type=socket.SOCK_DGRAM)
         self._users.bind(("127.0.0.1", 0))
-        self._users.settimeout(PATIENCE_SECONDS)
+        self._users.setblocking(False)
         self._is_back = False
-        self._cseq = count(1)
+        self._number = count(1)
         self._run = f"{time.time_ns():x}"
         self.got: set[bytes] = set()
         """The messages that the user got since it came back."""
@@ -65,12 +138,12 @@ class _Network:
 
     def say(self, user: str, room: str, text: str) -> None:
         """Send a message and wait for its final response."""
-        self._request("MESSAGE", f"sip:{room}@{DOMAIN}", user, f"sip:{room}@{DOMAIN}", text)
+        self._send("MESSAGE", f"sip:{room}@{DOMAIN}", user, f"sip:{room}@{DOMAIN}", text)
 
     def come_back(self) -> None:
         """The returning user registers."""
         self._is_back = True
-        self._request("REGISTER", f"sip:{DOMAIN}", RETURNING, f"sip:{RETURNING}@{DOMAIN}", "")
+        self._send("REGISTER", f"sip:{DOMAIN}", RETURNING, f"sip:{RETURNING}@{DOMAIN}", "")
 
     def run(self, seconds: float) -> None:
         """Respond to deliveries for so long."""
@@ -96,25 +169,12 @@ class _Network:
         if f"sip:{RETURNING}@".encode() in lines[0] and self._is_back and b"missed " in body:
             self.got.add(body[body.index(b"missed ") :])
 
-    def _request(self, method: str, uri: str, user: str, to: str, body: str) -> None:
-        number = next(self._cseq)
+    def _send(self, method: str, uri: str, user: str, to: str, body: str) -> None:
+        """Send a request, and respond to deliveries until it has its final response."""
+        token = f"{self._run}-{next(self._number)}"
         here = "{}:{}".format(*self._users.getsockname())
-        lines = (
-            f"{method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/UDP {here};rport;branch=z9hG4bK{self._run}{number}",
-            f"From: <sip:{user}@{DOMAIN}>;tag={self._run}",
-            f"To: <{to}>",
-            f"Call-ID: {self._run}-{number}",
-            f"CSeq: {number} {method}",
-            "Max-Forwards: 70",
-            f"Contact: <sip:{user}@{here}>",
-            "Expires: 600",
-            *(("Content-Type: text/plain",) if body else ()),
-            f"Content-Length: {len(body)}",
-        )
-        self._users.sendto(("\r\n".join(lines) + f"\r\n\r\n{body}").encode(), self._target)
+        self._users.sendto(_request(method, uri, user, to, here=here, token=token, body=body), self._target)
         end = time.monotonic() + PATIENCE_SECONDS
-        self._users.setblocking(False)
         while time.monotonic() < end:
             self.run(0)
             try:
@@ -122,7 +182,7 @@ class _Network:
             except BlockingIOError:
                 time.sleep(0.0002)
                 continue
-            if f"Call-ID: {self._run}-{number}\r\n".encode() in response and response[8:9] != b"1":
+            if f"Call-ID: {token}\r\n".encode() in response and response[8:9] != b"1":
                 if response[8:9] != b"2":
                     raise RuntimeError(f"{method}: {response[:60]!r}")
                 return

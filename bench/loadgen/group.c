@@ -82,13 +82,6 @@ static uint32_t digest(struct slice text) {
     return sum ? sum : 1;
 }
 
-bool group_is_offline(const struct group *g, struct slice uri) {
-    unsigned id, room, member;
-    char text[64] = {0};
-    memcpy(text, uri.at, uri.length < 63 ? uri.length : 63);
-    return g->half_offline && sscanf(text, "sip:u-%u-%u-%u@", &id, &room, &member) == 3 && member % 2;
-}
-
 /* The member a delivery is addressed to, by its request URI; -1: not one of this message's recipients. */
 static long recipient(const struct group *g, const struct record *r, struct slice uri) {
     unsigned id, room, member;

@@ -46,8 +46,6 @@ extern unsigned run;             /* random: makes the Call-IDs of each run uniqu
 void group_open(struct group *group);
 /* Starts the record of a new request of this sender. */
 struct record *group_new(struct group *group, enum kind kind, uint32_t room, uint32_t sender, uint64_t now);
-/* Whether a MESSAGE to this URI is for a member without a phone. */
-bool group_is_offline(const struct group *group, struct slice uri);
 /* A message of the next free sender, room by room. NULL: all are busy. */
 struct record *group_next_chat(struct group *group, uint64_t now);
 /* The record of a sequence number; NULL if its slot was reused. */

@@ -1,10 +1,12 @@
 /* Plays all users of the benchmark: senders, and the outbound proxy behind which the members respond with 200.
  *
- *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10 cpim=0 half_offline=0
+ *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10 cpim=0 offline=0 return=2.5
  *           group=ID,ROOMS,MEMBERS,OUTSTANDING,RATE …
  *
  * A group is ROOMS rooms chat-ID-0… with MEMBERS members each. RATE 0: closed loop, OUTSTANDING messages in
- * flight; otherwise RATE messages per second at random times, at most OUTSTANDING in flight. Prints the lines "ready",
+ * flight; otherwise RATE messages per second at random times, at most OUTSTANDING in flight. Members with odd numbers
+ * of the group `offline` have no phone: they send nothing and respond 480, until `return` seconds have been measured.
+ * Prints the lines "ready",
  * "begin" and "end" when it reaches them, then one JSON object. Uses only loopback, and ends by itself. */
 #define _GNU_SOURCE
 #include <err.h>
@@ -28,6 +30,8 @@ static struct group groups[MAX_GROUPS];
 static unsigned group_count, senders = 4;
 static struct sockaddr_in target;
 static bool cpim; /* messages are in message/cpim, as Linphone sends them */
+static int offline_group = -1; /* its members with odd numbers have no phone, until they return */
+static uint64_t returning = UINT64_MAX;
 static uint64_t begin = UINT64_MAX, end = UINT64_MAX, quiet_since;
 
 static uint64_t clock_now(void) {
@@ -99,6 +103,15 @@ static void take_delivery(const struct sip *delivery, uint64_t now) {
     if (delivered_run == run && g) group_delivered(g, delivery, sequence, text, now, begin, end);
 }
 
+/* Whether a MESSAGE to this URI is for a member without a phone. */
+static bool is_offline(struct slice uri, uint64_t now) {
+    unsigned id, room, member;
+    char text[64] = {0};
+    if (offline_group < 0 || now >= returning) return false;
+    memcpy(text, uri.at, uri.length < 63 ? uri.length : 63);
+    return sscanf(text, "sip:u-%u-%u-%u@", &id, &room, &member) == 3 && id == (unsigned)offline_group && member % 2;
+}
+
 static void take(const char *data, size_t length, const struct path *path) {
     struct sip sip;
     if (!sip_scan(data, length, &sip)) return;
@@ -106,8 +119,7 @@ static void take(const char *data, size_t length, const struct path *path) {
     if (sip.status) {
         take_response(&sip, now);
     } else if (sip.is_message) {
-        bool offline = false;
-        for (unsigned i = 0; i < group_count; i++) offline |= group_is_offline(&groups[i], sip.uri);
+        bool offline = is_offline(sip.uri, now);
         net_send(path, sip_respond(&sip, offline ? "480 Temporarily Unavailable" : "200 OK", net_room(path)));
         if (!offline) take_delivery(&sip, now);
     }
@@ -228,8 +240,8 @@ static void add_group(const char *text) {
 
 int main(int argc, char **argv) {
     struct sockaddr_in proxy = {0};
-    double seconds = 5, warmup = 1, grace = 10;
-    bool setup = false, half_offline = false;
+    double seconds = 5, warmup = 1, grace = 10, return_after = -1;
+    bool setup = false;
     for (int i = 1; i < argc; i++) {
         char *value = strchr(argv[i], '=');
         if (!value) errx(2, "not NAME=VALUE: %s", argv[i]);
@@ -242,12 +254,13 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
         else if (!strcmp(argv[i], "grace")) grace = atof(value);
         else if (!strcmp(argv[i], "cpim")) cpim = atoi(value);
-        else if (!strcmp(argv[i], "half_offline")) half_offline = atoi(value);
+        else if (!strcmp(argv[i], "offline")) offline_group = atoi(value);
+        else if (!strcmp(argv[i], "return")) return_after = atof(value);
         else if (!strcmp(argv[i], "group")) add_group(value);
         else errx(2, "unknown option: %s", argv[i]);
     }
     if (!group_count || !senders || senders > MAX_SENDERS || seconds > 600) errx(2, "see the head of main.c");
-    for (unsigned i = 0; i < group_count; i++) groups[i].half_offline = half_offline;
+    for (unsigned i = 0; i < group_count; i++) groups[i].half_offline = (int)groups[i].id == offline_group;
     prctl(PR_SET_TIMERSLACK, 1000);
     run = (unsigned)(clock_now() ^ (uint64_t)getpid() << 16);
     srand48(run);
@@ -261,6 +274,7 @@ int main(int argc, char **argv) {
     say("ready");
     uint64_t notices = groups[0].totals.notices;
     begin = clock_now() + (uint64_t)(warmup * 1e9), end = begin + (uint64_t)(seconds * 1e9);
+    if (return_after >= 0) returning = begin + (uint64_t)(return_after * 1e9);
     until(begin, true);
     double cpu = cpu_seconds();
     say("begin");
