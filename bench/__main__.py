@@ -27,6 +27,7 @@ CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "large_room": cases.large_room,
     "unrenderable": cases.unrenderable_messages,
     "many_rooms": cases.many_rooms,
+    "histories": cases.histories,
     "scaling": cases.scaling,
 }
 

@@ -232,6 +232,26 @@ def many_rooms(plan: Plan) -> Iterator[Record]:
                 yield record("many_rooms", measured, **about, number=number)
 
 
+def histories(plan: Plan) -> Iterator[Record]:
+    """A million rooms of 2 members, without and with 20 stored messages each: memory in Redis, throughput."""
+    rooms = 50_000 if plan.quick else 1_000_000
+    for stored in (0, 20):
+        system = Imc()
+        system.start_redis()
+        empty = _redis_memory(system)
+        try:
+            group = Group(rooms, 2, 256)
+            preload(system.redis_socket, group, stored=stored)
+            taken = _redis_memory(system) - empty
+            system.rewrite_log()
+            system.start_processes()
+            about = {"rooms": rooms, "stored": stored, "redis_bytes_per_room": taken / rooms}
+            for number in range(plan.runs):
+                yield record("histories", plan.measure(system, [group]), **about, number=number)
+        finally:
+            system.stop()
+
+
 def _stored(members: int, rooms: int = 100_000) -> float:
     """Bytes of Redis memory for all keys of a room with this number of members."""
     system = Imc()

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from bench.load import Group
 from imc_common.keys import Keys, owned_rooms, shard_of
+from imc_common.rooms.request import RequestData
 
 DOMAIN = "bench.example"  # of the load generator
 KEYS = Keys()
 BATCH = 1 << 20
 
 
-def preload(redis_socket: Path, group: Group, hash_size: int = 4) -> None:
-    """Write all rooms of the group with their members. The first member is the owner."""
+def preload(redis_socket: Path, group: Group, hash_size: int = 4, stored: int = 0) -> None:
+    """Write all rooms of the group with their members. The first member is the owner.
+
+    ``stored``: messages of 40 bytes in the history of each room.
+    """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(redis_socket))
         replies = 0
@@ -23,6 +27,9 @@ def preload(redis_socket: Path, group: Group, hash_size: int = 4) -> None:
         for number in range(group.rooms):
             for command in room(group, number, hash_size):
                 batch += encode(command)
+                replies += 1
+            if stored:
+                batch += history(group, number, hash_size, stored)
                 replies += 1
             if len(batch) > BATCH or number == group.rooms - 1:
                 connection.sendall(batch)
@@ -41,6 +48,26 @@ def room(group: Group, number: int, hash_size: int) -> Iterator[tuple[str, ...]]
     yield ("HSET", KEYS.members(shard, address), *roles)
     yield ("ZADD", KEYS.rooms(shard), "0", address)
     yield ("SADD", owned_rooms(shard, members[0]), address)
+
+
+def history(group: Group, number: int, hash_size: int, stored: int) -> bytes:
+    """Fill the history of one room, as `lua/include/keep.lua` does. The reply is an integer."""
+    address = f"chat-{group.id}-{number}@{DOMAIN}"
+    shard = shard_of(address, hash_size)
+    sender = f"u-{group.id}-{number}-0@{DOMAIN}"
+    data = RequestData(body=b"." * 40, call_id=f"{number:x}-0-{number}", at=1_700_000_000_000).pack()
+    add = b"redis.call('XADD', KEYS[1], i .. '-0', ARGV[2], ARGV[3])"
+    script = b"for i = 1, tonumber(ARGV[1]) do %b end return 1" % add
+    words = [
+        b"EVAL",
+        script,
+        b"1",
+        KEYS.history(shard, address).encode(),
+        b"%d" % stored,
+        sender.encode(),
+        data,
+    ]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
 def encode(command: tuple[str, ...]) -> bytes:

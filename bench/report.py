@@ -33,6 +33,7 @@ def line(record: Record) -> str:
             "beside",
             "unrenderable_per_second",
             "returning",
+            "stored",
         )
         if name in record
     )
@@ -207,6 +208,9 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
         "Rooms of 5 members",
         ("rooms",),
         ("redis_bytes_per_room", "redis_bytes_per_further_member", "startup_seconds"),
+    ),
+    "histories": _plain_table(
+        "Rooms of 2 members, by messages stored in each", ("rooms", "stored"), ("redis_bytes_per_room",)
     ),
     "scaling": _plain_table("Edges and workers", ("share_of_core", "processes")),
 }
