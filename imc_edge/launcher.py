@@ -152,6 +152,7 @@ class Edge(Process):
         health.drain()
         await deliver.drain(deadline)
         await acceptor.authenticator.lookups.drain(deadline)
+        await acceptor.conferences.drain()
         await acceptor.commit.drain(deadline)
 
     def reload_files(self) -> None:

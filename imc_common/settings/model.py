@@ -120,6 +120,13 @@ class Settings(BaseModel):
         description="User part of the address that accepts commands but is not a room.",
         json_schema_extra=_about("the user part of a SIP URI; empty: no such address", reload="edge"),
     )
+    conference_factory: values.UserPart = Field(
+        "conference-factory",
+        description="User part of the address at which clients with group chat (Linphone) create rooms by"
+        " INVITE, in any served domain. Empty: no such address, and edges take no INVITE, SUBSCRIBE and"
+        " REFER.",
+        json_schema_extra=_about("the user part of a SIP URI; empty: no such address", reload="edge"),
+    )
     room_from: Literal["request-uri", "to"] = Field(
         "request-uri",
         description="Where the room of a request is named: in the Request-URI, as RFC 3261 has it and the"

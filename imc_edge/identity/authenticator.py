@@ -34,7 +34,12 @@ _NO_HASH: Final = "0" * 64
 """Stands in for HA1 of an unknown user, so that refusing takes as long as for a known one."""
 
 _ACTED_ON: Final = ("Content-Type", "Content-Encoding", "Expires", "Date", "Auto-Submitted")
-"""Headers with an effect beside From and To."""
+"""Headers of a MESSAGE with an effect beside From and To."""
+_ACTED_ON_IN_DIALOGS: Final = (
+    *_ACTED_ON,
+    *("Contact", "Subject", "Refer-To", "Event", "Last-Notify-Version"),
+)
+"""The same of other methods."""
 
 
 class Verified(NamedTuple):
@@ -229,11 +234,10 @@ def _contents(request: Request, fingerprint: Fingerprint) -> str:
     and Max-Forwards may differ in a retry by a balancer, as may parameters of the Request-URI.
     """
     get = request.headers.get
+    acted_on = _ACTED_ON if request.method == "MESSAGE" else _ACTED_ON_IN_DIALOGS
     hashed = blake2b(digest_size=16)
     hashed.update(
-        length_prefixed(
-            fingerprint.digest, request.target.address(), *(get(name) or "" for name in _ACTED_ON)
-        )
+        length_prefixed(fingerprint.digest, request.target.address(), *(get(name) or "" for name in acted_on))
     )
     hashed.update(request.body)
     return hashed.hexdigest()

@@ -33,8 +33,9 @@ from imc_edge.identity.nonces import NonceKeys
 from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from imc_edge.receiving.admission import Admission
+from imc_edge.receiving.conferences import Conferences
 from imc_edge.receiving.message_rules import check_require
-from imc_edge.receiving.options import ALLOW, Capabilities
+from imc_edge.receiving.options import Capabilities
 from imc_edge.receiving.pending import CancelSearch
 from imc_edge.receiving.registration import registration_of
 from imc_edge.receiving.responses import Responses
@@ -103,6 +104,17 @@ class Acceptor:
             clock=clock,
             wall_clock=wall_clock,
         )
+        self.conferences = Conferences(
+            settings,
+            store,
+            self.commit,
+            self._responses,
+            health,
+            self._admission.budgets,
+            has_sent=self.wake_ups.has_sent,
+            wall_clock=wall_clock,
+        )
+        """Requests of clients that show rooms as conferences."""
         self._use(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -111,10 +123,13 @@ class Acceptor:
         self.authenticator.reload(settings)
         self.wake_ups.reload(settings)
         self._admission.reload(settings)
+        self.conferences.reload(settings)
         self._use(settings)
 
     def _use(self, settings: Settings) -> None:
-        self._capabilities = Capabilities(settings.accept_types)
+        self._capabilities = Capabilities(
+            settings.accept_types, conferences=bool(settings.conference_factory)
+        )
         self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
         self._trusted = self._responses.trusted = TrustedPeers(settings.trusted_peers)
         self._is_digest = settings.identity == "digest"
@@ -197,8 +212,9 @@ class Acceptor:
 
     def _request(self, request: Request, flow: Flow) -> None:
         method = request.method
-        if method == "ACK":
-            self._ignored["ack"] += 1  # RFC 3261 §8.2.7, §17: no response to an ACK
+        if method == "ACK":  # RFC 3261 §8.2.7, §17: no response to an ACK
+            if not self.conferences.acknowledge(request, self._fingerprints.of(request)):
+                self._ignored["ack"] += 1
             return
         # RFC 3261 §8.2: a malformed request gets 400. Unless the setting `strict` is on, harmless faults are
         # tolerated. What is not supported (416, 483, 505, 513) gets its status in any case.
@@ -208,7 +224,7 @@ class Acceptor:
             if self._strict or error.status != 400:
                 raise
             self._tolerate(request)
-        if method == "MESSAGE":
+        if method == "MESSAGE" or method in self.conferences.methods:
             self._message(request, flow)
         elif method == "OPTIONS":
             self._options(request, flow)
@@ -218,7 +234,7 @@ class Acceptor:
             self._register(request, flow)
         else:
             # RFC 3261 §8.2.1: 405, and Allow lists the methods that we support.
-            raise SipError(405, "Method Not Allowed", [("Allow", ALLOW)])
+            raise SipError(405, "Method Not Allowed", [self._capabilities.allow])
 
     def _tolerate(self, request: Request) -> None:
         """Go on with a request whose faults are harmless, and count them. Raises SipError for others."""
@@ -230,6 +246,7 @@ class Acceptor:
             self._tolerated[what] += 1
 
     def _message(self, request: Request, flow: Flow) -> None:
+        """Take a MESSAGE, or another request that becomes a room request, once its sender is known."""
         fingerprint = self._fingerprints.of(request)
         # With digest the user authenticates. Otherwise the peer vouches for the user, so it has to be a
         # trusted one (RFC 3325 §5).
@@ -237,10 +254,16 @@ class Acceptor:
             self.authenticator.lookups.start(self._authenticate(request, flow, fingerprint))
         else:
             self._check_peer(flow)
+            self._accept(request, flow, fingerprint)
+
+    def _accept(self, request: Request, flow: Flow, fingerprint: Fingerprint) -> None:
+        if request.method == "MESSAGE":
             self._admission.accept(request, flow, fingerprint)
+        else:
+            self.conferences.accept(request, flow, fingerprint)
 
     async def _authenticate(self, request: Request, flow: Flow, fingerprint: Fingerprint) -> None:
-        """Accept a MESSAGE if its sender has the password (RFC 3261 §22)."""
+        """Accept a request if its sender has the password (RFC 3261 §22)."""
         try:
             verified = await self.authenticator.verify(
                 request, client_source(request, flow.peer[0], self._trusted), fingerprint
@@ -249,7 +272,9 @@ class Acceptor:
             # copy gets the same 202. Otherwise the sender has to authenticate anew, because it may be a
             # replay.
             if verified.unless_duplicate is None:
-                self._admission.accept(request, flow, fingerprint)
+                self._accept(request, flow, fingerprint)
+            elif request.method != "MESSAGE":
+                self._refuse(request, flow, verified.unless_duplicate)
             else:
                 self._admission.accept_duplicate(request, flow, fingerprint, verified.unless_duplicate)
         except SipError as error:
@@ -286,11 +311,13 @@ class Acceptor:
     def _cancel(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §9.2: 200 if we know the request to cancel, else 481. It changes nothing either way."""
         self._check_peer(flow)
-        fingerprint = self._fingerprints.of(request, "MESSAGE")
-        response = self._responses.to(request, flow, fingerprint.tag)
+        methods = ("MESSAGE", "INVITE") if self.conferences.methods else ("MESSAGE",)
+        fingerprints = [self._fingerprints.of(request, method) for method in methods]
+        response = self._responses.to(request, flow, fingerprints[0].tag)
         # A CANCEL has no body, so its room and thus its shard are unknown: each shard is asked.
-        search = CancelSearch(response, self._shards)
+        search = CancelSearch(response, self._shards * len(fingerprints))
         for shard in range(self._shards):
-            if not self.commit.submit(self._admission.find_duplicate(shard, fingerprint.digest), search):
-                response.unavailable()
-                return
+            for each in fingerprints:
+                if not self.commit.submit(self._admission.find_duplicate(shard, each.digest), search):
+                    response.unavailable()
+                    return

@@ -67,7 +67,8 @@ class Admission:
         self._seen = [keys.accepting(shard)[:2] for shard in range(1 << settings.hash_size)]
         self._delivery_ids = DeliveryIds(store.secret)
         self._repeats = Repeats()
-        self._budgets = Budgets(settings, store, commit.submit, clock)
+        self.budgets = Budgets(settings, store, commit.submit, clock)
+        """The limits of users, for all that they send."""
         self._excess_notices = ExcessNotices(store, settings.hash_size, clock)
         self._over_limit = metrics.counters("imc_over_limit", "Requests refused, by the limit.", "limit")
         self.reload(settings)
@@ -77,12 +78,14 @@ class Admission:
         self._max_backlog = settings.max_backlog
         self._keeps_history = settings.history_max_messages > 0
         self._returns_receipts = settings.receipts == "author"
-        self._rules = MessageRules(settings, Capabilities(settings.accept_types))
+        self._rules = MessageRules(
+            settings, Capabilities(settings.accept_types, conferences=bool(settings.conference_factory))
+        )
         self._parser = CommandParser(settings)
         self._sender_of = asserted_sender if settings.identity == "asserted" else sender_of
         self._ignores_case = not settings.case_sensitive_users
         self._responses.sender_of = self._sender_of
-        self._budgets.reload(settings)
+        self.budgets.reload(settings)
 
     def accept(self, request: Request, flow: Flow, fingerprint: Fingerprint) -> None:
         """Accept a MESSAGE, or refuse it. Raises SipError with the status for one that breaks a rule."""
@@ -100,7 +103,7 @@ class Admission:
             return
 
         # The sender's limits, as far as this edge knows. They come before Redis, so a flood costs it little.
-        counted = self._budgets.count(room_request)
+        counted = self.budgets.count(room_request)
         if isinstance(counted, Excess):
             self.refuse_excess(room_request, digest, counted, response)
             return
@@ -108,14 +111,14 @@ class Admission:
         # An invitation reaches a user who did not ask for it. So its limits are exact: Redis charges it
         # before it is accepted.
         accept = Accept(shard, digest, room_request.to_fields())
-        charge = self._budgets.invitation(room_request, digest) if room_request.user else None
+        charge = self.budgets.invitation(room_request, digest) if room_request.user else None
         if charge is not None:
             self._wake_ups.has_sent(room_request.sender)
             self._submit(charge, AwaitingInvitationBudget(self, room_request, accept, response), response)
             return
 
         # RFC 3428 §7: 202, because the recipients get the message later; and only when Redis has it.
-        pending = response if counted is None else AwaitingCharge(response, self._budgets, counted)
+        pending = response if counted is None else AwaitingCharge(response, self.budgets, counted)
         self._submit(accept, pending, response)
         self._wake_ups.has_sent(room_request.sender)
 
@@ -213,7 +216,7 @@ class Admission:
         """Whether a receipt or a typing notification goes further. Nobody waits for a response to it."""
         if room_request.type == "disposition" and not self._returns_receipts:
             return False
-        return self._budgets.allows_signal(room_request.sender)
+        return self.budgets.allows_signal(room_request.sender)
 
     def _is_own_delivery(self, request: Request, to: str) -> bool:
         """Whether a delivery comes back as a request: a member's address led to this room.

@@ -6,23 +6,38 @@ from collections.abc import Sequence
 from typing import Final
 
 from imc_common.bodies.encoding import ENCODINGS
+from imc_common.bodies.essence import RESOURCE_LISTS
 
-ALLOW: Final = "MESSAGE, OPTIONS, CANCEL"
+PLAIN_METHODS: Final = ("MESSAGE", "OPTIONS", "CANCEL")
+CONFERENCE_METHODS: Final = ("INVITE", "BYE", "REFER", "SUBSCRIBE")
+"""Methods of clients with group chat, taken if `conference_factory` is set; besides, they send ACK."""
+CONFERENCE_OPTIONS: Final = ("recipient-list-invite", "recipient-list-subscribe")
+"""Option tags of RFC 5366 and RFC 5367."""
+ALLOW_EVENTS: Final = "conference"
+"""The event package of RFC 4575."""
 ACCEPT_ENCODING: Final = ", ".join(ENCODINGS)
 
 
 class Capabilities:
     """The capability headers, from the settings."""
 
-    def __init__(self, accept_types: Sequence[str]) -> None:
-        """``text/plain`` is always accepted (RFC 3428 §9), so ``accept_types`` need not have it."""
+    def __init__(self, accept_types: Sequence[str], *, conferences: bool) -> None:
+        """``text/plain`` is always accepted (RFC 3428 §9), so ``accept_types`` need not have it.
+
+        ``conferences``: whether clients may show rooms as conferences.
+        """
         has_plain = {"text/plain", "text/*", "*/*"} & set(accept_types)
         self.accept = ", ".join(accept_types if has_plain else ("text/plain", *accept_types))
+        methods = (*PLAIN_METHODS, *(("ACK", *CONFERENCE_METHODS) if conferences else ()))
+        self.allow = ("Allow", ", ".join(methods))
+        self.supported = ("Supported", ", ".join(CONFERENCE_OPTIONS if conferences else ()))
+        self.events = [("Allow-Events", ALLOW_EVENTS)] if conferences else []
         self.options = [
-            ("Allow", ALLOW),
-            ("Accept", self.accept),
+            self.allow,
+            ("Accept", f"{self.accept}, {RESOURCE_LISTS}" if conferences else self.accept),
             ("Accept-Encoding", ACCEPT_ENCODING),
             ("Accept-Language", "en"),
-            ("Supported", ""),
+            self.supported,
+            *self.events,
         ]
         """Headers of the 200 to OPTIONS (RFC 3261 §11.2)."""

@@ -10,6 +10,7 @@ from imc_common.bodies.essence import PLAIN, essence
 from imc_common.rooms.commands import CommandParser, Parsed
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.sip.message import Request
+from imc_edge.conference.sender_device import device_in_from
 from imc_edge.identifiers import DeliveryIds
 from imc_edge.identity.sender import Sender
 
@@ -74,6 +75,7 @@ def room_request_of(
         text=parsed.text,
         message_id=_message_id(content, parsed, delivery_ids, sender.address) if content is not None else "",
         cpim=is_cpim and parsed.type in {"message", "typing", "disposition"},
+        device="" if request.plain_from else device_in_from(request, sender.address),
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from imc_common.metrics import Metrics
 from imc_common.presence import NO_REGISTRAR, announcement, look_up, note_away, shards_in, wake_up
@@ -37,6 +37,7 @@ MAX_WAITING: Final = 100_000
 """Users that wait; further ones are found by their next sign, or by probes."""
 
 Submit = Callable[[Command, Pending], bool]
+CommandT = TypeVar("CommandT")
 
 
 class OnReplies(Protocol):
@@ -50,7 +51,12 @@ class CommandGroup:
 
     __slots__ = ("_left", "_replied", "_replies")
 
-    def __init__(self, submit: Submit, commands: Sequence[Command], replied: OnReplies) -> None:
+    def __init__(
+        self,
+        submit: Callable[[CommandT, Pending], bool],
+        commands: Sequence[CommandT],
+        replied: OnReplies,
+    ) -> None:
         self._left = len(commands)
         self._replied = replied
         self._replies: list[Any] = []

@@ -36,7 +36,7 @@ def assert_one_of(statuses: list[int], expected: tuple[int, ...], case: Case) ->
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_original_message_gets_the_expected_response(case: Case) -> None:
     """The message as the RFC has it."""
-    async with edge() as at:
+    async with edge(conference_factory="") as at:
         assert_one_of(await responses(at, case.data), case.original, case)
 
 
@@ -45,7 +45,7 @@ async def test_as_a_message_it_gets_the_expected_response_also_when_retransmitte
     """The original turned into a MESSAGE."""
     assert case.message is not None
     data = as_message(case.data, "fresh")
-    async with edge() as at:
+    async with edge(conference_factory="") as at:
         first = await responses(at, data)
         assert_one_of(first, case.message, case)
         assert await responses(at, data) == first
@@ -64,7 +64,7 @@ async def test_as_a_message_over_tcp_it_gets_the_same_response_unless_framing_di
     assert case.message is not None
     framer, flow = Framer(), FakeFlow("tcp")
     framer.receive(as_message(case.data, "fresh"))
-    async with edge() as at:
+    async with edge(conference_factory="") as at:
         try:
             while (item := framer.next()) is not None:
                 assert not isinstance(item, str)

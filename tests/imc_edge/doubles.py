@@ -30,9 +30,11 @@ class FakeStore:
         self.reply: Callable[[Command], Any] = self.remember
         self.gate = asyncio.Event()
         self.gate.set()
+        self.roles: dict[str, bytes] = {}
+        """Replies to `look_up_member`, by room; b"owner" for others."""
         self._seen: set[Any] = set()
-        scripts = ("accept_many", "send_limit_notice", "find_duplicate")
-        self.accept_many, self._send_notice, self._find_duplicate = (
+        scripts = ("accept_many", "send_limit_notice", "find_duplicate", "look_up_member")
+        self.accept_many, self._send_notice, self._find_duplicate, self._look_up_member = (
             self.script(name, (), ())[1] for name in scripts
         )
 
@@ -51,6 +53,9 @@ class FakeStore:
             return 0
         if command[1] == self._find_duplicate:
             return b"duplicate" if (command[3], command[5]) in self._seen else b"unknown"
+        if command[1] == self._look_up_member:
+            room = str(command[3]).partition("}:")[2]
+            return self.roles.get(room, b"owner")
         if command[1] == self._send_notice:
             is_sent = command[3] in self._seen
             self._seen.add(command[3])

@@ -40,7 +40,7 @@ from imc_edge.receiving.room_request import room_request_of
 from tests.imc_edge.doubles import message
 
 SETTINGS = Settings()
-RULES = MessageRules(SETTINGS, Capabilities(SETTINGS.accept_types))
+RULES = MessageRules(SETTINGS, Capabilities(SETTINGS.accept_types, conferences=True))
 PARSER = CommandParser(SETTINGS)
 IDS = DeliveryIds(b"secret")
 LIMITS = Limits()

@@ -199,6 +199,11 @@ def _broadcasts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     return shard.call_together(ids)
 
 
+def _looks_up_member(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    return [shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)], [CAROL]
+
+
 def _records_heartbeat(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.WORKERS], ["w1", 3000]
 
@@ -284,6 +289,7 @@ ROOM_CASES |= {
 CASES = ROOM_CASES | {
     "accept of requests": Case("accept_many", _accepts),
     "duplicate": Case("find_duplicate", _finds_duplicate),
+    "look up a member": Case("look_up_member", _looks_up_member),
     "messages": Case("broadcast_messages", _broadcasts_many),
     "charge a budget": Case("charge_budget", _charges_budget),
     "charge an invitation": Case("charge_invitation", _charges_invitation),

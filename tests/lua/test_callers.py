@@ -87,7 +87,10 @@ async def worker() -> None:
 
 
 async def receiving_edge() -> None:
-    """An edge accepts requests, alone and together, knows retransmissions, and counts what users do."""
+    """An edge accepts requests, alone and together, knows retransmissions, and counts what users do.
+
+    It looks up who wants to enter a room.
+    """
     store = FakeStore()
     limits = {"max_messages_per_second": 1, "max_message_burst": 8, "max_invitations_per_hour": 1}
     async with edge(store, **limits) as at:
@@ -99,6 +102,7 @@ async def receiving_edge() -> None:
                     await at.ask(message(body, Call_ID="alone"))
                     await at.ask(message(body, Call_ID=f"alone{len(CheckedScripts.seen)}"))
                 await asyncio.sleep(0.01)
+        await at.ask(message(b"", method="INVITE", Contact="<sip:alice@example.org;gr=urn:uuid:1>"))
     await RedisClock(store, lambda: 0.0).read()  # type: ignore[arg-type]
     await store.close()
 

@@ -322,7 +322,7 @@ async def test_without_a_limit_of_deliveries_recipients_are_not_counted() -> Non
         assert (await at.ask_one(message())).status == 202
         ((command,),) = at.store.batches
         assert command[9] == ""
-        assert len(at.acceptor._admission._budgets._deliveries_of_last) == 0
+        assert len(at.acceptor._admission.budgets._deliveries_of_last) == 0
     async with edge() as at:
         await at.ask_one(message())
         assert str(at.store.batches[0][0][9]).startswith("imc_members:{")

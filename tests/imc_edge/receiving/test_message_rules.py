@@ -8,6 +8,9 @@ from imc_common.sip import Response
 from tests.imc_edge.doubles import edge, message
 
 
+ALLOWED = "MESSAGE, OPTIONS, CANCEL, ACK, INVITE, BYE, REFER, SUBSCRIBE"
+
+
 def header(response: Response, name: str) -> str | None:
     return response.headers.get(name)
 
@@ -15,8 +18,8 @@ def header(response: Response, name: str) -> str | None:
 @pytest.mark.parametrize(
     ("data", "status", "reason", "extra"),
     [
-        (message(method="INVITE"), 405, "Method Not Allowed", ("Allow", "MESSAGE, OPTIONS, CANCEL")),
-        (message(method="FOO"), 405, "Method Not Allowed", ("Allow", "MESSAGE, OPTIONS, CANCEL")),
+        (message(method="PUBLISH"), 405, "Method Not Allowed", ("Allow", ALLOWED)),
+        (message(method="FOO"), 405, "Method Not Allowed", ("Allow", ALLOWED)),
         (message(uri="tel:+491234"), 416, "Unsupported URI Scheme", None),
         (message(Require="100rel, foo"), 420, "Bad Extension", ("Unsupported", "100rel, foo")),
         (

@@ -16,19 +16,31 @@ async def test_options_lists_what_is_supported_for_every_address(uri: str) -> No
     async with edge(domains=["example.org"]) as at:
         response = await at.ask_one(message(b"", method="OPTIONS", uri=uri, To=f"<{uri}>", Max_Forwards="0"))
         assert response.status == 200
-        assert response.headers.get("Allow") == "MESSAGE, OPTIONS, CANCEL"
+        allowed = "MESSAGE, OPTIONS, CANCEL, ACK, INVITE, BYE, REFER, SUBSCRIBE"
+        assert response.headers.get("Allow") == allowed
         assert (response.headers.get("Accept") or "").startswith("text/*, ")
         assert response.headers.get("Accept-Encoding") == "deflate, gzip"
         assert response.headers.get("Accept-Language") == "en"
-        assert response.headers.get("Supported") == ""
+        assert response.headers.get("Supported") == "recipient-list-invite, recipient-list-subscribe"
+        assert response.headers.get("Allow-Events") == "conference"
         assert at.store.entries == []
+
+
+async def test_without_a_conference_factory_only_messages_are_supported() -> None:
+    """No client is led to send what would be refused."""
+    async with edge(conference_factory="") as at:
+        response = await at.ask_one(message(b"", method="OPTIONS"))
+        assert response.headers.get("Allow") == "MESSAGE, OPTIONS, CANCEL"
+        assert response.headers.get("Supported") == ""
+        assert "Allow-Events" not in response.headers
 
 
 async def test_text_plain_is_always_listed() -> None:
     """RFC 3428 §9: it is always accepted."""
     async with edge(accept_types=["message/cpim"]) as at:
         response = await at.ask_one(message(b"", method="OPTIONS"))
-        assert response.headers.get("Accept") == "text/plain, message/cpim"
+        accepted = "text/plain, message/cpim, application/resource-lists+xml"
+        assert response.headers.get("Accept") == accepted
         assert (await at.ask_one(message())).status == 202
 
 

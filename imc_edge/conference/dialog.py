@@ -1,0 +1,173 @@
+"""One SIP dialog (RFC 3261 §12) of a room with a device, as Redis keeps it.
+
+No edge keeps a dialog. The edge that gets the first request writes this into its room request. The events of
+later requests bring it back, to whichever edge sends them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from imc_common.rooms.request import EntryError
+from imc_common.sip.errors import SipError
+from imc_common.sip.grammar import token
+from imc_common.sip.message import Request, Response
+from imc_common.sip.name_addr import NameAddr
+from imc_common.sip.tokens import split_commas
+from imc_common.sip.uri import Uri
+
+MAX_ROUTES: Final = 16
+"""Record-Route values of one dialog: more proxies than any network has between a client and an edge."""
+MAX_LENGTH: Final = 512
+"""Characters of one value that is kept, at most."""
+_CALL_ID = re.compile(r"[!-~]{1,255}").fullmatch
+
+
+class Dialog(NamedTuple):
+    """Identifiers, remote target and route set of a dialog.
+
+    `routes` are values of Route in the order in which a request has them. `is_list`: it belongs to a
+    subscription to several rooms (RFC 4662), which share it. `expires_at` is when a subscription ends, in ms
+    since the epoch; 0 for a session.
+    """
+
+    call_id: str
+    local_tag: str
+    remote_tag: str
+    local_uri: str
+    remote_uri: str
+    target: str
+    routes: tuple[str, ...] = ()
+    remote_cseq: int = 0
+    is_list: bool = False
+    expires_at: int = 0
+
+    @classmethod
+    def of_request(cls, request: Request, local_tag: str, target: Uri, *, trusts_routes: bool) -> Dialog:
+        """The dialog that a request begins or goes on with, at its server (RFC 3261 §12.1.1).
+
+        ``target`` is the sender's Contact. ``trusts_routes``: whether the peer may say which way requests
+        take. Raises SipError for what could not stand in a request of ours.
+        """
+        remote_tag = request.from_tag or ""
+        if not _CALL_ID(request.call_id) or not token(remote_tag):
+            raise SipError(400, "Unusable Dialog Identifiers")
+        return cls(
+            call_id=request.call_id,
+            local_tag=local_tag,
+            remote_tag=remote_tag,
+            local_uri=_usable(request.to.uri),
+            remote_uri=_usable(request.from_.uri),
+            target=_usable(target),
+            routes=_route_set(request) if trusts_routes else (),
+            remote_cseq=request.cseq.number,
+        )
+
+    @classmethod
+    def of_response(cls, response: Response, target: Uri) -> Dialog:
+        """The dialog that a 2xx to our INVITE has made, at its client (RFC 3261 §12.1.2).
+
+        Raises SipError for what could not stand in a request of ours.
+        """
+        remote_tag = response.to_tag or ""
+        if not token(remote_tag):
+            raise SipError(400, "Unusable Dialog Identifiers")
+        return cls(
+            call_id=response.call_id,
+            local_tag=response.from_tag or "",
+            remote_tag=remote_tag,
+            local_uri=_usable(response.from_.uri),
+            remote_uri=_usable(response.to.uri),
+            target=_usable(target),
+            routes=tuple(reversed(_route_set(response))),
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Dialog:
+        """What `to_json` has written and scripts have added to. Raises `EntryError`."""
+        try:
+            known: dict[str, Any] = json.loads(text)
+            return cls(
+                call_id=str(known["call_id"]),
+                local_tag=str(known["local_tag"]),
+                remote_tag=str(known["remote_tag"]),
+                local_uri=str(known["local_uri"]),
+                remote_uri=str(known["remote_uri"]),
+                target=str(known["target"]),
+                routes=tuple([str(each) for each in known.get("routes") or ()]),
+                remote_cseq=int(known.get("remote_cseq") or 0),
+                is_list=bool(known.get("list")),
+                expires_at=int(known.get("expires_at") or 0),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EntryError(f"a dialog cannot be read: {error!r}") from error
+
+    def to_json(self, state: str = "") -> str:
+        """The text that Redis keeps. ``state``: how far an INVITE has come."""
+        known: dict[str, Any] = {name: getattr(self, name) for name in _TEXTS}
+        known |= {"routes": list(self.routes), "cseq": 0, "remote_cseq": self.remote_cseq}
+        if self.is_list:
+            known["list"] = True
+        if state:
+            known["state"] = state
+        return json.dumps(known, separators=(",", ":"))
+
+    @property
+    def next_uri(self) -> str:
+        """Where its requests go: the first route, else the remote target (RFC 3261 §12.2.1.1)."""
+        return str(NameAddr.parse(self.routes[0]).uri) if self.routes else self.target
+
+
+_TEXTS: Final = ("call_id", "local_tag", "remote_tag", "local_uri", "remote_uri", "target")
+
+
+def contact_of(message: Request | Response) -> NameAddr:
+    """The one Contact of a message that makes a dialog (RFC 3261 §8.1.1.8). Raises SipError."""
+    lines = message.headers.get_all("Contact")
+    values = [value for line in lines for value in split_commas(line)]
+    if len(values) != 1 or values[0] == "*":
+        raise SipError(400, "Not Exactly One Contact")
+    try:
+        contact = NameAddr.parse(values[0])
+    except ValueError:
+        raise SipError(400, "Malformed Contact header") from None
+    if not contact.uri.is_sip:
+        raise SipError(400, "Contact Is Not A SIP URI")
+    return contact
+
+
+def dialog_ids(request: Request) -> str:
+    """What names the dialog of a request that its server gets, as JSON: for requests that change none of it.
+
+    Raises SipError.
+    """
+    found = {"call_id": request.call_id, "local_tag": request.to_tag, "remote_tag": request.from_tag}
+    return json.dumps({name: value or "" for name, value in found.items()}, separators=(",", ":"))
+
+
+def record_routes(request: Request) -> list[tuple[str, str]]:
+    """The headers that a response to a request copies from it, so that both ends know the way (§12.1.1)."""
+    return [("Record-Route", value) for value in request.headers.get_all("Record-Route")]
+
+
+def _route_set(message: Request | Response) -> tuple[str, ...]:
+    lines = message.headers.get_all("Record-Route")
+    try:
+        values: Sequence[str] = [value for line in lines for value in split_commas(line)]
+        routes = tuple([f"<{_usable(NameAddr.parse(value).uri)}>" for value in values])
+    except ValueError:
+        raise SipError(400, "Malformed Record-Route header") from None
+    if len(routes) > MAX_ROUTES:
+        raise SipError(400, "Too Many Record-Route Values")
+    return routes
+
+
+def _usable(uri: Uri) -> str:
+    """The URI as our requests have it. Headers in it would become headers of those (RFC 3261 §19.1.1)."""
+    text = str(uri._replace(headers=()))
+    if not uri.is_sip or len(text) > MAX_LENGTH:
+        raise SipError(400, "Unusable URI For A Dialog")
+    return text

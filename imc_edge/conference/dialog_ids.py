@@ -1,0 +1,53 @@
+"""Names that edges give in dialogs, equal on all edges: a retransmission gets the same answer from each."""
+
+from __future__ import annotations
+
+from hashlib import blake2s
+from hmac import compare_digest
+from typing import Final
+
+from imc_common.sip.message import Request
+
+PREFIX: Final = "chatroom-"
+"""What the user part of a room begins with that a client has made through the conference factory."""
+
+
+class DialogIds:
+    """Makes them with the key that all edges share.
+
+    The secret is hashed first, as in `DeliveryIds`: such a digest does not reveal it.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._tag = blake2s(secret, digest_size=8, person=b"dialog")
+        self._room = blake2s(secret, digest_size=10, person=b"room")
+
+    def tag(self, request: Request) -> str:
+        """Our tag in the dialog that this request begins: of Call-ID, From tag and the address in To.
+
+        These are the same in each request of the client in this dialog. CSeq is not part of it.
+        """
+        keyed = self._tag.copy()
+        _update(keyed, request.call_id, request.from_tag or "", request.to.uri.address())
+        return keyed.hexdigest()
+
+    def is_ours(self, request: Request) -> bool:
+        """Whether the To tag of a request is the one that we gave to its client."""
+        return compare_digest((request.to_tag or "").encode(), self.tag(request).encode())
+
+    def room(self, request: Request, sender: str, domain: str) -> str:
+        """The address of the room that an INVITE to the factory makes."""
+        keyed = self._room.copy()
+        _update(keyed, request.call_id, request.from_tag or "", sender)
+        return f"{PREFIX}{keyed.hexdigest()}@{domain}"
+
+    def digest(self, digest: str, room: str) -> str:
+        """What recognises the part of a request that concerns this room, if there are several rooms."""
+        keyed = self._room.copy()
+        _update(keyed, digest, room)
+        return keyed.hexdigest()
+
+
+def _update(keyed: blake2s, *texts: str) -> None:
+    for text in texts:
+        keyed.update(text.encode(errors="surrogateescape") + b"\0")

@@ -1,0 +1,431 @@
+"""INVITE, SUBSCRIBE, REFER, BYE and ACK of clients that show rooms as conferences (RFC 4579, RFC 4575).
+
+Covers conference_rules.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from imc_common.rooms.request import RoomRequest
+from imc_common.sip import Response
+from imc_common.store import StoreUnreachable
+from tests.imc_edge.conference.requests import (
+    DEVICE,
+    FACTORY,
+    GRUU,
+    LISTS,
+    ROOM,
+    invite,
+    request,
+    resource_list,
+    subscribe,
+)
+from tests.imc_edge.doubles import Edge, FakeFlow, data_of, edge, message
+from tests.patience import PATIENCE
+
+BOB, CAROL = "sip:bob@example.org", "sip:carol@example.org"
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait until this holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+
+async def answer(at: Edge, data: bytes, peer: str = "192.0.2.1") -> Response:
+    """The last response to a request that is a task of its own."""
+    flow = FakeFlow("tcp", (peer, 5062))
+    at.acceptor.receive(data, flow)
+    await until(lambda: bool(flow.sent))
+    return flow.responses[-1]
+
+
+def entry(at: Edge) -> RoomRequest:
+    """The last request that went to a worker."""
+    return at.store.entries[-1]  # type: ignore[no-any-return]
+
+
+def dialog(at: Edge) -> dict[str, Any]:
+    """The dialog in it."""
+    found: dict[str, Any] = json.loads(entry(at).dialog)
+    return found
+
+
+# --- INVITE to the factory
+
+
+async def test_an_invite_to_the_factory_makes_a_room_of_its_list() -> None:
+    """RFC 4579 §5.4, RFC 5366: 200 with the room in Contact, once Redis has the request."""
+    async with edge() as at:
+        response = await answer(at, invite(BOB, CAROL, "sip:alice@example.org"))
+        made = entry(at)
+        assert (response.status, made.type, made.sender) == (200, "open_conference", "alice@example.org")
+        assert made.room.startswith("chatroom-")
+        assert made.room.endswith("@example.org")
+        assert response.headers.get("Contact") == f"<sip:{made.room}>;isfocus;text"
+        assert response.headers.get("Subject") == made.text == "Weekly meeting"
+        assert (made.detail, made.device) == ("bob@example.org carol@example.org", DEVICE)
+        assert response.headers.get_all("Record-Route") == ["<sip:192.0.2.1;lr>", "<sip:192.0.2.9;lr;ftag=1>"]
+
+
+async def test_the_dialog_goes_along_with_the_request() -> None:
+    """RFC 3261 §12.1.1: any edge can send the next request in it."""
+    async with edge() as at:
+        response = await answer(at, invite(BOB))
+        assert dialog(at) == {
+            "call_id": "a84b4c76e66710",
+            "local_tag": response.to_tag,
+            "remote_tag": "1928",
+            "local_uri": FACTORY,
+            "remote_uri": "sip:alice@example.org",
+            "target": GRUU,
+            "routes": ["<sip:192.0.2.1;lr>", "<sip:192.0.2.9;lr;ftag=1>"],
+            "cseq": 0,
+            "remote_cseq": 1,
+            "state": "early",
+        }
+
+
+async def test_another_edge_gives_a_retransmission_the_same_answer() -> None:
+    """RFC 3261 §8.2.7: room and tag follow from the request."""
+    async with edge() as one, edge() as other:
+        first, second = await answer(one, invite(BOB)), await answer(other, invite(BOB))
+        assert first.headers.items == second.headers.items
+        assert entry(one) == entry(other)
+        again = await answer(one, invite(BOB))
+        assert again.headers.items == first.headers.items
+
+
+async def test_other_calls_make_other_rooms() -> None:
+    """By Call-ID, From tag and sender."""
+    async with edge() as at:
+        rooms = set()
+        for given in ({}, {"Call_ID": "x"}, {"From": "<sip:alice@example.org>;tag=2"}):
+            await answer(at, invite(BOB, **given))
+            rooms.add(entry(at).room)
+        assert len(rooms) == 3
+
+
+async def test_what_linphone_marks_a_room_with_goes_to_its_invitees() -> None:
+    """It comes back in the answer, too."""
+    async with edge() as at:
+        response = await answer(at, invite(BOB, **{"One-To-One-Chat-Room": "true", "Ephemerable": "x" * 99}))
+        assert data_of(entry(at)).headers == (("One-To-One-Chat-Room", "true"),)
+        assert response.headers.get("One-To-One-Chat-Room") == "true"
+        assert response.headers.get("Ephemerable") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param(invite(BOB, Require="100rel"), 420, id="an extension that is not supported"),
+        pytest.param(invite(BOB, Max_Forwards="0"), 483, id="Max-Forwards"),
+        pytest.param(invite(BOB, Contact="<sip:alice@192.0.2.5>"), 421, id="no GRUU"),
+        pytest.param(
+            invite(BOB, Contact="<sip:mallory@example.org;gr=urn:uuid:1>"), 421, id="the GRUU of another user"
+        ),
+        pytest.param(
+            invite(BOB, From=f"<{GRUU}>;tag=1", Contact="<sip:victim@192.0.2.77>"),
+            403,
+            id="a foreign Contact",
+        ),
+        pytest.param(invite(BOB, Content_Type="application/sdp"), 488, id="a telephone call"),
+        pytest.param(invite("tel:+1"), 400, id="an invitee without SIP address"),
+        pytest.param(invite(FACTORY), 400, id="the factory as invitee"),
+        pytest.param(invite(BOB, uri="sip:conference-factory@elsewhere.org"), 404, id="a foreign domain"),
+        pytest.param(request("INVITE", FACTORY, b"<x", Content_Type=LISTS), 400, id="broken XML"),
+        pytest.param(
+            request(
+                "INVITE",
+                FACTORY,
+                b'<!DOCTYPE x [<!ENTITY a "b">]>' + resource_list(BOB),
+                Content_Type=LISTS,
+            ),
+            400,
+            id="XML with entities",
+        ),
+        pytest.param(invite(*(f"sip:u{number}@e.org" for number in range(1200))), 413, id="a list too long"),
+        pytest.param(
+            invite(*(f"sip:u{number}@example.org" for number in range(9))), 403, id="too many members"
+        ),
+    ],
+)
+async def test_what_cannot_be_a_new_room_is_refused(data: bytes, status: int) -> None:
+    """And no worker hears of it."""
+    async with edge(domains=["example.org"], max_members=9, max_body=65_535) as at:
+        flow = FakeFlow("tcp", ("192.0.2.1", 5062))
+        at.acceptor.receive(data, flow)
+        await until(lambda: bool(flow.sent))
+        assert flow.responses[-1].status == status
+        assert at.store.entries == []
+
+
+async def test_each_invitee_counts_as_an_invitation() -> None:
+    """A list is no way around the limit (`max_invitations_per_hour`)."""
+    async with edge(max_invitations_per_hour=1) as at:
+        charge = at.store.script("charge_invitation", (), ())[1]
+        replies = [[0, 0], [60_000, 1]]
+
+        def reply(command: Any) -> Any:
+            return replies.pop(0) if command[1] == charge else at.store.remember(command)
+
+        at.store.reply = reply
+        response = await answer(at, invite(BOB, CAROL))
+        assert (response.status, response.headers.get("Retry-After")) == (403, "60")
+        assert at.store.entries == []
+
+
+async def test_without_a_factory_edges_take_no_dialogs() -> None:
+    """`conference_factory` empty: as before there was group chat."""
+    async with edge(conference_factory="") as at:
+        for method in ("INVITE", "SUBSCRIBE", "REFER", "BYE"):
+            response = await at.ask_one(message(b"", method=method))
+            assert response.status == 405
+            assert response.headers.get("Allow") == "MESSAGE, OPTIONS, CANCEL"
+
+
+async def test_an_untrusted_peer_vouches_for_nobody() -> None:
+    """As with MESSAGE (RFC 3325 §5)."""
+    async with edge() as at:
+        assert (await at.ask_one(invite(BOB), peer="198.51.100.1")).status == 403
+
+
+async def test_while_redis_is_unreachable_clients_have_to_come_again() -> None:
+    """No 200 before Redis has the request."""
+
+    def fail(command: object) -> object:
+        raise StoreUnreachable("gone")
+
+    async with edge() as at:
+        at.store.reply = fail
+        for data in (invite(BOB), subscribe(), subscribe(FACTORY, resource_list(f"sip:{ROOM}"))):
+            assert (await answer(at, data)).status == 503
+        at.health.drain()
+        assert (await answer(at, invite(BOB))).status == 503
+
+
+# --- in a room
+
+
+async def test_a_member_enters_a_room_and_changes_its_subject() -> None:
+    """RFC 4579 §5.1, RFC 3261 §14."""
+    async with edge() as at:
+        response = await answer(at, request("INVITE"))
+        assert (response.status, response.headers.get("Contact")) == (200, f"<sip:{ROOM}>;isfocus;text")
+        assert (entry(at).type, entry(at).device) == ("enter_conference", DEVICE)
+        to = f"<{FACTORY}>;tag={response.to_tag}"
+        changed = await answer(at, request("INVITE", To=to, CSeq="2 INVITE", Subject="New\tone"))
+        assert (changed.status, changed.headers.get("Subject")) == (200, "New one")
+        assert (entry(at).type, entry(at).text, entry(at).room) == ("topic", "New one", ROOM)
+        count = len(at.store.entries)
+        refreshed = await answer(at, request("INVITE", To=to, CSeq="3 INVITE"))
+        assert (refreshed.status, len(at.store.entries)) == (200, count)
+
+
+async def test_a_user_leaves_by_bye() -> None:
+    """A session that Redis does not know gets 481 (RFC 3261 §12.2.2)."""
+    async with edge() as at:
+        bye = request("BYE", To=f"<sip:{ROOM}>;tag=abc", without=["Contact"])
+        assert (await answer(at, bye)).status == 200
+        assert (entry(at).type, entry(at).device) == ("exit", DEVICE)
+        ids = {"call_id": "a84b4c76e66710", "local_tag": "abc", "remote_tag": "1928"}
+        assert dialog(at) == ids, "by this a worker tells it from a typed command"
+        at.store.roles[ROOM] = b"none"
+        assert (await answer(at, request("BYE", To=f"<sip:{ROOM}>;tag=abc", Call_ID="y"))).status == 481
+
+
+@pytest.mark.parametrize(
+    ("refer_to", "wanted"),
+    [
+        (f"<{BOB}>;text", ("add", "bob@example.org", "")),
+        (f"<{BOB};method=BYE>;text", ("remove", "bob@example.org", "")),
+        (f"<{BOB}>;text;admin=true", ("modify", "bob@example.org", "admin")),
+        (f"<{BOB}>;text;admin=false", ("modify", "bob@example.org", "member")),
+    ],
+)
+async def test_refer_is_a_command(refer_to: str, wanted: tuple[str, str, str]) -> None:
+    """RFC 4579 §5.5; RFC 4488: without a subscription."""
+    async with edge() as at:
+        response = await answer(at, request("REFER", Refer_To=refer_to))
+        assert (response.status, response.headers.get("Refer-Sub")) == (202, "false")
+        assert (entry(at).type, entry(at).user, entry(at).role) == wanted
+        assert (entry(at).sender, entry(at).room) == ("alice@example.org", ROOM)
+
+
+@pytest.mark.parametrize("refer_to", ["", "<tel:+1>", f"<{BOB}?Subject=x>", f"<{FACTORY}>;text", "<sip:x"])
+async def test_a_refer_that_names_no_user_is_refused(refer_to: str) -> None:
+    """RFC 3515 §2.4.2."""
+    async with edge() as at:
+        data = request("REFER", **({"Refer_To": refer_to} if refer_to else {}))
+        assert (await answer(at, data)).status == 400
+        assert at.store.entries == []
+
+
+async def test_a_plain_member_changes_nothing() -> None:
+    """Neither who is in the room nor its subject."""
+    async with edge() as at:
+        at.store.roles[ROOM] = b"member"
+        assert (await answer(at, request("REFER", Refer_To=f"<{BOB}>"))).status == 403
+        change = request("INVITE", To=f"<{FACTORY}>;tag=x", Subject="mine", CSeq="2 INVITE")
+        assert (await answer(at, change)).status == 403
+        assert at.store.entries == []
+
+
+@pytest.mark.parametrize(("role", "status"), [(b"none", 403), (b"private", 404), (b"unknown", 404)])
+async def test_strangers_learn_nothing_of_a_private_room(role: bytes, status: int) -> None:
+    """It looks like one that does not exist."""
+    async with edge() as at:
+        at.store.roles[ROOM] = role
+        for data in (subscribe(), request("INVITE"), request("REFER", Refer_To=f"<{BOB}>")):
+            assert (await answer(at, data)).status == status
+        assert at.store.entries == []
+
+
+async def test_methods_that_the_factory_does_not_know_get_405() -> None:
+    """It is no room."""
+    async with edge() as at:
+        for method in ("BYE", "REFER"):
+            assert (await answer(at, request(method, FACTORY))).status == 405
+
+
+# --- SUBSCRIBE
+
+
+async def test_a_member_subscribes_to_the_roster() -> None:
+    """RFC 4575: with the version that the client knows."""
+    async with edge() as at:
+        response = await answer(at, subscribe(**{"Last-Notify-Version": "3"}))
+        assert (response.status, response.headers.get("Expires")) == (200, "600")
+        assert response.headers.get("Contact") == f"<sip:{ROOM}>;isfocus"
+        assert (entry(at).type, entry(at).detail, entry(at).device) == ("subscribe", "600 3", DEVICE)
+        assert (dialog(at)["local_tag"], dialog(at)["target"]) == (response.to_tag, GRUU)
+        refresh = subscribe(To=f"<sip:{ROOM}>;tag={response.to_tag}", CSeq="2 SUBSCRIBE", Expires="0")
+        assert (await answer(at, refresh)).status == 200
+        assert entry(at).detail == "0 0"
+
+
+async def test_a_subscription_that_is_not_ours_gets_481() -> None:
+    """RFC 6665 §4.4.1: the client makes a new one."""
+    async with edge() as at:
+        assert (await answer(at, subscribe(To=f"<sip:{ROOM}>;tag=guessed"))).status == 481
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "header"),
+    [
+        ({"Event": "presence"}, 489, ("Allow-Events", "conference")),
+        ({"Accept": "application/pidf+xml"}, 406, ("Accept", "application/conference-info+xml")),
+        ({"Contact": "*"}, 400, ("", "")),
+        ({"Contact": "<sip:alice@192.0.2.1>;+sip.instance=urn:x", "Call_ID": "z"}, 403, ("", "")),
+    ],
+)
+async def test_other_subscriptions_are_refused(
+    headers: dict[str, str], status: int, header: tuple[str, str]
+) -> None:
+    """RFC 6665 §8.3.2, RFC 3261 §21.4.7; notifications go to the user's GRUU only."""
+    async with edge() as at:
+        response = await answer(at, subscribe(**headers))
+        assert response.status == status
+        assert not header[0] or response.headers.get(header[0]) == header[1]
+        assert at.store.entries == []
+
+
+async def test_a_subscription_lasts_an_hour_at_most() -> None:
+    """Redis keeps it for as long."""
+    async with edge() as at:
+        assert (await answer(at, subscribe(Expires="999999"))).headers.get("Expires") == "3600"
+
+
+async def test_one_subscription_to_many_rooms() -> None:
+    """RFC 5367: those that the user belongs to; each with the version that the client knows of it."""
+    async with edge() as at:
+        at.store.roles["chat-001@example.org"] = b"none"
+        rooms = [
+            f"sip:{ROOM};Last-Notify=4",
+            "sip:chat-001@example.org",
+            "sip:chat-002@example.org",
+            "tel:+1",
+        ]
+        response = await answer(at, subscribe(FACTORY, resource_list(*rooms)))
+        assert (response.status, response.headers.get("Contact")) == (200, f"<{FACTORY}>;isfocus")
+        found = [(each.room, each.detail) for each in at.store.entries]
+        assert found == [(ROOM, "600 4 list"), ("chat-002@example.org", "600 0 list")]
+        assert dialog(at)["list"] is True
+
+
+async def test_a_list_without_a_room_of_the_user_gets_404() -> None:
+    """There would be nothing to notify of; but its end is confirmed."""
+    async with edge() as at:
+        at.store.roles[ROOM] = b"private"
+        rooms = resource_list(f"sip:{ROOM}")
+        response = await answer(at, subscribe(FACTORY, rooms))
+        assert response.status == 404
+        ours = (await answer(at, subscribe(FACTORY, resource_list("sip:chat-002@example.org")))).to_tag
+        ended = subscribe(FACTORY, rooms, To=f"<{FACTORY}>;tag={ours}", CSeq="2 SUBSCRIBE", Expires="0")
+        assert (await answer(at, ended)).status == 200
+
+
+async def test_a_client_may_subscribe_before_a_worker_has_made_its_room() -> None:
+    """Linphone subscribes as soon as it has the 200."""
+    async with edge() as at:
+        await answer(at, invite(BOB))
+        room = entry(at).room
+        replies = [b"unknown", b"unknown", b"owner"]
+        look = at.store.script("look_up_member", (), ())[1]
+
+        def reply(command: Any) -> Any:
+            return replies.pop(0) if command[1] == look else at.store.remember(command)
+
+        at.store.reply = reply
+        assert (await answer(at, subscribe(f"sip:{room}"))).status == 200
+        assert entry(at).type == "subscribe"
+
+
+# --- ACK and CANCEL
+
+
+async def test_an_ack_ends_the_repetition_of_the_200_and_is_noted() -> None:
+    """RFC 3261 §13.3.1.4: whichever edge gets it, the worker hears of it once."""
+    async with edge() as at, edge(at.store) as other:
+        flow = FakeFlow("tcp", ("192.0.2.1", 5062))
+        at.acceptor.receive(invite(BOB), flow)
+        await until(lambda: bool(flow.sent))
+        room, answers = entry(at).room, at.acceptor.conferences._answers
+        assert len(answers) == 1
+        to = f"<{FACTORY}>;tag={flow.responses[0].to_tag}"
+        ack = request(
+            "ACK", f"sip:{room}", To=to, From="<sip:alice@example.org>;tag=1928", without=["Contact"]
+        )
+        for each in (at, other):
+            assert await each.ask(ack) == []
+        assert len(answers) == 0
+        noted = [each for each in at.store.entries if each.type == "confirm_dialog"]
+        assert len(noted) == 2, "Redis tells that the second one is a duplicate"
+        assert (noted[0].room, noted[0].sender) == (room, "alice@example.org")
+        assert json.loads(noted[0].dialog)["call_id"] == "a84b4c76e66710"
+
+
+async def test_an_ack_with_another_tag_is_ignored() -> None:
+    """That of a refusal, or of a stranger: nobody authenticates an ACK."""
+    async with edge() as at:
+        assert await at.ask(request("ACK", To=f"<sip:{ROOM}>;tag=1")) == []
+        assert await at.ask(request("ACK", To="<sip:x")) == []
+        assert at.store.batches == []
+
+
+async def test_cancel_comes_too_late_for_an_invite() -> None:
+    """RFC 3261 §9.2: the INVITE has its final response, so it changes nothing."""
+    async with edge() as at:
+        await answer(at, invite(BOB))
+        uri = FACTORY
+        cancel = request("CANCEL", uri, From="<sip:alice@example.org>;tag=1928", without=["Contact"])
+        assert (await at.ask_one(cancel)).status == 200
+        unknown = request("CANCEL", uri, Call_ID="other", without=["Contact"])
+        assert (await at.ask_one(unknown)).status == 481
