@@ -7,7 +7,6 @@ import pytest
 from imc_common.sip import Response
 from tests.imc_edge.doubles import edge, message
 
-
 ALLOWED = "MESSAGE, OPTIONS, CANCEL, ACK, INVITE, BYE, REFER, SUBSCRIBE"
 
 
