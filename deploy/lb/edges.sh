@@ -10,7 +10,9 @@ port=${EDGE_PORT:-5060}
 sockets=
 for address in 127.0.0.1 $(hostname -I); do
     case $address in *:*) continue ;; esac
-    for place in "$address:5060" "$address:5080"; do
+    # What users send in a dialog goes to the address in Record-Route: PUBLIC_ADDRESS, if they do not reach this one.
+    users="$address:5060${PUBLIC_ADDRESS:+/$PUBLIC_ADDRESS:${PUBLIC_PORT:-5060}}"
+    for place in "$address:5080" "$users"; do
         sockets="$sockets -l udp:$place -l tcp:$place"
     done
 done

@@ -54,7 +54,8 @@ class Site:
         config = CONFIG.read_text().replace("/run/kamailio", str(folder))
         config = config.replace("$Rp == 5080", f"$Rp == {self.edges_port}")
         (folder / "kamailio.cfg").write_text(config)
-        places = [(kind, port) for kind in ("udp", "tcp") for port in (self.port, self.edges_port)]
+        # as in edges.sh: what goes to an edge leaves from the first port
+        places = [(kind, port) for kind in ("udp", "tcp") for port in (self.edges_port, self.port)]
         here = [word for kind, port in places for word in ("-l", f"{kind}:127.0.0.1:{port}")]
         words = [
             "-f",

@@ -54,6 +54,9 @@ class Linphone:
     ``proxy`` is a SIP URI with a transport. ``cpim`` wraps texts in `message/cpim`, as Linphone's apps do.
     """
 
+    program = "tests.integration.peers.liblinphone"
+    """The module that runs the library."""
+
     def __init__(
         self,
         folder: Path,
@@ -98,7 +101,7 @@ class Linphone:
         settings.write_text(settings.read_text().replace("reg_sendregister=0", "reg_sendregister=1"))
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.integration.peers.liblinphone", str(self._folder)],
+                [sys.executable, "-m", self.program, str(self._folder)],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=log,

@@ -204,7 +204,7 @@ async def test_a_stray_response_goes_nowhere(balanced: Site, elsewhere: SipUser,
         "Content-Length: 0\r\n\r\n"
     )
     mallory._transport.sendto(stray.encode(), mallory.edge)
-    read = await mallory.send("sip:127.0.0.1", b"", method="INVITE")  # after the stray response
+    read = await mallory.send("sip:127.0.0.1", b"", method="PUBLISH")  # after the stray response
     assert read.code == 405
     mallory.close()
 
