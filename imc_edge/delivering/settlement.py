@@ -29,7 +29,7 @@ import structlog
 from imc_common import keys
 from imc_common.presence import note_away
 from imc_common.rooms.delivery_reports import consequence, is_stored
-from imc_common.rooms.event import REPORTED
+from imc_common.rooms.event import PROBE, REPORTED
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
@@ -232,7 +232,8 @@ class Settlement:
             needs_report = is_reported or follows is not None
             outcomes += (address, outcome, "1" if needs_report else "0")
             self._counts.reports.value += needs_report
-            self._counts.deliveries[outcome] += 1
+            # a probe of somebody who is still away is no failure that anybody should be told of
+            self._counts.deliveries[PROBE if event.catch_up == PROBE else outcome] += 1
             if follows == "mark_away":
                 self._away.setdefault(address, set()).add(event.shard)
         self._counts.deliveries["200"] += len(outgoing.delivered)

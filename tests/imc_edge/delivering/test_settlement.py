@@ -106,3 +106,13 @@ async def test_deliveries_are_counted_by_outcome() -> None:
         assert 'imc_deliveries_total{outcome="200"} 1.0' in page
         assert 'imc_deliveries_total{outcome="404"} 1.0' in page
         assert "imc_events_total 1.0" in page
+
+
+async def test_a_probe_in_vain_is_counted_apart() -> None:
+    """Members who stay away for long must not look like failing deliveries."""
+    async with Sending(on_loopback(history_max_messages=500)) as sending:
+        await sending.event(to=(BOB,), history_id="5-0", catch_up="probe", wait="4000")
+        await sending.reply(sending.wires.sent[0], 480)
+        page = sending.metrics.page().decode()
+        assert 'imc_deliveries_total{outcome="probe"} 1.0' in page
+        assert 'outcome="480"' not in page
