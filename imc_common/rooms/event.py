@@ -48,7 +48,8 @@ class Event(NamedTuple):
     Messages may have four further fields. `history_id` is their place in the room's history; empty if it is
     the entry's own id, `NO_HISTORY` if the room keeps none. `catch_up` says why a message from the history is
     sent again (`PART`, `MORE`, `PROBE`), and `wait` in how many ms a probe is followed by the next one. The
-    first message of a part has `since`, the first place that was missed: what lies between is not sent.
+    first message of a part has `since`, the first place that was missed: what lies between is not sent. So
+    have probes: the edge may know of an earlier failure of which the worker did not know.
 
     `about`: the message that a receipt is about, if the receipt names its delivery.
 

@@ -41,6 +41,12 @@ class ReplyError(ResponseError):
         return self.code in TRANSIENT
 
 
+def raise_if_transient(reply: object) -> None:
+    """Raise StoreUnreachable if Redis has refused the command only for now: then nothing is known."""
+    if isinstance(reply, ReplyError) and reply.transient:
+        raise StoreUnreachable(str(reply))
+
+
 def reached(reply: object) -> int:
     """The number of disks (WAITAOF; its first number, for this server) or replicas (WAIT) in a reply."""
     if isinstance(reply, list):

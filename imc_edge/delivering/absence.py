@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imc_common.rooms.event import PROBE, Event
+from imc_common.rooms.event import MORE, PROBE, Event
 
 KNOWN_SECONDS: Final = 64.0
 """How long any of this is remembered. A worker marks the member as away within this time, and then emits no
@@ -28,16 +28,29 @@ Position = tuple[int, int]
 
 
 class RoomAbsence:
-    """One room: the first message that failed, and the last one from the history that arrived."""
+    """One room: the first message that failed, and the part of the history that arrived."""
 
-    __slots__ = ("arrived", "failed", "is_probed", "until")
+    __slots__ = ("arrived", "failed", "leads_on", "until")
 
     def __init__(self) -> None:
-        self.is_probed = False
-        """Whether a probe failed last: then the worker knows of the failure."""
         self.failed: Position | None = None
-        self.arrived: Position | None = None
+        self.arrived: tuple[Position, Position] | None = None
+        """From where on and up to where all messages of the history have arrived."""
+        self.leads_on = False
+        """Whether the next part begins right behind what has arrived."""
         self.until = 0.0
+
+    def extend(self, event: Event) -> None:
+        """A message from the history has arrived. One that has ``since`` may leave a gap to those before."""
+        start, position = missed_from(event), parse(event.position)
+        if self.arrived is not None:
+            first, last = self.arrived
+            if start <= behind(last) or self.leads_on or not event.since:
+                start, position = min(first, start), max(last, position)
+        self.arrived = start, position
+        self.leads_on = event.catch_up == MORE
+        if self.failed is not None and start <= self.failed <= position:
+            self.failed = None
 
 
 class Absence:
@@ -77,9 +90,9 @@ class Absence:
             self.away_until = now + KNOWN_SECONDS
             self.failed_at = now
         elif room.failed is not None:
+            room.failed = min(room.failed, parse(event.position))
             return
         self.failed_before(event.room, parse(event.position), now)
-        room.is_probed = event.catch_up == PROBE
 
     def failed_before(self, room_name: str, position: Position, now: float) -> None:
         """A stored message failed, perhaps at the former owner of the shard: later ones have to wait."""
@@ -101,18 +114,17 @@ class Absence:
         self.known_until = now + KNOWN_SECONDS
         room = self._room(event.room)
         room.until = self.known_until
-        position = parse(event.position)
-        if room.arrived is None or position > room.arrived:
-            room.arrived = position
-        if room.failed is not None and position >= room.failed:
-            room.failed = None
+        room.extend(event)
 
     # --- what follows
 
     def has_arrived(self, event: Event) -> bool:
         """Whether the recipient has this message of the history already."""
         room = self.rooms.get(event.room)
-        return room is not None and room.arrived is not None and parse(event.position) <= room.arrived
+        if room is None or room.arrived is None:
+            return False
+        first, last = room.arrived
+        return first <= parse(event.position) <= last
 
     def withholds(self, event: Event, now: float) -> bool:
         """Whether a stored message must end unsent."""
@@ -126,17 +138,19 @@ class Absence:
             return False
         # A part that starts behind the failed message was handed out before that failed, unless it says that
         # what lies before it is not sent any more.
-        if event.catch_up and parse(event.since or event.position) <= room.failed:
-            room.failed = None  # from here on the history follows, in order
+        start = missed_from(event)
+        if event.catch_up and start <= room.failed:
+            if event.since or start == room.failed:
+                room.failed = None  # from here on the history follows, in order
             return False
         return True
 
     def _is_overtaken_by(self, probe: Event, now: float) -> bool:
         """Whether an earlier message has failed of which the worker did not know when it sent this probe."""
         room = self.rooms.get(probe.room)
-        if room is None or room.failed is None or now >= room.until or room.is_probed:
+        if room is None or room.failed is None or now >= room.until:
             return False
-        return parse(probe.position) > room.failed
+        return room.failed < missed_from(probe)
 
     def _room(self, name: str) -> RoomAbsence:
         room = self.rooms.pop(name, None) or RoomAbsence()
@@ -144,6 +158,16 @@ class Absence:
             del self.rooms[next(iter(self.rooms))]
         self.rooms[name] = room  # last: the one that was changed last is forgotten last
         return room
+
+
+def missed_from(event: Event) -> Position:
+    """From where on the member had missed messages, as far as the worker knew, when this one was sent."""
+    return parse(event.since or event.position)
+
+
+def behind(position: Position) -> Position:
+    """The position of whatever follows this one."""
+    return position[0], position[1] + 1
 
 
 def parse(position: str) -> Position:

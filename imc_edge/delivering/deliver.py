@@ -17,14 +17,14 @@ import structlog
 from imc_common.keys import shard_of
 from imc_common.logs import about
 from imc_common.presence import Presence
-from imc_common.rooms.event import CATCH_UP, PROBE, Event
+from imc_common.rooms.event import CATCH_UP, Event
 from imc_common.rooms.request import call_id_of
 from imc_common.rooms.texts import OVER_LIMIT
 from imc_common.settings import Settings
 from imc_common.shards.consumer import Batch, Consumer
 from imc_common.store import StoreUnreachable
 from imc_common.tracer import Tracer
-from imc_edge.delivering.absence import parse
+from imc_edge.delivering.absence import Absence, parse
 from imc_edge.delivering.catch_ups import CatchUps
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.delivery_context import DeliveryContext
@@ -175,7 +175,7 @@ class Deliver:
                 entries = [(entry_id.decode(), fields) for entry_id, fields in batch.entries]
                 if batch.shard in halted:
                     continue
-                if self.context.keeps_history and not await self._knows_former_failures(batch.shard):
+                if not batch.again and not await self._knows_former_failures(batch.shard):
                     halted.add(batch.shard)
                     continue
                 if batch.again or self._former_failures.may_concern(batch.shard, entries[0][0]):
@@ -218,33 +218,49 @@ class Deliver:
             await self._start(outgoing, event.to)
 
     async def _knows_former_failures(self, shard: int) -> bool:
-        """Learn what the shard's former owner knew, before anything is sent. False: Redis is unreachable."""
-        if self._former_failures.are_known(shard):
+        """Learn all that the shard's former owner knew, before a new event. False: Redis is unreachable."""
+        if self._former_failures.are_known(shard) or not self.context.keeps_history:
             return True
         try:
-            failures = await self._former_failures.read(shard)
+            await self._learn_former_failures(shard)
         except StoreUnreachable:
             self._consumer.resync(shard, AGAIN_SECONDS)
             return False
-        recipients, now = self.fan_out.recipients, self.context.clock()
+        self._former_failures.noted(shard)
+        return True
+
+    async def _learn_former_failures(self, shard: int) -> None:
+        """Learn what the shard's former owner knew, as far as it has told yet. Raises `StoreUnreachable`."""
+        if not self.context.keeps_history:
+            return
+        is_new = self._former_failures.is_new(shard)
+        failures = await self._former_failures.read(shard)
+        now = self.context.clock()
         # what we know ourselves is from before another edge owned the shard
-        for each in recipients:
+        for each in self.fan_out.recipients if is_new else ():
             if each.absence is not None:
                 rooms = [room for room in each.absence.rooms if shard_of(room, self._hash_size) == shard]
                 each.absence.forget(rooms)
         for user, room, position in failures:
-            try:
-                recipient = recipients.get(user) or recipients.add(user)
-            except UnsendableError:
-                continue
-            recipient.close_short_way().failed_before(room, parse(position), now)
-        return True
+            if (absence := self._absence_of(user)) is not None:
+                absence.failed_before(room, parse(position), now)
+
+    def _absence_of(self, user: str) -> Absence | None:
+        """What is known of this user's absence, to be added to; None if nothing can be sent to the user."""
+        recipients = self.fan_out.recipients
+        try:
+            recipient = recipients.get(user) or recipients.add(user)
+        except UnsendableError:
+            return None
+        return recipient.close_short_way()
 
     async def _take_over(self, shard: int, entries: list[tuple[str, list[bytes]]]) -> bool:
         """Send events that come again, unless they are in flight here. False: Redis is unreachable."""
         due = [entry for entry in entries if self._is_due(shard, entry[0])]
         try:
-            await self._takeover.handle(shard, due, self._render, self._start_again)
+            await self._takeover.handle(
+                shard, due, self._render, self._start_again, learn=self._learn_former_failures
+            )
         except StoreUnreachable:
             self._consumer.resync(shard, AGAIN_SECONDS)
             return False
@@ -258,7 +274,8 @@ class Deliver:
         """
         event, templates, settled = taken_over
         shard, entry_id = event.shard, event.entry_id
-        missed = await self._takeover.missed_before(shard, [event]) if self._may_come_too_early(event) else {}
+        is_stored = self.context.is_stored(event)
+        missed = await self._takeover.missed_before(shard, [event]) if is_stored else {}
         if not self._is_due(shard, entry_id):
             return
         to = [address for address in event.to if address not in settled]
@@ -268,10 +285,6 @@ class Deliver:
             if not outgoing.pending:
                 break
             await asyncio.sleep(TICK)
-
-    def _may_come_too_early(self, event: Event) -> bool:
-        """Whether a message must not be sent to recipients that have missed an earlier one."""
-        return self.context.is_stored(event) and event.catch_up != PROBE
 
     def _is_due(self, shard: int, entry_id: str) -> bool:
         """Whether to start this event now. After one of a lost shard, no later one of the same read is due.
@@ -329,6 +342,8 @@ class Deliver:
         if away:
             for address in away.intersection(to):
                 self._events.failed(outgoing, address, NOT_SENT)
+                if (absence := self._absence_of(address)) is not None:
+                    absence.failed(event, self.context.clock(), sent=False)
             to = [address for address in to if address not in away]
         await self._send(outgoing, to)
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from imc_common import keys
 from imc_common.rooms.delivery_reports import AWAY
+from imc_common.store.errors import raise_if_transient
 from imc_common.store.protocols import ScriptRunner
 from imc_edge.delivering.absence import Position, parse
 
@@ -30,12 +31,19 @@ class Failure(NamedTuple):
 
 
 class FormerFailures:
-    """Reads them once for each shard that is new to this edge."""
+    """Reads them for each shard that is new to this edge.
+
+    The former owner may still write outcomes: its command may be on its way, or its process go on after it
+    was suspended. So the reports are read each time after it was read which events are unfinished. A failure
+    that comes later is of an event that counts as unfinished here, and that is sent in its turn.
+    """
 
     def __init__(self, store: ScriptRunner) -> None:
         self._store = store
         self._newest: dict[int, Position] = {}
         """By shard whose reports were read, the newest event at that time; `_NONE` when it has passed."""
+        self._known: set[int] = set()
+        """Shards of which nothing is left to be read: all events of the former owner were read before."""
         self._owned: frozenset[int] = frozenset()
 
     def keep(self, owned: frozenset[int]) -> None:
@@ -44,9 +52,19 @@ class FormerFailures:
             self._owned = owned
             for shard in self._newest.keys() - owned:
                 del self._newest[shard]
+            self._known &= owned
+
+    def is_new(self, shard: int) -> bool:
+        """Whether nothing was read of this shard since it is ours."""
+        return shard not in self._newest
 
     def are_known(self, shard: int) -> bool:
-        return shard in self._newest
+        """Whether all failures of the former owner were read."""
+        return shard in self._known
+
+    def noted(self, shard: int) -> None:
+        """They were read, after all events that the former owner had read."""
+        self._known.add(shard)
 
     async def read(self, shard: int) -> list[Failure]:
         """The failures of this shard, oldest first. Raises `StoreUnreachable`."""
@@ -55,7 +73,8 @@ class FormerFailures:
         while True:
             (page,) = await self._store.run([("XRANGE", keys.requests(shard), start, "+", "COUNT", PAGE)])
             if not isinstance(page, list):
-                break  # an error of Redis, which those who need this stream report
+                raise_if_transient(page)
+                break  # a key of a wrong type, which those who need this stream report
             failures += [failure for _, fields in page if (failure := _failure(fields))]
             if len(page) < PAGE:
                 break
@@ -63,6 +82,7 @@ class FormerFailures:
         # Read after the reports. If a report was handled before, the member is marked in its room, and what
         # was sent to it regardless is in the stream by now.
         (newest,) = await self._store.run([("XREVRANGE", keys.events(shard), "+", "-", "COUNT", 1)])
+        raise_if_transient(newest)
         found = isinstance(newest, list) and newest
         self._newest[shard] = parse(newest[0][0].decode()) if found else _NONE
         return failures

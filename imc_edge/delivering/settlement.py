@@ -167,11 +167,12 @@ class Settlement:
         if self._tracer.enabled:
             self._note(ended + half_delivered)
         delivered: dict[int, list[Outgoing]] = {}
+        failures: list[_Write] = []
         for outgoing in ended:
             # `settle_delivered` names no recipients. It is right only if none failed, and if Redis holds no
             # set of settled recipients that has to be deleted with the entry.
             if outgoing.recorded or outgoing.failed or outgoing.event.catch_up in REPORTED:
-                writes.append(self._settle_or_move(outgoing))
+                failures.append(self._settle_or_move(outgoing))
             # The shard was lost and every response was a 2xx: the new owner settles the entry after it has
             # sent it again. Recipients know the copy by its Call-ID and CSeq (RFC 3261 §8.2.2.2).
             elif not outgoing.abandoned:
@@ -179,16 +180,20 @@ class Settlement:
                 self._counts.deliveries["200"] += len(outgoing.delivered)
         # A half-delivered event waits for slow recipients, up to Timer F and longer. What is known is
         # recorded now, so that after a crash the new owner sends only to those who have not responded.
-        for outgoing in half_delivered:
-            if outgoing.pending and (outgoing.delivered or outgoing.failed):
-                writes.append(self._settle(outgoing, complete=False))
+        failures += [
+            self._settle(outgoing, complete=False)
+            for outgoing in half_delivered
+            if outgoing.pending and (outgoing.delivered or outgoing.failed)
+        ]
+        # Before the failures. If only the first commands run, nothing seems open that was delivered before
+        # something else failed: a new owner of the shard would send it again.
         for whole in delivered.values():
             for first in range(0, len(whole), MAX_IDS):
                 some = whole[first : first + MAX_IDS]
                 writes.append(self._settle_delivered(some))
         if self._again:
             self._wake.set()
-        return writes
+        return writes + failures
 
     def _settle_delivered(self, events: Sequence[Outgoing]) -> _Write:
         """The command that deletes these events of one shard, which all recipients have got."""

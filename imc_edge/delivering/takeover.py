@@ -28,13 +28,14 @@ import structlog
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.logs import about
-from imc_common.rooms.event import Event
+from imc_common.rooms.event import PROBE, Event
 from imc_common.rooms.request import call_id_of
 from imc_common.scripts import Command
 from imc_common.shards.consumer import Consumer
 from imc_common.store import StoreUnreachable
+from imc_common.store.errors import raise_if_transient
 from imc_common.store.protocols import ScriptRunner
-from imc_edge.delivering.absence import parse
+from imc_edge.delivering.absence import behind, missed_from, parse
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.outbound import MessageTemplate
 
@@ -66,6 +67,10 @@ Send = Callable[[TakenOver, bool], Awaitable[None]]
 """Sends an event. If the second argument is true, it returns only when the attempt may end. May raise."""
 
 
+Learn = Callable[[int], Awaitable[None]]
+"""Learns what the former owner of the shard knew. May raise `StoreUnreachable`."""
+
+
 class Takeover:
     """Sends events that come again; moves those that cannot be handled to the dead letters."""
 
@@ -91,20 +96,32 @@ class Takeover:
         """Time of the event loop, shard, and events whose shared attempt ends then."""
 
     async def handle(
-        self, shard: int, entries: Sequence[tuple[str, list[bytes]]], render: Render, send: Send
+        self,
+        shard: int,
+        entries: Sequence[tuple[str, list[bytes]]],
+        render: Render,
+        send: Send,
+        *,
+        learn: Learn,
     ) -> None:
-        """Send those of a shard's entries that can be sent, in order. Raises `StoreUnreachable`."""
+        """Send those of a shard's entries that can be sent, in order. Raises `StoreUnreachable`.
+
+        ``learn`` is called when it is known which of them are unfinished, and before any is sent.
+        """
         await self.tidy()
         if any(each[1] == shard for each in self._on_probation):
             await self.finish()  # read again by ourselves: the counts say nothing about the events
         try:
-            await self._handle(shard, entries, render, send)
+            unfinished = await self._unfinished(shard, entries)
+            await learn(shard)
+            await self._handle(shard, *unfinished, render, send)
         except StoreUnreachable:
             self._interrupted[shard] = [entry_id for entry_id, _ in entries]
             raise
 
     async def missed_before(self, shard: int, events: Sequence[Event]) -> dict[str, frozenset[str]]:
-        """By entry id, recipients that have missed an earlier message of the room, or this one.
+        """By entry id, recipients that have missed an earlier message of the room, or this one; for a probe,
+        one of which the worker did not know when it sent the probe.
 
         The former owner knew that nothing later may be sent to them. Raises `StoreUnreachable`.
         """
@@ -115,13 +132,15 @@ class Takeover:
             ]
         )
         missed = {}
+        for reply in replies:
+            raise_if_transient(reply)
         for event, reply in zip(events, replies, strict=True):
             positions = reply if isinstance(reply, list) else [None] * len(event.to)
-            here = parse(event.position)
+            here = missed_from(event) if event.catch_up == PROBE else behind(parse(event.position))
             missed[event.entry_id] = frozenset(
                 user
                 for user, since in zip(event.to, positions, strict=True)
-                if isinstance(since, bytes) and _POSITION(since) and parse(since.decode()) <= here
+                if isinstance(since, bytes) and _POSITION(since) and parse(since.decode()) < here
             )
         return missed
 
@@ -155,10 +174,13 @@ class Takeover:
         return bool(self._interrupted or self._on_probation)
 
     async def _handle(
-        self, shard: int, entries: Sequence[tuple[str, list[bytes]]], render: Render, send: Send
+        self,
+        shard: int,
+        entries: Sequence[tuple[str, list[bytes]]],
+        responded: Sequence[Any],
+        render: Render,
+        send: Send,
     ) -> None:
-        # Entries that are settled meanwhile need no attempt: sent again, they would be duplicates.
-        entries, responded = await self._unfinished(shard, entries)
         ids = [entry_id for entry_id, _ in entries]
         tries = await self._store.run([("GET", keys.attempts(shard, "out", entry_id)) for entry_id in ids])
         counts = [int(count) if isinstance(count, bytes) and count.isdigit() else 0 for count in tries]
@@ -199,7 +221,10 @@ class Takeover:
     async def _unfinished(
         self, shard: int, entries: Sequence[tuple[str, list[bytes]]]
     ) -> tuple[list[tuple[str, list[bytes]]], list[Any]]:
-        """Those that are still in the stream, and the reply to SMEMBERS for each: who has responded."""
+        """Those that are still in the stream, and the reply to SMEMBERS for each: who has responded.
+
+        Entries that are settled meanwhile need no attempt: sent again, they would be duplicates.
+        """
         ids = [entry_id for entry_id, _ in entries]
         # The set is deleted together with the entry. So it is read first: if the entry is still found after
         # that, the set was whole.
@@ -208,6 +233,8 @@ class Takeover:
         replies = await self._store.run(
             settled + [("XRANGE", stream, entry_id, entry_id) for entry_id in ids]
         )
+        for reply in replies:
+            raise_if_transient(reply)
         rows = zip(entries, replies[: len(ids)], replies[len(ids) :], strict=True)
         left = [(entry, members) for entry, members, found in rows if found != []]
         return [entry for entry, _ in left], [members for _, members in left]

@@ -48,7 +48,7 @@ local function carry_out(made)
         if about.is_handed_out or (about.is_old and not message) then
             stays = true
         elseif message then
-            send_missed(message, address, user, about.value, "catch_up", "probe", "wait", wait)
+            send_missed(message, address, user, about.value, "catch_up", "probe", "wait", wait, "since", about.position)
             is_probed, stays = true, true
         elseif about.position and about.value == "invited" then
             -- if nobody is there again, mark_away finds the wait as it is now

@@ -44,6 +44,7 @@ def test_a_probe_is_the_first_missed_message(room: Shard) -> None:
     (sent,) = probe(room)
     assert (sent["event"], sent["to"], sent["from"], sent["room"]) == ("message", BOB, ALICE, ROOM)
     assert (sent["history_id"], sent["catch_up"], sent["wait"]) == (missed[0], "probe", "4000")
+    assert sent["since"] == missed[0]
 
 
 def test_the_waits_double_up_to_ten_minutes(room: Shard) -> None:
@@ -141,7 +142,7 @@ def test_nobody_is_stuck_behind_a_message_that_it_refuses(room: Shard) -> None:
         assert sent["history_id"] == missed[0]
         fail(room, missed[0], status="500", catch_up="probe")
     (sent,) = probe(room)
-    assert sent["history_id"] == missed[1]
+    assert (sent["history_id"], sent["since"]) == (missed[1], missed[0])
     accept(room, missed[1])
     ms, _, number = missed[1].partition("-")
     assert about(room, "away") == f"{ms}-{int(number) + 1}"

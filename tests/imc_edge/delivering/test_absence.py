@@ -116,6 +116,49 @@ def test_a_delivered_probe_opens_its_room() -> None:
     assert not absence.has_arrived(message("6-0", PART))
 
 
+def test_a_probe_counts_only_from_where_it_says_on() -> None:
+    """The worker did not know of an earlier failure when it sent it; that one is still to be handed out."""
+    absence = Absence()
+    absence.arrived(message("8-0", PROBE)._replace(since="7-0"), 100.0)
+    assert absence.has_arrived(message("7-0", PART))
+    assert not absence.has_arrived(message("5-0", PART))
+    absence.failed_before(ROOM, (5, 0), 100.0)
+    absence.arrived(message("9-0", PART), 100.0)
+    assert absence.withholds(message("10-0"), 100.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "since", "counts"), [(MORE, "6-0", True), (PART, "6-0", False), (PROBE, "5-1", True)]
+)
+def test_what_arrived_before_counts_unless_there_may_be_a_gap(first: str, since: str, counts: bool) -> None:
+    """The next part begins right behind the last one, and what follows a probe right behind that."""
+    absence = Absence()
+    absence.arrived(message("5-0", first), 100.0)
+    absence.arrived(message("7-0", PART)._replace(since=since), 100.0)
+    assert absence.has_arrived(message("5-0", PART)) is counts
+    assert absence.has_arrived(message("6-0", PART))
+
+
+def test_a_message_before_the_failed_one_does_not_open_the_room() -> None:
+    """A new owner gets the rest of a part in whose middle a message failed."""
+    absence = Absence()
+    absence.failed_before(ROOM, (5, 0), 100.0)
+    assert not absence.withholds(message("4-0", PART), 100.0)
+    assert absence.withholds(message("6-0", PART), 100.0)
+    assert absence.withholds(message("7-0"), 100.0)
+    assert not absence.withholds(message("5-0", PART), 100.0)
+    assert not absence.withholds(message("7-0"), 100.0)
+
+
+def test_an_earlier_message_that_was_not_sent_counts_as_the_first_failure() -> None:
+    """The history has to begin with that one."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=False)
+    absence.failed(message("4-0", PART), 100.0, sent=False)
+    assert absence.withholds(message("5-0", PART)._replace(since="5-0"), 100.0)
+    assert not absence.withholds(message("4-0", PART)._replace(since="4-0"), 100.0)
+
+
 def test_what_arrived_counts_for_its_room() -> None:
     """Positions of two rooms say nothing about each other."""
     absence = Absence()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from imc_common import keys
+from imc_common.store import ReplyError
 from tests.imc_edge.delivering.test_away_rules import got, keeping_history, outcomes, say, stored
 from tests.imc_edge.delivering.test_deliver import BOB
-from tests.imc_edge.sending import ROOM, Sending, entry
+from tests.imc_edge.sending import ROOM, Batch, Sending, entry
 
 
 def report(position: str, status: str = "480", *, event: str = "message", user: str = BOB) -> list[object]:
@@ -39,7 +40,11 @@ async def test_a_message_emitted_before_the_member_was_marked_is_not_sent() -> N
         assert got(sending) == []
         sending.redis.away = {}
         await say(sending, "m2")
-        assert got(sending) == [b"m2"]
+        assert got(sending) == [], "m1 is still to be handed out"
+        await stored(sending, "0-5", "part", since="0-5")
+        await sending.reply(sending.wires.sent[-1])
+        await say(sending, "m3")
+        assert got(sending) == [b"0-5", b"m3"]
 
 
 @pytest.mark.parametrize(
@@ -91,13 +96,82 @@ async def test_a_probe_does_not_overtake_a_failure_of_which_the_worker_did_not_k
         assert got(sending) == [b"0-5"]
 
 
+async def test_a_probe_does_not_overtake_a_failure_that_the_worker_has_handled_since() -> None:
+    """When the worker sent it, the reports of an earlier owner still waited. They are handled by now."""
+    async with keeping_history() as sending:
+        sending.redis.newest_event = b"2-0"
+        sending.redis.away = {BOB: b"0-5"}
+        await stored(sending, "0-8", "probe", wait=2000, since="0-8")
+        assert got(sending) == []
+        assert outcomes(sending) == [("away", "1")]
+        await stored(sending, "0-5", "probe", wait=4000, since="0-5")
+        assert got(sending) == [b"0-5"]
+
+
+async def test_a_failure_that_is_reported_during_the_takeover_is_known() -> None:
+    """The former owner was suspended, and records outcomes when it resumes: m1 is settled, and failed."""
+    async with keeping_history() as sending:
+        run = sending.redis.run
+
+        async def settled_late(commands: list[tuple[object, ...]]) -> list[object]:
+            if commands[0][0] == "SMEMBERS":
+                sending.redis.requests, sending.redis.gone = [report("1-0")], {"1-0"}
+            return await run(commands)  # type: ignore[arg-type]
+
+        sending.redis.run = settled_late  # type: ignore[method-assign,assignment]
+        entries = [(entry_id, entry(to=(BOB,))) for entry_id in (b"1-0", b"2-0")]
+        sending.stream.batches.put_nowait(Batch(3, entries, again=True))
+        await sending.settle_down()
+        assert got(sending) == []
+
+
+async def test_a_failure_that_is_reported_between_two_reads_is_known() -> None:
+    """The event that failed came with neither: what it says is read once more before anything new."""
+    async with keeping_history() as sending:
+        await sending.feed("1-0", entry(to=("carol@127.0.0.1:5072",)), again=True)
+        sending.redis.requests = [report("2-0")]
+        await sending.feed("3-0", entry(to=(BOB,)))
+        assert got(sending) == []
+        assert outcomes(sending) == [("away", "1")]
+
+
+async def test_who_is_away_according_to_redis_gets_nothing_later_either() -> None:
+    """A message that was put into the stream just before the member was marked is read as a new one."""
+    async with keeping_history() as sending:
+        sending.redis.away = {BOB: b"0-5"}
+        await sending.feed("1-0", entry(to=(BOB,)), again=True)
+        await sending.feed("2-0", entry(to=(BOB,)))
+        assert got(sending) == []
+        await sending.feed("3-0", entry(to=(BOB,), history_id="0-5", catch_up="part", since="0-5"))
+        assert len(got(sending)) == 1
+
+
+@pytest.mark.parametrize("word", ["SMEMBERS", "XRANGE", "XREVRANGE", "HMGET"])
+async def test_nothing_is_sent_while_redis_refuses_to_tell(word: str) -> None:
+    """A server that is busy or loads its data has said nothing about failures."""
+    async with keeping_history() as sending:
+        reply = sending.redis._reply
+        refused: list[object] = [ReplyError("LOADING Redis is loading the dataset in memory")]
+
+        def refuse(command: tuple[object, ...]) -> object:
+            return refused[0] if refused and command[0] == word else reply(command)  # type: ignore[arg-type]
+
+        sending.redis._reply = refuse  # type: ignore[method-assign,assignment]
+        await sending.feed("1-0", entry(to=(BOB,)), again=True)
+        assert got(sending) == []
+        assert sending.stream.resynced == [3]
+        refused.clear()
+        await sending.feed("1-0", entry(to=(BOB,)), again=True)
+        assert len(got(sending)) == 1
+
+
 async def test_the_probe_with_the_next_message_is_sent_when_the_first_is_refused() -> None:
-    """The worker knows of the failure, since it was a probe that failed."""
+    """The worker knows of the failure: the probe says from where on messages are missed."""
     async with keeping_history() as sending:
         await stored(sending, "0-5", "probe", wait=2000)
         await sending.reply(sending.wires.sent[-1], 500)
         sending.clock.now += 4
-        await stored(sending, "0-8", "probe", wait=4000)
+        await stored(sending, "0-8", "probe", wait=4000, since="0-5")
         assert got(sending) == [b"0-5", b"0-8"]
 
 

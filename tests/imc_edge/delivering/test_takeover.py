@@ -57,6 +57,10 @@ class Handling:
             raise ValueError("broken")
         return Event.from_fields(entry_id, shard, fields), []
 
+    async def learn(self, shard: int) -> None:
+        """There is nothing to learn."""
+        assert shard == SHARD
+
     async def send(self, taken_over: TakenOver, alone: bool) -> None:
         entry_id = taken_over.event.entry_id
         if entry_id == self.deadly_to_send:
@@ -71,7 +75,7 @@ class Handling:
         """The ids that were sent."""
         left = [each for each in ENTRIES if each[0] not in self.dead_letters()]
         self.sent = []
-        await self.takeover.handle(SHARD, left, self.render, self.send)
+        await self.takeover.handle(SHARD, left, self.render, self.send, learn=self.learn)
         await self.takeover.finish()
         return [taken.event.entry_id for taken in self.sent]
 
@@ -139,7 +143,7 @@ async def test_events_count_as_attempted_for_a_moment_after_they_were_sent() -> 
     """Their requests go out only then; a process that ends by one of them leaves the count."""
     redis = Redis()
     handling = Handling(redis)
-    await handling.takeover.handle(SHARD, ENTRIES, handling.render, handling.send)
+    await handling.takeover.handle(SHARD, ENTRIES, handling.render, handling.send, learn=handling.learn)
     assert set(redis.tried.values()) == {1}
     assert len(redis.tried) == len(ENTRIES)
     assert handling.takeover.untidy
