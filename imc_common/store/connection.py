@@ -61,6 +61,10 @@ class RedisConnection(asyncio.Protocol):
         self.on_end: Callable[[RedisConnection], None] = lambda connection: None
         self.ended = ""
         """Why it ended; empty while it is open."""
+        self.number = 0
+        """Its id at the server (CLIENT ID); 0 if it is not known."""
+        self.local_address = ""
+        """Our end, as the server shows it unless there is a NAT between; empty for a Unix socket."""
         self._received_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._pending: deque[PendingPipeline] = deque()
@@ -122,6 +126,10 @@ class RedisConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # a cast, not an assertion: uvloop's transports do not inherit from asyncio's
         self._transport = cast("asyncio.Transport", transport)
+        address = transport.get_extra_info("sockname")
+        if isinstance(address, tuple):
+            host, port = address[:2]
+            self.local_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._check = self._loop.call_later(DEADLINE_CHECK_SECONDS, self._check_deadline)
 
     def data_received(self, data: bytes) -> None:

@@ -114,6 +114,7 @@ async def _handshake(
         for reply in replies:
             if isinstance(reply, ReplyError):
                 _refuse(connection, reply)
+        connection.number = _number(replies[0])
         return _hello(replies[0])
     except BaseException:
         connection.end("handshake failed")
@@ -136,3 +137,9 @@ def _hello(reply: list[Any]) -> Hello:
     # Redis calls a replica "replica" here and "slave" elsewhere
     role = "master" if words.get("role") == "master" else "replica"
     return Hello(words.get("server", ""), version, role, words.get("mode", ""))
+
+
+def _number(reply: list[Any]) -> int:
+    """The id of the connection at the server."""
+    found = dict(zip(reply[::2], reply[1::2], strict=True)).get(b"id")
+    return found if isinstance(found, int) else 0

@@ -1,4 +1,9 @@
-"""A connection to one server that is opened again after a loss. Each attempt looks for the primary again."""
+"""A connection to one server that is opened again after a loss. Each attempt looks for the primary again.
+
+What was sent on the lost connection may still be on its way: TCP retransmits it after a network failure, even
+if the process has closed the connection. A read that arrives so late would take entries that nobody gets, and
+a lease would be released that was taken again. So a new connection first ends its predecessor at the server.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +65,8 @@ class ReconnectingConnection:
         self._first_attempt: asyncio.Task[None] | None = None
         self._closed = False
         self._opened_at = 0.0
+        self._predecessor: RedisConnection | None = None
+        """The last connection, which the server may still have."""
 
     async def open(self) -> Hello:
         """Open the first connection, in one attempt. Raises StoreUnreachable, StoreRefused."""
@@ -142,6 +149,7 @@ class ReconnectingConnection:
 
     def _lost(self, connection: RedisConnection) -> None:
         self._connection = None
+        self._predecessor = connection
         self._why = f"{connection.name}: {connection.ended}"
         if not self._closed:
             log.warning("redis connection lost", server=connection.name, reason=connection.ended)
@@ -154,6 +162,8 @@ class ReconnectingConnection:
             await asyncio.sleep(max(0.0, self._opened_at + random.uniform(0.5, 1.0) - loop.time()))  # noqa: S311 # jitter
             try:
                 connection, _ = await self._pace.attempt(self._connect)
+                self._opened_at = loop.time()
+                await self._end_predecessor(connection)
             except (StoreUnreachable, StoreRefused) as error:
                 if str(error) != self._why:
                     log.warning("redis unreachable", reason=str(error))
@@ -163,3 +173,21 @@ class ReconnectingConnection:
             self._use(connection)
             log.info("redis connected", server=connection.name)
             return
+
+    async def _end_predecessor(self, connection: RedisConnection) -> None:
+        """Have the server drop the last connection, and all that has not arrived. Raises StoreUnreachable.
+
+        If the user may not do that (CLIENT KILL), what was sent before may take effect late.
+        """
+        former = self._predecessor
+        # Ids begin anew when a server restarts: the address tells whether it is still the same connection.
+        if former is None or former.name != connection.name or not (former.number and former.local_address):
+            return
+        kill = ("CLIENT", "KILL", "ID", former.number, "ADDR", former.local_address)
+        try:
+            (reply,) = (await connection.send([kill], REPLY_SECONDS)).replies
+        except StoreUnreachable:
+            connection.end("replaced")
+            raise
+        if isinstance(reply, ReplyError) and reply.code == "NOPERM":
+            log.warning("connection not ended at the server", server=connection.name, reason=str(reply))

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ import pytest
 from imc_common import keys
 from imc_common.settings import Settings
 from imc_common.store import Command, NotDurable, ReplyError, Store, StoreRefused, StoreUnreachable
+from imc_common.store.connection import RedisConnection
+from imc_common.store.connector import Opened
+from imc_common.store.reconnecting import ReconnectingConnection
 from tests.patience import PATIENCE, Stopwatch
 from tests.ports import free_port
 from tests.servers import Server, running
@@ -200,6 +203,81 @@ async def test_a_connection_to_a_demoted_primary_is_left(server: Server) -> None
             await store.run([("GET", "a")])
         server.call("REPLICAOF", "NO", "ONE")
         await back(store)
+
+
+@pytest.fixture
+def tcp_server(tmp_path: Path) -> Iterator[Server]:
+    """A server on a TCP port: only there something can be on its way for long."""
+    with running("redis-server", tmp_path, "--maxmemory-policy", "noeviction", port=free_port()) as server:
+        yield server
+
+
+def lose(store: Store) -> RedisConnection:
+    """Have the store lose its connection, as in a network failure: the server does not notice."""
+    main: ReconnectingConnection = store._backend._main  # type: ignore[attr-defined]
+    lost = main._connection
+    assert lost is not None
+    lost.ended = "lost"
+    main._lost(lost)
+    return lost
+
+
+async def is_connected(store: Store, lost: RedisConnection) -> bool:
+    """Whether the server still has this connection."""
+    (listed,) = await store.run([("CLIENT", "LIST", "ID", lost.number)])
+    return bool(listed)
+
+
+async def test_a_new_connection_ends_its_predecessor_at_the_server(tcp_server: Server) -> None:
+    """What is still on its way there must not take effect after what is sent on the new one."""
+    async with connected(tcp_server.url) as store:
+        lost = lose(store)
+        await back(store)
+        assert not await is_connected(store, lost)
+
+
+@pytest.mark.parametrize("change", ["number", "local_address", "name"])
+async def test_no_other_connection_is_ended(tcp_server: Server, change: str) -> None:
+    """After a restart another one may have the same number; a new primary knows nothing of the old one."""
+    async with connected(tcp_server.url) as store:
+        lost = lose(store)
+        known = lost.number
+        setattr(lost, change, 0 if change == "number" else "127.0.0.1:1")
+        await back(store)
+        lost.number = known
+        assert await is_connected(store, lost)
+        assert lost._transport is not None
+        lost._transport.abort()
+
+
+async def test_a_store_works_without_the_right_to_end_connections(tcp_server: Server) -> None:
+    """The Redis user is from a former version."""
+    tcp_server.call("ACL", "SETUSER", "default", "-client|kill")
+    async with connected(tcp_server.url) as store:
+        lost = lose(store)
+        await back(store)
+        assert await is_connected(store, lost)
+        assert lost._transport is not None
+        lost._transport.abort()
+
+
+async def test_a_server_that_ends_during_that_is_connected_again(tcp_server: Server) -> None:
+    """The attempt counts as failed, and the next one follows."""
+    async with connected(tcp_server.url) as store:
+        main: ReconnectingConnection = store._backend._main  # type: ignore[attr-defined]
+        connect, fragile = main._connect, [True]
+
+        async def connect_once_in_vain() -> Opened:
+            opened = await connect()
+            if fragile.pop():
+                fragile.append(False)
+                opened[0].end("cut")
+            return opened
+
+        main._connect = connect_once_in_vain
+        lost = lose(store)
+        await back(store)
+        assert not await is_connected(store, lost)
 
 
 async def test_only_noeviction_is_accepted(server: Server) -> None:
