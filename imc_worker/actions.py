@@ -35,6 +35,7 @@ class Action:
     """One script: the keys it takes after the room's own, and its arguments after `delivery_chunk`.
 
     `owner` is the field that names the user whose rooms in other shards are counted for `OWNED_ELSEWHERE`.
+    `of_device`: if the request is about a device, the devices of the room stand in the place of its members.
     `with_index` adds the prefixes of the users' room sets, for scripts that touch those of several users, and
     `with_room_prefix` that of the rooms, for scripts that touch several.
     """
@@ -45,6 +46,7 @@ class Action:
     owner: bytes = b""
     with_index: bool = False
     with_room_prefix: bool = False
+    of_device: bool = False
 
 
 def private_rooms_of(field: bytes) -> FurtherKey:
@@ -65,6 +67,15 @@ def _authors(part: Literal["recent", "older"]) -> FurtherKey:
     return lambda shard, fields: keys.authors(shard, fields[b"room"].decode(), part)
 
 
+def _presence() -> tuple[FurtherKey, FurtherKey, FurtherKey]:
+    """The keys that say where the sender is away."""
+    return (
+        lambda shard, fields: keys.away_rooms(shard, fields[b"from"].decode()),
+        lambda shard, fields: keys.probes(shard),
+        lambda shard, fields: keys.probe_waits(shard),
+    )
+
+
 def history_of_room(settings: Settings) -> tuple[FurtherKey, FurtherKey]:
     """The keys of what the room keeps, and of the rooms that keep nothing."""
     names = Keys(history_table=settings.history_table)
@@ -82,6 +93,11 @@ def room_actions(settings: Settings) -> dict[bytes, Action]:
         "typing": "broadcast_typing",
         "disposition": "return_disposition",
         "remove_absent": "remove_absent",
+        "open_conference": "open_conference",
+        "enter_conference": "enter_conference",
+        "confirm_dialog": "confirm_dialog",
+        "end_dialog": "end_dialog",
+        "subscribe": "subscribe",
     }
     scripts |= {command.name: command.script for command in COMMANDS if command.script}
     return {name.encode(): further.get(script, Action(script)) for name, script in scripts.items()}
@@ -120,9 +136,15 @@ def _further(settings: Settings) -> list[Action]:
         Action("show_history", history[:1], (MAX_SHOWN, int(settings.history_max_age * 1000))),
         Action("set_history", history, (settings.history_max_messages,)),
         Action("destroy_room", history, with_index=True),
+        Action("open_conference", (owned, private), (*may_own, max_members), owner=b"from", with_index=True),
+        Action(
+            "enter_conference",
+            (*_presence(), history[1]),
+            (settings.history_max_messages,),
+        ),
         Action(
             "remove_absent",
-            (private, owned, lambda shard, fields: keys.away_rooms(shard, fields[b"from"].decode())),
+            (private, owned, _presence()[0]),
             (settings.remove_after_days, announce_joins),
         ),
     ]

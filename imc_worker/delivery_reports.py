@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from imc_common import keys
+from imc_common.devices import user_of
 from imc_common.rooms.delivery_reports import consequence
 from imc_common.rooms.event import NO_HISTORY, REPLAY
 from imc_common.settings import Settings
@@ -16,7 +17,7 @@ FIRST_PROBE_MS: Final = 2000
 
 
 class DeliveryReports:
-    """Chooses the action: withdraw an invitation, mark a member as away, hand out more to it, or none."""
+    """Chooses the action: withdraw an invitation, mark a member as away, let a device in, or none."""
 
     def __init__(self, settings: Settings) -> None:
         self._keeps_history = settings.history_max_messages > 0
@@ -24,13 +25,30 @@ class DeliveryReports:
         self.actions: Mapping[str, Action] = {
             "withdraw_invitation": Action("withdraw_invitation"),
             "note_client": Action("note_client"),
-            "mark_away": Action("mark_away", (*of_user, _of_shard(keys.history_off)), (FIRST_PROBE_MS,)),
-            "resume_catch_up": Action("resume_catch_up"),
+            "mark_away": Action(
+                "mark_away",
+                (*of_user, _of_shard(keys.history_off)),
+                (FIRST_PROBE_MS,),
+                of_device=True,
+            ),
+            "resume_catch_up": Action("resume_catch_up", of_device=True),
+            "admit_device": Action(
+                "admit_device",
+                (*of_user, _of_shard(keys.history_off)),
+                (settings.history_max_messages,),
+            ),
+            "admit_as_text": Action(
+                "admit_as_text",
+                (*of_user, _of_shard(keys.history_off)),
+                (settings.history_max_messages,),
+            ),
+            "settle_notify": Action("settle_notify"),
             "welcome_back": Action(
                 "welcome_back",
                 (*of_user, _of_shard(keys.undelivered)),
                 (settings.undelivered_max,),
                 with_room_prefix=True,
+                of_device=True,
             ),
         }
 
@@ -45,7 +63,7 @@ class DeliveryReports:
 
 
 def _away_rooms(shard: int, fields: Fields) -> str:
-    return keys.away_rooms(shard, fields[b"from"].decode())
+    return keys.away_rooms(shard, user_of(fields[b"from"].decode()))
 
 
 def _of_shard(make: Callable[[int], str]) -> FurtherKey:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from imc_common import keys
 from imc_common.address import without_port
+from imc_common.devices import is_device
 from imc_common.keys import Keys
 from imc_common.rooms.request import EntryError
 from imc_common.scripts import Scripts
@@ -115,6 +116,8 @@ class Dispatcher:
         room = fields[b"room"].decode()
         requests, events, rooms, room_prefix, members_prefix = self._prefixes[shard]
         names = [requests, events, rooms, room_prefix + room, members_prefix + room]
+        if action.of_device and is_device(fields[b"from"].decode()):
+            names[-1] = keys.devices(shard, room)
         args: list[str | bytes | int] = [entry_id, self._chunk]
         if action.further_keys:
             names += [key(shard, fields) for key in action.further_keys]

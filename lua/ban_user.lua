@@ -33,6 +33,7 @@ local entry_id, delivery_chunk, max_bans, private_rooms_prefix, owned_rooms_pref
 --- @include "refuse"
 --- @include "member_state"
 --- @include "bans"
+--- @include "dismiss"
 
 assert(owned_rooms_prefix, "max_bans and both prefixes")
 max_bans = tonumber(max_bans)
@@ -67,11 +68,13 @@ for _, address in ipairs(gone) do
     redis.call("SCARD", private_rooms_prefix .. address) -- is a set
 end
 commit()
+local told = {}
 for _, address in ipairs(gone) do
+    told[#told + 1] = not dismiss(address) and address or nil
     forget_member(address)
     redis.call("SREM", private_rooms_prefix .. address, request.room)
 end
 redis.call("HSET", room, "ban:" .. without_port(request.user), request.from)
-emit("you_were_banned", gone, "user", request.user)
+emit("you_were_banned", told, "user", request.user)
 tell("banned", { request.from }, here(#gone > 0 and RANK or IN_CHARGE), "user", request.user)
 return "done"

@@ -37,11 +37,15 @@ local entry_id, delivery_chunk, shows_nicknames, history_max = unpack(ARGV)
 --- @include "say"
 
 local value = redis.call("HGET", members, request.from)
-local others, n, apart, speaks = {}, 0, nil, may_speak(value)
+local others, n, apart, has_devices, speaks = {}, 0, nil, false, may_speak(value)
+local devices, device_is_away
 if request.operator == "1" then
-    others, n = other_members(members, request.from)
+    others, n, apart, has_devices = other_members(members, request.from)
 elseif speaks then
-    others, n, apart = other_members(members, request.from, other_client(request))
+    others, n, apart, has_devices = other_members(members, request.from, other_client(request))
+end
+if has_devices or HERE[value] == "devices" then
+    devices, device_is_away = other_devices(devices_of(request.room), request.device)
 end
 
 if not speaks and n == 0 then
@@ -56,8 +60,9 @@ local is_unkept = history_max > 0 and (request.transient or redis.call("SISMEMBE
 if request.operator == "1" then
     commit()
     emit("notice", others)
+    emit("notice", devices or {}, "client", "device")
     return "done"
-elseif (request.echo and history_max > 0) or value:find(" muted", 1, true) then
+elseif (request.echo and history_max > 0 and HERE[value] ~= "devices") or value:find(" muted", 1, true) then
     --- @include "echo"
     if is_echo(value) then
         return "done"
@@ -65,7 +70,7 @@ elseif (request.echo and history_max > 0) or value:find(" muted", 1, true) then
 else
     commit()
 end
-local id = say(others, nick, is_unkept, apart)
+local id = say(others, nick, is_unkept, apart, devices)
 if history_max > 0 and not is_unkept then
     --- @include "keep"
     keep(history, id, nick)
@@ -74,12 +79,13 @@ if request.message_id then
     --- @include "authors"
     remember_author(recent_authors, older_authors)
 end
-if request.cpim and HERE[value] ~= "cpim" then
+if request.cpim and HERE[value] ~= "cpim" and HERE[value] ~= "devices" and not is_inviting(value) then
     --- @include "client"
     value = note_client(members, request.from, value, "cpim")
 end
-if speaks and not HERE[value] then
+local back = device_is_away and device_in(devices_of(request.room), request.device) or is_away(value) and request.from
+if speaks and back then
     --- @include "call_back"
-    call_back(room, request.room, request.from, true)
+    call_back(room, request.room, back, true)
 end
 return "done"

@@ -35,7 +35,7 @@ local request
 --- @include "authors"
 
 -- All are looked at before anything is written.
-local accepted, rooms, others, apart, nicks, recipients = {}, {}, {}, {}, {}, 0
+local accepted, rooms, others, apart, devices, nicks, recipients = {}, {}, {}, {}, {}, {}, 0
 for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entries)) do
     request = {}
     for at = 1, #entry[2], 2 do
@@ -50,11 +50,17 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
     local here = HERE[redis.call("HGET", members, from)]
     if not here or here == "muted" or request.echo then -- may not speak, or is back and gets what it missed
         break
-    elseif request.cpim and here ~= "cpim" then -- the first one of this member: the client is noted
+    elseif request.cpim and here ~= "cpim" and here ~= "devices" then -- the first one of this member: the client is noted
         break
     end
-    local n
-    others[i], n, apart[i] = other_members(members, from, other_client(request))
+    local n, has_devices, own_is_away
+    others[i], n, apart[i], has_devices = other_members(members, from, other_client(request))
+    if has_devices or here == "devices" then
+        devices[i], own_is_away = other_devices(devices_of(room), request.device)
+        if own_is_away then
+            break
+        end
+    end
     nicks[i] = shows_nicknames == "1" and redis.call("HGET", room_prefix .. room, "nick:" .. from)
     accepted[i], rooms[i], recipients = request, room, recipients + n
 end
@@ -66,7 +72,7 @@ redis.call("XTRIM", requests, "MAXLEN", "=", redis.call("XLEN", requests) - #acc
 for i = 1, #accepted do
     request = accepted[i]
     local is_unkept = is_off and (is_off[i] == 1 or request.transient)
-    local id = say(others[i], nicks[i], is_unkept, apart[i])
+    local id = say(others[i], nicks[i], is_unkept, apart[i], devices[i])
     if is_off and not is_unkept then
         keep(history_prefix .. rooms[i], id, nicks[i])
     end

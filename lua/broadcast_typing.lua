@@ -34,10 +34,11 @@ assert(tonumber(interval_ms) > 0, "interval_ms")
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room) -- is a hash
 redis.call("GET", typing) -- is a string
-local others, n, apart = nil, 0, nil
+local others, n, apart, has_devices, devices = nil, 0, nil, false, nil
 local value = redis.call("HGET", members, request.from)
 if may_speak(value) then
-    others, n, apart = other_members(members, request.from, other_client(request))
+    others, n, apart, has_devices = other_members(members, request.from, other_client(request))
+    devices = (has_devices or HERE[value] == "devices") and other_devices(devices_of(request.room), request.device)
 end
 commit()
 note_cpim(members, request, value)
@@ -46,5 +47,6 @@ if n > 0 and redis.call("SET", typing, "1", "NX", "PX", interval_ms) then
     if apart then
         emit("typing", apart, "client", other_client(request))
     end
+    emit("typing", devices or {}, "client", "device")
 end
 return "done"

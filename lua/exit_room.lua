@@ -1,5 +1,6 @@
 -- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused, or has to be confirmed
--- first (owner_exit). A sender who is only invited declines.
+-- first (owner_exit). A client that leaves by BYE cannot be asked: then an admin, or else a member, becomes owner, unless
+-- the room is to be destroyed. A sender who is only invited declines.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -29,6 +30,7 @@
 -- Events:
 --   left       to the sender, and to the other members unless the room is quiet
 --   denied     to the sender, owners and admins: the sender was only invited
+--   role_changed  to all members: one became owner, because the last one has left by BYE; user: that one, role: owner
 --   destroyed  to all members, the sender too: it was the last owner
 --   refused    to the sender: unknown_room, not_member, last_owner, confirm_exit
 local requests, events, rooms, room, members, private_rooms, owned_rooms, history, history_off = unpack(KEYS)
@@ -50,17 +52,39 @@ if sender_role == "invited" then
     return decline()
 elseif reason then
     return refuse(reason)
-elseif sender_role == "owner" and #with_role({ owner = true }) == 1 then
+end
+
+local is_last_owner = sender_role == "owner" and #with_role({ owner = true }) == 1
+local heir
+if is_last_owner and request.dialog and owner_exit ~= "destroy" then
+    local admins, others = with_role({ admin = true }), with_role({ member = true })
+    table.sort(admins)
+    table.sort(others)
+    heir = admins[1] or others[1]
+end
+if is_last_owner and not heir then
     local is_asked_first = owner_exit == "confirm" and request.text ~= "confirm" and #with_role(RANK) > 1
-    return (owner_exit == "refuse" and refuse("last_owner")) or (is_asked_first and refuse("confirm_exit")) or destroy()
+    return (owner_exit == "refuse" and not request.dialog and refuse("last_owner"))
+        or (is_asked_first and refuse("confirm_exit"))
+        or destroy()
 end
 
 local owns_no_more = sender_role == "owner" and not owns_at_another_port(request.from)
+if heir then
+    redis.call("SCARD", owned_rooms_prefix .. without_port(heir)) -- is a set
+end
 commit()
+local had_devices = dismiss(request.from)
 forget_member(request.from)
 redis.call("SREM", private_rooms, request.room)
 if owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-announce("left", { request.from })
+announce("left", had_devices and {} or { request.from })
+if heir then
+    redis.call("HSET", members, heir, (redis.call("HGET", members, heir):gsub("^%a+", "owner")))
+    redis.call("SADD", owned_rooms_prefix .. without_port(heir), request.room)
+    record(heir)
+    tell("role_changed", { heir }, here(RANK), "user", heir, "role", "owner")
+end
 return "done"

@@ -1,11 +1,12 @@
 -- An edge hands a member who is back the next part of what it missed, in order. With the last part the member is no
 -- longer away: what is said after it comes behind it in the same stream, so there is no gap. Of a long absence only the
--- latest messages are handed out. The edge asks for it with the id of the event catch_up, which ends here.
+-- latest messages are handed out. The edge asks for it with the id of the event catch_up, which ends here. The member may
+-- be a device: then `members` are the devices of the room.
 --
 -- KEYS:
 --   events       imc:{S}:out              stream
 --   room         imc_rooms:{S}:ROOM       hash
---   members      imc_members:{S}:ROOM     hash
+--   members      imc_members:{S}:ROOM or imc_devices:{S}:ROOM  hash
 --   history      imc_history:{S}:ROOM     stream
 --   away_rooms   imc:{S}:away_rooms:USER  set
 --   probes       imc:{S}:probes           sorted set
@@ -37,6 +38,8 @@ part, catch_up_max = math.max(1, tonumber(part)), math.max(1, tonumber(catch_up_
 --- @include "now"
 --- @include "end_away"
 --- @include "invite_again"
+--- @include "invite"
+--- @include "ask_for_notify"
 
 local entry = redis.call("XRANGE", events, entry_id, entry_id)[1]
 if not entry then
@@ -64,6 +67,14 @@ elseif value == "invited" then
     end_away(room, members, address, user, value)
     invite_again(room, address, user, inviter or address)
     return #found
+elseif is_inviting(value) then
+    -- the position stays: the device that accepts has missed what is behind it
+    redis.call("HSET", members, user, (value:gsub(" away$", "")))
+    redis.call("HDEL", room, "returning:" .. user)
+    if not is_under_way(room, user, value) then
+        send_invite(room, members, address, user, inviter or address)
+    end
+    return #found
 end
 
 local since = position
@@ -75,7 +86,8 @@ if #latest > catch_up_max then
         skipped = skipped + (kept[2][1] == user and 0 or 1)
     end
     position, request = latest[#latest - 1][1], { room = address, from = address }
-    emit("skipped", { user }, "detail", skipped)
+    local client = is_device(user) and { "client", "device" } or {}
+    emit("skipped", { user }, "detail", skipped, unpack(client))
 end
 
 found, left = missed(history, position, user, part, now)
@@ -91,5 +103,9 @@ if left then
     redis.call("HSET", room, "away:" .. user, left, "returning:" .. user, id)
 else
     end_away(room, members, address, user, value)
+    if is_device(user) and redis.call("HEXISTS", room, "subscription:" .. user) == 1 then
+        request = { room = address }
+        ask_for_notify()
+    end
 end
 return #found

@@ -1,14 +1,15 @@
 -- The report of a delivery that found nobody there: the member is away from this message on, or from an earlier one. It
 -- is skipped by messages and notices until it is back, and an edge sends it the first message again from time to time.
--- An invitation that found nobody is sent again in the same way. In the report, `from` is the recipient, `user` who
--- caused the event, `history_id` or else `of` its id, and `status` how it failed.
+-- An invitation or an INVITE that found nobody is sent again in the same way. In the report, `from` is the recipient, a
+-- user or a device, `user` who caused the event, `history_id` or else `of` its id, and `status` how it failed. For a device,
+-- `members` are the devices of the room.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
 --   events       imc:{S}:out              stream
 --   rooms        imc_rooms:{S}            sorted set
 --   room         imc_rooms:{S}:ROOM       hash
---   members      imc_members:{S}:ROOM     hash
+--   members      imc_members:{S}:ROOM or imc_devices:{S}:ROOM  hash
 --   away_rooms   imc:{S}:away_rooms:FROM  set
 --   probes       imc:{S}:probes           sorted set
 --   probe_waits  imc:{S}:probe_waits      hash
@@ -29,6 +30,8 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "role"
 --- @include "positions"
 --- @include "now"
+--- @include "device"
+--- @include "away_rooms"
 
 redis.call("XLEN", events) -- is a stream
 redis.call("ZCARD", rooms) -- is a sorted set
@@ -37,12 +40,15 @@ redis.call("ZCARD", probes)
 redis.call("HLEN", probe_waits)
 first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local user, position = request.from, request.history_id or request.of or "0-0"
+local prober = user_of(user)
 local value = redis.call("HGET", members, user)
 local known, refused, invitation = unpack(redis.call("HMGET", room, "away:" .. user, "refused:" .. user, "invitation:" .. user))
 local is_first = not known or not (is_away(value) or value == "invited") or is_before(position, known)
-local is_concerned = is_member(value) and redis.call("SISMEMBER", history_off, request.room) == 0
-if request.event == "invited" then
-    is_concerned = value == "invited" and invitation == request.of
+local is_kept = redis.call("SISMEMBER", history_off, request.room) == 0
+local is_concerned = is_kept and is_member(value) and not is_inviting(value) and HERE[value] ~= "devices"
+local is_invitation = request.event == "invited" or request.event == "invite"
+if is_invitation then
+    is_concerned = (value == "invited" or is_inviting(value)) and invitation == request.of
 end
 
 commit()
@@ -50,8 +56,11 @@ if not is_concerned then
     return "done"
 elseif HERE[value] then
     redis.call("HSET", members, user, value .. " away")
-elseif value == "invited" then
+elseif is_invitation then
     redis.call("HSET", room, "inviter:" .. user, request.user or "")
+end
+if is_inviting(value) and not is_away(value) then
+    redis.call("HSET", members, user, value .. " away")
 end
 if is_first then
     redis.call("HSET", room, "away:" .. user, position)
@@ -63,12 +72,12 @@ if request.catch_up == "probe" and request.status == "500" and position == known
     local refused_id, count = (refused or ""):match("^(%S+) (%d+)$")
     redis.call("HSET", room, "refused:" .. user, position .. " " .. (refused_id == position and count or 0) + 1)
 end
-redis.call("SADD", away_rooms, request.room)
+redis.call("SADD", away_rooms, away_room(request.room, user))
 -- A failed probe has its successor already; invitations are sent to users who are away, and so are probes, too. After
 -- any other message the user was here a moment ago: probes begin anew.
-local is_probe = request.catch_up == "probe" or request.event == "invited"
+local is_probe = request.catch_up == "probe" or is_invitation
 local condition = is_probe and "NX" or "LT"
-if redis.call("ZADD", probes, condition, "CH", now + first_wait_ms, user) == 1 then
-    redis.call("HSET", probe_waits, user, first_wait_ms)
+if redis.call("ZADD", probes, condition, "CH", now + first_wait_ms, prober) == 1 then
+    redis.call("HSET", probe_waits, prober, first_wait_ms)
 end
 return "done"

@@ -30,6 +30,7 @@ local entry_id, delivery_chunk, max_rooms_per_owner, owned_elsewhere = unpack(AR
 --- @include "refuse"
 --- @include "owned_rooms"
 --- @include "owners"
+--- @include "roster"
 
 local user_value = redis.call("HGET", members, request.user)
 local user_role = role_of(user_value)
@@ -55,5 +56,6 @@ if role == "owner" then
 elseif owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
+record(request.user)
 tell("role_changed", { request.from, request.user }, here(RANK), "user", request.user, "role", role)
 return "done"

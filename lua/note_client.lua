@@ -28,7 +28,7 @@ redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room) -- is a hash
 local value = redis.call("HGET", members, request.from)
 commit()
-if is_member(value) then
+if is_member(value) and HERE[value] ~= "devices" and not value:find(" inviting", 1, true) then
     note_client(members, request.from, value, "text")
 end
 return "done"

@@ -34,6 +34,7 @@ local delivery_chunk, request, away_rooms = 1, nil, nil
 --- @include "now"
 --- @include "end_away"
 --- @include "invite_again"
+--- @include "invite"
 --- @include "probe"
 
 redis.call("HLEN", probe_waits) -- is a hash

@@ -34,6 +34,7 @@ local entry_id, delivery_chunk, remove_after_days, announce_joins = unpack(ARGV)
 --- @include "member_state"
 --- @include "owners"
 --- @include "now"
+--- @include "dismiss"
 
 local A_DAY = 24 * 3600 * 1000
 remove_after_days = tonumber(remove_after_days)
@@ -51,12 +52,13 @@ commit()
 if not is_due or is_last_owner then
     return "done"
 end
+local had_devices = dismiss(user)
 forget_member(user)
 redis.call("SREM", private_rooms, request.room)
 redis.call("SREM", away_rooms, request.room)
 if owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-emit("you_were_dropped", { user })
+emit("you_were_dropped", had_devices and {} or { user })
 announce("dropped", {}, "user", user)
 return "done"

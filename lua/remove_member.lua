@@ -26,6 +26,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
 --- @include "member_state"
+--- @include "dismiss"
 
 redis.call("SCARD", private_rooms) -- is a set
 local user_role = role_of(redis.call("HGET", members, request.user))
@@ -38,8 +39,9 @@ if reason then
 end
 
 commit()
+local had_devices = dismiss(request.user)
 forget_member(request.user)
 redis.call("SREM", private_rooms, request.room)
-emit("you_were_removed", { request.user }, "user", request.user, "role", user_role)
+emit("you_were_removed", had_devices and {} or { request.user }, "user", request.user, "role", user_role)
 tell("removed", { request.from }, here(RANK), "user", request.user, "role", user_role)
 return "done"

@@ -1,12 +1,13 @@
 -- The report of the last message of a part, which did not find the member away: an edge is asked to hand it the next
 -- part. A report of another chain of parts, which was replaced, changes nothing. `of` is the id of that message.
+-- For a device, `members` are the devices of the room.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
 --   events    imc:{S}:out           stream
 --   rooms     imc_rooms:{S}         sorted set
 --   room      imc_rooms:{S}:ROOM    hash
---   members   imc_members:{S}:ROOM  hash
+--   members   imc_members:{S}:ROOM or imc_devices:{S}:ROOM  hash
 --
 -- ARGV:
 --   entry_id        the request's id in requests

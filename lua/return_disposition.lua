@@ -22,13 +22,14 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   disposition  to each author; list: the ids of the author's messages; client: the kind of the author's client, if it
---                is known; about: the message's data, if list has the id of a delivery
+--   disposition  to each author, or the author's devices; list: the ids of the author's messages; client: the kind of the
+--                client, if it is known; about: the message's data, if list has the id of a delivery
 local requests, events, rooms, room, members, recent_authors, older_authors, history = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
 --- @include "may_speak"
+--- @include "other_members"
 --- @include "authors"
 --- @include "client"
 
@@ -49,6 +50,16 @@ local function author_and_data(message_id, position)
     end
 end
 
+-- Who gets what goes to this author: the author, or those of its devices that are here.
+local function recipients(author, client)
+    local found = client == "devices" and (other_devices(devices_of(request.room))) or {}
+    local own = {}
+    for _, device in ipairs(found) do
+        own[#own + 1] = user_of(device) == author and device or nil
+    end
+    return client == "devices" and own or { author }
+end
+
 local found, of = {}, {}
 local value = redis.call("HGET", members, request.from)
 if is_member(value) then
@@ -58,7 +69,7 @@ if is_member(value) then
         if client and not data and of[author] then
             of[author].list = of[author].list .. " " .. message_id
         elseif client then
-            found[#found + 1] = { author = author, client = client, list = message_id, about = data }
+            found[#found + 1] = { to = recipients(author, client), client = client, list = message_id, about = data }
             of[author] = not data and found[#found] or of[author]
         end
     end
@@ -68,11 +79,11 @@ note_cpim(members, request, value)
 for _, one in ipairs(found) do
     local further = { "list", one.list }
     if one.client ~= true then
-        further[3], further[4] = "client", one.client
+        further[3], further[4] = "client", one.client == "devices" and "device" or one.client
     end
     if one.about then
         further[#further + 1], further[#further + 2] = "about", one.about
     end
-    emit("disposition", { one.author }, unpack(further))
+    emit("disposition", one.to, unpack(further))
 end
 return "done"

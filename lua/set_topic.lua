@@ -25,6 +25,7 @@ local requests, events, rooms, room, members = unpack(KEYS)
 local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
+--- @include "roster"
 
 local text = request.text
 local reason = refusal(text and "admin" or "member")
@@ -36,6 +37,7 @@ local topic = redis.call("HGET", room, "topic")
 commit()
 if text then
     redis.call("HSET", room, "topic", text)
+    record("*subject")
     tell("topic_set", { request.from }, here(RANK), "text", text)
 elseif topic then
     emit("topic", { request.from }, "text", topic)

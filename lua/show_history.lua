@@ -54,6 +54,7 @@ end
 
 local sender, address = request.from, request.room
 local value = redis.call("HGET", members, sender) or ""
+local recipient = device_in(devices_of(address), request.device) or sender
 if not (seconds or since) then
     local latest = redis.call("XREVRANGE", history, "+", first, "COUNT", count)
     first = #latest > 0 and latest[#latest][1] or first
@@ -61,7 +62,7 @@ end
 local found = missed(history, first, false, count, now)
 commit()
 for _, message in ipairs(found) do
-    send_missed(message, address, sender, value, "catch_up", "replay")
+    send_missed(message, address, recipient, value, "catch_up", "replay")
 end
 if #found == 0 then
     emit("nothing_said", { sender })

@@ -1,13 +1,13 @@
 -- The report of a probe that found the member there: what follows the probed message is handed to it, in all rooms of
 -- the shard. If the probe was the second missed message, because the first was refused three times, the first one is
--- lost: it is recorded in undelivered.
+-- lost: it is recorded in undelivered. For a device, `members` are the devices of the room.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
 --   events       imc:{S}:out              stream
 --   rooms        imc_rooms:{S}            sorted set
 --   room         imc_rooms:{S}:ROOM       hash
---   members      imc_members:{S}:ROOM     hash
+--   members      imc_members:{S}:ROOM or imc_devices:{S}:ROOM  hash
 --   away_rooms   imc:{S}:away_rooms:FROM  set
 --   probes       imc:{S}:probes           sorted set
 --   probe_waits  imc:{S}:probe_waits      hash
@@ -50,5 +50,5 @@ if is_passed then
     redis.call("HSET", room, "away:" .. user, behind(probed))
     redis.call("HDEL", room, "refused:" .. user)
 end
-call_all_back(user)
+call_all_back(user_of(user))
 return "done"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from imc_common.rooms.event import MORE, NO_HISTORY, PROBE, REPLAY, REPORTED, Event
+from imc_common.rooms.event import INVITE, MORE, NO_HISTORY, NOTIFY, PROBE, REPLAY, REPORTED, Event
 
 NOT_SENT: Final = "away"
 """The outcome of a delivery that an edge did not try, because it knows that the recipient is away."""
@@ -35,7 +35,20 @@ def is_stored(event: Event) -> bool:
 AS_TEXT: Final = "200-as-text"
 """The outcome of a message in CPIM that its recipient has accepted only as text."""
 
-Consequence = Literal["withdraw_invitation", "mark_away", "resume_catch_up", "welcome_back", "note_client"]
+DECLINED: Final = frozenset({"486", "600", "603"})
+"""Outcomes of an INVITE that a client of conferences has not accepted now: it is asked again, as if it were
+away."""
+
+Consequence = Literal[
+    "withdraw_invitation",
+    "mark_away",
+    "resume_catch_up",
+    "welcome_back",
+    "note_client",
+    "admit_device",
+    "admit_as_text",
+    "settle_notify",
+]
 """The script that a worker runs."""
 
 
@@ -53,6 +66,12 @@ def consequence(
     if event_name == "invited":
         # whatever else the reason, the user does not know of the invitation and will not
         return "mark_away" if is_away and history else "withdraw_invitation"
+    if event_name == INVITE:
+        if outcome.startswith("2"):
+            return "admit_device"
+        return "mark_away" if is_away or outcome in DECLINED else "admit_as_text"
+    if event_name == NOTIFY:
+        return "settle_notify"
     if event_name != "message":
         return None
     if is_away:

@@ -16,6 +16,16 @@ NO_HISTORY: Final = "-"
 CATCH_UP: Final = "catch_up"
 """The event that asks an edge to hand a user the next part of what it missed. It is no message."""
 
+INVITE: Final = "invite"
+"""The event that asks a user, or a device, to join by INVITE."""
+NOTIFY: Final = "notify"
+BYE: Final = "bye"
+"""Requests in a dialog of a device."""
+ROSTER: Final = "roster"
+"""The event that asks an edge to make the NOTIFY requests of a room. It has no recipient."""
+OF_CONFERENCES: Final = frozenset((INVITE, NOTIFY, BYE, ROSTER))
+"""Events that are no MESSAGE."""
+
 PART: Final = "part"
 MORE: Final = "more"
 PROBE: Final = "probe"

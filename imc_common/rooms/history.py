@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from imc_common import keys
+from imc_common.devices import is_device, user_of
 from imc_common.keys import Keys
 from imc_common.rooms.event import Event
 from imc_common.scripts import Command
@@ -53,15 +54,16 @@ def hand_out(scripts: ScriptRunner, settings: Settings, item: Event, *, now: flo
     epoch.
     """
     names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
-    shard, room, (user,) = item.shard, item.room, item.to
+    shard, room, (who,) = item.shard, item.room, item.to
+    recipients = keys.devices(shard, room) if is_device(who) else names.members(shard, room)
     return scripts.script(
         "hand_out",
         [
             keys.events(shard),
             names.room(shard, room),
-            names.members(shard, room),
+            recipients,
             names.history(shard, room),
-            keys.away_rooms(shard, user),
+            keys.away_rooms(shard, user_of(who)),
             keys.probes(shard),
             keys.probe_waits(shard),
         ],

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from imc_common.bodies.content import READ_TYPES
 from imc_common.bodies.essence import CPIM, PLAIN, essence
+from imc_common.devices import user_of
 from imc_common.rooms.commands import BY_WORD, COMMANDS
-from imc_common.rooms.event import CATCH_UP, Event
+from imc_common.rooms.event import CATCH_UP, DEVICE_CLIENT, OF_CONFERENCES, Event
 from imc_common.rooms.pages import pages
 from imc_common.rooms.relayed import Text, receipts_for_author, relayed_message, relayed_typing, wrapped
 from imc_common.rooms.request import EntryError
@@ -152,9 +153,12 @@ def render(event: Event, settings: Settings, message_id: str = "") -> list[Text]
         return [relayed_typing(event)]
     if event.name == "disposition":
         return receipts_for_author(event)
+    is_of_device = event.client == DEVICE_CLIENT
+    if is_of_device:  # a notice speaks to the user
+        event = event._replace(to=tuple(map(user_of, event.to)))
     notices = [NOTICE.encode() + body for body in _notices(event, settings)]
-    # The response to a command in CPIM is CPIM, too.
-    if essence(event.data.content_type) == CPIM and event.to == (event.actor,):
+    # The response to a command in CPIM is CPIM, too, and whatever the client of a conference gets.
+    if is_of_device or (essence(event.data.content_type) == CPIM and event.to == (event.actor,)):
         return [
             wrapped(event, f"<sip:{event.room}>", PLAIN, body, f"{message_id}-{number}")
             for number, body in enumerate(notices)
@@ -171,7 +175,7 @@ def _notices(event: Event, settings: Settings) -> list[bytes]:
         return [_refusal(event, settings).encode()]
     if event.name in _LISTS:
         return [page.encode() for page in _LISTS[event.name](event, settings)]
-    if event.name == CATCH_UP:
+    if event.name == CATCH_UP or event.name in OF_CONFERENCES:
         return []
     raise EntryError(f"there is no text for event {event.name!r}")
 
@@ -305,7 +309,9 @@ def _help(event: Event, settings: Settings) -> list[str]:
 
 
 _LISTS = {"members": _members, "bans": _bans, "rooms": _rooms, "help": _help}
-EVENTS = frozenset({CATCH_UP, "message", "typing", "disposition", "notice", "refused", *NOTICES, *_LISTS})
+EVENTS = frozenset(
+    {CATCH_UP, *OF_CONFERENCES, "message", "typing", "disposition", "notice", "refused", *NOTICES, *_LISTS}
+)
 """Every event there is a text for."""
 REFUSALS = frozenset({"unknown_command", "usage", "no_room", *REASONS, *OVER_LIMIT})
 """Every reason of a refusal there is a text for."""

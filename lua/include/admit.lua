@@ -1,16 +1,28 @@
 -- Makes a user a member. Needs private_rooms (of that user), announce_joins and what refuse needs. Gives admit.
 -- Events of this include: `topic` to the new member, if the room has one; text: the topic.
 --- @include "announce"
+--- @include "roster"
+--- @include "invite"
 redis.call("SCARD", private_rooms) -- is a set
 
 -- After commit. Tells the new member, the sender, and all other members unless the room is quiet, and shows the new
 -- member the topic; ... are further fields of the event. Its detail is off in a room that keeps no messages.
 local function admit(address, event, ...)
     redis.call("HDEL", room, "invitation:" .. address)
-    redis.call("HSET", members, address, "member")
     if private == "1" then
         redis.call("SADD", private_rooms, request.room)
     end
+    record(address)
+    -- Whoever is added by the client of a conference is asked by INVITE: its client shows conferences as well. What is
+    -- said from now on waits until the client has accepted.
+    if request.dialog and address ~= request.from then
+        redis.call("HSET", members, address, "member inviting")
+        local position = send_invite(room, members, request.room, address, request.from)
+        redis.call("HSET", room, "joined:" .. address, position, "away:" .. address, position)
+        announce(event, { request.from }, ...)
+        return
+    end
+    redis.call("HSET", members, address, "member")
     local topic, history = unpack(redis.call("HMGET", room, "topic", "history"))
     local told = { address, request.from }
     local id

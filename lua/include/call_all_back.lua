@@ -2,25 +2,28 @@
 -- away_rooms, probes, probe_waits (of that user), room_prefix and what call_back needs. Gives call_all_back.
 --- @include "call_back"
 --- @include "now"
+--- @include "device"
+--- @include "away_rooms"
 redis.call("ZCARD", probes) -- is a sorted set
 redis.call("HLEN", probe_waits)
 
 -- If what is asked for here gets lost, as with an edge's dead letters, the next probe finds the user still away.
 local NEXT_PROBE_MS = 60 * 1000
 local left, returned = {}, {}
-for _, address in ipairs(redis.call("SMEMBERS", away_rooms)) do
-    local is_away = redis.call("HEXISTS", room_prefix .. address, "away:" .. request.from) == 1
+for _, entry in ipairs(redis.call("SMEMBERS", away_rooms)) do
+    local address, who = room_and_who(entry, user_of(request.from))
+    local is_away = redis.call("HEXISTS", room_prefix .. address, "away:" .. who) == 1
     local list = is_away and returned or left
-    list[#list + 1] = address
+    list[#list + 1] = { entry = entry, address = address, who = who }
 end
 
 -- After commit. Rooms that the user has left meanwhile are removed from the index.
 local function call_all_back(user)
-    for _, address in ipairs(left) do
-        redis.call("SREM", away_rooms, address)
+    for _, each in ipairs(left) do
+        redis.call("SREM", away_rooms, each.entry)
     end
-    for _, address in ipairs(returned) do
-        call_back(room_prefix .. address, address, user, true)
+    for _, each in ipairs(returned) do
+        call_back(room_prefix .. each.address, each.address, each.who, true)
     end
     redis.call("HDEL", probe_waits, user)
     redis.call("ZREM", probes, user)

@@ -1,5 +1,6 @@
 -- Destroys a room. Needs history, history_off, private_rooms_prefix, owned_rooms_prefix and what refuse needs. Gives destroy.
 --- @include "without_port"
+--- @include "dismiss"
 
 -- Tells all members; nothing of the room is left.
 local function destroy()
@@ -19,12 +20,14 @@ local function destroy()
     redis.call("XLEN", history) -- is a stream
     redis.call("SCARD", history_off)
     commit()
-    tell("destroyed", { request.from }, here(RANK))
+    local told = here(RANK)
+    dismiss_all()
+    tell("destroyed", { request.from }, told)
     for _, index in ipairs(indexes) do
         redis.call("SREM", index, request.room)
     end
     redis.call("ZREM", rooms, request.room)
     redis.call("SREM", history_off, request.room)
-    redis.call("DEL", room, members, history)
+    redis.call("DEL", room, members, history, devices, roster)
     return "done"
 end

@@ -1,6 +1,13 @@
--- Appends events to the out-stream. Needs events, delivery_chunk, request. Gives emit.
+-- Appends events to the out-stream. Needs events, delivery_chunk, request. Gives emit, and what device gives.
+--- @include "device"
 redis.call("XLEN", events) -- is a stream
 delivery_chunk = math.max(1, tonumber(delivery_chunk))
+
+-- What a device has asked for is answered to that device, if it is in the room.
+local function answer(device, event, ...)
+    return redis.call("XADD", events, "*", "event", event, "room", request.room, "from", request.from,
+        "data", request.data or "", "to", device, "client", "device", ...)
+end
 
 -- Appends one event, cut into entries of at most delivery_chunk recipients; ... are further fields and values.
 -- Returns the id of the first entry, nil without recipients. It stands for the event: the room's history has the message
@@ -8,6 +15,12 @@ delivery_chunk = math.max(1, tonumber(delivery_chunk))
 -- request.position, the id of an event before it, this one stands for the same message, to further recipients.
 local function emit(event, to, ...)
     local data, id = request.data or "", request.position
+    if request.device and to[1] == request.from and #to == 1 then
+        local device = device_in(devices_of(request.room), request.device)
+        if device then
+            return answer(device, event, ...)
+        end
+    end
     for first = 1, #to, delivery_chunk do
         local chunk = table.concat(to, " ", first, math.min(first + delivery_chunk - 1, #to))
         if not id or request.is_unkept then

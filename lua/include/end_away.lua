@@ -1,4 +1,7 @@
--- A member who was away is here again. Needs away_rooms, probes, probe_waits (of that user). Gives end_away.
+-- A member or device that was away is here again. Needs away_rooms, probes, probe_waits (of that user) and events. Gives
+-- end_away, and what away_rooms gives.
+--- @include "device"
+--- @include "away_rooms"
 
 -- After commit. `value` is the member's field. With the last room of the shard, its probes end.
 local function end_away(room, members, address, user, value)
@@ -6,9 +9,9 @@ local function end_away(room, members, address, user, value)
         redis.call("HSET", members, user, (value:gsub(" away$", "")))
     end
     redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user)
-    redis.call("SREM", away_rooms, address)
+    redis.call("SREM", away_rooms, away_room(address, user))
     if redis.call("SCARD", away_rooms) == 0 then
-        redis.call("ZREM", probes, user)
-        redis.call("HDEL", probe_waits, user)
+        redis.call("ZREM", probes, user_of(user))
+        redis.call("HDEL", probe_waits, user_of(user))
     end
 end

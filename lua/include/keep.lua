@@ -1,5 +1,6 @@
 -- The history of a room: a stream with the messages that the room keeps, each under the id of its event. An entry is
--- sender and data, then "nick" and the nickname, if there is one. The sender is the name of a field, because one more
+-- sender and data, then "nick" and the nickname, if there is one, and "device" and the sending device, if the
+-- request names one. The sender is the name of a field, because one more
 -- field would cost every message 0.3 us. Needs events, history_max, request. Gives keep.
 
 -- An id of the out-stream for a message that goes to nobody now: positions are compared with all ids of that stream.
@@ -12,6 +13,10 @@ end
 -- Redis refuses an id that is not the greatest of its stream, as after the out-stream was deleted while the clock was
 -- set back: then the entry gets another one. After a script's first write no error may end it.
 local function append(history, id, nick)
+    if request.device then
+        local further = nick and { "nick", nick } or {}
+        return redis.pcall("XADD", history, id, request.from, request.data or "", "device", request.device, unpack(further))
+    end
     if nick then
         return redis.pcall("XADD", history, id, request.from, request.data or "", "nick", nick)
     end

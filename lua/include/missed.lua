@@ -1,5 +1,5 @@
 -- What a member who is away has missed: the history from its position on, without its own messages and those that have
--- expired. Needs emit and request. Gives missed, send_missed.
+-- expired. A device gets what other devices of its user have sent. Needs request and what emit gives. Gives missed, send_missed.
 -- Events of this include: `message` to one member; history_id: its id in the history, nick: the sender's, if it was shown;
 -- client: what is known of the member's client, if anything.
 
@@ -15,6 +15,15 @@ local function has_expired(data, now)
     return bytes and expires_at <= now
 end
 
+-- What is behind sender and data, by name.
+local function further_of(fields)
+    local further = {}
+    for i = 3, #fields, 2 do
+        further[fields[i]] = fields[i + 1]
+    end
+    return further
+end
+
 -- At most `count` messages, each {id, author, data, nickname}; and the id behind them, nil if nothing is left.
 local function missed(history, position, user, count, now)
     local found, start = {}, position
@@ -24,8 +33,11 @@ local function missed(history, position, user, count, now)
             local id, fields = entry[1], entry[2]
             if #found == count then
                 return found, id
-            elseif fields[1] ~= user and not has_expired(fields[2], now) then
-                found[#found + 1] = { id, fields[1], fields[2], fields[4] }
+            end
+            local further = further_of(fields)
+            local is_own = fields[1] == user or (user and further.device == without_aor(user))
+            if not is_own and not has_expired(fields[2], now) then
+                found[#found + 1] = { id, fields[1], fields[2], further.nick }
             end
             start = "(" .. id
         end
@@ -40,7 +52,7 @@ end
 local function send_missed(message, address, user, value, ...)
     local history_id, author, data, nick = unpack(message, 1, 4)
     local further, client = { ... }, value:gsub(" away$", ""):match(" (%a+)$")
-    for name, known in pairs({ nick = nick, client = client }) do
+    for name, known in pairs({ nick = nick, client = is_device(user) and "device" or client }) do
         further[#further + 1], further[#further + 2] = name, known
     end
     request = { room = address, from = author, data = data }

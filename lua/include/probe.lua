@@ -6,10 +6,11 @@ local REFUSED = 3 -- probes with the same message that end in 500, before the ne
 -- the user.
 local function candidate(address, user, about)
     local room = room_prefix .. address
-    about.value = redis.call("HGET", members_prefix .. address, user)
+    about.members = is_device(user) and devices_of(address) or members_prefix .. address
+    about.value = redis.call("HGET", about.members, user)
     about.position, about.leading, about.inviter, about.refused =
         unpack(redis.call("HMGET", room, "away:" .. user, "returning:" .. user, "inviter:" .. user, "refused:" .. user))
-    if not about.position or about.value == "invited" or not is_away(about.value) or history_max == 0 then
+    if not about.position or about.value == "invited" or is_inviting(about.value) or not is_away(about.value) or history_max == 0 then
         return nil
     end
     about.is_handed_out = about.leading and #redis.call("XRANGE", events, about.leading, about.leading) > 0
@@ -26,9 +27,10 @@ end
 -- Reads all rooms where the user is away, up to the first with a message to send; writes nothing.
 local function plan(user)
     local made = { user = user, rooms = {}, wait = tonumber(redis.call("HGET", probe_waits, user) or 0) }
-    for i, address in ipairs(redis.call("SMEMBERS", away_rooms_prefix .. user)) do
-        local about = { address = address }
-        about.message = candidate(address, user, about)
+    for i, entry in ipairs(redis.call("SMEMBERS", away_rooms_prefix .. user)) do
+        local about = { entry = entry }
+        about.address, about.who = room_and_who(entry, user)
+        about.message = candidate(about.address, about.who, about)
         made.rooms[i] = about
         if about.message and not about.is_handed_out then
             break
@@ -43,22 +45,29 @@ local function carry_out(made)
     away_rooms = away_rooms_prefix .. user
     local wait = math.min(math.max(2 * made.wait, 1000), max_wait_ms)
     for _, about in ipairs(made.rooms) do
-        local address, message = about.address, about.message
-        local room, members = room_prefix .. address, members_prefix .. address
+        local address, who, message = about.address, about.who, about.message
+        local room, members = room_prefix .. address, about.members
         if about.is_handed_out or (about.is_old and not message) then
             stays = true
         elseif message then
-            send_missed(message, address, user, about.value, "catch_up", "probe", "wait", wait, "since", about.position)
+            send_missed(message, address, who, about.value, "catch_up", "probe", "wait", wait, "since", about.position)
             is_probed, stays = true, true
         elseif about.position and about.value == "invited" then
             -- if nobody is there again, mark_away finds the wait as it is now
-            end_away(room, members, address, user, about.value)
+            end_away(room, members, address, who, about.value)
             invite_again(room, address, user, about.inviter or address)
             is_probed, stays = true, true
+        elseif about.position and is_inviting(about.value) then
+            if not is_under_way(room, who, about.value) then
+                redis.call("HSET", members, who, (about.value:gsub(" away$", "")))
+                send_invite(room, members, address, who, about.inviter or address)
+                is_probed = true
+            end
+            stays = true
         elseif about.position and is_away(about.value) then
-            end_away(room, members, address, user, about.value)
+            end_away(room, members, address, who, about.value)
         else -- has left the room
-            redis.call("SREM", away_rooms, address)
+            redis.call("SREM", away_rooms, about.entry)
         end
     end
     if stays or redis.call("SCARD", away_rooms) > 0 then

@@ -21,11 +21,12 @@ local function with_role(roles)
     return found
 end
 
--- The same without the members who are away: who is told of an event.
+-- The same without the members who are away, or whose devices show the roster: who is told of an event.
 local function here(roles)
     local found, n, all = {}, 0, redis.call("HGETALL", members)
     for i = 1, #all, 2 do
-        if HERE[all[i + 1]] and roles[role_of(all[i + 1])] then
+        local client = HERE[all[i + 1]]
+        if client and client ~= "devices" and roles[role_of(all[i + 1])] then
             n = n + 1
             found[n] = all[i]
         end

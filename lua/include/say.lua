@@ -3,9 +3,9 @@
 -- room keeps messages and not this one; client: the kind of client of all recipients, if they need it in another form.
 
 -- After commit. `is_unkept`: the room keeps messages and not this one. `apart`, if there are any, are recipients whose
--- client needs it in another form. Returns the id of the event, nil without recipients.
-local function say(to, nick, is_unkept, apart)
-    if not nick and not is_unkept and not apart then
+-- client needs it in another form, and `devices` are devices. Returns the id of the event, nil without recipients.
+local function say(to, nick, is_unkept, apart, devices)
+    if not nick and not is_unkept and not apart and not devices then
         return emit("message", to)
     end
     local further = nick and { "nick", nick } or {}
@@ -14,10 +14,11 @@ local function say(to, nick, is_unkept, apart)
         further[#further + 1], further[#further + 2] = "history_id", "-"
     end
     local id = emit("message", to, unpack(further))
-    if not apart then
-        return id
+    local place = #further + 2
+    further[place - 1] = "client"
+    for client, others in pairs({ [other_client(request)] = apart or {}, device = devices or {} }) do
+        request.position, further[place] = id, client
+        id = emit("message", others, unpack(further))
     end
-    request.position = id
-    further[#further + 1], further[#further + 2] = "client", other_client(request)
-    return emit("message", apart, unpack(further))
+    return id
 end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -94,6 +95,67 @@ def _away(script: str, **fields: str) -> Case:
         return shard.command(script, shard.put("delivery_report", CAROL, **fields), CAROL)
 
     return Case(script, prepare)
+
+
+DEVICE = f"{CAROL};gr=urn:uuid:1"
+
+
+def show_roster(shard: Shard) -> None:
+    """Carol has a device that shows the room as a conference, and has not seen its latest change."""
+    subscription = {
+        "dialog": '{"call_id":"s"}',
+        "expires_at": 2**42,
+        "version": 1,
+        "rev": 1,
+        "pending": "1-1",
+    }
+    kept = {
+        f"dialog:{DEVICE}": '{"call_id":"c"}',
+        f"subscription:{DEVICE}": json.dumps(subscription),
+        "rev": "2",
+    }
+    pipeline = shard.redis.pipeline()
+    pipeline.hset(shard.keys.members(SHARD, ROOM), CAROL, "member devices")
+    pipeline.hset(keys.devices(SHARD, ROOM), DEVICE, "device")
+    pipeline.hset(shard.keys.room(SHARD, ROOM), mapping=kept)
+    pipeline.zadd(keys.roster(SHARD, ROOM), {BOB: 2})
+    pipeline.execute()
+
+
+def _shows(
+    kind: str, sender: str, untouched: tuple[int, ...] = (), *, is_report: bool = False, **fields: str
+) -> Case:
+    script = kind if is_report else SCRIPT_OF[kind]
+
+    def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
+        settled_room(shard)
+        show_roster(shard)
+        shard.settings |= {"history_max_messages": 500}
+        entry_id = shard.put("delivery_report" if is_report else kind, sender, **fields)
+        return shard.command(script, entry_id, sender, ROOM, fields.get("user", ""))
+
+    return Case(script, prepare, frozenset(untouched))
+
+
+def _invited(script: str, **fields: str) -> Case:
+    def prepare(shard: Shard) -> tuple[list[str], list[Any]]:
+        settled_room(shard)
+        shard.settings |= {"history_max_messages": 500}
+        shard.redis.hset(shard.keys.members(SHARD, ROOM), CAROL, "member inviting")
+        kept = {f"invitation:{CAROL}": INVITATION, f"away:{CAROL}": INVITATION}
+        shard.redis.hset(shard.keys.room(SHARD, ROOM), mapping=kept)  # type: ignore[arg-type]
+        return shard.command(script, shard.put("delivery_report", CAROL, **fields), CAROL)
+
+    return Case(script, prepare)
+
+
+def _notifies_devices(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    show_roster(shard)
+    entry = decoded(
+        shard.redis.xadd(OUT, {"event": "roster", "room": ROOM, "to": "", "from": ROOM, "data": ""})
+    )
+    return [OUT, shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)], [entry, ROOM]
 
 
 def _comes_online(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -279,6 +341,51 @@ ROOM_CASES = {
     "report of no interest": Case("discard_report", _discards),
 }
 
+_DIALOG = '{"call_id":"c","routes":[]}'
+_IN_DIALOG = {"device": DEVICE, "dialog": _DIALOG}
+_INVITED = {"of": INVITATION, "user": ALICE, "event": "invite"}
+
+ROOM_CASES |= {
+    "open a conference": _asks(
+        "open_conference",
+        ALICE,
+        NEW_ROOM,
+        **_IN_DIALOG | {"device": f"{ALICE};gr=a"},
+        detail=f"{BOB} {CAROL}",
+        text="x",
+    ),
+    "open a conference that exists": _asks("open_conference", ALICE, **_IN_DIALOG, untouched=()),
+    "enter a conference": _asks("enter_conference", CAROL, **_IN_DIALOG),
+    "enter a conference as a stranger": _asks("enter_conference", EVE, **_IN_DIALOG),
+    "confirm a dialog": _shows("confirm_dialog", CAROL, dialog=_DIALOG),
+    "end a dialog": _shows("end_dialog", CAROL, **_IN_DIALOG),
+    "subscribe": _shows("subscribe", CAROL, **_IN_DIALOG, detail="600 0"),
+    "unsubscribe": _shows("subscribe", CAROL, **_IN_DIALOG, detail="0 0"),
+    "subscribe as a stranger": _shows("subscribe", EVE, **_IN_DIALOG, detail="600 0"),
+    "add by a device": _shows("add", ALICE, user=EVE, dialog=_DIALOG),
+    "remove a user with devices": _shows("remove", ALICE, user=CAROL),
+    "ban a user with devices": _shows("ban", ALICE, user=CAROL),
+    "exit by BYE": _shows("exit", CAROL, **_IN_DIALOG),
+    "exit of the last owner by BYE": _shows("exit", ALICE, dialog=_DIALOG),
+    "destroy a conference": _shows("destroy", ALICE),
+    "modify in a conference": _shows("modify", ALICE, user=CAROL, role="admin"),
+    "subject": _shows("topic", ALICE, text="new"),
+    "message to devices": _shows("message", BOB, untouched=(2, 3, 5, 7, 8)),
+    "message of a device": _shows("message", CAROL, device=DEVICE, untouched=(2, 3, 5, 7, 8), cpim="1"),
+    "list for a device": _shows("list", CAROL, device=DEVICE),
+    "device admitted": _away("admit_device", status="200", device=DEVICE, dialog=_DIALOG, **_INVITED),
+    "device not admitted": _runs(
+        "admit_device", "delivery_report", EVE, device=DEVICE, dialog=_DIALOG, **_INVITED
+    ),
+    "INVITE refused": _invited("admit_as_text", status="488", **_INVITED),
+    "INVITE without response": _invited("mark_away", status="408", **_INVITED),
+    "NOTIFY accepted": _shows("settle_notify", DEVICE, status="200", of="1-1", is_report=True),
+    "NOTIFY without subscription": _shows("settle_notify", DEVICE, status="481", of="1-1", is_report=True),
+    "device away": _shows(
+        "mark_away", DEVICE, status="480", history_id="1-1", event="message", is_report=True
+    ),
+}
+
 ROOM_CASES |= {
     kind: _asks(kind, ALICE, user=EVE, role="member", text="some words")
     for kind, script in SCRIPT_OF.items()
@@ -287,6 +394,7 @@ ROOM_CASES |= {
 """A command that has no case above is sent by the owner of the room."""
 
 CASES = ROOM_CASES | {
+    "notify devices": Case("notify_devices", _notifies_devices),
     "accept of requests": Case("accept_many", _accepts),
     "duplicate": Case("find_duplicate", _finds_duplicate),
     "look up a member": Case("look_up_member", _looks_up_member),

@@ -10,7 +10,7 @@ import redis
 
 from imc_common import keys
 from imc_common.keys import Keys
-from imc_common.rooms.event import CATCH_UP, Event
+from imc_common.rooms.event import CATCH_UP, OF_CONFERENCES, Event
 from imc_common.rooms.history import hand_out
 from imc_common.rooms.roles import AWAY
 from imc_common.scripts import Command, Scripts
@@ -193,7 +193,10 @@ class Shard:
         """The events since the last time, in order; each carries the data of the request."""
         found = []
         for entry_id, fields in decoded(self.redis.xrange(OUT)):
-            assert fields.pop("data") == ("" if fields["event"] == CATCH_UP else "\x81")
+            data = fields.pop("data")
+            assert fields["event"] in OF_CONFERENCES or data == (
+                "" if fields["event"] == CATCH_UP else "\x81"
+            )
             assert fields.pop("room")
             if "catch_up" not in fields:  # the further entries of one event name the first
                 fields.pop("history_id", None)

@@ -52,12 +52,14 @@ def check_whole(shard: Shard) -> None:
     assert all(shard.members(room) for room in rooms)
     assert not any(shard.members(room) for room in (ROOM, NEW_ROOM) if room not in rooms)
     for user in USERS:
-        roles = {room: shard.members(room).get(user) for room in rooms}
+        roles = {room: shard.members(room).get(user, "").partition(" ")[0] for room in rooms}
         assert shard.owned_rooms(user) == {room for room, role in roles.items() if role == "owner"}
         private = {room for room in rooms if shard.redis.zscore(shard.keys.rooms(SHARD), room) == 1}
-        assert shard.private_rooms(user) == {room for room in private if roles[room] not in {None, "invited"}}
+        assert shard.private_rooms(user) == {room for room in private if roles[room] not in {"", "invited"}}
     for _, event in decoded(shard.redis.xrange(OUT)):
         assert event.get("event"), event
+        if event["event"] == "roster":
+            assert event["to"] == ""
         if "settled" not in event["event"] and len(event) > 1 and event["event"] != "invited":
             assert {"room", "from", "to", "data"} <= event.keys(), event
 

@@ -38,6 +38,7 @@ PATTERNS = {
     *(keys.private_rooms("S", who) for who in ("SENDER", "USER", "FROM")),
     *(keys.owned_rooms("S", who) for who in ("SENDER", "USER", "FROM")),
     f"{keys.requests('S')} or {keys.events('S')}",
+    f"{Keys().members('S', 'ROOM')} or {keys.devices('S', 'ROOM')}",
     f"{keys.WORKERS}, {keys.EDGES} or {keys.EDGE_ADDRESSES}",
 }
 TYPES = {"string", "hash", "set", "sorted set", "stream"}
@@ -151,6 +152,7 @@ def test_the_roles_of_the_scripts_are_those_of_python() -> None:
     (here,) = re.findall(r"^local HERE = \{\n(.*?)\n\}$", source, re.MULTILINE | re.DOTALL)
     lines = [", ".join(f"{role} = true" for role in roles.ROLES)]
     lines += [", ".join(f'["{role} {each}"] = "{each}"' for role in roles.ROLES) for each in roles.CLIENTS]
+    lines.append(f"{roles.DEVICE} = true")
     assert [line.strip().rstrip(",") for line in here.split("\n")] == lines
     assert f'value:match("{roles.AWAY}$")' in SCRIPTS.sources["note_client"]
 

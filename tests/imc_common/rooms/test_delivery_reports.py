@@ -55,3 +55,24 @@ def test_what_does_not_find_the_member_away_leads_on(catch_up: str, script: str,
     for outcome in ("200", "403", "488"):
         assert consequence("message", outcome, catch_up, history=history) == script
     assert consequence("message", "480", catch_up, history=True) == "mark_away"
+
+
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize(
+    ("outcome", "script"),
+    [
+        *((status, "admit_device") for status in ("200", "202")),
+        *((status, "mark_away") for status in ("404", "408", "480", "503", "486", "600", "603", "no-target")),
+        *((status, "admit_as_text") for status in ("403", "405", "415", "420", "488", "501", "606")),
+    ],
+)
+def test_every_outcome_of_an_invite_decides_how_the_member_takes_part(
+    outcome: str, script: str, history: bool
+) -> None:
+    """As a device, later, or with texts; also where rooms keep nothing."""
+    assert consequence("invite", outcome, history=history) == script
+
+
+def test_a_roster_goes_on_after_every_notify() -> None:
+    assert [consequence("notify", outcome) for outcome in ("200", "481", "408")] == ["settle_notify"] * 3
+    assert [consequence("bye", outcome) for outcome in ("200", "481")] == [None, None]

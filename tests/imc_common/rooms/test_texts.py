@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imc_common.rooms import commands, texts
-from imc_common.rooms.event import Event
+from imc_common.rooms.event import DEVICE_CLIENT, OF_CONFERENCES, Event
 from imc_common.rooms.pages import HEADERS, MAX_MESSAGE
 from imc_common.rooms.relayed import Text
 from imc_common.rooms.request import EntryError, RequestData
@@ -418,3 +418,18 @@ def test_an_operators_notice_is_the_operators_words() -> None:
     """After the mark of a notice."""
     [text] = render(event("notice", data=RequestData("text/plain", "Grüße".encode())), Settings())
     assert text == Text("text/plain", "*** Grüße".encode())
+
+
+def test_a_notice_to_a_device_is_wrapped_and_speaks_to_its_user() -> None:
+    """The client of a conference shows only CPIM."""
+    device = "alice@example.org;gr=urn:uuid:1"
+    event = Event("1-0", 0, "added", "r@h", (device,), "alice@example.org", "bob@h", client=DEVICE_CLIENT)
+    (text,) = render(event, Settings(), "m1")
+    assert text.content_type == "message/cpim"
+    assert text.body.endswith(b"You have added bob@h.")
+    assert b"From: <sip:r@h>" in text.body
+
+
+@pytest.mark.parametrize("name", sorted(OF_CONFERENCES))
+def test_requests_of_conferences_are_no_texts(name: str) -> None:
+    assert render(Event("1-0", 0, name, "r@h", ()), Settings()) == []

@@ -1,0 +1,57 @@
+-- The report that a device has accepted the INVITE of a room: it gets what was said since its user has joined, and then what
+-- is said. Each device that accepts the same INVITE reports alone. In the report, `from` is who was invited, `device` who
+-- has accepted, and `dialog` what an edge needs for the next request.
+--
+-- KEYS:
+--   requests     imc:{S}:in               stream
+--   events       imc:{S}:out              stream
+--   rooms        imc_rooms:{S}            sorted set
+--   room         imc_rooms:{S}:ROOM       hash
+--   members      imc_members:{S}:ROOM     hash
+--   away_rooms   imc:{S}:away_rooms:FROM  set
+--   probes       imc:{S}:probes           sorted set
+--   probe_waits  imc:{S}:probe_waits      hash
+--   history_off  imc:{S}:history_off      set
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--   history_max     messages that a room keeps, approximately; 0: none
+--
+-- Returns:
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   bye  to the device, if its user is no member any more, or has too many devices
+local requests, events, rooms, room, members, away_rooms, probes, probe_waits, history_off = unpack(KEYS)
+local entry_id, delivery_chunk, history_max = unpack(ARGV)
+--- @include "request"
+--- @include "emit"
+--- @include "role"
+--- @include "admit_device"
+--- @include "dialog"
+
+redis.call("ZCARD", rooms) -- is a sorted set
+redis.call("SCARD", away_rooms)
+redis.call("ZCARD", probes)
+redis.call("HLEN", probe_waits)
+local keeps = tonumber(history_max) > 0 and redis.call("SISMEMBER", history_off, request.room) == 0
+local user = user_of(request.from)
+-- invited by the user's address: the client keeps the room under the To of its INVITE
+local by_aor = request.from == user and ";aor" or ""
+local device = device_in(devices, request.device) or assert(request.device, "device") .. by_aor
+local dialog = dialog_of(request)
+local value = redis.call("HGET", members, user)
+local position, joined = unpack(redis.call("HMGET", room, "away:" .. user, "joined:" .. user))
+local is_wanted = is_member(value) and user_of(device) == user and not lack_of_devices(device)
+position = keeps and (position or joined) or nil
+
+commit()
+if not is_wanted then
+    end_dialog(device, dialog)
+    return "done"
+end
+let_in(device, value, position, dialog)
+return "done"

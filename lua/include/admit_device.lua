@@ -1,0 +1,57 @@
+-- A device of a member gets what is said in the room from now on. Needs room, members, request, and what emit and role give.
+-- Needs away_rooms and probes (of the user). Gives
+-- lack_of_devices, let_in.
+--- @include "roster"
+--- @include "notify"
+--- @include "away_rooms"
+--- @include "now"
+--- @include "call_back"
+
+-- Of one user in one room. Each costs a delivery for every message.
+local MAX_DEVICES = 8
+-- If what is asked for here gets lost, as with an edge's dead letters, a probe finds the device still away.
+local NEXT_PROBE_MS = 60 * 1000
+
+-- Whether the user has as many devices in the room as it may, without this one.
+local function lack_of_devices(device)
+    local count, user = 0, user_of(device)
+    for _, other in ipairs(redis.call("HKEYS", devices)) do
+        count = count + (user_of(other) == user and other ~= device and 1 or 0)
+    end
+    return count >= MAX_DEVICES
+end
+
+-- After commit. A client may subscribe before the room knows that it has accepted the INVITE: such a subscription is under the
+-- name without ";aor", and no changes were noted for it.
+local function adopt_subscription(device)
+    local early = without_aor(device)
+    local subscription = subscription_of(early)
+    if subscription then
+        subscription.rev = -1
+        redis.call("HDEL", room, "subscription:" .. early)
+        keep_subscription(device, subscription)
+    end
+end
+
+-- After commit. `value` is the user's field of the members, `position` from where on a new device has missed messages; nil:
+-- nothing. A device that is in the room already keeps its place. What a device has missed is handed to it.
+local function let_in(device, value, position, dialog)
+    local user = user_of(device)
+    redis.call("HSET", members, user, role_of(value) .. " devices")
+    redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user, "invitation:" .. user)
+    redis.call("SREM", away_rooms, request.room)
+    redis.call("HSET", room, "dialog:" .. device, dialog)
+    if redis.call("HSETNX", devices, device, position and "device away" or "device") == 1 then
+        has_devices = true
+        adopt_subscription(device)
+        record(user)
+        if position then
+            redis.call("HSET", room, "away:" .. device, position)
+            redis.call("SADD", away_rooms, away_room(request.room, device))
+            redis.call("ZADD", probes, "NX", now + NEXT_PROBE_MS, user)
+        end
+    end
+    if is_away(redis.call("HGET", devices, device)) then
+        call_back(room, request.room, device, true)
+    end
+end

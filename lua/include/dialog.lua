@@ -1,0 +1,23 @@
+-- Dialogs of devices (RFC 3261 §12): a field `dialog:DEVICE` of the room's hash for each, with the text of an edge. Needs room,
+-- request and emit. Gives dialog_of, dialog_ids, end_dialog.
+-- Events of this include: `bye` to a device; dialog: the one that ends.
+
+-- What a dialog is known by, of the text of an edge; nil if it cannot be read.
+local function dialog_ids(text)
+    local is_read, ids = pcall(cjson.decode, text)
+    return is_read and type(ids) == "table" and ids.call_id and ids or nil
+end
+
+-- The dialog of a request. Its text is kept as it is: cjson would make an object of an empty list.
+local function dialog_of(request)
+    assert(dialog_ids(request.dialog or "") and request.dialog:find("}$"), "dialog")
+    return request.dialog
+end
+
+-- After commit. The device has a dialog with the room that the room does not want.
+local function end_dialog(device, dialog)
+    local cause = request
+    request = { room = cause.room, from = cause.room }
+    emit("bye", { device }, "dialog", dialog)
+    request = cause
+end

@@ -1,0 +1,67 @@
+-- The devices of a user leave the room with the user. Needs what notify needs. Gives dismiss,
+-- dismiss_all.
+--- @include "roster"
+--- @include "notify"
+--- @include "dialog"
+
+-- What the room keeps of a device that has left.
+local OF_A_DEVICE = { "dialog", "subscription", "away", "returning", "refused" }
+
+local function forget_device(device)
+    redis.call("HDEL", devices, device)
+    for _, kind in ipairs(OF_A_DEVICE) do
+        redis.call("HDEL", room, kind .. ":" .. device)
+    end
+end
+
+-- The dialog of the request that a device has sent: BYE, which ends it.
+local function is_own(device, dialog)
+    if request.device and without_aor(device) == request.device then
+        return true
+    end
+    local ends, other = dialog_ids(request.dialog), dialog_ids(dialog)
+    return ends and other and ends.call_id == other.call_id
+end
+
+-- After commit. A subscriber gets a last NOTIFY, which says that its user has left, and then a BYE.
+local function dismiss_device(device)
+    local subscription = subscription_of(device)
+    if subscription then
+        notify(device, subscription, "noresource", ',"users":[' .. json_user(user_of(device), "deleted") .. "]")
+    end
+    local dialog = redis.call("HGET", room, "dialog:" .. device)
+    if dialog and not (request.dialog and is_own(device, dialog)) then
+        end_dialog(device, dialog)
+    end
+    forget_device(device)
+end
+
+-- The devices of a user, or of all users.
+local function devices_in_room(user)
+    local found = {}
+    for _, device in ipairs(has_devices and redis.call("HKEYS", devices) or {}) do
+        found[#found + 1] = (not user or user_of(device) == user) and device or nil
+    end
+    table.sort(found)
+    return found
+end
+
+-- After commit, before the user's role goes. Returns whether the user had devices.
+local function dismiss(user)
+    if not is_member(redis.call("HGET", members, user)) then
+        return false
+    end
+    local found = devices_in_room(user)
+    for _, device in ipairs(found) do
+        dismiss_device(device)
+    end
+    record(user)
+    return #found > 0
+end
+
+-- The same for all devices of a room that ends.
+local function dismiss_all()
+    for _, device in ipairs(devices_in_room()) do
+        dismiss_device(device)
+    end
+end

@@ -1,0 +1,108 @@
+-- NOTIFY requests with the roster (RFC 4575), one for each subscription. A subscription is a field `subscription:DEVICE`
+-- of the room's hash, as JSON: `dialog` is the edge's text, unread; `expires_at` in ms since the epoch; `version` of the
+-- last NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event.
+-- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription, notify.
+-- Events of this include: `notify` to the device; dialog: where to send it, with version and expires_at; detail: JSON with
+-- full, version, subject, created_at, users as {address, role or "deleted", devices, devices that are gone}, terminated.
+local read_roster, changes_since = nil, {}
+
+local function subscription_of(device)
+    local text = redis.call("HGET", room, "subscription:" .. device)
+    return text and cjson.decode(text)
+end
+
+-- After commit.
+local function keep_subscription(device, subscription)
+    redis.call("HSET", room, "subscription:" .. device, cjson.encode(subscription))
+end
+
+local function json_list(texts)
+    local found = {}
+    for i, text in ipairs(texts or {}) do
+        found[i] = cjson.encode(text)
+    end
+    return "[" .. table.concat(found, ",") .. "]"
+end
+
+local function json_user(address, role, present, gone)
+    return "[" .. table.concat({ cjson.encode(address), cjson.encode(role), json_list(present), json_list(gone) }, ",") .. "]"
+end
+
+-- Roles and devices by user, and the state of the room: read once in a script.
+local function now_in_room()
+    if read_roster then
+        return read_roster
+    end
+    local roles, present, all = {}, {}, redis.call("HGETALL", members)
+    for i = 1, #all, 2 do
+        roles[all[i]] = is_member(all[i + 1]) and role_of(all[i + 1]) or nil
+    end
+    for _, device in ipairs(redis.call("HKEYS", devices)) do
+        local user = user_of(device)
+        present[user] = present[user] or {}
+        table.insert(present[user], without_aor(device))
+    end
+    local rev, forgotten, topic, created_at = unpack(redis.call("HMGET", room, "rev", "forgotten", "topic", "created_at"))
+    read_roster = {
+        roles = roles, devices = present, rev = tonumber(rev) or 0, forgotten = tonumber(forgotten) or 0,
+        subject = ',"subject":' .. cjson.encode(topic or ""), created_at = ',"created_at":' .. (created_at or 0),
+    }
+    return read_roster
+end
+
+-- The part of a NOTIFY's detail that is the same for all who have seen the same; `since` -1: everything.
+local function description(since)
+    local room_now = now_in_room()
+    if since < room_now.forgotten then
+        since = -1
+    end
+    local made = changes_since[since]
+    if made then
+        return made
+    end
+    local users, gone, about, listed = {}, {}, "", {}
+    if since < 0 then
+        about = room_now.subject .. room_now.created_at
+        for user in pairs(room_now.roles) do
+            users[#users + 1] = user
+        end
+    end
+    for _, changed in ipairs(since < 0 and {} or redis.call("ZRANGEBYSCORE", roster, "(" .. since, "+inf")) do
+        local user = user_of(changed)
+        if changed == "*subject" then
+            about = room_now.subject
+        elseif user ~= changed and redis.call("HEXISTS", devices, changed) == 0 then
+            gone[user] = gone[user] or {}
+            table.insert(gone[user], without_aor(changed))
+        end
+        if changed ~= "*subject" and not listed[user] then
+            listed[user], users[#users + 1] = true, user
+        end
+    end
+    table.sort(users)
+    local parts = {}
+    for i, user in ipairs(users) do
+        parts[i] = json_user(user, room_now.roles[user] or "deleted", room_now.devices[user], gone[user])
+    end
+    made = { full = tostring(since < 0), rest = about .. ',"users":[' .. table.concat(parts, ",") .. "]" }
+    changes_since[since] = made
+    return made
+end
+
+-- After commit. The next NOTIFY of this subscription, with what it has not seen, or with `rest`. `terminated` is the reason
+-- why the subscription ends with it, or empty: then it is kept.
+local function notify(device, subscription, terminated, rest)
+    local made = rest and { full = "false", rest = rest } or description(subscription.rev)
+    subscription.version, subscription.rev = subscription.version + 1, now_in_room().rev
+    local version = string.format('"version":%d', subscription.version)
+    local dialog = subscription.dialog:gsub("}%s*$", "")
+    dialog = dialog .. string.format(',"expires_at":%d,%s}', subscription.expires_at, version)
+    local detail = '{"full":' .. made.full .. "," .. version .. made.rest .. ',"terminated":' .. cjson.encode(terminated) .. "}"
+    local cause = request
+    request = { room = cause.room, from = cause.room }
+    subscription.pending = emit("notify", { device }, "dialog", dialog, "detail", detail)
+    request = cause
+    if terminated == "" then
+        keep_subscription(device, subscription)
+    end
+end

@@ -1,0 +1,16 @@
+-- The device of the sender that a request in a dialog comes from: the one that it names, or the one that has this dialog. Needs
+-- room, request, and what dialog gives. Gives own_device.
+--- @include "device"
+
+local function own_device()
+    local devices = devices_of(request.room)
+    local ids = dialog_ids(request.dialog or "") or {}
+    local named = device_in(devices, request.device)
+    for _, device in ipairs(redis.call("HKEYS", devices)) do
+        local known = user_of(device) == request.from and dialog_ids(redis.call("HGET", room, "dialog:" .. device) or "")
+        if known and known.call_id == ids.call_id then
+            return device
+        end
+    end
+    return named
+end

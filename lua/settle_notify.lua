@@ -1,0 +1,62 @@
+-- The report of a NOTIFY: the device has seen the changes, or has no such subscription any more, or is not there. In the last
+-- case its next NOTIFY is full. `from` is the device, `of` the id of the event.
+--
+-- KEYS:
+--   requests  imc:{S}:in            stream
+--   events    imc:{S}:out           stream
+--   rooms     imc_rooms:{S}         sorted set
+--   room      imc_rooms:{S}:ROOM    hash
+--   members   imc_members:{S}:ROOM  hash
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--
+-- Returns:
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
+--   early  an older request is still there: nothing changed
+local requests, events, rooms, room, members = unpack(KEYS)
+local entry_id, delivery_chunk = unpack(ARGV)
+--- @include "request"
+--- @include "emit"
+--- @include "role"
+--- @include "roster"
+--- @include "notify"
+
+-- RFC 6665 §4.2.2, without those that registrars send for a phone that is switched off.
+local ENDED = { ["405"] = true, ["481"] = true, ["489"] = true }
+
+redis.call("ZCARD", rooms) -- is a sorted set
+redis.call("HLEN", members)
+local device, subscription = request.from, subscription_of(request.from)
+if not subscription and device_in(devices, request.from) then
+    device = device_in(devices, request.from)
+    subscription = subscription_of(device)
+end
+local rev = tonumber(redis.call("HGET", room, "rev")) or 0
+local status, is_last = request.status or "", subscription and subscription.pending == request.of
+
+commit()
+if not subscription then
+    return "done"
+elseif is_last and ENDED[status] then
+    redis.call("HDEL", room, "subscription:" .. device)
+    return "done"
+end
+local is_again = false
+if is_last then
+    subscription.pending = ""
+end
+if status:sub(1, 1) == "2" then
+    subscription.failed = nil
+elseif is_last or not ENDED[status] then
+    subscription.rev = -1
+    is_again = status == "500" and not subscription.failed
+    subscription.failed = true
+end
+keep_subscription(device, subscription)
+if is_again or (not subscription.failed and is_last and subscription.rev < rev) then
+    ask_for_notify()
+end
+return "done"

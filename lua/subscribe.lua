@@ -1,0 +1,65 @@
+-- A device subscribes to the roster of the room (RFC 4575), refreshes its subscription, or ends it. Each gets a NOTIFY at once
+-- (RFC 6665 §4.2.1.2): what has changed, if the device names the version that it was sent last, or else the whole roster.
+-- `detail` is the time in seconds, the version that the device has, and "list" if the request was for several rooms.
+--
+-- KEYS:
+--   requests  imc:{S}:in            stream
+--   events    imc:{S}:out           stream
+--   rooms     imc_rooms:{S}         sorted set
+--   room      imc_rooms:{S}:ROOM    hash
+--   members   imc_members:{S}:ROOM  hash
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--
+-- Returns:
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
+--   early  an older request is still there: nothing changed
+--
+-- Events:
+--   notify  to the device; to one whose user is no member, only that the subscription has ended
+local requests, events, rooms, room, members = unpack(KEYS)
+local entry_id, delivery_chunk = unpack(ARGV)
+--- @include "request"
+--- @include "emit"
+--- @include "role"
+--- @include "roster"
+--- @include "notify"
+--- @include "dialog"
+--- @include "now"
+
+local MAX_SECONDS, MAX_VERSION = 7 * 24 * 3600, 2 ^ 31
+redis.call("ZCARD", rooms) -- is a sorted set
+redis.call("HLEN", members)
+local seconds, last = (request.detail or ""):match("^(%d+) (%d+)")
+seconds, last = math.min(tonumber(seconds or 0), MAX_SECONDS), math.min(tonumber(last or 0), MAX_VERSION)
+local device = device_in(devices, request.device) or assert(request.device, "device")
+local dialog = dialog_of(request)
+local is_allowed = user_of(device) == request.from and is_member(redis.call("HGET", members, request.from))
+local known = redis.call("HEXISTS", devices, device) == 1 and subscription_of(device)
+local is_same = known and dialog_ids(known.dialog).call_id == dialog_ids(dialog).call_id
+local subscription = { version = last, rev = -1, pending = "" }
+if known then
+    subscription.version = math.max(known.version, last)
+    subscription.rev = known.version == last and known.rev or -1
+end
+subscription.dialog, subscription.expires_at = dialog, now + seconds * 1000
+
+commit()
+if not is_allowed then
+    subscription.expires_at = now
+    notify(device, subscription, "noresource", ',"users":[]')
+elseif seconds > 0 then
+    notify(device, subscription, "", nil)
+elseif is_same or not known then
+    notify(device, subscription, "timeout", nil)
+    redis.call("HDEL", room, "subscription:" .. device)
+else -- the end of an older subscription, which another one has replaced
+    local kept = known
+    notify(device, subscription, "timeout", nil)
+    kept.version = subscription.version
+    keep_subscription(device, kept)
+end
+return "done"

@@ -1,0 +1,316 @@
+"""subscribe, notify_devices, settle_notify: what devices see of the members.
+
+Covers roster.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from imc_common import keys
+from tests.lua.conference import (
+    BOBS,
+    CAROLS,
+    PHONE,
+    about,
+    accept,
+    call_notify,
+    contents,
+    dialog,
+    events,
+    handle,
+    notified,
+    opened,
+    report,
+    rosters,
+    subscribe,
+)
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, SHARD, Shard
+
+EVE = "eve@example.org"
+
+
+@pytest.fixture
+def room(shard: Shard) -> Shard:
+    """A room made by Alice's phone, which sees the roster; Bob was asked by INVITE."""
+    opened(shard, BOB)
+    subscribe(shard, PHONE)
+    ((_, first),) = contents(shard)
+    settled(shard, PHONE, first["id"])
+    return shard
+
+
+def settled(shard: Shard, device: str, of: str, status: str = "200") -> None:
+    """The NOTIFY has ended so."""
+    report(shard, "settle_notify", device, status, event="notify", of=of)
+
+
+def add(shard: Shard, *users: str) -> None:
+    for user in users:
+        handle(shard, "add", ALICE, user=user)
+
+
+def test_a_subscriber_gets_the_whole_roster_at_once(shard: Shard) -> None:
+    """Users with roles and devices, the subject, and when the room was made."""
+    opened(shard, BOB)
+    accept(shard, BOBS)
+    events(shard)
+    subscribe(shard, PHONE)
+    ((device, content),) = contents(shard)
+    created = int(shard.redis.hget(shard.keys.room(SHARD, ROOM), "created_at") or 0)
+    del content["id"]
+    assert (device, content) == (
+        PHONE,
+        {
+            "full": True,
+            "version": 1,
+            "subject": "Lunch",
+            "created_at": created,
+            "users": [[ALICE, "owner", [PHONE], []], [BOB, "member", [BOBS], []]],
+            "terminated": "",
+        },
+    )
+
+
+def test_changes_of_a_moment_are_one_notify(room: Shard) -> None:
+    """The next version; what was added and removed again is told as deleted."""
+    add(room, CAROL, DAVE, EVE)
+    handle(room, "remove", ALICE, user=EVE)
+    handle(room, "topic", ALICE, text="Dinner")
+    handle(room, "modify", ALICE, user=CAROL, role="admin")
+    assert len(rosters(room)) == 1
+    ((device, content),) = notified(room)
+    users = [[CAROL, "admin", [], []], [DAVE, "member", [], []], [EVE, "deleted", [], []]]
+    assert (device, content["full"], content["version"]) == (PHONE, False, 2)
+    assert (content["users"], content["subject"]) == (users, "Dinner")
+    assert rosters(room) == []
+
+
+def test_a_notify_tells_what_has_changed_since_the_last(room: Shard) -> None:
+    add(room, CAROL)
+    ((_, content),) = notified(room)
+    settled(room, PHONE, content["id"])
+    add(room, DAVE)
+    ((_, content),) = notified(room)
+    assert (content["version"], [user for user, *_ in content["users"]]) == (3, [DAVE])
+    assert "subject" not in content
+
+
+def test_while_a_notify_is_in_flight_the_next_one_waits_for_its_report(room: Shard) -> None:
+    """Also if the change came first."""
+    add(room, CAROL)
+    (entry,) = rosters(room)
+    assert room.run("notify_devices", *call_notify(room, entry)) == 1
+    add(room, DAVE)
+    (entry,) = rosters(room)
+    assert room.run("notify_devices", *call_notify(room, entry)) == 0
+    ((_, content),) = contents(room)
+    settled(room, PHONE, content["id"])
+    ((_, content),) = notified(room)
+    assert (content["version"], [user for user, *_ in content["users"]]) == (3, [DAVE])
+    settled(room, PHONE, content["id"])
+    assert rosters(room) == []
+
+
+def test_an_event_is_handled_once(room: Shard) -> None:
+    add(room, CAROL)
+    (entry,) = rosters(room)
+    assert room.run("notify_devices", *call_notify(room, entry)) == 1
+    before = room.dump()
+    assert room.run("notify_devices", *call_notify(room, entry)) == "gone"
+    assert room.dump() == before
+
+
+def test_devices_that_come_and_go_are_changes_of_their_user(room: Shard) -> None:
+    accept(room, BOBS)
+    ((_, content),) = notified(room)
+    assert content["users"] == [[BOB, "member", [BOBS], []]]
+
+
+@pytest.mark.parametrize("status", ["408", "503"])
+def test_who_was_not_reached_gets_the_whole_roster_next(room: Shard, status: str) -> None:
+    """And the version goes on by one."""
+    add(room, CAROL)
+    ((_, content),) = notified(room)
+    settled(room, PHONE, content["id"], status)
+    assert rosters(room) == []
+    add(room, DAVE)
+    ((_, content),) = notified(room)
+    assert (content["version"], content["full"], len(content["users"])) == (3, True, 4)
+
+
+def test_after_a_500_it_is_tried_once_more(room: Shard) -> None:
+    add(room, CAROL)
+    for version in (2, 3):
+        ((_, content),) = notified(room)
+        assert content["version"] == version
+        settled(room, PHONE, content["id"], "500")
+    assert notified(room) == []
+
+
+@pytest.mark.parametrize("status", ["481", "489", "405"])
+def test_a_subscription_that_the_client_does_not_know_ends(room: Shard, status: str) -> None:
+    add(room, CAROL)
+    ((_, content),) = notified(room)
+    settled(room, PHONE, content["id"], status)
+    assert about(room, "subscription", PHONE) is None
+    add(room, DAVE)
+    assert notified(room) == []
+
+
+def test_a_late_report_of_an_older_notify_ends_nothing(room: Shard) -> None:
+    """But what it failed to tell is told again, in the next full one."""
+    settled(room, PHONE, "1-1", "481")
+    settled(room, PHONE, "1-1", "200")
+    add(room, CAROL)
+    ((_, content),) = notified(room)
+    assert content["full"] is False
+    settled(room, PHONE, "1-1", "408")
+    settled(room, PHONE, content["id"])
+    add(room, DAVE)
+    ((_, content),) = notified(room)
+    assert content["full"] is True
+
+
+def test_a_client_that_was_started_again_gets_what_it_has_not_seen(room: Shard) -> None:
+    """If it has the latest version; from any other it gets the whole roster. The version never goes back."""
+    add(room, CAROL)
+    for last, full, version in ((1, False, 2), (2, False, 3), (2, True, 4), (9, True, 10)):
+        subscribe(room, PHONE, last=last, call_id=f"new {version}")
+        ((_, content),) = contents(room)
+        assert (content["full"], content["version"]) == (full, version)
+
+
+def test_a_refresh_is_answered_with_the_changes(room: Shard) -> None:
+    subscribe(room, PHONE, last=1)
+    ((_, content),) = contents(room)
+    assert (content["version"], content["full"], content["users"]) == (2, False, [])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_end_of_a_subscription_is_answered_with_the_roster(room: Shard, known: bool) -> None:
+    """Without a subscription this is a fetch (RFC 6665 §4.4.3)."""
+    if not known:
+        room.redis.hdel(room.keys.room(SHARD, ROOM), f"subscription:{PHONE}")
+    subscribe(room, PHONE, 0)
+    ((_, content),) = contents(room)
+    assert (content["terminated"], content["full"]) == ("timeout", True)
+    assert about(room, "subscription", PHONE) is None
+    add(room, CAROL)
+    assert notified(room) == []
+
+
+def test_the_end_of_an_older_subscription_does_not_end_its_successor(room: Shard) -> None:
+    subscribe(room, PHONE, last=1, call_id="successor")
+    subscribe(room, PHONE, 0, last=2)
+    first, last = contents(room)
+    assert (first[1]["terminated"], last[1]["terminated"]) == ("", "timeout")
+    add(room, CAROL)
+    ((_, content),) = notified(room)
+    assert content["version"] == 4
+
+
+@pytest.mark.parametrize("user", [EVE, DAVE])
+def test_others_than_members_learn_nothing(room: Shard, user: str) -> None:
+    """Their subscription ends at once."""
+    room.ask("invite", ALICE, user=DAVE)
+    events(room)
+    subscribe(room, f"{user};gr=1")
+    ((device, content),) = contents(room)
+    assert (device, content["terminated"], content["users"]) == (f"{user};gr=1", "noresource", [])
+    assert about(room, "subscription", device) is None
+
+
+def test_nobody_subscribes_for_the_device_of_another_user(room: Shard) -> None:
+    fields = {"device": PHONE, "dialog": dialog("x"), "detail": "600 0"}
+    handle(room, "subscribe", BOB, **fields)
+    assert [content["terminated"] for _, content in contents(room)] == ["noresource"]
+    add(room, CAROL)
+    assert [device for device, _ in notified(room)] == [PHONE]
+
+
+def test_a_subscription_may_come_before_the_report_of_the_invite(room: Shard) -> None:
+    """The client subscribes as soon as it has answered. The changes since are told in full."""
+    room.settings["history_max_messages"] = 0
+    subscribe(room, BOBS)
+    assert [device for device, _ in contents(room)] == [BOBS]
+    accept(room, BOBS)
+    told = dict(notified(room))
+    assert told[f"{BOBS};aor"]["full"] is True
+    assert told[f"{BOBS};aor"]["version"] == 2
+    assert about(room, "subscription", BOBS) is None
+
+
+def test_an_expired_subscription_is_removed(room: Shard) -> None:
+    name = room.keys.room(SHARD, ROOM)
+    text = about(room, "subscription", PHONE) or ""
+    room.redis.hset(name, f"subscription:{PHONE}", text.replace('"expires_at":1', '"expires_at":0.1'))
+    add(room, CAROL)
+    assert notified(room) == []
+    assert about(room, "subscription", PHONE) is None
+
+
+def test_a_device_that_is_away_is_notified_when_it_is_back(room: Shard) -> None:
+    """After what it has missed."""
+    room.settings["history_max_messages"] = 500
+    handle(room, "message", BOB)
+    (of,) = [more["id"] for name, _, more in events(room) if name == "message"]
+    report(room, "mark_away", PHONE, "480", event="message", history_id=of, user=BOB)
+    add(room, CAROL)
+    assert notified(room) == []
+    entry_id = room.put("user_online", ALICE, ALICE)
+    assert room.run("call_user_back", *room.call_online(entry_id, ALICE)) == "done"
+    (item,) = [more["id"] for name, to, more in events(room) if (name, to) == ("catch_up", PHONE)]
+    room.redis.xadd("imc:{3}:out", {"event": "catch_up", "room": ROOM, "to": PHONE, "from": ROOM, "data": ""})
+    ((item, _),) = room.redis.xrange("imc:{3}:out")
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"returning:{PHONE}", item)
+    assert room.run("hand_out", *room.call_hand_out(item.decode(), PHONE)) == 1
+    assert [to for name, to, _ in events(room) if name == "message"] == [PHONE]
+    ((device, content),) = notified(room)
+    assert (device, content["users"]) == (PHONE, [[CAROL, "member", [], []]])
+
+
+def test_the_oldest_changes_are_forgotten(real_shard: Shard) -> None:
+    """Who has not seen them gets the whole roster."""
+    room = real_shard
+    opened(room)
+    subscribe(room, PHONE)
+    ((_, first),) = contents(room)
+    settled(room, PHONE, first["id"])
+    gone = {f"u{number}@example.org": number for number in range(2, 1002)}
+    room.redis.zadd(keys.roster(SHARD, ROOM), gone)
+    room.redis.hset(room.keys.room(SHARD, ROOM), "rev", "1001")
+    add(room, CAROL)
+    assert room.redis.zcard(keys.roster(SHARD, ROOM)) == 1000
+    ((_, content),) = notified(room)
+    assert (content["full"], [user for user, *_ in content["users"]]) == (True, [ALICE, CAROL])
+
+
+def test_rooms_without_devices_note_nothing(shard: Shard) -> None:
+    shard.ask("create", ALICE)
+    shard.ask("add", ALICE, user=BOB)
+    shard.ask("topic", ALICE, text="x")
+    shard.ask("remove", ALICE, user=BOB)
+    assert not shard.redis.exists(keys.roster(SHARD, ROOM), keys.devices(SHARD, ROOM))
+    assert shard.redis.hget(shard.keys.room(SHARD, ROOM), "rev") is None
+
+
+def test_two_hundred_devices_are_told_of_20_changes_by_one_notify_each(real_shard: Shard) -> None:
+    """By one script: 3.5 ms, as the text is built once for all who have seen the same."""
+    room = real_shard
+    opened(room)
+    for user in (f"u{number}@example.org" for number in range(200)):
+        room.redis.hset(room.keys.members(SHARD, ROOM), user, "member devices")
+        room.redis.hset(keys.devices(SHARD, ROOM), f"{user};gr=1", "device")
+        subscribe(room, f"{user};gr=1")
+        events(room)
+    add(room, *(f"new{number}@example.org" for number in range(20)))
+    (entry,) = rosters(room)
+    assert room.run("notify_devices", *call_notify(room, entry)) == 200
+    assert {len(content["users"]) for _, content in contents(room)} == {20}
+
+
+def test_the_scripts_make_the_keys_of_python() -> None:
+    """They make these two themselves, so that the others need not be passed them."""
+    assert keys.devices(SHARD, CAROLS) == f"imc_devices:{{{SHARD}}}:{CAROLS}"
+    assert keys.roster(SHARD, CAROLS) == f"imc_roster:{{{SHARD}}}:{CAROLS}"
