@@ -16,11 +16,12 @@ from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import CPIM, IMDN, PLAIN, essence
 from imc_common.bodies.imdn import Imdn, receipt_part
 from imc_common.bodies.mime_part import MimePart
-from imc_common.rooms.event import CPIM_CLIENT, TEXT_CLIENT, Event
+from imc_common.rooms.event import CPIM_CLIENT, DEVICE_CLIENT, TEXT_CLIENT, Event
 from imc_common.rooms.names import shown_name
 from imc_common.rooms.request import RequestData
 from imc_common.settings import Settings
 
+_CPIM_CLIENTS: Final = frozenset((CPIM_CLIENT, DEVICE_CLIENT))
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 UTF8: Final = "text/plain;charset=utf-8"
 
@@ -39,7 +40,7 @@ def relayed_message(event: Event, settings: Settings, message_id: str) -> Text:
     """
     content_type, body = event.data.content_type, event.data.body
     if event.client:
-        if event.client == CPIM_CLIENT and essence(content_type) != CPIM:
+        if event.client in _CPIM_CLIENTS and essence(content_type) != CPIM:
             return wrapped(event, _author(event), content_type, body, message_id)
         if event.client == TEXT_CLIENT and essence(content_type) == CPIM:
             content_type, body = unwrapped(body)
@@ -59,7 +60,7 @@ def receipts_for_author(event: Event) -> list[Text]:
     imdns = [imdn for imdn in content.imdns if imdn.message_id in mine]
     # An author whose client is not known has written plain text if the receipt names a delivery.
     is_in_cpim = content.cpim is not None
-    wants_cpim = event.client == CPIM_CLIENT or (not event.client and event.about is None and is_in_cpim)
+    wants_cpim = event.client in _CPIM_CLIENTS or (not event.client and event.about is None and is_in_cpim)
     if event.about is not None:
         imdns = _renamed(imdns, event.about)
     elif len(imdns) == len(content.imdns) and wants_cpim == is_in_cpim:
@@ -132,7 +133,7 @@ def relayed_typing(event: Event) -> Text:
     is_cpim = essence(content_type) == CPIM
     if event.client == TEXT_CLIENT and is_cpim:
         return unwrapped(body)
-    if event.client == CPIM_CLIENT and not is_cpim:
+    if event.client in _CPIM_CLIENTS and not is_cpim:
         part = MimePart((("Content-Type", content_type), ("Content-Length", str(len(body)))), body)
         return Text(CPIM, Cpim(_headers(event, _author(event)), part).to_bytes())
     return Text(content_type, body)

@@ -127,6 +127,13 @@ class Settings(BaseModel):
         " REFER.",
         json_schema_extra=_about("the user part of a SIP URI; empty: no such address", reload="edge"),
     )
+    conference_domain: values.DomainOrNone = Field(
+        "",
+        description="Domain of the rooms that clients create at `conference_factory`. If it is not that of"
+        " the factory, Linphone subscribes to each room alone after a restart. Empty: the domain of the"
+        " factory.",
+        json_schema_extra=_about("a host name; empty: that of the factory", reload="edge"),
+    )
     room_from: Literal["request-uri", "to"] = Field(
         "request-uri",
         description="Where the room of a request is named: in the Request-URI, as RFC 3261 has it and the"

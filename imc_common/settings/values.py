@@ -259,6 +259,10 @@ def _key_name(text: str) -> str:
     return text
 
 
+def _domain_or_none(value: str) -> str:
+    return _domain(value) if value else ""
+
+
 def _user(text: str) -> str:
     try:
         return parse_user(text) if text else text
@@ -277,6 +281,7 @@ HeaderLines = Annotated[tuple[Annotated[str, AfterValidator(_header)], ...], Bef
 Credentials = Annotated[tuple[Credential, ...], BeforeValidator(_credentials)]
 Domains = Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], BeforeValidator(_words)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+DomainOrNone = Annotated[str, AfterValidator(_domain_or_none)]
 UserPart = Annotated[str, AfterValidator(_user)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Endpoints = Annotated[tuple[Endpoint, ...], BeforeValidator(_endpoints)]

@@ -20,6 +20,7 @@ from imc_common.sip.message import Response
 from imc_edge.delivering.credentials import Credentials
 from imc_edge.delivering.outbound import (
     MAX_DATAGRAM,
+    MessageTemplate,
     UnsendableError,
     first_request,
     head_to_address,
@@ -93,7 +94,7 @@ class Courier:
         # RFC 3261 §8.1.2: an outbound proxy is the target of every request; without one the URI decides.
         targets = self._next_hops.proxy_targets
         if targets is None:
-            targets = self._next_hops.known(f"sip:{recipient.address}")
+            targets = self._next_hops.known(f"sip:{recipient.target}")
         recipient.targets = targets
         recipient.direct_hop = None
         if targets is not None and (hop := targets.fixed) is not None:
@@ -101,7 +102,7 @@ class Courier:
                 if hop is not self._last_hop:
                     self._via_line = via_line(self._transports.via(hop))
                     self._last_hop = hop
-                recipient.head = head_to_address(recipient.address, self._via_line, recipient.recipient_id)
+                recipient.head = head_to_address(recipient.target, self._via_line, recipient.recipient_id)
                 recipient.hop = hop
             # A target found by DNS ends with its records' time-to-live. Only one that never ends may be used
             # without a look at the clock. Not `is inf`: once compiled, a float has no identity.
@@ -118,6 +119,10 @@ class Courier:
             self._give_up(recipient, EXPIRED)
             return
         recipient.started = self._wheel.tick
+        if outgoing.in_dialog is not None:  # its dialog says where it goes
+            retry = recipient.retry = self._new_retry_state(recipient)
+            self._try_uri(recipient, retry)
+            return
         # RFC 3263 §4: where to send. Found once per recipient, and again when the DNS records have expired.
         targets = recipient.targets
         if targets is None or (targets.until != inf and targets.until <= self._clock()):
@@ -164,7 +169,7 @@ class Courier:
         if not self._transactions.abandon(recipient.recipient_id + branch):
             return  # nothing is in flight: a name is being resolved
         retry = self._retry_state(recipient)
-        retry.start_over(f"sip:{recipient.address}", self._clock() + MAX_RETRY_SECONDS)
+        retry.start_over(_first_uri(recipient), self._clock() + MAX_RETRY_SECONDS)
         recipient.started = self._wheel.tick
         if recipient.still_wanted():
             self._try_uri(recipient, retry)
@@ -180,7 +185,8 @@ class Courier:
             recipient.accepted()
         # RFC 3261 §8.1.3.4: a redirection adds contacts, each tried once.
         elif status < 400:
-            self._add_contacts(retry, contacts(response))
+            if outgoing is not None and outgoing.in_dialog is None:  # a dialog has one remote target
+                self._add_contacts(retry, contacts(response))
             self._next_contact(recipient, retry, str(status))
         # RFC 3261 §21.4.13, §21.4.7, §21.4.26: the client does not take CPIM. It gets the text at once.
         elif status in REFUSES_TYPE and self._send_text(recipient, retry):
@@ -244,7 +250,7 @@ class Courier:
         return outgoing.deadline is not None and self._clock() >= outgoing.deadline
 
     def _new_retry_state(self, recipient: Recipient) -> RetryState:
-        return RetryState(f"sip:{recipient.address}", self._clock() + MAX_RETRY_SECONDS)
+        return RetryState(_first_uri(recipient), self._clock() + MAX_RETRY_SECONDS)
 
     def _retry_state(self, recipient: Recipient) -> RetryState:
         """The delivery's state; made now if its first request was sent without one."""
@@ -338,19 +344,10 @@ class Courier:
         # Via names the transport, so the head is built for each.
         for towards in (hop, Hop("tcp", hop.host, hop.port)):
             try:
-                head = request_head(retry.uri, self._transports.via(towards), recipient.recipient_id)
+                request = self._request(recipient, retry, outgoing, template, towards)
             except UnsendableError:
                 self._next_contact(recipient, retry, UNSENDABLE)
                 return
-            request = later_request(
-                head,
-                recipient.to,
-                recipient.recipient_id,
-                template,
-                attempt=retry.attempt,
-                cseq=retry.cseq,
-                headers=retry.headers,
-            )
             if towards.transport != "udp" or len(request) <= MAX_DATAGRAM or hop in retry.tcp_refused:
                 retry.moved_to_tcp = hop if towards is not hop else None
                 break
@@ -359,6 +356,29 @@ class Courier:
         retry.hop = towards
         retry.attempt += 1
         self._transactions.start(key, towards, request, recipient)
+
+    def _request(
+        self,
+        recipient: Recipient,
+        retry: RetryState,
+        outgoing: Outgoing,
+        template: MessageTemplate,
+        towards: Hop,
+    ) -> bytes:
+        """One more request of a delivery. Raises `UnsendableError`."""
+        via, in_dialog = self._transports.via(towards), outgoing.in_dialog
+        if in_dialog is not None:
+            branch = recipient.recipient_id + template.branch(retry.attempt)
+            return in_dialog.to_bytes(via, branch, retry.headers, retry.cseq - 1)
+        return later_request(
+            request_head(retry.uri, via, recipient.recipient_id),
+            recipient.to,
+            recipient.recipient_id,
+            template,
+            attempt=retry.attempt,
+            cseq=retry.cseq,
+            headers=retry.headers,
+        )
 
     def _add_contacts(self, retry: RetryState, uris: list[str]) -> None:
         """Contacts to try, each once (RFC 3261 §8.1.3.4: "MUST NOT add any given URI … more than once")."""
@@ -379,7 +399,9 @@ class Courier:
 
     def _authenticate(self, recipient: Recipient, retry: RetryState, response: Response) -> None:
         """RFC 3261 §22.2: send it once more, with the credentials that are asked for and the next CSeq."""
-        headers = self._credentials.headers_for(response, retry.uri, retry.realms)
+        in_dialog = recipient.outgoing.in_dialog if recipient.outgoing is not None else None
+        uri, method = (in_dialog.uri, in_dialog.method) if in_dialog is not None else (retry.uri, "MESSAGE")
+        headers = self._credentials.headers_for(response, uri, retry.realms, method)
         if not headers or retry.hop is None:
             self._next_contact(recipient, retry, str(response.status))
             return
@@ -396,3 +418,11 @@ class Courier:
                 recipient.end(outcome)
 
         asyncio.get_running_loop().call_soon(give_up)
+
+
+def _first_uri(recipient: Recipient) -> str:
+    """What leads to the first target: the recipient's URI, or the route of a dialog."""
+    outgoing = recipient.outgoing
+    if outgoing is not None and outgoing.in_dialog is not None:
+        return outgoing.in_dialog.next_uri
+    return f"sip:{recipient.target}"

@@ -23,8 +23,10 @@ class Credentials:
     def __init__(self, known: Iterable[Credential]) -> None:
         self._by_realm = {credential.realm: credential for credential in known}
 
-    def headers_for(self, response: Response, uri: str, used: set[str]) -> list[tuple[str, str]]:
-        """The headers for a MESSAGE to ``uri`` that got this 401 or 407; none if we have no credentials.
+    def headers_for(
+        self, response: Response, uri: str, used: set[str], method: str = "MESSAGE"
+    ) -> list[tuple[str, str]]:
+        """The headers for a request to ``uri`` that got this 401 or 407; none if we have no credentials.
 
         Of several challenges for one realm the strongest is used (RFC 8760 §2.4). Realms that get our
         credentials are put into ``used``; one that is there already has refused them, unless it only calls
@@ -54,7 +56,7 @@ class Credentials:
                 challenge,
                 credential.user,
                 credential.password,
-                method="MESSAGE",
+                method=method,
                 uri=uri,
                 cnonce=token_hex(8),
             )

@@ -17,7 +17,7 @@ import structlog
 from imc_common.keys import shard_of
 from imc_common.logs import about
 from imc_common.presence import Presence
-from imc_common.rooms.event import CATCH_UP, Event
+from imc_common.rooms.event import CATCH_UP, INVITE, OF_CONFERENCES, ROSTER, Event
 from imc_common.rooms.request import call_id_of
 from imc_common.rooms.texts import OVER_LIMIT
 from imc_common.settings import Settings
@@ -31,10 +31,12 @@ from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.event_renderer import EventRenderer
 from imc_edge.delivering.fan_out import FanOut
 from imc_edge.delivering.former_failures import FormerFailures
+from imc_edge.delivering.invitations import Invitations
 from imc_edge.delivering.notice_limit import NoticeLimit
 from imc_edge.delivering.outbound import MessageTemplate, UnsendableError
 from imc_edge.delivering.outcome import NOT_SENT
 from imc_edge.delivering.outgoing import Outgoing
+from imc_edge.delivering.rosters import Rosters
 from imc_edge.delivering.settlement import Settlement
 from imc_edge.delivering.takeover import AGAIN_SECONDS, TakenOver, Takeover
 from imc_edge.delivering.timer_wheel import TICK
@@ -45,6 +47,8 @@ SEND_BATCH: Final = 64
 """Deliveries sent in one go; then responses get their turn."""
 ALONE_TURNS: Final = 2
 """Turns of the timer wheel for which an event that may end the process is alone in being sent, at most."""
+NO_MESSAGES: Final = frozenset((CATCH_UP, *OF_CONFERENCES))
+"""Events that are sent in another way than a MESSAGE, or not at all."""
 FULL_SECONDS: Final = 0.002
 """Pause between two looks whether reading may go on."""
 
@@ -60,6 +64,8 @@ class Deliver:
         former_failures: FormerFailures,
         catch_ups: CatchUps,
         *,
+        rosters: Rosters,
+        invitations: Invitations,
         settlement: Settlement,
         renderer: EventRenderer,
         fan_out: FanOut,
@@ -78,6 +84,9 @@ class Deliver:
         self._takeover = takeover
         self._former_failures = former_failures
         self._catch_ups = catch_ups
+        self._rosters = rosters
+        self._invitations = invitations
+        context.lost_dialog = self._say_farewell
         self._renderer = renderer
         self._counts = counts
         self._tracer = tracer
@@ -96,29 +105,35 @@ class Deliver:
         """Deliver until `drain` has ended, or cancellation."""
         async with asyncio.TaskGroup() as tasks:
             settling = tasks.create_task(self._settlement.run())
-            handing_out = tasks.create_task(self._catch_ups.run())
+            others = [
+                tasks.create_task(each.run()) for each in (self._catch_ups, self._rosters, self._invitations)
+            ]
             await self._read()
             await self._drained.wait()
             settling.cancel()
-            handing_out.cancel()
+            for each in others:
+                each.cancel()
 
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
         self.context.reload(settings)
         self._renderer.reload(settings)
         self._catch_ups.reload(settings)
+        self._rosters.reload(settings)
         self._settlement.keeps_history = self.context.keeps_history
         self._durability = settings.durability
 
     def presence(self, payload: bytes) -> None:
         """A user came back, or left: a message of the channel on which edges tell one another."""
         presence = Presence.parse(payload)
-        recipient = self.fan_out.recipients.get(presence.user) if presence else None
-        if presence is None or recipient is None:
-            return  # nothing is pending for a user that nobody has written to lately
+        if presence is None:
+            return
+        recipients = self.fan_out.recipients
         if presence.online:
-            recipient.came_online()
-        else:
+            for each in recipients.of_user(presence.user):
+                each.came_online()
+        # Which device has left, nobody says. The proxy does, when something is sent to that one.
+        elif (recipient := recipients.get(presence.user)) is not None:
             recipient.went_offline()
 
     def in_flight(self, shard: int | None = None) -> int:
@@ -136,6 +151,7 @@ class Deliver:
         """
         self._reading = False
         self._catch_ups.stop()
+        self._rosters.stop()
         while self._events.count() and self.context.clock() < deadline:  # noqa: ASYNC110 # once in a life
             await asyncio.sleep(TICK)
         self._events.record_all()
@@ -316,6 +332,9 @@ class Deliver:
             deadline=self._deadline(event),
             text_form=self._renderer.text_form(event),
         )
+        if event.name in OF_CONFERENCES:
+            outgoing.in_dialog = self._renderer.in_dialog(event)
+            outgoing.recorded = True  # its outcome is recorded alone, never with those of others
         if self._tracer.enabled:
             self._tracer.record("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
         return outgoing
@@ -328,8 +347,8 @@ class Deliver:
         If there is nothing to send, it only has to be settled.
         """
         event = outgoing.event
-        if event.name == CATCH_UP:
-            self._hand_out(outgoing)
+        if event.name in NO_MESSAGES:
+            self._start_other(outgoing, to)
             return
         actor = self.fan_out.recipients.get(event.actor)
         if actor is not None and actor.is_remembered and not event.catch_up:
@@ -346,6 +365,30 @@ class Deliver:
                     absence.failed(event, self.context.clock(), sent=False)
             to = [address for address in to if address not in away]
         await self._send(outgoing, to)
+
+    def _start_other(self, outgoing: Outgoing, to: Sequence[str]) -> None:
+        """Start what is no MESSAGE: a work item, or a request of a conference."""
+        name, request = outgoing.event.name, outgoing.in_dialog
+        if name == CATCH_UP:
+            self._hand_out(outgoing)
+            return
+        if name == ROSTER:
+            self._rosters.add(outgoing)
+            return
+        self._events.add(outgoing)
+        for address in to:
+            if name == INVITE and request is not None:
+                self._invitations.add(outgoing, request, address)
+            else:
+                self.fan_out.offer(outgoing, address)
+
+    def _say_farewell(self, outgoing: Outgoing, device: str) -> None:
+        """The device has lost its session, but it may still show the room that its user is no member of."""
+        event = outgoing.event
+        event = event._replace(name=INVITE, entry_id=f"{event.entry_id}.bye", to=(device,), text="", list="")
+        request = self._renderer.in_dialog(event)
+        if request is not None:
+            self._invitations.say_farewell(event, request, device)
 
     def _hand_out(self, outgoing: Outgoing) -> None:
         """A user is back, and is to get the next part of what it missed."""

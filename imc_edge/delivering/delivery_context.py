@@ -52,6 +52,8 @@ class DeliveryContext:
         self.wheel = wheel
         self.clock = clock
         self.failure_log = FailureLog(clock)
+        self.lost_dialog: Callable[[Outgoing, str], None] | None = None
+        """Called for a BYE that found no dialog at its device."""
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
 from imc_common.bodies.essence import CPIM, PLAIN, essence
-from imc_common.rooms.event import TEXT_CLIENT, Event
+from imc_common.rooms.event import DEVICE_CLIENT, INVITE, OF_CONFERENCES, ROSTER, TEXT_CLIENT, Event
 from imc_common.rooms.texts import render
 from imc_common.settings import Settings
+from imc_edge.delivering.dialog_request import DialogRequest, invite_of, request_in_dialog
 from imc_edge.delivering.outbound import MessageTemplate, make_template
+from imc_edge.delivering.sequence_numbers import SequenceNumbers
 from imc_edge.identifiers import DeliveryIds
 
 
 class EventRenderer:
     """Knows the settings that decide what an event's text and headers are."""
 
-    def __init__(self, delivery_ids: DeliveryIds, settings: Settings) -> None:
+    def __init__(
+        self, delivery_ids: DeliveryIds, settings: Settings, wall: Callable[[], float] = time.time
+    ) -> None:
+        """``wall`` gives seconds since the epoch."""
         self._delivery_ids = delivery_ids
+        self._wall = wall
+        self._numbers = SequenceNumbers(wall)
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -30,6 +38,9 @@ class EventRenderer:
 
     def render(self, event: Event) -> list[MessageTemplate]:
         """The MESSAGEs of an event; none if there is nothing to send. Raises any error if it is broken."""
+        if event.name in OF_CONFERENCES:
+            event_id = self._delivery_ids.message_id(event.room, event.entry_id, 0)
+            return [] if event.name == ROSTER else [MessageTemplate.of_dialog(event_id)]
         headers = event.data.headers + self._headers
         room, position = event.room, event.position
         # RFC 5438 §6.3: the id of a wrapped message, the same each time that the message is sent.
@@ -50,10 +61,21 @@ class EventRenderer:
             for number, text in enumerate(render(event, self._settings, message_id))
         ]
 
+    def in_dialog(self, event: Event) -> DialogRequest | None:
+        """What is sent for an event of a conference; None for the work item `roster`. Raises any error."""
+        if event.name == ROSTER:
+            return None
+        if event.name == INVITE:
+            return invite_of(event, self._delivery_ids, self._headers)
+        now_ms = int(self._wall() * 1000)
+        return request_in_dialog(event, self._headers, next_number=self._numbers.next, now_ms=now_ms)
+
     def text_form(self, event: Event) -> Callable[[], list[MessageTemplate]] | None:
         """Makes the MESSAGE for a client that refuses CPIM; None if the event is none in CPIM."""
         content_type = event.data.content_type
-        if content_type == PLAIN or event.name != "message" or event.client == TEXT_CLIENT:
+        if content_type == PLAIN or event.name != "message":
+            return None
+        if event.client in {TEXT_CLIENT, DEVICE_CLIENT}:  # there is no client of conferences without CPIM
             return None
         if essence(content_type) != CPIM:
             return None

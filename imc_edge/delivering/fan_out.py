@@ -14,6 +14,7 @@ from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.outbound import MAX_DATAGRAM, UnsendableError
 from imc_edge.delivering.outcome import ERROR, UNSENDABLE
 from imc_edge.delivering.outgoing import Outgoing
+from imc_edge.delivering.recipient import Recipient
 from imc_edge.delivering.recipients import Recipients
 from imc_edge.routing.back_off import BackOff
 
@@ -43,15 +44,8 @@ class FanOut:
             # Looked up one by one: an idle recipient may be forgotten when another one is made.
             recipient = recipients.get(address)
             if recipient is None:
-                try:
-                    recipient = recipients.add(address)
-                except UnsendableError:
-                    # The address cannot be written into a request, so no attempt is needed to know the end.
-                    self._context.events.failed(outgoing, address, UNSENDABLE)
-                    self._context.failure_log.note(UNSENDABLE, None, address)
-                    continue
-                except Exception as error:  # whatever it is, it must not end more than this delivery
-                    self._broke(outgoing, address, error)
+                recipient = self._added(outgoing, address)
+                if recipient is None:
                     continue
                 if condition_of_new != "responsive":
                     recipient.distrust(on_trial=condition_of_new == "on trial")
@@ -70,6 +64,24 @@ class FanOut:
                     start(recipient_id + branch_end, hop, request, recipient)
                     continue
             recipient.offer(outgoing)
+
+    def offer(self, outgoing: Outgoing, address: str) -> None:
+        """Send the request of a dialog to its device, when its turn comes."""
+        recipient = self.recipients.get(address) or self._added(outgoing, address)
+        if recipient is not None:
+            recipient.offer(outgoing)
+
+    def _added(self, outgoing: Outgoing, address: str) -> Recipient | None:
+        """A recipient that is not known yet; None if there can be none: then the delivery has failed."""
+        try:
+            return self.recipients.add(address)
+        except UnsendableError:
+            # The address cannot be written into a request, so no attempt is needed to know the end.
+            self._context.events.failed(outgoing, address, UNSENDABLE)
+            self._context.failure_log.note(UNSENDABLE, None, address)
+        except Exception as error:  # whatever it is, it must not end more than this delivery
+            self._broke(outgoing, address, error)
+        return None
 
     def _broke(self, outgoing: Outgoing, address: str, error: Exception) -> None:
         """An error of ours: the delivery to this address fails."""

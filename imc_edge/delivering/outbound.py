@@ -35,7 +35,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from imc_common.errors import ImcError
-from imc_common.rooms.event import RELAYED, Event
+from imc_common.rooms.event import DEVICE_CLIENT, RELAYED, Event
 from imc_common.rooms.relayed import Text
 
 PADDING: Final = 32
@@ -50,6 +50,9 @@ MAX_NAME: Final = 128
 
 MAX_DATAGRAM: Final = 1300
 """RFC 3261 §18.1.1, RFC 3428 §8: a longer request must not go over UDP when the path MTU is unknown."""
+
+SESSION_MODE: Final = "Session-mode: true\r\n"
+"""By this, Linphone knows a message of a conference from one of the user at the same address."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+").fullmatch
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*").fullmatch
@@ -84,6 +87,11 @@ class MessageTemplate(NamedTuple):
     cseq: bytes
     tail: bytes
 
+    @classmethod
+    def of_dialog(cls, event_id: bytes) -> MessageTemplate:
+        """Stands for a request that is no MESSAGE (`Outgoing.in_dialog`), and has its branch."""
+        return cls(event_id, event_id + b"00", b"", b"", b"")
+
     def branch(self, attempt: int) -> bytes:
         """The end of the branch of one request (RFC 3261 §8.1.1.7); `branch_end` is that of the first."""
         return b"%b%02d" % (self.branch_end[:-2], attempt)
@@ -110,11 +118,16 @@ def make_template(
         from_ = event_id
         if names_position and event.name == "message":
             from_ += f".{event.position}".encode()
-        from_ += _from_member(event.nick or data.display_name, event.actor, event.room)
+        if event.client == DEVICE_CLIENT:  # its client shows the author inside CPIM, and a room without name
+            from_ += _from("", event.room)
+        else:
+            from_ += _from_member(event.nick or data.display_name, event.actor, event.room)
     else:
         # RFC 3834 §5, as far as it applies to SIP: automatic responders must not respond to this
         lines = "Max-Forwards: 70\r\nAuto-Submitted: auto-generated\r\n"
         from_ = event_id + _from("", event.room)
+    if event.client == DEVICE_CLIENT:
+        lines += SESSION_MODE
     if _CALL_ID(event.call_id):
         lines += f"In-Reply-To: {event.call_id}\r\n"
     if event.at:
@@ -164,12 +177,15 @@ def _from(display: str, room: str) -> bytes:
     return f"\r\nFrom: {display}<sip:{room}>;tag=".encode()
 
 
-@lru_cache(maxsize=256)
-def _header(name: str, value: str) -> str:
+def header_line(name: str, value: str) -> str:
     """One header line. Raises `UnsendableError` if the value could add further lines."""
     if not _TOKEN(name) or not _VALUE(value):
         raise UnsendableError(f"the header {name!r}: {value!r} must not be sent")
     return f"{name}: {value}\r\n"
+
+
+_header = lru_cache(maxsize=256)(header_line)
+"""For those that come again and again."""
 
 
 @lru_cache(maxsize=16)
@@ -194,15 +210,15 @@ def head_to_address(address: str, via_line: bytes, recipient_id: bytes) -> bytes
     return b"".join((b"MESSAGE sip:", address.encode(), via_line, recipient_id))
 
 
-def to_lines(address: str, recipient_id: bytes) -> bytes:
+def to_lines(address: str, recipient_id: bytes, target: str = "") -> bytes:
     """From the end of the branch to the recipient's id in the Call-ID; `rport` as of RFC 3581 §3.
 
-    Raises `UnsendableError`.
+    ``target`` is the address in the Request-URI, if that is another one. Raises `UnsendableError`.
     """
-    if not _ADDRESS(address):
-        raise UnsendableError(f"{address!r} is not a SIP address")
-    # twice, because the address is in the Request-URI as well
-    return b"".join((_TO[-2 * len(address) % PADDING], address.encode(), b">\r\nCall-ID: ", recipient_id))
+    if not _ADDRESS(address) or (target and not _ADDRESS(target)):
+        raise UnsendableError(f"{target or address!r} is not a SIP address")
+    blanks = -(len(address) + len(target or address)) % PADDING
+    return b"".join((_TO[blanks], address.encode(), b">\r\nCall-ID: ", recipient_id))
 
 
 _TO: Final = tuple([b";rport\r\nTo: " + b" " * blanks + b"<sip:" for blanks in range(PADDING)])

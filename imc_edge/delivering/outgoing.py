@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from imc_common.rooms.event import Event
+from imc_edge.delivering.dialog_request import DialogRequest
 from imc_edge.delivering.outbound import MessageTemplate
 
 
@@ -18,6 +19,7 @@ class Outgoing:
         "delivered",
         "event",
         "failed",
+        "in_dialog",
         "parked",
         "pending",
         "recorded",
@@ -56,6 +58,8 @@ class Outgoing:
         """Monotonic time after which it is not sent any more (RFC 3428 §7); None: never."""
         self.abandoned = False
         """The shard was lost: nothing more is sent, its new owner goes on."""
+        self.in_dialog: DialogRequest | None = None
+        """What is sent in the place of a MESSAGE; None for nearly all events."""
         self.counted_as: tuple[str, str] | None = None
         """Sender and room as the limits of `places.py` count them; set when first needed."""
         self.sweeps = 0

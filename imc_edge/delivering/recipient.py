@@ -44,6 +44,9 @@ from imc_edge.routing.targets import Targets
 if TYPE_CHECKING:  # the context holds the courier, which sends for recipients
     from imc_edge.delivering.delivery_context import DeliveryContext
 
+GONE: Final = "481"
+"""The outcome of a request in a dialog that the recipient does not know (RFC 3261 §12.2.2)."""
+
 log = structlog.get_logger()
 
 LONG_QUEUE: Final = 100
@@ -70,6 +73,7 @@ class Recipient:
         "recipient_id",
         "retry",
         "started",
+        "target",
         "targets",
         "template_index",
         "to",
@@ -79,6 +83,8 @@ class Recipient:
 
     def __init__(self, address: str, recipient_id: bytes, to: bytes, context: DeliveryContext) -> None:
         self.address = address
+        self.target = address
+        """The address in the Request-URI: another one only for some devices (`imc_common.devices`)."""
         self.recipient_id = recipient_id
         """Keyed hash of the address: a part of branch, Call-ID and From tag."""
         self.to = to
@@ -327,6 +333,9 @@ class Recipient:
         """One delivery has failed, started or not."""
         context, retry = self.context, self.retry
         context.events.failed(outgoing, self.address, outcome)
+        request, lost = outgoing.in_dialog, context.lost_dialog
+        if request is not None and lost is not None and outcome == GONE and request.method == "BYE":
+            lost(outgoing, self.address)
         if context.keeps_history:
             note_failure(self, outgoing, outcome)
             if outcome == NOT_SENT:

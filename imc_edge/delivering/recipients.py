@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from imc_common.devices import is_device, request_uri, to_uri, user_of
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.outbound import to_lines
 from imc_edge.delivering.recipient import Recipient
@@ -30,6 +31,13 @@ PROMOTE_EVERY: Final = 8
 """Of so many times that the new ones are cleared, they are promoted once."""
 MAX_MISSES_PER_HIT: Final = 16
 """Recipients made for each time that a long-lived one is asked for; with more, they are not worth keeping."""
+
+
+MAX_USERS_OF_DEVICES: Final = 50_000
+"""Users by whom devices are found; with more, those whose devices are forgotten are left out."""
+DEVICE_MARK: Final = ";gr="
+"""In the address of every device; few others have it."""
+_SIP: Final = "sip:"
 
 
 class Recipients:
@@ -49,6 +57,8 @@ class Recipients:
         """How often long-lived ones were asked for since then."""
         self._long_lived: dict[str, Recipient] = {}
         self._make_room_at = limit
+        self._devices: dict[str, dict[str, None]] = {}
+        """Devices by user; some may be forgotten."""
 
     def __len__(self) -> int:
         return len(self._new) + len(self._long_lived)
@@ -68,13 +78,40 @@ class Recipients:
     def add(self, address: str) -> Recipient:
         """A recipient that is not known yet; it is from now on. Raises `UnsendableError`."""
         recipient_id = self._delivery_ids.recipient_id(address)
-        made = Recipient(address, recipient_id, to_lines(address, recipient_id), self._context)
+        if DEVICE_MARK in address and is_device(address):
+            made = self._made_device(address, recipient_id)
+        else:
+            made = Recipient(address, recipient_id, to_lines(address, recipient_id), self._context)
         self._context.courier.prepare(made)
         made.ready_hop = made.direct_hop
         if len(self._new) >= self._clear_new_at:
             self._clear_new()
         self._new[address] = made
         self._misses += 1
+        return made
+
+    def of_user(self, user: str) -> list[Recipient]:
+        """What is known of the user and of the user's devices."""
+        found = [known] if (known := self.get(user)) is not None else []
+        devices = self._devices.get(user)
+        if devices is not None:
+            known_ones = [recipient for each in devices if (recipient := self.get(each)) is not None]
+            self._devices[user] = {each.address: None for each in known_ones}
+            found += known_ones
+        return found
+
+    def _made_device(self, address: str, recipient_id: bytes) -> Recipient:
+        """A device has a To of its own; and it is found by its user, who registers."""
+        target, to = request_uri(address), to_uri(address)
+        lines = to_lines(to.removeprefix(_SIP), recipient_id, target.removeprefix(_SIP))
+        made = Recipient(address, recipient_id, lines, self._context)
+        made.target = target.removeprefix(_SIP)
+        if len(self._devices) >= MAX_USERS_OF_DEVICES:
+            self._devices = {}
+            for each in self:
+                if is_device(each.address):
+                    self._devices.setdefault(user_of(each.address), {})[each.address] = None
+        self._devices.setdefault(user_of(address), {})[address] = None
         return made
 
     def _clear_new(self) -> None:

@@ -27,9 +27,10 @@ from typing import Any, Final
 import structlog
 
 from imc_common import keys
+from imc_common.devices import user_of
 from imc_common.presence import note_away
 from imc_common.rooms.delivery_reports import consequence, is_stored
-from imc_common.rooms.event import PROBE, REPORTED
+from imc_common.rooms.event import NOTIFY, PROBE, REPORTED
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
@@ -227,7 +228,7 @@ class Settlement:
         outcomes: list[str | bytes | int] = []
         # A report costs a script of a worker, so only failures that change a room or tell a sender something
         # get one; and whatever became of a message after which the worker goes on with the history.
-        is_reported = event.catch_up in REPORTED
+        is_reported = event.catch_up in REPORTED or event.name == NOTIFY
         history = self.keeps_history and (is_stored(event) or event.name == "invited")
         for address in outgoing.delivered:
             outcomes += (address, "200", "1" if is_reported else "0")
@@ -240,7 +241,7 @@ class Settlement:
             # a probe of somebody who is still away is no failure that anybody should be told of
             self._counts.deliveries[PROBE if event.catch_up == PROBE else outcome] += 1
             if follows == "mark_away":
-                self._away.setdefault(address, set()).add(event.shard)
+                self._away.setdefault(user_of(address), set()).add(event.shard)
         self._counts.deliveries["200"] += len(outgoing.delivered)
         # Recorded outcomes are forgotten here, so a later `settle` of the event adds only what is new. From
         # now on Redis holds a set for it: the short `settle_delivered` is no longer right.

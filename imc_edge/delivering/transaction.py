@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from itertools import islice
 from typing import Final, Protocol
 
@@ -40,7 +41,9 @@ KEY_LENGTH: Final = 34
 """Length of our branches after the magic cookie: always the same, so it is cut out of a response unparsed."""
 
 
-_OURS: Final = re.compile(rb"z9hG4bK(?=(.{%d}))" % KEY_LENGTH, re.IGNORECASE | re.DOTALL).finditer
+branches_in: Final = re.compile(rb"z9hG4bK(?=(.{%d}))" % KEY_LENGTH, re.IGNORECASE | re.DOTALL).finditer
+METHODS: Final = frozenset(("MESSAGE", "NOTIFY", "BYE"))
+"""What has transactions of this kind."""
 MAX_COOKIES: Final = 16
 """Magic cookies in a response that are compared with ours: a header before Via may have one, too."""
 
@@ -124,6 +127,8 @@ class ClientTransactions:
         """Until their first timer: *trying* or *proceeding*, and sent once."""
         self._timed: dict[bytes, Transaction] = {}
         """The others; each is on the wheel."""
+        self.otherwise: Callable[[bytes], bool] | None = None
+        """Takes a response that belongs to none of these transactions; False if it is not its own either."""
         self._more_untimed = False
         """Whether T1 has passed for more of `_untimed` than were handled in one go."""
 
@@ -173,7 +178,7 @@ class ClientTransactions:
         """A response came in: match it by its branch, as RFC 3261 §17.1.3 says, or drop it.
 
         A 2xx is matched without being parsed: our branches carry 128 bits that only we and the recipient's
-        side know, all of our requests are MESSAGE, and nothing else in a 2xx matters to us.
+        side know, and nothing else in a 2xx to a request other than INVITE matters to us.
         """
         if data.startswith(b"SIP/2.0 2"):
             start = data.find(COOKIE) + COOKIE_LENGTH
@@ -196,8 +201,9 @@ class ClientTransactions:
 
     def _receive_parsed(self, data: bytes) -> None:
         """Everything that is not a plain 2xx. A response that matches nothing is dropped unparsed."""
-        if not any(self._has(match[1]) for match in islice(_OURS(data, 0, DEFAULT.head), MAX_COOKIES)):
-            self._counts.stray.value += 1
+        if not any(self._has(match[1]) for match in islice(branches_in(data, 0, DEFAULT.head), MAX_COOKIES)):
+            if self.otherwise is None or not self.otherwise(data):
+                self._counts.stray.value += 1
             return
         try:
             response = parse_message(data)
@@ -218,9 +224,12 @@ class ClientTransactions:
         return key in self._untimed or key in self._timed
 
     def _match(self, response: Response) -> Transaction | None:
-        """The same branch and method (RFC 3261 §17.1.3), and no second Via (RFC 3261 §8.1.3.3)."""
+        """The same branch (RFC 3261 §17.1.3), and no second Via (RFC 3261 §8.1.3.3).
+
+        Each of our requests has a branch of its own, so the method only has to be one of ours.
+        """
         vias = response.vias
-        if len(vias) != 1 or response.cseq.method != "MESSAGE":
+        if len(vias) != 1 or response.cseq.method not in METHODS:
             return None
         branch = vias[0].branch or ""
         key = branch[len("z9hG4bK") :].encode()

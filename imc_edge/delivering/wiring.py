@@ -21,7 +21,10 @@ from imc_edge.delivering.event_renderer import EventRenderer
 from imc_edge.delivering.fan_out import FanOut
 from imc_edge.delivering.former_failures import FormerFailures
 from imc_edge.delivering.in_flight import EventsInFlight
+from imc_edge.delivering.invitations import Invitations
+from imc_edge.delivering.invite_transaction import InviteTransactions
 from imc_edge.delivering.recipients import Recipients
+from imc_edge.delivering.rosters import Rosters
 from imc_edge.delivering.settlement import Settlement
 from imc_edge.delivering.takeover import Takeover
 from imc_edge.delivering.timer_wheel import TimerWheel
@@ -68,14 +71,28 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         wall=wall,
         tracer=streams.tracer,
     )
+    invites = InviteTransactions(transports, context.wheel)
+    context.transactions.otherwise = invites.receive
+    invitations = Invitations(
+        context,
+        store,
+        transports,
+        next_hops,
+        invites,
+        Credentials(settings.credentials),
+        delivery_ids,
+        random=random,
+    )
     return Deliver(
         context,
         streams.consumer,
         takeover,
         FormerFailures(store),
         CatchUps(context, store, settings, streams.metrics, streams.tracer, wall=wall),
+        rosters=Rosters(context, store, settings),
+        invitations=invitations,
         settlement=settlement,
-        renderer=EventRenderer(delivery_ids, settings),
+        renderer=EventRenderer(delivery_ids, settings, wall),
         fan_out=FanOut(context, Recipients(context, delivery_ids, MAX_LONG_LIVED), back_off),
         counts=counts,
         tracer=streams.tracer,

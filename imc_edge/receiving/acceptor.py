@@ -224,8 +224,10 @@ class Acceptor:
             if self._strict or error.status != 400:
                 raise
             self._tolerate(request)
-        if method == "MESSAGE" or method in self.conferences.methods:
+        if method == "MESSAGE":
             self._message(request, flow)
+        elif method in self.conferences.methods:
+            self._conference(request, flow)
         elif method == "OPTIONS":
             self._options(request, flow)
         elif method == "CANCEL":
@@ -246,7 +248,6 @@ class Acceptor:
             self._tolerated[what] += 1
 
     def _message(self, request: Request, flow: Flow) -> None:
-        """Take a MESSAGE, or another request that becomes a room request, once its sender is known."""
         fingerprint = self._fingerprints.of(request)
         # With digest the user authenticates. Otherwise the peer vouches for the user, so it has to be a
         # trusted one (RFC 3325 §5).
@@ -254,12 +255,15 @@ class Acceptor:
             self.authenticator.lookups.start(self._authenticate(request, flow, fingerprint))
         else:
             self._check_peer(flow)
-            self._accept(request, flow, fingerprint)
-
-    def _accept(self, request: Request, flow: Flow, fingerprint: Fingerprint) -> None:
-        if request.method == "MESSAGE":
             self._admission.accept(request, flow, fingerprint)
+
+    def _conference(self, request: Request, flow: Flow) -> None:
+        """INVITE, SUBSCRIBE, REFER or BYE: its sender is found as that of a MESSAGE."""
+        fingerprint = self._fingerprints.of(request)
+        if self._is_digest:
+            self.authenticator.lookups.start(self._authenticate(request, flow, fingerprint))
         else:
+            self._check_peer(flow)
             self.conferences.accept(request, flow, fingerprint)
 
     async def _authenticate(self, request: Request, flow: Flow, fingerprint: Fingerprint) -> None:
@@ -271,12 +275,15 @@ class Acceptor:
             # The second case: a copy that came after Redis may have forgotten the first. If it has not, the
             # copy gets the same 202. Otherwise the sender has to authenticate anew, because it may be a
             # replay.
-            if verified.unless_duplicate is None:
-                self._accept(request, flow, fingerprint)
-            elif request.method != "MESSAGE":
-                self._refuse(request, flow, verified.unless_duplicate)
+            is_message, otherwise = request.method == "MESSAGE", verified.unless_duplicate
+            if otherwise is None and is_message:
+                self._admission.accept(request, flow, fingerprint)
+            elif otherwise is None:
+                self.conferences.accept(request, flow, fingerprint)
+            elif not is_message:
+                self._refuse(request, flow, otherwise)
             else:
-                self._admission.accept_duplicate(request, flow, fingerprint, verified.unless_duplicate)
+                self._admission.accept_duplicate(request, flow, fingerprint, otherwise)
         except SipError as error:
             self._refuse(request, flow, error)
         except (StoreUnreachable, ReplyError):

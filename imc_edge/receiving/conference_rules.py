@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from imc_common.address import split, without_case
+from imc_common.address import domain, split, without_case
 from imc_common.bodies.encoding import TooLargeError, UnknownEncodingError, inflate
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import RESOURCE_LISTS, essence
@@ -56,6 +56,7 @@ class ConferenceRules:
         self._max_members = settings.max_members
         self._ignores_case = not settings.case_sensitive_users
         factory = settings.conference_factory
+        self._domain = settings.conference_domain
         self._factory = factory if settings.case_sensitive_users else without_case(factory)
 
     def target(self, request: Request) -> str:
@@ -71,6 +72,10 @@ class ConferenceRules:
     def is_factory(self, address: str) -> bool:
         """Whether this is the address at which clients create rooms."""
         return split(address)[0] == self._factory
+
+    def room_domain(self, factory: str) -> str:
+        """The domain of rooms that are made at this address."""
+        return self._domain or domain(factory)
 
     def is_room(self, address: str) -> bool:
         """Whether this can be a room."""

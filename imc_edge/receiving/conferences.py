@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 
 from imc_common import keys
-from imc_common.address import domain, without_case
+from imc_common.address import without_case
 from imc_common.bodies.resource_lists import last_notify
 from imc_common.keys import Keys
 from imc_common.rooms.request import RequestData, RoomRequest
@@ -169,7 +169,7 @@ class Conferences:
         request, sender = asked.request, asked.sender.address
         device = self._device(asked)
         invitees = self._rules.invitees(request, sender)
-        room = self._ids.room(request, sender, domain(asked.target))
+        room = self._ids.room(request, sender, self._rules.room_domain(asked.target))
         if not self._rules.is_room(room):  # `room_pattern` excludes them
             raise SipError(403, "Rooms Of Conferences Not Allowed")
         made = self._room_request("open_conference", asked.sender, room, request)._replace(

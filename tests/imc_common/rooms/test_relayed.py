@@ -6,7 +6,7 @@ import pytest
 
 from imc_common.bodies.content import Content
 from imc_common.bodies.cpim import Cpim
-from imc_common.rooms.event import CPIM_CLIENT, TEXT_CLIENT, Event
+from imc_common.rooms.event import CPIM_CLIENT, DEVICE_CLIENT, TEXT_CLIENT, Event
 from imc_common.rooms.relayed import Text
 from imc_common.rooms.request import RequestData
 from imc_common.rooms.texts import render
@@ -43,6 +43,7 @@ def as_sent_to(client: str, content_type: str, body: bytes, name: str = "message
 def test_a_client_with_cpim_gets_every_message_in_cpim(content_type: str, body: bytes) -> None:
     """From is the author, and the content is untouched: a prefix would show the author twice."""
     text = as_sent_to(CPIM_CLIENT, content_type, body)
+    assert text == as_sent_to(DEVICE_CLIENT, content_type, body)
     assert text.content_type == "message/cpim"
     cpim = Cpim.parse(text.body)
     assert cpim.senders == [f"Alice <sip:{ALICE}>"]
@@ -56,7 +57,7 @@ def test_a_client_with_cpim_gets_every_message_in_cpim(content_type: str, body: 
 
 def test_what_is_cpim_already_is_relayed_byte_for_byte() -> None:
     """For a client with CPIM, and for one that is not known yet."""
-    for client in (CPIM_CLIENT, ""):
+    for client in (CPIM_CLIENT, DEVICE_CLIENT, ""):
         assert as_sent_to(client, "message/cpim", LINPHONE) == Text("message/cpim", LINPHONE)
         typing = as_sent_to(client, "message/cpim", LINPHONE_TYPING, "typing")
         assert typing == Text("message/cpim", LINPHONE_TYPING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from imc_edge.delivering import recipients as module
 from imc_edge.delivering.outbound import UnsendableError
 from imc_edge.delivering.recipient import Recipient
 from imc_edge.delivering.recipients import MAX_MISSES_PER_HIT, MAX_NEW, PROMOTE_EVERY
@@ -28,6 +29,38 @@ async def test_a_recipient_is_made_once() -> None:
             recipients.add("no address")
         assert list(recipients) == [bob]
         assert recipients.get("no address") is None
+
+
+async def test_the_devices_of_a_user_are_found_by_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the user who registers. A forgotten device is not found; one that is made anew is found once."""
+    monkeypatch.setattr(module, "MAX_USERS_OF_DEVICES", 2)
+    phone, tablet, other = "bob@127.0.0.1;gr=1", "bob@127.0.0.1;gr=2;aor", "carol@127.0.0.1;gr=1"
+    async with Sending() as sending:
+        recipients = sending.recipients
+        assert recipients.of_user("bob@127.0.0.1") == []
+        for address in ("bob@127.0.0.1", phone, tablet, other):
+            recipients.add(address)
+        assert [each.address for each in recipients.of_user("bob@127.0.0.1")] == [
+            "bob@127.0.0.1",
+            phone,
+            tablet,
+        ]
+        assert [each.target for each in recipients.of_user("bob@127.0.0.1")] == [
+            "bob@127.0.0.1",
+            phone,
+            "bob@127.0.0.1;gr=2",
+        ]
+        del recipients._new[phone]
+        assert [each.address for each in recipients.of_user("bob@127.0.0.1")] == ["bob@127.0.0.1", tablet]
+        recipients.add(phone)
+        recipients.add("dora@127.0.0.1;gr=1")
+        assert [each.address for each in recipients.of_user("bob@127.0.0.1")] == [
+            "bob@127.0.0.1",
+            tablet,
+            phone,
+        ]
+        with pytest.raises(UnsendableError):
+            recipients.add("bob@127.0.0.1;gr=a<b;aor")
 
 
 async def test_of_many_idle_recipients_few_are_remembered() -> None:

@@ -48,7 +48,9 @@ def challenges(response: Response) -> list[Challenge]:
     return [Challenge.parse(value) for value in response.headers.get_all("WWW-Authenticate")]
 
 
-def credentials(challenge: Challenge, count: int = 1, password: str = PASSWORD, **other: Any) -> str:
+def credentials(
+    challenge: Challenge, count: int = 1, password: str = PASSWORD, method: str = "MESSAGE", **other: Any
+) -> str:
     """The value of Authorization for a challenge; ``other`` replaces the right parameters."""
     user, realm = other.get("username", "alice"), other.get("realm", challenge.realm)
     given: dict[str, Any] = {
@@ -64,7 +66,7 @@ def credentials(challenge: Challenge, count: int = 1, password: str = PASSWORD, 
     response = digest_response(
         given["algorithm"],
         ha1,
-        "MESSAGE",
+        method,
         given["uri"],
         given["nonce"],
         cnonce=given["cnonce"],

@@ -1,0 +1,424 @@
+"""Invites users and devices to rooms by INVITE: the events `invite` (RFC 4579 §5.6).
+
+An INVITE to a user reaches each of the user's devices, and each that accepts is a dialog of its own (RFC 3261
+§13.2.2.4). All are acknowledged, and reported to the worker one by one, in requests that Redis accepts once:
+only then is the event settled. A client that has no group chat refuses, or rings. Its outcome tells the
+worker to send it plain messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from imc_common import keys
+from imc_common.address import AddressError
+from imc_common.devices import device_address, user_of
+from imc_common.rooms.event import Event
+from imc_common.rooms.request import RETRANSMISSION_SECONDS
+from imc_common.sip.errors import SipError
+from imc_common.sip.message import Response
+from imc_common.sip.params import find
+from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.store.protocols import ScriptRunner
+from imc_edge.conference.dialog import Dialog, contact_of
+from imc_edge.conference.sender_device import is_contact_of
+from imc_edge.delivering.credentials import Credentials
+from imc_edge.delivering.delivery_context import DeliveryContext
+from imc_edge.delivering.dialog_request import DialogRequest, cancelled, in_dialog, refusal_acknowledged
+from imc_edge.delivering.invite_transaction import InviteTransactions
+from imc_edge.delivering.outbound import MAX_DATAGRAM
+from imc_edge.delivering.outcome import ERROR, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT
+from imc_edge.delivering.outgoing import Outgoing
+from imc_edge.delivering.transaction import TransactionTimeoutError
+from imc_edge.flow import Hop, Transports
+from imc_edge.identifiers import DeliveryIds
+from imc_edge.routing.next_hop import NextHops
+from imc_edge.routing.targets import Targets
+
+MAX_IN_FLIGHT: Final = 256
+"""INVITEs that wait for a final response; further events wait."""
+NO_GROUP_CHAT: Final = "488"
+"""The outcome for a client that rings, or accepts without saying which device it is: it is a telephone."""
+RETRY_SECONDS: Final = 0.5
+"""Pause after Redis was unreachable, or refused a report."""
+
+log = structlog.get_logger()
+
+
+class Acceptance:
+    """A 2xx that the worker is to hear of, and the event that is settled after that."""
+
+    __slots__ = ("digest", "fields", "invitation")
+
+    def __init__(self, invitation: Invitation, digest: str, fields: list[str | bytes]) -> None:
+        self.invitation = invitation
+        self.digest = digest
+        self.fields = fields
+
+
+class Invitations:
+    """The INVITEs of this edge. Its `run` has to be kept running."""
+
+    def __init__(  # noqa: PLR0917 # the parts it connects
+        self,
+        context: DeliveryContext,
+        store: ScriptRunner,
+        transports: Transports,
+        next_hops: NextHops,
+        transactions: InviteTransactions,
+        credentials: Credentials,
+        delivery_ids: DeliveryIds,
+        *,
+        random: Callable[[], float],
+    ) -> None:
+        """``random`` gives 0 to 1."""
+        self.context = context
+        self.transports = transports
+        self.next_hops = next_hops
+        self.transactions = transactions
+        self.credentials = credentials
+        self.delivery_ids = delivery_ids
+        self.random = random
+        self._store = store
+        self._in_flight = 0
+        self._waiting: deque[Invitation] = deque()
+        self._reports: deque[Acceptance] = deque()
+        self._wake = asyncio.Event()
+
+    def add(self, outgoing: Outgoing, request: DialogRequest, to: str) -> None:
+        """Send the INVITE of an event, now or when others have their response."""
+        self._add(Invitation(self, outgoing, outgoing.event, request, to))
+
+    def say_farewell(self, event: Event, request: DialogRequest, to: str) -> None:
+        """Send this INVITE to a device, and BYE in the new dialog: it has lost the one in which it got a BYE.
+
+        Linphone forgets its sessions at a restart, but shows the room as before. If this process dies
+        meanwhile, the room stays there until the user sends something to it.
+        """
+        self._add(Invitation(self, None, event, request, to))
+
+    def _add(self, invitation: Invitation) -> None:
+        if self._in_flight < MAX_IN_FLIGHT:
+            self._in_flight += 1
+            invitation.start()
+        else:
+            self._waiting.append(invitation)
+
+    def ended(self) -> None:
+        """An INVITE has its final response, or none will come."""
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._waiting.popleft().start)
+        else:
+            self._in_flight -= 1
+
+    def report(self, report: Acceptance) -> None:
+        """Have a 2xx written into the in-stream."""
+        self._reports.append(report)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        while True:
+            if not self._reports:
+                self._wake.clear()
+                await self._wake.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write the reports that there are. What fails is kept; then this takes a moment."""
+        reports = list(self._reports)
+        self._reports.clear()
+        commands = []
+        for each in reports:
+            shard = each.invitation.event.shard
+            args = (RETRANSMISSION_SECONDS * 1000, 0, "", each.digest, len(each.fields), *each.fields)
+            commands.append(self._store.script("accept_many", keys.accepting(shard), args))
+        try:
+            replies = await self._store.run(commands)
+        except StoreUnreachable as error:
+            replies = [error] * len(reports)
+        failed = [each for each, reply in zip(reports, replies, strict=True) if isinstance(reply, Exception)]
+        for each, reply in zip(reports, replies, strict=True):
+            if not isinstance(reply, Exception):
+                each.invitation.delivered()
+            elif isinstance(reply, ReplyError):
+                log.warning("invitation not reported", room=each.invitation.event.room, reason=str(reply))
+        self._reports.extendleft(reversed(failed))
+        if failed:
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+class Invitation:
+    """One INVITE: to which hop, and what follows from each response."""
+
+    __slots__ = (
+        "_acks",
+        "_attempt",
+        "_attempts_with_credentials",
+        "_had_final",
+        "_has_device",
+        "_headers",
+        "_hop",
+        "_hops",
+        "_invitations",
+        "_is_over",
+        "_outgoing",
+        "_realms",
+        "_request",
+        "_to",
+        "_was_cancelled",
+        "event",
+    )
+
+    def __init__(  # what it is made of
+        self,
+        invitations: Invitations,
+        outgoing: Outgoing | None,
+        event: Event,
+        request: DialogRequest,
+        to: str,
+    ) -> None:
+        """``outgoing`` is what to settle in the end; None for a farewell."""
+        self._invitations = invitations
+        self._outgoing = outgoing
+        self._request = request
+        self._to = to
+        self.event = event
+        self._hops: deque[Hop] = deque()
+        self._hop: Hop | None = None
+        self._attempt = 0
+        """Number of the next request: a part of the branch."""
+        self._attempts_with_credentials = 0
+        self._headers: list[tuple[str, str]] = []
+        self._realms: set[str] = set()
+        self._acks: dict[str, tuple[Hop, bytes] | None] = {}
+        """By tag of the device that has accepted: its ACK; None while its hop is looked for."""
+        self._had_final = False
+        self._has_device = False
+        """Whether one has accepted that the worker hears of."""
+        self._was_cancelled = False
+        self._is_over = False
+
+    def start(self) -> None:
+        """Find the targets and send the INVITE to the first."""
+        if self._outgoing is not None and not self._invitations.context.may_send(self._outgoing):
+            self._final()  # the shard's new owner sends it
+            return
+        targets = self._invitations.next_hops.known(self._request.next_uri)
+        if targets is None:
+            self._invitations.next_hops.find(self._request.next_uri, self._found)
+        else:
+            self._found(targets)
+
+    def _found(self, targets: Targets | None) -> None:
+        if targets is None:
+            self._fail(NO_TARGET)
+        elif not targets.groups:
+            self._fail(FORBIDDEN)
+        else:
+            self._hops.extend(targets.draw(self._invitations.random))
+            self._next_hop(TRANSPORT)
+
+    def _next_hop(self, outcome: str) -> None:
+        if self._hops:
+            self._send_to(self._hops.popleft())
+        else:
+            self._fail(outcome)
+
+    def _send_to(self, hop: Hop) -> None:
+        request = self._bytes(self._request, hop, self._headers)
+        # RFC 3261 §18.1.1: what is too long for a datagram goes over TCP to the same address and port.
+        if hop.transport == "udp" and len(request) > MAX_DATAGRAM:
+            hop = Hop("tcp", hop.host, hop.port)
+            request = self._bytes(self._request, hop, self._headers)
+        self._hop = hop
+        self._invitations.transactions.start(self._branch(), hop, request, self)
+
+    def _bytes(self, request: DialogRequest, hop: Hop, headers: list[tuple[str, str]]) -> bytes:
+        via = self._invitations.transports.via(hop)
+        return request.to_bytes(via, self._branch(), headers, self._attempts_with_credentials)
+
+    def _branch(self) -> bytes:
+        ids = self._invitations.delivery_ids
+        event_id = ids.message_id(self.event.room, self.event.entry_id, 0)
+        return ids.recipient_id(self._to) + event_id + b"%02d" % (self._attempt % 100)
+
+    # --- what the transaction reports: `InviteUser`
+
+    def accepted(self, response: Response) -> None:
+        """A device has accepted. The first 2xx of each is reported, and every one acknowledged."""
+        self._final()
+        tag = response.to_tag or ""
+        if tag in self._acks:
+            self._acknowledge_again(tag)
+            return
+        try:
+            dialog = Dialog.of_response(response, contact_of(response).uri)
+        except SipError:
+            return  # it gets no ACK, and ends by itself
+        self._acks[tag] = None
+        number = self._request.cseq + self._attempts_with_credentials
+        self._reach(dialog, partial(self._acknowledge, tag, in_dialog(dialog, "ACK", number)))
+        device = self._device(response) if self._outgoing is not None else ""
+        if device:
+            self._has_device = True
+            self._report(dialog, device)
+        else:
+            # A farewell; or a client without GRUU, which cannot be told from the user's other ones.
+            self._reach(dialog, partial(self._send_once, in_dialog(dialog, "BYE", number + 1)))
+            if not self._has_device:
+                self._fail(NO_GROUP_CHAT)
+
+    def rejected(self, response: Response) -> None:
+        """Nobody has accepted."""
+        status = response.status
+        if status in {401, 407} and self._send_with_credentials(response):
+            return
+        self._attempt += 1
+        if status == 503 and self._hops:
+            self._next_hop(str(status))
+        else:
+            self._fail(NO_GROUP_CHAT if self._was_cancelled and status == 487 else str(status))
+
+    def failed(self, error: Exception) -> None:
+        """No response, or none that is final."""
+        self._attempt += 1
+        if self._was_cancelled:
+            self._fail(NO_GROUP_CHAT)
+        elif isinstance(error, TransactionTimeoutError):
+            self._next_hop(TIMEOUT)
+        else:
+            self._next_hop(TRANSPORT)
+
+    def broke(self, error: Exception) -> None:
+        """An error of ours: this invitation fails, and all others go on."""
+        log.error(
+            "delivery failed by an error",
+            recipient=self._to,
+            reason=f"{type(error).__name__}: {error}",
+            call_id=self.event.call_id,
+            exc_info=error,
+        )
+        self._fail(ERROR)
+
+    def acknowledgement(self, response: Response) -> bytes:
+        """The ACK of a refusal: in the same transaction, so with the same branch."""
+        to = response.headers.get("To") or ""
+        ack = refusal_acknowledged(self._request, to)
+        return self._bytes(ack, self._hop or Hop("udp", "", 0), [])
+
+    def cancellation(self) -> bytes:
+        """It rings, or nobody accepts it for long."""
+        self._was_cancelled = True
+        return self._bytes(cancelled(self._request), self._hop or Hop("udp", "", 0), [])
+
+    # --- what follows
+
+    def _send_with_credentials(self, response: Response) -> bool:
+        """RFC 3261 §22.2: once more, with the next CSeq; False if there are no credentials for it."""
+        request = self._request
+        headers = self._invitations.credentials.headers_for(
+            response, request.uri, self._realms, request.method
+        )
+        if not headers or self._hop is None:
+            return False
+        self._headers += headers
+        self._attempts_with_credentials += 1
+        self._attempt += 1
+        self._send_to(self._hop)
+        return True
+
+    def _device(self, response: Response) -> str:
+        """The device that has accepted, by the GRUU in its Contact; empty if it names none of this user."""
+        user, uri = user_of(self._to), contact_of(response).uri
+        gr = find(uri.params, "gr")
+        if not gr or not is_contact_of(uri, user):
+            return ""
+        try:
+            return device_address(user, gr)
+        except AddressError:
+            return ""
+
+    def _report(self, dialog: Dialog, device: str) -> None:
+        event = self.event
+        fields: list[str | bytes] = ["type", "delivery_report", "from", self._to, "room", event.room]
+        fields += ["event", event.name, "user", event.actor, "status", "200", "of", event.entry_id]
+        fields += ["device", device, "dialog", dialog.to_json("confirmed"), "data", event.data.pack()]
+        ids = self._invitations.delivery_ids
+        digest = ids.message_id(event.room, f"{dialog.call_id} {dialog.remote_tag}", 0).decode()
+        self._invitations.report(Acceptance(self, digest, fields))
+
+    def _reach(self, dialog: Dialog, send: Callable[[Targets | None], None]) -> None:
+        """Find where requests of a dialog go."""
+        targets = self._invitations.next_hops.known(dialog.next_uri)
+        if targets is None:
+            self._invitations.next_hops.find(dialog.next_uri, send)
+        else:
+            send(targets)
+
+    def _acknowledge(self, tag: str, ack: DialogRequest, targets: Targets | None) -> None:
+        hops = targets.draw(self._invitations.random) if targets is not None else []
+        if hops:
+            ids = self._invitations.delivery_ids
+            # RFC 3261 §8.1.1.7: the ACK of a 2xx is a transaction of its own
+            branch = ids.recipient_id(self._to) + ids.message_id(self.event.room, f"ack {tag}", 0) + b"00"
+            self._acks[tag] = hops[0], ack.to_bytes(self._invitations.transports.via(hops[0]), branch, ())
+            self._acknowledge_again(tag)
+
+    def _acknowledge_again(self, tag: str) -> None:
+        known = self._acks[tag]
+        if known is not None:
+            self._invitations.transports.send(*known, _Ignored())
+
+    def _send_once(self, request: DialogRequest, targets: Targets | None) -> None:
+        hops = targets.draw(self._invitations.random) if targets is not None else []
+        if hops:
+            ids = self._invitations.delivery_ids
+            key = ids.recipient_id(self._to) + ids.message_id(self.event.room, request.start.hex(), 1) + b"00"
+            data = request.to_bytes(self._invitations.transports.via(hops[0]), key, ())
+            self._invitations.context.transactions.start(key, hops[0], data, _Ignored())
+
+    # --- how it ends
+
+    def delivered(self) -> None:
+        """The worker hears of a device that has accepted, so the event is settled."""
+        if not self._is_over and self._outgoing is not None:
+            self._is_over = True
+            self._invitations.context.events.delivered(self._outgoing, self._to)
+
+    def _final(self) -> None:
+        if not self._had_final:
+            self._had_final = True
+            self._invitations.ended()
+
+    def _fail(self, outcome: str) -> None:
+        self._final()
+        if not self._is_over and self._outgoing is not None:
+            self._is_over = True
+            self._invitations.context.events.failed(self._outgoing, self._to, outcome)
+            self._invitations.context.failure_log.note(outcome, self._hop, self._to)
+
+
+class _Ignored:
+    """Nobody waits for what becomes of an ACK, or of a BYE to a telephone."""
+
+    def transport_error(self, error: Exception) -> None: ...
+
+    def is_wanted(self) -> bool:
+        return True
+
+    def t1_passed(self) -> None: ...
+
+    def accepted(self) -> None: ...
+
+    def rejected(self, response: Response) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+    def broke(self, error: Exception) -> None: ...

@@ -1,0 +1,40 @@
+"""CSeq numbers of our requests in dialogs, which no process remembers.
+
+They grow in each dialog (RFC 3261 §12.2.1.1), whichever edge sends: they count the hundredths of seconds of
+the clock. A subscription to several rooms is one dialog, whose NOTIFYs may come from several edges. And an
+event that is sent again after a takeover has a higher number than before.
+
+Two requests of a dialog can get the same number if two edges send within a hundredth of a second. Then the
+client responds 500, and the worker has it sent once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+PER_SECOND: Final = 100
+_BITS: Final = 31
+"""RFC 3261 §8.1.1.5: less than 2**31. So the numbers begin anew every 248 days."""
+MAX_KNOWN = 8192  # not Final, which mypyc would inline: tests lower it
+"""Dialogs whose last number is remembered. If there are more, all are forgotten."""
+
+
+class SequenceNumbers:
+    """Gives the next number."""
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        """``wall`` gives seconds since the epoch."""
+        self._wall = wall
+        self._last: dict[str, int] = {}
+
+    def next(self, call_id: str) -> int:
+        """The number of the next request in the dialog with this Call-ID."""
+        number = int(self._wall() * PER_SECOND) % (1 << _BITS) or 1
+        last = self._last.get(call_id)
+        if last is not None and number <= last < number + PER_SECOND * 3600:
+            number = last + 1
+        if len(self._last) >= MAX_KNOWN:
+            self._last.clear()
+        self._last[call_id] = number
+        return number

@@ -1,0 +1,78 @@
+"""Who sends an INVITE or a SUBSCRIBE is found as the sender of a MESSAGE: by password, or by a proxy's word.
+
+Covers acceptor.py and authenticator.py for these methods.
+"""
+
+from __future__ import annotations
+
+from imc_common.sip import Response
+from tests.imc_edge.conference.requests import FACTORY, GRUU, invite, subscribe
+from tests.imc_edge.doubles import FakeFlow, edge
+from tests.imc_edge.identity.fake_edges import ask, challenges, credentials, requests_in, service
+from tests.imc_edge.receiving.test_conferences import answer, entry
+
+STRANGER = "198.51.100.9"
+
+
+async def test_an_invite_needs_the_users_password() -> None:
+    """RFC 3261 §22: from any peer, whose Record-Route does not count."""
+    async with service() as at:
+        challenged = await ask(at, invite("sip:bob@example.org"), STRANGER)
+        assert challenged.status == 401
+        signature = credentials(challenges(challenged)[0], method="INVITE", uri=FACTORY)
+        signed = invite("sip:bob@example.org", CSeq="2 INVITE", Authorization=signature)
+        accepted = await ask(at, signed, STRANGER)
+        assert (accepted.status, await requests_in(at)) == (200, 1)
+        assert (await ask(at, signed, STRANGER)).headers.items == accepted.headers.items
+        assert await requests_in(at) == 1, "a retransmission has no second effect"
+
+
+async def test_credentials_serve_for_what_they_were_used_for() -> None:
+    """A stranger who sees them cannot have the roster sent elsewhere (RFC 7616 §3.4.3: only the URI is
+    covered)."""
+    async with service() as at:
+        first = await ask(at, subscribe(Call_ID="first"))
+        signature = credentials(challenges(first)[0], method="SUBSCRIBE", uri="sip:chat-000@example.org")
+        honest = subscribe(CSeq="2 SUBSCRIBE", Authorization=signature)
+        assert (await ask(at, honest)).status == 404, "there is no such room, but she may ask"
+        other = "<sip:alice@example.org;gr=urn:uuid:mallory>"
+        replayed = subscribe(CSeq="2 SUBSCRIBE", Authorization=signature, Contact=other)
+        assert (await ask(at, replayed, STRANGER)).status == 401
+        late = subscribe(CSeq="3 SUBSCRIBE", Authorization=signature)
+        assert (await ask(at, late)).status == 401
+
+
+async def test_another_users_credentials_do_not_fit() -> None:
+    """From has to be the user who has the password."""
+    async with service() as at:
+        first = await ask(at, invite(Call_ID="first"))
+        signature = credentials(challenges(first)[0], method="INVITE", uri=FACTORY, username="bob")
+        assert (await ask(at, invite(CSeq="2 INVITE", Authorization=signature))).status == 403
+
+
+async def test_a_trusted_proxy_may_assert_the_sender() -> None:
+    """RFC 3325: the device is one of the asserted user, whatever From says."""
+    async with edge(identity="asserted") as at:
+        gruu = "sip:zed@example.org;gr=urn:uuid:z"
+        asserted = {"P-Asserted-Identity": "<sip:zed@example.org>", "Contact": f"<{gruu}>"}
+        assert (await answer(at, subscribe(**asserted))).status == 200
+        assert (entry(at).sender, entry(at).device) == (
+            "zed@example.org",
+            "zed@example.org;gr=urn:uuid:fe1a357b",
+        )
+        unasserted: Response = await answer(at, subscribe(Call_ID="x"))
+        assert unasserted.status == 403
+        foreign = await answer(
+            at,
+            subscribe(Call_ID="y", Contact=f"<{GRUU}>", **{"P-Asserted-Identity": "<sip:zed@example.org>"}),
+        )
+        assert foreign.status == 403, "notifications would go to Alice"
+
+
+async def test_routes_of_strangers_are_ignored() -> None:
+    """Or they would say where our requests go."""
+    async with edge(trusted_peers="192.0.2.0/24") as at:
+        flow = FakeFlow("tcp", ("192.0.2.1", 5062))
+        at.acceptor.receive(subscribe(), flow)
+        await answer(at, subscribe(Call_ID="other"))
+        assert '"routes":["<sip:192.0.2.1;lr>"' in entry(at).dialog

@@ -1,0 +1,316 @@
+"""Invitations by INVITE: what goes out, what follows from each response, and what the worker hears.
+
+Covers invite_transaction.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from imc_common.sip.message import Request
+from imc_common.store import ReplyError
+from imc_edge.delivering import invitations as module
+from imc_edge.delivering.invite_transaction import TRANSITIONS, InviteTransactions
+from tests.imc_edge.delivering.test_dialog_request import DEVICE, GRUU, dialog
+from tests.imc_edge.sending import ROOM, Sending, Sent, on_loopback
+
+BOB = "bob@127.0.0.1"
+CONTACT = f'Contact: <{GRUU}>;+org.linphone.specs="groupchat"'
+ROUTE = "Record-Route: <sip:127.0.0.9;lr>"
+
+
+@pytest.fixture
+async def sending(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sending]:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    async with Sending() as running:
+        yield running
+
+
+async def invite(sending: Sending, to: str = BOB, **fields: Any) -> Sent:
+    """The INVITE of an event."""
+    await sending.event("invite", (to,), **({"text": "Lunch", "list": "alice@example.org"} | fields))
+    return sending.wires.sent[-1]
+
+
+def methods(sending: Sending) -> list[str]:
+    return [sent.request.method for sent in sending.wires.sent]
+
+
+def reports(sending: Sending) -> list[dict[str, Any]]:
+    """The requests to the worker."""
+    found = []
+    for args in sending.redis.of("accept_many"):
+        fields = args[5:]
+        found.append(dict(zip(fields[::2], fields[1::2], strict=True)))
+    return found
+
+
+def outcomes(sending: Sending) -> list[tuple[Any, ...]]:
+    """Recipient, outcome and whether it is reported, as the events were settled."""
+    return [args[-3:] for args in sending.redis.of("settle")]
+
+
+async def accept(sending: Sending, sent: Sent, tag: str = "there", *headers: str) -> None:
+    """A device accepts."""
+    response = sent.response(200, *(headers or (CONTACT, ROUTE)))
+    sending.deliver.response(response.replace(b";tag=there", f";tag={tag}".encode()))
+    await sending.settle_down()
+
+
+async def test_a_user_is_invited_with_the_other_members(sending: Sending) -> None:
+    """RFC 4579 §5.6; to the user's address: the device is not known yet."""
+    request = (await invite(sending)).request
+    assert (request.method, request.uri) == ("INVITE", f"sip:{BOB}")
+    assert request.headers.get("To") == f"<sip:{BOB}>"
+    assert request.headers.get("Contact") == f"<sip:{ROOM}>;isfocus;text"
+    assert request.headers.get("Subject") == "Lunch"
+    assert request.headers.get("Require") == "recipient-list-invite"
+    assert request.headers.get("Content-Disposition") == "recipient-list-history"
+    assert b'uri="sip:alice@example.org"' in request.body
+    assert request.from_.uri.address() == ROOM
+    assert len(request.from_tag or "") == 32
+
+
+async def test_a_device_that_accepts_is_acknowledged_and_reported(sending: Sending) -> None:
+    """RFC 3261 §13.2.2.4: the ACK takes the way of the dialog. Only then the event is settled."""
+    sent = await invite(sending)
+    await accept(sending, sent)
+    ack = sending.wires.sent[1]
+    assert (ack.request.method, ack.request.uri, ack.hop.host) == ("ACK", GRUU, "127.0.0.9")
+    assert ack.request.headers.get("Route") == "<sip:127.0.0.9;lr>"
+    assert ack.request.cseq.number == 1
+    assert ack.request.to_tag == "there"
+    assert ack.request.via.branch != sent.request.via.branch
+    (report,) = reports(sending)
+    assert list(report)[:3] == ["type", "from", "room"]
+    assert (report["type"], report["event"], report["status"]) == ("delivery_report", "invite", "200")
+    assert (report["from"], report["device"], report["of"]) == (BOB, DEVICE, "1-0")
+    made = json.loads(report["dialog"])
+    assert (made["target"], made["remote_tag"], made["state"]) == (GRUU, "there", "confirmed")
+    assert made["routes"] == ["<sip:127.0.0.9;lr>"]
+    assert outcomes(sending) == [(BOB, "200", "0")]
+    assert sending.deliver.in_flight() == 0
+
+
+async def test_each_device_of_a_user_is_a_dialog_of_its_own(sending: Sending) -> None:
+    """One INVITE was forked; a 2xx that comes again is acknowledged again and not reported again."""
+    sent = await invite(sending)
+    other = f"Contact: <sip:{BOB};gr=urn:uuid:2>"
+    await accept(sending, sent)
+    await accept(sending, sent, "tablet", other)
+    await accept(sending, sent)
+    assert [report["device"] for report in reports(sending)] == [DEVICE, f"{BOB};gr=urn:uuid:2"]
+    digests = {args[3] for args in sending.redis.of("accept_many")}
+    assert len(digests) == 2, "so Redis takes each once, also from the next owner of the shard"
+    assert methods(sending) == ["INVITE", "ACK", "ACK", "ACK"]
+    assert sending.wires.sent[1].data == sending.wires.sent[3].data
+    assert len(outcomes(sending)) == 1
+
+
+async def test_a_report_that_redis_does_not_take_is_written_later(sending: Sending) -> None:
+    """Until then the event is in flight: the next owner of the shard would send it again."""
+    sent = await invite(sending)
+    sending.redis.replies["accept_many"] = [ReplyError("OOM"), [b"accepted"]]
+    sending.redis.unreachable = True
+    await accept(sending, sent)
+    assert sending.deliver.in_flight() == 1
+    sending.redis.unreachable = False
+    await sending.until(lambda: sending.deliver.in_flight() == 0)
+    assert outcomes(sending) == [(BOB, "200", "0")]
+
+
+@pytest.mark.parametrize("status", [302, 404, 405, 480, 486, 488, 603])
+async def test_a_refusal_is_acknowledged_and_reported(sending: Sending, status: int) -> None:
+    """RFC 3261 §17.1.1.3: in the same transaction; also when it comes again."""
+    sent = await invite(sending)
+    for _ in range(2):
+        await sending.reply(sent, status)
+    assert methods(sending) == ["INVITE", "ACK", "ACK"]
+    ack: Request = sending.wires.sent[1].request
+    assert (ack.uri, ack.via.branch) == (sent.request.uri, sent.request.via.branch)
+    assert ack.headers.get("To") == f"<sip:{BOB}>;tag=there"
+    assert (ack.cseq.number, ack.call_id) == (1, sent.request.call_id)
+    assert outcomes(sending) == [(BOB, str(status), "1")]
+    assert reports(sending) == []
+
+
+async def test_a_client_without_gruu_is_left_in_peace(sending: Sending) -> None:
+    """It is no client of conferences: it gets plain messages."""
+    sent = await invite(sending)
+    await accept(sending, sent, "there", "Contact: <sip:bob@127.0.0.1:5071>")
+    assert methods(sending) == ["INVITE", "ACK", "BYE"]
+    assert outcomes(sending) == [(BOB, "488", "1")]
+    await sending.reply(sending.wires.sent[2])
+    assert reports(sending) == []
+
+
+@pytest.mark.parametrize(
+    "contact", ["Contact: <sip:mallory@127.0.0.1;gr=1>", "Contact: <sip:bob@127.0.0.1;gr=a,b>"]
+)
+async def test_nobody_is_taken_for_another_users_device(sending: Sending, contact: str) -> None:
+    """A 2xx may come from anywhere a proxy has sent the INVITE to."""
+    await accept(sending, await invite(sending), "there", contact)
+    assert reports(sending) == []
+
+
+async def test_a_2xx_that_makes_no_dialog_is_no_acceptance(sending: Sending) -> None:
+    """RFC 3261 §12.1: without Contact."""
+    await accept(sending, await invite(sending), "there", "X: y")
+    assert methods(sending) == ["INVITE"]
+    assert sending.deliver.in_flight() == 1
+
+
+async def test_what_rings_is_cancelled(sending: Sending) -> None:
+    """A telephone: it must not ring for long (RFC 3261 §9.1), and gets plain messages."""
+    sent = await invite(sending)
+    await sending.reply(sent, 180)
+    await sending.pass_time(3.0)
+    cancel = sending.wires.sent[1].request
+    assert (cancel.method, cancel.uri, cancel.via.branch) == ("CANCEL", f"sip:{BOB}", sent.request.via.branch)
+    assert (cancel.cseq.number, cancel.headers.get("To")) == (1, f"<sip:{BOB}>")
+    await sending.reply(sending.wires.sent[1])
+    await sending.reply(sent, 487)
+    assert "ACK" in methods(sending)
+    assert outcomes(sending) == [(BOB, "488", "1")]
+
+
+async def test_who_accepts_though_cancelled_has_accepted(sending: Sending) -> None:
+    """RFC 3261 §9.1: the 200 may cross the CANCEL."""
+    sent = await invite(sending)
+    await sending.reply(sent, 180)
+    await sending.pass_time(3.0)
+    await accept(sending, sent)
+    assert [report["device"] for report in reports(sending)] == [DEVICE]
+
+
+async def test_an_invite_is_sent_again_over_udp_until_a_response_comes(sending: Sending) -> None:
+    """Timer A, RFC 3261 §17.1.1.2."""
+    sent = await invite(sending)
+    await sending.pass_time(1.7)
+    assert methods(sending) == ["INVITE"] * 3
+    await sending.reply(sent, 100)
+    await sending.pass_time(5.0)
+    assert methods(sending) == ["INVITE"] * 3
+    await accept(sending, sent)
+    assert len(reports(sending)) == 1
+
+
+async def test_silence_is_an_outcome(sending: Sending) -> None:
+    """Timer B: the user is away, and is invited again later."""
+    await invite(sending)
+    await sending.pass_time(33.0)
+    assert outcomes(sending) == [(BOB, "408", "1")]
+    assert len(InviteTransactions(sending.wires, sending.deliver.context.wheel)) == 0
+
+
+async def test_nobody_who_answers_a_cancel_is_away_too(sending: Sending) -> None:
+    """The CANCEL is sent for as long as a request, then that is the end."""
+    await sending.reply(await invite(sending), 183)
+    await sending.pass_time(66.0)
+    assert methods(sending).count("CANCEL") > 3
+    assert outcomes(sending) == [(BOB, "488", "1")]
+
+
+async def test_a_broken_transport_leads_to_the_next_target_or_an_outcome(sending: Sending) -> None:
+    """RFC 3263 §4.3."""
+    sending.wires.broken["udp", "127.0.0.1", 5060] = OSError("refused")
+    await invite(sending)
+    assert outcomes(sending) == [(BOB, "503", "1")]
+
+
+async def test_an_invite_too_long_for_a_datagram_goes_over_tcp(sending: Sending) -> None:
+    """RFC 3261 §18.1.1."""
+    sent = await invite(sending, list=" ".join(f"user{number}@example.org" for number in range(99)))
+    assert sent.hop.transport == "tcp"
+    assert sent.request.via.transport == "TCP"
+
+
+async def test_a_challenge_gets_credentials_once() -> None:
+    """RFC 3261 §22.2: the next CSeq, a new branch, and an ACK with that CSeq."""
+    async with Sending(on_loopback(credentials=["imc:secret@127.0.0.1"])) as sending:
+        sent = await invite(sending)
+        challenge = 'WWW-Authenticate: Digest realm="127.0.0.1", nonce="n", algorithm=MD5'
+        await sending.reply(sent, 401, challenge)
+        again = sending.wires.sent[-1]
+        assert again.request.headers.get("Authorization")
+        assert again.request.cseq.number == 2
+        assert again.request.via.branch != sent.request.via.branch
+        await sending.reply(sent, 401, challenge)
+        assert sending.wires.sent[-1].request.cseq.number == 1, "the ACK once more"
+        await accept(sending, again)
+        assert sending.wires.sent[-1].request.cseq.number == 2
+        other = await invite(sending)
+        await sending.reply(other, 401)
+        assert outcomes(sending)[-1] == (BOB, "401", "1")
+
+
+async def test_targets_that_may_not_be_used_are_an_outcome(sending: Sending) -> None:
+    """As for deliveries."""
+    await sending.event("invite", ("bob@192.0.2.7",))
+    assert outcomes(sending) == [("bob@192.0.2.7", "403", "1")]
+
+
+async def test_few_invitations_are_in_flight(sending: Sending, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait for a final response."""
+    monkeypatch.setattr(module, "MAX_IN_FLIGHT", 1)
+    first = await invite(sending)
+    await invite(sending, "carol@127.0.0.1")
+    assert len(sending.wires.sent) == 1
+    await sending.reply(first, 486)
+    assert sending.wires.sent[-1].request.uri == "sip:carol@127.0.0.1"
+    await sending.reply(sending.wires.sent[-1], 486)
+    assert len(outcomes(sending)) == 2
+
+
+async def test_a_shard_that_is_lost_is_left_to_its_new_owner(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has waited is not sent."""
+    monkeypatch.setattr(module, "MAX_IN_FLIGHT", 1)
+    first = await invite(sending)
+    await invite(sending, "carol@127.0.0.1")
+    sending.owner.shards = frozenset()
+    sending.turn()
+    await sending.reply(first, 486)
+    assert methods(sending) == ["INVITE", "ACK"]
+
+
+async def test_a_device_that_has_lost_its_session_is_told_in_a_new_one(sending: Sending) -> None:
+    """Linphone forgets sessions at a restart, and shows the room on: INVITE, then BYE."""
+    await sending.event("bye", (DEVICE,), dialog=dialog())
+    await sending.reply(sending.wires.sent[0], 481)
+    again = sending.wires.sent[1]
+    assert (again.request.method, again.request.uri, again.request.body) == ("INVITE", GRUU, b"")
+    await accept(sending, again)
+    assert methods(sending) == ["BYE", "INVITE", "ACK", "BYE"]
+    assert sending.wires.sent[3].request.to_tag == "there"
+    await sending.reply(sending.wires.sent[3])
+    assert reports(sending) == []
+    assert [outcome for _, outcome, _ in outcomes(sending)] == ["481"]
+
+
+async def test_noise_is_stray(sending: Sending) -> None:
+    """Responses that look like ones to an INVITE."""
+    sent = await invite(sending)
+    good = sent.response(200, CONTACT)
+    branch = (sent.request.via.branch or "").encode()
+    for data in (
+        good.replace(b"1 INVITE", b"1 OPTIONS"),
+        good.replace(b"Via: ", b"Via: SIP/2.0/UDP x;branch=" + branch + b"\r\nVia: ", 1),
+        good.replace(b"SIP/2.0 200 ", b"SIP/2.0 xxx "),
+        good.replace(branch, b"z9hG4bK" + b"0" * 34),
+    ):
+        sending.deliver.response(data)
+    await sending.settle_down()
+    assert methods(sending) == ["INVITE"]
+    await sending.reply(sent, 486)
+
+
+def test_the_table_knows_every_state() -> None:
+    """Each transition leads to a state of the table."""
+    after = {state for inputs in TRANSITIONS.values() for state, _ in inputs.values()}
+    assert after <= TRANSITIONS.keys()
