@@ -38,7 +38,7 @@ from imc_edge.delivering.outcome import NOT_SENT
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.rosters import Rosters
 from imc_edge.delivering.settlement import Settlement
-from imc_edge.delivering.takeover import AGAIN_SECONDS, TakenOver, Takeover
+from imc_edge.delivering.takeover import AGAIN_SECONDS, Learn, TakenOver, Takeover
 from imc_edge.delivering.timer_wheel import TICK
 
 log = structlog.get_logger()
@@ -195,7 +195,8 @@ class Deliver:
                     halted.add(batch.shard)
                     continue
                 if batch.again or self._former_failures.may_concern(batch.shard, entries[0][0]):
-                    if not await self._take_over(batch.shard, entries):
+                    learn = self._learn_former_failures if batch.again else _nothing
+                    if not await self._take_over(batch.shard, entries, learn):
                         halted.add(batch.shard)
                     continue
                 for entry_id, fields in entries:
@@ -270,13 +271,11 @@ class Deliver:
             return None
         return recipient.close_short_way()
 
-    async def _take_over(self, shard: int, entries: list[tuple[str, list[bytes]]]) -> bool:
+    async def _take_over(self, shard: int, entries: list[tuple[str, list[bytes]]], learn: Learn) -> bool:
         """Send events that come again, unless they are in flight here. False: Redis is unreachable."""
         due = [entry for entry in entries if self._is_due(shard, entry[0])]
         try:
-            await self._takeover.handle(
-                shard, due, self._render, self._start_again, learn=self._learn_former_failures
-            )
+            await self._takeover.handle(shard, due, self._render, self._start_again, learn=learn)
         except StoreUnreachable:
             self._consumer.resync(shard, AGAIN_SECONDS)
             return False
@@ -436,6 +435,10 @@ class Deliver:
         while self.context.is_full():  # noqa: ASYNC110
             await asyncio.sleep(FULL_SECONDS)
         self.context.transactions.advance()
+
+
+async def _nothing(shard: int) -> None:
+    """What can be known of the shard is known."""
 
 
 class Ticker:

@@ -42,8 +42,11 @@ class FormerFailures:
         self._store = store
         self._newest: dict[int, Position] = {}
         """By shard whose reports were read, the newest event at that time; `_NONE` when it has passed."""
+        self._read_to: dict[int, str] = {}
+        """By shard, where the reports begin that were not read yet, as in XRANGE."""
         self._known: set[int] = set()
         """Shards of which nothing is left to be read: all events of the former owner were read before."""
+        self._being_read: set[int] = set()
         self._owned: frozenset[int] = frozenset()
 
     def keep(self, owned: frozenset[int]) -> None:
@@ -52,7 +55,9 @@ class FormerFailures:
             self._owned = owned
             for shard in self._newest.keys() - owned:
                 del self._newest[shard]
+                self._read_to.pop(shard, None)
             self._known &= owned
+            self._being_read &= owned
 
     def is_new(self, shard: int) -> bool:
         """Whether nothing was read of this shard since it is ours."""
@@ -64,27 +69,36 @@ class FormerFailures:
 
     def noted(self, shard: int) -> None:
         """They were read, after all events that the former owner had read."""
-        self._known.add(shard)
+        if shard in self._newest:  # else it was lost meanwhile
+            self._known.add(shard)
 
     async def read(self, shard: int) -> list[Failure]:
-        """The failures of this shard, oldest first. Raises `StoreUnreachable`."""
+        """The failures of this shard, oldest first, from the second time on the new ones only.
+
+        Raises `StoreUnreachable`.
+        """
         failures: list[Failure] = []
-        start = "-"
+        self._being_read.add(shard)
+        start = self._read_to.get(shard, "-")
         while True:
             (page,) = await self._store.run([("XRANGE", keys.requests(shard), start, "+", "COUNT", PAGE)])
             if not isinstance(page, list):
                 raise_if_transient(page)
                 break  # a key of a wrong type, which those who need this stream report
             failures += [failure for _, fields in page if (failure := _failure(fields))]
+            if page:
+                start = f"({page[-1][0].decode()}"
             if len(page) < PAGE:
                 break
-            start = f"({page[-1][0].decode()}"
         # Read after the reports. If a report was handled before, the member is marked in its room, and what
         # was sent to it regardless is in the stream by now.
         (newest,) = await self._store.run([("XREVRANGE", keys.events(shard), "+", "-", "COUNT", 1)])
         raise_if_transient(newest)
         found = isinstance(newest, list) and newest
-        self._newest[shard] = parse(newest[0][0].decode()) if found else _NONE
+        if shard in self._being_read:  # else it was lost meanwhile
+            self._being_read.remove(shard)
+            self._newest[shard] = parse(newest[0][0].decode()) if found else _NONE
+            self._read_to[shard] = start
         return failures
 
     def may_concern(self, shard: int, entry_id: str) -> bool:

@@ -25,6 +25,7 @@ class Faults:
         self._run = run
         self._simulation = run.simulation
         self._random = run.random
+        self._longest_pause = run.random.choice((0.8, 3.0))
         self._kinds: dict[str, Callable[[], None]] = {
             "kill edge": self._kill_edge,
             "end edge": self._end_edge,
@@ -48,7 +49,7 @@ class Faults:
         kind = self._random.choice(list(self._kinds))
         run.note(kind)
         self._kinds[kind]()
-        self._simulation.after(self._random.uniform(0.3, 3), self._next)
+        self._simulation.after(self._random.uniform(0.2, self._longest_pause), self._next)
 
     # --- processes
 

@@ -47,6 +47,7 @@ class Run:
         values |= {"history_max_messages": 100_000, "catch_up_max": 1000}
         self._settings = Settings(hash_size=HASH_SIZE, lease_ttl=LEASE_SECONDS, **values)
         self._nodes = self.random.choice((1, 2))
+        self._pause = self.random.choice((0.1, 0.3))
         self._numbers = itertools.count(1)
         self._server = Server(self.simulation, path, scripts)
         self._server.announce = self._announce
@@ -148,7 +149,7 @@ class Run:
                 return
             if user not in self.quiet:
                 self.say(user)
-            self.simulation.after(self.random.expovariate(1 / 0.3), talk)
+            self.simulation.after(self.random.expovariate(1 / self._pause), talk)
 
         self.simulation.after(self.random.uniform(0, 0.3), talk)
 

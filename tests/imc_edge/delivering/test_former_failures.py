@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from imc_common import keys
 from imc_common.store import ReplyError
+from imc_edge.delivering.former_failures import FormerFailures
 from tests.imc_edge.delivering.test_away_rules import got, keeping_history, outcomes, say, stored
 from tests.imc_edge.delivering.test_deliver import BOB
-from tests.imc_edge.sending import ROOM, Batch, Sending, entry
+from tests.imc_edge.sending import ROOM, Batch, Redis, Sending, entry
 
 
 def report(position: str, status: str = "480", *, event: str = "message", user: str = BOB) -> list[object]:
@@ -144,6 +147,49 @@ async def test_who_is_away_according_to_redis_gets_nothing_later_either() -> Non
         assert got(sending) == []
         await sending.feed("3-0", entry(to=(BOB,), history_id="0-5", catch_up="part", since="0-5"))
         assert len(got(sending)) == 1
+
+
+async def test_what_is_newer_than_the_takeover_is_sent_without_a_look() -> None:
+    """Only what was in the stream by then may be for members who are marked since."""
+    async with keeping_history() as sending:
+        sending.redis.newest_event = b"1-0"
+        await say(sending, "m1")
+        await sending.reply(sending.wires.sent[-1])
+        sending.redis.newest_event, sending.redis.away = b"2-0", {BOB: b"0-5"}
+        await say(sending, "m2")
+        assert got(sending) == [b"m1", b"m2"]
+
+
+async def test_only_new_reports_are_read_with_each_page_of_a_takeover() -> None:
+    """Many requests may wait for the worker, and many events may come again."""
+    async with keeping_history() as sending:
+        sending.redis.requests = [report("0-5", user="x@127.0.0.1")]
+        starts: list[object] = []
+        reply = sending.redis._reply
+
+        def note(command: tuple[object, ...]) -> object:
+            if command[:2] == ("XRANGE", keys.requests(3)):
+                starts.append(command[2])
+            return reply(command)  # type: ignore[arg-type]
+
+        sending.redis._reply = note  # type: ignore[method-assign,assignment]
+        await sending.feed("1-0", entry(to=(BOB,)), again=True)
+        await sending.feed("2-0", entry(to=(BOB,)), again=True)
+        assert starts == ["-", "(9-9"]
+
+
+async def test_what_is_read_while_the_shard_is_lost_does_not_count() -> None:
+    """It is ours again later: by then another edge may have had failures."""
+    former = FormerFailures(Redis())  # type: ignore[arg-type]
+    former.keep(frozenset({3}))
+    reading = asyncio.create_task(former.read(3))
+    await asyncio.sleep(0)
+    former.keep(frozenset())
+    former.keep(frozenset({3}))
+    await reading
+    former.noted(3)
+    assert former.is_new(3)
+    assert not former.are_known(3)
 
 
 @pytest.mark.parametrize("word", ["SMEMBERS", "XRANGE", "XREVRANGE", "HMGET"])
