@@ -384,10 +384,8 @@ class Deliver:
     def _say_farewell(self, outgoing: Outgoing, device: str) -> None:
         """The device has lost its session, but it may still show the room that its user is no member of."""
         event = outgoing.event
-        event = event._replace(name=INVITE, entry_id=f"{event.entry_id}.bye", to=(device,), text="", list="")
-        request = self._renderer.in_dialog(event)
-        if request is not None:
-            self._invitations.say_farewell(event, request, device)
+        event = event._replace(name=INVITE, entry_id=f"{event.entry_id}.bye", text="", list="")
+        self._invitations.say_farewell(event, device)
 
     def _hand_out(self, outgoing: Outgoing) -> None:
         """A user is back, and is to get the next part of what it missed."""

@@ -1,16 +1,17 @@
 """Invites users and devices to rooms by INVITE: the events `invite` (RFC 4579 §5.6).
 
 An INVITE to a user reaches each of the user's devices, and each that accepts is a dialog of its own (RFC 3261
-§13.2.2.4). All are acknowledged, and reported to the worker one by one, in requests that Redis accepts once:
-only then is the event settled. A client that has no group chat refuses, or rings. Its outcome tells the
-worker to send it plain messages.
+§13.2.2.4). A proxy that knows the devices may redirect the INVITE to their GRUUs: then each gets one of its
+own, and knows the room under its GRUU. All are acknowledged, and reported to the worker one by one, in
+requests that Redis accepts once: only then is the event settled. A client that has no group chat refuses, or
+rings. Its outcome tells the worker to send it plain messages.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -18,16 +19,19 @@ import structlog
 
 from imc_common import keys
 from imc_common.address import AddressError
-from imc_common.devices import device_address, user_of
+from imc_common.devices import device_address, is_device, user_of
+from imc_common.rooms.delivery_reports import AWAY, DECLINED
 from imc_common.rooms.event import Event
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Response
 from imc_common.sip.params import find
+from imc_common.sip.uri import Uri
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 from imc_edge.conference.dialog import Dialog, contact_of
 from imc_edge.conference.sender_device import is_contact_of
+from imc_edge.delivering.courier import MAX_CONTACTS
 from imc_edge.delivering.credentials import Credentials
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.dialog_request import DialogRequest, cancelled, in_dialog, refusal_acknowledged
@@ -35,6 +39,7 @@ from imc_edge.delivering.invite_transaction import InviteTransactions
 from imc_edge.delivering.outbound import MAX_DATAGRAM
 from imc_edge.delivering.outcome import ERROR, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT
 from imc_edge.delivering.outgoing import Outgoing
+from imc_edge.delivering.redirection import contacts
 from imc_edge.delivering.transaction import TransactionTimeoutError
 from imc_edge.flow import Hop, Transports
 from imc_edge.identifiers import DeliveryIds
@@ -43,6 +48,8 @@ from imc_edge.routing.targets import Targets
 
 MAX_IN_FLIGHT: Final = 256
 """INVITEs that wait for a final response; further events wait."""
+INVITED_AGAIN: Final = AWAY | DECLINED
+"""Outcomes after which a user is invited again later."""
 NO_GROUP_CHAT: Final = "488"
 """The outcome for a client that rings, or accepts without saying which device it is: it is a telephone."""
 RETRY_SECONDS: Final = 0.5
@@ -75,15 +82,17 @@ class Invitations:
         credentials: Credentials,
         delivery_ids: DeliveryIds,
         *,
+        request_of: Callable[[Event], DialogRequest | None],
         random: Callable[[], float],
     ) -> None:
-        """``random`` gives 0 to 1."""
+        """``request_of`` makes the INVITE of an event; ``random`` gives 0 to 1."""
         self.context = context
         self.transports = transports
         self.next_hops = next_hops
         self.transactions = transactions
         self.credentials = credentials
         self.delivery_ids = delivery_ids
+        self.request_of = request_of
         self.random = random
         self._store = store
         self._in_flight = 0
@@ -93,15 +102,26 @@ class Invitations:
 
     def add(self, outgoing: Outgoing, request: DialogRequest, to: str) -> None:
         """Send the INVITE of an event, now or when others have their response."""
-        self._add(Invitation(self, outgoing, outgoing.event, request, to))
+        outcome = InviteOutcome(self.context, outgoing, to)
+        self._add(Invitation(self, outcome, outgoing.event, request, to))
 
-    def say_farewell(self, event: Event, request: DialogRequest, to: str) -> None:
+    def add_devices(self, outcome: InviteOutcome, event: Event, devices: Sequence[str]) -> None:
+        """The INVITE of an event goes to each of these devices instead of to their user."""
+        outcome.pending += len(devices) - 1
+        for device in devices:
+            request = self.request_of(event._replace(to=(device,)))
+            if request is not None:
+                self._add(Invitation(self, outcome, event, request, device))
+
+    def say_farewell(self, event: Event, to: str) -> None:
         """Send this INVITE to a device, and BYE in the new dialog: it has lost the one in which it got a BYE.
 
         Linphone forgets its sessions at a restart, but shows the room as before. If this process dies
         meanwhile, the room stays there until the user sends something to it.
         """
-        self._add(Invitation(self, None, event, request, to))
+        request = self.request_of(event._replace(to=(to,)))
+        if request is not None:
+            self._add(Invitation(self, None, event, request, to))
 
     def _add(self, invitation: Invitation) -> None:
         if self._in_flight < MAX_IN_FLIGHT:
@@ -154,6 +174,38 @@ class Invitations:
             await asyncio.sleep(RETRY_SECONDS)
 
 
+class InviteOutcome:
+    """What becomes of an event whose INVITE may go to several devices."""
+
+    __slots__ = ("_context", "_is_settled", "_outcome", "_to", "has_device", "outgoing", "pending")
+
+    def __init__(self, context: DeliveryContext, outgoing: Outgoing, to: str) -> None:
+        self._context = context
+        self._to = to
+        self._outcome = ""
+        self._is_settled = False
+        self.outgoing = outgoing
+        self.has_device = False
+        """Whether one has accepted: the event is settled when the worker hears of it."""
+        self.pending = 1
+        """INVITEs that have no outcome."""
+
+    def delivered(self) -> None:
+        """The worker hears of a device that has accepted."""
+        if not self._is_settled:
+            self._is_settled = True
+            self._context.events.delivered(self.outgoing, self._to)
+
+    def failed(self, outcome: str) -> None:
+        """One INVITE was in vain. If all were, and a client may accept later, that is the outcome."""
+        self.pending -= 1
+        if not self._outcome or outcome in INVITED_AGAIN:
+            self._outcome = outcome
+        if not self.pending and not self.has_device and not self._is_settled:
+            self._is_settled = True
+            self._context.events.failed(self.outgoing, self._to, self._outcome)
+
+
 class Invitation:
     """One INVITE: to which hop, and what follows from each response."""
 
@@ -162,13 +214,12 @@ class Invitation:
         "_attempt",
         "_attempts_with_credentials",
         "_had_final",
-        "_has_device",
         "_headers",
         "_hop",
         "_hops",
         "_invitations",
         "_is_over",
-        "_outgoing",
+        "_outcome",
         "_realms",
         "_request",
         "_to",
@@ -179,14 +230,14 @@ class Invitation:
     def __init__(  # what it is made of
         self,
         invitations: Invitations,
-        outgoing: Outgoing | None,
+        outcome: InviteOutcome | None,
         event: Event,
         request: DialogRequest,
         to: str,
     ) -> None:
-        """``outgoing`` is what to settle in the end; None for a farewell."""
+        """``outcome``: None for a farewell."""
         self._invitations = invitations
-        self._outgoing = outgoing
+        self._outcome = outcome
         self._request = request
         self._to = to
         self.event = event
@@ -200,14 +251,13 @@ class Invitation:
         self._acks: dict[str, tuple[Hop, bytes] | None] = {}
         """By tag of the device that has accepted: its ACK; None while its hop is looked for."""
         self._had_final = False
-        self._has_device = False
-        """Whether one has accepted that the worker hears of."""
         self._was_cancelled = False
         self._is_over = False
 
     def start(self) -> None:
         """Find the targets and send the INVITE to the first."""
-        if self._outgoing is not None and not self._invitations.context.may_send(self._outgoing):
+        outcome = self._outcome
+        if outcome is not None and not self._invitations.context.may_send(outcome.outgoing):
             self._final()  # the shard's new owner sends it
             return
         targets = self._invitations.next_hops.known(self._request.next_uri)
@@ -265,20 +315,22 @@ class Invitation:
         self._acks[tag] = None
         number = self._request.cseq + self._attempts_with_credentials
         self._reach(dialog, partial(self._acknowledge, tag, in_dialog(dialog, "ACK", number)))
-        device = self._device(response) if self._outgoing is not None else ""
-        if device:
-            self._has_device = True
+        outcome = self._outcome
+        device = self._device_of(contact_of(response).uri) if outcome is not None else ""
+        if device and outcome is not None:
+            outcome.has_device = True
             self._report(dialog, device)
         else:
             # A farewell; or a client without GRUU, which cannot be told from the user's other ones.
             self._reach(dialog, partial(self._send_once, in_dialog(dialog, "BYE", number + 1)))
-            if not self._has_device:
-                self._fail(NO_GROUP_CHAT)
+            self._fail(NO_GROUP_CHAT)
 
     def rejected(self, response: Response) -> None:
         """Nobody has accepted."""
         status = response.status
         if status in {401, 407} and self._send_with_credentials(response):
+            return
+        if status < 400 and self._redirect(response):
             return
         self._attempt += 1
         if status == 503 and self._hops:
@@ -334,9 +386,21 @@ class Invitation:
         self._send_to(self._hop)
         return True
 
-    def _device(self, response: Response) -> str:
-        """The device that has accepted, by the GRUU in its Contact; empty if it names none of this user."""
-        user, uri = user_of(self._to), contact_of(response).uri
+    def _redirect(self, response: Response) -> bool:
+        """RFC 3261 §8.1.3.4: invite the user's devices that a 3xx names; False if it names none."""
+        outcome = self._outcome
+        if outcome is None or is_device(self._to):
+            return False
+        uris = [Uri.parse(text) for text in contacts(response)[:MAX_CONTACTS]]
+        devices = list(dict.fromkeys([device for uri in uris if (device := self._device_of(uri))]))
+        if devices:
+            self._final()
+            self._invitations.add_devices(outcome, self.event, devices)
+        return bool(devices)
+
+    def _device_of(self, uri: Uri) -> str:
+        """The device that a GRUU names; empty if it is none of the user who was invited."""
+        user = user_of(self._to)
         gr = find(uri.params, "gr")
         if not gr or not is_contact_of(uri, user):
             return ""
@@ -388,9 +452,8 @@ class Invitation:
 
     def delivered(self) -> None:
         """The worker hears of a device that has accepted, so the event is settled."""
-        if not self._is_over and self._outgoing is not None:
-            self._is_over = True
-            self._invitations.context.events.delivered(self._outgoing, self._to)
+        if self._outcome is not None:
+            self._outcome.delivered()
 
     def _final(self) -> None:
         if not self._had_final:
@@ -399,9 +462,9 @@ class Invitation:
 
     def _fail(self, outcome: str) -> None:
         self._final()
-        if not self._is_over and self._outgoing is not None:
+        if not self._is_over and self._outcome is not None:
             self._is_over = True
-            self._invitations.context.events.failed(self._outgoing, self._to, outcome)
+            self._outcome.failed(outcome)
             self._invitations.context.failure_log.note(outcome, self._hop, self._to)
 
 

@@ -71,6 +71,7 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         wall=wall,
         tracer=streams.tracer,
     )
+    renderer = EventRenderer(delivery_ids, settings, wall)
     invites = InviteTransactions(transports, context.wheel)
     context.transactions.otherwise = invites.receive
     invitations = Invitations(
@@ -81,6 +82,7 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         invites,
         Credentials(settings.credentials),
         delivery_ids,
+        request_of=renderer.in_dialog,
         random=random,
     )
     return Deliver(
@@ -92,7 +94,7 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         rosters=Rosters(context, store, settings),
         invitations=invitations,
         settlement=settlement,
-        renderer=EventRenderer(delivery_ids, settings, wall),
+        renderer=renderer,
         fan_out=FanOut(context, Recipients(context, delivery_ids, MAX_LONG_LIVED), back_off),
         counts=counts,
         tracer=streams.tracer,

@@ -138,6 +138,42 @@ async def test_a_refusal_is_acknowledged_and_reported(sending: Sending, status: 
     assert reports(sending) == []
 
 
+async def test_a_redirection_to_devices_invites_each_of_them(sending: Sending) -> None:
+    """RFC 3261 §8.1.3.4: by its GRUU, under which its client files the room. Others' devices are left out."""
+    sent = await invite(sending)
+    phone, tablet = f"<{GRUU}>", f"<sip:{BOB};gr=urn:uuid:2>"
+    contacts = f"Contact: {phone};q=0.5, {tablet}, {phone}, <sip:mallory@127.0.0.1;gr=1>, <sip:{BOB}>"
+    await sending.reply(sent, 302, contacts)
+    tablets, phones = (
+        each for each in sending.wires.sent if each.request.method == "INVITE" and each is not sent
+    )
+    assert [each.request.headers.get("To") for each in (tablets, phones)] == [tablet, phone]
+    assert [f"<{each.request.uri}>" for each in (tablets, phones)] == [tablet, phone]
+    assert len({each.request.call_id for each in (sent, tablets, phones)}) == 3
+    await sending.reply(tablets, 486)
+    assert outcomes(sending) == []
+    await accept(sending, phones)
+    (report,) = reports(sending)
+    assert (report["from"], report["device"]) == (DEVICE, DEVICE)
+    assert outcomes(sending) == [(BOB, "200", "0")]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "outcome"),
+    [((488, 480), "480"), ((480, 488), "480"), ((415, 488), "415"), ((302, 302), "302")],
+)
+async def test_a_user_none_of_whose_devices_accepts_has_one_outcome(
+    sending: Sending, statuses: tuple[int, int], outcome: str
+) -> None:
+    """If one may accept later, the user is invited again."""
+    sent = await invite(sending)
+    await sending.reply(sent, 302, f"Contact: <{GRUU}>, <sip:{BOB};gr=urn:uuid:2>")
+    each = [each for each in sending.wires.sent[1:] if each.request.method == "INVITE"]
+    for one, status in zip(each, statuses, strict=True):
+        await sending.reply(one, status, f"Contact: <sip:{BOB};gr=urn:uuid:3>")
+    assert outcomes(sending) == [(BOB, outcome, "1")]
+
+
 async def test_a_client_without_gruu_is_left_in_peace(sending: Sending) -> None:
     """It is no client of conferences: it gets plain messages."""
     sent = await invite(sending)
