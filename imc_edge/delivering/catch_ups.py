@@ -6,6 +6,9 @@ the messages go out like all others. So however many users come back at once, wh
 bounded, and the rest waits in Redis and costs nothing. If this process dies, the shard's next owner finds the
 `catch_up` entries like any other event.
 
+Nothing is handed out to a user while a failure in that room is not recorded in Redis. The next owner would
+take such a message for one that is still to be sent, and send it before the history.
+
 How many parts are handed out in one go follows from how busy the process is: one more while the event loop
 keeps pace, half as many when it is late.
 """
@@ -128,6 +131,9 @@ class CatchUps:
             return
         items = [self._waiting.popleft() for _ in range(min(self._parts, len(self._waiting)))]
         items = [item for item in items if self._context.may_send(item.outgoing)]  # else: the new owner's
+        early = [item for item in items if self._is_early(item.event)]
+        self._waiting += early
+        items = [item for item in items if item not in early]
         if not items:
             return
         now = self._wall()
@@ -143,6 +149,10 @@ class CatchUps:
             self._handed_out(item, reply)
         if any(isinstance(reply, ReplyError) for reply in replies):
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _is_early(self, event: Event) -> bool:
+        """Whether Redis does not know yet of all that has failed before."""
+        return any(self._context.events.is_unrecorded(event.room, user) for user in event.to)
 
     def _is_busy(self) -> bool:
         """Whether enough is in flight, for users who are back or for all."""

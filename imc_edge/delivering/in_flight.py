@@ -8,6 +8,7 @@ recorded. If this process dies after that, the next owner sends only to recipien
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -32,6 +33,8 @@ class EventsInFlight:
         self.half_delivered: list[Outgoing] = []
         """Events whose outcomes so far are to be recorded."""
         self.something_to_record = asyncio.Event()
+        self._unrecorded: dict[Outgoing, set[str]] = {}
+        """Recipients whose delivery failed, as far as Redis has not confirmed it."""
         self._watched: dict[Outgoing, None] = {}
         """Those that the sweep looks at, oldest first; what is settled before is taken out."""
 
@@ -55,11 +58,27 @@ class EventsInFlight:
     def failed(self, outgoing: Outgoing, address: str, outcome: str) -> None:
         """The delivery to one recipient has failed."""
         outgoing.failed.append((address, outcome))
+        self._unrecorded.setdefault(outgoing, set()).add(address)
         outgoing.pending -= 1
         if not outgoing.pending:
             self._end(outgoing)
         elif outgoing.parked:
             self._watch_again(outgoing)
+
+    def recorded(self, outgoing: Outgoing, addresses: Iterable[str]) -> None:
+        """Redis knows that these deliveries have failed."""
+        unrecorded = self._unrecorded.get(outgoing)
+        if unrecorded is not None:
+            unrecorded.difference_update(addresses)
+            if not unrecorded:
+                del self._unrecorded[outgoing]
+
+    def is_unrecorded(self, room: str, address: str) -> bool:
+        """Whether something in this room has failed for this recipient of which Redis may not know."""
+        return any(
+            address in addresses and outgoing.event.room == room
+            for outgoing, addresses in self._unrecorded.items()
+        )
 
     def sweep(self) -> None:
         """To be called every 50 ms: have the outcomes recorded of events that stay open."""
@@ -86,6 +105,7 @@ class EventsInFlight:
             events = self.by_shard.pop(shard)
             for outgoing in events.values():
                 outgoing.abandoned = True
+                self._unrecorded.pop(outgoing, None)
             if events:
                 log.warning("shard lost with deliveries pending", shard=shard, events=len(events))
 
@@ -104,6 +124,7 @@ class EventsInFlight:
     def forget(self, outgoing: Outgoing) -> bool:
         """Redis has settled it; False if that was known, or its shard was lost."""
         self._watched.pop(outgoing, None)
+        self._unrecorded.pop(outgoing, None)
         event = outgoing.event
         return not outgoing.abandoned and self.by_shard[event.shard].pop(event.entry_id, None) is not None
 

@@ -63,6 +63,8 @@ class _Write:
     events: Sequence[Outgoing]
     complete: bool
     """Whether the command ends the events; otherwise it records a part of the outcomes."""
+    failed: Sequence[str] = ()
+    """Recipients whose failure it records, of the only event."""
 
 
 class Settlement:
@@ -129,6 +131,8 @@ class Settlement:
                 self._refused(each, reply)
             elif each.complete:
                 self._confirm(each)
+            else:
+                self._events.recorded(each.events[0], each.failed)
         if refused:
             await self._pause()
 
@@ -226,6 +230,7 @@ class Settlement:
         """The command that records what is known of one event, by recipient."""
         event = outgoing.event
         outcomes: list[str | bytes | int] = []
+        failed = [address for address, _ in outgoing.failed]
         # A report costs a script of a worker, so only failures that change a room or tell a sender something
         # get one; and whatever became of a message after which the worker goes on with the history.
         is_reported = event.catch_up in REPORTED or event.name == NOTIFY
@@ -261,6 +266,7 @@ class Settlement:
             ),
             (outgoing,),
             complete,
+            failed,
         )
 
     def _confirm(self, write: _Write) -> None:

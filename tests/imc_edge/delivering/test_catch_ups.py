@@ -17,7 +17,7 @@ from imc_common.store import ReplyError
 from imc_common.tracer import Tracer
 from imc_edge.delivering import catch_ups as module
 from imc_edge.delivering.catch_ups import MAX_PARTS, MAX_PENDING, RECENT_SECONDS, CatchUps
-from tests.imc_edge.delivering.test_deliver import BOB
+from tests.imc_edge.delivering.test_deliver import BOB, CAROL
 from tests.imc_edge.sending import ROOM, Redis, Sending, entry, on_loopback
 
 USER = "user{}@127.0.0.1"
@@ -65,6 +65,33 @@ async def test_a_work_item_shows_that_its_user_is_back(sending: Sending) -> None
     await sending.feed("5-0", entry(CATCH_UP, (BOB,), **{"from": ROOM}))
     await sending.event(to=(BOB,), room="chat-001@example.org")
     assert len(sending.wires.sent) == 2
+
+
+async def test_nothing_is_handed_out_before_redis_knows_what_has_failed(sending: Sending) -> None:
+    """The message waits for carol. A new owner of the shard must not send it to bob before what he missed."""
+    await sending.event(to=(BOB, CAROL))
+    await sending.reply(sending.wires.sent[0], 480)
+    await sending.feed("5-0", entry(CATCH_UP, (BOB,), **{"from": ROOM}))
+    await sending.feed("6-0", entry(CATCH_UP, (BOB,), room="chat-001@example.org"))
+    await sending.feed("7-0", entry(CATCH_UP, (CAROL,), **{"from": ROOM}))
+    await sending.until(lambda: len(handed_out(sending.redis)) == 2)
+    assert handed_out(sending.redis) == ["6-0", "7-0"]
+    await sending.pass_time(0.2)  # what is known of an open event is recorded
+    await sending.until(lambda: "5-0" in handed_out(sending.redis))
+    ran = [name for name, _, _ in sending.redis.ran]
+    assert ran.index("settle") < len(ran) - 1 - ran[::-1].index("hand_out")
+
+
+async def test_what_was_recorded_of_a_lost_shard_holds_up_nothing(sending: Sending) -> None:
+    """Its new owner hands out."""
+    await sending.event(to=(BOB, CAROL))
+    await sending.reply(sending.wires.sent[0], 480)
+    events = sending.deliver.context.events
+    assert events.is_unrecorded(ROOM, BOB)
+    assert not events.is_unrecorded(ROOM, CAROL)
+    sending.owner.shards -= {3}
+    sending.turn()
+    assert not events.is_unrecorded(ROOM, BOB)
 
 
 async def test_a_draining_edge_leaves_what_waits_to_the_next_owner(sending: Sending) -> None:
