@@ -32,8 +32,13 @@ def main() -> int:
             if time.monotonic() > end:
                 break
             run = Run(seed, server.socket, scripts)
-            findings = run.play(options.length)
-            run.close()
+            try:
+                findings = run.play(options.length)
+            except Exception:
+                print(f"seed {seed} raises:", flush=True)
+                raise
+            finally:
+                run.close()
             deliveries += findings.deliveries
             duplicates += findings.duplicates
             if findings.problems:

@@ -46,9 +46,10 @@ class Faults:
             return
         run = self._run
         run.edges = [edge for edge in run.edges if edge.alive]
-        kind = self._random.choice(list(self._kinds))
-        run.note(kind)
-        self._kinds[kind]()
+        if run.edges:  # else they are about to be started again
+            kind = self._random.choice(list(self._kinds))
+            run.note(kind)
+            self._kinds[kind]()
         self._simulation.after(self._random.uniform(0.2, self._longest_pause), self._next)
 
     # --- processes
