@@ -2,7 +2,7 @@
 
 A device address is ``alice@example.org;gr=urn:uuid:X``. A device that was invited by the address of its user
 has ``;aor`` behind it: such a client keeps the room under the To of its INVITE, so every later request needs
-that To. `lua/include/device.lua` reads these names in the same way.
+that To. `lua/include/device_name.lua` reads these names in the same way.
 """
 
 from __future__ import annotations

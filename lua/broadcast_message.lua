@@ -45,7 +45,8 @@ elseif speaks then
     others, n, apart, has_devices = other_members(members, request.from, other_client(request))
 end
 if has_devices or HERE[value] == "devices" then
-    devices, device_is_away = other_devices(devices_of(request.room), request.device)
+    --- @include "other_devices"
+    devices, device_is_away = other_devices(devices_of(request.room), request)
 end
 
 if not speaks and n == 0 then
@@ -83,7 +84,7 @@ if request.cpim and HERE[value] ~= "cpim" and HERE[value] ~= "devices" and not i
     --- @include "client"
     value = note_client(members, request.from, value, "cpim")
 end
-local back = device_is_away and device_in(devices_of(request.room), request.device) or is_away(value) and request.from
+local back = device_is_away or is_away(value) and request.from
 if speaks and back then
     --- @include "call_back"
     call_back(room, request.room, back, true)

@@ -30,6 +30,7 @@ local request
 --- @include "emit"
 --- @include "may_speak"
 --- @include "other_members"
+--- @include "other_devices"
 --- @include "say"
 --- @include "keep"
 --- @include "authors"
@@ -56,7 +57,7 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
     local n, has_devices, own_is_away
     others[i], n, apart[i], has_devices = other_members(members, from, other_client(request))
     if has_devices or here == "devices" then
-        devices[i], own_is_away = other_devices(devices_of(room), request.device)
+        devices[i], own_is_away = other_devices(devices_of(room), request)
         if own_is_away then
             break
         end

@@ -28,6 +28,7 @@ local entry_id, delivery_chunk, interval_ms = unpack(ARGV)
 --- @include "emit"
 --- @include "may_speak"
 --- @include "other_members"
+--- @include "other_devices"
 --- @include "client"
 
 assert(tonumber(interval_ms) > 0, "interval_ms")
@@ -38,7 +39,7 @@ local others, n, apart, has_devices, devices = nil, 0, nil, false, nil
 local value = redis.call("HGET", members, request.from)
 if may_speak(value) then
     others, n, apart, has_devices = other_members(members, request.from, other_client(request))
-    devices = (has_devices or HERE[value] == "devices") and other_devices(devices_of(request.room), request.device)
+    devices = (has_devices or HERE[value] == "devices") and other_devices(devices_of(request.room), request)
 end
 commit()
 note_cpim(members, request, value)

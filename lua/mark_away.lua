@@ -30,7 +30,7 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "role"
 --- @include "positions"
 --- @include "now"
---- @include "device"
+--- @include "device_name"
 --- @include "away_rooms"
 
 redis.call("XLEN", events) -- is a stream
@@ -43,7 +43,7 @@ local user, position = request.from, request.history_id or request.of or "0-0"
 local prober = user_of(user)
 local value = redis.call("HGET", members, user)
 local known, refused, invitation = unpack(redis.call("HMGET", room, "away:" .. user, "refused:" .. user, "invitation:" .. user))
-local is_first = not known or not (is_away(value) or value == "invited") or is_before(position, known)
+local is_first = not known or not (is_away(value) or value == "invited" or is_inviting(value)) or is_before(position, known)
 local is_kept = redis.call("SISMEMBER", history_off, request.room) == 0
 local is_concerned = is_kept and is_member(value) and not is_inviting(value) and HERE[value] ~= "devices"
 local is_invitation = request.event == "invited" or request.event == "invite"

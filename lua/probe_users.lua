@@ -35,6 +35,7 @@ local delivery_chunk, request, away_rooms = 1, nil, nil
 --- @include "end_away"
 --- @include "invite_again"
 --- @include "invite"
+--- @include "device"
 --- @include "probe"
 
 redis.call("HLEN", probe_waits) -- is a hash

@@ -29,7 +29,8 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
 --- @include "may_speak"
---- @include "other_members"
+--- @include "other_devices"
+--- @include "device_name"
 --- @include "authors"
 --- @include "client"
 
@@ -52,7 +53,7 @@ end
 
 -- Who gets what goes to this author: the author, or those of its devices that are here.
 local function recipients(author, client)
-    local found = client == "devices" and (other_devices(devices_of(request.room))) or {}
+    local found = client == "devices" and (other_devices(devices_of(request.room), {})) or {}
     local own = {}
     for _, device in ipairs(found) do
         own[#own + 1] = user_of(device) == author and device or nil

@@ -29,6 +29,7 @@ local entry_id, delivery_chunk, max_shown, max_age_ms = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
 --- @include "missed"
+--- @include "device"
 --- @include "positions"
 --- @include "now"
 

@@ -1,5 +1,6 @@
 -- The index of the rooms where a user is away, by user: so whatever shows that the user is back wakes up all its devices.
--- Needs what device gives. Gives away_room, room_and_who.
+-- Gives away_room, room_and_who, and what device_name gives.
+--- @include "device_name"
 
 -- What is in the set away_rooms for this user, or this device of the user: the room, or room and device.
 local function away_room(address, who)

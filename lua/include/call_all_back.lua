@@ -2,7 +2,6 @@
 -- away_rooms, probes, probe_waits (of that user), room_prefix and what call_back needs. Gives call_all_back.
 --- @include "call_back"
 --- @include "now"
---- @include "device"
 --- @include "away_rooms"
 redis.call("ZCARD", probes) -- is a sorted set
 redis.call("HLEN", probe_waits)

@@ -1,6 +1,5 @@
 -- A member or device that was away is here again. Needs away_rooms, probes, probe_waits (of that user) and events. Gives
 -- end_away, and what away_rooms gives.
---- @include "device"
 --- @include "away_rooms"
 
 -- After commit. `value` is the member's field. With the last room of the shard, its probes end.

@@ -1,7 +1,8 @@
 -- What a member who is away has missed: the history from its position on, without its own messages and those that have
--- expired. A device gets what other devices of its user have sent. Needs request and what emit gives. Gives missed, send_missed.
+-- expired. A device gets what other devices of its user have sent. Needs request and what emit gives. Gives missed, send_missed, and what device_name gives.
 -- Events of this include: `message` to one member; history_id: its id in the history, nick: the sender's, if it was shown;
 -- client: what is known of the member's client, if anything.
+--- @include "device_name"
 
 -- The data of a request is a MessagePack map with the key "exp" and a 64-bit number of ms since the epoch, if the message
 -- expires (imc_common/rooms/request.py). Redis's cmsgpack cannot read it, because it has binary values. Only the sender

@@ -1,5 +1,5 @@
 -- Who gets what a sender says: all members but the sender, neither the invited nor who is away. Needs what may_speak
--- and device give. Gives other_members, other_client, other_devices.
+-- gives. Gives other_members, other_client.
 
 -- The kind of client that needs this request in another form than it has.
 local function other_client(request)
@@ -30,18 +30,4 @@ local function other_members(members, sender, client)
         end
     end
     return others, n, apart, has_devices
-end
-
--- The devices in the room that are not away, but for the one that has sent this request; nil if there are none. Returns as
--- well whether the sending device is away.
-local function other_devices(devices, own)
-    local found, own_is_away, all = {}, false, redis.call("HGETALL", devices)
-    for i = 1, #all, 2 do
-        if own and (all[i] == own or all[i] == own .. ";aor") then
-            own_is_away = all[i + 1] ~= "device"
-        elseif all[i + 1] == "device" then
-            found[#found + 1] = all[i]
-        end
-    end
-    return #found > 0 and found or nil, own_is_away
 end

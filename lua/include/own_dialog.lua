@@ -1,6 +1,7 @@
 -- The device of the sender that a request in a dialog comes from: the one that it names, or the one that has this dialog. Needs
 -- room, request, and what dialog gives. Gives own_device.
 --- @include "device"
+--- @include "device_name"
 
 local function own_device()
     local devices = devices_of(request.room)

@@ -3,6 +3,7 @@
 -- gone, of devices that are gone, and of "*subject". Rooms without devices have neither. Needs room, request and what
 -- emit needs. Gives devices, has_devices, roster, record, and what ask_for_notify gives.
 --- @include "device"
+--- @include "device_name"
 --- @include "ask_for_notify"
 local MAX_CHANGES = 1000
 local devices = devices_of(request.room)

@@ -193,6 +193,17 @@ def test_who_is_away_is_asked_again_by_a_probe(room: Shard) -> None:
     assert room.members()[BOB] == "member inviting"
 
 
+def test_an_invite_in_vain_does_not_move_the_place_of_the_member(room: Shard) -> None:
+    """However often it is sent: everything since the joining is still missed."""
+    joined = about(room, "joined", BOB)
+    for _ in range(3):
+        of = about(room, "invitation", BOB) or ""
+        report(room, "mark_away", BOB, "480", event="invite", of=of, user=ALICE)
+        assert about(room, "away", BOB) == joined
+        room.redis.zadd(keys.probes(SHARD), {BOB: 1})
+        assert room.run("probe_users", *room.call_probes()) == 1
+
+
 def test_a_client_without_conferences_gets_texts(room: Shard) -> None:
     """It is told that it was added, and gets what was said since."""
     say(room, CAROL)
