@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from imc_cli.moved_devices import copy_devices, remove_devices
 from imc_cli.moved_history import away_commands, copy_history, leaving_commands, raise_ids
 from imc_common import keys
 from imc_common.errors import ImcError
@@ -182,6 +183,7 @@ class Resharding:
         fields = {about[at].decode(): about[at + 1] for at in range(0, len(about), 2)}
         roles = {member: role_of(value) for member, value in values.items()}
         await copy_history(self._run, table, room, old, new)
+        await copy_devices(self._run, room, old, new)
         copy: list[Command] = [
             ("HSET", table.room(new, room), *about),
             ("HSET", table.members(new, room), *flat),
@@ -190,6 +192,7 @@ class Resharding:
             ("ZADD", table.rooms(new), score, room),
         ]
         await self._run(copy)
+        await remove_devices(self._run, room, old)
         await self._run(
             [
                 *(("SREM", key, room) for key in _indexes(old, roles, private=float(score) == 1)),

@@ -31,6 +31,8 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "now"
 
 local MAX_SECONDS, MAX_VERSION = 7 * 24 * 3600, 2 ^ 31
+-- Of one user, by devices that are not in the room, as while the report of the INVITE is on its way.
+local MAX_EARLY = 8
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", members)
 local seconds, last = (request.detail or ""):match("^(%d+) (%d+)")
@@ -47,7 +49,22 @@ if known then
 end
 subscription.dialog, subscription.expires_at = dialog, now + seconds * 1000
 
+-- Subscriptions that give way to this one.
+local early = {}
+if is_allowed and seconds > 0 and redis.call("HEXISTS", devices, device) == 0 then
+    local start = "subscription:" .. request.from .. ";gr="
+    for _, field in ipairs(redis.call("HKEYS", room)) do
+        local other = field:sub(1, #start) == start and field:sub(#"subscription:" + 1)
+        if other and other ~= device and redis.call("HEXISTS", devices, other) == 0 then
+            early[#early + 1] = field
+        end
+    end
+end
+
 commit()
+for i = MAX_EARLY, #early do
+    redis.call("HDEL", room, early[i])
+end
 if not is_allowed then
     subscription.expires_at = now
     notify(device, subscription, "noresource", ',"users":[]')

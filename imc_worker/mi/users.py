@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from imc_common import keys
+from imc_common.devices import user_of
 from imc_common.keys import Keys, shard_of
 from imc_common.presence import user_is_online
 from imc_common.rooms.request import EntryError, RequestData
@@ -53,6 +54,7 @@ class UserRecords:
                             "ROLE": room.members[user],
                             "AWAY": user in room.away,
                             "NICK": about.get("nick", ""),
+                            "DEVICES": await self._devices(room, user),
                             "CREATOR": room.owner == user,
                         }
                     )
@@ -88,6 +90,12 @@ class UserRecords:
             "MESSAGES_DELETED": deleted,
         }
 
+    async def _devices(self, room: RoomState, user: str) -> list[str]:
+        """The user's devices whose client shows the room as a conference."""
+        shard = shard_of(room.address, self._hash_size)
+        (found,) = await self._run([("HKEYS", keys.devices(shard, room.address))])
+        return sorted(device for device in map(bytes.decode, found) if user_of(device) == user)
+
     async def _about(self, room: RoomState, user: str) -> dict[str, str]:
         """What the room's hash says of the user, by kind."""
         shard, kinds = shard_of(room.address, self._hash_size), ("nick", "ban")
@@ -120,14 +128,19 @@ class UserRecords:
         name = self._names.room(shard_of(room.address, self._hash_size), room.address)
         (creator,) = await self._run([("HGET", name, "owner")])
         if creator == user.encode() and user not in room.members:
-            await self._run([("HSET", name, "owner", room.owner)])
+            # what the creator's client said of the room has the creator's name in it
+            await self._run([("HSET", name, "owner", room.owner), ("HDEL", name, "conference")])
 
     async def _delete_failures(self, shard: int, user: str) -> None:
         """Records of failed deliveries to the user, or of what the user sent."""
-        stream, start, wanted = keys.undelivered(shard), "-", user.encode()
+        stream, start = keys.undelivered(shard), "-"
         while True:
             (page,) = await self._run([("XRANGE", stream, start, "+", "COUNT", ENTRIES)])
-            entries = [entry for entry, fields in page if wanted in fields[1::2]]
+            entries = [
+                entry
+                for entry, fields in page
+                if user in (user_of(value.decode(errors="replace")) for value in fields[1::2])
+            ]
             if entries:
                 await self._run([("XDEL", stream, *entries)])
             if len(page) < ENTRIES:

@@ -55,6 +55,13 @@ local function dismiss(user)
     for _, device in ipairs(found) do
         dismiss_device(device)
     end
+    -- of devices that have subscribed and not entered (subscribe)
+    local start = "subscription:" .. user .. ";gr="
+    for _, field in ipairs(has_devices and redis.call("HKEYS", room) or {}) do
+        if field:sub(1, #start) == start then
+            redis.call("HDEL", room, field)
+        end
+    end
     record(user)
     return #found > 0
 end

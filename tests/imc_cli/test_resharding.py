@@ -1,6 +1,6 @@
 """``imc reshard`` on a real Redis: nothing is lost, wherever it is interrupted.
 
-Covers reshard.py, resharding.py and moved_history.py.
+Covers reshard.py, resharding.py, moved_history.py and moved_devices.py.
 """
 
 from __future__ import annotations
@@ -314,3 +314,49 @@ async def test_histories_move_with_their_rooms(store: Store, target: int) -> Non
     assert [entry.decode() for entry, _ in entries] == ids
     assert (position.decode(), is_away, is_off, float(due), hints, left) == (ids[3], 1, 1, 1.0, 1, 0)
     assert added.decode() == "9999999999999-6"
+
+
+@pytest.mark.parametrize("target", [2, 6])
+async def test_devices_move_with_their_rooms(store: Store, target: int) -> None:
+    """With the roster that they have seen, and the rooms where they are away."""
+    device = "bob@example.org;gr=urn:uuid:1"
+    changes: list[str | int] = [part for number in range(250) for part in (number, f"u{number}@example.org")]
+    for room in ROOMS:
+        shard = shard_of(room.address, 4)
+        await store.run(
+            [
+                (
+                    "HSET",
+                    keys.devices(shard, room.address),
+                    device,
+                    "device away",
+                    f"{room.owner};gr=x",
+                    "device",
+                ),
+                ("ZADD", keys.roster(shard, room.address), *changes),
+                ("SADD", keys.away_rooms(shard, "bob@example.org"), f"{room.address} {device}"),
+            ]
+        )
+    await resharding(store, target).run()
+    away: set[bytes] = set()
+    for room in ROOMS:
+        shard = shard_of(room.address, target)
+        found = await store.run(
+            [
+                ("HGET", keys.devices(shard, room.address), device),
+                ("HLEN", keys.devices(shard, room.address)),
+                ("ZCARD", keys.roster(shard, room.address)),
+                ("ZSCORE", keys.probes(shard), "bob@example.org"),
+            ]
+        )
+        has_moved = shard_of(room.address, 4) != shard
+        assert found[:3] == [b"device away", 2, 250]
+        assert found[3] == b"1" or not has_moved
+        away.add(f"{room.address} {device}".encode())
+    where = [("SMEMBERS", keys.away_rooms(shard, "bob@example.org")) for shard in range(1 << target)]
+    assert set().union(*await store.run(where)) == away  # type: ignore[arg-type]
+    left = await store.run(
+        [("KEYS", "imc_devices:*"), ("KEYS", "imc_roster:*"), ("KEYS", "imc:*:away_rooms:*")]
+    )
+    assert [len(names) for names in left[:2]] == [60, 60]
+    assert len(left[2]) <= 1 << target

@@ -241,6 +241,22 @@ def test_a_subscription_may_come_before_the_report_of_the_invite(room: Shard) ->
     assert about(room, "subscription", BOBS) is None
 
 
+def test_a_member_keeps_eight_subscriptions_of_devices_that_never_enter(room: Shard) -> None:
+    """They end with the membership."""
+    for number in range(12):
+        subscribe(room, f"{BOB};gr={number}")
+    kept = [
+        field
+        for field in room.redis.hkeys(room.keys.room(SHARD, ROOM))
+        if field.startswith(b"subscription:bob")
+    ]
+    assert len(kept) == 8
+    assert f"subscription:{BOB};gr=11".encode() in kept
+    handle(room, "remove", ALICE, user=BOB)
+    kept = [field for field in room.redis.hkeys(room.keys.room(SHARD, ROOM)) if b"bob" in field]
+    assert kept == []
+
+
 def test_an_expired_subscription_is_removed(room: Shard) -> None:
     name = room.keys.room(SHARD, ROOM)
     text = about(room, "subscription", PHONE) or ""

@@ -45,11 +45,14 @@ async def test_a_user_is_exported(make_mi: MakeMi) -> None:
     mi = make_mi(history_max_messages=500)
     await talk(mi)
     await mi.bench.ask("ban", ALICE, OTHER, user=BOB)
+    device = f"{BOB};gr=urn:uuid:1"
+    await mi.bench.ask("enter_conference", BOB, device=device, dialog='{"call_id":"c"}')
     await settled(mi)
     with capture_logs() as logs:
         found = await mi.call("imc_user_export", f"sip:{BOB}")
     assert found["USER"] == f"sip:{BOB}"
     shown = {"ROOM": f"sip:{ROOM}", "ROLE": "member", "AWAY": False, "NICK": "", "CREATOR": False}
+    shown["DEVICES"] = [device]
     assert found["ROOMS"] == [shown]
     assert found["BANNED_FROM"] == [f"sip:{OTHER}"]
     messages = sorted((each["ROOM"], each["CONTENT_TYPE"], each["BODY"]) for each in found["MESSAGES"])
@@ -65,6 +68,7 @@ async def test_a_user_is_forgotten(make_mi: MakeMi) -> None:
     await mi.bench.store.run(
         [
             ("XADD", stream, "*", "from", BOB, "user", ALICE),
+            ("XADD", stream, "*", "from", f"{BOB};gr=urn:uuid:1", "user", ALICE),
             ("XADD", stream, "*", "from", ALICE, "user", "carol@example.org"),
             ("SADD", keys.away_shards(BOB), SHARD),
         ]
