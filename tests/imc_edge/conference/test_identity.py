@@ -5,9 +5,12 @@ Covers acceptor.py and authenticator.py for these methods.
 
 from __future__ import annotations
 
+from typing import Any
+
+from imc_common import keys
 from imc_common.sip import Response
 from tests.imc_edge.conference.requests import FACTORY, GRUU, invite, subscribe
-from tests.imc_edge.doubles import FakeFlow, edge
+from tests.imc_edge.doubles import Edge, edge
 from tests.imc_edge.identity.fake_edges import ask, challenges, credentials, requests_in, service
 from tests.imc_edge.receiving.test_conferences import answer, entry
 
@@ -69,10 +72,19 @@ async def test_a_trusted_proxy_may_assert_the_sender() -> None:
         assert foreign.status == 403, "notifications would go to Alice"
 
 
+async def dialogs(at: Edge) -> list[bytes]:
+    """What the requests to the workers say of their dialogs."""
+    commands: list[Any] = [("XRANGE", keys.requests(shard), "-", "+") for shard in range(16)]
+    entries = [entry for page in await at.store.run(commands) for entry in page]
+    return [fields[fields.index(b"dialog") + 1] for _, fields in entries]
+
+
 async def test_routes_of_strangers_are_ignored() -> None:
-    """Or they would say where our requests go."""
-    async with edge(trusted_peers="192.0.2.0/24") as at:
-        flow = FakeFlow("tcp", ("192.0.2.1", 5062))
-        at.acceptor.receive(subscribe(), flow)
-        await answer(at, subscribe(Call_ID="other"))
-        assert '"routes":["<sip:192.0.2.1;lr>"' in entry(at).dialog
+    """Or they would say where our requests go. A trusted proxy's are kept."""
+    async with service() as at:
+        for peer, routes in ((STRANGER, b'"routes":[]'), ("192.0.2.1", b'"routes":["<sip:192.0.2.1;lr>"')):
+            nonce = challenges(await ask(at, invite(Call_ID=f"ask {peer}".replace(" ", "")), peer))[0]
+            signature = credentials(nonce, method="INVITE", uri=FACTORY)
+            signed = invite(CSeq="2 INVITE", Call_ID=f"call{peer}", Authorization=signature)
+            assert (await ask(at, signed, peer)).status == 200
+            assert any(routes in each for each in await dialogs(at))

@@ -1,6 +1,6 @@
 """INVITE, SUBSCRIBE, REFER, BYE and ACK of clients that show rooms as conferences (RFC 4579, RFC 4575).
 
-Covers conference_rules.py.
+Covers conference_rules.py and conference_commit.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 from imc_common.rooms.request import RoomRequest
 from imc_common.sip import Response
 from imc_common.store import StoreUnreachable
+from imc_edge.receiving import conference_commit, conferences
 from tests.imc_edge.conference.requests import (
     DEVICE,
     FACTORY,
@@ -386,6 +387,94 @@ async def test_a_client_may_subscribe_before_a_worker_has_made_its_room() -> Non
         at.store.reply = reply
         assert (await answer(at, subscribe(f"sip:{room}"))).status == 200
         assert entry(at).type == "subscribe"
+
+
+async def test_a_user_who_asks_for_many_rooms_that_do_not_exist_soon_gets_404(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Few requests of one user wait for a room that may be about to be made."""
+    monkeypatch.setattr(conference_commit, "MAX_WAITING_EACH", 1)
+    monkeypatch.setattr(conference_commit, "MAX_LOOKS", 3)
+    async with edge() as at:
+        look, looks = at.store.script("look_up_member", (), ())[1], []
+
+        def reply(command: Any) -> Any:
+            if command[1] != look:
+                return at.store.remember(command)
+            looks.append(command)
+            return b"unknown"
+
+        at.store.reply = reply
+        flow = FakeFlow("tcp", ("192.0.2.1", 5062))
+        for number in (1, 2):
+            at.acceptor.receive(subscribe(f"sip:chatroom-{number}@example.org", Call_ID=str(number)), flow)
+        await until(lambda: len(flow.sent) == 2)
+        assert [response.status for response in flow.responses] == [404, 404]
+        assert [response.call_id for response in flow.responses] == ["2", "1"]
+        assert len(looks) == 2 + 3
+
+
+async def test_a_sender_over_the_limit_makes_redis_look_for_nothing() -> None:
+    """A list of rooms may be long. What was accepted before keeps its answer."""
+    async with edge(max_commands_per_minute=8) as at:
+        charge = at.store.script("charge_budget", (), ())[1]
+        rooms = resource_list(*(f"sip:room{number}@example.org" for number in range(99)))
+        first = await answer(at, subscribe(Call_ID="first"))
+        at.store.reply = lambda command: 60_000 if command[1] == charge else at.store.remember(command)
+        await answer(at, subscribe(Call_ID="second"))
+        count = len(at.store.batches)
+        refused = await answer(at, subscribe(FACTORY, rooms))
+        assert (refused.status, refused.headers.get("Retry-After")) == (403, "60")
+        assert sum(map(len, at.store.batches[count:])) == 1, "whether it is a retransmission"
+        again = await answer(at, subscribe(Call_ID="first"))
+        assert (again.status, again.headers.items) == (200, first.headers.items)
+
+
+async def test_requests_beyond_what_an_edge_handles_at_a_time_come_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """503 at once: each is a task."""
+    monkeypatch.setattr(conferences, "MAX_TASKS", 0)
+    async with edge() as at:
+        assert (await answer(at, subscribe())).status == 503
+
+
+async def test_an_error_of_ours_is_a_500(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends this request only."""
+    monkeypatch.setattr(conferences, "subject_of", None)
+    async with edge() as at:
+        assert (await answer(at, invite(BOB))).status == 500
+        assert (await answer(at, subscribe())).status == 200
+
+
+async def test_without_case_users_and_rooms_are_in_lower_case() -> None:
+    """`case_sensitive_users = false`."""
+    async with edge(case_sensitive_users=False) as at:
+        data = invite("sip:BOB@example.org", uri="sip:Conference-Factory@example.org")
+        assert (await answer(at, data.replace(b"sip:alice@", b"sip:Alice@"))).status == 200
+        assert (entry(at).sender, entry(at).detail) == ("alice@example.org", "bob@example.org")
+        assert entry(at).device == DEVICE
+
+
+async def test_a_pattern_of_rooms_may_exclude_conferences() -> None:
+    """Their messages would get 404."""
+    async with edge(room_pattern="chat-[0-9]+") as at:
+        assert (await answer(at, invite(BOB))).status == 403
+
+
+async def test_rooms_may_be_in_a_domain_of_their_own() -> None:
+    """`conference_domain`."""
+    async with edge(conference_domain="conf.example.org") as at:
+        await answer(at, invite(BOB))
+        assert entry(at).room.endswith("@conf.example.org")
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate"])
+async def test_a_list_that_cannot_be_inflated_is_refused(encoding: str) -> None:
+    """RFC 3261 §21.4.13; the body is not deflated."""
+    async with edge() as at:
+        response = await answer(at, invite(BOB, Content_Encoding=encoding))
+        assert response.status == (415 if encoding == "br" else 400)
 
 
 # --- ACK and CANCEL

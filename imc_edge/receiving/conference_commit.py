@@ -1,0 +1,232 @@
+"""What a request of a conference asks Redis, and the response that follows: for `conferences`.
+
+One look into the room decides whether the sender belongs to it. Then the room request is accepted as that of
+a MESSAGE is, and the response is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from imc_common import keys
+from imc_common.keys import Keys
+from imc_common.rooms.request import RequestData, RoomRequest
+from imc_common.settings import Settings
+from imc_common.sip.errors import SipError
+from imc_common.sip.message import Request
+from imc_common.store import Command, Store
+from imc_edge.commit import GroupCommit
+from imc_edge.conference.dialog import record_routes
+from imc_edge.conference.dialog_ids import PREFIX
+from imc_edge.flow import Flow
+from imc_edge.identifiers import Fingerprint
+from imc_edge.identity.sender import Sender
+from imc_edge.receiving.accept_pipeline import Accept
+from imc_edge.receiving.budgets import Budgets, Excess, invitation_excess
+from imc_edge.receiving.conference_rules import marks_of
+from imc_edge.receiving.options import Capabilities
+from imc_edge.receiving.responses import ACCEPTED, DUPLICATE, PendingResponse, Responses
+from imc_edge.receiving.wake_ups import CommandGroup
+
+LOOK_AGAIN_SECONDS: Final = 0.05
+MAX_LOOKS: Final = 60
+"""A client subscribes to its new room at once, perhaps before a worker has made it: so often it is looked
+for."""
+MAX_WAITING_EACH: Final = 8
+"""Requests of one user that wait so at a time."""
+ROLES: Final = frozenset((b"owner", b"admin", b"member"))
+"""Replies of `lua/look_up_member.lua` for those who belong to a room."""
+
+Send = Callable[[], None]
+
+
+class Asked(NamedTuple):
+    """A request, and what was found out about it. `target` is the room or the factory in the Request-URI."""
+
+    request: Request
+    flow: Flow
+    fingerprint: Fingerprint
+    sender: Sender
+    target: str
+
+
+class ConferenceCommit:
+    """Brings requests into Redis."""
+
+    def __init__(  # the parts it connects
+        self,
+        settings: Settings,
+        store: Store,
+        commit: GroupCommit[Command | Accept],
+        responses: Responses,
+        budgets: Budgets,
+        *,
+        has_sent: Callable[[str], None],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """``has_sent`` is told of each user who sends something. ``wall_clock`` counts from the epoch."""
+        self._store = store
+        self._commit = commit
+        self._responses = responses
+        self._budgets = budgets
+        self._has_sent = has_sent
+        self._wall_clock = wall_clock
+        self._hash_size = settings.hash_size
+        self._waiting: Counter[str] = Counter()
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._names = Keys(settings.rooms_table, settings.members_table)
+        capabilities = Capabilities(settings.accept_types, conferences=True)
+        self._capabilities = [capabilities.allow, capabilities.supported, *capabilities.events]
+
+    def room_request(self, kind: str, sender: Sender, room: str, request: Request) -> RoomRequest:
+        """A room request of this type, with what every one has."""
+        data = RequestData(
+            display_name=sender.display_name,
+            headers=marks_of(request),
+            call_id=request.call_id,
+            at=int(self._wall_clock() * 1000),
+        )
+        return RoomRequest(kind, sender.address, room, data=data.pack())
+
+    async def count(self, asked: Asked, wanted: RoomRequest) -> None:
+        """Count the request as a command of its sender (`budgets`). It comes before any question to Redis.
+
+        Raises SipError for a sender who is over the limit, unless the request was accepted before.
+        """
+        excess = self._budgets.count(wanted)
+        if isinstance(excess, Excess):
+            await self._refuse(asked, wanted, excess)
+
+    async def charge(self, asked: Asked, wanted: RoomRequest, invited: Sequence[str]) -> None:
+        """Charge an invitation of each of these users. Raises SipError as `count` does."""
+        digest = asked.fingerprint.digest
+        invitations = [wanted._replace(type="invite", user=user) for user in invited]
+        charges = [charge for each in invitations if (charge := self._budgets.invitation(each, digest))]
+        excess = None
+        for reply in await self.ask(charges):
+            excess = excess or invitation_excess(reply)
+        if excess is not None:
+            await self._refuse(asked, wanted, excess)
+
+    async def role(self, asked: Asked, otherwise: SipError | None = None) -> bytes:
+        """The sender's role in the room. ``otherwise``: the response to who has none.
+
+        Without it, who asks for a private room gets the same as for one that does not exist.
+        """
+        (reply,) = await self.ask([self.look(asked.target, asked.sender.address)])
+        if reply == b"unknown" and asked.target.startswith(PREFIX):
+            reply = await self._look_again(asked)
+        if reply is None or isinstance(reply, Exception):
+            raise SipError(503, "Service Unavailable", [("Retry-After", "1")])
+        if isinstance(reply, bytes) and reply in ROLES:
+            return reply
+        if otherwise is None:
+            otherwise = SipError(403, "Not A Member") if reply == b"none" else SipError(404, "Not Found")
+        raise otherwise
+
+    def look(self, room: str, user: str) -> Command:
+        """Asks for the user's role in a room."""
+        shard, names = keys.shard_of(room, self._hash_size), self._names
+        return self._store.script(
+            "look_up_member", (names.room(shard, room), names.members(shard, room)), (user,)
+        )
+
+    async def _look_again(self, asked: Asked) -> Any:
+        """The reply once the room is there, or when it has not come for long."""
+        user = asked.sender.address
+        reply: Any = b"unknown"
+        if self._waiting[user] >= MAX_WAITING_EACH:
+            return reply
+        self._waiting[user] += 1
+        try:
+            for _ in range(MAX_LOOKS):
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                (reply,) = await self.ask([self.look(asked.target, user)])
+                if reply != b"unknown":
+                    break
+        finally:
+            self._waiting[user] -= 1
+            if not self._waiting[user]:
+                del self._waiting[user]
+        return reply
+
+    async def submit(
+        self, asked: Asked, wanted: RoomRequest, tag: str, status: int, headers: Sequence[tuple[str, str]]
+    ) -> Send | None:
+        """Send the response once Redis has the request. Returns what sends it again; None if it is a 503.
+
+        ``tag`` is our To tag.
+        """
+        return await self.submit_all(asked, [(wanted, asked.fingerprint.digest)], tag, status, headers)
+
+    async def submit_all(
+        self,
+        asked: Asked,
+        wanted: Sequence[tuple[RoomRequest, str]],
+        tag: str,
+        status: int,
+        headers: Sequence[tuple[str, str]],
+    ) -> Send | None:
+        """The same for one request that concerns several rooms; each room request with its digest."""
+        tracer = self._responses.tracer
+        if tracer.enabled:
+            for each, _ in wanted:
+                tracer.record("received", each.room, (each.sender,), asked.request.call_id, type=each.type)
+        accepts = [
+            Accept(keys.shard_of(each.room, self._hash_size), digest, each.to_fields())
+            for each, digest in wanted
+        ]
+        replies = await self.ask(accepts)
+        if not all(isinstance(reply, bytes) and reply in ACCEPTED for reply in replies):
+            self.response(asked, tag).unavailable()
+            return None
+        self._has_sent(asked.sender.address)
+        return self.answer(asked, tag, status, headers)
+
+    def note(self, wanted: RoomRequest, digest: str) -> None:
+        """Have a room request accepted for which nobody waits."""
+        accept = Accept(keys.shard_of(wanted.room, self._hash_size), digest, wanted.to_fields())
+        CommandGroup(self._commit.submit, [accept], _nothing)
+
+    def answer(
+        self, asked: Asked, tag: str, status: int = 200, headers: Sequence[tuple[str, str]] = ()
+    ) -> Send:
+        """Send a response that makes or confirms a dialog. Returns what sends it again."""
+        lines = [*record_routes(asked.request), *headers, *self._capabilities]
+        send = partial(self.response(asked, tag).send, status, lines)
+        send()
+        return send
+
+    def response(self, asked: Asked, tag: str) -> PendingResponse:
+        """The response with this To tag, which is not sent yet."""
+        return self._responses.to(asked.request, asked.flow, tag)
+
+    async def ask(self, commands: Sequence[Command | Accept]) -> list[Any]:
+        """The replies of Redis; None where too many commands wait, and errors in their places."""
+        if not commands:
+            return []
+        answered: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+        def replied(replies: list[Any]) -> None:
+            if not answered.done():
+                answered.set_result(replies)
+
+        CommandGroup(self._commit.submit, commands, replied)
+        return await answered
+
+    async def _refuse(self, asked: Asked, wanted: RoomRequest, excess: Excess) -> None:
+        shard = keys.shard_of(wanted.room, self._hash_size)
+        find = self._store.script("find_duplicate", keys.accepting(shard)[:2], (asked.fingerprint.digest,))
+        if await self.ask([find]) != [DUPLICATE]:
+            raise SipError(excess.status, "Limit Exceeded", [("Retry-After", str(excess.seconds))])
+
+
+def _nothing(replies: list[Any]) -> None:
+    """Nobody waits for it."""
