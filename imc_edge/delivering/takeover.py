@@ -151,9 +151,12 @@ class Takeover:
         Raises `StoreUnreachable`.
         """
         while self._interrupted:
-            shard, ids = next(iter(self._interrupted.items()))
-            await self._uncount(shard, ids)
-            del self._interrupted[shard]
+            shard, ids = self._interrupted.popitem()
+            try:
+                await self._uncount(shard, ids)
+            except StoreUnreachable:
+                self._interrupted.setdefault(shard, ids)
+                raise
         while self._on_probation and self._on_probation[0][0] <= asyncio.get_running_loop().time():
             await self._end_first_probation()
 
@@ -164,9 +167,14 @@ class Takeover:
             await self._end_first_probation()
 
     async def _end_first_probation(self) -> None:
-        _, shard, ids = self._on_probation[0]
-        await self._uncount(shard, ids)
-        self._on_probation.popleft()
+        # Taken out first: while the process drains, reading may be about to end the same one.
+        probation = self._on_probation.popleft()
+        _, shard, ids = probation
+        try:
+            await self._uncount(shard, ids)
+        except StoreUnreachable:
+            self._on_probation.appendleft(probation)
+            raise
 
     @property
     def untidy(self) -> bool:

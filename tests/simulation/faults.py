@@ -61,7 +61,7 @@ class Faults:
 
     def _end_edge(self) -> None:
         edge = self._random.choice(self._run.edges)
-        if len(self._run.edges) > 1 and not edge.loop.suspended:
+        if len(self._run.edges) > 1 and not edge.loop.suspended and not edge.is_draining:
             edge.end()
             self._simulation.after(self._random.uniform(0, 1.5), self._run.add_edge)
 

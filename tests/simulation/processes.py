@@ -98,6 +98,7 @@ class Edge(Process):
         self, name: str, simulation: Simulation, server: Server, settings: Settings, *, nodes: int
     ) -> None:
         super().__init__(name, simulation, server, settings, nodes=nodes, role="edge")
+        self.is_draining = False
         self._phones: Phones | None = None
         clock = simulation.clock
         with running_in(self.loop):
@@ -133,6 +134,7 @@ class Edge(Process):
 
     def end(self) -> None:
         """SIGTERM: drain, and release the leases."""
+        self.is_draining = True
 
         async def end() -> None:
             await self._deliver.drain(self.simulation.now + DRAIN_SECONDS)

@@ -204,3 +204,15 @@ async def test_attempt_counts_left_by_an_outage_are_removed_for_lost_shards_too(
     await handling.takeover.finish()
     assert not handling.takeover.untidy
     assert redis.tried == {}
+
+
+async def test_the_counts_are_taken_back_once_when_reading_and_draining_do_so() -> None:
+    """A process that drains still ends the read that it has begun."""
+    redis = Redis()
+    handling = Handling(redis)
+    takeover = handling.takeover
+    for _ in range(2):
+        await takeover.handle(SHARD, ENTRIES, handling.render, handling.send, learn=handling.learn)
+    await asyncio.gather(takeover.finish(), takeover.finish(), takeover.tidy())
+    assert redis.tried == {}
+    assert not takeover.untidy
