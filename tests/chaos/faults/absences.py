@@ -73,6 +73,7 @@ async def proxy_gone(injector: FaultInjector) -> None:
     injector.target.users.been_absent.update(proxy.heard)
     port = injector.deployment.proxy_port
     proxy.close()
+    await asyncio.sleep(0.1)  # the socket closes in the next turn of the event loop; the run may be over now
     await injector.wait(injector.random.uniform(0.1, 0.3) * injector.target.longest)
     await proxy.open(port)
 
