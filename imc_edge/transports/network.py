@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 
 from imc_common.errors import ImcError
 from imc_common.settings import Endpoint, Settings
@@ -50,7 +51,7 @@ class Network:
         """
         self._tls = tls
         self._advertise = advertise
-        self.pool = Pool(tls, clock=clock, bounds=bounds, timeouts=timeouts)
+        self.pool = Pool(tls, source=self._source, clock=clock, bounds=bounds, timeouts=timeouts)
         self._udp: list[UdpSocket] = []
         self._sending: dict[bool, UdpSocket] = {}  # True: for IPv6
         self._streams: list[StreamListener] = []
@@ -168,6 +169,19 @@ class Network:
         if host in _WILDCARDS:
             host = _source_address(hop)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _source(self, hop: Hop) -> str:
+        """The address to connect to a hop from; empty for the kernel's choice.
+
+        It is the one that is listened on, if there is only one: proxies may know an edge by its address.
+        """
+        ipv6 = ":" in hop.host
+        listened = {each.address[0] for each in self._streams if (":" in each.address[0]) == ipv6}
+        host = listened.pop() if len(listened) == 1 else ""
+        if not host or host in _WILDCARDS:
+            return ""
+        # nothing outside of this machine can be reached from its loopback address
+        return host if ip_address(host).is_loopback == ip_address(hop.host).is_loopback else ""
 
     def _listening(self, hop: Hop) -> SocketAddress:
         """Where responses arrive if this hop opens a new connection for them (RFC 3261 §18.2.2)."""

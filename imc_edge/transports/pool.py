@@ -79,12 +79,14 @@ class Pool:
         self,
         tls: Tls,
         *,
+        source: Callable[[Hop], str],
         clock: Callable[[], float],
         bounds: PoolLimits,
         timeouts: ConnectionTimeouts,
     ) -> None:
-        """``clock`` is monotonic, in seconds."""
+        """``source`` names the address to connect to a hop from; ``clock`` is monotonic, in seconds."""
         self._tls = tls
+        self._source = source
         self._receiver: Receiver | None = None
         self._clock = clock
         self._bounds = bounds
@@ -240,6 +242,9 @@ class Pool:
         sock = socket.socket(socket.AF_INET6 if ":" in hop.host else socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
+            source = self._source(hop)
+            if source:
+                sock.bind((source, 0))
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await loop.sock_connect(sock, (hop.host, hop.port))
             if hop.transport == "tls":

@@ -290,6 +290,32 @@ async def test_a_request_goes_out_on_a_connection_that_its_target_opened() -> No
         writer.close()
 
 
+@pytest.mark.parametrize(
+    ("listen", "source"),
+    [
+        (["tcp:127.0.0.9:0"], "127.0.0.9"),
+        (["tcp:0.0.0.0:0"], "127.0.0.1"),
+        (["tcp:127.0.0.9:0", "tcp:127.0.0.8:0"], "127.0.0.1"),
+        (["tcp:[::1]:0"], "127.0.0.1"),
+        (["udp:127.0.0.9:0"], "127.0.0.1"),
+    ],
+)
+async def test_an_edge_connects_from_the_address_that_it_listens_on(listen: list[str], source: str) -> None:
+    """If it is the only one: a proxy may know edges by their addresses."""
+    inbox = Inbox()
+    async with listening(inbox, "tcp:127.0.0.1:0") as proxy, listening(Inbox(), *listen) as edge:
+        edge.send(Hop("tcp", "127.0.0.1", proxy.addresses[0].port), MESSAGE, Errors())
+        await until(lambda: bool(inbox.got))
+        assert inbox.flows[0].peer[0] == source
+
+
+async def test_nothing_is_bound_to_an_address_that_cannot_reach_the_hop() -> None:
+    """From a loopback address nothing outside of the machine is reached."""
+    edge = network("tcp:127.0.0.1:0")
+    assert edge._source(Hop("tcp", "192.0.2.1", 5060)) == ""
+    await edge.close()
+
+
 async def test_a_refused_connection_is_reported_to_every_request_that_waited_for_it() -> None:
     """RFC 3261 §18.4: so that the next target is tried."""
     with socket.socket() as closed:
