@@ -104,6 +104,7 @@ COMMANDS = (
     RoomCommand("history", (), (SPAN,), "show what was said: 20, 2h, since 2026-11-28", "show_history"),
     RoomCommand("set", (), ("history", WISH, "[room]"), "say what the room keeps", "set_history"),
     RoomCommand("announce", (), ("on/off", "[room]"), "show or hide joins and leaves", "set_announce"),
+    RoomCommand("open", (), ("[room]",), "show the room as a group chat in Linphone", "open_room"),
     RoomCommand("exit", ("leave",), ("[room]", "[confirm]"), "leave a room", "exit_room"),
     RoomCommand("destroy", (), ("[room]",), "delete a room for everybody", "destroy_room"),
     RoomCommand("list", ("members",), ("[room]",), "list the members", "list_members"),
