@@ -14,13 +14,16 @@ SECONDS ?= 60
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compiled test-compose docs chaos chaos-test fuzz format lock compiled clean
+.PHONY: help run demo-linphone test test-compiled test-compose docs chaos chaos-test fuzz format lock compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Valkey, an edge and a worker here; plays the demo, then serves (ARGS=--once: ends after it)
 	@exec $(BIN)/imc up --demo $(ARGS)
+
+demo-linphone: $(VENV)/test.stamp ## three real Linphones in a group chat, behind Kamailio (needs Debian's liblinphone10)
+	$(BIN)/python -m tests.integration.peers.demo_group_chat
 
 test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverage (ARGS: for pytest)
 	$(BIN)/ruff format --check .

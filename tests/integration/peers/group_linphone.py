@@ -29,7 +29,8 @@ class GroupLinphone(Linphone):
         super().__init__(folder / device, name, proxy, password, domain=domain, cpim=True)
         settings = self._folder / "phone.ini"
         factory = f"conference_factory_uri=sip:conference-factory@{rooms or domain}\n"
-        settings.write_text(settings.read_text() + factory)
+        shown = settings.read_text().replace("[misc]\n", "[misc]\nhide_empty_chat_rooms=0\n")
+        settings.write_text(shown + factory)
 
     def create(self, subject: str, *users: str) -> str:
         """Make a room with users and return its address; without a subject it is one-to-one."""

@@ -20,6 +20,9 @@ LIBRARY = "liblinphone.so.10"
 TICK = 0.02
 """Seconds between two calls of the library's event loop; its manual asks for 20 ms."""
 
+MESSAGES = 4
+"""A level of the library's log that has all SIP messages; for the log file, if LINPHONE_LOG is set."""
+
 _ON_REGISTRATION = CFUNCTYPE(None, c_void_p, c_void_p, c_int, c_char_p)
 _ON_MESSAGE = CFUNCTYPE(None, c_void_p, c_void_p, c_void_p)
 _REGISTRATIONS = ("none", "progress", "ok", "cleared", "failed", "refreshing")
@@ -52,6 +55,8 @@ class Phone:
         self._sending: list[tuple[int, str, str]] = []  # message, its text and the state told last
         self._events = (folder / "events").open("a")  # the library writes log lines to standard output
         place = str(folder)
+        if os.environ.get("LINPHONE_LOG"):
+            self._call("core_set_log_level", MESSAGES)
         factory = self._pointer("factory_get")
         self._call("factory_set_top_resources_dir", factory, "/usr/share")
         for kind in ("data", "config", "msplugins"):

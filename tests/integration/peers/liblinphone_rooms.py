@@ -18,8 +18,8 @@ from tests.integration.peers.liblinphone import Event, Order, Phone, serve
 
 FLEXISIP = 2
 """The backend of rooms on a server, as the library numbers it."""
-CONFERENCE = 4
-"""The capability of rooms on a server."""
+BASIC = 1
+"""The capability of chats that are not rooms on a server."""
 TICKS = 10
 """Turns of the library's event loop between two looks at the rooms."""
 
@@ -122,7 +122,7 @@ class GroupPhone(Phone):
 
     def _rooms(self) -> list[int]:
         every = self._bctoolbox.read(self._list("core_get_chat_rooms", self._core))
-        return [room for room in every if self._number("chat_room_get_capabilities", room) & CONFERENCE]
+        return [room for room in every if not self._number("chat_room_get_capabilities", room) & BASIC]
 
     def _look(self, room: int) -> RoomEvent:
         me = self._pointer("chat_room_get_me", room)

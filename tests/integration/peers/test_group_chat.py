@@ -1,0 +1,234 @@
+"""Linphone's group chat: real clients, Debian's Kamailio as registrar and balancer, two edges and a worker.
+
+The proxy runs ``deploy/kamailio/linphone.cfg``. Each wait is for a state, so no test depends on speed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.peers.baresip import Baresip
+from tests.integration.peers.conftest import MakeBaresip
+from tests.integration.peers.group_linphone import GroupLinphone
+from tests.integration.peers.telephony import DOMAIN, FILES, PASSWORD, Platform, platform
+from tests.ports import free_port
+
+pytestmark = pytest.mark.integration
+
+MakeGroupLinphone = Callable[..., GroupLinphone]
+ALICE, BOB, CAROL, DAVE = (f"{name}@{DOMAIN}" for name in ("alice", "bob", "carol", "dave"))
+
+
+@pytest.fixture(scope="module")
+def telephony(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform whose proxy knows Linphone's group chat."""
+    with platform(tmp_path_factory.mktemp("platform"), "alice", "bob", "carol", "dave") as running:
+        settings = (FILES / "imc.toml").read_text().replace("chat-.*", "(chat|chatroom)-.*")
+        settings += "max_invitations_per_hour = 0\nmax_invitations_per_target = 0\n"
+        settings += f'history_max_messages = 500\nmi_listen = "127.0.0.1:{free_port()}"\n'
+        running.add_configuration("imc.toml", settings)
+        running.add_configuration("linphone.cfg", (FILES / "linphone.cfg").read_text())
+        running.start_imc()
+        running.start_proxy("linphone.cfg")
+        running.wait_for_edges(2)
+        yield running
+
+
+@pytest.fixture
+def phone(telephony: Platform, tmp_path: Path) -> Iterator[MakeGroupLinphone]:
+    """Starts a Linphone: ``phone(name, device="tablet", transport="udp")``."""
+    phones: list[GroupLinphone] = []
+
+    def make(name: str, *, device: str = "phone", transport: str = "tcp") -> GroupLinphone:
+        proxy = telephony.uri.replace("udp", transport)
+        made = GroupLinphone(tmp_path, name, proxy, PASSWORD, domain=DOMAIN, device=device)
+        phones.append(made)
+        made.start()
+        return made
+
+    yield make
+    for each in phones:
+        each.stop()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_room_is_made_and_all_talk_in_it(phone: MakeGroupLinphone, transport: str) -> None:
+    """Each sees the others, the creator as administrator; receipts reach the author."""
+    alice, bob, carol = (phone(name, transport=transport) for name in ("alice", "bob", "carol"))
+    room = alice.create("Weekly méeting", BOB, CAROL)
+    alice.wait_for_room(room, bob=False, carol=False)
+    bob.wait_for_room(room, alice=True, carol=False)
+    carol.wait_for_room(room, alice=True, bob=False)
+    bob.wait_for_subject(room, "Weekly méeting")
+    alice.wait_until_admin(room)
+
+    alice.write(room, "hello from alice")
+    bob.wait_for_text(room, "hello from alice", ALICE)
+    carol.wait_for_text(room, "hello from alice", ALICE)
+    alice.assert_is("delivered", "hello from alice")
+    bob.mark_as_read(room)
+    carol.mark_as_read(room)
+    alice.assert_is("displayed", "hello from alice")
+    bob.write(room, "and from bob")
+    for member in (alice, carol):
+        member.wait_for_text(room, "and from bob", BOB)
+    for member in (alice, bob, carol):
+        assert len(member.texts_in(room)) == len(set(member.texts_in(room)))
+
+
+def test_administrators_change_a_room(phone: MakeGroupLinphone) -> None:
+    """Add, subject, role, remove; who may not is refused, and who leaves is gone for all."""
+    alice, bob, carol = (phone(name) for name in ("alice", "bob", "carol"))
+    room = alice.create("before", BOB)
+    bob.wait_for_room(room, alice=True)
+    alice.add(room, CAROL)
+    carol.wait_for_room(room, alice=True, bob=False)
+    bob.wait_for_room(room, alice=True, carol=False)
+    alice.rename(room, "after")
+    for member in (bob, carol):
+        member.wait_for_subject(room, "after")
+
+    alice.promote(room, BOB)
+    bob.wait_until_admin(room)
+    carol.wait_for_room(room, alice=True, bob=True)
+    bob.remove(room, CAROL)
+    carol.wait_until_left(room)
+    alice.wait_for_room(room, bob=True)
+    alice.demote(room, BOB)
+    alice.wait_for_room(room, bob=False)
+    bob.leave_room(room)
+    alice.wait_for_room(room)
+    bob.wait_until_left(room)
+
+
+def test_a_client_that_was_off_gets_roster_and_messages(phone: MakeGroupLinphone) -> None:
+    """It subscribes to the list of its rooms after the restart, and gets what it missed in order."""
+    alice, bob, carol = (phone(name) for name in ("alice", "bob", "carol"))
+    room = alice.create("memory", BOB)
+    bob.wait_for_room(room, alice=True)
+    alice.write(room, "before")
+    bob.wait_for_text(room, "before", ALICE)
+    bob.stop()
+    for number in range(3):
+        alice.write(room, f"missed {number}")
+    alice.add(room, CAROL)
+    carol.wait_for_room(room, alice=True, bob=False)
+    alice.rename(room, "renamed while bob was off")
+    bob.start()
+    bob.wait_for_text(room, "missed 2", ALICE)
+    assert bob.texts_in(room) == ["before", "missed 0", "missed 1", "missed 2"]
+    bob.wait_for_room(room, alice=True, carol=False)
+    bob.wait_for_subject(room, "renamed while bob was off")
+    carol.write(room, "welcome back")
+    bob.wait_for_text(room, "welcome back", CAROL)
+
+
+def test_a_client_that_was_off_is_invited_when_it_comes(phone: MakeGroupLinphone) -> None:
+    """It gets the messages since it was added."""
+    alice, bob = phone("alice"), phone("bob")
+    bob.stop()
+    room = alice.create("later", BOB)
+    alice.write(room, "are you there?")
+    bob.start()
+    bob.wait_for_room(room, alice=True)
+    bob.wait_for_text(room, "are you there?", ALICE)
+
+
+def test_each_device_of_a_user_gets_each_message_once(phone: MakeGroupLinphone) -> None:
+    """Also what another device of the user wrote."""
+    alice, bob = phone("alice"), phone("bob")
+    tablet = phone("bob", device="tablet")
+    room = alice.create("two devices", BOB)
+    for device in (bob, tablet):
+        device.wait_for_room(room, alice=True)
+    alice.wait_for_devices(room, BOB, 2)
+    alice.write(room, "to both")
+    for device in (bob, tablet):
+        device.wait_for_text(room, "to both", ALICE)
+    tablet.write(room, "from the tablet")
+    alice.wait_for_text(room, "from the tablet", BOB)
+    bob.wait_for_text(room, "from the tablet", BOB)
+    bob.write(room, "from the phone")
+    tablet.wait_for_text(room, "from the phone", BOB)
+    alice.wait_for_text(room, "from the phone", BOB)
+    assert bob.texts_in(room) == ["to both", "from the tablet"]
+    assert tablet.texts_in(room) == ["to both", "from the phone"]
+    assert alice.texts_in(room) == ["from the tablet", "from the phone"]
+
+
+def test_a_text_user_takes_part_with_commands(
+    phone: MakeGroupLinphone, baresip: MakeBaresip, telephony: Platform
+) -> None:
+    """All kinds of users and the operator see the same members."""
+    alice, bob = phone("alice"), phone("bob")
+    room = alice.create("mixed", BOB)
+    bob.wait_for_room(room, alice=True)
+    carol = baresip("carol", room)
+    alice.write(room, f"#add {CAROL}")
+    for member, other in ((alice, {"bob": False}), (bob, {"alice": True})):
+        member.wait_for_room(room, carol=False, **other)
+    carol.assert_gets_eventually(".*has added you to this room.*")
+    carol.message("hello from baresip")
+    for member in (alice, bob):
+        member.wait_for_text(room, "hello from baresip", CAROL)
+    bob.write(room, "hello from Linphone")
+    carol.assert_gets_eventually(f"<{BOB}>: hello from Linphone")
+    carol.message("#list")
+    carol.assert_gets_eventually(rf".*{ALICE} \(owner\).*{BOB}.*{CAROL}.*")
+    listed = telephony.imc("mi", "imc_list_members", room)
+    assert all(member in listed for member in (ALICE, BOB, CAROL))
+    alice.write(room, f"#remove {CAROL}")
+    for member, other in ((alice, {"bob": False}), (bob, {"alice": True})):
+        member.wait_for_room(room, **other)
+
+
+def test_a_room_made_by_a_command_appears_in_linphone(phone: MakeGroupLinphone, baresip: MakeBaresip) -> None:
+    """A member asks for it by `#open`, and gets what was said since it joined."""
+    alice = phone("alice")
+    room = f"chat-{secrets.token_hex(4)}@{DOMAIN}"
+    carol: Baresip = baresip("carol", room)
+    carol.message("#create")
+    carol.assert_gets_eventually(".*You have created.*")
+    carol.message(f"#add {ALICE}")
+    carol.message("hello from baresip")
+    alice.assert_gets_eventually(f"<{CAROL}>: hello from baresip")
+    alice.say(f"sip:{room}", "#open")
+    alice.wait_for_room(room, carol=True)
+    alice.wait_for_text(room, "hello from baresip", CAROL)
+    alice.write(room, "hello from Linphone")
+    carol.assert_gets_eventually(f"<{ALICE}>: hello from Linphone")
+
+
+def test_a_killed_edge_is_not_noticed(phone: MakeGroupLinphone, telephony: Platform) -> None:
+    """Each step of a conversation goes on with the other edge, and the roster is right."""
+    alice, bob, carol = (phone(name) for name in ("alice", "bob", "carol"))
+    room = alice.create("edges", BOB)
+    bob.wait_for_room(room, alice=True)
+    for edge in telephony.edges.values():
+        edge.end(signal.SIGKILL)
+        alice.write(room, f"without {edge.name}")
+        bob.wait_for_text(room, f"without {edge.name}", ALICE)
+        alice.add(room, CAROL)
+        carol.wait_for_room(room, alice=True, bob=False)
+        alice.rename(room, f"without {edge.name}")
+        for member in (bob, carol):
+            member.wait_for_subject(room, f"without {edge.name}")
+        edge.start()
+        telephony.wait_for_edges(2)
+        alice.remove(room, CAROL)
+        carol.wait_until_left(room)
+        bob.wait_for_room(room, alice=True)
+
+
+def test_a_message_that_vanishes_is_passed_on_as_it_is_marked(phone: MakeGroupLinphone) -> None:
+    """Ephemeral messages, and a room of two."""
+    alice, bob = phone("alice"), phone("bob")
+    room = alice.create("", BOB)
+    bob.wait_for_room(room, alice=True)
+    alice.write(room, "gone in an hour", ephemeral=3600)
+    assert bob.wait_for_text(room, "gone in an hour", ALICE)["ephemeral"]
