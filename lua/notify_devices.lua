@@ -34,7 +34,7 @@ local due, ended, all = {}, {}, redis.call("HGETALL", devices)
 for i = 1, #all, 2 do
     local device, subscription = all[i], subscription_of(all[i])
     if subscription and subscription.expires_at <= now then
-        ended[#ended + 1] = "subscription:" .. device
+        ended[#ended + 1] = { device, subscription }
     elseif subscription and all[i + 1] == "device" and subscription.rev < rev then
         local in_flight = subscription.pending ~= "" and redis.call("XRANGE", events, subscription.pending, subscription.pending)
         if not in_flight or #in_flight == 0 then
@@ -45,10 +45,10 @@ end
 
 redis.call("XDEL", events, entry_id)
 if pending == entry_id then
-    ended[#ended + 1] = "roster"
+    redis.call("HDEL", room, "roster")
 end
-for _, field in ipairs(ended) do
-    redis.call("HDEL", room, field)
+for _, each in ipairs(ended) do
+    end_subscription(each[1], each[2])
 end
 for _, each in ipairs(due) do
     notify(each[1], each[2], "")

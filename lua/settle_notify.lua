@@ -41,7 +41,7 @@ commit()
 if not subscription then
     return "done"
 elseif is_last and ENDED[status] then
-    redis.call("HDEL", room, "subscription:" .. device)
+    end_subscription(device, subscription)
     return "done"
 end
 local is_again = false

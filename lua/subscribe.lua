@@ -40,39 +40,39 @@ seconds, last = math.min(tonumber(seconds or 0), MAX_SECONDS), math.min(tonumber
 local device = device_in(devices, request.device) or assert(request.device, "device")
 local dialog = dialog_of(request)
 local is_allowed = user_of(device) == request.from and is_member(redis.call("HGET", members, request.from))
-local known = redis.call("HEXISTS", devices, device) == 1 and subscription_of(device)
+local known = subscription_of(device)
+local is_in_room = redis.call("HEXISTS", devices, device) == 1
 local is_same = known and dialog_ids(known.dialog).call_id == dialog_ids(dialog).call_id
-local subscription = { version = last, rev = -1, pending = "" }
+local ended = tonumber(redis.call("HGET", room, "last_version")) or 0
+local subscription = { version = math.max(last, ended), rev = -1, pending = "" }
 if known then
     subscription.version = math.max(known.version, last)
-    subscription.rev = known.version == last and known.rev or -1
+    subscription.rev = is_in_room and known.version == last and known.rev or -1
 end
 subscription.dialog, subscription.expires_at = dialog, now + seconds * 1000
 
 -- Subscriptions that give way to this one.
 local early = {}
-if is_allowed and seconds > 0 and redis.call("HEXISTS", devices, device) == 0 then
-    local start = "subscription:" .. request.from .. ";gr="
-    for _, field in ipairs(redis.call("HKEYS", room)) do
-        local other = field:sub(1, #start) == start and field:sub(#"subscription:" + 1)
-        if other and other ~= device and redis.call("HEXISTS", devices, other) == 0 then
-            early[#early + 1] = field
+if is_allowed and seconds > 0 and not is_in_room then
+    for _, other in ipairs(subscribers(request.from)) do
+        if other ~= device and redis.call("HEXISTS", devices, other) == 0 then
+            early[#early + 1] = other
         end
     end
 end
 
 commit()
 for i = MAX_EARLY, #early do
-    redis.call("HDEL", room, early[i])
+    end_subscription(early[i], subscription_of(early[i]))
 end
 if not is_allowed then
-    subscription.expires_at = now
+    subscription.expires_at, subscription.version = now, last
     notify(device, subscription, "noresource", ',"users":[]')
 elseif seconds > 0 then
     notify(device, subscription, "", nil)
 elseif is_same or not known then
     notify(device, subscription, "timeout", nil)
-    redis.call("HDEL", room, "subscription:" .. device)
+    end_subscription(device, subscription)
 else -- the end of an older subscription, which another one has replaced
     local kept = known
     notify(device, subscription, "timeout", nil)

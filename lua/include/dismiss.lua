@@ -28,6 +28,7 @@ local function dismiss_device(device)
     local subscription = subscription_of(device)
     if subscription then
         notify(device, subscription, "noresource", ',"users":[' .. json_user(user_of(device), "deleted") .. "]")
+        end_subscription(device, subscription)
     end
     local dialog = redis.call("HGET", room, "dialog:" .. device)
     if dialog and not (request.dialog and is_own(device, dialog)) then
@@ -54,13 +55,11 @@ local function dismiss(user)
     local found = devices_in_room(user)
     for _, device in ipairs(found) do
         dismiss_device(device)
+        record(device) -- the user may be back before the others hear of it
     end
     -- of devices that have subscribed and not entered (subscribe)
-    local start = "subscription:" .. user .. ";gr="
-    for _, field in ipairs(has_devices and redis.call("HKEYS", room) or {}) do
-        if field:sub(1, #start) == start then
-            redis.call("HDEL", room, field)
-        end
+    for _, device in ipairs(has_devices and subscribers(user) or {}) do
+        end_subscription(device, subscription_of(device))
     end
     record(user)
     return #found > 0

@@ -1,7 +1,8 @@
 -- NOTIFY requests with the roster (RFC 4575), one for each subscription. A subscription is a field `subscription:DEVICE`
 -- of the room's hash, as JSON: `dialog` is the edge's text, unread; `expires_at` in ms since the epoch; `version` of the
 -- last NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event.
--- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription, notify.
+-- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription,
+-- end_subscription, subscribers, notify.
 -- Events of this include: `notify` to the device; dialog: where to send it, with version and expires_at; detail: JSON with
 -- full, version, subject, created_at, users as {address, role or "deleted", devices, devices that are gone}, terminated.
 local read_roster, changes_since = nil, {}
@@ -14,6 +15,26 @@ end
 -- After commit.
 local function keep_subscription(device, subscription)
     redis.call("HSET", room, "subscription:" .. device, cjson.encode(subscription))
+end
+
+-- After commit. Later subscriptions begin with higher versions, also while the last NOTIFY of this one is in flight: the
+-- field `last_version` of the room's hash is the highest of all that have ended.
+local function end_subscription(device, subscription)
+    redis.call("HDEL", room, "subscription:" .. device)
+    if subscription.version > (tonumber(redis.call("HGET", room, "last_version")) or 0) then
+        redis.call("HSET", room, "last_version", subscription.version)
+    end
+end
+
+-- The devices of this user that have subscribed, also those that are not in the room.
+local function subscribers(user)
+    local found, start = {}, "subscription:" .. user .. ";gr="
+    for _, field in ipairs(redis.call("HKEYS", room)) do
+        if field:sub(1, #start) == start then
+            found[#found + 1] = field:sub(#"subscription:" + 1)
+        end
+    end
+    return found
 end
 
 local function json_list(texts)
@@ -33,7 +54,7 @@ local function now_in_room()
     if read_roster then
         return read_roster
     end
-    local roles, present, all = {}, {}, redis.call("HGETALL", members)
+    local roles, present, is_present, all = {}, {}, {}, redis.call("HGETALL", members)
     for i = 1, #all, 2 do
         roles[all[i]] = is_member(all[i + 1]) and role_of(all[i + 1]) or nil
     end
@@ -41,10 +62,11 @@ local function now_in_room()
         local user = user_of(device)
         present[user] = present[user] or {}
         table.insert(present[user], without_aor(device))
+        is_present[without_aor(device)] = true
     end
     local rev, forgotten, topic, created_at = unpack(redis.call("HMGET", room, "rev", "forgotten", "topic", "created_at"))
     read_roster = {
-        roles = roles, devices = present, rev = tonumber(rev) or 0, forgotten = tonumber(forgotten) or 0,
+        roles = roles, devices = present, is_present = is_present, rev = tonumber(rev) or 0, forgotten = tonumber(forgotten) or 0,
         subject = ',"subject":' .. cjson.encode(topic or ""), created_at = ',"created_at":' .. (created_at or 0),
     }
     return read_roster
@@ -71,7 +93,7 @@ local function description(since)
         local user = user_of(changed)
         if changed == "*subject" then
             about = room_now.subject
-        elseif user ~= changed and redis.call("HEXISTS", devices, changed) == 0 then
+        elseif user ~= changed and not room_now.is_present[without_aor(changed)] then
             gone[user] = gone[user] or {}
             table.insert(gone[user], without_aor(changed))
         end
