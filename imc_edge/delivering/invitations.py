@@ -219,6 +219,7 @@ class Invitation:
         "_hops",
         "_invitations",
         "_is_over",
+        "_moved_to_tcp",
         "_outcome",
         "_realms",
         "_request",
@@ -243,6 +244,8 @@ class Invitation:
         self.event = event
         self._hops: deque[Hop] = deque()
         self._hop: Hop | None = None
+        self._moved_to_tcp: Hop | None = None
+        """The UDP hop that the last request left for TCP because it is too long for a datagram."""
         self._attempt = 0
         """Number of the next request: a part of the branch."""
         self._attempts_with_credentials = 0
@@ -281,11 +284,12 @@ class Invitation:
         else:
             self._fail(outcome)
 
-    def _send_to(self, hop: Hop) -> None:
+    def _send_to(self, hop: Hop, *, tcp_refused: bool = False) -> None:
         request = self._bytes(self._request, hop, self._headers)
         # RFC 3261 §18.1.1: what is too long for a datagram goes over TCP to the same address and port.
-        if hop.transport == "udp" and len(request) > MAX_DATAGRAM:
-            hop = Hop("tcp", hop.host, hop.port)
+        self._moved_to_tcp = None
+        if hop.transport == "udp" and len(request) > MAX_DATAGRAM and not tcp_refused:
+            self._moved_to_tcp, hop = hop, Hop("tcp", hop.host, hop.port)
             request = self._bytes(self._request, hop, self._headers)
         self._hop = hop
         self._invitations.transactions.start(self._branch(), hop, request, self)
@@ -341,7 +345,11 @@ class Invitation:
     def failed(self, error: Exception) -> None:
         """No response, or none that is final."""
         self._attempt += 1
-        if self._was_cancelled:
+        udp_hop = self._moved_to_tcp
+        if udp_hop is not None and isinstance(error.__cause__, ConnectionRefusedError | ConnectionResetError):
+            # RFC 3261 §18.1.1: the one case in which a long request may go over UDP after all.
+            self._send_to(udp_hop, tcp_refused=True)
+        elif self._was_cancelled:
             self._fail(NO_GROUP_CHAT)
         elif isinstance(error, TransactionTimeoutError):
             self._next_hop(TIMEOUT)

@@ -265,6 +265,18 @@ async def test_an_invite_too_long_for_a_datagram_goes_over_tcp(sending: Sending)
     assert sent.request.via.transport == "TCP"
 
 
+async def test_a_long_invite_goes_over_udp_if_tcp_is_refused(sending: Sending) -> None:
+    """RFC 3261 §18.1.1: the one exception."""
+    refused = OSError("not connected")
+    refused.__cause__ = ConnectionRefusedError()
+    sending.wires.broken["tcp", "127.0.0.1", 5060] = refused
+    sent = await invite(sending, list=" ".join(f"user{number}@example.org" for number in range(99)))
+    assert [each.hop.transport for each in sending.wires.sent] == ["tcp", "udp"]
+    assert len(sent.data) > 1300
+    await sending.reply(sent, 486)
+    assert outcomes(sending) == [(BOB, "486", "1")]
+
+
 async def test_a_challenge_gets_credentials_once() -> None:
     """RFC 3261 §22.2: the next CSeq, a new branch, and an ACK with that CSeq."""
     async with Sending(on_loopback(credentials=["imc:secret@127.0.0.1"])) as sending:
