@@ -30,7 +30,6 @@ local entry_id, delivery_chunk, history_max = unpack(ARGV)
 --- @include "emit"
 --- @include "role"
 --- @include "admit_device"
---- @include "dialog"
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("SCARD", away_rooms)
@@ -42,7 +41,8 @@ local device = device_in(devices, request.device) or assert(request.device, "dev
 local dialog = dialog_of(request)
 local value = redis.call("HGET", members, user)
 local position = redis.call("HGET", room, "away:" .. user)
-local is_wanted = is_member(value) and user_of(device) == user and not lack_of_devices(device)
+local has_place, replaced = place_for(device)
+local is_wanted = is_member(value) and user_of(device) == user and has_place
 position = keeps and position or nil
 
 commit()
@@ -50,5 +50,5 @@ if not is_wanted then
     end_dialog(device, dialog)
     return "done"
 end
-let_in(device, value, position, dialog)
+let_in(device, value, position, dialog, replaced)
 return "done"

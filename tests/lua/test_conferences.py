@@ -147,10 +147,23 @@ def test_who_has_left_meanwhile_gets_a_bye(room: Shard) -> None:
 
 
 def test_a_user_has_at_most_eight_devices_in_a_room(room: Shard) -> None:
+    room.settings["history_max_messages"] = 0
     for number in range(9):
         accept(room, f"{BOB};gr={number}")
     assert len(devices(room)) == 9
     assert [to for to, _ in named(room, "bye")] == [f"{BOB};gr=8;aor"]
+
+
+def test_a_ninth_device_takes_the_place_of_the_one_that_was_away_for_longest(room: Shard) -> None:
+    """As of a phone that is not used any more."""
+    for number in range(8):
+        accept(room, f"{BOB};gr={number}")
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"away:{BOB};gr=3;aor", "1-1")
+    handle(room, "enter_conference", BOB, device=f"{BOB};gr=8", dialog=dialog("d"))
+    assert f"{BOB};gr=3;aor" not in devices(room)
+    assert len(devices(room)) == 9
+    assert [to for to, _ in named(room, "bye")] == [f"{BOB};gr=3;aor"]
+    assert about(room, "away", f"{BOB};gr=3;aor") is None
 
 
 @pytest.mark.parametrize("status", ["480", "408", "486", "603"])
