@@ -37,7 +37,9 @@ assert(owned_rooms_prefix, "four numbers and two prefixes")
 --- @include "invite"
 --- @include "dialog"
 
+local MAX_INVITED = 1000 -- at once, if the operator has set no limit
 max_members = tonumber(max_members)
+local places = max_members > 0 and max_members - 1 or MAX_INVITED
 redis.call("SCARD", private_rooms) -- is a set
 local device = assert(request.device, "device")
 local dialog = dialog_of(request)
@@ -50,7 +52,7 @@ end
 
 local invited, is_invited = {}, { [request.from] = true, [request.room] = true }
 for address in (request.detail or ""):gmatch("%S+") do
-    if not is_invited[address] and not is_device(address) and (max_members == 0 or #invited + 1 < max_members) then
+    if not is_invited[address] and not is_device(address) and #invited < places then
         redis.call("SCARD", private_rooms_prefix .. address) -- is a set
         is_invited[address], invited[#invited + 1] = true, address
     end

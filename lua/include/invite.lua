@@ -2,7 +2,8 @@
 -- field of the members has " inviting" behind the role, and `invitation:USER` in the room's hash is the id of the event.
 -- Needs request, emit, and what role gives. Gives send_invite, is_under_way.
 -- Events of this include: `invite` to the user; text: the topic, list: some of the other members.
-local MAX_LISTED = 200
+local MAX_LISTED = 50
+local first_members = {}
 
 -- Whether the user's INVITE has no outcome yet. If its event got lost, as with an edge's dead letters, it is sent again.
 local function is_under_way(room, user, value)
@@ -10,14 +11,28 @@ local function is_under_way(room, user, value)
     return id and #redis.call("XRANGE", events, id, id) > 0
 end
 
+-- Some members of the room, read once in a script, which may invite hundreds.
+local function some_members(members)
+    if not first_members[members] then
+        local found, all = {}, redis.call("HGETALL", members)
+        for i = 1, #all, 2 do
+            if #found <= MAX_LISTED and all[i + 1] ~= "invited" then
+                found[#found + 1] = all[i]
+            end
+        end
+        first_members[members] = found
+    end
+    return first_members[members]
+end
+
 -- After commit. `room` and `members` are the keys of the room with this address. Returns the id of the event. What the
 -- creator has said of the room, as data of a request, comes with each INVITE.
 local function send_invite(room, members, address, user, inviter)
     local topic, about = unpack(redis.call("HMGET", room, "topic", "conference"))
-    local others, all = {}, redis.call("HGETALL", members)
-    for i = 1, #all, 2 do
-        if #others < MAX_LISTED and all[i] ~= user and all[i + 1] ~= "invited" then
-            others[#others + 1] = all[i]
+    local others = {}
+    for _, member in ipairs(some_members(members)) do
+        if #others < MAX_LISTED and member ~= user then
+            others[#others + 1] = member
         end
     end
     local cause = request

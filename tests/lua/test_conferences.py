@@ -83,6 +83,15 @@ def test_who_has_no_place_is_left_out(shard: Shard) -> None:
     assert [to for _, to, _ in opened(shard, BOB, CAROL)] == [BOB]
 
 
+def test_a_conference_without_limit_has_a_thousand_invited_at_once(real_shard: Shard) -> None:
+    """Each is told of fifty of the others."""
+    real_shard.settings["max_members"] = 0
+    told = opened(real_shard, *(f"u{number}@example.org" for number in range(1010)))
+    assert len(told) == 1000
+    assert {len(more["list"].split()) for _, _, more in told} == {50}
+    assert not [to for _, to, more in told if to in more["list"].split()]
+
+
 @pytest.mark.parametrize(("limit", "reason"), [(0, "room_exists"), (1, "too_many_rooms")])
 def test_a_room_that_cannot_be_made_ends_the_dialog(shard: Shard, limit: int, reason: str) -> None:
     """The client has had its 200 already: it is told, and gets a BYE."""
