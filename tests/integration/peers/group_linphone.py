@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from tests.integration.peers.liblinphone_rooms import Member
 from tests.integration.peers.linphone import Linphone
@@ -29,8 +30,9 @@ class GroupLinphone(Linphone):
         super().__init__(folder / device, name, proxy, password, domain=domain, cpim=True)
         settings = self._folder / "phone.ini"
         factory = f"conference_factory_uri=sip:conference-factory@{rooms or domain}\n"
-        shown = settings.read_text().replace("[misc]\n", "[misc]\nhide_empty_chat_rooms=0\n")
-        settings.write_text(shown + factory)
+        # the app saves the name of its device late: it would be another one after a kill
+        more = f"[misc]\nhide_empty_chat_rooms=0\nuuid={uuid4()}\n"
+        settings.write_text(settings.read_text().replace("[misc]\n", more) + factory)
 
     def create(self, subject: str, *users: str) -> str:
         """Make a room with users and return its address; without a subject it is one-to-one."""

@@ -225,6 +225,47 @@ def test_a_killed_edge_is_not_noticed(phone: MakeGroupLinphone, telephony: Platf
         bob.wait_for_room(room, alice=True)
 
 
+def test_a_worker_that_is_killed_is_not_noticed(phone: MakeGroupLinphone, telephony: Platform) -> None:
+    """What was accepted takes effect when a worker is there again, and once."""
+    alice, bob, carol = (phone(name) for name in ("alice", "bob", "carol"))
+    room = alice.create("worker", BOB)
+    bob.wait_for_room(room, alice=True)
+    telephony.worker.end(signal.SIGKILL)
+    alice.add(room, CAROL)
+    alice.write(room, "while no worker runs")
+    telephony.worker.start()
+    carol.wait_for_room(room, alice=True, bob=False)
+    bob.wait_for_room(room, alice=True, carol=False)
+    for member in (bob, carol):
+        member.wait_for_text(room, "while no worker runs", ALICE)
+        assert member.texts_in(room) == ["while no worker runs"]
+
+
+def test_a_client_that_was_killed_comes_back_into_its_rooms(phone: MakeGroupLinphone) -> None:
+    """It has lost its sessions, and its registration was still there; then it is removed."""
+    alice, bob = phone("alice"), phone("bob")
+    room = alice.create("killed", BOB)
+    bob.wait_for_room(room, alice=True)
+    bob.vanish()
+    alice.write(room, "to nobody")
+    alice.rename(room, "renamed meanwhile")
+    bob.start()
+    bob.wait_for_text(room, "to nobody", ALICE)
+    bob.wait_for_subject(room, "renamed meanwhile")
+    alice.remove(room, BOB)
+    bob.wait_until_left(room)
+    alice.wait_for_room(room)
+
+
+def test_a_telephone_without_group_chat_gets_texts(phone: MakeGroupLinphone, baresip: MakeBaresip) -> None:
+    """Its refusal of the INVITE, or its ringing, tells so."""
+    alice, carol = phone("alice"), baresip("carol", f"chat-{secrets.token_hex(4)}@{DOMAIN}")
+    room = alice.create("telephone", CAROL)
+    alice.wait_for_room(room, carol=False)
+    alice.write(room, "hello telephone")
+    carol.assert_gets_eventually(f"<{ALICE}>: hello telephone")
+
+
 def test_a_message_that_vanishes_is_passed_on_as_it_is_marked(phone: MakeGroupLinphone) -> None:
     """Ephemeral messages, and a room of two."""
     alice, bob = phone("alice"), phone("bob")
