@@ -401,9 +401,13 @@ class Invitation:
             return False
         uris = [Uri.parse(text) for text in contacts(response)[:MAX_CONTACTS]]
         devices = list(dict.fromkeys([device for uri in uris if (device := self._device_of(uri))]))
-        if devices:
+        # A device that is in the room would end its session with it, which is how a user leaves.
+        asked = [device for device in devices if device not in self.event.detail.split()]
+        if asked:
             self._final()
-            self._invitations.add_devices(outcome, self.event, devices)
+            self._invitations.add_devices(outcome, self.event, asked)
+        elif devices:
+            self._fail(NO_GROUP_CHAT)
         return bool(devices)
 
     def _device_of(self, uri: Uri) -> str:

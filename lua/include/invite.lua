@@ -1,7 +1,8 @@
 -- A user is asked to join by INVITE, because its client shows rooms as conferences. Until the outcome is known, the user's
 -- field of the members has " inviting" behind the role, and `invitation:USER` in the room's hash is the id of the event.
 -- Needs request, emit, and what role gives. Gives send_invite, is_under_way.
--- Events of this include: `invite` to the user; text: the topic, list: some of the other members.
+-- Events of this include: `invite` to the user; text: the topic, list: some of the other members, detail: devices of the
+-- user that are in the room.
 local MAX_LISTED = 50
 local first_members = {}
 
@@ -25,6 +26,19 @@ local function some_members(members)
     return first_members[members]
 end
 
+-- The user's devices in the room, without ";aor". Linphone ends its session with a room when it is invited again, which
+-- would look as if the user left: they are not to be invited.
+local function present_devices(address, user)
+    local key, found = "imc_devices:" .. events:match("{%d+}") .. ":" .. address, {}
+    local prefix = user .. ";gr="
+    for _, device in ipairs(redis.pcall("HKEYS", key)) do -- a key of a wrong type has no devices
+        if device:sub(1, #prefix) == prefix then
+            found[#found + 1] = (device:gsub(";aor$", ""))
+        end
+    end
+    return table.concat(found, " ")
+end
+
 -- After commit. `room` and `members` are the keys of the room with this address. Returns the id of the event. What the
 -- creator has said of the room, as data of a request, comes with each INVITE.
 local function send_invite(room, members, address, user, inviter)
@@ -37,7 +51,8 @@ local function send_invite(room, members, address, user, inviter)
     end
     local cause = request
     request = { room = address, from = inviter, data = about }
-    local id = emit("invite", { user }, "text", topic or "", "list", table.concat(others, " "))
+    local id = emit("invite", { user }, "text", topic or "", "list", table.concat(others, " "), "detail",
+        present_devices(address, user))
     request = cause
     redis.call("HSET", room, "invitation:" .. user, id)
     return id

@@ -37,6 +37,16 @@ def test_a_member_is_asked_by_invite_and_its_device_gets_what_is_said(room: Shar
     assert f"{BOBS};aor" in [to for to, _ in named(room, "catch_up")], "from the member's joining on"
 
 
+def test_the_devices_that_are_in_the_room_are_named(room: Shard) -> None:
+    """An edge does not invite them again: Linphone would end its session, as if the user left."""
+    handle(room, "open", BOB)
+    accept(room, BOBS)
+    events(room)
+    handle(room, "open", BOB)
+    ((_, invitation),) = named(room, "invite")
+    assert invitation["detail"] == BOBS
+
+
 def test_whose_client_has_no_conferences_goes_on_with_texts(room: Shard) -> None:
     """It is told nothing: the member is in the room as before."""
     handle(room, "open", BOB)

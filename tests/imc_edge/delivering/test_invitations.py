@@ -158,6 +158,22 @@ async def test_a_redirection_to_devices_invites_each_of_them(sending: Sending) -
     assert outcomes(sending) == [(BOB, "200", "0")]
 
 
+async def test_a_device_that_is_in_the_room_is_not_invited_again(sending: Sending) -> None:
+    """Linphone would send BYE in its older dialog, which is how a user leaves a room."""
+    here, other = f"<{GRUU}>", f"<sip:{BOB};gr=urn:uuid:2>"
+    sent = await invite(sending, detail=DEVICE)
+    await sending.reply(sent, 302, f"Contact: {here}, {other}")
+    assert [each.request.headers.get("To") for each in sending.wires.sent[2:]] == [other]
+
+
+async def test_nobody_is_invited_if_all_devices_are_in_the_room(sending: Sending) -> None:
+    """The event ends, and nothing changes for the member."""
+    sent = await invite(sending, detail=DEVICE)
+    await sending.reply(sent, 302, f"Contact: <{GRUU}>")
+    assert methods(sending) == ["INVITE", "ACK"]
+    assert outcomes(sending) == [(BOB, "488", "1")]
+
+
 @pytest.mark.parametrize(
     ("statuses", "outcome"),
     [((488, 480), "480"), ((480, 488), "480"), ((415, 488), "415"), ((302, 302), "302")],

@@ -161,6 +161,28 @@ def test_each_device_of_a_user_gets_each_message_once(phone: MakeGroupLinphone) 
     assert alice.texts_in(room) == ["from the tablet", "from the phone"]
 
 
+def test_a_device_that_comes_later_gets_the_room_by_a_command(phone: MakeGroupLinphone) -> None:
+    """With what was said since its user was added; the first device goes on as before."""
+    alice, bob = phone("alice"), phone("bob")
+    room = alice.create("later device", BOB)
+    bob.wait_for_room(room, alice=True)
+    alice.write(room, "before the tablet")
+    bob.wait_for_text(room, "before the tablet", ALICE)
+    tablet = phone("bob", device="tablet")
+    bob.write(room, "#open")
+    tablet.wait_for_room(room, alice=True)
+    tablet.wait_for_text(room, "before the tablet", ALICE)
+    alice.wait_for_devices(room, BOB, 2)
+    alice.write(room, "to both")
+    for device in (bob, tablet):
+        device.wait_for_text(room, "to both", ALICE)
+    assert bob.texts_in(room) == ["before the tablet", "to both"]
+    bob.rename(room, "not allowed")
+    alice.rename(room, "two devices now")
+    for device in (bob, tablet):
+        device.wait_for_subject(room, "two devices now")
+
+
 def test_a_text_user_takes_part_with_commands(
     phone: MakeGroupLinphone, baresip: MakeBaresip, telephony: Platform
 ) -> None:
