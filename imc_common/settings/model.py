@@ -130,8 +130,8 @@ class Settings(BaseModel):
     conference_domain: values.DomainOrNone = Field(
         "",
         description="Domain of the rooms that clients create at `conference_factory`. If it is not that of"
-        " the factory, Linphone subscribes to each room alone after a restart. Empty: the domain of the"
-        " factory.",
+        " the factory, Linphone subscribes to each room alone after a restart. It must be among `domains`, if"
+        " these are set. Empty: the domain of the factory.",
         json_schema_extra=_about("a host name; empty: that of the factory", reload="edge"),
     )
     room_from: Literal["request-uri", "to"] = Field(

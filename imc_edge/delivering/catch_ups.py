@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
+from imc_common.devices import is_device
 from imc_common.metrics import Metrics
 from imc_common.rooms.event import Event
 from imc_common.rooms.history import hand_out
@@ -42,17 +43,27 @@ MAX_PENDING: Final = 256
 """Messages from histories in flight at most. Only those read in the last second count, so that slow users do
 not delay the others."""
 RECENT_SECONDS: Final = 1.0
+DEVICE_SECONDS = 2.0  # not Final, which mypyc would inline: tests lower it
+"""Until a device gets its first part. Linphone accepts, and loses, what comes before it has stored a room:
+that is after the first NOTIFY."""
+DEVICE_KNOWN_SECONDS: Final = 60.0
+"""A device that got a part lately knows the room: its next part does not wait."""
+MAX_DEVICES: Final = 8192
+"""Devices that are remembered so. If there are more, all are forgotten."""
 RETRY_SECONDS: Final = 0.5
 """Pause after Redis was unreachable, or refused a script."""
 
 log = structlog.get_logger()
 
 
-class _Item(NamedTuple):
+class _Item:
     """A work item: a room and a user that gets its next part."""
 
-    outgoing: Outgoing
-    event: Event
+    __slots__ = ("event", "outgoing")
+
+    def __init__(self, outgoing: Outgoing, event: Event) -> None:
+        self.outgoing = outgoing
+        self.event = event
 
 
 class _Started(NamedTuple):
@@ -83,6 +94,10 @@ class CatchUps:
         self._settings = settings
         self._waiting: deque[_Item] = deque()
         self._started: deque[_Started] = deque()
+        self._held: dict[_Item, asyncio.TimerHandle] = {}
+        """Work items for devices that wait for `DEVICE_SECONDS`."""
+        self._devices: dict[tuple[str, str], float] = {}
+        """When a room was last handed out to a device."""
         self._wake = asyncio.Event()
         self._parts = 1
         self._caught_up = metrics.counter(
@@ -91,7 +106,7 @@ class CatchUps:
         metrics.gauge(
             "imc_catch_ups_waiting",
             "Rooms of users who are back that wait for their next part.",
-            lambda: len(self._waiting),
+            lambda: len(self._waiting) + len(self._held),
         )
 
     def reload(self, settings: Settings) -> None:
@@ -100,7 +115,26 @@ class CatchUps:
 
     def add(self, outgoing: Outgoing) -> None:
         """A work item was read; it stays in flight until its part is in the out-stream."""
-        self._waiting.append(_Item(outgoing, outgoing.event))
+        item = _Item(outgoing, outgoing.event)
+        (user,) = item.event.to
+        if is_device(user) and self._is_new(item.event.room, user):
+            loop = asyncio.get_running_loop()
+            self._held[item] = loop.call_later(DEVICE_SECONDS, self._release, item)
+        else:
+            self._release(item)
+
+    def _is_new(self, room: str, device: str) -> bool:
+        """Whether the device got nothing of the room's history lately; from now on it has."""
+        now = self._context.clock()
+        last = self._devices.get((room, device))
+        if len(self._devices) >= MAX_DEVICES:
+            self._devices.clear()
+        self._devices[room, device] = now
+        return last is None or now - last > DEVICE_KNOWN_SECONDS
+
+    def _release(self, item: _Item) -> None:
+        self._held.pop(item, None)
+        self._waiting.append(item)
         self._wake.set()
 
     def started(self, outgoing: Outgoing) -> None:
@@ -109,9 +143,12 @@ class CatchUps:
 
     def stop(self) -> None:
         """Leave what waits to the next owners of the shards: this process is about to end."""
-        for item in self._waiting:
+        for timer in self._held.values():
+            timer.cancel()
+        for item in (*self._waiting, *self._held):
             self._context.events.forget(item.outgoing)
         self._waiting.clear()
+        self._held.clear()
 
     async def run(self) -> None:
         """Hand out until cancelled."""

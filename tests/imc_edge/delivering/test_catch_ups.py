@@ -52,6 +52,26 @@ async def test_a_part_is_handed_out_at_once_when_there_is_nothing_else_to_do(sen
     assert sending.redis.of("settle_delivered") == []
 
 
+async def test_a_device_gets_its_first_part_a_moment_later(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linphone loses what comes before it has stored a new room. The next parts do not wait."""
+    monkeypatch.setattr(module, "DEVICE_SECONDS", 0.05)
+    device = "bob@127.0.0.1;gr=1"
+    fields = entry(CATCH_UP, (device,), **{"from": ROOM})
+    await sending.feed("1-0", fields)
+    await sending.until(lambda: handed_out(sending.redis) == ["1-0"])
+    monkeypatch.setattr(module, "DEVICE_SECONDS", 3600.0)
+    await sending.feed("2-0", fields)
+    await sending.until(lambda: handed_out(sending.redis) == ["1-0", "2-0"])
+    sending.clock.now += 61.0
+    await sending.feed("3-0", fields)
+    assert len(handed_out(sending.redis)) == 2
+    assert sending.deliver.in_flight() == 1
+    await sending.deliver.drain(sending.clock.now)
+    assert sending.deliver.in_flight() == 0
+
+
 async def test_a_work_item_of_a_former_owner_is_handed_out(sending: Sending) -> None:
     """It comes again like any other event."""
     await ask(sending, 1, again=True)
