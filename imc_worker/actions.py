@@ -137,10 +137,9 @@ def _further(settings: Settings) -> list[Action]:
         Action("set_history", history, (settings.history_max_messages,)),
         Action("destroy_room", history, with_index=True),
         Action("open_conference", (owned, private), (*may_own, max_members), owner=b"from", with_index=True),
-        Action(
-            "enter_conference",
-            (*_presence(), history[1]),
-            (settings.history_max_messages,),
+        *(
+            Action(script, (*_presence(), history[1]), (settings.history_max_messages,))
+            for script in ("enter_conference", "subscribe")
         ),
         Action(
             "remove_absent",

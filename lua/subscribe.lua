@@ -1,17 +1,23 @@
 -- A device subscribes to the roster of the room (RFC 4575), refreshes its subscription, or ends it. Each gets a NOTIFY at once
 -- (RFC 6665 §4.2.1.2): what has changed, if the device names the version that it was sent last, or else the whole roster.
--- `detail` is the time in seconds, the version that the device has, and "list" if the request was for several rooms.
+-- `detail` is the time in seconds, the version that the device has, and "list" if the request was for several rooms. A client
+-- that subscribes knows the room: if it is not there, as with a new name after it was installed again, it enters now.
 --
 -- KEYS:
---   requests  imc:{S}:in            stream
---   events    imc:{S}:out           stream
---   rooms     imc_rooms:{S}         sorted set
---   room      imc_rooms:{S}:ROOM    hash
---   members   imc_members:{S}:ROOM  hash
+--   requests     imc:{S}:in               stream
+--   events       imc:{S}:out              stream
+--   rooms        imc_rooms:{S}            sorted set
+--   room         imc_rooms:{S}:ROOM       hash
+--   members      imc_members:{S}:ROOM     hash
+--   away_rooms   imc:{S}:away_rooms:FROM  set
+--   probes       imc:{S}:probes           sorted set
+--   probe_waits  imc:{S}:probe_waits      hash
+--   history_off  imc:{S}:history_off      set
 --
 -- ARGV:
 --   entry_id        the request's id in requests
 --   delivery_chunk  recipients per event entry, at most
+--   history_max     messages that a room keeps, approximately; 0: none
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
@@ -20,26 +26,28 @@
 --
 -- Events:
 --   notify  to the device; to one whose user is no member, only that the subscription has ended
-local requests, events, rooms, room, members = unpack(KEYS)
-local entry_id, delivery_chunk = unpack(ARGV)
+local requests, events, rooms, room, members, away_rooms, probes, probe_waits, history_off = unpack(KEYS)
+local entry_id, delivery_chunk, history_max = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
 --- @include "role"
---- @include "roster"
---- @include "notify"
---- @include "dialog"
---- @include "now"
+--- @include "admit_device"
+--- @include "invite"
 
 local MAX_SECONDS, MAX_VERSION = 7 * 24 * 3600, 2 ^ 31
 -- Of one user, by devices that are not in the room, as while the report of the INVITE is on its way.
 local MAX_EARLY = 8
 redis.call("ZCARD", rooms) -- is a sorted set
-redis.call("HLEN", members)
+redis.call("SCARD", away_rooms)
+redis.call("ZCARD", probes)
+redis.call("HLEN", probe_waits)
+local keeps = tonumber(history_max) > 0 and redis.call("SISMEMBER", history_off, request.room) == 0
+local value = redis.call("HGET", members, request.from)
 local seconds, last = (request.detail or ""):match("^(%d+) (%d+)")
 seconds, last = math.min(tonumber(seconds or 0), MAX_SECONDS), math.min(tonumber(last or 0), MAX_VERSION)
 local device = device_in(devices, request.device) or assert(request.device, "device")
 local dialog = dialog_of(request)
-local is_allowed = user_of(device) == request.from and is_member(redis.call("HGET", members, request.from))
+local is_allowed = user_of(device) == request.from and is_member(value)
 local known = subscription_of(device)
 local is_in_room = redis.call("HEXISTS", devices, device) == 1
 local is_same = known and dialog_ids(known.dialog).call_id == dialog_ids(dialog).call_id
@@ -61,7 +69,16 @@ if is_allowed and seconds > 0 and not is_in_room then
     end
 end
 
+-- While an INVITE is under way, its report brings the name that the device has in the room.
+local enters = is_allowed and seconds > 0 and not is_in_room and not is_under_way(room, request.from, value)
+local has_place, replaced = place_for(device)
+local position, joined = unpack(redis.call("HMGET", room, "away:" .. request.from, "joined:" .. request.from))
+position = keeps and (position or joined) or nil
+
 commit()
+if enters and has_place then
+    let_in(device, value, position, nil, replaced)
+end
 for i = MAX_EARLY, #early do
     end_subscription(early[i], subscription_of(early[i]))
 end

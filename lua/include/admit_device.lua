@@ -55,9 +55,11 @@ local function let_in(device, value, position, dialog, replaced)
         record(replaced)
     end
     redis.call("HSET", members, user, role_of(value) .. " devices")
-    redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user, "invitation:" .. user)
+    redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user)
     redis.call("SREM", away_rooms, request.room)
-    redis.call("HSET", room, "dialog:" .. device, dialog)
+    if dialog then
+        redis.call("HSET", room, "dialog:" .. device, dialog)
+    end
     if redis.call("HSETNX", devices, device, position and "device away" or "device") == 1 then
         has_devices = true
         adopt_subscription(device)

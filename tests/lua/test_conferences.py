@@ -121,7 +121,7 @@ def test_a_device_that_accepts_gets_what_was_said_since_its_user_is_a_member(roo
     )
     assert first
     assert set(devices(room).values()) == {"device"}
-    assert [about(room, kind, BOB) for kind in ("away", "invitation", "inviter")] == [None] * 3
+    assert [about(room, kind, BOB) for kind in ("away", "inviter")] == [None] * 2
     assert not room.redis.exists(keys.away_rooms(SHARD, BOB))
 
 

@@ -16,6 +16,7 @@ from tests.lua.conference import (
     accept,
     call_notify,
     contents,
+    devices,
     dialog,
     events,
     handle,
@@ -25,7 +26,7 @@ from tests.lua.conference import (
     rosters,
     subscribe,
 )
-from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, SHARD, Shard
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, OUT, ROOM, SHARD, Shard
 
 EVE = "eve@example.org"
 
@@ -232,8 +233,11 @@ def test_nobody_subscribes_for_the_device_of_another_user(room: Shard) -> None:
 def test_a_subscription_may_come_before_the_report_of_the_invite(room: Shard) -> None:
     """The client subscribes as soon as it has answered. The changes since are told in full."""
     room.settings["history_max_messages"] = 0
+    invite = room.redis.xadd(OUT, {"event": "invite", "room": ROOM, "from": ALICE, "to": BOB, "data": ""})
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", invite)
     subscribe(room, BOBS)
     assert [device for device, _ in contents(room)] == [BOBS]
+    assert BOBS not in devices(room)
     accept(room, BOBS)
     told = dict(notified(room))
     assert told[f"{BOBS};aor"]["full"] is True
@@ -241,20 +245,33 @@ def test_a_subscription_may_come_before_the_report_of_the_invite(room: Shard) ->
     assert about(room, "subscription", BOBS) is None
 
 
-def test_a_member_keeps_eight_subscriptions_of_devices_that_never_enter(room: Shard) -> None:
-    """They end with the membership."""
-    for number in range(12):
+def test_a_member_keeps_eight_subscriptions_of_devices_that_have_not_entered(room: Shard) -> None:
+    """Here because all eight places are taken. They end with the membership."""
+    room.settings["history_max_messages"] = 0
+    for number in range(20):
         subscribe(room, f"{BOB};gr={number}")
-    kept = [
-        field
-        for field in room.redis.hkeys(room.keys.room(SHARD, ROOM))
-        if field.startswith(b"subscription:bob")
-    ]
-    assert len(kept) == 8
-    assert f"subscription:{BOB};gr=11".encode() in kept
+    fields = room.redis.hkeys(room.keys.room(SHARD, ROOM))
+    kept = [field for field in fields if field.startswith(b"subscription:bob")]
+    assert (len(kept), len(devices(room))) == (16, 9)
+    assert f"subscription:{BOB};gr=19".encode() in kept
     handle(room, "remove", ALICE, user=BOB)
-    kept = [field for field in room.redis.hkeys(room.keys.room(SHARD, ROOM)) if b"bob" in field]
-    assert kept == []
+    assert [field for field in room.redis.hkeys(room.keys.room(SHARD, ROOM)) if b"bob" in field] == []
+
+
+def test_a_client_with_a_new_name_enters_when_it_subscribes(room: Shard) -> None:
+    """It was installed again and still knows the room. It gets what was said since its user has joined."""
+    room.settings["history_max_messages"] = 500
+    accept(room, BOBS)
+    handle(room, "message", ALICE, device=PHONE)
+    events(room)
+    subscribe(room, f"{BOB};gr=new", last=7)
+    assert devices(room)[f"{BOB};gr=new"] == "device away"
+    told = events(room)
+    assert [(name, to) for name, to, _ in told] == [
+        ("catch_up", f"{BOB};gr=new"),
+        ("notify", f"{BOB};gr=new"),
+    ]
+    assert f"{BOB};gr=new" in told[1][2]["detail"]
 
 
 def test_an_expired_subscription_is_removed(room: Shard) -> None:
