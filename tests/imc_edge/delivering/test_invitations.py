@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from imc_common.sip.message import Request
 from imc_common.store import ReplyError
@@ -355,6 +356,40 @@ async def test_a_device_that_has_lost_its_session_is_told_in_a_new_one(sending: 
     await sending.reply(sending.wires.sent[3])
     assert reports(sending) == []
     assert [outcome for _, outcome, _ in outcomes(sending)] == ["481"]
+
+
+async def test_an_error_of_ours_ends_one_invitation(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has it, and the event is settled."""
+    sent = await invite(sending)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(module.Dialog, "of_response", fail)
+    with capture_logs() as logs:
+        await accept(sending, sent)
+    assert [line["reason"] for line in logs if line["event"] == "delivery failed by an error"] == [
+        "RuntimeError: a bug"
+    ]
+    assert [outcome for _, outcome, _ in outcomes(sending)] == ["error"]
+
+
+async def test_a_user_whose_domain_leads_nowhere_is_away(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server is asked, and nobody else waits for it."""
+    next_hops = sending.deliver._invitations.next_hops
+    monkeypatch.setattr(next_hops, "find", lambda uri, found: found(None))
+    await sending.event("invite", ("bob@nowhere.example",))
+    assert outcomes(sending) == [("bob@nowhere.example", "no-target", "1")]
+    for found in (None, next_hops.known("sip:127.0.0.9")):
+        sent = await invite(sending)
+        monkeypatch.setattr(next_hops, "find", lambda uri, reached, found=found: reached(found))
+        await accept(sending, sent, "there", CONTACT, "Record-Route: <sip:proxy.example;lr>")
+    acks = [each.hop.host for each in sending.wires.sent if each.request.method == "ACK"]
+    assert acks == ["127.0.0.9"], "a dialog that cannot be reached gets no ACK"
 
 
 async def test_noise_is_stray(sending: Sending) -> None:
