@@ -1,11 +1,21 @@
 -- Dialogs of devices (RFC 3261 §12): a field `dialog:DEVICE` of the room's hash for each, with the text of an edge. Needs room,
--- request and emit. Gives dialog_of, dialog_ids, end_dialog.
+-- request and emit. Gives dialog_of, dialog_ids, same_dialog, end_dialog.
 -- Events of this include: `bye` to a device; dialog: the one that ends.
 
 -- What a dialog is known by, of the text of an edge; nil if it cannot be read.
 local function dialog_ids(text)
     local is_read, ids = pcall(cjson.decode, text)
     return is_read and type(ids) == "table" and ids.call_id and ids or nil
+end
+
+-- Whether two are one dialog. Devices that have accepted one INVITE, which a proxy has forked, share its Call-ID: they
+-- differ in their tags (RFC 3261 §13.2.2.4).
+local function same_dialog(one, other)
+    if not one or not other or one.call_id ~= other.call_id then
+        return false
+    end
+    local tag, other_tag = one.remote_tag or "", other.remote_tag or ""
+    return tag == "" or other_tag == "" or tag == other_tag
 end
 
 -- The dialog of a request. Its text is kept as it is: cjson would make an object of an empty list.

@@ -19,8 +19,7 @@ local function is_own(device, dialog)
     if request.device and without_aor(device) == request.device then
         return true
     end
-    local ends, other = dialog_ids(request.dialog), dialog_ids(dialog)
-    return ends and other and ends.call_id == other.call_id
+    return same_dialog(dialog_ids(request.dialog), dialog_ids(dialog))
 end
 
 -- After commit. A subscriber gets a last NOTIFY, which says that its user has left, and then a BYE.

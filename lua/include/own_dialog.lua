@@ -9,7 +9,7 @@ local function own_device()
     local named = device_in(devices, request.device)
     for _, device in ipairs(redis.call("HKEYS", devices)) do
         local known = user_of(device) == request.from and dialog_ids(redis.call("HGET", room, "dialog:" .. device) or "")
-        if known and known.call_id == ids.call_id then
+        if known and same_dialog(known, ids) then
             return device
         end
     end

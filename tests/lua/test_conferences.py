@@ -326,6 +326,17 @@ def test_a_dialog_that_ends_is_found_by_its_call_id(room: Shard) -> None:
     assert events(room) == []
 
 
+def test_devices_that_have_accepted_one_invite_differ_in_their_tags(room: Shard) -> None:
+    """A proxy has forked the INVITE, so the dialogs have one Call-ID. Such a BYE names no device."""
+    for device, tag in ((BOBS, "phone"), (BOBS_OTHER, "tablet")):
+        accept(room, device)
+        made = json.dumps({"call_id": "forked", "remote_tag": tag})
+        room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{device};aor", made)
+    events(room)
+    handle(room, "exit", BOB, dialog=json.dumps({"call_id": "forked", "remote_tag": "tablet"}))
+    assert [(name, to) for name, to, _ in events(room)] == [("bye", f"{BOBS};aor")]
+
+
 @pytest.mark.parametrize(("role", "heir"), [("admin", CAROL), ("member", BOB)])
 def test_the_last_owner_who_leaves_by_bye_has_an_heir(room: Shard, role: str, heir: str) -> None:
     """A client that leaves cannot be asked who. Admins come first."""
