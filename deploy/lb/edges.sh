@@ -7,6 +7,9 @@ list=/run/kamailio/edges.list
 name=${EDGES:-edge}
 port=${EDGE_PORT:-5060}
 
+# Published on all addresses: which one users reach is not known.
+[ "${PUBLIC_ADDRESS:-}" = 0.0.0.0 ] && PUBLIC_ADDRESS=
+
 sockets=
 for address in 127.0.0.1 $(hostname -I); do
     case $address in *:*) continue ;; esac
