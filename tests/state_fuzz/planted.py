@@ -26,8 +26,8 @@ PLANTED = {
     ),
     "the last owner may leave": Fault(
         "exit_room.lua",
-        'elseif sender_role == "owner" and #with_role({ owner = true }) == 1 then',
-        "elseif false then",
+        'local is_last_owner = sender_role == "owner" and #with_role({ owner = true }) == 1',
+        "local is_last_owner = false",
     ),
     "a destroyed private room stays in the index": Fault(
         "include/destroy.lua", "indexes[#indexes + 1] = private_rooms_prefix .. member", ""
