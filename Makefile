@@ -29,7 +29,7 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos and not compose" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos and not compose" $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
 test-compiled: $(VENV)/test.stamp $(COMPILED)/compiled.stamp ## the tests of what `make compiled` compiles, on that
