@@ -319,6 +319,7 @@ async def test_targets_that_may_not_be_used_are_an_outcome(sending: Sending) -> 
     assert outcomes(sending) == [("bob@192.0.2.7", "403", "1")]
 
 
+@pytest.mark.uncompiled  # a constant is replaced
 async def test_few_invitations_are_in_flight(sending: Sending, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others wait for a final response."""
     monkeypatch.setattr(module, "MAX_IN_FLIGHT", 1)
@@ -331,6 +332,7 @@ async def test_few_invitations_are_in_flight(sending: Sending, monkeypatch: pyte
     assert len(outcomes(sending)) == 2
 
 
+@pytest.mark.uncompiled  # a constant is replaced
 async def test_a_shard_that_is_lost_is_left_to_its_new_owner(
     sending: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -389,6 +389,7 @@ async def test_a_client_may_subscribe_before_a_worker_has_made_its_room() -> Non
         assert entry(at).type == "subscribe"
 
 
+@pytest.mark.uncompiled  # a constant is replaced
 async def test_a_user_who_asks_for_many_rooms_that_do_not_exist_soon_gets_404(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -430,6 +431,7 @@ async def test_a_sender_over_the_limit_makes_redis_look_for_nothing() -> None:
         assert (again.status, again.headers.items) == (200, first.headers.items)
 
 
+@pytest.mark.uncompiled  # a constant is replaced
 async def test_requests_beyond_what_an_edge_handles_at_a_time_come_again_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -439,6 +441,7 @@ async def test_requests_beyond_what_an_edge_handles_at_a_time_come_again_later(
         assert (await answer(at, subscribe())).status == 503
 
 
+@pytest.mark.uncompiled  # a constant is replaced
 async def test_an_error_of_ours_is_a_500(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends this request only."""
     monkeypatch.setattr(conferences, "subject_of", None)

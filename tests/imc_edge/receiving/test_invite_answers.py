@@ -56,6 +56,7 @@ async def test_an_ack_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(answers) == 0
 
 
+@pytest.mark.uncompiled  # a constant is replaced
 async def test_a_flood_of_invites_gets_its_answers_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered is bounded."""
     monkeypatch.setattr("imc_edge.receiving.invite_answers.MAX_ANSWERS", 1)

@@ -373,6 +373,7 @@ async def test_a_broken_connection_is_reported_to_the_latest_of_very_many_reques
         hop = Hop("tcp", *far.addresses[0][1:])
         near.send(hop, b"x", errors[0])
         await until(lambda: len(near.pool._connections) == 1)
+        await until(lambda: len(far.pool._connections) == 1)  # until then, requests wait elsewhere
         (connection,) = near.pool._connections
         for number, each in enumerate(errors[1:]):
             near.send(hop, b"x", each)
