@@ -142,14 +142,11 @@ class Kamailio:
         return {"kamailio": [self._process.pid]}
 
 
-class KamailioMsilo:
+class KamailioMsilo(Kamailio):
     """Kamailio with imc and msilo, which stores in a MariaDB what comes for users who have no phone."""
 
-    name = "kamailio"
-
     def __init__(self) -> None:
-        self.target, self.proxy = free_address(), free_address()
-        self._folder = Path(tempfile.mkdtemp(prefix="imc-bench-"))
+        super().__init__()
         (self._folder / "database").mkdir()
         self._folder.chmod(0o755)
         self._database = MariaDb(self._folder / "database", int(free_address().rpartition(":")[2]))
@@ -170,13 +167,8 @@ class KamailioMsilo:
 
     def stop(self) -> None:
         """Kill both: what they have stored is not needed any more."""
-        for pid in tree([self._process.pid]):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait()
         self._database.stop()
-        self._log.close()
-        shutil.rmtree(self._folder)
+        super().stop()
 
     def components(self) -> Mapping[str, list[int]]:
         return {"kamailio": [self._process.pid], "mariadb": [self._database.pid]}

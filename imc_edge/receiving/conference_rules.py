@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from imc_common.address import domain, split, without_case
-from imc_common.bodies.encoding import TooLargeError, UnknownEncodingError, inflate
+from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import RESOURCE_LISTS, essence
 from imc_common.bodies.refer_to import Referral, ReferTo
@@ -23,7 +23,8 @@ from imc_common.sip.message import Request
 from imc_common.sip.number import decimal
 from imc_common.sip.uri import Uri
 from imc_edge.identity.sender import usable_address
-from imc_edge.receiving.options import ACCEPT_ENCODING, ALLOW_EVENTS, CONFERENCE_OPTIONS
+from imc_edge.receiving.message_rules import inflated
+from imc_edge.receiving.options import ALLOW_EVENTS, CONFERENCE_OPTIONS
 
 CONFERENCE_INFO: Final = "application/conference-info+xml"
 _NOTIFIED: Final = frozenset((CONFERENCE_INFO, "application/*", "*/*"))
@@ -138,12 +139,9 @@ class ConferenceRules:
         if content_type is None or content_type.essence != RESOURCE_LISTS:
             reason = "Not Acceptable Here" if status == 488 else "Unsupported Media Type"
             raise SipError(status, reason, [("Accept", RESOURCE_LISTS)])
+        document = inflated(request, self._max_body)
         try:
-            document = inflate(request.body, request.tokens("Content-Encoding"), self._max_body)
             return listed_uris(document)
-        # one name each: compiled, a variable has the type of the first error that it is bound to
-        except UnknownEncodingError as unknown:
-            raise SipError(415, str(unknown), [("Accept-Encoding", ACCEPT_ENCODING)]) from None
         except TooLargeError as too_large:
             raise SipError(413, str(too_large)) from None
         except BodyError as malformed:

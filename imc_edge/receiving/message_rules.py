@@ -18,6 +18,22 @@ from imc_edge.receiving.options import ACCEPT_ENCODING, Capabilities
 _MAX_KNOWN_TYPES: Final = 1024
 
 
+def inflated(request: Request, max_body: int) -> bytes:
+    """The body without its Content-Encoding (RFC 3261 §20.12), up to ``max_body`` bytes. Raises SipError."""
+    if request.headers.get("Content-Encoding") is None:
+        return request.body
+    try:
+        return inflate(request.body, request.tokens("Content-Encoding"), max_body)
+    # one name each: compiled, a variable has the type of the first error that it is bound to
+    except UnknownEncodingError as unknown:
+        # RFC 3261 §21.4.13: a 415 says which encodings are supported.
+        raise SipError(415, str(unknown), [("Accept-Encoding", ACCEPT_ENCODING)]) from None
+    except TooLargeError as too_large:
+        raise SipError(413, str(too_large)) from None
+    except BodyError as malformed:
+        raise SipError(400, str(malformed)) from None
+
+
 class MessageRules:
     """The rules of one set of settings."""
 
@@ -68,18 +84,7 @@ class MessageRules:
 
     def content_of(self, request: Request) -> bytes:
         """The body without its Content-Encoding (RFC 3261 §20.12). Raises SipError."""
-        if request.headers.get("Content-Encoding") is None:
-            return request.body
-        try:
-            return inflate(request.body, request.tokens("Content-Encoding"), self._max_body)
-        # one name each: compiled, a variable has the type of the first error that it is bound to
-        except UnknownEncodingError as unknown:
-            # RFC 3261 §21.4.13: a 415 says which encodings are supported.
-            raise SipError(415, str(unknown), [("Accept-Encoding", ACCEPT_ENCODING)]) from None
-        except TooLargeError as too_large:
-            raise SipError(413, str(too_large)) from None
-        except BodyError as malformed:
-            raise SipError(400, str(malformed)) from None
+        return inflated(request, self._max_body)
 
     def _accepts(self, media_type: str) -> bool:
         return (
