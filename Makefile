@@ -8,10 +8,14 @@ BIN := $(VENV)/bin
 COMPILED ?= $(VENV)-compiled
 QUIET := --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip $(QUIET)
+INSTALL := install --no-compile # Python compiles what it imports; few modules of the tools are
 ARGS ?=
 REDIS ?= all
 SECONDS ?= 60
 SEED ?=
+
+# Tests start some hundred processes: without compiled modules each compiles all of imc, a third of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo-linphone test test-compiled test-compose docs chaos chaos-test fuzz format lock compiled clean
@@ -79,20 +83,20 @@ compiled: $(COMPILED)/compiled.stamp ## an environment of its own with imc in it
 # Built from a copy: what the compiler makes lies beside its source, and would be run in its place.
 $(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find imc_cli imc_common imc_edge imc_worker -name '*.py') $(shell find lua -name '*.lua')
 	@$(PYTHON) -m venv $(COMPILED)
-	$(COMPILED)/bin/python -m pip $(QUIET) install --no-deps --require-hashes -r requirements/compile.txt
+	$(COMPILED)/bin/python -m pip $(QUIET) $(INSTALL) --no-deps --require-hashes -r requirements/compile.txt
 	rm -rf $(COMPILED)/src
 	mkdir $(COMPILED)/src
 	cp -r pyproject.toml README.md LICENSE lua imc_cli imc_common imc_edge imc_worker $(COMPILED)/src
 	cd $(COMPILED)/src && HATCH_BUILD_HOOKS_ENABLE=1 ../bin/python -m hatchling build -t wheel
-	$(COMPILED)/bin/python -m pip $(QUIET) install --force-reinstall --no-deps $(COMPILED)/src/dist/*.whl
+	$(COMPILED)/bin/python -m pip $(QUIET) $(INSTALL) --force-reinstall --no-deps $(COMPILED)/src/dist/*.whl
 	@touch $@
 
 clean: ## removes the environment and what tools leave behind (not ./var)
 	rm -rf $(VENV) $(COMPILED) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 
 $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --no-deps --require-hashes -r $<
-	$(PIP) install --no-deps --no-build-isolation -e .
+	$(PIP) $(INSTALL) --no-deps --require-hashes -r $<
+	$(PIP) $(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/bin/python:
