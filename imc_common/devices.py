@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imc_common.address import AddressError
+from imc_common.address import MAX_ADDRESS, AddressError
 
 _GR: Final = ";gr="
 _BY_AOR: Final = ";aor"
@@ -18,11 +18,14 @@ _BY_AOR: Final = ";aor"
 def device_address(user: str, gr: str, *, by_aor: bool = False) -> str:
     """The device of this user with this ``gr`` parameter. ``by_aor``: it was invited by the user's address.
 
-    Raises AddressError if no request could name the device by this ``gr``.
+    Raises AddressError if no request could name the device by this ``gr``, or if it is too long.
     """
     if not gr or any(not "!" <= char <= "~" or char in ';@?,<>"\\' for char in gr):
         raise AddressError(f"{gr!r} is no gr parameter of a GRUU")
-    return f"{user}{_GR}{gr}{_BY_AOR if by_aor else ''}"
+    device = f"{user}{_GR}{gr}"
+    if len(device) > MAX_ADDRESS:
+        raise AddressError("it is too long")
+    return f"{device}{_BY_AOR if by_aor else ''}"
 
 
 def is_device(address: str) -> bool:

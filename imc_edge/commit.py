@@ -26,7 +26,7 @@ class Pending(Protocol):
     """What goes on once Redis has replied to a command."""
 
     def on_reply(self, reply: Any) -> None:
-        """Called once, with the reply or the error in its place. Must not raise."""
+        """Called once, with the reply or the error in its place. An error that it raises is only logged."""
         ...
 
 
@@ -75,7 +75,10 @@ class GroupCommit(Generic[CommandT]):
             self._in_flight = 0
             self._note_errors(replies)
             for (_, pending), reply in zip(batch, replies, strict=True):
-                pending.on_reply(reply)
+                try:
+                    pending.on_reply(reply)
+                except Exception:  # whatever it is, others wait for replies of the same pipeline
+                    _log.exception("request not continued")
 
     async def drain(self, deadline: float) -> None:
         """Return when nothing waits or is in flight, or at this time of the loop's clock."""

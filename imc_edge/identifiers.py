@@ -39,7 +39,7 @@ class Fingerprints:
     def __init__(self, secret: bytes, *, by_asserted: bool = False, by_target: bool = False) -> None:
         """``secret`` has at most 64 bytes. ``by_asserted``: P-Asserted-Identity names the sender.
 
-        ``by_target``: the Request-URI names the room.
+        ``by_target``: the Request-URI names the room of a MESSAGE. For all other methods it does anyway.
         """
         self._keyed = blake2b(key=secret, digest_size=DIGEST_BYTES + TAG_BYTES)
         self._by_asserted = by_asserted
@@ -61,7 +61,7 @@ class Fingerprints:
         if method:
             cseq = f"{cseq.split(None, 1)[0]} {method}"
         text = f"{get('Call-ID')}\0{cseq}\0{get('From')}\0{get('To')}"
-        if self._by_target:
+        if self._by_target or cseq[-7:] != "MESSAGE":
             text = f"{text}\0{request.plain_target or _target_of(request)}"
         if self._by_asserted:
             text = "\0".join((text, *request.headers.get_all(ASSERTED)))

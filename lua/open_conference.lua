@@ -35,6 +35,7 @@ assert(owned_rooms_prefix, "four numbers and two prefixes")
 --- @include "owned_rooms"
 --- @include "roster"
 --- @include "invite"
+--- @include "without_port"
 --- @include "dialog"
 
 local MAX_INVITED = 1000 -- at once, if the operator has set no limit
@@ -51,10 +52,13 @@ if reason then
 end
 
 local invited, is_invited = {}, { [request.from] = true, [request.room] = true }
+local ports = { [without_port(request.from)] = 1 }
 for address in (request.detail or ""):gmatch("%S+") do
-    if not is_invited[address] and not is_device(address) and #invited < places then
+    local user = without_port(address)
+    local count = ports[user] or 0
+    if not is_invited[address] and not is_device(address) and #invited < places and count < MAX_PORTS then
         redis.call("SCARD", private_rooms_prefix .. address) -- is a set
-        is_invited[address], invited[#invited + 1] = true, address
+        is_invited[address], invited[#invited + 1], ports[user] = true, address, count + 1
     end
 end
 

@@ -87,10 +87,11 @@ class Consumer:
         self._not_before: dict[int, float] = {}  # shard -> loop time of its next read
         self._in_read: frozenset[int] = frozenset()
         self._to_discard: set[int] = set()  # shards of the read in flight
+        self._taken_again: set[int] = set()  # of these, those that another process may have had meanwhile
         self._reads = True
         self._groups_tried = 0.0
         ownership.being_read = lambda shard: shard in self._in_read
-        ownership.on_acquired = self._start_over
+        ownership.on_acquired = self._acquired
 
     def resync(self, shard: int, delay: float = 0.0) -> None:
         """Read the shard from its first entry on, after at least `delay` seconds, before its new entries."""
@@ -123,6 +124,7 @@ class Consumer:
         finally:
             self._in_read = frozenset()
             self._to_discard.clear()
+            self._taken_again.clear()
         return []
 
     async def _read(self, shards: list[int]) -> list[Batch]:
@@ -181,8 +183,13 @@ class Consumer:
                 batches.append(Batch(shard, entries, again=False))
         return batches
 
-    def _start_over(self, shard: int) -> None:
+    def _acquired(self, shard: int) -> None:
         """The lease of a shard was taken. Another process may have had it since we last did: start over."""
+        self._taken_again |= self._in_read & {shard}
+        self._start_over(shard)
+
+    def _start_over(self, shard: int) -> None:
+        """Read the shard from its first entry on, once its stream is claimed."""
         self._pages.pop(shard, None)
         self._to_discard |= self._in_read & {shard}
 
@@ -248,8 +255,9 @@ class Consumer:
         shards = sorted(self._pages)
         try:
             await self._start(shards)
-            # If another process has claimed one of them, nothing is wrong with Redis.
-            if self._pages.keys() >= set(shards):
+            # If another process has claimed one of them, also if that was before we took the lease again,
+            # nothing is wrong with Redis.
+            if self._pages.keys() >= set(shards) and not self._taken_again:
                 log.critical(
                     "redis lost its consumer groups" if error.code in LOST else "streams cannot be read",
                     reason=str(error),

@@ -23,6 +23,14 @@ MAX_ROUTES: Final = 16
 """Record-Route values of one dialog: more proxies than any network has between a client and an edge."""
 MAX_LENGTH: Final = 512
 """Characters of one value that is kept, at most."""
+MARKS: Final = (
+    "One-To-One-Chat-Room",
+    "End-To-End-Encrypted",
+    "Ephemerable",
+    "Ephemeral-Life-Time",
+)
+"""Headers by which Linphone marks what a room is like. Its invitees get them as they came."""
+_MAX_TAG: Final = 255
 _CALL_ID = re.compile(r"[!-~]{1,255}").fullmatch
 
 
@@ -53,7 +61,7 @@ class Dialog(NamedTuple):
         take. Raises SipError for what could not stand in a request of ours.
         """
         remote_tag = request.from_tag or ""
-        if not _CALL_ID(request.call_id) or not token(remote_tag):
+        if not _CALL_ID(request.call_id) or not _is_tag(remote_tag):
             raise SipError(400, "Unusable Dialog Identifiers")
         return cls(
             call_id=request.call_id,
@@ -73,7 +81,7 @@ class Dialog(NamedTuple):
         Raises SipError for what could not stand in a request of ours.
         """
         remote_tag = response.to_tag or ""
-        if not token(remote_tag):
+        if not _is_tag(remote_tag):
             raise SipError(400, "Unusable Dialog Identifiers")
         return cls(
             call_id=response.call_id,
@@ -163,6 +171,10 @@ def _route_set(message: Request | Response) -> tuple[str, ...]:
     if len(routes) > MAX_ROUTES:
         raise SipError(400, "Too Many Record-Route Values")
     return routes
+
+
+def _is_tag(text: str) -> bool:
+    return len(text) <= _MAX_TAG and bool(token(text))
 
 
 def _usable(uri: Uri) -> str:

@@ -23,12 +23,14 @@ class DialogIds:
         self._room = blake2s(secret, digest_size=10, person=b"room")
 
     def tag(self, request: Request) -> str:
-        """Our tag in the dialog that this request begins: of Call-ID, From tag and the address in To.
+        """Our tag in the dialog that this request begins: of Call-ID, From tag, From and To.
 
-        These are the same in each request of the client in this dialog. CSeq is not part of it.
+        These are the same in each request of the client in this dialog. CSeq is not part of it. The
+        address in From is: who takes Call-ID and tag of another user's dialog does not learn our tag in it.
         """
         keyed = self._tag.copy()
-        _update(keyed, request.call_id, request.from_tag or "", request.to.uri.address())
+        addresses = request.from_.uri.address(), request.to.uri.address()
+        _update(keyed, request.call_id, request.from_tag or "", *addresses)
         return keyed.hexdigest()
 
     def is_ours(self, request: Request) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from imc_common.address import MAX_ADDRESS, AddressError, without_case, without_port
+from imc_common.address import AddressError, without_case, without_port
 from imc_common.devices import device_address
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
@@ -59,7 +59,5 @@ def _device(user: str, gr: str | None) -> str:
     if not gr:
         return ""
     with suppress(AddressError):
-        device = device_address(user, gr)
-        if len(device) <= MAX_ADDRESS:
-            return device
+        return device_address(user, gr)
     return ""

@@ -89,6 +89,10 @@ class Courier:
         """Resolve no more names."""
         self._next_hops.close()
 
+    def turn(self) -> None:
+        """To be called often."""
+        self._back_off.turn()
+
     def prepare(self, recipient: Recipient) -> Targets | None:
         """Set the recipient's targets, if they are known, and its head if there is only one."""
         # RFC 3261 §8.1.2: an outbound proxy is the target of every request; without one the URI decides.
@@ -415,7 +419,10 @@ class Courier:
 
         def give_up() -> None:
             if recipient.outgoing is outgoing:
-                recipient.end(outcome)
+                try:
+                    recipient.end(outcome)
+                except Exception as error:  # whatever it is, the delivery must end
+                    recipient.broke(error)
 
         asyncio.get_running_loop().call_soon(give_up)
 

@@ -174,6 +174,7 @@ class Deliver:
         more = self.context.transactions.advance()
         self._events.sweep()
         self.context.failure_log.turn()
+        self.context.courier.turn()
         return more
 
     async def _read(self) -> None:
@@ -225,14 +226,17 @@ class Deliver:
         """Send an event that was never read before."""
         if not self._is_due(shard, entry_id):
             return
+        outgoing: Outgoing | None = None
         try:
             event, templates = self._render(entry_id, shard, fields)
             outgoing = self._outgoing(event, templates, event.to, resent=False)
+            await self._start(outgoing, event.to)
         except Exception as error:  # whatever it is, it must not stop the shard
+            if outgoing is not None and self._events.has(shard, entry_id):
+                self._events.forget(outgoing)
+                outgoing.abandoned = True  # what was not sent of it is not sent any more
             with about(call_id_of(fields)):
                 await self._takeover.failed(shard, entry_id, error)
-        else:
-            await self._start(outgoing, event.to)
 
     async def _knows_former_failures(self, shard: int) -> bool:
         """Learn all that the shard's former owner knew, before a new event. False: Redis is unreachable."""

@@ -46,6 +46,8 @@ from imc_edge.identifiers import DeliveryIds
 from imc_edge.routing.next_hop import NextHops
 from imc_edge.routing.targets import Targets
 
+MAX_ACCEPTING: Final = 16
+"""Devices whose 2xx to one INVITE counts; a user has fewer in a room (`lua/include/admit_device.lua`)."""
 MAX_IN_FLIGHT: Final = 256
 """INVITEs that wait for a final response; further events wait."""
 INVITED_AGAIN: Final = AWAY | DECLINED
@@ -107,11 +109,11 @@ class Invitations:
 
     def add_devices(self, outcome: InviteOutcome, event: Event, devices: Sequence[str]) -> None:
         """The INVITE of an event goes to each of these devices instead of to their user."""
-        outcome.pending += len(devices) - 1
-        for device in devices:
-            request = self.request_of(event._replace(to=(device,)))
-            if request is not None:
-                self._add(Invitation(self, outcome, event, request, device))
+        made = [(self.request_of(event._replace(to=(device,))), device) for device in devices]
+        requests = [(request, device) for request, device in made if request is not None]
+        outcome.pending += len(requests) - 1
+        for request, device in requests:
+            self._add(Invitation(self, outcome, event, request, device))
 
     def say_farewell(self, event: Event, to: str) -> None:
         """Send this INVITE to a device, and BYE in the new dialog: it has lost the one in which it got a BYE.
@@ -259,6 +261,16 @@ class Invitation:
 
     def start(self) -> None:
         """Find the targets and send the INVITE to the first."""
+        self._guarded(self._start)
+
+    def _guarded(self, go_on: Callable[[], None]) -> None:
+        """An error of ours must not end more than this invitation, wherever it is continued from."""
+        try:
+            go_on()
+        except Exception as error:  # whatever it is
+            self.broke(error)
+
+    def _start(self) -> None:
         outcome = self._outcome
         if outcome is not None and not self._invitations.context.may_send(outcome.outgoing):
             self._final()  # the shard's new owner sends it
@@ -270,6 +282,9 @@ class Invitation:
             self._found(targets)
 
     def _found(self, targets: Targets | None) -> None:
+        self._guarded(partial(self._use, targets))
+
+    def _use(self, targets: Targets | None) -> None:
         if targets is None:
             self._fail(NO_TARGET)
         elif not targets.groups:
@@ -312,6 +327,8 @@ class Invitation:
         if tag in self._acks:
             self._acknowledge_again(tag)
             return
+        if len(self._acks) >= MAX_ACCEPTING:
+            return  # no user has so many devices: each new tag would cost memory and a request to the worker
         try:
             dialog = Dialog.of_response(response, contact_of(response).uri)
         except SipError:

@@ -148,7 +148,11 @@ class InviteTransactions:
         """Send ``data``, whose top Via has the branch ``z9hG4bK`` + ``key``."""
         transaction = self._known[key] = InviteTransaction(self, key, hop, data, user)
         transaction.deadline = self._wheel.tick + TIMEOUT_TICKS
-        self._transmit(transaction)
+        try:
+            self._transmit(transaction)
+        except Exception as fault:  # whatever it is, it must not end more than this transaction
+            self._forget(transaction)
+            user.broke(fault)
 
     def receive(self, data: bytes) -> bool:
         """Take a response, if it belongs to one of these transactions."""
@@ -177,14 +181,18 @@ class InviteTransactions:
         return True
 
     def due(self, transaction: InviteTransaction) -> None:
-        """A timer of this transaction fired."""
+        """A timer of this transaction fired. Never raises."""
         now = self._wheel.tick
         if transaction.state == "terminated" or now < transaction.timer:
             return
         if now >= transaction.deadline:
             self.step(transaction, "timeout", None, TransactionTimeoutError("no final response"))
         elif transaction.resend_at and now >= transaction.resend_at:
-            self._transmit(transaction)
+            try:
+                self._transmit(transaction)
+            except Exception as fault:  # whatever it is, other timers are due as well
+                self._forget(transaction)
+                transaction.user.broke(fault)
         else:
             self._wait(transaction)
 

@@ -177,7 +177,7 @@ class Settlement:
             # `settle_delivered` names no recipients. It is right only if none failed, and if Redis holds no
             # set of settled recipients that has to be deleted with the entry.
             if outgoing.recorded or outgoing.failed or outgoing.event.catch_up in REPORTED:
-                failures.append(self._settle_or_move(outgoing))
+                failures.append(self._settle_or_move(outgoing, complete=True))
             # The shard was lost and every response was a 2xx: the new owner settles the entry after it has
             # sent it again. Recipients know the copy by its Call-ID and CSeq (RFC 3261 §8.2.2.2).
             elif not outgoing.abandoned:
@@ -186,7 +186,7 @@ class Settlement:
         # A half-delivered event waits for slow recipients, up to Timer F and longer. What is known is
         # recorded now, so that after a crash the new owner sends only to those who have not responded.
         failures += [
-            self._settle(outgoing, complete=False)
+            self._settle_or_move(outgoing, complete=False)
             for outgoing in half_delivered
             if outgoing.pending and (outgoing.delivered or outgoing.failed)
         ]
@@ -206,10 +206,10 @@ class Settlement:
         command = self._store.script("settle_delivered", [keys.events(events[0].event.shard)], ids)
         return _Write(command, events, complete=True)
 
-    def _settle_or_move(self, outgoing: Outgoing) -> _Write:
-        """The command that ends this event; if its outcomes cannot be written, it is a dead letter."""
+    def _settle_or_move(self, outgoing: Outgoing, *, complete: bool) -> _Write:
+        """The command that records this event; if its outcomes cannot be written, it is a dead letter."""
         try:
-            return self._settle(outgoing, complete=True)
+            return self._settle(outgoing, complete=complete)
         except Exception as error:  # whatever it is, it must not stop other events
             write = _Write(("PING",), (outgoing,), complete=True)
             self._to_dead_letters(write, error)
@@ -274,6 +274,8 @@ class Settlement:
         now = self._wall()
         for outgoing in write.events:
             event = outgoing.event
+            if self._attempts:  # it was refused before
+                self._attempts.pop((event.shard, event.entry_id), None)
             # A command may have run twice, so only the first settlement of an event counts in the metrics.
             if self._events.forget(outgoing):
                 self._counts.events.value += 1
@@ -300,7 +302,7 @@ class Settlement:
         self._attempts[name] += 1
         if self._attempts[name] == self._max_attempts:
             self._to_dead_letters(write, error)
-            del self._attempts[name]
+            self._attempts.pop(name, None)
 
     def _to_dead_letters(self, write: _Write, error: Exception) -> None:
         """Make it the command that moves its event there."""

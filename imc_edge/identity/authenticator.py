@@ -20,6 +20,7 @@ from imc_common.sip.message import Request
 from imc_common.sip.uri import Uri
 from imc_common.store import Store
 from imc_common.users import unpack
+from imc_edge.conference.dialog import MARKS
 from imc_edge.identifiers import Fingerprint
 from imc_edge.identity.guesses import Attempt, Guesses, hashed, length_prefixed
 from imc_edge.identity.lookups import Lookups, ask
@@ -34,10 +35,11 @@ _NO_HASH: Final = "0" * 64
 """Stands in for HA1 of an unknown user, so that refusing takes as long as for a known one."""
 
 _ACTED_ON: Final = ("Content-Type", "Content-Encoding", "Expires", "Date", "Auto-Submitted")
-"""Headers of a MESSAGE with an effect beside From and To."""
+"""Headers of a MESSAGE with an effect beside From and To; of those that repeat, all."""
 _ACTED_ON_IN_DIALOGS: Final = (
     *_ACTED_ON,
     *("Contact", "Subject", "Refer-To", "Event", "Last-Notify-Version"),
+    *MARKS,
 )
 """The same of other methods."""
 
@@ -233,11 +235,13 @@ def _contents(request: Request, fingerprint: Fingerprint) -> str:
     what else is acted on is noted with the count when it is used. The fingerprint stands for From and To; Via
     and Max-Forwards may differ in a retry by a balancer, as may parameters of the Request-URI.
     """
-    get = request.headers.get
+    get_all = request.headers.get_all
     acted_on = _ACTED_ON if request.method == "MESSAGE" else _ACTED_ON_IN_DIALOGS
     hashed = blake2b(digest_size=16)
     hashed.update(
-        length_prefixed(fingerprint.digest, request.target.address(), *(get(name) or "" for name in acted_on))
+        length_prefixed(
+            fingerprint.digest, request.target.address(), *("\n".join(get_all(name)) for name in acted_on)
+        )
     )
     hashed.update(request.body)
     return hashed.hexdigest()

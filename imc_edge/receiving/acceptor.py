@@ -44,6 +44,8 @@ from imc_edge.receiving.wake_ups import WakeUps
 
 MAX_WAITING: Final = 10_000
 """Requests that may wait for Redis in this process. Further ones get 503 at once."""
+CANCELS_PER_SECOND: Final = 5.0
+"""CANCELs of one client that all shards are asked about. Nobody authenticates them."""
 _SHORTEST: Final = 16
 """Bytes. Shorter datagrams are keep-alives (CRLF CRLF, a null byte) and noise."""
 
@@ -131,6 +133,7 @@ class Acceptor:
             settings.accept_types, conferences=bool(settings.conference_factory)
         )
         self._sources = SourceLimit(settings.max_requests_per_source, self._clock)
+        self._cancels = SourceLimit(CANCELS_PER_SECOND, self._clock)
         self._trusted = self._responses.trusted = TrustedPeers(settings.trusted_peers)
         self._is_digest = settings.identity == "digest"
         self._strict = settings.strict
@@ -318,6 +321,8 @@ class Acceptor:
     def _cancel(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §9.2: 200 if we know the request to cancel, else 481. It changes nothing either way."""
         self._check_peer(flow)
+        if not self._cancels.allows_source(client_source(request, flow.peer[0], self._trusted)):
+            raise SipError(481, "Call/Transaction Does Not Exist")
         methods = ("MESSAGE", "INVITE") if self.conferences.methods else ("MESSAGE",)
         fingerprints = [self._fingerprints.of(request, method) for method in methods]
         response = self._responses.to(request, flow, fingerprints[0].tag)

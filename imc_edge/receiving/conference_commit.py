@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from imc_common import keys
+from imc_common.address import counted_as
 from imc_common.keys import Keys
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Settings
@@ -37,7 +38,7 @@ MAX_LOOKS: Final = 60
 """A client subscribes to its new room at once, perhaps before a worker has made it: so often it is looked
 for."""
 MAX_WAITING_EACH: Final = 8
-"""Requests of one user that wait so at a time."""
+"""Requests of one user, at whatever port, that wait so at a time."""
 ROLES: Final = frozenset((b"owner", b"admin", b"member"))
 """Replies of `lua/look_up_member.lua` for those who belong to a room."""
 
@@ -104,6 +105,11 @@ class ConferenceCommit:
         if isinstance(excess, Excess):
             await self._refuse(asked, wanted, excess)
 
+    def count_signal(self, sender: Sender) -> None:
+        """Count a request that the limit of commands must not hold back. Raises SipError for a flood."""
+        if not self._budgets.allows_signal(sender.address):
+            raise SipError(403, "Limit Exceeded", [("Retry-After", "1")])
+
     async def charge(self, asked: Asked, wanted: RoomRequest, invited: Sequence[str]) -> None:
         """Charge an invitation of each of these users. Raises SipError as `count` does."""
         digest = asked.fingerprint.digest
@@ -140,11 +146,11 @@ class ConferenceCommit:
 
     async def _look_again(self, asked: Asked) -> Any:
         """The reply once the room is there, or when it has not come for long."""
-        user = asked.sender.address
+        user, counted = asked.sender.address, counted_as(asked.sender.address)
         reply: Any = b"unknown"
-        if self._waiting[user] >= MAX_WAITING_EACH:
+        if self._waiting[counted] >= MAX_WAITING_EACH:
             return reply
-        self._waiting[user] += 1
+        self._waiting[counted] += 1
         try:
             for _ in range(MAX_LOOKS):
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
@@ -152,9 +158,9 @@ class ConferenceCommit:
                 if reply != b"unknown":
                     break
         finally:
-            self._waiting[user] -= 1
-            if not self._waiting[user]:
-                del self._waiting[user]
+            self._waiting[counted] -= 1
+            if not self._waiting[counted]:
+                del self._waiting[counted]
         return reply
 
     async def submit(

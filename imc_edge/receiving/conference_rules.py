@@ -22,6 +22,7 @@ from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.sip.number import decimal
 from imc_common.sip.uri import Uri
+from imc_edge.conference.dialog import MARKS
 from imc_edge.identity.sender import usable_address
 from imc_edge.receiving.message_rules import inflated
 from imc_edge.receiving.options import ALLOW_EVENTS, CONFERENCE_OPTIONS
@@ -31,13 +32,6 @@ _NOTIFIED: Final = frozenset((CONFERENCE_INFO, "application/*", "*/*"))
 MAX_EXPIRES: Final = 3600
 """Seconds that a subscription lasts at most, and if the client names none (RFC 4575 §3.4)."""
 MAX_VERSION: Final = 0x7FFF_FFFF
-MARKS: Final = (
-    "One-To-One-Chat-Room",
-    "End-To-End-Encrypted",
-    "Ephemerable",
-    "Ephemeral-Life-Time",
-)
-"""Headers by which Linphone marks what a room is like. Its invitees get them as they came."""
 _MAX_MARK: Final = 64
 
 

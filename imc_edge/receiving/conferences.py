@@ -111,8 +111,9 @@ class Conferences:
         try:
             if not self.methods or not self._ids.is_ours(request):
                 return False
-            self._answers.acknowledged((request.call_id, request.cseq.number))
+            self._answers.acknowledged((request.to_tag or "", request.cseq.number))
             room, sender = self._rules.target(request), self._spelled(sender_of(request))
+            self._commit.count_signal(sender)
             confirmation = self._commit.room_request("confirm_dialog", sender, room, request)
             confirmation = confirmation._replace(dialog=dialog_ids(request))
         except SipError:
@@ -157,17 +158,15 @@ class Conferences:
         """INVITE to the factory (RFC 4579 §5.4): a new room, with the users of its list."""
         request, sender = asked.request, asked.sender.address
         device = self._device(asked)
-        invitees = self._rules.invitees(request, sender)
         room = self._ids.room(request, sender, self._rules.room_domain(asked.target))
         if not self._rules.is_room(room):  # `room_pattern` excludes them
             raise SipError(403, "Rooms Of Conferences Not Allowed")
         made = self._wanted(asked, "open_conference", room)._replace(
-            detail=" ".join(invitees),
-            text=subject_of(request),
-            device=device,
-            dialog=self._dialog(asked).to_json("early"),
+            text=subject_of(request), device=device, dialog=self._dialog(asked).to_json("early")
         )
         await self._commit.count(asked, made)
+        invitees = self._rules.invitees(request, sender)  # after the count: a list may be long
+        made = made._replace(detail=" ".join(invitees))
         await self._commit.charge(asked, made, invitees)
         await self._answer_invite(asked, made)
 
@@ -194,7 +193,8 @@ class Conferences:
         await self._answer_invite(asked, change)
 
     async def _leave(self, asked: Asked) -> None:
-        """BYE: the user leaves the room. Nobody is kept in it by a limit."""
+        """BYE: the user leaves the room. Nobody is kept in it by a limit of commands."""
+        self._commit.count_signal(asked.sender)
         await self._commit.role(asked, SipError(_UNKNOWN_DIALOG, "Call/Transaction Does Not Exist"))
         leaving = self._in_dialog(asked, self._wanted(asked, "exit"))
         await self._commit.submit(asked, leaving, self._ids.tag(asked.request), 200, ())
@@ -222,9 +222,9 @@ class Conferences:
 
     async def _subscribe_to_list(self, asked: Asked) -> None:
         """SUBSCRIBE to the rosters of several rooms at once (RFC 5367): those that the user belongs to."""
+        await self._commit.count(asked, self._wanted(asked, "subscribe"))  # before a list that may be long
         wanted = self._rules.rooms(asked.request, last_notify)
         subscriptions = self._subscriptions(asked, wanted, is_list=True)
-        await self._commit.count(asked, self._wanted(asked, "subscribe"))
         user = asked.sender.address
         roles = await self._commit.ask([self._commit.look(each.room, user) for each in wanted])
         mine = [each for each, role in zip(subscriptions, roles, strict=True) if role in ROLES]
@@ -277,7 +277,7 @@ class Conferences:
             headers.append(("Subject", wanted.text))
         send = await self._commit.submit(asked, wanted, self._ids.tag(request), 200, headers)
         if send is not None:
-            self._answers.repeat((request.call_id, request.cseq.number), send)
+            self._answers.repeat((self._ids.tag(request), request.cseq.number), send)
 
     def _wanted(self, asked: Asked, kind: str, room: str = "") -> RoomRequest:
         return self._commit.room_request(kind, asked.sender, room or asked.target, asked.request)

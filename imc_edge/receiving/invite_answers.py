@@ -19,7 +19,7 @@ MAX_ANSWERS: Final = 4096
 """Answers that are repeated at a time; further ones are sent once."""
 
 Exchange = tuple[str, int]
-"""Call-ID and number in CSeq, which an INVITE and its ACK have in common."""
+"""Our To tag and the number in CSeq, which the 200 and its ACK have in common: nobody else has this tag."""
 
 
 class InviteAnswers:

@@ -32,15 +32,18 @@ class SourceLimit:
 
     def allows(self, host: str) -> bool:
         """Count one more request of this address; False if it is over the limit."""
-        if not self._limit:
-            return True
+        return not self._limit or self.allows_source(source_of(host), host)
+
+    def allows_source(self, source: str, host: str = "") -> bool:
+        """The same for a source; ``host`` is its address for the log."""
         now = self._clock()
         if now >= self._until or len(self._counts) >= self._max_sources:
             self._counts.clear()
             self._until = now + WINDOW
-        source = source_of(host)
         count = self._counts.get(source, 0) + 1
         self._counts[source] = count
         if count == self._limit + 1:
-            _log.warning("flood dropped", source=host, hint="if it is a proxy, add it to trusted_peers")
+            _log.warning(
+                "flood dropped", source=host or source, hint="if it is a proxy, add it to trusted_peers"
+            )
         return count <= self._limit

@@ -10,6 +10,10 @@ from imc_edge.flow import Hop
 
 MAX_SECONDS: Final = 3600
 """A longer Retry-After counts as this."""
+MAX_HOPS = 10_000  # not Final, which mypyc would inline: tests lower it
+"""Hops that are backed off at a time. Members' addresses decide about hops: with more, all are forgotten."""
+LOOK_SECONDS: Final = 1.0
+"""Between two looks for hops whose time is over."""
 
 _RETRY_AFTER = re.compile(r"[ \t]*([0-9]{1,10})(?![0-9])").match
 
@@ -21,10 +25,22 @@ class BackOff:
         self._clock = clock
         self.until: dict[Hop, float] = {}
         """Empty most of the time: then no hop has to be looked up."""
+        self._next_look = 0.0
 
     def start(self, hop: Hop, seconds: float) -> None:
         """RFC 3261 §21.5.4: send no other requests to that server for so long."""
+        if len(self.until) >= MAX_HOPS:
+            self.until.clear()
         self.until[hop] = max(self._clock() + min(seconds, MAX_SECONDS), self.until.get(hop, 0.0))
+
+    def turn(self) -> None:
+        """To be called often: forget hops whose time is over, also those that nothing is sent to any more."""
+        if not self.until or self._clock() < self._next_look:
+            return
+        now = self._clock()
+        self._next_look = now + LOOK_SECONDS
+        for hop in [hop for hop, until in self.until.items() if until <= now]:
+            del self.until[hop]
 
     def applies_to(self, hop: Hop) -> bool:
         """Whether this hop is backed off now; one whose time is over is forgotten here."""

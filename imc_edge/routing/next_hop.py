@@ -124,7 +124,10 @@ class NextHops:
                 del self._cache[oldest]
         self._cache[destination] = (until, targets)
         for found in waiting:
-            found(targets)
+            try:
+                found(targets)
+            except Exception:  # whatever it is, other deliveries wait for the same name
+                log.exception("delivery not continued", name=destination.host)
 
 
 def _literal(destination: Destination) -> Targets | None:

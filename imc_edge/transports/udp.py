@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from imc_edge.flow import Receiver, SocketAddress, TransportUser
 from imc_edge.transports.recvmmsg import Reader, is_supported
 from imc_edge.transports.segmentation import MAX_SEGMENTS, Segmentation
@@ -31,6 +33,8 @@ MAX_WAITING = 4096
 """Datagrams kept while the kernel's send buffer is full; more are dropped, as on a congested network."""
 MAX_FLOWS = 1024
 """Sources remembered."""
+
+log = structlog.get_logger()
 
 _Gathered = tuple[list[bytes], list[TransportUser | None]]
 """Datagrams of one length to one address, and who hears of it if one is refused."""
@@ -208,10 +212,13 @@ class UdpSocket:
             return  # an ICMP error of an earlier datagram: its transaction has a timer
         response = receiver.response
         for index, data in enumerate(datagrams):
-            if data.startswith(b"SIP/2.0 "):
-                response(data)
-            else:
-                receiver.receive(data, self._flow(reader.source(index)))
+            try:
+                if data.startswith(b"SIP/2.0 "):
+                    response(data)
+                else:
+                    receiver.receive(data, self._flow(reader.source(index)))
+            except Exception:  # whatever it is, other datagrams were read with this one
+                log.exception("datagram not handled")
 
     def _flow(self, source: SocketAddress) -> UdpFlow:
         """The flow of this source, remembered: peers are mostly proxies, a few that send much."""

@@ -2,9 +2,6 @@
 --- @include "without_port"
 max_members = tonumber(max_members)
 
--- A user may be in a room at so many ports, one for each device. Without this limit, one user could take all places.
-local MAX_PORTS = 8
-
 -- The reason why an address that is not in the room cannot come in; nil if it can. Invitations count, so that every
 -- invited user can join.
 local function lack_of_place(address)

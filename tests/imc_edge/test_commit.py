@@ -159,3 +159,23 @@ async def test_what_a_reply_makes_pending_is_drained_too(more: int) -> None:
             commit.submit(number, Charging())
         await drained(commit)
     assert replies == [f"after {number}" for number in range(1 + more)]
+
+
+async def test_an_error_in_handling_one_reply_keeps_no_other_from_being_handled() -> None:
+    """Nor does it end the process: it is logged."""
+
+    class Broken:
+        def on_reply(self, reply: Any) -> None:
+            raise RuntimeError("a bug")
+
+    replies: list[Any] = []
+    commit: GroupCommit[Any] = GroupCommit(Redis().run, 10)
+    async with running(commit):
+        with capture_logs() as logs:
+            commit.submit("a", Broken())
+            commit.submit("b", Waiting(replies))
+            await drained(commit)
+        commit.submit("c", Waiting(replies))
+        await drained(commit)
+    assert replies == ["b", "c"]
+    assert [line["event"] for line in logs] == ["request not continued"]

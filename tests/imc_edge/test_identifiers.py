@@ -8,6 +8,7 @@ import pytest
 
 from imc_common.sip import Request, parse_message
 from imc_edge.identifiers import Fingerprints
+from tests.imc_edge.conference.requests import FACTORY, invite, request
 from tests.imc_edge.doubles import message
 
 
@@ -16,10 +17,8 @@ def test_a_fingerprint_has_72_bits_and_depends_on_the_secret(change: dict[str, s
     """In twelve letters."""
     prints = []
     for secret in (b"a", b"b"):
-        for data in (message(), message(**change)):
-            request = parse_message(data)
-            assert isinstance(request, Request)
-            prints.append(Fingerprints(secret).of(request).digest)
+        made = Fingerprints(secret)
+        prints += [made.of(parsed(data)).digest for data in (message(), message(**change))]
     assert len(set(prints)) == 4
     assert {len(b64decode(seen, validate=True)) for seen in prints} == {9}
 
@@ -36,12 +35,23 @@ def test_a_request_that_is_forked_to_two_rooms_is_two_requests(uri: str) -> None
     assert by_to.of(here) == by_to.of(there)
 
 
+def test_the_request_uri_names_the_room_of_every_other_method() -> None:
+    """A CANCEL has the fingerprint of the request to cancel."""
+    prints = Fingerprints(b"a")
+    to = f"<{FACTORY}>"
+    one, two = (parsed(invite(uri=f"sip:{room}@example.org", To=to)) for room in ("one", "two"))
+    alice = "<sip:alice@example.org>;tag=1928"
+    cancel = parsed(request("CANCEL", "sip:one@example.org", To=to, From=alice))
+    assert prints.of(one).digest != prints.of(two).digest
+    assert prints.of(cancel, "INVITE").digest == prints.of(one).digest
+
+
 def test_a_request_without_an_address_in_its_request_uri_has_a_fingerprint_too() -> None:
     """It is refused, with a tag."""
     assert Fingerprints(b"a", by_target=True).of(parsed(message(uri="tel:+49301234")))
 
 
 def parsed(data: bytes) -> Request:
-    request = parse_message(data)
-    assert isinstance(request, Request)
-    return request
+    found = parse_message(data)
+    assert isinstance(found, Request)
+    return found

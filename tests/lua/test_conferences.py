@@ -73,6 +73,13 @@ def test_a_client_makes_a_private_room_with_its_members(shard: Shard) -> None:
     assert json.loads(about(shard, "dialog", PHONE) or "")["call_id"] == "alice"
 
 
+def test_one_user_takes_few_places_whatever_ports_it_has(shard: Shard) -> None:
+    """As with the commands that bring users into a room."""
+    at_ports = [f"eve@192.0.2.1:{port}" for port in range(6000, 6100)]
+    told = opened(shard, *at_ports, BOB)
+    assert [to for _, to, _ in told] == [*at_ports[:8], BOB]
+
+
 def test_who_is_named_twice_or_is_the_room_is_asked_once_or_not_at_all(shard: Shard) -> None:
     told = opened(shard, BOB, ALICE, ROOM, BOB, BOBS)
     assert [to for _, to, _ in told] == [BOB]

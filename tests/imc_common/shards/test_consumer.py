@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import structlog.testing
@@ -189,6 +190,34 @@ async def test_lost_groups_are_created_again_from_the_first_entry(
         assert await consumer.read() == []
     assert [line["log_level"] for line in lines] == ["critical"]
     assert values(await consumer.read()) == [(1, False, ["a"])]
+
+
+async def test_a_lease_lost_and_taken_again_during_a_read_is_no_loss_of_redis(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has claimed the stream meanwhile, which ended our group: nothing critical."""
+    owned = Owned(1, 2)
+    consumer = consumer_of(store, owned)
+    await consumer.read()
+    other = consumer_of(store, Owned(1, process_id="other"))
+    read_new = store.read_new
+
+    async def meanwhile(*args: Any) -> Any:
+        monkeypatch.undo()
+        await store.run([("SET", keys.lease(1, "worker"), "other")])
+        await other.read()
+        await store.run([("SET", keys.lease(1, "worker"), "p1")])
+        owned.on_acquired(1)
+        return await read_new(*args)
+
+    monkeypatch.setattr(store, "read_new", meanwhile)
+    with structlog.testing.capture_logs() as lines:
+        assert await consumer.read() == []
+        await add(store, 1, "a")
+        await add(store, 2, "b")
+        found = values(await consumer.read()) + values(await consumer.read())
+    assert sorted((shard, entries) for shard, _, entries in found) == [(1, ["a"]), (2, ["b"])]
+    assert [line for line in lines if line["log_level"] == "critical"] == []
 
 
 async def test_lost_groups_are_created_at_most_once_a_second(

@@ -45,6 +45,17 @@ async def test_credentials_serve_for_what_they_were_used_for() -> None:
         assert (await ask(at, late)).status == 401
 
 
+async def test_all_that_an_invite_says_of_its_room_is_noted_with_the_credentials() -> None:
+    """Also the marks that its invitees get, and a header that comes twice."""
+    async with service() as at:
+        first = await ask(at, invite(Call_ID="first"))
+        signature = credentials(challenges(first)[0], method="INVITE", uri=FACTORY)
+        assert (await ask(at, invite(CSeq="2 INVITE", Authorization=signature))).status == 200
+        for further in ({"Ephemerable": "true"}, {"Content-Encoding": "identity\r\nContent-Encoding: x"}):
+            replayed = invite(CSeq="2 INVITE", Authorization=signature, **further)
+            assert (await ask(at, replayed, STRANGER)).status == 401
+
+
 async def test_another_users_credentials_do_not_fit() -> None:
     """From has to be the user who has the password."""
     async with service() as at:

@@ -13,11 +13,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from imc_common.scripts import Command
+from imc_edge.delivering import settlement
 from imc_edge.flow import Hop, TransportUser
 from imc_edge.routing.resolver import Destination, Resolver
 from imc_edge.routing.targets import Targets
+from tests.imc_edge.delivering.test_dialog_request import dialog
 from tests.imc_edge.sending import Clock, Redis, Sending, Wires, on_loopback
 
+DIALOG = dialog().replace("127.0.0.1", "127.0.0.1:5071")
 BOB, CAROL = "bob@127.0.0.1:5071", "carol@127.0.0.1:5072"
 
 
@@ -213,3 +216,55 @@ async def test_when_one_of_many_delivered_events_cannot_be_deleted() -> None:
         assert redis.of("move_to_dead_letters")[0][0] == "2-0"
         assert sorted(redis.of("settle_delivered")) == [("1-0",), ("3-0",)]
         assert sending.deliver.in_flight() == 0
+
+
+async def test_when_an_event_is_started() -> None:
+    """Of a conference: it is no MESSAGE, and has a way of its own."""
+    async with sending_on() as (sending, wires):
+        wires.fails_to_name = 1
+        for name in ("invite", "bye"):
+            await sending.event(name, (f"{BOB};gr=urn:uuid:1",), dialog=DIALOG)
+        assert set(outcomes(sending).values()) == {"error"}
+        await sending.event("catch_up", (), first="1")
+        assert [args[0] for args in sending.redis.of("move_to_dead_letters")] == ["3-0"]
+
+
+async def test_when_an_invite_is_sent_again() -> None:
+    """Other timers that are due at the same time fire."""
+    async with sending_on() as (sending, wires):
+        wires.fails_to_send = 2
+        await sending.event("invite", (BOB,))
+        await sending.event(to=("silent@127.0.0.1:5073",))
+        await sending.pass_time(0.7)
+        silent = [each for each in sending.wires.sent if each.hop.port == 5073]
+        assert len(silent) == 2
+        await sending.reply(silent[0])
+        assert outcomes(sending) == {BOB: "error"}
+
+
+async def test_when_what_was_resolved_is_used() -> None:
+    """All that wait for the same name go on."""
+    found: list[Targets | None] = []
+
+    def fail(targets: Targets | None) -> None:
+        raise FaultError
+
+    async with sending_on() as (sending, _):
+        next_hops = sending.deliver._invitations.next_hops
+        with capture_logs() as logs:
+            next_hops.find("sip:example.org", fail)
+            next_hops.find("sip:example.org", found.append)
+            await sending.until(lambda: bool(found))
+        assert found == [None]
+        assert "delivery not continued" in [line["event"] for line in logs]
+
+
+async def test_when_a_part_of_its_outcomes_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event is a dead letter, and the process goes on."""
+    async with sending_on() as (sending, _):
+        await sending.event(to=(BOB, "silent@127.0.0.1:5073"))
+        monkeypatch.setattr(settlement, "consequence", None)
+        await sending.reply(sending.wires.sent[0], 486)
+        await sending.pass_time(0.4)
+        monkeypatch.undo()
+        assert [args[0] for args in sending.redis.of("move_to_dead_letters")] == ["1-0"]

@@ -415,3 +415,19 @@ def test_the_table_knows_every_state() -> None:
     """Each transition leads to a state of the table."""
     after = {state for inputs in TRANSITIONS.values() for state, _ in inputs.values()}
     assert after <= TRANSITIONS.keys()
+
+
+async def test_no_more_devices_accept_one_invite_than_a_user_has(sending: Sending) -> None:
+    """A hostile client sends a 2xx with another tag again and again."""
+    sent = await invite(sending)
+    for number in range(100):
+        sending.deliver.response(sent.response(200, CONTACT).replace(b";tag=there", b";tag=%d" % number))
+    await sending.settle_down()
+    assert len(reports(sending)) == methods(sending).count("ACK") == module.MAX_ACCEPTING
+
+
+async def test_names_of_endless_length_are_taken_from_no_2xx(sending: Sending) -> None:
+    """Neither a tag nor a device: Redis would keep them."""
+    await accept(sending, await invite(sending), "x" * 300)
+    await accept(sending, await invite(sending), "there", f"Contact: <sip:{BOB};gr={'x' * 300}>")
+    assert reports(sending) == []

@@ -15,7 +15,7 @@ import pytest
 from imc_common.rooms.request import RoomRequest
 from imc_common.sip import Response
 from imc_common.store import StoreUnreachable
-from imc_edge.receiving import conference_commit, conferences
+from imc_edge.receiving import conference_commit, conference_rules, conferences
 from tests.imc_edge.conference.requests import (
     DEVICE,
     FACTORY,
@@ -393,7 +393,7 @@ async def test_a_client_may_subscribe_before_a_worker_has_made_its_room() -> Non
 async def test_a_user_who_asks_for_many_rooms_that_do_not_exist_soon_gets_404(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Few requests of one user wait for a room that may be about to be made."""
+    """Few requests of one user, at whatever port, wait for a room that may be about to be made."""
     monkeypatch.setattr(conference_commit, "MAX_WAITING_EACH", 1)
     monkeypatch.setattr(conference_commit, "MAX_LOOKS", 3)
     async with edge() as at:
@@ -408,11 +408,34 @@ async def test_a_user_who_asks_for_many_rooms_that_do_not_exist_soon_gets_404(
         at.store.reply = reply
         flow = FakeFlow("tcp", ("192.0.2.1", 5062))
         for number in (1, 2):
-            at.acceptor.receive(subscribe(f"sip:chatroom-{number}@example.org", Call_ID=str(number)), flow)
+            alice = f"sip:alice@192.0.2.1:{number}"
+            headers = {
+                "From": f"<{alice}>;tag=1",
+                "Contact": f"<{alice};gr=urn:uuid:1>",
+                "Call_ID": str(number),
+            }
+            at.acceptor.receive(subscribe(f"sip:chatroom-{number}@example.org", **headers), flow)
         await until(lambda: len(flow.sent) == 2)
         assert [response.status for response in flow.responses] == [404, 404]
         assert [response.call_id for response in flow.responses] == ["2", "1"]
         assert len(looks) == 2 + 3
+
+
+@pytest.mark.uncompiled  # a function is replaced
+@pytest.mark.parametrize("data", [invite(BOB), subscribe(FACTORY, resource_list(f"sip:{ROOM}"))])
+async def test_the_list_of_a_sender_over_the_limit_is_not_read(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have a thousand entries, and is not what a limit is checked after."""
+    read: list[bytes] = []
+    monkeypatch.setattr(conference_rules, "listed_uris", lambda document: read.append(document) or [])
+    async with edge(max_commands_per_minute=8) as at:
+        charge = at.store.script("charge_budget", (), ())[1]
+        at.store.reply = lambda command: 60_000 if command[1] == charge else at.store.remember(command)
+        await answer(at, subscribe(Call_ID="first"))
+        read.clear()
+        assert (await answer(at, data)).status == 403
+        assert read == []
 
 
 async def test_a_sender_over_the_limit_makes_redis_look_for_nothing() -> None:
@@ -510,6 +533,42 @@ async def test_an_ack_with_another_tag_is_ignored() -> None:
         assert await at.ask(request("ACK", To=f"<sip:{ROOM}>;tag=1")) == []
         assert await at.ask(request("ACK", To="<sip:x")) == []
         assert at.store.batches == []
+
+
+async def test_another_user_with_the_same_call_id_and_tag_learns_no_tag_and_stops_no_answer() -> None:
+    """From is part of what names a dialog: Mallory's ACK is not that of Alice."""
+    async with edge() as at:
+        alices, mallorys = FakeFlow("tcp", ("192.0.2.1", 5062)), FakeFlow("tcp", ("192.0.2.1", 5063))
+        mallory = "sip:mallory@example.org"
+        at.acceptor.receive(invite(BOB), alices)
+        headers = {"From": f"<{mallory}>;tag=1928", "Contact": f"<{mallory};gr=urn:uuid:1>"}
+        at.acceptor.receive(invite(BOB, **headers), mallorys)
+        await until(lambda: bool(alices.sent and mallorys.sent))
+        tag, answers = mallorys.responses[0].to_tag, at.acceptor.conferences._answers
+        assert tag != alices.responses[0].to_tag
+        assert len(answers) == 2
+        room = entry(at).room
+        for sender in ("sip:alice@example.org", mallory):
+            ack = request("ACK", f"sip:{room}", To=f"<{FACTORY}>;tag={tag}", From=f"<{sender}>;tag=1928")
+            await at.ask(ack)
+        assert [each.sender for each in at.store.entries if each.type == "confirm_dialog"] == [mallory[4:]]
+        assert len(answers) == 1
+
+
+async def test_a_flood_of_acks_and_byes_is_counted() -> None:
+    """Each ACK with another CSeq would be another request to the worker."""
+    async with edge(max_messages_per_second=1, max_message_burst=1) as at:
+        charge = at.store.script("charge_budget", (), ())[1]
+        flow = FakeFlow("tcp", ("192.0.2.1", 5062))
+        at.acceptor.receive(invite(BOB), flow)
+        await until(lambda: bool(flow.sent))
+        at.store.reply = lambda command: 60_000 if command[1] == charge else at.store.remember(command)
+        to, room = f"<{FACTORY}>;tag={flow.responses[0].to_tag}", entry(at).room
+        for number in range(60):
+            headers = {"To": to, "From": "<sip:alice@example.org>;tag=1928", "CSeq": f"{number} ACK"}
+            await at.ask(request("ACK", f"sip:{room}", **headers))
+        assert len([each for each in at.store.entries if each.type == "confirm_dialog"]) < 10
+        assert (await answer(at, request("BYE", f"sip:{room}", To=to))).status == 403
 
 
 async def test_cancel_comes_too_late_for_an_invite() -> None:

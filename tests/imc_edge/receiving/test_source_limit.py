@@ -88,3 +88,15 @@ async def test_a_flood_is_dropped_unless_the_peer_is_trusted(transport: str) -> 
         assert sorted(response.status for response in proxy.responses) == [202] * 5 + [400] * 5
         if transport == "udp":
             assert b'imc_ignored_total{reason="flood"} 8.0' in at.metrics.page()
+
+
+async def test_few_cancels_of_one_client_make_redis_search() -> None:
+    """Each asks every shard, and nobody authenticates it. Behind a proxy, the client is counted."""
+    async with edge() as at:
+        for number in range(40):
+            proxy, client = "SIP/2.0/UDP 192.0.2.9", "SIP/2.0/UDP 198.51.100.7;branch=z9hG4bKx"
+            via = f"{proxy};branch=z9hG4bK{number}\r\nVia: {client}"
+            cancel = message(Via=via, CSeq=f"{number} CANCEL").replace(b"MESSAGE sip:", b"CANCEL sip:")
+            assert [response.status for response in await at.ask(cancel)] == [481]
+        asked = sum(map(len, at.store.batches))
+        assert asked == 10 * 16 * 2, "two seconds' worth of methods and shards"

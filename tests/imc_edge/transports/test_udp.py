@@ -9,8 +9,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
-from imc_edge.flow import Hop
+from imc_edge.flow import Flow, Hop
 from imc_edge.transports.network import ListenError
 from imc_edge.transports.udp import PER_WAKE_UP, PlainReader, bind_udp
 from tests.imc_edge.sockets import Errors, Inbox, network, until
@@ -231,4 +232,25 @@ async def test_a_domain_that_no_certificate_can_name_fails_its_requests_only() -
         edge.send(Hop("tls", *server.getsockname(), f"{'x' * 64}.example"), b"MESSAGE", errors)
         await until(lambda: len(errors.got) == 1)
     assert (edge.pool.count, edge.pool._pending) == (0, {})
+    await edge.close()
+
+
+async def test_an_error_in_handling_one_datagram_loses_no_other() -> None:
+    """They are read many at a time."""
+
+    class Broken(Inbox):
+        def receive(self, data: bytes, flow: Flow) -> None:
+            super().receive(data, flow)
+            if data == b"bad":
+                raise RuntimeError("a bug")
+
+    inbox = Broken()
+    edge = network("udp:127.0.0.1:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as user, capture_logs() as logs:
+        for data in (b"one", b"bad", b"two"):
+            user.sendto(data, edge.addresses[0][1:])
+        edge.start(inbox)
+        await inbox.wait_for(3)
+    assert inbox.got == [b"one", b"bad", b"two"]
+    assert [line["event"] for line in logs] == ["datagram not handled"]
     await edge.close()
