@@ -11,12 +11,13 @@ from typing import Final, NamedTuple
 
 from imc_common.bodies.charsets import charset_of, to_utf8
 from imc_common.bodies.cpim import Cpim
+from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import CPIM, HTML, IMDN, IS_COMPOSING, PLAIN, essence
 from imc_common.bodies.html import shown_text
 from imc_common.bodies.imdn import Imdn
 from imc_common.bodies.is_composing import IsComposing
-from imc_common.bodies.mime_part import MimePart
+from imc_common.bodies.mime_part import MAX_CONTENT, MimePart
 from imc_common.bodies.multipart import parts_of
 
 READ_TYPES: Final = "text/plain, text/html, message/cpim and multipart"
@@ -39,7 +40,10 @@ class Content(NamedTuple):
 
     @classmethod
     def parse(cls, content_type: str, body: bytes) -> Content:
-        """What is in a body of any type. Raises `BodyError` if CPIM, IMDN or isComposing is malformed.
+        """What is in a body of any type.
+
+        Raises `BodyError` if CPIM, IMDN or isComposing is malformed, and `TooLargeError` if the parts would
+        be too large when inflated: each recipient would inflate them, too.
 
         Text is read in text/plain, text/html, message/cpim (RFC 3862), and in the first readable part of
         multipart/mixed, multipart/alternative and the like (RFC 2046 §5.1), also within each other.
@@ -48,7 +52,8 @@ class Content(NamedTuple):
         if kind == PLAIN:
             return cls(to_utf8(body, charset_of(content_type)))
         cpim = Cpim.parse(body) if kind == CPIM else None
-        leaves = _leaves(cpim.part, 1) if cpim is not None else _leaves_of(content_type, body, 0)
+        reader = _Reader()
+        leaves = reader.part(cpim.part, 1) if cpim is not None else reader.body(content_type, body, 0)
         text: bytes | None = None
         imdns: list[Imdn] = []
         composing: IsComposing | None = None
@@ -68,21 +73,32 @@ class Content(NamedTuple):
         return cls(None, tuple(imdns), None if imdns else composing, cpim, nests_cpim)
 
 
-def _leaves_of(content_type: str, body: bytes, depth: int) -> Iterator[tuple[str, bytes]]:
-    """Type and content of everything in a body that is not a multipart itself."""
-    if not essence(content_type).startswith("multipart/"):
-        yield content_type, body
-    elif depth < MAX_DEPTH:
-        for part in parts_of(content_type, body):
-            yield from _leaves(part, depth + 1)
+class _Reader:
+    """Type and content of everything in one body that is not a multipart itself.
 
+    What all parts are inflated to is limited together: equal parts within parts would multiply.
+    """
 
-def _leaves(part: MimePart, depth: int) -> Iterator[tuple[str, bytes]]:
-    try:
-        content = part.decoded()
-    except BodyError:
-        return
-    yield from _leaves_of(part.content_type, content, depth)
+    def __init__(self) -> None:
+        self._left = MAX_CONTENT
+
+    def body(self, content_type: str, body: bytes, depth: int) -> Iterator[tuple[str, bytes]]:
+        if not essence(content_type).startswith("multipart/"):
+            yield content_type, body
+        elif depth < MAX_DEPTH:
+            for part in parts_of(content_type, body):
+                yield from self.part(part, depth + 1)
+
+    def part(self, part: MimePart, depth: int) -> Iterator[tuple[str, bytes]]:
+        try:
+            content = part.decoded(self._left)
+        except TooLargeError:
+            raise
+        except BodyError:
+            return
+        if part.get("content-encoding"):
+            self._left -= len(content)
+        yield from self.body(part.content_type, content, depth)
 
 
 def _text(kind: str, content_type: str, content: bytes) -> bytes | None:

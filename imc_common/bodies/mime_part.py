@@ -13,7 +13,7 @@ from imc_common.bodies.essence import PLAIN
 MAX_HEADERS: Final = 4096
 """Bytes of a part's headers, at most."""
 MAX_CONTENT: Final = 65_535
-"""Bytes of a part's content without its encodings, at most: no body is longer (`max_body`)."""
+"""Bytes of a content without its Content-Encoding, at most: no body is longer (`max_body`)."""
 
 _EMPTY_LINE: Final = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _LINE_END: Final = re.compile(r"(?:\r\n|(?<!\r)\n|\r(?!\n))(?![ \t])")
@@ -59,8 +59,8 @@ class MimePart(NamedTuple):
         """The value of Content-Type; RFC 2045 §5.2 says what a part without one is."""
         return self.get("content-type") or PLAIN
 
-    def decoded(self) -> bytes:
-        """The content without Content-Transfer-Encoding and Content-Encoding.
+    def decoded(self, max_size: int = MAX_CONTENT) -> bytes:
+        """The content without Content-Transfer-Encoding and Content-Encoding, inflated to at most `max_size`.
 
         Raises `BodyError` if one of them is unknown, or the content does not follow it.
         """
@@ -75,6 +75,4 @@ class MimePart(NamedTuple):
         except binascii.Error:
             raise BodyError("Malformed Content-Transfer-Encoding") from None
         packed = self.get("content-encoding")
-        return (
-            inflate(content, [each.strip() for each in packed.split(",")], MAX_CONTENT) if packed else content
-        )
+        return inflate(content, [each.strip() for each in packed.split(",")], max_size) if packed else content

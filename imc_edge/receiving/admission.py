@@ -8,6 +8,7 @@ from typing import Any
 from imc_common import keys
 from imc_common.address import without_case
 from imc_common.bodies.content import Content
+from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import PLAIN
 from imc_common.metrics import Counters, Metrics
@@ -207,8 +208,11 @@ class Admission:
         """What is in a body of another type than just text/plain. Raises SipError."""
         try:
             content = Content.parse(content_type, body)
-        except BodyError as error:
-            raise SipError(400, str(error)) from None
+        # one name each: compiled, a variable has the type of the first error that it is bound to
+        except TooLargeError as too_large:
+            raise SipError(413, str(too_large)) from None
+        except BodyError as malformed:
+            raise SipError(400, str(malformed)) from None
         check_inner_sender(content, content_type, body, sender.address, ignores_case=self._ignores_case)
         return content
 

@@ -6,7 +6,10 @@ Covers charsets.py, essence.py and html.py.
 from __future__ import annotations
 
 import base64
+import gzip
 import quopri
+import time
+import zlib
 
 import pytest
 from hypothesis import given
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 
 from imc_common.bodies.charsets import ASCII_COMPATIBLE, NOT_ASCII_COMPATIBLE, charset_of
 from imc_common.bodies.content import Content
+from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
 
 
@@ -49,6 +53,8 @@ def cpim(headers: str, content: bytes) -> bytes:
         ("message/cpim", b"From: <sip:a@b>\n\nContent-type: text/plain\n\n#list"),
         ("message/cpim", cpim("Content-Transfer-Encoding: base64\n", base64.b64encode(b"#list"))),
         ("message/cpim", cpim("Content-Transfer-Encoding: Quoted-Printable\n", b"=23list")),
+        ("message/cpim", cpim("Content-Encoding: gzip\n", gzip.compress(b"#list"))),
+        ("message/cpim", cpim("Content-Encoding: deflate\n", zlib.compress(b"#list"))),
         ("message/cpim", cpim(f"Content-Type: {PARTS}\n", b"--b\r\n\r\n#list\r\n--b--")),
         (PARTS, b"--b\r\nContent-Type: text/plain\r\n\r\n#list\r\n--b--\r\n"),
         (PARTS, b"preamble\r\n--b\r\n\r\n#list\r\n--b--\r\n"),
@@ -101,6 +107,39 @@ def test_nesting_and_parts_are_bounded() -> None:
     assert text_of(PARTS, b"--b\nContent-Type: a/b\n\n\n" * 2000 + b"--b\n\n#list\n--b--") is None
     assert text_of("text/html", b"<" * 60_000) is None
     assert len(text_of("text/html", b"x<b>" * 60_000) or b"") < 2000
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_part_that_is_too_large_when_inflated_is_refused(encoding: str) -> None:
+    """By its ratio, as a body is: no recipient has to inflate it either."""
+    packed = (gzip if encoding == "gzip" else zlib).compress(bytes(60_000))
+    for content_type, body in (
+        ("message/cpim", cpim(f"Content-Encoding: {encoding}\n", packed)),
+        (PARTS, b"--b\r\n\r\n#list\r\n" + packed_part("a/b", encoding, packed) + b"--b--"),
+    ):
+        with pytest.raises(TooLargeError):
+            Content.parse(content_type, body)
+
+
+def packed_part(content_type: str, encoding: str, packed: bytes) -> bytes:
+    """One part of `PARTS`."""
+    return (
+        f"--b\r\nContent-Type: {content_type}\r\nContent-Encoding: {encoding}\r\n\r\n".encode()
+        + packed
+        + b"\r\n"
+    )
+
+
+def test_packed_parts_within_packed_parts_are_refused() -> None:
+    """Equal parts take hardly any room: eight kilobytes can stand for hundreds of megabytes."""
+    part = packed_part("a/b", "deflate", zlib.compress(bytes(4096)))
+    for _ in range(3):
+        part = packed_part(PARTS, "deflate", zlib.compress(part * 15 + b"--b--"))
+    body = part * (8000 // len(part)) + b"--b--"
+    before = time.process_time()
+    with pytest.raises(TooLargeError):
+        Content.parse(PARTS, body)
+    assert time.process_time() - before < 0.2, "it was 2.7 s without a common limit"
 
 
 @given(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from imc_common.sip import Response
@@ -34,6 +36,15 @@ def header(response: Response, name: str) -> str | None:
             ("Accept", "text/*, message/cpim, "),
         ),
         (message(b"x" * 8193), 413, "Request Entity Too Large", None),
+        (
+            message(
+                b"To: <sip:x@y.example>\r\n\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(60_000)),
+                Content_Type="message/cpim",
+            ),
+            413,
+            "Inflated Body Too Large",
+            None,
+        ),
         (message(Max_Forwards="0"), 483, "Too Many Hops", None),
         (message(uri="sip:chat-000@foreign.example"), 404, "Not Found", None),
         (message(uri="sip:bob@example.org"), 404, "Not Found", None),
