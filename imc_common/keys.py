@@ -244,3 +244,11 @@ def nonce_use(tag: str, digest: str) -> str:
 def away_shards(user: str) -> str:
     """Set of the shards in which this user may be away in some room. It may name more than there are."""
     return f"imc:{{{user_shard(user)}}}:away:{user}"
+
+
+def client_devices(tag: str, user: str) -> str:
+    """Hash with a TTL: the devices of a user that show rooms as group chats, as their REGISTERs say.
+
+    `imc_common.client_devices` says what it holds.
+    """
+    return f"imc:{{{tag}}}:devices:{user}"

@@ -112,6 +112,7 @@ class Edge(Process):
         receiving = (
             acceptor.commit,
             acceptor.wake_ups,
+            acceptor.device_offers,
             acceptor.authenticator.lookups,
             nonce_keys,
             redis_clock,

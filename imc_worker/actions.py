@@ -29,12 +29,16 @@ FurtherKey = Callable[[int, Fields], str]
 OWNED_ELSEWHERE = "owned_elsewhere"
 """Stands in an action's arguments for a number that has to be looked up first."""
 
+CLIENT_DEVICES = "client_devices"
+"""The same for the devices of a user that show rooms as group chats."""
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """One script: the keys it takes after the room's own, and its arguments after `delivery_chunk`.
 
-    `owner` is the field that names the user whose rooms in other shards are counted for `OWNED_ELSEWHERE`.
+    `owner` is the field that names the user whose rooms in other shards are counted for `OWNED_ELSEWHERE`,
+    `admits` the field with the user who becomes a member, and whose devices stand for `CLIENT_DEVICES`.
     `of_device`: if the request is about a device, the devices of the room stand in the place of its members.
     `with_index` adds the prefixes of the users' room sets, for scripts that touch those of several users, and
     `with_room_prefix` that of the rooms, for scripts that touch several.
@@ -44,6 +48,7 @@ class Action:
     further_keys: tuple[FurtherKey, ...] = ()
     args: tuple[str | int, ...] = ()
     owner: bytes = b""
+    admits: bytes = b""
     with_index: bool = False
     with_room_prefix: bool = False
     of_device: bool = False
@@ -95,6 +100,7 @@ def room_actions(settings: Settings) -> dict[bytes, Action]:
         "remove_absent": "remove_absent",
         "open_conference": "open_conference",
         "enter_conference": "enter_conference",
+        "invite_device": "invite_device",
         "confirm_dialog": "confirm_dialog",
         "end_dialog": "end_dialog",
         "subscribe": "subscribe",
@@ -111,15 +117,20 @@ def _further(settings: Settings) -> list[Action]:
     history = history_of_room(settings)
     authors = _authors("recent"), _authors("older")
     may_own = (settings.max_rooms_per_owner, OWNED_ELSEWHERE)
-    create = (int(settings.check_on_create), *may_own, max_members, announce_joins)
-    join = (int(settings.create_on_join), *may_own, max_members, announce_joins)
+    create = (int(settings.check_on_create), *may_own, max_members, announce_joins, CLIENT_DEVICES)
+    join = (int(settings.create_on_join), *may_own, max_members, announce_joins, CLIENT_DEVICES)
     return [
-        Action("create_room", (owned, private), create, owner=b"from"),
-        Action("join_room", (owned, private), join, owner=b"from"),
+        Action("create_room", (owned, private), create, owner=b"from", admits=b"from"),
+        Action("join_room", (owned, private), join, owner=b"from", admits=b"from"),
         Action("invite_member", (), (max_members,)),
-        Action("accept_invitation", (private,), (announce_joins,)),
+        Action("accept_invitation", (private,), (announce_joins, CLIENT_DEVICES), admits=b"from"),
         Action("remove_member", (private_of_user,)),
-        Action("add_member", (private_of_user,), (max_members, announce_joins)),
+        Action(
+            "add_member",
+            (private_of_user,),
+            (max_members, announce_joins, CLIENT_DEVICES),
+            admits=b"user",
+        ),
         Action("ban_user", (), (settings.max_bans,), with_index=True),
         Action("modify_member", (owned_by_user,), may_own, owner=b"user"),
         Action(
@@ -136,7 +147,14 @@ def _further(settings: Settings) -> list[Action]:
         Action("show_history", history[:1], (MAX_SHOWN, int(settings.history_max_age * 1000))),
         Action("set_history", history, (settings.history_max_messages,)),
         Action("destroy_room", history, with_index=True),
-        Action("open_conference", (owned, private), (*may_own, max_members), owner=b"from", with_index=True),
+        Action(
+            "open_conference",
+            (owned, private),
+            (*may_own, max_members, CLIENT_DEVICES),
+            owner=b"from",
+            admits=b"from",
+            with_index=True,
+        ),
         *(
             Action(script, (*_presence(), history[1]), (settings.history_max_messages,))
             for script in ("enter_conference", "subscribe")

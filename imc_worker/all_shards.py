@@ -1,10 +1,10 @@
-"""Look-ups in several shards: the list of rooms, and how many rooms a user owns in other shards."""
+"""Look-ups beyond one shard: the list of rooms, the rooms a user owns elsewhere, and a user's devices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from imc_common import keys
+from imc_common import client_devices, keys
 from imc_common.keys import Keys
 from imc_common.store import Command, ReplyError
 from imc_common.store.protocols import CommandRunner
@@ -56,6 +56,20 @@ class AllShards:
         total = sum(replies[0::3]) + sum(map(len, replies[2::3]))
         shown = sorted(found)[:MAX_ROOMS]
         return " ".join(f"{kind}:{room.decode()}" for room, kind in shown), total - len(shown)
+
+    async def devices_for_new_room(self, users: Iterable[str]) -> dict[str, str]:
+        """The devices of each of these users that show group chats, ``DEVICE DEVICE …``; users without are
+        left out.
+
+        The users are about to get a room: it is noted that their devices have not been offered all rooms.
+        """
+        asked = list(dict.fromkeys(users))
+        replies = await self._store.run([client_devices.look_up(user) for user in asked])
+        pairs = [(user, client_devices.devices_in(each)) for user, each in zip(asked, replies, strict=True)]
+        found = {user: " ".join(devices) for user, devices in pairs if devices}
+        if found:
+            await self._store.run([each for user in found for each in client_devices.count(user)])
+        return found
 
     async def exist(self, rooms: Sequence[tuple[int, str]]) -> list[bool]:
         """Whether each room, given with its shard, exists."""

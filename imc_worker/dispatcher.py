@@ -12,7 +12,7 @@ from imc_common.rooms.request import EntryError
 from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
-from imc_worker.actions import OWNED_ELSEWHERE, Action, Fields, room_actions
+from imc_worker.actions import CLIENT_DEVICES, OWNED_ELSEWHERE, Action, Fields, room_actions
 from imc_worker.all_shards import AllShards
 from imc_worker.delivery_reports import DeliveryReports
 
@@ -49,6 +49,7 @@ class Dispatcher:
         self._actions = room_actions(settings)
         self._reports = DeliveryReports(settings)
         self._create_on_join = settings.create_on_join
+        self._has_conferences = bool(settings.conference_factory)
         self._counts_owned = settings.max_rooms_per_owner > 0
         self._chunk = settings.delivery_chunk
         self._shows_nicknames = int(settings.shows_nicknames)
@@ -58,6 +59,7 @@ class Dispatcher:
         """The command for each entry, in order, or why there is none. Raises StoreUnreachable."""
         outcomes: list[Outcome] = []
         waiting: list[tuple[int, Action, Fields]] = []
+        admitting: list[tuple[int, Action, Fields]] = []
         for at, (shard, entry_id, flat) in enumerate(entries):
             try:
                 pairs = iter(flat)
@@ -67,6 +69,8 @@ class Dispatcher:
                     outcomes.append(await self._without_room(shard, entry_id, fields))
                     continue
                 outcomes.append(self.room_command(action, shard, entry_id, fields, 0))
+                if action.admits and self._has_conferences:
+                    admitting.append((at, action, fields))
                 # The limit of rooms per owner holds over all shards. The command is built again, with the
                 # number of rooms in the other shards, if the request can make somebody an owner.
                 if action.owner and self._counts_owned and fields.get(b"role", b"owner") == b"owner":
@@ -78,8 +82,9 @@ class Dispatcher:
                 ReplyError,
             ) as error:  # UnicodeDecodeError is a ValueError
                 outcomes.append(error)
+        devices = await self._find_devices(entries, admitting, outcomes) if admitting else {}
         if waiting:
-            await self._count_owned(entries, waiting, outcomes)
+            await self._count_owned(entries, waiting, outcomes, devices)
         return outcomes
 
     def messages(self, entries: Sequence[PendingEntry]) -> Command | None:
@@ -109,8 +114,14 @@ class Dispatcher:
         action = self._actions.get(kind)
         return self._reports.action(fields) if action is None and kind == b"delivery_report" else action
 
-    def room_command(
-        self, action: Action, shard: int, entry_id: bytes, fields: Fields, owned_elsewhere: int
+    def room_command(  # noqa: PLR0917 # the last two are what was looked up
+        self,
+        action: Action,
+        shard: int,
+        entry_id: bytes,
+        fields: Fields,
+        owned_elsewhere: int,
+        client_devices: str = "",
     ) -> Command:
         """The command that runs this action's script. Raises KeyError if the entry lacks a field."""
         room = fields[b"room"].decode()
@@ -122,7 +133,11 @@ class Dispatcher:
         if action.further_keys:
             names += [key(shard, fields) for key in action.further_keys]
         if action.args:
-            args += [owned_elsewhere if arg == OWNED_ELSEWHERE else arg for arg in action.args]
+            looked_up: dict[str | int, str | int] = {
+                OWNED_ELSEWHERE: owned_elsewhere,
+                CLIENT_DEVICES: client_devices,
+            }
+            args += [looked_up.get(arg, arg) for arg in action.args]
         if action.with_room_prefix:
             args.append(room_prefix)
         if action.with_index:
@@ -147,11 +162,34 @@ class Dispatcher:
             case unknown:
                 raise EntryError(f"unknown type {unknown!r}")
 
+    async def _find_devices(
+        self,
+        entries: Sequence[PendingEntry],
+        admitting: list[tuple[int, Action, Fields]],
+        outcomes: list[Outcome],
+    ) -> dict[int, str]:
+        """Build the commands of `admitting` again where the new member has devices; gives those, by place."""
+        listed = [
+            user.decode()
+            for _, action, fields in admitting
+            if action.script == "open_conference"
+            for user in fields.get(b"detail", b"").split()
+        ]
+        users = {at: fields[action.admits].decode() for at, action, fields in admitting}
+        known = await self._all_shards.devices_for_new_room([*users.values(), *listed])
+        found = {at: known[user] for at, user in users.items() if user in known}
+        for at, action, fields in admitting:
+            if at in found:
+                shard, entry_id, _ = entries[at]
+                outcomes[at] = self.room_command(action, shard, entry_id, fields, 0, found[at])
+        return found
+
     async def _count_owned(
         self,
         entries: Sequence[PendingEntry],
         waiting: list[tuple[int, Action, Fields]],
         outcomes: list[Outcome],
+        devices: dict[int, str],
     ) -> None:
         """Build the commands of `waiting` again, with the rooms that the user owns in other shards."""
         # Joining a room that exists makes nobody an owner: the look-up below is saved for all such requests.
@@ -174,5 +212,7 @@ class Dispatcher:
                 outcomes[at] = count
             else:
                 elsewhere = count + len(before) - before.count(shard)
-                outcomes[at] = self.room_command(action, shard, entry_id, fields, elsewhere)
+                outcomes[at] = self.room_command(
+                    action, shard, entry_id, fields, elsewhere, devices.get(at, "")
+                )
             before.append(shard)

@@ -12,6 +12,7 @@
 --   entry_id        the request's id in requests
 --   delivery_chunk  recipients per event entry, at most
 --   announce_joins  1: all members hear of joins and leaves, unless the room says otherwise
+--   client_devices  devices of the sender that show conferences, separated by spaces
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
@@ -23,7 +24,7 @@
 --   already_member  to the sender; command: the request's type
 --   refused         to the sender: unknown_room, not_invited
 local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
-local entry_id, delivery_chunk, announce_joins = unpack(ARGV)
+local entry_id, delivery_chunk, announce_joins, client_devices = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
 --- @include "admit"

@@ -13,6 +13,7 @@
 --   delivery_chunk  recipients per event entry, at most
 --   max_members     limit of members and invitations, 0 none
 --   announce_joins  1: all members hear of joins and leaves, unless the room says otherwise
+--   client_devices  devices of the user that show conferences, separated by spaces
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
@@ -24,7 +25,7 @@
 --   refused  to the sender: unknown_room, not_member, admins_only, is_room, user_is_member, user_is_banned,
 --            room_full, too_many_devices
 local requests, events, rooms, room, members, private_rooms = unpack(KEYS)
-local entry_id, delivery_chunk, max_members, announce_joins = unpack(ARGV)
+local entry_id, delivery_chunk, max_members, announce_joins, client_devices = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
 --- @include "capacity"

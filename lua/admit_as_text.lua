@@ -1,5 +1,6 @@
 -- The report of an INVITE that was refused by a client that knows no conferences, or by nobody for another reason than
--- absence: the member gets texts, at first what was said since it has joined.
+-- absence: the member gets texts, at first what was said since it has joined. If only a device was asked (`from`), nothing
+-- changes.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -44,6 +45,9 @@ local is_concerned = is_inviting(value) and invitation == request.of
 local is_missing = keeps and position
 
 commit()
+if not is_concerned and not is_inviting(value) and invitation == request.of then
+    redis.call("HDEL", room, "invitation:" .. user)
+end
 if not is_concerned then
     return "done"
 end

@@ -18,6 +18,7 @@
 --   owned_elsewhere      rooms of that user in other shards
 --   max_members          limit of members and invitations, 0 none
 --   announce_joins       1: all members hear of joins and leaves, unless the room says otherwise
+--   client_devices       devices of the sender that show conferences, separated by spaces
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
@@ -32,7 +33,7 @@
 --                   without an invitation
 --   refused         to the sender: unknown_room, you_are_banned, room_full, too_many_devices, too_many_rooms
 local requests, events, rooms, room, members, owned_rooms, private_rooms = unpack(KEYS)
-local entry_id, delivery_chunk, create_on_join, max_rooms_per_owner, owned_elsewhere, max_members, announce_joins = unpack(ARGV)
+local entry_id, delivery_chunk, create_on_join, max_rooms_per_owner, owned_elsewhere, max_members, announce_joins, client_devices = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
 --- @include "create_and_own"

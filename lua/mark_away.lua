@@ -52,6 +52,9 @@ if is_invitation then
 end
 
 commit()
+if not value and invitation == request.of then
+    redis.call("HDEL", room, "invitation:" .. user) -- a device that was not there: it is asked when it registers again
+end
 if not is_concerned then
     return "done"
 elseif HERE[value] then

@@ -1,5 +1,5 @@
 -- The client of a conference (RFC 4579) creates a private room by INVITE, and with it (RFC 5366) its members: each is asked
--- by INVITE. `detail` has their addresses, separated by spaces. Who has no place in the room is left out.
+-- by INVITE, and so are the other devices of the creator. `detail` has their addresses, separated by spaces. Who has no place in the room is left out.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -16,6 +16,7 @@
 --   max_rooms_per_owner   limit of rooms one user owns, 0 none
 --   owned_elsewhere       rooms of that user in other shards
 --   max_members           limit of members and invitations, 0 none
+--   client_devices        devices of the sender that show conferences, separated by spaces
 --   private_rooms_prefix  imc:{S}:private_rooms:
 --   owned_rooms_prefix    imc:{S}:owned_rooms:
 --
@@ -28,8 +29,8 @@
 --   bye      to the device, if the room cannot be made; dialog: that of the request
 --   refused  to the sender: room_exists, too_many_rooms
 local requests, events, rooms, room, members, owned_rooms, private_rooms = unpack(KEYS)
-local entry_id, delivery_chunk, max_rooms_per_owner, owned_elsewhere, max_members, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
-assert(owned_rooms_prefix, "four numbers and two prefixes")
+local entry_id, delivery_chunk, max_rooms_per_owner, owned_elsewhere, max_members, client_devices, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
+assert(owned_rooms_prefix, "four numbers, devices and two prefixes")
 --- @include "request"
 --- @include "refuse"
 --- @include "owned_rooms"
@@ -85,4 +86,5 @@ for _, address in ipairs(invited) do
     local id = send_invite(room, members, request.room, address, request.from)
     redis.call("HSET", room, "joined:" .. address, id, "away:" .. address, id)
 end
+invite_devices(client_devices, request.from)
 return "done"

@@ -18,6 +18,7 @@ from imc_common.sip.uri import Uri
 from imc_edge.conference.dialog import contact_of
 
 _INSTANCE: Final = "+sip.instance"
+_SPECS: Final = "+org.linphone.specs"
 
 
 def device_in_from(request: Request, user: str) -> str:
@@ -33,13 +34,23 @@ def sender_device(request: Request, user: str) -> str:
     if known:
         return known
     try:
-        contact = contact_of(request)
+        return device_of_contact(contact_of(request), user)
     except SipError:
         return ""
+
+
+def device_of_contact(contact: NameAddr, user: str) -> str:
+    """The device of this user that a Contact names by its GRUU or its instance; empty if it names none."""
     gr = find(contact.uri.params, "gr")
     if gr is None or not is_contact_of(contact.uri, user):
         gr = _instance_of(contact)
     return _device(user, gr)
+
+
+def shows_group_chat(contact: NameAddr) -> bool:
+    """Whether the client says that it has group chats, as Linphone does."""
+    specs = (find(contact.params, _SPECS) or "").strip('"').lower().split(",")
+    return any(spec.strip().partition("/")[0] == "groupchat" for spec in specs)
 
 
 def is_contact_of(uri: Uri, user: str) -> bool:

@@ -26,11 +26,11 @@ from typing import Any, Final
 
 import structlog
 
-from imc_common import keys
-from imc_common.devices import user_of
+from imc_common import client_devices, keys
+from imc_common.devices import is_device, user_of
 from imc_common.presence import note_away
 from imc_common.rooms.delivery_reports import consequence, is_stored
-from imc_common.rooms.event import NOTIFY, PROBE, REPORTED
+from imc_common.rooms.event import INVITE, NOTIFY, PROBE, REPORTED
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
@@ -95,6 +95,8 @@ class Settlement:
         self._attempts: Counter[tuple[int, str]] = Counter()
         self._away: dict[str, set[int]] = {}
         """Users that are away, and the shards whose reports say so: to be noted before these are written."""
+        self._unreached: set[str] = set()
+        """Users with a device that was invited in vain: its next REGISTER leads to another INVITE."""
         self._away_again: dict[str, set[int]] = {}
         """The same after that."""
         self.keeps_history = keeps_history
@@ -144,6 +146,9 @@ class Settlement:
         """
         if not self._away and not self._away_again:
             return
+        if self._unreached:
+            await self._store.run([each for user in self._unreached for each in client_devices.count(user)])
+            self._unreached = set()
         for user, shards in self._away.items():
             self._away_again.setdefault(user, set()).update(shards)
         await self._store.run([note_away(user, sorted(each)) for user, each in self._away_again.items()])
@@ -247,6 +252,8 @@ class Settlement:
             self._counts.deliveries[PROBE if event.catch_up == PROBE else outcome] += 1
             if follows == "mark_away":
                 self._away.setdefault(user_of(address), set()).add(event.shard)
+                if event.name == INVITE and is_device(address):
+                    self._unreached.add(user_of(address))
         self._counts.deliveries["200"] += len(outgoing.delivered)
         # Recorded outcomes are forgotten here, so a later `settle` of the event adds only what is new. From
         # now on Redis holds a set for it: the short `settle_delivered` is no longer right.

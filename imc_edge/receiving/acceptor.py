@@ -34,6 +34,7 @@ from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from imc_edge.receiving.admission import Admission
 from imc_edge.receiving.conferences import Conferences
+from imc_edge.receiving.device_offers import DeviceOffers
 from imc_edge.receiving.message_rules import check_require
 from imc_edge.receiving.options import Capabilities
 from imc_edge.receiving.pending import CancelSearch
@@ -93,6 +94,7 @@ class Acceptor:
         self._ignored = metrics.counters("imc_ignored", "Received and not responded to, by reason.", "reason")
         self._tolerated = metrics.counters("imc_tolerated", "Faults of requests that were accepted.", "fault")
         self.wake_ups = WakeUps(settings, self.commit.submit, metrics, clock=clock, wall_clock=wall_clock)
+        self.device_offers = DeviceOffers(settings, store, self.commit.submit, metrics, clock)
         self._admission = Admission(
             settings,
             store,
@@ -124,6 +126,7 @@ class Acceptor:
         self._pipeline.reload(settings)
         self.authenticator.reload(settings)
         self.wake_ups.reload(settings)
+        self.device_offers.reload(settings)
         self._admission.reload(settings)
         self.conferences.reload(settings)
         self._use(settings)
@@ -316,6 +319,7 @@ class Acceptor:
             users = (registration.user,)
             self._tracer.record("registered", "", users, request.call_id, meaning=registration.meaning)
         response = self._responses.to(request, flow, self._fingerprints.of(request).tag)
+        self.device_offers.registered(registration)
         self.wake_ups.registered(registration, response)
 
     def _cancel(self, request: Request, flow: Flow) -> None:

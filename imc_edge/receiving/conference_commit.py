@@ -28,10 +28,10 @@ from imc_edge.identifiers import Fingerprint
 from imc_edge.identity.sender import Sender
 from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import Budgets, Excess, invitation_excess
+from imc_edge.receiving.command_group import CommandGroup, ask
 from imc_edge.receiving.conference_rules import marks_of
 from imc_edge.receiving.options import Capabilities
 from imc_edge.receiving.responses import ACCEPTED, DUPLICATE, PendingResponse, Responses
-from imc_edge.receiving.wake_ups import CommandGroup
 
 LOOK_AGAIN_SECONDS: Final = 0.05
 MAX_LOOKS: Final = 60
@@ -216,16 +216,7 @@ class ConferenceCommit:
 
     async def ask(self, commands: Sequence[Command | Accept]) -> list[Any]:
         """The replies of Redis; None where too many commands wait, and errors in their places."""
-        if not commands:
-            return []
-        answered: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-
-        def replied(replies: list[Any]) -> None:
-            if not answered.done():
-                answered.set_result(replies)
-
-        CommandGroup(self._commit.submit, commands, replied)
-        return await answered
+        return await ask(self._commit.submit, commands)
 
     async def _refuse(self, asked: Asked, wanted: RoomRequest, excess: Excess) -> None:
         shard = keys.shard_of(wanted.room, self._hash_size)

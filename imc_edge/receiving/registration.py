@@ -15,6 +15,7 @@ from imc_common.sip.name_addr import NameAddr
 from imc_common.sip.number import decimal
 from imc_common.sip.params import find
 from imc_common.sip.tokens import split_commas
+from imc_edge.conference.sender_device import device_of_contact, shows_group_chat
 from imc_edge.identity.sender import usable_address
 from imc_edge.receiving.message_rules import check_require
 
@@ -28,11 +29,18 @@ Meaning = Literal["online", "offline", "query"]
 
 
 class Registration(NamedTuple):
-    """The user, what the request means, and the Contact values of the 200."""
+    """The user, what the request means, and the Contact values of the 200.
+
+    `devices` are those that show rooms as group chats; `gone` those of them whose binding ends. `ends_all`:
+    all bindings end.
+    """
 
     user: str
     meaning: Meaning
     contacts: tuple[str, ...]
+    devices: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    ends_all: bool = False
 
 
 def registration_of(request: Request, *, ignores_case: bool) -> Registration:
@@ -47,14 +55,21 @@ def registration_of(request: Request, *, ignores_case: bool) -> Registration:
     if "*" in values:
         if len(values) > 1 or request.expires != 0:
             raise SipError(400, "Contact * Without Expires 0")
-        return Registration(user, "offline", ())
+        return Registration(user, "offline", (), ends_all=True)
     # §10.2.3: a request without Contact asks for the bindings and changes nothing
     if not values:
         return Registration(user, "query", ())
     if len(values) > MAX_CONTACTS:
         raise SipError(403, "Too Many Contacts")
-    bound = tuple(contact for value in values if (contact := _binding(value, request)))
-    return Registration(user, "online" if bound else "offline", bound)
+    bindings = [_binding(value, request) for value in values]
+    bound = tuple(f"<{each.uri}>;expires={seconds}" for each, seconds in bindings if seconds)
+    devices: dict[bool, list[str]] = {True: [], False: []}
+    for contact, seconds in bindings:
+        device = device_of_contact(contact, user) if shows_group_chat(contact) else ""
+        if device:
+            devices[seconds > 0].append(device)
+    meaning: Meaning = "online" if bound else "offline"
+    return Registration(user, meaning, bound, tuple(devices[True]), tuple(devices[False]))
 
 
 def _user(request: Request) -> str:
@@ -68,8 +83,8 @@ def _user(request: Request) -> str:
     return user
 
 
-def _binding(value: str, request: Request) -> str:
-    """One contact as the response has it, with its expiry; empty if it expires now (§10.2.2)."""
+def _binding(value: str, request: Request) -> tuple[NameAddr, int]:
+    """One contact, and for how many seconds it is bound; 0 if it expires now (§10.2.2)."""
     try:
         contact = NameAddr.parse(value)
     except ValueError:
@@ -79,6 +94,4 @@ def _binding(value: str, request: Request) -> str:
         seconds = decimal(own, MAX_EXPIRES)
     else:
         seconds = DEFAULT_EXPIRES if request.expires is None else request.expires
-    if seconds is None:
-        seconds = DEFAULT_EXPIRES
-    return f"<{contact.uri}>;expires={seconds}" if seconds else ""
+    return contact, DEFAULT_EXPIRES if seconds is None else seconds

@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 from imc_common.metrics import Metrics
 from imc_common.presence import NO_REGISTRAR, announcement, look_up, note_away, shards_in, wake_up
 from imc_common.settings import Settings
 from imc_common.store import Command
 from imc_edge.commit import Pending
+from imc_edge.receiving.command_group import CommandGroup, failed
 from imc_edge.receiving.recent import Recent
 from imc_edge.receiving.registration import Registration
 from imc_edge.receiving.responses import PendingResponse
@@ -37,39 +38,6 @@ MAX_WAITING: Final = 100_000
 """Users that wait; further ones are found by their next sign, or by probes."""
 
 Submit = Callable[[Command, Pending], bool]
-CommandT = TypeVar("CommandT")
-
-
-class OnReplies(Protocol):
-    """Goes on when Redis has replied to all commands of a group."""
-
-    def __call__(self, replies: list[Any]) -> None: ...
-
-
-class CommandGroup:
-    """Several commands in one pipeline; `replied` is called once with all replies, or with what failed."""
-
-    __slots__ = ("_left", "_replied", "_replies")
-
-    def __init__(
-        self,
-        submit: Callable[[CommandT, Pending], bool],
-        commands: Sequence[CommandT],
-        replied: OnReplies,
-    ) -> None:
-        self._left = len(commands)
-        self._replied = replied
-        self._replies: list[Any] = []
-        for command in commands:
-            if not submit(command, self):
-                self.on_reply(None)  # too many wait for Redis already
-
-    def on_reply(self, reply: Any) -> None:
-        """The reply to the next command."""
-        self._replies.append(reply)
-        self._left -= 1
-        if not self._left:
-            self._replied(self._replies)
 
 
 class WakeUps:
@@ -185,11 +153,6 @@ class WakeUps:
         """Some of the requests are not in Redis: have the user found again by its next sign."""
         self._looked_up.put(user, int(self._clock()) - LOOK_AGAIN_SECONDS)
         CommandGroup(self._submit, [note_away(user, shards)], _nothing)
-
-
-def failed(replies: Sequence[Any]) -> bool:
-    """Whether one of the commands had no effect, as far as we know."""
-    return any(reply is None or isinstance(reply, Exception) for reply in replies)
 
 
 def _nothing(replies: list[Any]) -> None:

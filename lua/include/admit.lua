@@ -1,4 +1,5 @@
--- Makes a user a member. Needs private_rooms (of that user), announce_joins and what refuse needs. Gives admit.
+-- Makes a user a member. Needs private_rooms, client_devices (both of that user), announce_joins and what refuse needs.
+-- Gives admit.
 -- Events of this include: `topic` to the new member, if the room has one; text: the topic.
 --- @include "announce"
 --- @include "roster"
@@ -13,9 +14,9 @@ local function admit(address, event, ...)
         redis.call("SADD", private_rooms, request.room)
     end
     record(address)
-    -- Whoever is added by the client of a conference is asked by INVITE: its client shows conferences as well. What is
-    -- said from now on waits until the client has accepted.
-    if request.dialog and address ~= request.from then
+    -- Whoever is added by the client of a conference is asked by INVITE: its client may show conferences as well. So is
+    -- who has registered such a client. What is said from now on waits until the client has accepted.
+    if (request.dialog or client_devices ~= "") and address ~= request.from then
         redis.call("HSET", members, address, "member inviting")
         local position = send_invite(room, members, request.room, address, request.from)
         redis.call("HSET", room, "joined:" .. address, position, "away:" .. address, position)
@@ -36,4 +37,5 @@ local function admit(address, event, ...)
     if topic then
         emit("topic", { address }, "text", topic)
     end
+    invite_devices(client_devices, address)
 end

@@ -1,6 +1,7 @@
--- The sender creates the room and owns it. Needs owned_rooms, private_rooms, owned_elsewhere, max_rooms_per_owner
--- and what refuse needs. Gives create_and_own.
+-- The sender creates the room and owns it. Needs owned_rooms, private_rooms, owned_elsewhere, max_rooms_per_owner,
+-- client_devices (of the sender) and what refuse needs. Gives create_and_own.
 --- @include "owned_rooms"
+--- @include "invite"
 local function create_and_own()
     if owns_maximum then
         return refuse("too_many_rooms")
@@ -16,5 +17,6 @@ local function create_and_own()
         redis.call("SADD", private_rooms, request.room)
     end
     emit("created", { request.from }, "detail", is_private == "1" and "private" or "public")
+    invite_devices(client_devices, request.from)
     return "done"
 end

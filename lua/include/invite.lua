@@ -1,8 +1,10 @@
 -- A user is asked to join by INVITE, because its client shows rooms as conferences. Until the outcome is known, the user's
--- field of the members has " inviting" behind the role, and `invitation:USER` in the room's hash is the id of the event.
--- Needs request, emit, and what role gives. Gives send_invite, is_under_way.
--- Events of this include: `invite` to the user; text: the topic, list: some of the other members, detail: devices of the
+-- field of the members has " inviting" behind the role, and `invitation:USER` in the room's hash is the id of the event. If
+-- only one device of a member is asked, the id is in `invitation:DEVICE`, and the member goes on as before.
+-- Needs request, emit, and what role gives. Gives send_invite, invite_devices, is_under_way, and what device_name gives.
+-- Events of this include: `invite` to the user or the device; text: the topic, list: some of the other members, detail: devices of the
 -- user that are in the room.
+--- @include "device_name"
 local MAX_LISTED = 50
 local first_members = {}
 
@@ -30,10 +32,10 @@ end
 -- would look as if the user left: they are not to be invited.
 local function present_devices(address, user)
     local key, found = "imc_devices:" .. events:match("{%d+}") .. ":" .. address, {}
-    local prefix = user .. ";gr="
+    local prefix = user_of(user) .. ";gr="
     for _, device in ipairs(redis.pcall("HKEYS", key)) do -- a key of a wrong type has no devices
         if device:sub(1, #prefix) == prefix then
-            found[#found + 1] = (device:gsub(";aor$", ""))
+            found[#found + 1] = without_aor(device)
         end
     end
     return table.concat(found, " ")
@@ -45,7 +47,7 @@ local function send_invite(room, members, address, user, inviter)
     local topic, about = unpack(redis.call("HMGET", room, "topic", "conference"))
     local others = {}
     for _, member in ipairs(some_members(members)) do
-        if #others < MAX_LISTED and member ~= user then
+        if #others < MAX_LISTED and member ~= user_of(user) then
             others[#others + 1] = member
         end
     end
@@ -56,4 +58,14 @@ local function send_invite(room, members, address, user, inviter)
     request = cause
     redis.call("HSET", room, "invitation:" .. user, id)
     return id
+end
+
+-- After commit. A member who is in the room by a command: the devices of its user that show rooms as conferences, addresses
+-- separated by spaces, are asked, but for the one that has sent the request in a dialog.
+local function invite_devices(listed, user)
+    for device in listed:gmatch("%S+") do
+        if user_of(device) == user and not (request.dialog and device == request.device) then
+            send_invite(room, members, request.room, device, user)
+        end
+    end
 end

@@ -160,8 +160,8 @@ class Redis:
             self.tried.pop(str(command[1]), None)
         if command[0] == "HMGET":
             return [self.away.get(str(name).removeprefix("away:")) for name in command[2:]]
-        if command[0] == "SADD":
-            self.ran.append(("SADD", (str(command[1]),), tuple(command[2:])))
+        if command[0] in {"SADD", "HINCRBY"}:
+            self.ran.append((command[0], (str(command[1]),), tuple(command[2:])))
         if command[0] != "SCRIPT":
             return 1
         name, count = str(command[1]), int(command[2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imc_common import keys
+from imc_common import client_devices, keys
 from imc_common.keys import Keys, shard_of
 from tests.imc_worker.conftest import ALICE, BOB, ROOM, Bench
 
@@ -56,4 +56,55 @@ async def test_the_limit_of_rooms_holds_for_conferences() -> None:
     await bench.ask("open_conference", ALICE, device=PHONE, dialog='{"call_id":"a"}', detail=BOB)
     await bench.work()
     assert [name for name, _ in await bench.events()][-2:] == ["refused", "bye"]
+    await bench.store.close()
+
+
+async def register(bench: Bench, device: str) -> None:
+    """An edge has heard that this device shows group chats, and has offered it all rooms."""
+    await bench.store.run([*client_devices.note(device), *client_devices.mark(device, 0)])
+
+
+async def is_offered_all(bench: Bench, device: str) -> bool:
+    """What an edge finds with the next REGISTER."""
+    found, _ = client_devices.offered(await bench.store.run(client_devices.note(device)))
+    return found.is_complete
+
+
+async def test_whose_client_shows_group_chats_is_asked_by_invite_after_a_command() -> None:
+    """And each device is searched for again when it registers, as it may be off now."""
+    bench = Bench(history_max_messages=500)
+    await register(bench, BOBS)
+    await bench.ask("create", ALICE)
+    await bench.ask("add", ALICE, user=BOB)
+    await bench.work()
+    assert ("invite", BOB) in await bench.events()
+    assert not await is_offered_all(bench, BOBS)
+    (nothing,) = await bench.store.run([("EXISTS", keys.client_devices(keys.user_shard(ALICE), ALICE))])
+    assert nothing == 0, "who has no such client costs nothing"
+    await bench.store.close()
+
+
+async def test_whoever_is_in_the_list_of_a_new_conference_is_searched_for_again() -> None:
+    """And the creator's other devices are asked."""
+    bench = Bench(max_rooms_per_owner=5)
+    tablet = f"{ALICE};gr=urn:uuid:9"
+    for device in (PHONE, tablet, BOBS):
+        await register(bench, device)
+    await bench.ask("open_conference", ALICE, device=PHONE, dialog='{"call_id":"a"}', detail=BOB)
+    await bench.work()
+    assert await bench.events() == [("invite", BOB), ("invite", tablet)]
+    assert not await is_offered_all(bench, BOBS)
+    assert not await is_offered_all(bench, tablet)
+    await bench.store.close()
+
+
+async def test_without_a_conference_factory_nobody_is_looked_up() -> None:
+    """Then there are no group chats."""
+    bench = Bench(conference_factory="")
+    await register(bench, BOBS)
+    await bench.ask("create", ALICE)
+    await bench.ask("add", ALICE, user=BOB)
+    await bench.work()
+    assert "invite" not in [name for name, _ in await bench.events()]
+    assert await is_offered_all(bench, BOBS)
     await bench.store.close()

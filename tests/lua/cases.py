@@ -266,6 +266,12 @@ def _looks_up_member(shard: Shard) -> tuple[list[str], list[Any]]:
     return [shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)], [CAROL]
 
 
+def _finds_rooms(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    where = [shard.keys.rooms(SHARD), keys.private_rooms(SHARD, CAROL)]
+    return where, [CAROL, DEVICE, 0, 10, shard.keys.members(SHARD, ""), keys.devices(SHARD, "")]
+
+
 def _records_heartbeat(shard: Shard) -> tuple[list[str], list[Any]]:
     return [keys.WORKERS], ["w1", 3000]
 
@@ -355,6 +361,7 @@ ROOM_CASES |= {
         text="x",
     ),
     "open a conference that exists": _asks("open_conference", ALICE, **_IN_DIALOG, untouched=()),
+    "invite a device": _asks("invite_device", CAROL, device=DEVICE),
     "enter a conference": _asks("enter_conference", CAROL, **_IN_DIALOG),
     "enter a conference as a stranger": _asks("enter_conference", EVE, **_IN_DIALOG),
     "confirm a dialog": _shows("confirm_dialog", CAROL, dialog=_DIALOG),
@@ -397,6 +404,7 @@ CASES = ROOM_CASES | {
     "notify devices": Case("notify_devices", _notifies_devices),
     "accept of requests": Case("accept_many", _accepts),
     "duplicate": Case("find_duplicate", _finds_duplicate),
+    "find rooms": Case("find_rooms", _finds_rooms),
     "look up a member": Case("look_up_member", _looks_up_member),
     "messages": Case("broadcast_messages", _broadcasts_many),
     "charge a budget": Case("charge_budget", _charges_budget),

@@ -28,6 +28,7 @@ from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.shards.recoverer import Recoverer
 from imc_edge.identity.redis_clock import RedisClock
+from imc_edge.receiving.device_offers import DELAY_SECONDS
 from imc_worker.all_shards import AllShards
 from imc_worker.dispatcher import Dispatcher
 from imc_worker.janitor import Janitor
@@ -35,6 +36,7 @@ from imc_worker.prober import Prober
 from tests.checked_scripts import CheckedScripts, check_call
 from tests.fake_store import FakeStore
 from tests.imc_edge.doubles import edge, message
+from tests.imc_edge.receiving.test_registration import register
 from tests.imc_edge.sending import Sending
 from tests.imc_worker.conftest import ALICE, BOB, ROOM, Bench
 from tests.lua.header import header_of
@@ -69,7 +71,8 @@ async def worker() -> None:
         flat = [part for pair in about.items() for part in pair]
         await bench.put("type", "delivery_report", "from", BOB, "room", ROOM, *flat)
     device, dialog = f"{BOB};gr=x", '{"call_id":"c"}'
-    for kind in ("open_conference", "enter_conference", "confirm_dialog", "subscribe", "end_dialog"):
+    kinds = ("open_conference", "enter_conference", "invite_device", "confirm_dialog", "subscribe")
+    for kind in (*kinds, "end_dialog"):
         await bench.ask(kind, BOB, device=device, dialog=dialog, detail="600 0")
     for event, sender, status in (
         ("invite", BOB, "200"),
@@ -118,6 +121,14 @@ async def receiving_edge() -> None:
                     await at.ask(message(body, Call_ID=f"alone{len(CheckedScripts.seen)}"))
                 await asyncio.sleep(0.01)
         await at.ask(message(b"", method="INVITE", Contact="<sip:alice@example.org;gr=urn:uuid:1>"))
+        specs = '+sip.instance="<urn:uuid:1>";+org.linphone.specs="groupchat"'
+        await at.ask(register(f"<sip:c@192.0.2.7>;{specs}"))
+        async with asyncio.timeout(PATIENCE):
+            while "find_rooms" not in CheckedScripts.seen:
+                at.monotonic += DELAY_SECONDS
+                if at.acceptor.device_offers._waiting:
+                    await at.acceptor.device_offers.go()
+                await asyncio.sleep(0.01)
     await RedisClock(store, lambda: 0.0).read()  # type: ignore[arg-type]
     await store.close()
 

@@ -15,7 +15,14 @@ HIDDEN, ABSENT = "hidden@example.org", "absent@example.org"  # of one length
 ABOUT_USERS = {command.name for command in COMMANDS if "user" in command.arguments}
 SIGNALS = {"typing", "disposition", "remove_absent"}
 """A stranger hears nothing of them, whether there is a room or not."""
-SIGNALS |= {"open_conference", "enter_conference", "confirm_dialog", "end_dialog", "subscribe"}
+SIGNALS |= {
+    "open_conference",
+    "enter_conference",
+    "confirm_dialog",
+    "end_dialog",
+    "subscribe",
+    "invite_device",
+}
 """The edge has answered them."""
 TELLS_THAT_A_NAME_IS_TAKEN = {"create", "join"}
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from imc_common.keys import client_devices, user_shard
 from imc_common.sip.message import Request
 from imc_common.store import ReplyError
 from imc_edge.delivering import invitations as module
@@ -137,6 +138,16 @@ async def test_a_refusal_is_acknowledged_and_reported(sending: Sending, status: 
     assert (ack.cseq.number, ack.call_id) == (1, sent.request.call_id)
     assert outcomes(sending) == [(BOB, str(status), "1")]
     assert reports(sending) == []
+
+
+@pytest.mark.parametrize(("to", "status", "counted"), [(DEVICE, 480, 1), (DEVICE, 488, 0), (BOB, 480, 0)])
+async def test_a_device_that_was_invited_in_vain_is_offered_the_room_again(
+    sending: Sending, to: str, status: int, counted: int
+) -> None:
+    """By its next REGISTER. A user is sent the INVITE again anyway, and who refuses is not asked again."""
+    await sending.reply(await invite(sending, to), status)
+    names = [keys for name, keys, _ in sending.redis.ran if name == "HINCRBY"]
+    assert names == [(client_devices(user_shard(BOB), BOB),)] * counted
 
 
 async def test_a_redirection_to_devices_invites_each_of_them(sending: Sending) -> None:
