@@ -23,6 +23,13 @@ def test_each_snippet_is_a_part_of_the_tested_file(snippet: str) -> None:
     assert snippet in AFTER
 
 
+@pytest.mark.parametrize("name", ["tls.cfg", "dispatcher-tls.list"])
+def test_the_files_for_tls_are_shown(name: str) -> None:
+    """Who copies them from the page gets the tested files."""
+    lines = (FILES / name).read_text().splitlines(keepends=True)
+    assert "".join(line for line in lines if not line.startswith("#")).strip() in PAGE
+
+
 def test_the_page_names_every_new_line() -> None:
     """Who makes the changes of the page gets the tested file."""
     shown = "".join(SNIPPETS).splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from imc_common.settings import Settings
 from imc_common.store import Store, StoreUnreachable, UrlError
+from tests.certificates import make_authority, make_certificate
 from tests.ports import free_port
 from tests.servers import Server, program, running
 
@@ -22,14 +22,8 @@ def folder() -> Iterator[Path]:
     """A certificate authority, and a certificate for 127.0.0.1 that both sides use."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-        for command in (
-            "req -newkey rsa:2048 -nodes -keyout ca.key -x509 -out ca.crt -days 2 -subj /CN=authority",
-            "req -newkey rsa:2048 -nodes -keyout redis.key -out redis.csr -subj /CN=redis",
-            "x509 -req -in redis.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names"
-            " -out redis.crt",
-        ):
-            subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+        make_authority(folder)
+        make_certificate(folder, "redis", "127.0.0.1")
         yield folder
 
 
@@ -38,25 +32,25 @@ def server(folder: Path) -> Iterator[Server]:
     """Accepts only TLS, from clients with a certificate of the authority."""
     program("redis-server")
     port = free_port()
-    tls = ["--tls-port", str(port), "--tls-ca-cert-file", str(folder / "ca.crt")]
-    tls += ["--tls-cert-file", str(folder / "redis.crt"), "--tls-key-file", str(folder / "redis.key")]
+    tls = ["--tls-port", str(port), "--tls-ca-cert-file", str(folder / "ca.pem")]
+    tls += ["--tls-cert-file", str(folder / "redis.pem"), "--tls-key-file", str(folder / "redis.key")]
     with tempfile.TemporaryDirectory() as data, running("redis-server", Path(data), *tls) as server:
         server.url = f"rediss://127.0.0.1:{port}"
         yield server
 
 
 def own(folder: Path) -> str:
-    return f"ssl_certfile={folder / 'redis.crt'}&ssl_keyfile={folder / 'redis.key'}"
+    return f"ssl_certfile={folder / 'redis.pem'}&ssl_keyfile={folder / 'redis.key'}"
 
 
 async def test_certificates_of_both_sides_are_checked(server: Server, folder: Path) -> None:
     """A connection needs the authority and a client certificate."""
     store = await Store.connect(
-        Settings(db_url=f"{server.url}?ssl_ca_certs={folder / 'ca.crt'}&{own(folder)}")
+        Settings(db_url=f"{server.url}?ssl_ca_certs={folder / 'ca.pem'}&{own(folder)}")
     )
     assert await store.run([("SET", "a", "1"), ("GET", "a")]) == [b"OK", b"1"]
     await store.close()
-    for options in (own(folder), f"ssl_ca_certs={folder / 'ca.crt'}"):
+    for options in (own(folder), f"ssl_ca_certs={folder / 'ca.pem'}"):
         with pytest.raises(StoreUnreachable):
             await Store.connect(Settings(db_url=f"{server.url}?{options}"))
 

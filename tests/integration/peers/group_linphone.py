@@ -25,9 +25,10 @@ class GroupLinphone(Linphone):
         domain: str = "sip.test",
         rooms: str = "",
         device: str = "phone",
+        root_ca: Path | None = None,
     ) -> None:
         (folder / device).mkdir(exist_ok=True)
-        super().__init__(folder / device, name, proxy, password, domain=domain, cpim=True)
+        super().__init__(folder / device, name, proxy, password, domain=domain, root_ca=root_ca)
         settings = self._folder / "phone.ini"
         factory = f"conference_factory_uri=sip:conference-factory@{rooms or domain}\n"
         # the app saves the name of its device late: it would be another one after a kill

@@ -20,7 +20,10 @@ ACCOUNT = """\
 [sip]
 sip_port={udp}
 sip_tcp_port={tcp}
-sip_tls_port=0
+sip_tls_port={tls}
+root_ca={root_ca}
+verify_server_certs=1
+verify_server_cn=1
 use_ipv6=0
 guess_hostname=0
 default_proxy=0
@@ -44,7 +47,6 @@ reg_expires=600
 reg_sendregister=1
 publish=0
 push_notification_allowed=0
-cpim_in_basic_chat_rooms_enabled={cpim}
 """
 
 
@@ -52,6 +54,7 @@ class Linphone:
     """A user NAME@DOMAIN who registers with a proxy and sends texts through it.
 
     ``proxy`` is a SIP URI with a transport. ``cpim`` wraps texts in `message/cpim`, as Linphone's apps do.
+    ``root_ca`` is the authority that it trusts for TLS.
     """
 
     program = "tests.integration.peers.liblinphone"
@@ -66,25 +69,28 @@ class Linphone:
         *,
         domain: str = "sip.test",
         cpim: bool = False,
+        root_ca: Path | None = None,
     ) -> None:
         try:
             ctypes.CDLL(LIBRARY)
         except OSError:
             absent(f"{LIBRARY} is not installed")
         self.name, self.address = name, f"{name}@{domain}"
+        self._options = ["cpim"] if cpim else []
         self._folder = folder / f"linphone-{name}"
         self._folder.mkdir()
         any_port, no_port = -1, 0
-        is_tcp = "transport=tcp" in proxy
+        ports = {
+            kind: any_port if f"transport={kind}" in proxy else no_port for kind in ("udp", "tcp", "tls")
+        }
         account = ACCOUNT.format(
             folder=self._folder,
             name=name,
             domain=domain,
             password=password,
             proxy=proxy,
-            udp=no_port if is_tcp else any_port,
-            tcp=any_port if is_tcp else no_port,
-            cpim=int(cpim),
+            root_ca=root_ca or "",
+            **ports,
         )
         (self._folder / "phone.ini").write_text(account)
         (self._folder / "events").touch()
@@ -101,7 +107,7 @@ class Linphone:
         settings.write_text(settings.read_text().replace("reg_sendregister=0", "reg_sendregister=1"))
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.program, str(self._folder)],
+                [sys.executable, "-m", self.program, str(self._folder), *self._options],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=log,

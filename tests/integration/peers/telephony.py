@@ -3,7 +3,7 @@
 It runs the configurations in ``deploy/kamailio`` with Kamailio's own tables in a MariaDB; only addresses and
 paths are replaced. Beside it run two edges and a worker with the settings of that folder. The proxy is at
 127.0.0.4 and the edges at 127.0.0.2 and 127.0.0.3, since it tells edges by their address; users are at
-127.0.0.1.
+127.0.0.1. All of them listen for TLS, too, once `add_certificates` was called.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from imc_cli.migration.tables import connect
+from tests.certificates import make_authority, make_certificate
 from tests.chaos.servers import Single
 from tests.integration.command import run
 from tests.integration.migration.databases import create_kamailio_tables, empty_mariadb, execute
@@ -40,6 +41,7 @@ class Platform:
     def __init__(self, folder: Path, database: str, redis: Single, settings: dict[str, str]) -> None:
         self.database, self.redis, self.folder = database, redis, folder
         self.port, self.edge_port = free_port(), free_port()
+        self.tls_port, self.edge_tls_port = free_port(), free_port()
         for name in ("before.cfg", "after.cfg", "dispatcher.list", "imc.toml"):
             self.add_configuration(name, (FILES / name).read_text())
             assert "10.0.0." not in (folder / name).read_text(), name
@@ -65,9 +67,12 @@ class Platform:
         """A file of deploy/kamailio with the addresses and paths of this test."""
         for shown, host in EDGES.items():
             text = text.replace(f"{shown}:5060", f"{host}:{self.edge_port}")
+            text = text.replace(f"{shown}:5061", f"{host}:{self.edge_tls_port}")
         for shown, real in (
             ("10.0.0.1:5060", f"{PROXY}:{self.port}"),
+            ("10.0.0.1:5061", f"{PROXY}:{self.tls_port}"),
             ("10.0.0.1/32", f"{PROXY}/32"),
+            ("ipv4=10.0.0.1\n", f"ipv4={PROXY}\n"),
             ("redis://10.0.0.21:6379/0", self.redis.url),
             ("mysql://kamailio:kamailiorw@localhost/kamailio", self.database),
             ("/etc/kamailio/", f"{self.folder}/"),
@@ -75,6 +80,14 @@ class Platform:
         ):
             text = text.replace(shown, real)
         return text
+
+    def add_certificates(self) -> None:
+        """Make an authority, `ca.pem`, and certificates of proxy and edges, which then listen for TLS."""
+        make_authority(self.folder)
+        make_certificate(self.folder, "proxy", PROXY)
+        make_certificate(self.folder, "edge", *EDGES.values())
+        for host, edge in self.edges.items():
+            edge.env["IMC_LISTEN"] += f",tls:{host}:{self.edge_tls_port}"
 
     @property
     def address(self) -> tuple[str, int]:
@@ -99,10 +112,16 @@ class Platform:
         engine.dispose()
         return found
 
-    def start_proxy(self, configuration: str) -> None:
+    @property
+    def tls_uri(self) -> str:
+        """The proxy's URI for phones that use TLS."""
+        return f"sip:{PROXY}:{self.tls_port};transport=tls"
+
+    def start_proxy(self, configuration: str, *defines: str) -> None:
         """Start Kamailio with before.cfg, after.cfg or another; returns when it responds to OPTIONS."""
         config = ["-f", f"{self.folder}/{configuration}", "-w", str(self.folder), "-Y", str(self.folder)]
         self.proxy.command = [require("kamailio"), *config, "-DD", "-E", "-m", "64", "-M", "8"]
+        self.proxy.command += [word for name in defines for word in ("-A", name)]
         self.proxy.start()
         wait_until(lambda: options(self.port, PROXY) == 200, "the proxy")
 
