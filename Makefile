@@ -33,13 +33,13 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos and not compose" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 6 --dist worksteal --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos and not compose" $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
 test-compiled: $(VENV)/test.stamp $(COMPILED)/compiled.stamp ## the tests of what `make compiled` compiles, on that
 	cp -r tests docs deploy bench compose.yaml $(COMPILED)/src
 	cd $(COMPILED)/src && $(abspath $(BIN))/python -c 'import imc_edge.delivering.fan_out as it; assert it.__file__.endswith(".so")'
-	cd $(COMPILED)/src && $(abspath $(BIN))/python -m pytest --no-cov --numprocesses 2 --dist loadfile \
+	cd $(COMPILED)/src && $(abspath $(BIN))/python -m pytest --no-cov --numprocesses 4 --dist worksteal \
 		-m "not chaos and not compose and not uncompiled" tests/imc_edge tests/imc_common/sip tests/conformance/test_codec.py tests/conformance/test_edge.py \
 		tests/integration/test_messages.py $(ARGS)
 

@@ -7,7 +7,7 @@ script for each file.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha1
 from pathlib import Path
 from types import MappingProxyType
@@ -39,9 +39,11 @@ class Scripts:
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or lua_folder()
-        sources = {path.stem: _expand(path, set()) for path in sorted(folder.glob("*.lua"))}
-        if not sources:
+        includes = {path.stem: path.read_text("utf-8") for path in folder.glob("include/*.lua")}
+        scripts = {path.stem: path.read_text("utf-8") for path in sorted(folder.glob("*.lua"))}
+        if not scripts:
             raise ScriptError(f"no Lua scripts in {folder}")
+        sources = {name: _expand(name, text, includes, set()) for name, text in scripts.items()}
         self.sources = MappingProxyType(sources)
         # EVALSHA identifies a script by its SHA-1, which has no security purpose here
         self._shas = {
@@ -58,10 +60,11 @@ class Scripts:
         return self._by_sha[sha]
 
 
-def _expand(path: Path, done: set[str]) -> str:
-    """The file's text with each include comment replaced by the file it names.
+def _expand(script: str, text: str, includes: Mapping[str, str], done: set[str]) -> str:
+    """The text with each include comment replaced by the file it names.
 
     An include may name others. Each is put in once, where it is named first; `done` are those put in before.
+    `script` is named in errors.
     """
 
     def included(match: re.Match[str]) -> str:
@@ -69,9 +72,8 @@ def _expand(path: Path, done: set[str]) -> str:
         if name in done:
             return ""
         done.add(name)
-        piece = path.parent if path.parent.name == "include" else path.parent / "include"
-        if not (piece / f"{name}.lua").is_file():
-            raise ScriptError(f"{path}: no include {piece / name}.lua")
-        return _expand(piece / f"{name}.lua", done).rstrip("\n")
+        if name not in includes:
+            raise ScriptError(f"{script}.lua: no include/{name}.lua")
+        return _expand(script, includes[name], includes, done).rstrip("\n")
 
-    return _INCLUDE.sub(included, path.read_text(encoding="utf-8"))
+    return _INCLUDE.sub(included, text)

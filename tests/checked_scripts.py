@@ -47,6 +47,10 @@ def check_call(script: str, keys: Sequence[str], args: Sequence[object]) -> None
         assert len(args) == len(arguments), (script, args)
 
 
+SCRIPTS = Scripts()
+"""Read once: thousands of tests have a store of their own."""
+
+
 class CheckedScripts:
     """As `Scripts`, of which a compiled form cannot have an interpreted subclass.
 
@@ -56,7 +60,7 @@ class CheckedScripts:
     seen: ClassVar[set[str]] = set()
 
     def __init__(self) -> None:
-        self._scripts = Scripts()
+        self._scripts = SCRIPTS
         self.sources = self._scripts.sources
         self.source_of = self._scripts.source_of
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 
 
-def defined() -> set[str]:
+@cache
+def defined() -> frozenset[str]:
     """Every metric that the sources define, as Prometheus shows it."""
     kinds = {"counter": ("_total",), "counters": ("_total",), "gauge": ("",), "histogram": ("_bucket",)}
     names = set()
@@ -31,7 +33,7 @@ def defined() -> set[str]:
         for path in (ROOT / package).rglob("*.py"):
             found = re.findall(r'\.(counters?|gauge|histogram)\(\s*"(imc_\w+)"', path.read_text())
             names |= {name + ending for kind, name in found for ending in kinds[kind]}
-    return names
+    return frozenset(names)
 
 
 def queries() -> list[str]:

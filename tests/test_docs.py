@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,8 @@ def shown_commands() -> list[str]:
     return lines
 
 
-def full_help(command: list[str]) -> str:
+@cache
+def full_help(*command: str) -> str:
     """The help of a command with its settings, if it has any; empty if there is no such command."""
     for option in ("--help-settings", "--help"):
         shown = CliRunner().invoke(application(), [*command, option], env={"COLUMNS": "250"})
@@ -48,7 +50,7 @@ def test_shown_commands_and_their_options_exist(line: str) -> None:
     """Each command of the pages has help, and the help has each option shown."""
     words = shlex.split(line)[1:]
     command = [word for word in words[:2] if re.fullmatch(r"[a-z-]+", word)][: 2 if words[0] in GROUPS else 1]
-    shown = full_help(command)
+    shown = full_help(*command)
     assert shown, line
     options = {word.partition("=")[0] for word in words if word.startswith("--")}
     assert [option for option in options if option not in shown] == []

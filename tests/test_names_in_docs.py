@@ -126,7 +126,7 @@ def test_commands_in_the_text_exist(page: str) -> None:
         if words[0] != "imc" or len(words) == 1:
             continue
         command = [word for word in words[1:3] if re.fullmatch(r"[a-z-]+", word) and word[0] != "-"]
-        shown = full_help(command[: 2 if words[1] in GROUPS else 1])
+        shown = full_help(*command[: 2 if words[1] in GROUPS else 1])
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
         if not shown or any(option not in shown for option in options):
             wrong.append(line)

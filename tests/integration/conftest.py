@@ -10,6 +10,9 @@ import pytest
 from tests.integration.service import SERVERS, Service, service, valkey_server
 from tests.integration.sip_user import SipUser
 
+on_redis = pytest.mark.parametrize("imc", ["redis"], indirect=True)
+"""For tests of programs that speak SIP with an edge: what is behind it makes no difference."""
+
 OpenUser = Callable[..., Awaitable[SipUser]]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.command import Terminal, run
-from tests.integration.conftest import OpenUser
+from tests.integration.conftest import OpenUser, on_redis
 from tests.integration.service import Service
 from tests.integration.sip_user import notice
 
@@ -34,6 +34,7 @@ def chat(imc: Service, room: str) -> Iterator[Terminal]:
         terminal.process.wait()
 
 
+@on_redis
 async def test_chat_at_a_terminal_sends_lines_and_shows_messages(
     open_user: OpenUser, room: str, chat: Terminal
 ) -> None:
@@ -59,8 +60,9 @@ async def test_chat_at_a_terminal_sends_lines_and_shows_messages(
     assert chat.end() == 0
 
 
+@on_redis
 def test_a_rejected_line_is_reported_and_the_exit_status_is_1(imc: Service, room: str) -> None:
-    """A status other than 2xx is shown; the lines after it are still sent."""
+    """A status other than 2xx is shown; the lines after it are still sent. The script is standard input."""
     command = ["chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
     done = run(*command, "--wait", SILENCE, text="x" * 9000 + "\n#create\n")
     assert done.returncode == 1
@@ -68,6 +70,7 @@ def test_a_rejected_line_is_reported_and_the_exit_status_is_1(imc: Service, room
     assert "You have created" in done.stdout
 
 
+@on_redis
 async def test_notices_are_coloured(chat: Terminal) -> None:
     """A user can tell notices from messages of members."""
     chat.wait_for("bob>")
@@ -76,6 +79,7 @@ async def test_notices_are_coloured(chat: Terminal) -> None:
     assert "\x1b[0;36m" in chat.raw or "36m*** " in chat.raw
 
 
+@on_redis
 async def test_a_script_sends_its_lines_in_order_and_prints_received_messages(
     open_user: OpenUser, imc: Service, room: str, tmp_path: Path
 ) -> None:
@@ -92,14 +96,6 @@ async def test_a_script_sends_its_lines_in_order_and_prints_received_messages(
     await alice.assert_gets(r"<bob@127\.0\.0\.1:\d+>: Hello from a script")
     assert "*** You have created this public room. " in done.stdout
     assert re.search(r"bob@127\.0\.0\.1:\d+ \(owner\)\n" + re.escape(alice.address), done.stdout)
-
-
-def test_standard_input_that_is_no_terminal_is_a_script(imc: Service, room: str) -> None:
-    """`imc chat` works in a pipe."""
-    command = ["chat", "sip:bob@127.0.0.1:0", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
-    done = run(*command, "--wait", SILENCE, text="#create\n")
-    assert done.returncode == 0, done.stderr
-    assert "You have created" in done.stdout
 
 
 @pytest.mark.parametrize("room", ["chat-000", "sip:example.org", "tel:123", "a b@example.org"])
@@ -131,6 +127,7 @@ def test_chat_reports_a_next_hop_that_does_not_respond() -> None:
     ]
 
 
+@on_redis
 def test_chat_warns_a_user_of_a_domain_without_a_registrar(imc: Service, room: str) -> None:
     """An edge is none: nothing may reach the user."""
     command = ["chat", "sip:bob@example.org", "--room", room, "--via", f"127.0.0.1:{imc.ports[0]}"]
