@@ -145,6 +145,28 @@ def test_a_device_invited_by_its_own_name_has_that_name(room: Shard) -> None:
     assert BOBS in devices(room)
 
 
+@pytest.mark.parametrize("first", [(), (BOBS_OTHER,)])
+def test_a_device_whose_subscribe_overtakes_the_report_has_the_name_it_was_invited_by(
+    room: Shard, first: tuple[str, ...]
+) -> None:
+    """It refuses what comes by another name, so it gets that again; its subscription goes on."""
+    for other in first:  # it has accepted the same INVITE, whose event is settled
+        accept(room, other)
+        catch_up(room)
+    events(room)
+    say(room, CAROL, cpim="1")
+    subscribe(room, BOBS)
+    assert (BOBS, CAROL, "device") in catch_up(room)
+    accept(room, BOBS)
+    assert [name for name in devices(room) if name.startswith(BOBS)] == [f"{BOBS};aor"]
+    assert catch_up(room) == [(f"{BOBS};aor", CAROL, "device")]
+    assert [about(room, kind, BOBS) for kind in ("away", "returning", "subscription", "dialog")] == [None] * 4
+    assert about(room, "subscription", f"{BOBS};aor")
+    assert not room.redis.exists(keys.away_rooms(SHARD, BOB))
+    accept(room, BOBS)
+    assert catch_up(room) == []
+
+
 def test_a_report_that_comes_twice_changes_nothing(room: Shard) -> None:
     """After the death of an edge; the place of the device stays."""
     accept(room, BOBS)
