@@ -166,7 +166,7 @@ def devices(shard: int, room: str) -> str:
 def roster(shard: int, room: str) -> str:
     """Sorted set of the room's users, and ``*subject``, by the number of their last change.
 
-    It exists only in rooms with devices.
+    `lua/include/roster.lua` says what else it has. It exists only in rooms with devices.
     """
     return f"imc_roster:{{{shard}}}:{room}"
 

@@ -13,7 +13,7 @@ local function admit(address, event, ...)
     if private == "1" then
         redis.call("SADD", private_rooms, request.room)
     end
-    record(address)
+    record_arrival(address)
     -- Whoever is added by the client of a conference is asked by INVITE: its client may show conferences as well. So is
     -- who has registered such a client. What is said from now on waits until the client has accepted.
     if (request.dialog or client_devices ~= "") and address ~= request.from then

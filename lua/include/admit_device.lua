@@ -35,7 +35,7 @@ local function let_in(device, value, position, dialog, replaced)
     local user = user_of(device)
     if replaced then
         dismiss_device(replaced)
-        record(replaced)
+        record_departure(without_aor(replaced))
     end
     redis.call("HSET", members, user, role_of(value) .. " devices")
     redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user,
@@ -47,6 +47,7 @@ local function let_in(device, value, position, dialog, replaced)
     if redis.call("HSETNX", devices, device, position and "device away" or "device") == 1 then
         has_devices = true
         adopt_subscription(device)
+        record_arrival(without_aor(device))
         record(user)
         if position then
             redis.call("HSET", room, "away:" .. device, position)

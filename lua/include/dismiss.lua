@@ -54,13 +54,13 @@ local function dismiss(user)
     local found = devices_in_room(user)
     for _, device in ipairs(found) do
         dismiss_device(device)
-        record(device) -- the user may be back before the others hear of it
+        record_departure(without_aor(device)) -- the user may be back before the others hear of it
     end
     -- of devices that have subscribed and not entered (subscribe)
     for _, device in ipairs(has_devices and subscribers(user) or {}) do
         end_subscription(device, subscription_of(device))
     end
-    record(user)
+    record_departure(user)
     return #found > 0
 end
 

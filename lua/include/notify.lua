@@ -82,23 +82,35 @@ local function description(since)
     if made then
         return made
     end
-    local users, gone, about, listed = {}, {}, "", {}
+    local users, gone, about, listed, came = {}, {}, "", {}, {}
     if since < 0 then
         about = room_now.subject .. room_now.created_at
         for user in pairs(room_now.roles) do
             users[#users + 1] = user
         end
     end
-    for _, changed in ipairs(since < 0 and {} or redis.call("ZRANGEBYSCORE", roster, "(" .. since, "+inf")) do
+    local changes = since < 0 and {} or redis.call("ZRANGEBYSCORE", roster, "(" .. since, "+inf")
+    for _, changed in ipairs(changes) do
+        local how, who = changed:match("^%*(%l+) %d+ (.*)$")
+        if who and came[who] == nil then
+            came[who] = how == "came" -- the first after `since`: it was not there before
+        end
+    end
+    for _, changed in ipairs(changes) do
         local user = user_of(changed)
+        -- who was not there at `since` and is not there now is nobody to this subscriber
+        local is_unseen = came[user] and not room_now.roles[user]
+            or (came[changed] and user ~= changed and not room_now.is_present[changed])
         if changed == "*subject" then
             about = room_now.subject
-        elseif user ~= changed and not room_now.is_present[without_aor(changed)] then
-            gone[user] = gone[user] or {}
-            table.insert(gone[user], without_aor(changed))
-        end
-        if changed ~= "*subject" and not listed[user] then
-            listed[user], users[#users + 1] = true, user
+        elseif changed:sub(1, 1) ~= "*" and not is_unseen then
+            if user ~= changed and not room_now.is_present[changed] then
+                gone[user] = gone[user] or {}
+                table.insert(gone[user], changed)
+            end
+            if not listed[user] then
+                listed[user], users[#users + 1] = true, user
+            end
         end
     end
     table.sort(users)

@@ -29,6 +29,8 @@ class Client:
         self.device = device
         self.version = 0
         self.users: dict[str, tuple[str, frozenset[str]]] = {}
+        self.seen: set[str] = set()
+        """Users and devices that it has ever been told of."""
         self.subject = ""
         self.is_subscribed = False
         self.has_gap = False
@@ -54,8 +56,11 @@ class Client:
         self.subject = content.get("subject", self.subject)
         for user, role, present, gone in content["users"]:
             if role == "deleted":
+                assert user in self.seen, "what leaves was there"
                 self.users.pop(user, None)
                 continue
+            assert self.seen.issuperset(gone)
+            self.seen |= {user, *present}
             known = self.users.get(user, ("", frozenset()))[1]
             assert not set(present) & set(gone)
             self.users[user] = role, (known | set(present)) - set(gone)
@@ -106,7 +111,7 @@ class World:
         elif kind in {"subscribe", "restart"}:
             client = choice(list(self.clients.values()))
             if kind == "restart" and self.random.random() < 0.3:
-                client.version, client.users = 0, {}  # it was installed anew
+                client.version, client.users, client.seen = 0, {}, set()  # it was installed anew
             self.subscribe(client, choice([600, 600, 0]), anew=kind == "restart")
         elif kind == "edge":
             self.deliver(lossy=True)

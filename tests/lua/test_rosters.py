@@ -74,17 +74,29 @@ def test_a_subscriber_gets_the_whole_roster_at_once(shard: Shard) -> None:
 
 
 def test_changes_of_a_moment_are_one_notify(room: Shard) -> None:
-    """The next version; what was added and removed again is told as deleted."""
+    """The next version; who was added and removed again is not told of: nobody has seen that user."""
     add(room, CAROL, DAVE, EVE)
     handle(room, "remove", ALICE, user=EVE)
     handle(room, "topic", ALICE, text="Dinner")
     handle(room, "modify", ALICE, user=CAROL, role="admin")
     assert len(rosters(room)) == 1
     ((device, content),) = notified(room)
-    users = [[CAROL, "admin", [], []], [DAVE, "member", [], []], [EVE, "deleted", [], []]]
+    users = [[CAROL, "admin", [], []], [DAVE, "member", [], []]]
     assert (device, content["full"], content["version"]) == (PHONE, False, 2)
     assert (content["users"], content["subject"]) == (users, "Dinner")
     assert rosters(room) == []
+
+
+def test_only_what_a_subscriber_has_seen_is_told_as_deleted(room: Shard) -> None:
+    """RFC 4575 §4.6. Whoever comes back and leaves again is told once to those who have seen it before."""
+    handle(room, "remove", ALICE, user=BOB)
+    ((device, content),) = notified(room)
+    assert content["users"] == [[BOB, "deleted", [], []]]
+    settled(room, device, content["id"])
+    add(room, BOB)
+    accept(room, BOBS)
+    handle(room, "remove", ALICE, user=BOB)
+    assert [content["users"] for _, content in notified(room)] == [[]]
 
 
 def test_a_notify_tells_what_has_changed_since_the_last(room: Shard) -> None:
