@@ -5,6 +5,7 @@
 --- @include "roster"
 --- @include "invite"
 redis.call("SCARD", private_rooms) -- is a set
+assert(client_devices, "client_devices")
 
 -- After commit. Tells the new member, the sender, and all other members unless the room is quiet, and shows the new
 -- member the topic; ... are further fields of the event. Its detail is off in a room that keeps no messages.

@@ -2,6 +2,7 @@
 -- client_devices (of the sender) and what refuse needs. Gives create_and_own.
 --- @include "owned_rooms"
 --- @include "invite"
+assert(client_devices, "client_devices")
 local function create_and_own()
     if owns_maximum then
         return refuse("too_many_rooms")
