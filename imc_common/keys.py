@@ -202,6 +202,14 @@ def authors_prefix(shard: int) -> str:
     return f"imc:{{{shard}}}:authors:"
 
 
+def receipts(shard: int, room: str, part: Literal["recent", "older"]) -> str:
+    """Hash with a TTL: which receipts authors got from members with several devices.
+
+    `lua/include/receipts.lua` says what it holds. `imc reshard` leaves them behind.
+    """
+    return f"imc:{{{shard}}}:receipts:{room}:{part}"
+
+
 def lease(shard: int, role: str) -> str:
     """String with a TTL: the process that owns this stream of the shard, by role."""
     return f"imc:{{{shard}}}:lease:{role}"

@@ -72,6 +72,10 @@ def _authors(part: Literal["recent", "older"]) -> FurtherKey:
     return lambda shard, fields: keys.authors(shard, fields[b"room"].decode(), part)
 
 
+def _receipts(part: Literal["recent", "older"]) -> FurtherKey:
+    return lambda shard, fields: keys.receipts(shard, fields[b"room"].decode(), part)
+
+
 def _presence() -> tuple[FurtherKey, FurtherKey, FurtherKey]:
     """The keys that say where the sender is away."""
     return (
@@ -138,7 +142,7 @@ def _further(settings: Settings) -> list[Action]:
         ),
         Action("set_nickname", (), (announce_joins,)),
         Action("broadcast_typing", (_typing,), (TYPING_INTERVAL_MS,)),
-        Action("return_disposition", (*authors, history[0])),
+        Action("return_disposition", (*authors, history[0], _receipts("recent"), _receipts("older"))),
         Action(
             "broadcast_message",
             (*history, *authors),

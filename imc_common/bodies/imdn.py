@@ -13,6 +13,8 @@ from imc_common.bodies.mime_part import MimePart
 from imc_common.bodies.xml import Element, elements_of
 
 _NAMESPACE: Final = "urn:ietf:params:xml:ns:imdn"
+RECEIVED: Final = frozenset(("delivered", "displayed"))
+"""The statuses of a message that has arrived; the second says the first as well."""
 _MESSAGE_ID: Final = re.compile(r"[!-~]{1,256}").fullmatch
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from imc_common.bodies.charsets import charset_of
 from imc_common.bodies.content import Content
 from imc_common.bodies.essence import PLAIN, essence
+from imc_common.bodies.imdn import RECEIVED
 from imc_common.rooms.commands import CommandParser, Parsed
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.sip.message import Request
@@ -70,7 +71,7 @@ def room_request_of(
         private=parsed.private,
         reason=parsed.reason,
         command=parsed.command,
-        detail=parsed.detail,
+        detail=parsed.detail if content is None or not content.imdns else _statuses(content),
         data=data.pack(),
         text=parsed.text,
         message_id=_message_id(content, parsed, delivery_ids, sender.address) if content is not None else "",
@@ -98,6 +99,12 @@ def _message_id(content: Content, parsed: Parsed, delivery_ids: DeliveryIds, sen
         return " ".join([word for pair in zip(ids, positions, strict=True) for word in pair])
     cpim = content.cpim
     return cpim.message_id if cpim is not None and cpim.wants_receipts and parsed.type == "message" else ""
+
+
+def _statuses(content: Content) -> str:
+    """How each message of `message_id` was received, in the same order: the last that the body says of it."""
+    statuses = {imdn.message_id: imdn.status for imdn in content.imdns}
+    return " ".join([each if each in RECEIVED else "other" for each in statuses.values()])
 
 
 def expires_at(request: Request, at: int) -> int | None:

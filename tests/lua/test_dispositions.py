@@ -34,6 +34,64 @@ def test_the_author_gets_it_and_nobody_else(room: Shard) -> None:
     ]
 
 
+def read(shard: Shard, reader: str, status: str, message_id: str = "m1") -> list[str]:
+    """A receipt of one message; the ids of which the author is told."""
+    told = shard.ask("disposition", reader, message_id=f"{message_id} -", detail=status)
+    return [one.more["list"] for one in told]
+
+
+@pytest.fixture
+def several(room: Shard) -> Shard:
+    """Carol has two devices in the room."""
+    room.redis.hset(room.keys.members(SHARD, ROOM), CAROL, "member devices")
+    names = {f"{CAROL};gr={number}": "device" for number in (1, 2)}
+    room.redis.hset(keys.devices(SHARD, ROOM), mapping=names)  # type: ignore[arg-type]
+    return room
+
+
+def test_the_devices_of_a_reader_are_one_reader(several: Shard) -> None:
+    """Read on one, receipts once: "displayed" says "delivered" as well."""
+    assert [read(several, CAROL, status) for status in ("delivered", "delivered")] == [["m1"], []]
+    assert [read(several, CAROL, status) for status in ("displayed", "delivered", "displayed")] == [
+        ["m1"],
+        [],
+        [],
+    ]
+    assert read(several, CAROL, "displayed", "m2") == ["m2"]
+    assert read(several, BOB, "displayed") == ["m1"]
+
+
+def test_of_receipts_together_only_what_is_new_is_told(several: Shard) -> None:
+    """As a client sends them that was started again."""
+    wrote(several, "m3", ALICE)
+    read(several, CAROL, "delivered", "m1")
+    told = several.ask("disposition", CAROL, message_id="m1 - m3 -", detail="delivered delivered")
+    assert [one.more["list"] for one in told] == ["m3"]
+
+
+def test_other_receipts_are_always_told(several: Shard) -> None:
+    """Such as failures; and those of an edge that does not say what they are."""
+    assert [read(several, CAROL, "other") for _ in range(2)] == [["m1"], ["m1"]]
+    assert several.ask("disposition", CAROL, message_id="m1 -")
+
+
+def test_a_reader_with_one_client_costs_no_memory(room: Shard) -> None:
+    """Nothing is sent twice there."""
+    assert [read(room, CAROL, "displayed") for _ in range(2)] == [["m1"], ["m1"]]
+    assert not room.redis.exists(keys.receipts(SHARD, ROOM, "recent"))
+
+
+def test_what_a_room_remembers_of_receipts_is_bounded(several: Shard) -> None:
+    """At least the latest 512, at most 1,024, for a day."""
+    for number in range(1100):
+        wrote(several, f"n{number}", ALICE)
+        read(several, CAROL, "delivered", f"n{number}")
+    names = [keys.receipts(SHARD, ROOM, part) for part in ("recent", "older")]  # type: ignore[arg-type]
+    assert 512 <= sum(several.redis.hlen(name) for name in names) <= 1024
+    assert all(86_000 < several.redis.ttl(name) <= 86_400 for name in names)
+    assert read(several, CAROL, "delivered", "n600") == []
+
+
 def test_receipts_of_one_body_go_each_to_its_author(room: Shard) -> None:
     """An author of two messages gets them together; what is about one's own message goes nowhere."""
     wrote(room, "m3", ALICE, "older")

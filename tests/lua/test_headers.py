@@ -32,6 +32,7 @@ PATTERNS = {
     keys.typing("S", "ROOM", "SENDER"),
     keys.authors("S", "ROOM", "recent"),
     keys.authors("S", "ROOM", "older"),
+    *(keys.receipts("S", "ROOM", part) for part in ("recent", "older")),
     *(keys.away_rooms("S", who) for who in ("USER", "FROM")),
     keys.probes("S"),
     keys.probe_waits("S"),

@@ -122,6 +122,7 @@ async def test_a_receipt_names_the_messages_that_it_is_about() -> None:
         one, two = at.store.entries
         assert (one.type, one.message_id) == ("disposition", "34jk324j -")
         assert (two.type, two.message_id) == ("disposition", "K1YTWFhxApxO - DekJ3EmNlcNi -")
+        assert (one.detail, two.detail) == ("delivered", "displayed displayed")
         assert data_of(two).body == both
 
 
