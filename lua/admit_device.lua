@@ -41,13 +41,10 @@ local user = user_of(request.from)
 -- invited by the user's address: the client keeps the room under the To of its INVITE
 local by_aor = request.from == user and ";aor" or ""
 local device = device_in(devices, request.device) or assert(request.device, "device") .. by_aor
--- A SUBSCRIBE has overtaken this report, so that the device has entered by its own name (subscribe).
-local mistaken = by_aor ~= "" and device == request.device and redis.call("HEXISTS", room, "dialog:" .. device) == 0 and device
-device = mistaken and mistaken .. by_aor or device
 local dialog = dialog_of(request)
 local value = redis.call("HGET", members, user)
 local position, joined = unpack(redis.call("HMGET", room, "away:" .. user, "joined:" .. user))
-local has_place, replaced = place_for(mistaken or device)
+local has_place, replaced = place_for(device)
 local is_wanted = is_member(value) and user_of(device) == user and has_place
 position = keeps and (position or joined) or nil
 
@@ -55,9 +52,6 @@ commit()
 if not is_wanted then
     end_dialog(device, dialog)
     return "done"
-end
-if mistaken then
-    rename_device(mistaken)
 end
 let_in(device, value, position, dialog, replaced)
 return "done"

@@ -50,7 +50,8 @@ local dialog = dialog_of(request)
 local is_allowed = user_of(device) == request.from and is_member(value)
 local known = subscription_of(device)
 local is_in_room = redis.call("HEXISTS", devices, device) == 1
-local is_same = known and dialog_ids(known.dialog).call_id == dialog_ids(dialog).call_id
+local ids = dialog_ids(dialog)
+local is_same = known and dialog_ids(known.dialog).call_id == ids.call_id
 local ended = tonumber(redis.call("HGET", room, "last_version")) or 0
 local subscription = { version = math.max(last, ended), rev = -1, pending = "" }
 if known then
@@ -58,6 +59,10 @@ if known then
     subscription.rev = is_in_room and known.version == last and known.rev or -1
 end
 subscription.dialog, subscription.expires_at = dialog, now + seconds * 1000
+-- The client may have given this one up for that: SUBSCRIBE requests can overtake each other (settle_notify).
+if known and not is_same and known.expires_at > now then
+    subscription.former = { dialog = known.dialog, expires_at = known.expires_at }
+end
 
 -- Subscriptions that give way to this one.
 local early = {}
@@ -71,12 +76,15 @@ end
 
 -- While an INVITE is under way, its report brings the name that the device has in the room.
 local enters = is_allowed and seconds > 0 and not is_in_room and not is_under_way(room, request.from, value)
+-- In From is the name by which the client keeps the room: its user's, if its INVITE went there.
+local is_by_aor = ids.remote_uri and not ids.remote_uri:find(";gr=", 1, true)
 local has_place, replaced = place_for(device)
 local position, joined = unpack(redis.call("HMGET", room, "away:" .. request.from, "joined:" .. request.from))
 position = keeps and (position or joined) or nil
 
 commit()
 if enters and has_place then
+    device = is_by_aor and device .. ";aor" or device
     let_in(device, value, position, nil, replaced)
 end
 for i = MAX_EARLY, #early do

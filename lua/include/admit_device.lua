@@ -1,5 +1,5 @@
 -- A device of a member gets what is said in the room from now on. Needs room, members, request, and what emit and role give.
--- Needs away_rooms and probes (of the user). Gives rename_device, let_in, and what place_for gives.
+-- Needs away_rooms and probes (of the user). Gives let_in, and what place_for gives.
 --- @include "dismiss"
 --- @include "place_for"
 --- @include "away_rooms"
@@ -19,14 +19,6 @@ local function adopt_subscription(device)
         redis.call("HDEL", room, "subscription:" .. early)
         keep_subscription(device, subscription)
     end
-end
-
--- After commit. The device is in the room by a name under which its client refuses what comes. It enters by another one, and
--- gets everything again; its subscription is kept until then.
-local function rename_device(device)
-    redis.call("HDEL", devices, device)
-    redis.call("HDEL", room, "away:" .. device, "returning:" .. device, "refused:" .. device)
-    redis.call("SREM", away_rooms, away_room(request.room, device))
 end
 
 -- After commit. `value` is the user's field of the members, `position` from where on a new device has missed messages; nil:

@@ -149,22 +149,21 @@ def test_a_device_invited_by_its_own_name_has_that_name(room: Shard) -> None:
 def test_a_device_whose_subscribe_overtakes_the_report_has_the_name_it_was_invited_by(
     room: Shard, first: tuple[str, ...]
 ) -> None:
-    """It refuses what comes by another name, so it gets that again; its subscription goes on."""
+    """Its client subscribes under that name, and refuses what comes under another one."""
     for other in first:  # it has accepted the same INVITE, whose event is settled
         accept(room, other)
         catch_up(room)
     events(room)
     say(room, CAROL, cpim="1")
-    subscribe(room, BOBS)
-    assert (BOBS, CAROL, "device") in catch_up(room)
+    about_it = dialog("early", remote_uri=f"sip:{BOB}")
+    handle(room, "subscribe", BOB, device=BOBS, dialog=about_it, detail="600 0")
+    assert (f"{BOBS};aor", CAROL, "device") in catch_up(room)
     accept(room, BOBS)
     assert [name for name in devices(room) if name.startswith(BOBS)] == [f"{BOBS};aor"]
-    assert catch_up(room) == [(f"{BOBS};aor", CAROL, "device")]
-    assert [about(room, kind, BOBS) for kind in ("away", "returning", "subscription", "dialog")] == [None] * 4
-    assert about(room, "subscription", f"{BOBS};aor")
-    assert not room.redis.exists(keys.away_rooms(SHARD, BOB))
-    accept(room, BOBS)
     assert catch_up(room) == []
+    assert about(room, "dialog", f"{BOBS};aor")
+    assert about(room, "subscription", f"{BOBS};aor")
+    assert about(room, "subscription", BOBS) is None
 
 
 def test_a_report_that_comes_twice_changes_nothing(room: Shard) -> None:
