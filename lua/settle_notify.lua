@@ -40,6 +40,13 @@ local status, is_last = request.status or "", subscription and subscription.pend
 commit()
 if not subscription then
     return "done"
+elseif is_last and ENDED[status] and subscription.former then
+    -- the subscription that this one has replaced is the later one
+    subscription.dialog, subscription.expires_at = subscription.former.dialog, subscription.former.expires_at
+    subscription.former, subscription.pending, subscription.rev = nil, "", -1
+    keep_subscription(device, subscription)
+    ask_for_notify()
+    return "done"
 elseif is_last and ENDED[status] then
     end_subscription(device, subscription)
     return "done"
@@ -50,6 +57,7 @@ if is_last then
 end
 if status:sub(1, 1) == "2" then
     subscription.failed = nil
+    subscription.former = not is_last and subscription.former or nil
 elseif is_last or not ENDED[status] then
     subscription.rev = -1
     is_again = status == "500" and not subscription.failed

@@ -1,6 +1,7 @@
 -- NOTIFY requests with the roster (RFC 4575), one for each subscription. A subscription is a field `subscription:DEVICE`
 -- of the room's hash, as JSON: `dialog` is the edge's text, unread; `expires_at` in ms since the epoch; `version` of the
--- last NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event.
+-- last NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event;
+-- `former`, a subscription that it has replaced, until the device has accepted a NOTIFY.
 -- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription,
 -- end_subscription, subscribers, notify.
 -- Events of this include: `notify` to the device; dialog: where to send it, with version and expires_at; detail: JSON with

@@ -5,6 +5,8 @@ Covers roster.py.
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from imc_common import keys
@@ -169,6 +171,32 @@ def test_a_subscription_that_the_client_does_not_know_ends(room: Shard, status: 
     assert about(room, "subscription", PHONE) is None
     add(room, DAVE)
     assert notified(room) == []
+
+
+def test_an_older_subscribe_that_comes_late_does_not_end_the_later_subscription(room: Shard) -> None:
+    """The client has given the older one up, and gets the whole roster in the other."""
+    subscribe(room, PHONE, last=1, call_id="later")
+    ((_, later),) = contents(room)
+    subscribe(room, PHONE, last=1, call_id="older")
+    ((_, older),) = contents(room)
+    settled(room, PHONE, later["id"])
+    settled(room, PHONE, older["id"], "481")
+    ((to, content),) = notified(room)
+    assert (to, content["full"], content["version"]) == (PHONE, True, 4)
+    assert "later" in json.loads(str(about(room, "subscription", PHONE)))["dialog"]
+    settled(room, PHONE, content["id"], "481")
+    assert about(room, "subscription", PHONE) is None
+
+
+def test_a_subscription_that_was_used_does_not_give_way_again(room: Shard) -> None:
+    """Its NOTIFY was accepted, so the one before is over."""
+    subscribe(room, PHONE, last=1, call_id="later")
+    ((_, content),) = contents(room)
+    settled(room, PHONE, content["id"])
+    add(room, CAROL)
+    ((_, content),) = notified(room)
+    settled(room, PHONE, content["id"], "481")
+    assert about(room, "subscription", PHONE) is None
 
 
 def test_a_late_report_of_an_older_notify_ends_nothing(room: Shard) -> None:
