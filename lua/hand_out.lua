@@ -25,7 +25,8 @@
 -- Events:
 --   skipped  to the member, before the first part; detail: how many earlier messages are not handed out
 --   message  to the member; catch_up: part, or more for the last one if another part follows; since, of the first
---            one: from where on the member has missed messages, also those that are not handed out
+--            one: from where on the member has missed messages, also those that are not handed out; joined, of the
+--            first one: since when the user is a member
 --   invited  to the user, if this is no member but was invited; user: the same
 local events, room, members, history, away_rooms, probes, probe_waits = unpack(KEYS)
 local entry_id, part, catch_up_max, oldest_ms = unpack(ARGV)
@@ -51,8 +52,8 @@ for i = 1, #entry[2], 2 do
 end
 local user, address = item.to or "", item.room or ""
 local value = redis.call("HGET", members, user)
-local about = { "away:" .. user, "returning:" .. user, "inviter:" .. user }
-local position, leading, inviter = unpack(redis.call("HMGET", room, unpack(about)))
+local about = { "away:" .. user, "returning:" .. user, "inviter:" .. user, "joined:" .. user_of(user) }
+local position, leading, inviter, joined = unpack(redis.call("HMGET", room, unpack(about)))
 redis.call("XLEN", history) -- is a stream
 redis.call("SCARD", away_rooms) -- is a set
 redis.call("ZCARD", probes) -- is a sorted set
@@ -94,7 +95,7 @@ found, left = missed(history, position, user, part, now)
 for i, message in ipairs(found) do
     local kind = left and i == #found and "more" or "part"
     if i == 1 then
-        id = send_missed(message, address, user, value, "catch_up", kind, "since", since)
+        id = send_missed(message, address, user, value, "catch_up", kind, "since", since, "joined", joined or "")
     else
         id = send_missed(message, address, user, value, "catch_up", kind)
     end

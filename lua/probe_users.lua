@@ -21,7 +21,8 @@
 --   (number)  how many users were probed
 --
 -- Events:
---   message  to the user; catch_up: probe, wait: ms until the next one; since: from where on the member has missed messages
+--   message  to the user; catch_up: probe, wait: ms until the next one; since: from where on the member has missed messages;
+--            joined: since when the user is one
 --   invited  to the user, whose invitation found nobody; user: the same
 local probes, probe_waits, events = unpack(KEYS)
 local max_probes, max_wait_ms, history_max, oldest_ms, away_rooms_prefix, room_prefix, members_prefix, history_prefix = unpack(ARGV)

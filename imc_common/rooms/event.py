@@ -59,7 +59,8 @@ class Event(NamedTuple):
     the entry's own id, `NO_HISTORY` if the room keeps none. `catch_up` says why a message from the history is
     sent again (`PART`, `MORE`, `PROBE`), and `wait` in how many ms a probe is followed by the next one. The
     first message of a part has `since`, the first place that was missed: what lies between is not sent. So
-    have probes: the edge may know of an earlier failure of which the worker did not know.
+    have probes: the edge may know of an earlier failure of which the worker did not know. Both have `joined`,
+    the place since which the recipient is a member: an earlier failure does not count.
 
     `about`: the message that a receipt is about, if the receipt names its delivery.
 
@@ -92,6 +93,7 @@ class Event(NamedTuple):
     about: RequestData | None = None
     since: str = ""
     dialog: str = ""
+    joined: str = ""
 
     @property
     def position(self) -> str:
@@ -153,6 +155,7 @@ class Event(NamedTuple):
                 RequestData.unpack(value) if (value := get(b"about")) else None,
                 value.decode() if (value := get(b"since")) else "",
                 value.decode() if (value := get(b"dialog")) else "",
+                value.decode() if (value := get(b"joined")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"an event's field cannot be read: {error}") from error

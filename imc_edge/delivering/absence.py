@@ -128,6 +128,8 @@ class Absence:
 
     def withholds(self, event: Event, now: float) -> bool:
         """Whether a stored message must end unsent."""
+        if event.joined:
+            self._begin_anew(event)
         if event.catch_up == PROBE:
             # one probe per user and edge: not so soon after another delivery failed
             return now - self.failed_at < event.wait / 2000 or self._is_overtaken_by(event, now)
@@ -144,6 +146,12 @@ class Absence:
                 room.failed = None  # from here on the history follows, in order
             return False
         return True
+
+    def _begin_anew(self, event: Event) -> None:
+        """What failed before the recipient has joined the room, perhaps once more, is not sent any more."""
+        room = self.rooms.get(event.room)
+        if room is not None and room.failed is not None and room.failed < parse(event.joined):
+            room.failed = None
 
     def _is_overtaken_by(self, probe: Event, now: float) -> bool:
         """Whether an earlier message has failed of which the worker did not know when it sent this probe."""

@@ -8,8 +8,9 @@ local function candidate(address, user, about)
     local room = room_prefix .. address
     about.members = is_device(user) and devices_of(address) or members_prefix .. address
     about.value = redis.call("HGET", about.members, user)
-    about.position, about.leading, about.inviter, about.refused =
-        unpack(redis.call("HMGET", room, "away:" .. user, "returning:" .. user, "inviter:" .. user, "refused:" .. user))
+    about.position, about.leading, about.inviter, about.refused, about.joined = unpack(
+        redis.call("HMGET", room, "away:" .. user, "returning:" .. user, "inviter:" .. user, "refused:" .. user, "joined:" .. user_of(user))
+    )
     if not about.position or about.value == "invited" or is_inviting(about.value) or not is_away(about.value) or history_max == 0 then
         return nil
     end
@@ -50,7 +51,8 @@ local function carry_out(made)
         if about.is_handed_out or (about.is_old and not message) then
             stays = true
         elseif message then
-            send_missed(message, address, who, about.value, "catch_up", "probe", "wait", wait, "since", about.position)
+            local since, joined = about.position, about.joined or ""
+            send_missed(message, address, who, about.value, "catch_up", "probe", "wait", wait, "since", since, "joined", joined)
             is_probed, stays = true, true
         elseif about.position and about.value == "invited" then
             -- if nobody is there again, mark_away finds the wait as it is now

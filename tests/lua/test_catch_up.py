@@ -145,9 +145,10 @@ def test_the_first_message_of_a_part_says_from_where_on_messages_were_missed(roo
     come_online(room)
     hand_out(room)
     sent = [fields for _, fields in items(room) if "catch_up" in fields]
-    assert [(fields["history_id"], fields.get("since")) for fields in sent] == [
-        (missed[0], first),
-        (missed[1], None),
+    joined = room.redis.hget(room.keys.room(SHARD, ROOM), f"joined:{BOB}").decode()
+    assert [(fields["history_id"], fields.get("since"), fields.get("joined")) for fields in sent] == [
+        (missed[0], first, joined),
+        (missed[1], None, None),
     ]
 
 

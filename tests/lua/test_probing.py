@@ -44,7 +44,8 @@ def test_a_probe_is_the_first_missed_message(room: Shard) -> None:
     (sent,) = probe(room)
     assert (sent["event"], sent["to"], sent["from"], sent["room"]) == ("message", BOB, ALICE, ROOM)
     assert (sent["history_id"], sent["catch_up"], sent["wait"]) == (missed[0], "probe", "4000")
-    assert sent["since"] == missed[0]
+    joined = room.redis.hget(room.keys.room(SHARD, ROOM), f"joined:{BOB}").decode()
+    assert (sent["since"], sent["joined"]) == (missed[0], joined)
 
 
 def test_the_waits_double_up_to_ten_minutes(room: Shard) -> None:

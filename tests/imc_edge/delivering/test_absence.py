@@ -53,6 +53,19 @@ def test_the_history_opens_a_room_from_the_failed_message_on(first: str) -> None
     assert not absence.withholds(message("7-0"), 101.0)
 
 
+@pytest.mark.parametrize(("kind", "wait"), [(PART, 0), (MORE, 0), (PROBE, 2000)])
+def test_what_failed_before_a_member_left_and_joined_again_does_not_count(kind: str, wait: int) -> None:
+    """Nothing hands that out. What failed since it has joined comes first, as always."""
+    absence = Absence()
+    absence.failed(message("5-0"), 100.0, sent=True)
+    absence.is_back()
+    after = message("8-0", kind, wait=wait)
+    assert absence.withholds(message("7-0"), 105.0)
+    assert absence.withholds(after._replace(since="7-0", joined="5-0"), 105.0)
+    assert not absence.withholds(after._replace(since="7-0", joined="6-0"), 105.0)
+    assert not absence.withholds(message("9-0"), 105.0)
+
+
 def test_a_part_opens_a_room_also_if_what_failed_is_not_sent_any_more() -> None:
     """It has expired, or too much was missed."""
     absence = Absence()
