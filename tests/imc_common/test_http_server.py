@@ -112,6 +112,22 @@ async def test_a_silent_client_is_disconnected() -> None:
         assert await sent(port, b"GET / HT") == b""
 
 
+async def test_a_client_that_sends_byte_by_byte_is_disconnected() -> None:
+    """The time limit is for the whole request: no byte prolongs it."""
+    async with served(echo, seconds=0.3) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        ended = asyncio.ensure_future(reader.read())
+        async with asyncio.timeout(PATIENCE):
+            while not ended.done():
+                with suppress(ConnectionError):
+                    writer.write(b"x")
+                    await writer.drain()
+                await asyncio.sleep(0.02)
+        with suppress(ConnectionError):
+            assert await ended == b""
+        writer.close()
+
+
 async def test_a_client_that_leaves_early_does_no_harm() -> None:
     """In the middle of a body."""
     async with served(echo) as port:

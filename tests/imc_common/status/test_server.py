@@ -49,6 +49,30 @@ async def test_metrics_say_which_build_runs() -> None:
     assert (sample.name, sample.value, sample.labels) == ("imc_build_info", 1, build_info()._asdict())
 
 
+async def test_a_process_is_live_whatever_number_of_connections_is_idle_or_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise whoever runs the process would restart it. Half of them do not read a page of metrics."""
+    monkeypatch.setattr(probe, "TIMEOUT_SECONDS", PATIENCE)
+    metrics = Metrics()
+    for number in range(2000):
+        metrics.counter(f"imc_thing{number}", "A long page." * 20)
+    server = StatusServer(metrics, lambda: "")
+    host, port = await server.start(Settings(status_listen="127.0.0.1:0")) or ("", 0)
+    writers = []
+    try:
+        for number in range(100):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /metrics HTTP/1.1\r\n\r\n" if number % 2 else b"GET /livez")
+            writers.append(writer)
+            if number >= 60:  # all connections are taken by now, or nearly
+                assert await asyncio.to_thread(ask, host, port, "/livez") == (200, "ok")
+    finally:
+        for writer in writers:
+            writer.transport.abort()
+        await server.close()
+
+
 async def test_a_process_with_a_problem_is_live_but_not_ready() -> None:
     """It is not restarted, and gets no traffic."""
     server = StatusServer(Metrics(), lambda: "redis is unreachable")

@@ -153,6 +153,25 @@ async def test_guesses_from_many_sources_are_slowed_down_together() -> None:
         assert [(line["event"], line["failures"]) for line in alarms] == [("passwords are guessed", 10)]
 
 
+async def test_the_delay_of_an_account_doubles_over_all_edges_and_sources() -> None:
+    """Each guess comes from a new source, at the other edge. The log has an alarm."""
+    async with service(edges=2, digest_max_failures="1") as at:
+        for number in range(10):
+            assert await guess(at, 1, f"198.51.100.{number}", number % 2) == [401]
+        delays = []
+        with capture_logs() as lines:
+            for number in range(10, 20):
+                assert await guess(at, 1, f"198.51.100.{number}", number % 2) == [401]
+                (turn,) = await at.keys("imc:*:turn")
+                (left,) = await at.store.run([("PTTL", turn)])
+                delays.append(left)
+                assert await guess(at, 1, f"203.0.113.{number}", (number + 1) % 2) == [403]
+                await time_passes(at)
+        for earlier, later in pairwise(delays[:8]):
+            assert 1.9 * earlier < later < 2.1 * earlier
+        assert [line["failures"] for line in lines if line["log_level"] == "error"] == [20]
+
+
 async def test_a_known_source_gets_in_while_others_guess() -> None:
     """With a new nonce, too: not all clients keep theirs."""
     async with service(digest_max_failures="1") as at:
