@@ -257,13 +257,13 @@ def test_a_client_reports_an_unreachable_server(tmp_path: Path) -> None:
 
 
 def test_long_lists_do_not_block_redis(mi: MiService) -> None:
-    """With 10,000 rooms, one with 20,000 members, no command blocks Redis for 5 ms.
+    """With 2,000 rooms, one with 20,000 members, no command blocks Redis for 5 ms.
 
     On a busy machine a fast command may take so long once; only a slow one does every time.
     """
     redis = mi.service.redis
     added = redis.pipeline(transaction=False)
-    for number in range(10_000):
+    for number in range(2000):
         room = f"many-{number}@example.org"
         added.zadd("imc_rooms:{0}", {room: 0})
         added.hset(f"imc_rooms:{{0}}:{room}", mapping={"private": "0", "owner": "x@h", "created_at": "1"})
@@ -283,6 +283,6 @@ def test_long_lists_do_not_block_redis(mi: MiService) -> None:
         for keys in ("imc_rooms:{0}*", "imc_members:{0}*"):
             for key in list(redis.scan_iter(keys, count=5000)):
                 redis.unlink(key)
-    assert len(rooms) >= 10_000
+    assert len(rooms) >= 2000
     assert max(room["MEMBERS"] for room in rooms) == 20_001
     assert slow == []
