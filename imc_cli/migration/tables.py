@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
 
 from imc_cli.migration.rows import MemberRow, Refusal, Room, RoomRow, member_rows, room_row
 from imc_common.errors import ImcError
@@ -49,7 +50,8 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
             raise DatabaseUrlError(
                 f"no such file {parts.database or ''!r}. An absolute path needs four slashes: sqlite:////path/FILE"
             )
-        engine = create_engine(parts.set(drivername=_DRIVERS.get(scheme, scheme)))
+        driver = _DRIVERS.get(scheme, scheme)
+        engine = create_engine(parts.set(drivername=driver), poolclass=NullPool)  # few connections
     except (ArgumentError, NoSuchModuleError) as error:
         raise DatabaseUrlError("not a database URL such as mysql://user:password@host/database") from error
     if scheme.startswith("sqlite"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 import redis
+from typer.testing import CliRunner
 
+from imc_cli.application import application
 from imc_common import keys
 from tests.chaos.servers import Single
 from tests.tools import require
@@ -52,9 +52,8 @@ def db(url: str) -> Iterator[redis.Redis]:
 
 def dead(url: str, *words: str, status: int = 0) -> str:
     """What ``imc dead`` prints; its exit status must be ``status``."""
-    command = [sys.executable, "-m", "imc_cli", "dead", *words, "--db-url", url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == status, done.stderr
+    done = CliRunner().invoke(application(), ["dead", *words, "--db-url", url])
+    assert done.exit_code == status, done.stderr
     return done.stderr if status else done.stdout
 
 

@@ -62,15 +62,16 @@ def test_the_help_shows_the_commands_in_their_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"),
+    ("shell", "typed", "offered"),
     [
-        ("imc dea", {"dead"}),
-        ("imc dead ", {"list", "show", "retry", "drop"}),
-        ("imc chat --ro", {"--room"}),
-        ("imc edge --db-", {"--db-url"}),
+        ("bash", "imc dea", {"dead"}),
+        ("bash", "imc dead ", {"list", "show", "retry", "drop"}),
+        ("bash", "imc chat --ro", {"--room"}),
+        ("bash", "imc edge --db-", {"--db-url"}),
+        ("zsh", "imc edge --db-", {"--db-url"}),
+        ("fish", "imc edge --db-", {"--db-url"}),
     ],
 )
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands_and_options(shell: str, typed: str, offered: set[str]) -> None:
     """With the script that `imc --show-completion` prints; options of settings too."""
     words = typed.split(" ")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from typer.testing import CliRunner
 
+from imc_cli.application import application
 from tests.integration.migration.databases import (
     DATABASES,
     ROWS,
@@ -59,14 +59,8 @@ def filled(database: str) -> str:
 
 def imc(*words: str, status: int = 0) -> list[str]:
     """The lines that an `imc` command prints; its exit status must be ``status``."""
-    done = subprocess.run(
-        [sys.executable, "-m", "imc_cli", *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == status, done.stderr
+    done = CliRunner().invoke(application(), words)
+    assert done.exit_code == status, done.stderr
     return (done.stdout + (done.stderr if status else "")).splitlines()
 
 
