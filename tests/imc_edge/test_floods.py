@@ -15,7 +15,7 @@ from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.servers import Server, running
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.compiled]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.patience import PATIENCE, Stopwatch
 from tests.ports import free_port
 from tests.servers import Server, running
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.compiled]
 
 ALLOWANCE = 10.0
 """Seconds that a busy machine may need in addition; time in which it stops is not counted at all."""

@@ -9,11 +9,19 @@ import pytest
 
 from tests.integration.service import SERVERS, Service, service, valkey_server
 from tests.integration.sip_user import SipUser
+from tests.processes import MEASURING
 
 on_redis = pytest.mark.parametrize("imc", ["redis"], indirect=True)
 """For tests of programs that speak SIP with an edge: what is behind it makes no difference."""
 
 OpenUser = Callable[..., Awaitable[SipUser]]
+
+
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that these tests start do not measure their coverage (`tests/processes.py`)."""
+    for name in MEASURING:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session", params=list(SERVERS))

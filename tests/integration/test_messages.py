@@ -11,7 +11,7 @@ from tests.integration.room_steps import add, create, join, short
 from tests.integration.sip_user import SipUser, notice
 from tests.patience import PATIENCE
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.compiled]
 
 
 async def three(open_user: OpenUser, room: str) -> tuple[SipUser, SipUser, SipUser]:
