@@ -24,7 +24,10 @@ EDGE_ADDRESSES = "imc:edge_addresses"
 CONFIG = "imc:config"
 
 PRESENCE = "imc:presence"
-"""Pub/sub channel of users that came back or left, for all edges (`imc_common.presence`)."""
+"""Pub/sub channel of users that came back or left, for all edges (`imc_common.presence`).
+
+Edges also tell there of an ACK whose 200 another one has sent (`imc_edge.receiving.invite_answers`).
+"""
 
 DIGEST_KEYS = "imc:digest_keys"
 """Hash of the keys that sign nonces: time of the first use (ms since the epoch) to key."""

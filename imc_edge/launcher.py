@@ -118,7 +118,12 @@ class Edge(Process):
             redis_clock,
             health,
         )
-        presence = store.subscription(keys.PRESENCE, deliver.presence)
+
+        def told(payload: bytes) -> None:
+            deliver.presence(payload)
+            acceptor.conferences.heard(payload)
+
+        presence = store.subscription(keys.PRESENCE, told)
         delivering = (deliver, Ticker(deliver), presence)
         owning = (*streams.parts(lambda shard: deliver.in_flight(shard) > 0, deliver.holds), own)
         await self.run_parts(

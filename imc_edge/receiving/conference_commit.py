@@ -201,6 +201,10 @@ class ConferenceCommit:
         accept = Accept(keys.shard_of(wanted.room, self._hash_size), digest, wanted.to_fields())
         CommandGroup(self._commit.submit, [accept], _nothing)
 
+    def tell(self, command: Command) -> None:
+        """Send a command for whose reply nobody waits."""
+        CommandGroup(self._commit.submit, [command], _nothing)
+
     def answer(
         self, asked: Asked, tag: str, status: int = 200, headers: Sequence[tuple[str, str]] = ()
     ) -> Send:

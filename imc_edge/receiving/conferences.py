@@ -47,7 +47,7 @@ from imc_edge.receiving.conference_rules import (
     marks_of,
     subject_of,
 )
-from imc_edge.receiving.invite_answers import InviteAnswers
+from imc_edge.receiving.invite_answers import InviteAnswers, announcement
 from imc_edge.receiving.options import CONFERENCE_METHODS
 from imc_edge.receiving.responses import Responses
 
@@ -111,7 +111,8 @@ class Conferences:
         try:
             if not self.methods or not self._ids.is_ours(request):
                 return False
-            self._answers.acknowledged((request.to_tag or "", request.cseq.number))
+            exchange = (request.to_tag or "", request.cseq.number)
+            is_known = self._answers.acknowledged(exchange)
             room, sender = self._rules.target(request), self._spelled(sender_of(request))
             self._commit.count_signal(sender)
             confirmation = self._commit.room_request("confirm_dialog", sender, room, request)
@@ -119,7 +120,13 @@ class Conferences:
         except SipError:
             return False
         self._commit.note(confirmation, fingerprint.digest)
+        if not is_known:
+            self._commit.tell(announcement(exchange))
         return True
+
+    def heard(self, payload: bytes) -> None:
+        """Another edge tells something: perhaps that it got the ACK of a 200 of this one."""
+        self._answers.heard(payload)
 
     async def drain(self) -> None:
         """Return when all requests have their response."""

@@ -1,8 +1,8 @@
 """Sends the 200 to an INVITE again until its ACK comes (RFC 3261 §13.3.1.4).
 
-This is all that an edge remembers of an INVITE. If it dies, the client sends the INVITE again, or the ACK is
-already on its way to another edge. Then this edge sends the 200 a few times in vain, and the client
-acknowledges each.
+This is all that an edge remembers of an INVITE. If it dies, the client sends the INVITE again. If the ACK
+comes to another edge, that one tells all edges: over the channel on which they tell one another who is back
+(`imc_common.presence`). If that gets lost, the client acknowledges each further 200, and ignores it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Final
+
+from imc_common import keys
+from imc_common.scripts import Command
 
 T1: Final = 0.5
 T2: Final = 4.0
@@ -20,6 +23,14 @@ MAX_ANSWERS: Final = 4096
 
 Exchange = tuple[str, int]
 """Our To tag and the number in CSeq, which the 200 and its ACK have in common: nobody else has this tag."""
+
+_ACK: Final = "ack"
+
+
+def announcement(exchange: Exchange) -> Command:
+    """Tells all edges that the ACK has come."""
+    tag, number = exchange
+    return ("PUBLISH", keys.PRESENCE, f"{_ACK} {number} {tag}")
 
 
 class InviteAnswers:
@@ -36,11 +47,19 @@ class InviteAnswers:
         if len(self._timers) < MAX_ANSWERS and exchange not in self._timers:
             self._wait(exchange, send, T1, 0.0)
 
-    def acknowledged(self, exchange: Exchange) -> None:
-        """The ACK has come."""
+    def acknowledged(self, exchange: Exchange) -> bool:
+        """The ACK has come. Whether the answer was one of these."""
         timer = self._timers.pop(exchange, None)
         if timer is not None:
             timer.cancel()
+        return timer is not None
+
+    def heard(self, payload: bytes) -> None:
+        """A message of another edge: the `announcement` of an ACK, or something else."""
+        word, _, rest = payload.decode(errors="replace").partition(" ")
+        number, _, tag = rest.partition(" ")
+        if word == _ACK and number.isdecimal():
+            self.acknowledged((tag, int(number)))
 
     def _wait(self, exchange: Exchange, send: Callable[[], None], interval: float, waited: float) -> None:
         loop = asyncio.get_running_loop()

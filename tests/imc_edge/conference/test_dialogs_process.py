@@ -70,6 +70,37 @@ def test_an_invite_that_one_edge_takes_goes_on_at_another(server: Server, tmp_pa
     assert kinds == [b"open_conference", b"confirm_dialog"], "each once"
 
 
+def test_an_ack_that_comes_to_another_edge_ends_the_answer_of_the_first(
+    server: Server, tmp_path: Path
+) -> None:
+    """The 200 would come for 32 s otherwise, at intervals of up to 4 s."""
+    with (
+        edge_process(tmp_path, server.url) as one,
+        edge_process(tmp_path, server.url) as other,
+        User(one.endpoints()[0]) as alice,
+        User(other.endpoints()[0]) as same,
+    ):
+        answer = alice.ask(invite("sip:bob@example.org", Via=VIA))
+        room = (answer.headers.get("Contact") or "").partition("<sip:")[2].partition(">")[0]
+        about = {"To": f"<{FACTORY}>;tag={answer.to_tag}", "From": "<sip:alice@example.org>;tag=1928"}
+        answers = 1
+        same.send(request("ACK", f"sip:{room}", Via=VIA, without=["Contact"], **about))
+        while not is_silent(alice, 4.5):
+            answers += 1
+            same.send(request("ACK", f"sip:{room}", Via=VIA, without=["Contact"], **about))
+    assert answers < 6, "of eleven"
+
+
+def is_silent(user: User, seconds: float) -> bool:
+    """Whether nothing comes for so long; what has come until then is read."""
+    user._socket.settimeout(seconds)
+    try:
+        user.response()
+    except TimeoutError:
+        return True
+    return False
+
+
 def test_members_subscribe_and_strangers_do_not(server: Server, tmp_path: Path) -> None:
     """The edge looks into the room; what it keeps of the dialog is in Redis."""
     shard, names = shard_of(ROOM, 4), Keys()

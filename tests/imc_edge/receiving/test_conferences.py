@@ -527,6 +527,33 @@ async def test_an_ack_ends_the_repetition_of_the_200_and_is_noted() -> None:
         assert json.loads(noted[0].dialog)["call_id"] == "a84b4c76e66710"
 
 
+async def test_an_ack_that_came_to_another_edge_ends_the_repetition_too() -> None:
+    """All edges are told of it; an edge that knows the answer itself tells nobody."""
+    async with edge() as at, edge() as other:
+        flow = FakeFlow("tcp", ("192.0.2.1", 5062))
+        at.acceptor.receive(invite(BOB), flow)
+        await until(lambda: bool(flow.sent))
+        to = f"<{FACTORY}>;tag={flow.responses[0].to_tag}"
+        ack = request("ACK", f"sip:{entry(at).room}", To=to, From="<sip:alice@example.org>;tag=1928")
+        await other.ask(ack)
+        told = [
+            str(command[2]).encode()
+            for each in other.store.batches
+            for command in each
+            if command[0] == "PUBLISH"
+        ]
+        answers = at.acceptor.conferences._answers
+        for noise in (b"", b"ack", b"ack x y", b"online bob@example.org", b"ack 1 0000"):
+            at.acceptor.conferences.heard(noise)
+        assert (len(told), len(answers)) == (1, 1)
+        at.acceptor.conferences.heard(told[0])
+        assert len(answers) == 0
+        at.acceptor.receive(invite(BOB), flow)
+        await until(lambda: len(answers) == 1)
+        await at.ask(ack)
+        assert "PUBLISH" not in [command[0] for each in at.store.batches for command in each]
+
+
 async def test_an_ack_with_another_tag_is_ignored() -> None:
     """That of a refusal, or of a stranger: nobody authenticates an ACK."""
     async with edge() as at:
