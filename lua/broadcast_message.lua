@@ -80,7 +80,8 @@ if request.message_id then
     --- @include "authors"
     remember_author(recent_authors, older_authors)
 end
-if request.cpim and HERE[value] ~= "cpim" and HERE[value] ~= "devices" and not is_inviting(value) then
+local known = value:match(" (%a+)")
+if request.cpim and known ~= "cpim" and known ~= "text" and known ~= "devices" and known ~= "inviting" then
     --- @include "client"
     value = note_client(members, request.from, value, "cpim")
 end

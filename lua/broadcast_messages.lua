@@ -51,7 +51,7 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
     local here = HERE[redis.call("HGET", members, from)]
     if not here or here == "muted" or request.echo then -- may not speak, or is back and gets what it missed
         break
-    elseif request.cpim and here ~= "cpim" and here ~= "devices" then -- the first one of this member: the client is noted
+    elseif request.cpim and here == true then -- the first one of this member: the client is noted
         break
     end
     local n, has_devices, own_is_away

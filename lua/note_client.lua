@@ -1,5 +1,5 @@
 -- The report of a message that a member has refused in message/cpim and accepted as text: the member's client gets text
--- from now on. It ends with the membership, or when the member sends message/cpim.
+-- from now on, until the membership ends or a device of the member enters the room.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream

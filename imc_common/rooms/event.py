@@ -40,7 +40,7 @@ REPORTED: Final = frozenset((MORE, PROBE))
 CPIM_CLIENT: Final = "cpim"
 """A client that sends message/cpim (RFC 3862): it shows the author of a message only if that is CPIM, too."""
 TEXT_CLIENT: Final = "text"
-"""A client that has refused message/cpim."""
+"""A client that has refused message/cpim, whether it sends that itself or not."""
 DEVICE_CLIENT: Final = "device"
 """The recipients are devices (`imc_common.devices`), whose client knows the room as a conference."""
 

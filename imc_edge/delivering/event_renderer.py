@@ -7,7 +7,15 @@ from collections.abc import Callable
 from functools import partial
 
 from imc_common.bodies.essence import CPIM, PLAIN, essence
-from imc_common.rooms.event import DEVICE_CLIENT, INVITE, OF_CONFERENCES, ROSTER, TEXT_CLIENT, Event
+from imc_common.rooms.event import (
+    CPIM_CLIENT,
+    DEVICE_CLIENT,
+    INVITE,
+    OF_CONFERENCES,
+    ROSTER,
+    TEXT_CLIENT,
+    Event,
+)
 from imc_common.rooms.texts import render
 from imc_common.settings import Settings
 from imc_edge.delivering.dialog_request import DialogRequest, invite_of, request_in_dialog
@@ -71,12 +79,17 @@ class EventRenderer:
         return request_in_dialog(event, self._headers, next_number=self._numbers.next, now_ms=now_ms)
 
     def text_form(self, event: Event) -> Callable[[], list[MessageTemplate]] | None:
-        """Makes the MESSAGE for a client that refuses CPIM; None if the event is none in CPIM."""
-        content_type = event.data.content_type
-        if content_type == PLAIN or event.name != "message":
+        """Makes the MESSAGE for a client that refuses CPIM; None if the event is not sent in CPIM.
+
+        A client may refuse CPIM although it sends it: Linphone does, unless From inside is the room.
+        """
+        is_wrapped = event.client == CPIM_CLIENT
+        if event.data.content_type == PLAIN and not is_wrapped:
+            return None
+        if event.name not in {"message", "disposition"}:
             return None
         if event.client in {TEXT_CLIENT, DEVICE_CLIENT}:  # there is no client of conferences without CPIM
             return None
-        if essence(content_type) != CPIM:
+        if not is_wrapped and essence(event.data.content_type) != CPIM:
             return None
         return partial(self.render, event._replace(client=TEXT_CLIENT))

@@ -43,7 +43,7 @@ class Outgoing:
         self.templates = templates
         """One MESSAGE each, sent one after the other; more than one where a list is long."""
         self.text_form = text_form
-        """Makes the MESSAGE for a recipient that refuses it in CPIM; None if it is not in CPIM."""
+        """Makes the MESSAGE for a recipient that refuses it in CPIM; None if it is not sent in CPIM."""
         self.pending = recipients
         """Recipients whose delivery has not ended."""
         self.delivered: list[str] = []

@@ -1,5 +1,6 @@
 -- The kind of client that a member uses in a room: "cpim" for one that has sent message/cpim, "text" for one that has
--- refused it. It stands behind the role, so that a broadcast need not read more than the members. Needs what may_speak
+-- refused it. The latter stays, also if it sends message/cpim: in a chat that is no conference, Linphone sends it, and
+-- refuses it from others, since From inside is not the room. It stands behind the role, so that a broadcast need not read more than the members. Needs what may_speak
 -- gives. Gives note_client, note_cpim.
 
 -- After commit. Returns the user's new value.
@@ -12,7 +13,7 @@ end
 
 -- After commit. The same for the sender of a receipt or typing notification in message/cpim, which does not end a muting.
 local function note_cpim(members, request, value)
-    if request.cpim and (HERE[value] == true or HERE[value] == "text") then
+    if request.cpim and HERE[value] == true then
         note_client(members, request.from, value, "cpim")
     end
 end

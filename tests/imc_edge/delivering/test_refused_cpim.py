@@ -8,7 +8,7 @@ from imc_common.bodies.cpim import Cpim
 from imc_common.rooms.delivery_reports import AS_TEXT
 from imc_common.rooms.request import RequestData
 from imc_edge.identifiers import DeliveryIds
-from tests.imc_common.bodies.corpus import LINPHONE
+from tests.imc_common.bodies.corpus import IMDN_DOCUMENT, LINPHONE, RFC_5438_7_2
 from tests.imc_edge.sending import ROOM, Sending, on_loopback
 
 BOB, CAROL = "bob@127.0.0.1:5071", "carol@127.0.0.1:5072"
@@ -37,6 +37,32 @@ async def test_the_text_follows_at_once_in_the_same_delivery(status: int) -> Non
         assert first.request.via.branch != second.request.via.branch
         await sending.reply(second)
         assert outcomes(sending) == [(BOB, AS_TEXT, "1")]
+
+
+async def test_a_text_that_was_wrapped_follows_as_it_came() -> None:
+    """A client may send CPIM and refuse it from others: Linphone does outside of group chats."""
+    async with Sending() as sending:
+        await sending.event(to=(BOB,), data=RequestData("text/plain", b"hello", 69), client="cpim")
+        assert sending.wires.sent[0].request.headers.get("Content-Type") == "message/cpim"
+        await sending.reply(sending.wires.sent[0], 488)
+        second = sending.wires.sent[1].request
+        assert (second.headers.get("Content-Type"), second.body) == (
+            "text/plain",
+            b"<alice@example.org>: hello",
+        )
+        await sending.reply(sending.wires.sent[1])
+        assert outcomes(sending) == [(BOB, AS_TEXT, "1")]
+
+
+async def test_a_receipt_in_cpim_follows_as_its_document() -> None:
+    """Otherwise the author would never see that a message was read."""
+    async with Sending() as sending:
+        data = RequestData("message/cpim", RFC_5438_7_2, 69)
+        await sending.event("disposition", to=(BOB,), data=data, list="34jk324j", client="cpim")
+        assert sending.wires.sent[0].request.headers.get("Content-Type") == "message/cpim"
+        await sending.reply(sending.wires.sent[0], 488)
+        second = sending.wires.sent[1].request
+        assert (second.headers.get("Content-Type"), second.body) == ("message/imdn+xml", IMDN_DOCUMENT)
 
 
 async def test_the_others_get_cpim_and_nobody_gets_it_twice() -> None:

@@ -28,15 +28,15 @@ ctrl_tcp_listen 127.0.0.1:{control_port}
 """
 
 
-_SHOWN = re.compile(r'\r\S+: "([^\r]*?)"\n(?=\r|\Z|baresip v|terminated by |\S+@\S+: \{)')
-"""A received MESSAGE in its output, where log lines are, too: the text."""
+_SHOWN = re.compile(r'\r\S+: "([^\r]*?)"\n(?=\r|\x1b|\Z|baresip v|terminated by |\S+@\S+: \{)')
+"""A received MESSAGE in its output, where log lines and SIP messages are, too: the text."""
 
 
 class Baresip:
     """A softphone with one contact, a room: ``NAME@127.0.0.1:PORT``, who does not register.
 
     With a ``proxy``, a SIP URI with a transport, it is ``NAME@DOMAIN`` of the room's domain, registers there
-    and sends through it.
+    and sends through it. Its log has all SIP messages.
     """
 
     def __init__(self, folder: Path, name: str, room: str, password: str = "", *, proxy: str = "") -> None:
@@ -55,7 +55,7 @@ class Baresip:
         self.address = f"{name}@{host}"
         self._seen = 0
         os.mkfifo(folder / "input")  # it shows nothing without an input that stays open
-        command = ["sh", "-c", 'exec "$0" -f "$1" 0<>"$1/input"', program, str(folder)]
+        command = ["sh", "-c", 'exec "$0" -s -f "$1" 0<>"$1/input"', program, str(folder)]
         self.process = Process("baresip", command, folder, {"HOME": str(folder)})
 
     def start(self) -> None:

@@ -1,6 +1,6 @@
 """A headless user of liblinphone, in a process of its own.
 
-Run as ``python -m tests.integration.peers.liblinphone FOLDER``: FOLDER holds the file `phone.ini`. Orders
+Run as ``python -m tests.integration.peers.liblinphone FOLDER [cpim]``: FOLDER holds `phone.ini`. Orders
 come from standard input, events go to FOLDER/events; both are lines of JSON (`Order`, `Event`). A process of
 its own, because the library has one global state, reads HOME, and may crash.
 """
@@ -48,9 +48,9 @@ class Event(TypedDict):
 
 
 class Phone:
-    """One user with one account, as `phone.ini` has it."""
+    """One user with one account, as `phone.ini` has it. ``cpim`` wraps texts in basic chats in CPIM."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, cpim: bool = False) -> None:
         self._lib = ctypes.CDLL(LIBRARY)
         self._sending: list[tuple[int, str, str]] = []  # message, its text and the state told last
         self._events = (folder / "events").open("a")  # the library writes log lines to standard output
@@ -69,6 +69,8 @@ class Phone:
         self._call("core_cbs_set_account_registration_state_changed", callbacks, self._on_registration)
         self._call("core_cbs_set_message_received", callbacks, self._on_message)
         self._call("core_add_callbacks", self._core, callbacks)
+        if cpim:  # the library does not read this parameter from phone.ini
+            self._change_account("enable_cpim_in_basic_chat_room", 1)
         self._call("core_start", self._core)
 
     def obey(self, order: Order) -> None:
@@ -83,10 +85,7 @@ class Phone:
                 chat = self._pointer("core_get_chat_room_from_uri", self._core, order["to"])
                 self._call("chat_room_mark_as_read", chat)
             case "unregister" | "register" as wish:
-                account = self._pointer("core_get_default_account", self._core)
-                changed = self._pointer("account_params_clone", self._pointer("account_get_params", account))
-                self._call("account_params_set_register_enabled", changed, int(wish == "register"))
-                self._call("account_set_params", account, changed)
+                self._change_account("set_register_enabled", int(wish == "register"))
 
     def iterate(self) -> None:
         """Let the library work, and tell how the texts that were sent do."""
@@ -97,6 +96,12 @@ class Phone:
             if state != told:
                 self._sending[index] = (message, text, state)
                 self._tell({"kind": "sending", "state": state, "text": text})
+
+    def _change_account(self, setter: str, value: int) -> None:
+        account = self._pointer("core_get_default_account", self._core)
+        changed = self._pointer("account_params_clone", self._pointer("account_get_params", account))
+        self._call(f"account_params_{setter}", changed, value)
+        self._call("account_set_params", account, changed)
 
     def _registration_changed(self, _core: int, _account: int, state: int, _why: bytes) -> None:
         self._tell({"kind": "registration", "state": _REGISTRATIONS[state]})
@@ -158,4 +163,4 @@ def serve(phone: Phone, lines: int) -> None:
 if __name__ == "__main__":
     where = Path(sys.argv[1])
     os.environ["HOME"] = str(where)
-    serve(Phone(where), sys.stdin.fileno())
+    serve(Phone(where, cpim="cpim" in sys.argv[2:]), sys.stdin.fileno())

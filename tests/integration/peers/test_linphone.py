@@ -1,6 +1,7 @@
 """Two Linphones and a text client in one room: the author sees that a message was delivered and displayed.
 
-In a room that they have not made themselves, Linphones send plain text, and receipts that name the delivery.
+In a room that is no group chat to them, Linphones send plain text, and receipts that name the delivery. With
+an account of Linphone's own service they send CPIM, and refuse it from others: From inside is not the room.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ def telephony(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield running
 
 
-def test_two_linphones_and_a_text_client_share_a_room(linphone: MakeLinphone, baresip: MakeBaresip) -> None:
+@pytest.mark.parametrize("cpim", [False, True], ids=["plain", "cpim"])
+def test_two_linphones_and_a_text_client_share_a_room(
+    linphone: MakeLinphone, baresip: MakeBaresip, cpim: bool
+) -> None:
     """Receipts reach the author and nobody else."""
     room = f"chat-{secrets.token_hex(4)}@{DOMAIN}"
-    alice, bob, carol = linphone("alice"), linphone("bob"), baresip("carol", room)
+    alice, bob, carol = linphone("alice", cpim=cpim), linphone("bob", cpim=cpim), baresip("carol", room)
     alice.say(f"sip:{room}", "#create")
     alice.assert_gets(r"\*\*\* You have created .*")
     bob.say(f"sip:{room}", "#join")
