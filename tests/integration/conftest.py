@@ -17,11 +17,16 @@ on_redis = pytest.mark.parametrize("imc", ["redis"], indirect=True)
 OpenUser = Callable[..., Awaitable[SipUser]]
 
 
+MEASURED = {"test_chat", "test_identity", "test_mi", "test_seeing", "test_up"}
+"""Tests of commands that no smaller test runs."""
+
+
 @pytest.fixture(autouse=True)
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The processes that these tests start do not measure their coverage (`tests/processes.py`)."""
-    for name in MEASURING:
-        monkeypatch.delenv(name, raising=False)
+def unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that other tests start do not measure their coverage (`tests/processes.py`)."""
+    if request.path.stem not in MEASURED:
+        for name in MEASURING:
+            monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session", params=list(SERVERS))
