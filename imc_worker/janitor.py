@@ -1,8 +1,9 @@
 """Walks slowly through the rooms of a worker's shards and removes what they must not keep any longer.
 
 Each history is trimmed by age and number, as the room's owners or else the settings say. If the histories of
-a shard take more memory than they may, the next walk removes what is oldest in all of them. And members who
-have been away for longer than `remove_after_days` are removed, by a request like those of users.
+a shard take more memory than they may, the next walk removes what is oldest in all of them. Subscriptions to
+rosters that are over are removed. And members who have been away for longer than `remove_after_days` are
+removed, by a request like those of users.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ class Janitor:
             if not isinstance(page, list):
                 return  # the key has another type: there is nothing to tidy
             cursor, rooms = page[0], [room.decode() for room in page[1][::2]]
+            await self._expire_subscriptions(shard, rooms)
             found = await self._trim(shard, rooms)
             for taken, count, first_ms, last_ms in found:
                 messages += count
@@ -139,6 +141,19 @@ class Janitor:
         self._held[shard] = Held(messages, size, len(away))
         if self._settings.remove_after_days:
             await self._remove_absent(shard, away)
+
+    async def _expire_subscriptions(self, shard: int, rooms: list[str]) -> None:
+        """Remove those that are over, in the rooms with devices."""
+        counts = await self._store.run([("HLEN", keys.devices(shard, room)) for room in rooms])
+        shown = [room for room, count in zip(rooms, counts, strict=True) if count != 0]
+        replies = await self._store.run([self._expiry(shard, room) for room in shown])
+        for room, reply in zip(shown, replies, strict=True):
+            if isinstance(reply, ReplyError):
+                log.warning("subscriptions not looked at", room=room, reason=str(reply))
+
+    def _expiry(self, shard: int, room: str) -> Command:
+        names = keys.events(shard), self._names.room(shard, room), self._names.members(shard, room)
+        return self._store.script("expire_subscriptions", names, [room])
 
     async def _trim(self, shard: int, rooms: list[str]) -> list[tuple[int, int, int, int]]:
         """Trim these histories; gives bytes, messages, first and last time of those that are left."""
@@ -178,16 +193,20 @@ class Janitor:
         for first in range(0, len(users), PAGE):
             some = users[first : first + PAGE]
             replies = await self._store.run([("SMEMBERS", keys.away_rooms(shard, user)) for user in some])
-            pairs = [
-                (user, room.decode())
+            # An entry is a room, or a room and the device of the user that is away in it.
+            entries = [
+                (user, *room.decode().partition(" ")[::2])
                 for user, rooms in zip(some, replies, strict=True)
                 for room in _members(rooms)
             ]
             since = await self._store.run(
-                [("HGET", self._names.room(shard, room), f"away:{user}") for user, room in pairs]
+                [
+                    ("HGET", self._names.room(shard, room), f"away:{device or user}")
+                    for user, room, device in entries
+                ]
             )
-            due = [pair for pair, at in zip(pairs, since, strict=True) if _ms_of(at) < before_ms]
-            await self._store.run([self._removal(shard, user, room) for user, room in due])
+            due = [each[:2] for each, at in zip(entries, since, strict=True) if _ms_of(at) < before_ms]
+            await self._store.run([self._removal(shard, *each) for each in dict.fromkeys(due)])
             await asyncio.sleep(PAUSE)
 
     def _removal(self, shard: int, user: str, room: str) -> Command:

@@ -1,5 +1,5 @@
--- A member who has been away for longer than the operator allows is removed, by request of the janitor. The last owner is
--- never removed: a room without an owner could not be administered.
+-- A member who has been away for longer than the operator allows is removed, by request of the janitor. So is one all of whose
+-- devices have been away for as long. The last owner is never removed: a room without an owner could not be administered.
 --
 -- KEYS:
 --   requests       imc:{S}:in                  stream
@@ -42,9 +42,37 @@ redis.call("SCARD", private_rooms) -- is a set
 redis.call("SCARD", owned_rooms)
 redis.call("SCARD", away_rooms)
 local user = request.from
-local since = (redis.call("HGET", room, "away:" .. user) or ""):match("^%d+")
-local is_due = is_away(redis.call("HGET", members, user)) and since and remove_after_days > 0
-    and now - since >= remove_after_days * A_DAY
+
+-- Since when this user or device is away, in ms; nil if it is here, or is being handed what it missed.
+local function away_since(who, value)
+    local position, leading = unpack(redis.call("HMGET", room, "away:" .. who, "returning:" .. who))
+    local is_returning = leading and #redis.call("XRANGE", events, leading, leading) > 0
+    local since = is_away(value) and not is_returning and position and position:match("^%d+")
+    return since and tonumber(since)
+end
+
+-- A member with devices is away since the last of them is.
+local function member_away_since()
+    local value = redis.call("HGET", members, user)
+    if not value or HERE[value] ~= "devices" then
+        return away_since(user, value)
+    end
+    local latest
+    local all = redis.call("HGETALL", devices)
+    for i = 1, #all, 2 do
+        if user_of(all[i]) == user then
+            local since = away_since(all[i], all[i + 1])
+            if not since then
+                return nil
+            end
+            latest = math.max(latest or 0, since)
+        end
+    end
+    return latest
+end
+
+local since = member_away_since()
+local is_due = since and remove_after_days > 0 and now - since >= remove_after_days * A_DAY
 local owns_no_more = sender_role == "owner" and not owns_at_another_port(user)
 local is_last_owner = sender_role == "owner" and #with_role({ owner = true }) == 1
 

@@ -130,3 +130,38 @@ async def test_who_is_away_for_too_long_is_removed(bench: Bench, days: int, remo
     requests = await bench.stream(keys.requests(SHARD))
     asked = [(fields["type"], fields["from"], fields["room"]) for fields in requests]
     assert asked == ([("remove_absent", BOB, ROOM)] if removed else [])
+
+
+async def test_a_user_whose_devices_are_away_for_too_long_is_removed_once(bench: Bench) -> None:
+    """The script decides whether all of them are."""
+    since = f"{(NOW - 10 * DAY) * 1000}-0"
+    devices = [f"{BOB};gr=urn:uuid:{number}" for number in range(2)]
+    for device in devices:
+        await bench.store.run(
+            [
+                ("HSET", NAMES.room(SHARD, ROOM), f"away:{device}", since),
+                ("SADD", keys.away_rooms(SHARD, BOB), f"{ROOM} {device}"),
+                ("ZADD", keys.probes(SHARD), 1, BOB),
+            ]
+        )
+    await janitor(bench, remove_after_days=9).tidy(SHARD)
+    requests = await bench.stream(keys.requests(SHARD))
+    assert [(each["type"], each["from"], each["room"]) for each in requests] == [("remove_absent", BOB, ROOM)]
+
+
+async def test_subscriptions_that_are_over_are_removed(bench: Bench) -> None:
+    """In rooms with devices; a key of a wrong type stops nothing."""
+    device, room = f"{BOB};gr=urn:uuid:1", NAMES.room(SHARD, ROOM)
+    over = '{"dialog":"{}","expires_at":1,"version":1,"rev":1,"pending":""}'
+    await bench.store.run(
+        [
+            ("HSET", keys.devices(SHARD, ROOM), device, "device"),
+            ("HSET", room, f"subscription:{device}", over),
+        ]
+    )
+    await janitor(bench).tidy(SHARD)
+    assert await bench.store.run([("HEXISTS", room, f"subscription:{device}")]) == [0]
+    await bench.store.run([("DEL", keys.devices(SHARD, ROOM))])
+    await bench.store.run([("SET", keys.devices(SHARD, ROOM), "planted")])
+    await janitor(bench).tidy(SHARD)
+    assert await kept(bench) == 7

@@ -158,6 +158,14 @@ def _notifies_devices(shard: Shard) -> tuple[list[str], list[Any]]:
     return [OUT, shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)], [entry, ROOM]
 
 
+def _expires_subscriptions(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    show_roster(shard)
+    over = {"dialog": "{}", "expires_at": 1, "version": 1, "rev": 1, "pending": ""}
+    shard.redis.hset(shard.keys.room(SHARD, ROOM), f"subscription:{DEVICE}", json.dumps(over))
+    return [OUT, shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)], [ROOM]
+
+
 def _comes_online(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
     keep_some(shard)
@@ -402,6 +410,7 @@ ROOM_CASES |= {
 
 CASES = ROOM_CASES | {
     "notify devices": Case("notify_devices", _notifies_devices),
+    "expire subscriptions": Case("expire_subscriptions", _expires_subscriptions),
     "accept of requests": Case("accept_many", _accepts),
     "duplicate": Case("find_duplicate", _finds_duplicate),
     "find rooms": Case("find_rooms", _finds_rooms),

@@ -91,6 +91,7 @@ async def worker() -> None:
         while await bench.left():
             await bench.work()
     await Prober(bench.store, bench.settings, bench.ownership.owned, lambda: 1.7e9, Metrics()).probe()
+    await bench.store.run([("HSET", keys.devices(shard, ROOM), device, "device")])
     await Janitor(bench.store, bench.settings, bench.ownership.owned, lambda: 1.7e9, Metrics()).tidy(shard)
     item = Event("1-1", shard, CATCH_UP, ROOM, (BOB,))
     assert await bench.store.run([hand_out(bench.store, bench.settings, item, now=1.7e9)]) == [b"gone"]

@@ -143,6 +143,33 @@ def test_a_late_failure_of_a_text_does_not_send_the_devices_away(room: Shard) ->
     assert about(room, "away", BOB) is None
 
 
+def send_device_away(room: Shard, device: str, days: int) -> None:
+    """The device could not be reached since then."""
+    at = int(float(room.redis.time()[0])) - days * 24 * 3600
+    room.redis.hset(keys.devices(SHARD, ROOM), device, "device away")
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"away:{device}", f"{at}000-0")
+
+
+def test_who_has_only_devices_that_are_away_for_too_long_is_removed(room: Shard) -> None:
+    """One that is here, or is being handed what it missed, or is away for less time keeps its user."""
+    room.settings["remove_after_days"] = 7
+    send_device_away(room, BOTH[0], 30)
+    handle(room, "remove_absent", BOB)
+    assert BOB in room.members()
+    send_device_away(room, BOTH[1], 6)
+    handle(room, "remove_absent", BOB)
+    assert BOB in room.members()
+    send_device_away(room, BOTH[1], 8)
+    leading = decoded(room.redis.xadd(OUT, {"event": "catch_up", "to": BOTH[1], "room": ROOM}))
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"returning:{BOTH[1]}", leading)
+    handle(room, "remove_absent", BOB)
+    assert BOB in room.members()
+    room.redis.xdel(OUT, leading)
+    handle(room, "remove_absent", BOB)
+    assert BOB not in room.members()
+    assert list(devices(room)) == [PHONE]
+
+
 def test_a_long_absence_of_a_device_is_handed_out_in_parts(room: Shard) -> None:
     room.settings["catch_up_max"] = 11
     for _ in range(13):

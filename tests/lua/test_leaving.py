@@ -169,6 +169,17 @@ def test_who_is_here_or_away_for_less_time_stays(room: Shard) -> None:
     assert {BOB, CAROL} < set(room.members())
 
 
+def test_who_is_being_handed_what_it_missed_stays(room: Shard) -> None:
+    """The member is back, and still counts as away until the last part is handed out."""
+    room.settings["remove_after_days"] = 1
+    room.send_away(CAROL)
+    leading = room.redis.xadd(OUT, {"event": "catch_up", "to": CAROL, "room": ROOM})
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"returning:{CAROL}", leading)  # type: ignore[arg-type]
+    entry_id = room.put("remove_absent", CAROL)
+    assert room.run("remove_absent", *room.command("remove_absent", entry_id, CAROL)) == "done"
+    assert CAROL in room.members()
+
+
 @pytest.mark.parametrize("who", [DAVE, EVE])
 def test_others_than_members_are_never_away_for_too_long(room: Shard, who: str) -> None:
     """The user was removed meanwhile, or is only invited."""

@@ -323,6 +323,20 @@ def test_an_expired_subscription_is_removed(room: Shard) -> None:
     assert about(room, "subscription", PHONE) is None
 
 
+def test_the_janitor_removes_subscriptions_that_are_over(room: Shard) -> None:
+    """Where nothing changes, nobody else looks at them; also those of devices that have not entered."""
+    name = room.keys.room(SHARD, ROOM)
+    subscribe(room, PHONE)
+    over = (about(room, "subscription", PHONE) or "").replace('"expires_at":1', '"expires_at":0.1')
+    room.redis.hset(name, f"subscription:{BOBS}", over)
+    where = [OUT, name, room.keys.members(SHARD, ROOM)]
+    assert room.run("expire_subscriptions", where, [ROOM]) == 1
+    assert room.run("expire_subscriptions", where, [ROOM]) == 0
+    assert about(room, "subscription", BOBS) is None
+    assert about(room, "subscription", PHONE) is not None
+    assert int(room.redis.hget(name, "last_version") or 0) > 0, "the next one goes on with its version"
+
+
 def test_a_device_that_is_away_is_notified_when_it_is_back(room: Shard) -> None:
     """After what it has missed."""
     room.settings["history_max_messages"] = 500
