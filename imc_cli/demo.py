@@ -109,7 +109,10 @@ class DemoRun:
         self.faults: list[str] = []
         self._cast = cast
         self._say = say
-        self._room = f"demo-{secrets.token_hex(4)}"  # nobody else's
+        token = secrets.token_hex(4)
+        self._room = f"demo-{token}"  # nobody else's
+        # Other users in each run: one user may invite another only a few times per hour.
+        self._suffix = "" if cast.user_domain else f"-{token[:4]}"
         self._room_exists = False
         self._keeps_messages = False
         self._agents: dict[str, UserAgent] = {}
@@ -125,7 +128,7 @@ class DemoRun:
             place = cast.user_domain or (f"[{host}]:0" if ":" in host else f"{host}:0")
             for name in USERS:
                 run._agents[name] = await UserAgent.open(
-                    f"sip:{name}@{place}", via, run._receiver(name), cast.password
+                    f"sip:{name}{run._suffix}@{place}", via, run._receiver(name), cast.password
                 )
         except BaseException:
             await run.close()

@@ -90,12 +90,12 @@ PHONE_OFF = PhoneOff(
     "carol",
     (
         Exchange(
-            "alice",
+            "bob",
             "#add sip:{carol}",
             {
-                "alice": (r"\*\*\* You have added {carol}\.",),
-                "bob": (r"\*\*\* {alice} has added {carol}\.",),
-                "carol": (r"\*\*\* {alice} has added you to this room\. .*",),
+                "alice": (r"\*\*\* {bob} has added {carol}\.",),
+                "bob": (r"\*\*\* You have added {carol}\.",),
+                "carol": (r"\*\*\* {bob} has added you to this room\. .*",),
             },
         ),
     ),

@@ -24,6 +24,7 @@ class FakeService(asyncio.DatagramProtocol):
         self.requests: list[tuple[str, str]] = []
         self.texts: list[str] = []
         self.expires: list[str] = []
+        self.senders: set[str] = set()
         self.transport: asyncio.DatagramTransport
 
     @property
@@ -39,6 +40,7 @@ class FakeService(asyncio.DatagramProtocol):
             return
         method, uri, _ = text.split(" ", 2)
         self.requests.append((method, uri))
+        self.senders.update(re.findall(r"From: .*<sip:([^@>]+)@", text))
         self.expires += re.findall(r"Contact: .*;expires=(\d+)", text)
         if method == "MESSAGE":
             self.texts.append(text.partition("\r\n\r\n")[2])
@@ -131,13 +133,22 @@ async def test_a_notice_instead_of_a_room_ends_the_demo(service: FakeService) ->
     assert len({uri for method, uri in service.requests if method == "MESSAGE"}) == 1
 
 
-async def test_each_run_has_a_room_of_its_own(service: FakeService) -> None:
-    """So it never enters a room of real users."""
+async def test_each_run_has_a_room_and_users_of_its_own(service: FakeService) -> None:
+    """It never enters a room of real users, and reaches no limit of invitations, which count for an hour."""
     for _ in range(2):
         service.status = "503 Service Unavailable"
         with pytest.raises(ImcError):
             await play(Cast(service.place), lambda _: None)
     assert len({uri for method, uri in service.requests if method == "MESSAGE"}) == 2
+    assert len([name for name in service.senders if name.startswith("alice-")]) == 2
+
+
+async def test_users_of_a_domain_keep_their_names(service: FakeService) -> None:
+    """They have passwords."""
+    service.status = "503 Service Unavailable"
+    with pytest.raises(ImcError):
+        await play(Cast(service.place, user_domain="example.org"), lambda _: None)
+    assert service.senders == {"alice"}
 
 
 @pytest.mark.parametrize("after", range(1, 6))

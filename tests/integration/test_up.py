@@ -54,7 +54,7 @@ def test_up_demo_once_plays_the_conversation_and_exits(tmp_path: Path) -> None:
     assert "FAULT" not in done.stderr
     for step in CONVERSATION:
         assert re.search(rf"{step.who} -> demo-\w+ +{re.escape(step.text.split('{')[0])}", done.stdout)
-    assert re.search(r"demo-\w+ -> bob +<alice@127\.0\.0\.1:\d+>: Hello Bob", done.stdout)
+    assert re.search(r"demo-\w+ -> bob +<alice-\w+@127\.0\.0\.1:\d+>: Hello Bob", done.stdout)
     assert list((tmp_path / "var").glob("appendonlydir/*.aof")), "the data stay in ./var"
 
 
