@@ -109,11 +109,14 @@ class Invitations:
 
     def add_devices(self, outcome: InviteOutcome, event: Event, devices: Sequence[str]) -> None:
         """The INVITE of an event goes to each of these devices instead of to their user."""
-        made = [(self.request_of(event._replace(to=(device,))), device) for device in devices]
-        requests = [(request, device) for request, device in made if request is not None]
-        outcome.pending += len(requests) - 1
-        for request, device in requests:
-            self._add(Invitation(self, outcome, event, request, device))
+        made: list[Invitation] = []
+        for device in devices:
+            request = self.request_of(event._replace(to=(device,)))
+            if request is not None:
+                made.append(Invitation(self, outcome, event, request, device))
+        outcome.pending += len(made) - 1  # after all requests could be made
+        for each in made:
+            self._add(each)
 
     def say_farewell(self, event: Event, to: str) -> None:
         """Send this INVITE to a device, and BYE in the new dialog: it has lost the one in which it got a BYE.

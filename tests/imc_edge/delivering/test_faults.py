@@ -259,6 +259,7 @@ async def test_when_what_was_resolved_is_used() -> None:
         assert "delivery not continued" in [line["event"] for line in logs]
 
 
+@pytest.mark.uncompiled  # a function is replaced
 async def test_when_a_part_of_its_outcomes_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The event is a dead letter, and the process goes on."""
     async with sending_on() as (sending, _):

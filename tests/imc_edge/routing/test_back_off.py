@@ -30,7 +30,6 @@ def test_a_hop_that_nothing_is_sent_to_any_more_is_forgotten() -> None:
     assert not back_off.until
 
 
-@pytest.mark.uncompiled  # a constant is replaced
 def test_addresses_of_members_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each could be at another port that refuses connections."""
     monkeypatch.setattr(module, "MAX_HOPS", 10)
