@@ -23,6 +23,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--rooms", type=int, default=Scale.rooms)
     parser.add_argument("--talkers", type=int, default=Scale.talkers)
+    parser.add_argument(
+        "--group-chats", type=int, default=Scale.group_chats, help="rooms of phones like Linphone"
+    )
     parser.add_argument("--pause", type=float, default=Scale.pause)
     parser.add_argument("--fault-pause", type=float, default=Scale.fault_pause)
     parser.add_argument("--longest-fault", type=float, default=Scale.longest_fault)
@@ -31,6 +34,7 @@ def main() -> int:
     scale = Scale(
         rooms=options.rooms,
         talkers=options.talkers,
+        group_chats=options.group_chats,
         pause=options.pause,
         fault_pause=options.fault_pause,
         longest_fault=options.longest_fault,

@@ -64,16 +64,21 @@ class Verdict:
     doubled: list[str] = field(default_factory=list)
     misdirected: list[str] = field(default_factory=list)
     reordered: list[str] = field(default_factory=list)
+    versions: int = 0
+    """Versions of rosters that phones got."""
+    rosters: list[str] = field(default_factory=list)
+    """What was wrong with who is in a room, as phones show it."""
 
     @property
     def ok(self) -> bool:
-        return not (self.lost or self.doubled or self.misdirected or self.reordered)
+        return not (self.lost or self.doubled or self.misdirected or self.reordered or self.rosters)
 
     def __str__(self) -> str:
         return (
             f"messages {self.messages}, deliveries {self.deliveries}, lost {len(self.lost)}, "
             f"doubled {len(self.doubled)}, misdirected {len(self.misdirected)}, "
-            f"reordered {len(self.reordered)}, duplicates {self.duplicates}, late {self.late}, "
+            f"reordered {len(self.reordered)}, wrong rosters {len(self.rosters)}, versions {self.versions}, "
+            f"duplicates {self.duplicates}, late {self.late}, "
             f"longest gap {self.longest_gap:.1f} s"
         )
 
@@ -84,13 +89,15 @@ class History:
 
     sent: list[Sent] = field(default_factory=list)
     received: dict[str, list[Received]] = field(default_factory=lambda: defaultdict(list))
+    notes: list[tuple[float, str]] = field(default_factory=list)
+    """What else happened, with the time: it is not checked."""
 
     def check(self, observers: dict[str, str]) -> Verdict:
         """Check the history, given the observer of each room."""
         verdict = Verdict(messages=sum(sent.accepted for sent in self.sent))
         rooms: dict[str, dict[str, list[Received]]] = defaultdict(lambda: defaultdict(list))
         for user, log in self.received.items():
-            for room, lines in _first_copies(user, log, verdict).items():
+            for room, lines in first_copies(user, log, verdict).items():
                 rooms[room][user] = lines
         for room, observer in observers.items():
             order = rooms[room].pop(observer, [])
@@ -116,7 +123,7 @@ class History:
                 (got.at, f"{user} gets {got.kind.value} {got.what} of {got.room}, {got.identity}")
                 for got in log
             ]
-        return "".join(f"{at:.3f} {what}\n" for at, what in sorted(lines))
+        return "".join(f"{at:.3f} {what}\n" for at, what in sorted(lines + self.notes))
 
     def _senders(self, room: str) -> dict[str, str]:
         return {sent.mark: sent.sender for sent in self.sent if sent.room == room}
@@ -141,7 +148,7 @@ class History:
                 last[sent.sender] = (place[sent.mark], sent.mark)
 
 
-def _first_copies(user: str, log: list[Received], verdict: Verdict) -> dict[str, list[Received]]:
+def first_copies(user: str, log: list[Received], verdict: Verdict) -> dict[str, list[Received]]:
     """The log by room without repeated deliveries. A second copy with another identity counts as doubled."""
     rooms: dict[str, list[Received]] = defaultdict(list)
     identities: dict[tuple[str, str], str] = {}
@@ -183,10 +190,11 @@ def _check_members(
     for user in due.keys() | logs.keys():
         lines = [line for line in logs.get(user, []) if line.kind is Kind.MESSAGE]
         verdict.late += sum(line.at > turns.get(line.what, line.at) + LATE_SECONDS for line in lines)
-        _compare(room, user, due.get(user, []), [line.what for line in lines], verdict)
+        compare(room, user, due.get(user, []), [line.what for line in lines], verdict)
 
 
-def _compare(room: str, user: str, due: list[str], got: list[str], verdict: Verdict) -> None:
+def compare(room: str, user: str, due: list[str], got: list[str], verdict: Verdict) -> None:
+    """Note the difference between what was due and what the user got, in order."""
     missing = Counter(due) - Counter(got)
     extra = Counter(got) - Counter(due)
     verdict.lost += [f"{room}: {user} never got {mark}" for mark in missing]

@@ -11,13 +11,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.chaos.conference.registrar import Registrar
 from tests.chaos.history import History, Kind, Received
 
 HEADER_NAMES = (b"Via", b"From", b"To", b"Call-ID", b"CSeq")
 """What a response copies from the request (RFC 3261 §8.2.6.2)."""
 
-_JOINED = re.compile(rb"\b(u\d+)@\S* has joined|You (have joined)")
-_LEFT = re.compile(rb"\b(u\d+)@\S* has left| ha(?:s|ve) removed (u\d+)@")
+_JOINED = re.compile(rb"\b(u\d+)@\S* has joined|You (have joined)| has added ([a-z]\w*)@")
+_LEFT = re.compile(rb"\b([a-z]\w*)@\S* has left| ha(?:s|ve) removed ([a-z]\w*)@")
 _SKIPPED = re.compile(rb"You have missed \d+ earlier messages")
 _BRANCH = re.compile(rb"branch=(z9hG4bK[A-Za-z0-9.-]+)")
 _ADDRESS = re.compile(rb"sips?:([^@>;\s]+)@")
@@ -68,6 +69,8 @@ class Proxy(asyncio.DatagramProtocol):
     """Users left out of the history."""
     heard: Counter[str] = field(default_factory=Counter)
     """Deliveries that each user has accepted."""
+    registrar: Registrar = field(default_factory=Registrar)
+    """The phones that show rooms as group chats. They get their requests themselves."""
 
     def __post_init__(self) -> None:
         self._transport: asyncio.DatagramTransport | None = None
@@ -87,6 +90,9 @@ class Proxy(asyncio.DatagramProtocol):
             self._transport = None
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
+        if self.registrar.takes(data):
+            self.registrar.receive(data, addr, self._send)
+            return
         if not data.startswith(b"MESSAGE "):
             return
         head, _, body = data.partition(b"\r\n\r\n")
@@ -118,6 +124,10 @@ class Proxy(asyncio.DatagramProtocol):
         self._held[transaction] = status
         self._respond(head, transaction[1], status)
 
+    def _send(self, data: bytes, addr: Address) -> None:
+        if self._transport is not None:
+            self._transport.sendto(data, addr)
+
     def _respond(self, head: bytes, addr: Address, status: int) -> None:
         if self._transport is None:
             return
@@ -142,7 +152,7 @@ class Proxy(asyncio.DatagramProtocol):
         if mark:
             kind, what = Kind.MESSAGE, mark
         elif joined := _JOINED.search(body):
-            kind, what = Kind.JOINED, (user if joined[2] else joined)[1].decode()
+            kind, what = Kind.JOINED, (user[1] if joined[2] else joined[1] or joined[3]).decode()
         elif left := _LEFT.search(body):
             kind, what = Kind.LEFT, (left[1] or left[2]).decode()
         else:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.chaos.clocks import Clocks
+from tests.chaos.conference.group_chats import GroupChats
+from tests.chaos.conference.requests import Requests
 from tests.chaos.deployment import Deployment
 from tests.chaos.faults.absences import LANES
 from tests.chaos.faults.injector import FaultInjector, Lanes, Target
@@ -26,6 +28,8 @@ AWAY_SECONDS = 240.0
 """Until every user is known to be back. A probe may be due after 64 s, or 120 s where an edge has died."""
 HISTORY = {"IMC_HISTORY_MAX_MESSAGES": "100000", "IMC_CATCH_UP_MAX": "1000"}
 """So much that whatever a member misses is due."""
+CONFERENCES = {"IMC_MAX_INVITATIONS_PER_HOUR": "0", "IMC_MAX_INVITATIONS_PER_TARGET": "0"}
+"""The same few users are added and removed all the time."""
 FREQUENT_LANES = ("edges", "workers", *LANES)
 """Lanes with short pauses between faults, since these do not stop the whole service."""
 RARE_FACTOR = 5
@@ -34,11 +38,15 @@ RARE_FACTOR = 5
 
 @dataclass(frozen=True)
 class Scale:
-    """The load: ``talkers`` talk in each room all the time, ``wanderers`` join and leave."""
+    """The load: ``talkers`` talk in each room all the time, ``wanderers`` join and leave.
+
+    ``group_chats`` are further rooms, whose members have phones that show them as Linphone does.
+    """
 
     rooms: int = 6
     talkers: int = 4
     wanderers: int = 2
+    group_chats: int = 1
     edges: int = 2
     workers: int = 2
     pause: float = 0.05
@@ -65,7 +73,7 @@ class Outcome:
     def findings(self) -> list[str]:
         """A line for each thing that was wrong."""
         verdict = self.verdict
-        found = verdict.lost + verdict.doubled + verdict.misdirected + verdict.reordered
+        found = verdict.lost + verdict.doubled + verdict.misdirected + verdict.reordered + verdict.rosters
         return found + self.problems
 
     def __str__(self) -> str:
@@ -80,7 +88,7 @@ class Run:
         self._random = random.Random(seed)
         self._proxy_port = free_port()
         self._redis = kind(folder)
-        settings = {"IMC_MAX_BACKLOG": str(MAX_BACKLOG), **HISTORY}
+        settings = {"IMC_MAX_BACKLOG": str(MAX_BACKLOG), **HISTORY, **CONFERENCES}
         self.deployment = Deployment(
             self._redis, folder, scale.edges, scale.workers, self._proxy_port, **settings
         )
@@ -98,32 +106,49 @@ class Run:
     async def play(self, seconds: float, lanes: Lanes) -> Outcome:
         """Run for ``seconds``, wait until all streams are empty, and check."""
         users = await Population.open(self.deployment.edge_ports, self._proxy_port)
+        requests = await Requests.open(self.deployment.edge_ports, self._random)
+        chats = self._group_chats(users, requests)
         target = Target(
             self.deployment, users, self._stop, self._scale.longest_fault, self._members(), self._clocks
         )
         try:
             await asyncio.to_thread(self.deployment.start)
             await self._open_rooms(users)
-            await self._inject_faults(target, seconds, lanes)
+            await self._inject_faults(target, seconds, lanes, chats)
+            await chats.settle()
             left_over = await self._wait_until_idle()
             users.problems += await self._wait_until_all_are_back()
             users.problems += await asyncio.to_thread(leftovers, self._redis)
             users.problems += await asyncio.to_thread(
-                unexpected_failures, self._redis, target.failing_rooms, users.been_absent
+                unexpected_failures, self._redis, target.failing_rooms, users.been_absent | chats.users
             )
+            verdict = users.history.check(users.rooms)
+            await asyncio.to_thread(chats.check, users.history, self._redis, verdict)
         finally:
             users.close()
+            requests.close()
             await asyncio.to_thread(self.deployment.stop)
-        verdict = users.history.check(users.rooms)
         outcome = Outcome(verdict, dict(target.done), users.problems, left_over)
         if not outcome.ok:
             self._keep(users.history, outcome, target.schedule)
         return outcome
 
-    async def _inject_faults(self, target: Target, seconds: float, lanes: Lanes) -> None:
+    def _group_chats(self, users: Population, requests: Requests) -> GroupChats:
+        pause, longest = self._scale.pause, self._scale.longest_fault
+        random_ = random.Random(f"{self._seed} group chats")
+        chats = GroupChats(
+            requests, users.proxy, users.problems, random_, self._stop, pause=pause, longest=longest / 2
+        )
+        for number in range(self._scale.group_chats):
+            chats.add(number)
+        return chats
+
+    async def _inject_faults(self, target: Target, seconds: float, lanes: Lanes, chats: GroupChats) -> None:
         """Run all lanes of faults while users talk; returns when every fault has ended."""
         async with asyncio.TaskGroup() as group:
             self._start_users(group, target.users)
+            for chat in chats.chats:
+                group.create_task(chat.run())
             for lane, faults in lanes.items():
                 pause = self._scale.fault_pause * (1 if lane in FREQUENT_LANES else RARE_FACTOR)
                 group.create_task(FaultInjector(target, self._seed, lane).run(faults, pause))
@@ -182,11 +207,12 @@ class Run:
     async def _wait_until_idle(self) -> int:
         """Wait until all streams are empty; returns the number of entries left after IDLE_SECONDS."""
         until = time.monotonic() + IDLE_SECONDS
-        while left := await asyncio.to_thread(backlog, self._redis, WAITING):
-            if time.monotonic() > until:
-                break
+        looks = 0  # an entry may pass from one stream to another while they are counted
+        left = 0
+        while looks < 3 and time.monotonic() < until:
+            left = await asyncio.to_thread(backlog, self._redis, WAITING)
+            looks = 0 if left else looks + 1
             await asyncio.sleep(0.2)
-        await asyncio.sleep(0.5)
         return left
 
     async def _wait_until_all_are_back(self) -> list[str]:

@@ -21,12 +21,18 @@ def backlog(redis: Single, kinds: tuple[str, ...] = WAITING + FAILED) -> int:
 
 
 def still_away(redis: Single) -> list[str]:
-    """The users that the service counts as away, with the shard."""
+    """The users and devices that the service counts as away, with the room.
+
+    The list of a user's rooms may also have some that the user has left since.
+    """
     found = []
     for port in redis.primaries():
         for key in redis_cli(port, "--scan", "--pattern", "imc:{*}:away_rooms:*").split():
             _, shard, _, user = key.split(":", 3)
-            found.append(f"{user} is away in shard {shard}")
+            for entry in redis_cli(port, "SMEMBERS", key).splitlines():
+                room, _, device = entry.partition(" ")
+                if redis_cli(port, "HEXISTS", f"imc_rooms:{shard}:{room}", f"away:{device or user}") == "1":
+                    found.append(f"{device or user} is away in {room}")
     return sorted(found)
 
 
@@ -59,16 +65,18 @@ def _values(redis: Single, suffix: str, field: bytes) -> list[str]:
 
 
 def leftovers(redis: Single) -> list[str]:
-    """What an idle service should not have: pending entries, lag, more than one group or consumer."""
+    """What an idle service should not have: pending entries, lag, more than one group or consumer.
+
+    Redis may state a lag of an empty stream: it estimates the number of entries read where some were deleted.
+    """
     found = []
     for port in redis.primaries():
         for key in redis_cli(port, "--scan", "--pattern", "imc:{*").split():
             if key.endswith((":in", ":out")):
                 words = redis_cli(port, "XINFO", "GROUPS", key).splitlines()
                 about = dict(zip(words[::2], words[1::2], strict=False))
-                wrong = {
-                    name: about.get(name) for name in ("pending", "lag") if about.get(name) not in {"0", ""}
-                }
+                names = ("pending", "lag") if redis_cli(port, "XLEN", key) != "0" else ("pending",)
+                wrong = {name: about.get(name) for name in names if about.get(name) not in {"0", ""}}
                 if wrong or about.get("consumers") not in {"0", "1"} or words[::2].count("name") > 1:
                     found.append(f"{key} is not idle: {about}")
     return found

@@ -1,0 +1,1 @@
+"""Users whose phones show rooms as group chats, as Linphone does, in chaos runs."""
