@@ -6,8 +6,9 @@ Both directions need them: receiving recognises what delivering has sent (`OWN_T
 from __future__ import annotations
 
 from binascii import b2a_base64, hexlify
+from dataclasses import dataclass
 from hashlib import blake2b, blake2s
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
@@ -24,13 +25,23 @@ OWN_TAG_LENGTH: Final = 2 * HASH_LENGTH
 """Characters of a delivery's From tag: `DeliveryIds.recipient_id` and `DeliveryIds.message_id`."""
 
 
-class Fingerprint(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class Fingerprint:
     """The same for a request, its retransmissions and a balancer's retries."""
 
-    digest: str
+    digest: Final[str]
     """What Redis keeps of an accepted request, to recognise duplicates (`lua/accept_many.lua`)."""
-    tag: str
+    tag: Final[str]
     """Our To tag."""
+
+    def __init__(
+        self,
+        digest: str,
+        tag: str,
+    ) -> None:
+        self.digest = digest
+        self.tag = tag
 
 
 class Fingerprints:

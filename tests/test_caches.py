@@ -71,7 +71,7 @@ def test_no_charset_that_a_sender_invents_reaches_pythons_codecs() -> None:
             Content.parse(content_type, b"#list")
             data = RequestData(content_type=content_type, body=b"hello")
             event = Event(
-                "1-0", 0, "message", "r@example.org", ("b@example.org",), "a@example.org", data=data
+                "1-0", 0, "message", "r@example.org", ("b@example.org",), actor="a@example.org", data=data
             )
             render(event, Settings())
         assert names == []

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, final
 
 from imc_common import address
 from imc_common.escape import printable
@@ -115,23 +116,50 @@ COMMANDS = (
 BY_WORD = {word: command for command in COMMANDS for word in (command.name, *command.aliases)}
 
 
-class Parsed(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class Parsed:
     """What a body asks for: the fields of a `RoomRequest` that come from it. `room` decides the shard.
 
     `text` is what only the command's script reads: a word to choose from, or words of the user.
     """
 
-    type: str
-    room: str
-    user: str = ""
-    role: str = ""
-    private: bool = False
-    reason: str = ""
-    command: str = ""
-    detail: str = ""
-    text: str = ""
-    body: bytes | None = None
+    type: Final[str]
+    room: Final[str]
+    user: Final[str]
+    role: Final[str]
+    private: Final[bool]
+    reason: Final[str]
+    command: Final[str]
+    detail: Final[str]
+    text: Final[str]
+    body: Final[bytes | None]
     """The text to send instead of the body, where the two differ."""
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002 # named as the field
+        room: str,
+        *,
+        user: str = "",
+        role: str = "",
+        private: bool = False,
+        reason: str = "",
+        command: str = "",
+        detail: str = "",
+        text: str = "",
+        body: bytes | None = None,
+    ) -> None:
+        self.type = type
+        self.room = room
+        self.user = user
+        self.role = role
+        self.private = private
+        self.reason = reason
+        self.command = command
+        self.detail = detail
+        self.text = text
+        self.body = body
 
 
 class _RefusedError(Exception):
@@ -165,7 +193,7 @@ class CommandParser:
                 return self.message(to)
         text = body[len(self._start) :]
         if text.startswith(self._start):
-            return self.message(to)._replace(body=text)
+            return replace(self.message(to), body=text)
         if not text[:1].isalpha() and not _names_command(text):
             return self.message(to)
         return self._command(_first_line(text).rstrip(" \t"), to)
@@ -216,7 +244,14 @@ class CommandParser:
         if command.script and not room:  # it takes no room: it concerns the one in To
             room = self._room("", to)
         confirmed = "confirm" if flag == "confirm" else ""
-        return Parsed(command.name, room or to, user, role, flag == "private", text=text or confirmed)
+        return Parsed(
+            command.name,
+            room or to,
+            user=user,
+            role=role,
+            private=flag == "private",
+            text=text or confirmed,
+        )
 
     def _user(self, text: str, to: str) -> str:
         user = self._address(text, to)

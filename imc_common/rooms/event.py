@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final, final
 
 from imc_common.rooms.request import EntryError, RequestData, as_mapping
 
 _USUAL = [b"event", b"room", b"from", b"data", b"to"]
 """The fields of most events, in the order in which `lua/include/emit.lua` writes them."""
+
+_NO_DATA: Final = RequestData()
 
 NO_HISTORY: Final = "-"
 """`Event.history_id` of messages in a room whose owners have switched its history off."""
@@ -48,7 +51,9 @@ RELAYED: Final = frozenset(("message", "typing", "disposition"))
 """The events that bring what a member has sent; all others are notices of the room."""
 
 
-class Event(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class Event:
     """One event as the room's script wrote it; the headers in `lua/` name the events.
 
     `to` are the recipients, `actor` who did it, `user` to whom. `list` and `more` belong to lists of members
@@ -70,30 +75,83 @@ class Event(NamedTuple):
     `dialog` belongs to a request in the dialog of a device: what the edge needs to send it, as JSON.
     """
 
-    entry_id: str
-    shard: int
-    name: str
-    room: str
-    to: tuple[str, ...]
-    actor: str = ""
-    user: str = ""
-    role: str = ""
-    reason: str = ""
-    command: str = ""
-    detail: str = ""
-    list: str = ""
-    more: int = 0
-    data: RequestData = RequestData()
-    text: str = ""
-    nick: str = ""
-    history_id: str = ""
-    catch_up: str = ""
-    wait: int = 0
-    client: str = ""
-    about: RequestData | None = None
-    since: str = ""
-    dialog: str = ""
-    joined: str = ""
+    entry_id: Final[str]
+    shard: Final[int]
+    name: Final[str]
+    room: Final[str]
+    to: Final[tuple[str, ...]]
+    actor: Final[str]
+    user: Final[str]
+    role: Final[str]
+    reason: Final[str]
+    command: Final[str]
+    detail: Final[str]
+    list: Final[str]
+    more: Final[int]
+    data: Final[RequestData]
+    text: Final[str]
+    nick: Final[str]
+    history_id: Final[str]
+    catch_up: Final[str]
+    wait: Final[int]
+    client: Final[str]
+    about: Final[RequestData | None]
+    since: Final[str]
+    dialog: Final[str]
+    joined: Final[str]
+
+    def __init__(
+        self,
+        entry_id: str,
+        shard: int,
+        name: str,
+        room: str,
+        to: tuple[str, ...],
+        *,
+        actor: str = "",
+        user: str = "",
+        role: str = "",
+        reason: str = "",
+        command: str = "",
+        detail: str = "",
+        list: str = "",  # noqa: A002 # named as the field
+        more: int = 0,
+        data: RequestData = _NO_DATA,
+        text: str = "",
+        nick: str = "",
+        history_id: str = "",
+        catch_up: str = "",
+        wait: int = 0,
+        client: str = "",
+        about: RequestData | None = None,
+        since: str = "",
+        dialog: str = "",
+        joined: str = "",
+    ) -> None:
+        self.entry_id = entry_id
+        self.shard = shard
+        self.name = name
+        self.room = room
+        self.to = to
+        self.actor = actor
+        self.user = user
+        self.role = role
+        self.reason = reason
+        self.command = command
+        self.detail = detail
+        self.list = list
+        self.more = more
+        self.data = data
+        self.text = text
+        self.nick = nick
+        self.history_id = history_id
+        self.catch_up = catch_up
+        self.wait = wait
+        self.client = client
+        self.about = about
+        self.since = since
+        self.dialog = dialog
+        self.joined = joined
 
     @property
     def position(self) -> str:
@@ -126,7 +184,7 @@ class Event(NamedTuple):
                     name.decode(),
                     room.decode(),
                     tuple(to.decode().split()),
-                    actor.decode(),
+                    actor=actor.decode(),
                     data=RequestData.unpack(data),
                 )
             # most entries have few of these fields: only those are decoded
@@ -137,25 +195,25 @@ class Event(NamedTuple):
                 get(b"event", b"").decode(),
                 get(b"room", b"").decode(),
                 tuple(get(b"to", b"").decode().split()),
-                get(b"from", b"").decode(),
-                value.decode() if (value := get(b"user")) else "",
-                value.decode() if (value := get(b"role")) else "",
-                value.decode() if (value := get(b"reason")) else "",
-                value.decode() if (value := get(b"command")) else "",
-                value.decode() if (value := get(b"detail")) else "",
-                value.decode() if (value := get(b"list")) else "",
-                int(value) if (value := get(b"more")) else 0,
-                RequestData.unpack(get(b"data", b"")),
-                value.decode() if (value := get(b"text")) else "",
-                value.decode() if (value := get(b"nick")) else "",
-                value.decode() if (value := get(b"history_id")) else "",
-                value.decode() if (value := get(b"catch_up")) else "",
-                int(value) if (value := get(b"wait")) else 0,
-                value.decode() if (value := get(b"client")) else "",
-                RequestData.unpack(value) if (value := get(b"about")) else None,
-                value.decode() if (value := get(b"since")) else "",
-                value.decode() if (value := get(b"dialog")) else "",
-                value.decode() if (value := get(b"joined")) else "",
+                actor=get(b"from", b"").decode(),
+                user=value.decode() if (value := get(b"user")) else "",
+                role=value.decode() if (value := get(b"role")) else "",
+                reason=value.decode() if (value := get(b"reason")) else "",
+                command=value.decode() if (value := get(b"command")) else "",
+                detail=value.decode() if (value := get(b"detail")) else "",
+                list=value.decode() if (value := get(b"list")) else "",
+                more=int(value) if (value := get(b"more")) else 0,
+                data=RequestData.unpack(get(b"data", b"")),
+                text=value.decode() if (value := get(b"text")) else "",
+                nick=value.decode() if (value := get(b"nick")) else "",
+                history_id=value.decode() if (value := get(b"history_id")) else "",
+                catch_up=value.decode() if (value := get(b"catch_up")) else "",
+                wait=int(value) if (value := get(b"wait")) else 0,
+                client=value.decode() if (value := get(b"client")) else "",
+                about=RequestData.unpack(value) if (value := get(b"about")) else None,
+                since=value.decode() if (value := get(b"since")) else "",
+                dialog=value.decode() if (value := get(b"dialog")) else "",
+                joined=value.decode() if (value := get(b"joined")) else "",
             )
         except ValueError as error:  # UnicodeDecodeError is one
             raise EntryError(f"an event's field cannot be read: {error}") from error

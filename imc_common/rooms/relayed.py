@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from imc_common.address import split
 from imc_common.bodies.charsets import ASCII_COMPATIBLE, charset_of
@@ -26,11 +27,21 @@ _UNKNOWN_TYPE: Final = "application/octet-stream"
 UTF8: Final = "text/plain;charset=utf-8"
 
 
-class Text(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class Text:
     """The body of one MESSAGE."""
 
-    content_type: str
-    body: bytes
+    content_type: Final[str]
+    body: Final[bytes]
+
+    def __init__(
+        self,
+        content_type: str,
+        body: bytes,
+    ) -> None:
+        self.content_type = content_type
+        self.body = body
 
 
 def relayed_message(event: Event, settings: Settings, message_id: str) -> Text:
@@ -43,7 +54,8 @@ def relayed_message(event: Event, settings: Settings, message_id: str) -> Text:
         if event.client in _CPIM_CLIENTS and essence(content_type) != CPIM:
             return wrapped(event, _author(event), content_type, body, message_id)
         if event.client == TEXT_CLIENT and essence(content_type) == CPIM:
-            content_type, body = unwrapped(body)
+            text = unwrapped(body)
+            content_type, body = text.content_type, text.body
     if not settings.sender_prefix:
         return Text(content_type, body)
     charset = _prefix_charset(content_type)

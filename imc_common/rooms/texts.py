@@ -7,6 +7,8 @@ user (texts and nicknames) were checked by the parser, and other input went thro
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from imc_common.bodies.content import READ_TYPES
 from imc_common.bodies.essence import CPIM, PLAIN, essence
 from imc_common.devices import user_of
@@ -155,7 +157,7 @@ def render(event: Event, settings: Settings, message_id: str = "") -> list[Text]
         return receipts_for_author(event)
     is_of_device = event.client == DEVICE_CLIENT
     if is_of_device:  # a notice speaks to the user
-        event = event._replace(to=tuple(map(user_of, event.to)))
+        event = replace(event, to=tuple(map(user_of, event.to)))
     notices = [NOTICE.encode() + body for body in _notices(event, settings)]
     # The response to a command in CPIM is CPIM, too, and whatever the client of a conference gets.
     if is_of_device or (essence(event.data.content_type) == CPIM and event.to == (event.actor,)):

@@ -114,6 +114,7 @@ def parse_fast(data: bytes, limits: Limits) -> Request | None:
         plain_target=plain_uri or "",
         plain_from=plain_from or "",
         plain_to=plain_to or "",
+        call_id=call_id,
         from_name=quoted_name or bare_name or "",
         from_tag=tag,
         to_tag=None,

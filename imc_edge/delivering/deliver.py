@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -189,21 +190,34 @@ class Deliver:
                 (batch.shard, entry[0]) for batch in batches for entry in batch.entries
             )
             for batch in await self._safe_ones(batches):
-                entries = [(entry_id.decode(), fields) for entry_id, fields in batch.entries]
-                if batch.shard in halted:
-                    continue
-                if not batch.again and not await self._knows_former_failures(batch.shard):
+                if batch.shard not in halted and not await self._start_batch(batch):
                     halted.add(batch.shard)
-                    continue
-                if batch.again or self._former_failures.may_concern(batch.shard, entries[0][0]):
-                    learn = self._learn_former_failures if batch.again else _nothing
-                    if not await self._take_over(batch.shard, entries, learn):
-                        halted.add(batch.shard)
-                    continue
-                for entry_id, fields in entries:
-                    await self._start_new(batch.shard, entry_id, fields)
             self._being_read = frozenset()
             await self._wait_until_not_full()
+
+    async def _start_batch(self, batch: Batch) -> bool:
+        """Send the events of one shard. False: Redis is unreachable, and the rest has to come again."""
+        shard = batch.shard
+        entries = [(entry_id.decode(), fields) for entry_id, fields in batch.entries]
+        if not batch.again and self._has_former_failures(shard) and not await self._learn_all(shard):
+            return False
+        if batch.again or self._former_failures.may_concern(shard, entries[0][0]):
+            learn = self._learn_former_failures if batch.again else _nothing
+            return await self._take_over(shard, entries, learn)
+        for entry in entries:
+            entry_id, fields = entry
+            if not self._is_due(shard, entry_id):
+                continue
+            # No coroutine for each event: it would cost as much as to send it.
+            outgoing: Outgoing | None = None
+            try:
+                outgoing = self._new(shard, entry_id, fields)
+                rest = self._start(outgoing, outgoing.event.to)
+                if self._sent_in_batch >= SEND_BATCH:
+                    await self._send_rest(outgoing, rest)
+            except Exception as error:  # whatever it is, it must not stop the shard
+                await self._fail_new(shard, entry, outgoing, error)
+        return True
 
     async def _safe_ones(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         """With `durability = replicas`: those that a replica has; the others are read again.
@@ -222,26 +236,28 @@ class Deliver:
             self._consumer.resync(shard, AGAIN_SECONDS)
         return [batch for batch in batches if batch.shard in safe]
 
-    async def _start_new(self, shard: int, entry_id: str, fields: list[bytes]) -> None:
-        """Send an event that was never read before."""
-        if not self._is_due(shard, entry_id):
-            return
-        outgoing: Outgoing | None = None
-        try:
-            event, templates = self._render(entry_id, shard, fields)
-            outgoing = self._outgoing(event, templates, event.to, resent=False)
-            await self._start(outgoing, event.to)
-        except Exception as error:  # whatever it is, it must not stop the shard
-            if outgoing is not None and self._events.has(shard, entry_id):
-                self._events.forget(outgoing)
-                outgoing.abandoned = True  # what was not sent of it is not sent any more
-            with about(call_id_of(fields)):
-                await self._takeover.failed(shard, entry_id, error)
+    def _new(self, shard: int, entry_id: str, fields: list[bytes]) -> Outgoing:
+        """The event of an entry that was never read before. Raises any error if it is broken."""
+        event, templates = self._render(entry_id, shard, fields)
+        return self._outgoing(event, templates, event.to, resent=False)
 
-    async def _knows_former_failures(self, shard: int) -> bool:
-        """Learn all that the shard's former owner knew, before a new event. False: Redis is unreachable."""
-        if self._former_failures.are_known(shard) or not self.context.keeps_history:
-            return True
+    async def _fail_new(
+        self, shard: int, entry: tuple[str, list[bytes]], outgoing: Outgoing | None, error: Exception
+    ) -> None:
+        """A new event could not be sent, or only to some."""
+        entry_id, fields = entry
+        if outgoing is not None and self._events.has(shard, entry_id):
+            self._events.forget(outgoing)
+            outgoing.abandoned = True  # what was not sent of it is not sent any more
+        with about(call_id_of(fields)):
+            await self._takeover.failed(shard, entry_id, error)
+
+    def _has_former_failures(self, shard: int) -> bool:
+        """Whether not all is known that the shard's former owner knew."""
+        return self.context.keeps_history and not self._former_failures.are_known(shard)
+
+    async def _learn_all(self, shard: int) -> bool:
+        """Learn it, before a new event. False: Redis is unreachable."""
         try:
             await self._learn_former_failures(shard)
         except StoreUnreachable:
@@ -299,7 +315,8 @@ class Deliver:
             return
         to = [address for address in event.to if address not in settled]
         outgoing = self._outgoing(event, templates, to, resent=True)
-        await self._start(outgoing, to, away=missed.get(entry_id, frozenset()))
+        rest = self._start(outgoing, to, away=missed.get(entry_id, frozenset()))
+        await self._send_rest(outgoing, rest)
         for _ in range(ALONE_TURNS if alone else 0):
             if not outgoing.pending:
                 break
@@ -342,23 +359,23 @@ class Deliver:
             self._tracer.record("sending", event.room, (event.actor, *to), event.call_id, type=event.name)
         return outgoing
 
-    async def _start(
+    def _start(
         self, outgoing: Outgoing, to: Sequence[str], *, away: frozenset[str] = frozenset()
-    ) -> None:
+    ) -> Sequence[str]:
         """Send an event to these recipients, but not to those that are known to be away.
 
-        If there is nothing to send, it only has to be settled.
+        Returns those that are left for `_send_rest`. If there is nothing to send, it only has to be settled.
         """
         event = outgoing.event
         if event.name in NO_MESSAGES:
             self._start_other(outgoing, to)
-            return
+            return ()
         actor = self.fan_out.recipients.get(event.actor)
         if actor is not None and actor.is_remembered and not event.catch_up:
             actor.has_sent()
         self._events.add(outgoing)
         if not outgoing.pending:
-            return
+            return ()
         if event.catch_up:
             self._catch_ups.started(outgoing)
         if away:
@@ -367,7 +384,7 @@ class Deliver:
                 if (absence := self._absence_of(address)) is not None:
                     absence.failed(event, self.context.clock(), sent=False)
             to = [address for address in to if address not in away]
-        await self._send(outgoing, to)
+        return self._send_some(outgoing, to)
 
     def _start_other(self, outgoing: Outgoing, to: Sequence[str]) -> None:
         """Start what is no MESSAGE: a work item, or a request of a conference."""
@@ -388,7 +405,7 @@ class Deliver:
     def _say_farewell(self, outgoing: Outgoing, device: str) -> None:
         """The device has lost its session, but it may still show the room that its user is no member of."""
         event = outgoing.event
-        event = event._replace(name=INVITE, entry_id=f"{event.entry_id}.bye", text="", list="")
+        event = replace(event, name=INVITE, entry_id=f"{event.entry_id}.bye", text="", list="")
         self._invitations.say_farewell(event, device)
 
     def _hand_out(self, outgoing: Outgoing) -> None:
@@ -418,16 +435,22 @@ class Deliver:
             return None
         return self.context.clock() + (expires_at - event.at) / 1000
 
-    async def _send(self, outgoing: Outgoing, to: Sequence[str]) -> None:
-        for first in range(0, len(to), SEND_BATCH):
-            some = to[first : first + SEND_BATCH]
-            self.fan_out.send(outgoing, some)
-            self._sent_in_batch += len(some)
-            if self._sent_in_batch >= SEND_BATCH:
-                await self._wait_until_not_full()
-                if not self.context.may_send(outgoing):  # lost meanwhile: the new owner sends the rest
-                    self._events.abandon(self._owned())
-                    return
+    def _send_some(self, outgoing: Outgoing, to: Sequence[str]) -> Sequence[str]:
+        """Send to as many as go in one batch; returns the others. If there are some, the batch is full."""
+        some = to[:SEND_BATCH]
+        self.fan_out.send(outgoing, some)
+        self._sent_in_batch += len(some)
+        return to[SEND_BATCH:]
+
+    async def _send_rest(self, outgoing: Outgoing, rest: Sequence[str]) -> None:
+        """After each full batch let responses come in, then send the next one."""
+        while self._sent_in_batch >= SEND_BATCH:
+            await self._wait_until_not_full()
+            if not self.context.may_send(outgoing):  # lost meanwhile: the new owner sends the rest
+                self._events.abandon(self._owned())
+                return
+            if rest:
+                rest = self._send_some(outgoing, rest)
 
     async def _wait_until_not_full(self) -> None:
         """Let responses come in; wait while too much is in flight."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from imc_common.bodies.essence import CPIM, PLAIN, essence
@@ -92,4 +93,4 @@ class EventRenderer:
             return None
         if not is_wrapped and essence(event.data.content_type) != CPIM:
             return None
-        return partial(self.render, event._replace(client=TEXT_CLIENT))
+        return partial(self.render, replace(event, client=TEXT_CLIENT))

@@ -32,7 +32,8 @@ class FanOut:
 
     def send(self, outgoing: Outgoing, to: Sequence[str]) -> None:
         """Send the event to these recipients now, or when the turn of each comes."""
-        _, branch_end, from_, cseq, tail = outgoing.templates[0]
+        template = outgoing.templates[0]
+        branch_end, from_, cseq, tail = template.branch_end, template.from_, template.cseq, template.tail
         start, recipients, join = self._start, self.recipients, b"".join
         load, tick = self._context.load, self._context.wheel.tick
         condition_of_new = self._context.condition_of_new(outgoing)

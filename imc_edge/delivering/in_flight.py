@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -93,7 +94,7 @@ class EventsInFlight:
             outgoing.parked = True
             # it may wait for long now, and the templates hold all that is still to be sent
             event = outgoing.event
-            outgoing.event = event._replace(to=(), data=RequestData(call_id=event.call_id, at=event.at))
+            outgoing.event = replace(event, to=(), data=RequestData(call_id=event.call_id, at=event.at))
             if outgoing.delivered or outgoing.failed:
                 self.half_delivered.append(outgoing)
                 self.something_to_record.set()
@@ -133,8 +134,9 @@ class EventsInFlight:
         return entry_id in self.by_shard.get(shard, ())
 
     def _end(self, outgoing: Outgoing) -> None:
+        if not self.ended:  # else it is set already
+            self.something_to_record.set()
         self.ended.append(outgoing)
-        self.something_to_record.set()
 
     def _watch_again(self, outgoing: Outgoing) -> None:
         outgoing.parked = False

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -111,7 +112,7 @@ class Invitations:
         """The INVITE of an event goes to each of these devices instead of to their user."""
         made: list[Invitation] = []
         for device in devices:
-            request = self.request_of(event._replace(to=(device,)))
+            request = self.request_of(replace(event, to=(device,)))
             if request is not None:
                 made.append(Invitation(self, outcome, event, request, device))
         outcome.pending += len(made) - 1  # after all requests could be made
@@ -124,7 +125,7 @@ class Invitations:
         Linphone forgets its sessions at a restart, but shows the room as before. If this process dies
         meanwhile, the room stays there until the user sends something to it.
         """
-        request = self.request_of(event._replace(to=(to,)))
+        request = self.request_of(replace(event, to=(to,)))
         if request is not None:
             self._add(Invitation(self, None, event, request, to))
 

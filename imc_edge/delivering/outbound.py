@@ -30,9 +30,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from imc_common.errors import ImcError
 from imc_common.rooms.event import DEVICE_CLIENT, RELAYED, Event
@@ -74,18 +75,34 @@ class UnsendableError(ImcError):
     """An address, a header or a type that a SIP message must not contain; says which."""
 
 
-class MessageTemplate(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class MessageTemplate:
     """One MESSAGE of an event, without what differs by recipient; the module's docstring shows the pieces.
 
     `event_id` is the keyed hash of the event and the number of the MESSAGE. `branch_end` ends with the number
     of the first request, 00.
     """
 
-    event_id: bytes
-    branch_end: bytes
-    from_: bytes
-    cseq: bytes
-    tail: bytes
+    event_id: Final[bytes]
+    branch_end: Final[bytes]
+    from_: Final[bytes]
+    cseq: Final[bytes]
+    tail: Final[bytes]
+
+    def __init__(
+        self,
+        event_id: bytes,
+        branch_end: bytes,
+        from_: bytes,
+        cseq: bytes,
+        tail: bytes,
+    ) -> None:
+        self.event_id = event_id
+        self.branch_end = branch_end
+        self.from_ = from_
+        self.cseq = cseq
+        self.tail = tail
 
     @classmethod
     def of_dialog(cls, event_id: bytes) -> MessageTemplate:
@@ -231,8 +248,8 @@ def _padding(size: int) -> int:
 
 def first_request(head: bytes, to: bytes, recipient_id: bytes, template: MessageTemplate) -> bytes:
     """The first request of a delivery."""
-    _, branch_end, from_, cseq, tail = template
-    return b"".join((head, branch_end, to, from_, recipient_id, cseq, tail))
+    from_, cseq, tail = template.from_, template.cseq, template.tail
+    return b"".join((head, template.branch_end, to, from_, recipient_id, cseq, tail))
 
 
 def later_request(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, final
 
 from imc_common import address
 from imc_common.sip.errors import SipError
@@ -33,11 +34,21 @@ _HIDING = frozenset(("id", "user", "header"))
 """Privacy values of a user who wants to stay anonymous (RFC 3323 §4.2, RFC 3325 §9.3)."""
 
 
-class Sender(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class Sender:
     """The sender's address in rooms, and the display name (empty if there is none)."""
 
-    address: str
-    display_name: str
+    address: Final[str]
+    display_name: Final[str]
+
+    def __init__(
+        self,
+        address: str,
+        display_name: str,
+    ) -> None:
+        self.address = address
+        self.display_name = display_name
 
 
 def sender_of(request: Request) -> Sender:

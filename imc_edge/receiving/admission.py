@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from imc_common import keys
@@ -163,7 +164,7 @@ class Admission:
         to = self._rules.check(request)
         sender = self._sender_of(request)
         if self._ignores_case:
-            sender = sender._replace(address=without_case(sender.address))
+            sender = replace(sender, address=without_case(sender.address))
         body = self._rules.content_of(request)
         content_type = request.headers.first.get("Content-Type")
         content = None
@@ -197,7 +198,7 @@ class Admission:
         elif self._keeps_history and room_request.type == "message":
             text = body if content is None else content.text or body
             if self._repeats.is_repeat(room_request.sender, text):
-                room_request = room_request._replace(echo=True)
+                room_request = replace(room_request, echo=True)
             return room_request, response
         else:
             return room_request, response

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, final
 
 from imc_common import keys
 from imc_common.address import counted_as
@@ -74,12 +75,24 @@ class Excess(NamedTuple):
         return f"too_many_{self.limit}"
 
 
-class Charge(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class Charge:
     """The deliveries a message was counted for until Redis knows better; see `Budgets.settle`."""
 
-    user: str
-    room: str
-    expected: int
+    user: Final[str]
+    room: Final[str]
+    expected: Final[int]
+
+    def __init__(
+        self,
+        user: str,
+        room: str,
+        expected: int,
+    ) -> None:
+        self.user = user
+        self.room = room
+        self.expected = expected
 
 
 class Meter:
@@ -259,14 +272,14 @@ class Budgets:
 
         A duplicate, or a message that was not accepted, costs nothing.
         """
-        user, room, expected = charge
+        expected = charge.expected
         deliveries = reply if isinstance(reply, int) else 0
         if deliveries == expected:
             return
         if isinstance(reply, int) and (expected or deliveries >= self._many):
-            self._deliveries_of_last.put((user, room), deliveries)
+            self._deliveries_of_last.put((charge.user, charge.room), deliveries)
         if self._deliveries is not None:
-            self._deliveries.add(user, deliveries - expected)
+            self._deliveries.add(charge.user, deliveries - expected)
 
     def invitation(self, room_request: RoomRequest, digest: str) -> Command | None:
         """What charges an invitation, to be run before it is accepted. None if no limit applies.

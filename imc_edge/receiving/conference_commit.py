@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -113,7 +114,7 @@ class ConferenceCommit:
     async def charge(self, asked: Asked, wanted: RoomRequest, invited: Sequence[str]) -> None:
         """Charge an invitation of each of these users. Raises SipError as `count` does."""
         digest = asked.fingerprint.digest
-        invitations = [wanted._replace(type="invite", user=user) for user in invited]
+        invitations = [replace(wanted, type="invite", user=user) for user in invited]
         charges = [charge for each in invitations if (charge := self._budgets.invitation(each, digest))]
         excess = None
         for reply in await self.ask(charges):

@@ -120,12 +120,12 @@ class ConferenceRules:
         user = self._user(asked.uri)
         match asked.referral:
             case Referral.ADD:
-                return RoomRequest("add", "", "", user)
+                return RoomRequest("add", "", "", user=user)
             case Referral.REMOVE:
-                return RoomRequest("remove", "", "", user)
+                return RoomRequest("remove", "", "", user=user)
             case Referral.MAKE_ADMIN:
-                return RoomRequest("modify", "", "", user, "admin")
-        return RoomRequest("modify", "", "", user, "member")
+                return RoomRequest("modify", "", "", user=user, role="admin")
+        return RoomRequest("modify", "", "", user=user, role="member")
 
     def _list(self, request: Request, *, status: int) -> list[Uri]:
         """The URIs in a resource list. ``status`` of the refusal of a body of another type."""

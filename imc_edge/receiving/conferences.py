@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -116,7 +117,7 @@ class Conferences:
             room, sender = self._rules.target(request), self._spelled(sender_of(request))
             self._commit.count_signal(sender)
             confirmation = self._commit.room_request("confirm_dialog", sender, room, request)
-            confirmation = confirmation._replace(dialog=dialog_ids(request))
+            confirmation = replace(confirmation, dialog=dialog_ids(request))
         except SipError:
             return False
         self._commit.note(confirmation, fingerprint.digest)
@@ -168,19 +169,24 @@ class Conferences:
         room = self._ids.room(request, sender, self._rules.room_domain(asked.target))
         if not self._rules.is_room(room):  # `room_pattern` excludes them
             raise SipError(403, "Rooms Of Conferences Not Allowed")
-        made = self._wanted(asked, "open_conference", room)._replace(
-            text=subject_of(request), device=device, dialog=self._dialog(asked).to_json("early")
+        made = replace(
+            self._wanted(asked, "open_conference", room),
+            text=subject_of(request),
+            device=device,
+            dialog=self._dialog(asked).to_json("early"),
         )
         await self._commit.count(asked, made)
         invitees = self._rules.invitees(request, sender)  # after the count: a list may be long
-        made = made._replace(detail=" ".join(invitees))
+        made = replace(made, detail=" ".join(invitees))
         await self._commit.charge(asked, made, invitees)
         await self._answer_invite(asked, made)
 
     async def _enter(self, asked: Asked) -> None:
         """INVITE to a room: a device of a member enters it (RFC 4579 §5.1)."""
-        entering = self._wanted(asked, "enter_conference")._replace(
-            device=self._device(asked), dialog=self._dialog(asked).to_json("early")
+        entering = replace(
+            self._wanted(asked, "enter_conference"),
+            device=self._device(asked),
+            dialog=self._dialog(asked).to_json("early"),
         )
         await self._commit.count(asked, entering)
         await self._commit.role(asked)
@@ -189,7 +195,7 @@ class Conferences:
     async def _change(self, asked: Asked) -> None:
         """INVITE in a dialog (RFC 3261 §14): a new subject. Without one it only shows that we are here."""
         subject = subject_of(asked.request)
-        change = self._in_dialog(asked, self._wanted(asked, "topic")._replace(text=subject))
+        change = self._in_dialog(asked, replace(self._wanted(asked, "topic"), text=subject))
         await self._commit.count(asked, change)
         role = await self._commit.role(asked, SipError(_UNKNOWN_DIALOG, "Call/Transaction Does Not Exist"))
         if not subject:
@@ -209,7 +215,7 @@ class Conferences:
     async def _refer(self, asked: Asked) -> None:
         """REFER: add or remove a user, or change a role (RFC 4579 §5.5)."""
         referral = self._rules.referral(asked.request)
-        wanted = self._wanted(asked, referral.type)._replace(user=referral.user, role=referral.role)
+        wanted = replace(self._wanted(asked, referral.type), user=referral.user, role=referral.role)
         wanted = self._in_dialog(asked, wanted)
         await self._commit.count(asked, wanted)
         if await self._commit.role(asked) not in ADMINS:
@@ -261,7 +267,8 @@ class Conferences:
         digest = asked.fingerprint.digest
         return [
             (
-                self._wanted(asked, "subscribe", each.room)._replace(
+                replace(
+                    self._wanted(asked, "subscribe", each.room),
                     detail=f"{expires} {each.version}{' list' if is_list else ''}",
                     device=device,
                     dialog=dialog,
@@ -292,11 +299,11 @@ class Conferences:
     def _in_dialog(self, asked: Asked, wanted: RoomRequest) -> RoomRequest:
         """A command that came by another method than MESSAGE: nobody needs a notice of it."""
         device = sender_device(asked.request, asked.sender.address)
-        return wanted._replace(device=device, dialog=dialog_ids(asked.request))
+        return replace(wanted, device=device, dialog=dialog_ids(asked.request))
 
     def _spelled(self, sender: Sender) -> Sender:
         """The sender in the spelling that rooms know."""
-        return sender._replace(address=without_case(sender.address)) if self._ignores_case else sender
+        return replace(sender, address=without_case(sender.address)) if self._ignores_case else sender
 
     def _device(self, asked: Asked) -> str:
         """The sender's device. Requests to it must reach nobody else, so its Contact is the user's GRUU."""

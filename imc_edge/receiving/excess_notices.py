@@ -7,6 +7,7 @@ is exactly one, and it is not lost with an edge. An edge remembers how long no o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from imc_common import keys
@@ -72,7 +73,8 @@ class ExcessNotices:
         if len(self._silent_until) >= self._max_known:
             self._silent_until.clear()
         self._silent_until[key] = now + WINDOW_MS / 1000
-        notice = room_request._replace(
+        notice = replace(
+            room_request,
             type="refused",
             reason=excess.reason,
             command=room_request.command or room_request.type,

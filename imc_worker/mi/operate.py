@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from imc_common import keys
@@ -141,7 +142,7 @@ class Operator:
     ) -> RoomRequest:
         sender = f"{self._settings.manager or 'operator'}@{domain(address)}"
         data = RequestData("text/plain", text.encode()).pack()
-        return RoomRequest(kind, sender, address, user, role, data=data)
+        return RoomRequest(kind, sender, address, user=user, role=role, data=data)
 
     async def _send(self, requests: Sequence[RoomRequest]) -> None:
         """Append requests and wait until workers have handled all of them."""
@@ -161,8 +162,8 @@ class Operator:
         at = int(self._wall() * 1000)
         commands: list[Command] = []
         for stream, request in zip(streams, requests, strict=True):
-            data = RequestData.unpack(request.data)._replace(call_id=f"mi-{secrets.token_hex(8)}", at=at)
-            fields = request._replace(data=data.pack()).to_fields()
+            data = replace(RequestData.unpack(request.data), call_id=f"mi-{secrets.token_hex(8)}", at=at)
+            fields = replace(request, data=data.pack()).to_fields()
             commands.append(("XADD", stream, "*", *fields, "operator", "1"))
         return list(zip(streams, await self._run(commands), strict=True))
 

@@ -104,7 +104,9 @@ async def test_a_handled_entry_is_recorded_without_its_body(store: FakeStore) ->
     await store.run(watch(ALICE, tracer.ROOMS))
     one = tracer_of(store)
     await one.read_watched()
-    request = RoomRequest("invite", ALICE, ROOM, BOB, data=RequestData(body=b"secret", call_id="c1").pack())
+    request = RoomRequest(
+        "invite", ALICE, ROOM, user=BOB, data=RequestData(body=b"secret", call_id="c1").pack()
+    )
     flat = [part.encode() if isinstance(part, str) else part for part in request.to_fields()]
     one.handled(flat, b"done")
     one.handled(flat, RuntimeError("broken"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imc_common.metrics import Metrics
@@ -227,14 +227,14 @@ class Owner:
 
 def entry(name: str = "message", to: Sequence[str] = (), **fields: Any) -> list[bytes]:
     """Flat fields of an event."""
-    data = fields.pop("data", None) or RequestData("text/plain", b"hello", 69)
+    data = fields.pop("data", None) or RequestData("text/plain", b"hello", max_forwards=69)
     call_id, at = fields.pop("call_id", "abc@192.0.2.9"), int(fields.pop("at", 1_700_000_000_000))
     values = {
         "event": name,
         "room": ROOM,
         "to": " ".join(to),
         "from": "alice@example.org",
-        "data": data._replace(call_id=call_id, at=at).pack(),
+        "data": replace(data, call_id=call_id, at=at).pack(),
         **fields,
     }
     return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -152,7 +153,7 @@ class Deployment:
         self.backend.heal()
         self.number += 1
         data = RequestData(call_id=f"mi-{self.number}").pack()
-        request = RoomRequest(kind, OPERATOR, room, user, role, data=data)
+        request = RoomRequest(kind, OPERATOR, room, user=user, role=role, data=data)
         fields = [*request.to_fields(), "operator", "1"]
         self.control.xadd(
             keys.requests(self.shard_of(room)), dict(zip(fields[::2], fields[1::2], strict=True))
@@ -206,7 +207,7 @@ class Deployment:
         assert room.user is not None
         to, sender = canonical(room.user, room.host, room.port), sender_of(message)
         if not self.settings.case_sensitive_users:
-            to, sender = without_case(to), sender._replace(address=without_case(sender.address))
+            to, sender = without_case(to), replace(sender, address=without_case(sender.address))
         return room_request_of(
             message,
             sender,

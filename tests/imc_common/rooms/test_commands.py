@@ -59,8 +59,8 @@ def test_a_user_argument_is_taken_in_three_forms() -> None:
 
 def test_a_user_comes_before_the_room() -> None:
     """`#invite user room`, and `#modify user role room` with the role in any case."""
-    assert parse("#invite bob chat-001") == Parsed("invite", "chat-001@example.org", "bob@example.org")
-    expected = Parsed("modify", "chat-001@example.org", "bob@example.org", "owner")
+    assert parse("#invite bob chat-001") == Parsed("invite", "chat-001@example.org", user="bob@example.org")
+    expected = Parsed("modify", "chat-001@example.org", user="bob@example.org", role="owner")
     assert parse("#modify bob OWNER chat-001") == expected
 
 
@@ -214,8 +214,8 @@ def test_a_text_is_all_that_remains_of_the_line() -> None:
         "\U0001f468\u200d\U0001f469",
         "x" * MAX_TEXT,
     ):
-        assert parse(f"#say bob  {text} \r\nmore") == Parsed("say", ROOM, "bob@example.org", text=text)
-    assert parse("#say bob") == Parsed("say", ROOM, "bob@example.org")
+        assert parse(f"#say bob  {text} \r\nmore") == Parsed("say", ROOM, user="bob@example.org", text=text)
+    assert parse("#say bob") == Parsed("say", ROOM, user="bob@example.org")
 
 
 @pytest.mark.usefixtures("say")

@@ -110,9 +110,10 @@ def test_every_field_of_an_event_has_an_attribute() -> None:
     fields += stored(["data", RequestData(body=b"x", call_id="c", at=7).pack()])
     event = Event.from_fields(b"5-1", 3, fields)
     assert event == Event(
-        "5-1", 3, "members", "r@h", ("a@h", "b@h"), "a@h", "b@h", "admin", "why", "list", "d", "owner:a@h",
-        3, RequestData(body=b"x", call_id="c", at=7), "some words", "Jürgen",
-        "4-0", "probe", 2000, since="3-0", dialog="{}", joined="2-0",
+        "5-1", 3, "members", "r@h", ("a@h", "b@h"), actor="a@h", user="b@h", role="admin", reason="why",
+        command="list", detail="d", list="owner:a@h",
+        more=3, data=RequestData(body=b"x", call_id="c", at=7), text="some words", nick="Jürgen",
+        history_id="4-0", catch_up="probe", wait=2000, since="3-0", dialog="{}", joined="2-0",
     )  # fmt: skip
     assert (event.call_id, event.at) == ("c", 7)
     assert Event.from_fields("5-1", 3, dict(zip(fields[::2], fields[1::2], strict=True))) == event

@@ -6,6 +6,7 @@ Covers pages.py.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ ALICE, BOB, CAROL = "alice@example.org", "bob@example.org:5070", "carol@example.
 def event(name: str, **fields: object) -> Event:
     """An event in the room, alice the actor."""
     plain = Event("1-0", 0, name, ROOM, (CAROL,), actor=ALICE, user=BOB)
-    return plain._replace(**fields)  # type: ignore[arg-type]
+    return replace(plain, **fields)  # type: ignore[arg-type]
 
 
 def notice(name: str, **fields: object) -> str:
@@ -423,7 +424,9 @@ def test_an_operators_notice_is_the_operators_words() -> None:
 def test_a_notice_to_a_device_is_wrapped_and_speaks_to_its_user() -> None:
     """The client of a conference shows only CPIM."""
     device = "alice@example.org;gr=urn:uuid:1"
-    event = Event("1-0", 0, "added", "r@h", (device,), "alice@example.org", "bob@h", client=DEVICE_CLIENT)
+    event = Event(
+        "1-0", 0, "added", "r@h", (device,), actor="alice@example.org", user="bob@h", client=DEVICE_CLIENT
+    )
     (text,) = render(event, Settings(), "m1")
     assert text.content_type == "message/cpim"
     assert text.body.endswith(b"You have added bob@h.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imc_common.rooms.event import MORE, PART, PROBE, Event
@@ -61,8 +63,8 @@ def test_what_failed_before_a_member_left_and_joined_again_does_not_count(kind: 
     absence.is_back()
     after = message("8-0", kind, wait=wait)
     assert absence.withholds(message("7-0"), 105.0)
-    assert absence.withholds(after._replace(since="7-0", joined="5-0"), 105.0)
-    assert not absence.withholds(after._replace(since="7-0", joined="6-0"), 105.0)
+    assert absence.withholds(replace(after, since="7-0", joined="5-0"), 105.0)
+    assert not absence.withholds(replace(after, since="7-0", joined="6-0"), 105.0)
     assert not absence.withholds(message("9-0"), 105.0)
 
 
@@ -71,8 +73,8 @@ def test_a_part_opens_a_room_also_if_what_failed_is_not_sent_any_more() -> None:
     absence = Absence()
     absence.failed(message("5-0"), 100.0, sent=True)
     absence.is_back()
-    assert absence.withholds(message("8-0", PART)._replace(since="6-0"), 101.0)
-    assert not absence.withholds(message("8-0", PART)._replace(since="5-0"), 101.0)
+    assert absence.withholds(replace(message("8-0", PART), since="6-0"), 101.0)
+    assert not absence.withholds(replace(message("8-0", PART), since="5-0"), 101.0)
 
 
 def test_the_first_of_several_failures_counts() -> None:
@@ -132,7 +134,7 @@ def test_a_delivered_probe_opens_its_room() -> None:
 def test_a_probe_counts_only_from_where_it_says_on() -> None:
     """The worker did not know of an earlier failure when it sent it; that one is still to be handed out."""
     absence = Absence()
-    absence.arrived(message("8-0", PROBE)._replace(since="7-0"), 100.0)
+    absence.arrived(replace(message("8-0", PROBE), since="7-0"), 100.0)
     assert absence.has_arrived(message("7-0", PART))
     assert not absence.has_arrived(message("5-0", PART))
     absence.failed_before(ROOM, (5, 0), 100.0)
@@ -147,7 +149,7 @@ def test_what_arrived_before_counts_unless_there_may_be_a_gap(first: str, since:
     """The next part begins right behind the last one, and what follows a probe right behind that."""
     absence = Absence()
     absence.arrived(message("5-0", first), 100.0)
-    absence.arrived(message("7-0", PART)._replace(since=since), 100.0)
+    absence.arrived(replace(message("7-0", PART), since=since), 100.0)
     assert absence.has_arrived(message("5-0", PART)) is counts
     assert absence.has_arrived(message("6-0", PART))
 
@@ -168,8 +170,8 @@ def test_an_earlier_message_that_was_not_sent_counts_as_the_first_failure() -> N
     absence = Absence()
     absence.failed(message("5-0"), 100.0, sent=False)
     absence.failed(message("4-0", PART), 100.0, sent=False)
-    assert absence.withholds(message("5-0", PART)._replace(since="5-0"), 100.0)
-    assert not absence.withholds(message("4-0", PART)._replace(since="4-0"), 100.0)
+    assert absence.withholds(replace(message("5-0", PART), since="5-0"), 100.0)
+    assert not absence.withholds(replace(message("4-0", PART), since="4-0"), 100.0)
 
 
 def test_what_arrived_counts_for_its_room() -> None:

@@ -22,7 +22,7 @@ from tests.imc_edge.sending import Clock, Sending, on_loopback
 BOB = "bob@127.0.0.1:5071"
 ELSEWHERE = "bob@example.org"
 ONE, TWO = Hop("udp", "127.0.0.11", 5060, "example.org"), Hop("udp", "127.0.0.12", 5060, "example.org")
-BIG = RequestData("text/html", b"x" * 1300, 69)
+BIG = RequestData("text/html", b"x" * 1300, max_forwards=69)
 
 
 class Zone(Resolver):
@@ -156,7 +156,7 @@ async def test_21_5_4_a_single_target_is_asked_again_after_seconds_whatever_retr
 async def test_21_5_4_one_recipient_does_not_stop_deliveries_through_the_only_proxy() -> None:
     """A stateless proxy passes on the 503 of a client behind it; its long messages may come over TCP."""
     async with Sending(Settings(outbound_proxy="sip:127.0.0.1:5099")) as sending:
-        for data in (RequestData("text/html", b"short", 69), BIG):
+        for data in (RequestData("text/html", b"short", max_forwards=69), BIG):
             await sending.event(to=("eve@example.org",), data=data)
         for _ in range(2):
             await sending.reply(sending.wires.sent[-1], 503, "Retry-After: 3600")
@@ -314,11 +314,11 @@ async def test_rfc_8760_the_strongest_of_several_challenges_is_used() -> None:
 async def test_18_1_1_a_request_over_1300_bytes_goes_over_tcp() -> None:
     """The length of the complete request counts: 1,300 bytes are still a datagram."""
     async with Sending() as sending:
-        await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 500, 69))
+        await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 500, max_forwards=69))
         await sending.reply(sending.wires.sent[0])
         fitting = 1300 - len(sending.wires.sent[0].data) + 500
         for length, transport in ((fitting, "udp"), (fitting + 1, "tcp")):
-            await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * length, 69))
+            await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * length, max_forwards=69))
             sent = sending.wires.sent[-1]
             assert sent.hop == Hop(transport, "127.0.0.1", 5071)
             assert sent.request.via.transport == transport.upper()
@@ -388,7 +388,7 @@ async def test_credentials_that_make_a_request_too_long_for_a_datagram_move_it_t
     """The length of the complete request counts."""
     settings = on_loopback(credentials=("imc:secret@example.org",))
     async with Sending(settings) as sending:
-        await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 780, 69))
+        await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 780, max_forwards=69))
         assert sending.wires.sent[0].hop.transport == "udp"
         challenge = f'WWW-Authenticate: Digest realm="example.org", nonce="{"n" * 400}"'
         await sending.reply(sending.wires.sent[0], 401, challenge)
@@ -400,7 +400,10 @@ async def test_rfc_3428_7_an_expired_message_is_not_retried() -> None:
     """The pause that a 503 asks for ends after the message has expired."""
     async with Sending() as sending:
         expires = int(sending.clock.wall() * 1000) + 2_000
-        await sending.event(to=(BOB,), data=RequestData("text/plain", b"soon", 69, "", expires))
+        await sending.event(
+            to=(BOB,),
+            data=RequestData("text/plain", b"soon", max_forwards=69, display_name="", expires_at=expires),
+        )
         await sending.reply(sending.wires.sent[0], 503, "Retry-After: 5")
         await sending.pass_time(6)
         assert len(sending.wires.sent) == 1

@@ -6,6 +6,7 @@ Also covers counts.py, delivery_context.py, event_renderer.py, outgoing.py and w
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -25,7 +26,7 @@ def bodies(sent: list[Sent], recipient: str) -> list[bytes]:
 
 def text(body: str) -> RequestData:
     """The data of a plain message."""
-    return RequestData("text/html", body.encode(), 69)
+    return RequestData("text/html", body.encode(), max_forwards=69)
 
 
 async def test_an_event_goes_to_every_recipient_and_is_settled_after_all_responses() -> None:
@@ -84,7 +85,7 @@ async def test_the_notice_of_an_exceeded_limit_is_never_left_out() -> None:
 
 async def test_a_refusal_that_is_left_out_is_not_rendered() -> None:
     """A limit is checked before the work that it limits: this one could not be rendered."""
-    broken = text("hello")._replace(headers=(("Not a header", "value"),))
+    broken = replace(text("hello"), headers=(("Not a header", "value"),))
     async with Sending() as sending:
         for _ in range(BURST):
             await sending.event("refused", (BOB,), reason="not_member", command="message")
@@ -115,11 +116,19 @@ async def test_rfc_3428_7_an_expired_message_is_not_sent() -> None:
     """Neither at once nor from the queue."""
     async with Sending() as sending:
         now_ms = int(sending.clock.wall() * 1000)
-        await sending.event(to=(BOB,), data=RequestData("text/plain", b"old", 69, "", now_ms - 1))
+        await sending.event(
+            to=(BOB,),
+            data=RequestData("text/plain", b"old", max_forwards=69, display_name="", expires_at=now_ms - 1),
+        )
         assert sending.wires.sent == []
         assert sending.redis.of("settle")[0][5:] == (BOB, "expired", "0")
         await sending.event(to=(BOB,), data=text("first"))
-        await sending.event(to=(BOB,), data=RequestData("text/plain", b"late", 69, "", now_ms + 10_000))
+        await sending.event(
+            to=(BOB,),
+            data=RequestData(
+                "text/plain", b"late", max_forwards=69, display_name="", expires_at=now_ms + 10_000
+            ),
+        )
         sending.clock.now += 11
         await sending.reply(sending.wires.sent[0])
         assert bodies(sending.wires.sent, BOB) == [b"first"]
@@ -132,7 +141,11 @@ async def test_expires_does_not_depend_on_two_clocks_that_agree(hours: int) -> N
     async with Sending() as sending:
         at = int(sending.clock.wall() * 1000) + hours * 3_600_000
         for name in (b"in time", b"late"):
-            await sending.event(to=(BOB,), at=at, data=RequestData("text/x", name, 69, "", at + 60_000))
+            await sending.event(
+                to=(BOB,),
+                at=at,
+                data=RequestData("text/x", name, max_forwards=69, display_name="", expires_at=at + 60_000),
+            )
         assert bodies(sending.wires.sent, BOB) == [b"in time"]
         sending.clock.now += 61
         await sending.reply(sending.wires.sent[0])

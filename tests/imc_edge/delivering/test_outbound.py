@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sipmessage
 from hypothesis import given
@@ -40,7 +42,7 @@ def event(name: str = "message", **fields: object) -> Event:
     about |= {name: given.pop(name) for name in ("call_id", "at") if name in given}
     data = given.pop("data", RequestData())
     assert isinstance(data, RequestData)
-    given["data"] = data._replace(**about)  # type: ignore[arg-type] # as the test gives them
+    given["data"] = replace(data, **about)  # type: ignore[arg-type] # as the test gives them
     return Event("7-0", 3, name, ROOM, (BOB,), **given)  # type: ignore[arg-type] # fields as the test gives them
 
 
@@ -62,7 +64,9 @@ def parse(data: bytes) -> Request:
 
 def test_a_message_has_the_headers_of_a_new_transaction() -> None:
     """RFC 3261 §8.1.1: every mandatory header, and those that tell where it comes from; no Contact."""
-    request = parse(build(event(data=RequestData("text/plain", b"hello", 42, "Alice"))))
+    request = parse(
+        build(event(data=RequestData("text/plain", b"hello", max_forwards=42, display_name="Alice")))
+    )
     names = [name for name, _ in request.headers]
     assert names == [
         "Via", "To", "Call-ID", "From", "CSeq", "Max-Forwards", "In-Reply-To", "Date", "Content-Type",
@@ -72,7 +76,11 @@ def test_a_message_has_the_headers_of_a_new_transaction() -> None:
     assert str(request.to.uri) == f"sip:{BOB}"
     assert str(request.from_.uri) == f"sip:{ROOM}"
     assert request.from_.display_name == "Alice (alice@example.org)"
-    nick = parse(build(event(data=RequestData("text/plain", b"hello", 42, "Alice"), nick="Al")))
+    nick = parse(
+        build(
+            event(data=RequestData("text/plain", b"hello", max_forwards=42, display_name="Alice"), nick="Al")
+        )
+    )
     assert nick.from_.display_name == "Al (alice@example.org)", "the name that the room knows"
     assert request.max_forwards == 42
     assert request.headers.get("In-Reply-To") == "abc@192.0.2.9"
@@ -141,7 +149,9 @@ def test_a_later_request_keeps_call_id_and_tag_and_has_a_new_branch() -> None:
 
 def test_notices_are_marked_as_automatic_and_start_with_full_max_forwards() -> None:
     """Automatic responders must not respond to a notice; and a notice is a new request."""
-    request = parse(build(event("joined", data=RequestData("text/plain", b"#join", 3, "Alice"))))
+    request = parse(
+        build(event("joined", data=RequestData("text/plain", b"#join", max_forwards=3, display_name="Alice")))
+    )
     assert request.headers.get("Auto-Submitted") == "auto-generated"
     assert request.max_forwards == 70
     assert request.from_.display_name == ""
@@ -149,7 +159,7 @@ def test_notices_are_marked_as_automatic_and_start_with_full_max_forwards() -> N
 
 def test_expires_counts_from_date() -> None:
     """RFC 3428 §7: a store on the way computes the same end."""
-    data = RequestData("text/plain", b"hello", 69, "", 1_700_000_060_000)
+    data = RequestData("text/plain", b"hello", max_forwards=69, display_name="", expires_at=1_700_000_060_000)
     request = parse(build(event(data=data)))
     assert request.headers.get("Date") == "Tue, 14 Nov 2023 22:13:20 GMT"
     assert request.expires == 60
@@ -165,7 +175,10 @@ def test_extra_headers_and_the_type_go_out_as_they_are() -> None:
 @given(st.text(), st.binary(max_size=200))
 def test_no_display_name_smuggles_a_header(name: str, body: bytes) -> None:
     """Whatever display name a sender chooses, headers and body are the intended ones."""
-    data = build(event(data=RequestData("text/plain", body, 69, name)), Text("text/plain", body))
+    data = build(
+        event(data=RequestData("text/plain", body, max_forwards=69, display_name=name)),
+        Text("text/plain", body),
+    )
     request = parse(data)
     assert len(request.headers) == 10
     assert request.body == body

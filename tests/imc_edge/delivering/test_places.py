@@ -25,7 +25,7 @@ def went_to(sending: Sending, address: str) -> list[bytes]:
 
 def text(body: str) -> RequestData:
     """The data of a message."""
-    return RequestData("text/html", body.encode(), 69)
+    return RequestData("text/html", body.encode(), max_forwards=69)
 
 
 async def event(sending: Sending, sender: str, to: list[str], body: str = "hello", **fields: str) -> str:

@@ -20,7 +20,7 @@ def bodies(sent: list[Sent], recipient: str) -> list[bytes]:
 
 def text(body: str) -> RequestData:
     """The data of a plain message."""
-    return RequestData("text/html", body.encode(), 69)
+    return RequestData("text/html", body.encode(), max_forwards=69)
 
 
 async def test_a_recipient_silent_until_timer_f_is_backed_off_and_its_queue_fails() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imc_common.bodies.cpim import Cpim
@@ -12,7 +14,7 @@ from tests.imc_common.bodies.corpus import IMDN_DOCUMENT, LINPHONE, RFC_5438_7_2
 from tests.imc_edge.sending import ROOM, Sending, on_loopback
 
 BOB, CAROL = "bob@127.0.0.1:5071", "carol@127.0.0.1:5072"
-CPIM = RequestData("message/cpim", LINPHONE, 69, call_id="c1", at=1_700_000_000_000)
+CPIM = RequestData("message/cpim", LINPHONE, max_forwards=69, call_id="c1", at=1_700_000_000_000)
 
 
 def outcomes(sending: Sending) -> list[tuple[str, ...]]:
@@ -42,7 +44,9 @@ async def test_the_text_follows_at_once_in_the_same_delivery(status: int) -> Non
 async def test_a_text_that_was_wrapped_follows_as_it_came() -> None:
     """A client may send CPIM and refuse it from others: Linphone does outside of group chats."""
     async with Sending() as sending:
-        await sending.event(to=(BOB,), data=RequestData("text/plain", b"hello", 69), client="cpim")
+        await sending.event(
+            to=(BOB,), data=RequestData("text/plain", b"hello", max_forwards=69), client="cpim"
+        )
         assert sending.wires.sent[0].request.headers.get("Content-Type") == "message/cpim"
         await sending.reply(sending.wires.sent[0], 488)
         second = sending.wires.sent[1].request
@@ -57,7 +61,7 @@ async def test_a_text_that_was_wrapped_follows_as_it_came() -> None:
 async def test_a_receipt_in_cpim_follows_as_its_document() -> None:
     """Otherwise the author would never see that a message was read."""
     async with Sending() as sending:
-        data = RequestData("message/cpim", RFC_5438_7_2, 69)
+        data = RequestData("message/cpim", RFC_5438_7_2, max_forwards=69)
         await sending.event("disposition", to=(BOB,), data=data, list="34jk324j", client="cpim")
         assert sending.wires.sent[0].request.headers.get("Content-Type") == "message/cpim"
         await sending.reply(sending.wires.sent[0], 488)
@@ -90,8 +94,8 @@ async def test_who_refuses_the_text_too_has_refused_the_message() -> None:
 @pytest.mark.parametrize(
     ("name", "data", "fields"),
     [
-        ("message", RequestData("text/plain", b"x", 69), {}),
-        ("message", RequestData("image/png", b"x", 69), {}),
+        ("message", RequestData("text/plain", b"x", max_forwards=69), {}),
+        ("message", RequestData("image/png", b"x", max_forwards=69), {}),
         ("message", CPIM, {"client": "text"}),
         ("typing", CPIM, {}),
     ],
@@ -109,7 +113,9 @@ async def test_a_recipient_whose_client_is_known_gets_its_form_at_once() -> None
     """Both kinds."""
     async with Sending() as sending:
         await sending.event(to=(BOB,), data=CPIM, client="text")
-        await sending.event(to=(CAROL,), data=RequestData("text/plain", b"hello", 69), client="cpim")
+        await sending.event(
+            to=(CAROL,), data=RequestData("text/plain", b"hello", max_forwards=69), client="cpim"
+        )
         text, cpim = (each.request for each in sending.wires.sent)
         assert (text.headers.get("Content-Type"), text.body) == ("text/plain", b"<alice@example.org>: one")
         assert cpim.headers.get("Content-Type") == "message/cpim"
@@ -129,7 +135,7 @@ async def test_a_part_that_cannot_stand_in_a_sip_message_stops_nobody() -> None:
     """Its type is not passed on; the others get the message as it is."""
     body = LINPHONE.replace(b"Content-Type: text/plain", b"Content-Type: a/b\x00\xff")
     async with Sending() as sending:
-        await sending.event(to=(BOB,), data=CPIM._replace(body=body), client="text")
+        await sending.event(to=(BOB,), data=replace(CPIM, body=body), client="text")
         (sent,) = sending.wires.sent
         assert sent.request.headers.get("Content-Type") == "application/octet-stream"
 

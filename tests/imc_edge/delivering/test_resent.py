@@ -23,7 +23,7 @@ def bodies(sent: list[Sent], recipient: str) -> list[bytes]:
 
 def text(body: str) -> RequestData:
     """The data of a plain message."""
-    return RequestData("text/html", body.encode(), 69)
+    return RequestData("text/html", body.encode(), max_forwards=69)
 
 
 async def test_an_event_taken_over_goes_only_to_those_that_have_not_responded() -> None:

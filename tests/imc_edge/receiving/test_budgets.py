@@ -250,7 +250,7 @@ def test_a_user_is_the_same_at_every_port(identity: str) -> None:
         sender = f"{name}:{port}"
         charge = limits.count(RoomRequest("message", sender, "r@example.org"))
         invited = f"{BOB if port == 5071 else BOB.replace('bob', 'Bob')}:{port}"
-        invite = RoomRequest("invite", sender, "r@example.org", invited)
+        invite = RoomRequest("invite", sender, "r@example.org", user=invited)
         assert limits.count(invite) is None
         limits.invitation(invite, "digest")
         assert isinstance(charge, Charge)
@@ -402,6 +402,6 @@ def test_an_invitation_to_another_room_or_of_another_user_is_another_one_to_char
     limits = Budgets(Settings(), store, lambda command, report: True, Clock())  # type: ignore[arg-type]
     for room, user in (("r1@example.org", BOB), ("r2@example.org", BOB), ("r1@example.org", ALICE)):
         for _ in range(2):  # the second one is a retransmission
-            limits.invitation(RoomRequest("invite", ALICE, room, user), "digest")
+            limits.invitation(RoomRequest("invite", ALICE, room, user=user), "digest")
     assert len(charged) == 6
     assert len(set(charged)) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ from imc_edge.receiving.budgets import Excess
 from imc_edge.receiving.excess_notices import ExcessNotices
 from tests.imc_edge.sending import Clock
 
-ENTRY = RoomRequest("invite", "alice@example.org:5071", "r@example.org", "bob@example.org")
+ENTRY = RoomRequest("invite", "alice@example.org:5071", "r@example.org", user="bob@example.org")
 
 
 def notices(clock: Clock, **options: int) -> ExcessNotices:
@@ -33,7 +34,7 @@ def test_one_notice_is_due_per_limit_and_user_until_its_time_is_over() -> None:
         ":in",
     ]
     assert str(command[1]).partition("}")[0] == str(command[2]).partition("}")[0]
-    same = ENTRY._replace(sender="alice@example.org")
+    same = replace(ENTRY, sender="alice@example.org")
     assert made.due(same, excess, 100) is None
     awaiting.on_reply(20_000)
     clock.now += 19
@@ -63,5 +64,5 @@ def test_memory_is_bounded() -> None:
     """However many users exceed a limit."""
     made = notices(Clock(), max_known=10)
     for number in range(100):
-        assert made.due(ENTRY._replace(sender=f"u{number}@h"), Excess("commands", 7), 100) is not None
+        assert made.due(replace(ENTRY, sender=f"u{number}@h"), Excess("commands", 7), 100) is not None
         assert len(made._silent_until) <= 10
