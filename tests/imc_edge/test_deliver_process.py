@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from imc_common.sip.message import Request
 from tests.imc_edge.deliveries import SHARD, Deployment, User, same
 from tests.no_ipv6 import SOCKET_CALL
 from tests.patience import PATIENCE, Stopwatch
-from tests.servers import KINDS, Server, running
+from tests.servers import Server, redis_alone
 
 pytestmark = pytest.mark.integration
 
@@ -53,12 +52,9 @@ ALLOWANCE = 10.0
 """Seconds that a busy machine may need in addition; time in which it stops is not counted at all."""
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running(request.param, Path(folder), "--maxmemory-policy", "noeviction") as server,
-    ):
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with redis_alone() as server:
         yield server
 
 

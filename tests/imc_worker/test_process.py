@@ -138,11 +138,16 @@ class Plant:
         assert all(room == sorted(room) for room in numbers.values())
 
 
-@pytest.fixture(params=KINDS)
+on_each_server = pytest.mark.parametrize("server", KINDS, indirect=True)
+"""For tests of what a server does; the others are about workers."""
+
+
+@pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    kind = getattr(request, "param", "redis-server")
     with (
         tempfile.TemporaryDirectory() as folder,
-        running(request.param, Path(folder), "--appendonly", "yes", "--appendfsync", "always") as server,
+        running(kind, Path(folder), "--appendonly", "yes", "--appendfsync", "always") as server,
     ):
         yield server
 
@@ -210,6 +215,7 @@ async def test_a_suspended_worker_does_no_harm_when_it_resumes(plant: Plant) -> 
     await plant.assert_handled_once_in_order()
 
 
+@on_each_server
 async def test_a_restart_of_redis_loses_and_doubles_nothing(plant: Plant) -> None:
     """Under load, with an append-only file. Scripts are loaded again."""
     plant.start()
@@ -226,6 +232,7 @@ async def test_a_restart_of_redis_loses_and_doubles_nothing(plant: Plant) -> Non
     await plant.assert_handled_once_in_order()
 
 
+@on_each_server
 async def test_flushed_scripts_are_sent_again(plant: Plant) -> None:
     """SCRIPT FLUSH under load, repeatedly; the order stays."""
     plant.start()
@@ -259,6 +266,7 @@ async def test_an_entry_that_kills_workers_becomes_a_dead_letter(plant: Plant) -
     await plant.assert_handled_once_in_order()
 
 
+@on_each_server
 async def test_a_full_redis_drains(plant: Plant) -> None:
     """New requests are refused; those in the streams are handled, also by a new owner."""
     worker = plant.start()
@@ -275,6 +283,7 @@ async def test_a_full_redis_drains(plant: Plant) -> None:
     await plant.assert_handled_once_in_order()
 
 
+@on_each_server
 async def test_a_redis_that_hangs_is_waited_for(plant: Plant) -> None:
     """Longer than leases and timeouts: connections are closed, nothing is lost or doubled."""
     plant.start()
@@ -289,6 +298,7 @@ async def test_a_redis_that_hangs_is_waited_for(plant: Plant) -> None:
     await plant.assert_handled_once_in_order()
 
 
+@on_each_server
 async def test_an_empty_redis_is_used_again(plant: Plant) -> None:
     """Its data is lost; groups are created again, and new requests are handled from the first one."""
     plant.start()
@@ -303,6 +313,7 @@ async def test_an_empty_redis_is_used_again(plant: Plant) -> None:
     assert "redis lost its consumer groups" in plant.log.read_text()
 
 
+@on_each_server
 async def test_a_busy_redis_is_waited_for(plant: Plant) -> None:
     """Another client's script runs forever: nothing becomes a dead letter, and work continues after SCRIPT
     KILL."""
