@@ -70,6 +70,8 @@ async def proxy_gone(injector: FaultInjector) -> None:
     In a busy room too much may wait meanwhile, so that notices end as `surplus`.
     """
     proxy = injector.target.users.proxy
+    if not proxy.is_open:  # by another lane, which opens it again
+        return
     injector.target.users.been_absent.update(proxy.heard)
     port = injector.deployment.proxy_port
     proxy.close()
