@@ -26,6 +26,9 @@ local entry_id, delivery_chunk = unpack(ARGV)
 
 -- RFC 6665 §4.2.2, without those that registrars send for a phone that is switched off.
 local ENDED = { ["405"] = true, ["481"] = true, ["489"] = true }
+-- Hundredths of seconds by which the CSeq numbers of a subscription are lifted after a 500: an edge has sent to the device
+-- whose clock is ahead of that of the next one (imc_edge/delivering/sequence_numbers.py). From 10 s to a day.
+local FIRST_LIFT, MAX_LIFT = 1000, 10000000
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", members)
@@ -43,7 +46,7 @@ if not subscription then
 elseif is_last and ENDED[status] and subscription.former then
     -- the subscription that this one has replaced is the later one
     subscription.dialog, subscription.expires_at = subscription.former.dialog, subscription.former.expires_at
-    subscription.former, subscription.pending, subscription.rev = nil, "", -1
+    subscription.former, subscription.lift, subscription.pending, subscription.rev = nil, nil, "", -1
     keep_subscription(device, subscription)
     ask_for_notify()
     return "done"
@@ -59,9 +62,11 @@ if status:sub(1, 1) == "2" then
     subscription.failed = nil
     subscription.former = not is_last and subscription.former or nil
 elseif is_last or not ENDED[status] then
-    subscription.rev = -1
-    is_again = status == "500" and not subscription.failed
-    subscription.failed = true
+    subscription.rev, subscription.failed = -1, true
+    local lift = math.max(10 * (subscription.lift or 0), FIRST_LIFT)
+    if status == "500" and is_last and lift <= MAX_LIFT then
+        subscription.lift, is_again = lift, true
+    end
 end
 keep_subscription(device, subscription)
 if is_again or (not subscription.failed and is_last and subscription.rev < rev) then

@@ -57,6 +57,7 @@ local subscription = { version = math.max(last, ended), rev = -1, pending = "" }
 if known then
     subscription.version = math.max(known.version, last)
     subscription.rev = is_in_room and known.version == last and known.rev or -1
+    subscription.lift = is_same and known.lift or nil
 end
 subscription.dialog, subscription.expires_at = dialog, now + seconds * 1000
 -- The client may have given this one up for that: SUBSCRIBE requests can overtake each other (settle_notify).

@@ -39,7 +39,7 @@ class Dialog(NamedTuple):
 
     `routes` are values of Route in the order in which a request has them. `is_list`: it belongs to a
     subscription to several rooms (RFC 4662), which share it. `expires_at` is when a subscription ends, in ms
-    since the epoch; 0 for a session.
+    since the epoch; 0 for a session. `lift` is added to the CSeq numbers of its requests.
     """
 
     call_id: str
@@ -52,6 +52,7 @@ class Dialog(NamedTuple):
     remote_cseq: int = 0
     is_list: bool = False
     expires_at: int = 0
+    lift: int = 0
 
     @classmethod
     def of_request(cls, request: Request, local_tag: str, target: Uri, *, trusts_routes: bool) -> Dialog:
@@ -109,6 +110,7 @@ class Dialog(NamedTuple):
                 remote_cseq=int(known.get("remote_cseq") or 0),
                 is_list=bool(known.get("list")),
                 expires_at=int(known.get("expires_at") or 0),
+                lift=int(known.get("lift") or 0),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EntryError(f"a dialog cannot be read: {error!r}") from error

@@ -54,12 +54,12 @@ def request_in_dialog(
     event: Event,
     extra_headers: tuple[tuple[str, str], ...],
     *,
-    next_number: Callable[[str], int],
+    next_number: Callable[[str, int], int],
     now_ms: int,
 ) -> DialogRequest:
     """The NOTIFY or BYE of an event. ``now_ms``: since the epoch.
 
-    ``next_number`` gives the CSeq for a Call-ID.
+    ``next_number`` gives the CSeq for a Call-ID, and by how much it is lifted.
 
     Raises `EntryError` or `UnsendableError` if the event cannot be read.
     """
@@ -72,7 +72,7 @@ def request_in_dialog(
         body = notification.body
     elif event.name != BYE:
         raise UnsendableError(f"no request in a dialog for the event {event.name!r}")
-    return in_dialog(dialog, event.name.upper(), next_number(dialog.call_id), headers, body)
+    return in_dialog(dialog, event.name.upper(), next_number(dialog.call_id, dialog.lift), headers, body)
 
 
 def in_dialog(

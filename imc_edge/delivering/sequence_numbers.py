@@ -4,8 +4,9 @@ They grow in each dialog (RFC 3261 §12.2.1.1), whichever edge sends: they count
 the clock. A subscription to several rooms is one dialog, whose NOTIFYs may come from several edges. And an
 event that is sent again after a takeover has a higher number than before.
 
-Two requests of a dialog can get the same number if two edges send within a hundredth of a second. Then the
-client responds 500, and the worker has it sent once more.
+A request can get the number of the one before if two edges send within a hundredth of a second, or a lower
+one if the clock of the first edge is ahead. Then the client responds 500 (RFC 3261 §12.2.2). The worker has
+it sent again, and lifts the numbers of this subscription from then on (`lua/settle_notify.lua`).
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class SequenceNumbers:
         self._wall = wall
         self._last: dict[str, int] = {}
 
-    def next(self, call_id: str) -> int:
-        """The number of the next request in the dialog with this Call-ID."""
-        number = int(self._wall() * PER_SECOND) % (1 << _BITS) or 1
+    def next(self, call_id: str, lift: int = 0) -> int:
+        """The number of the next request in the dialog with this Call-ID, higher by ``lift``."""
+        number = (int(self._wall() * PER_SECOND) + lift) % (1 << _BITS) or 1
         last = self._last.get(call_id)
         if last is not None and number <= last < number + PER_SECOND * 3600:
             number = last + 1

@@ -1,7 +1,7 @@
 -- NOTIFY requests with the roster (RFC 4575), one for each subscription. A subscription is a field `subscription:DEVICE`
 -- of the room's hash, as JSON: `dialog` is the edge's text, unread; `expires_at` in ms since the epoch; `version` of the
 -- last NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event;
--- `former`, a subscription that it has replaced, until the device has accepted a NOTIFY.
+-- `lift`, by how much its CSeq numbers are higher (settle_notify); `former`, a subscription that it has replaced, until the device has accepted a NOTIFY.
 -- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription,
 -- end_subscription, subscribers, notify.
 -- Events of this include: `notify` to the device; dialog: where to send it, with version and expires_at; detail: JSON with
@@ -131,7 +131,7 @@ local function notify(device, subscription, terminated, rest)
     subscription.version, subscription.rev = subscription.version + 1, now_in_room().rev
     local version = string.format('"version":%d', subscription.version)
     local dialog = subscription.dialog:gsub("}%s*$", "")
-    dialog = dialog .. string.format(',"expires_at":%d,%s}', subscription.expires_at, version)
+    dialog = dialog .. string.format(',"expires_at":%d,"lift":%d,%s}', subscription.expires_at, subscription.lift or 0, version)
     local detail = '{"full":' .. made.full .. "," .. version .. made.rest .. ',"terminated":' .. cjson.encode(terminated) .. "}"
     local cause = request
     request = { room = cause.room, from = cause.room }

@@ -154,12 +154,38 @@ def test_who_was_not_reached_gets_the_whole_roster_next(room: Shard, status: str
     assert (content["version"], content["full"], len(content["users"])) == (3, True, 4)
 
 
-def test_after_a_500_it_is_tried_once_more(room: Shard) -> None:
+def notify_events(room: Shard) -> list[dict[str, str]]:
+    return [fields for name, _, fields in events(room) if name == "notify"]
+
+
+def test_after_a_500_it_is_tried_with_higher_numbers(room: Shard) -> None:
+    """An edge whose clock was ahead has sent before. The numbers stay high, also after a refresh."""
     add(room, CAROL)
-    for version in (2, 3):
+    for version, lift in enumerate((0, 1000, 10_000), 2):
+        for entry in rosters(room):
+            room.run("notify_devices", *call_notify(room, entry))
+        (sent,) = notify_events(room)
+        assert (json.loads(sent["detail"])["version"], json.loads(sent["dialog"])["lift"]) == (version, lift)
+        settled(room, PHONE, sent["id"], "500" if lift < 10_000 else "200")
+    assert notified(room) == []
+    subscribe(room, PHONE, last=4)
+    (sent,) = notify_events(room)
+    assert json.loads(sent["dialog"])["lift"] == 10_000
+    subscribe(room, PHONE, last=5, call_id="another")
+    (sent,) = notify_events(room)
+    assert json.loads(sent["dialog"])["lift"] == 0
+
+
+def test_a_client_that_responds_500_to_everything_is_tried_six_times(room: Shard) -> None:
+    """And once for each later change."""
+    add(room, CAROL)
+    for _ in range(6):
         ((_, content),) = notified(room)
-        assert content["version"] == version
         settled(room, PHONE, content["id"], "500")
+    assert notified(room) == []
+    add(room, DAVE)
+    ((_, content),) = notified(room)
+    settled(room, PHONE, content["id"], "500")
     assert notified(room) == []
 
 

@@ -19,6 +19,14 @@ def test_another_edge_goes_on_with_higher_numbers() -> None:
     assert SequenceNumbers(lambda: 5.0).next("a") < SequenceNumbers(lambda: 5.02).next("a")
 
 
+def test_an_edge_with_a_slower_clock_goes_on_with_lifted_numbers() -> None:
+    """Its own numbers grow from there."""
+    first = SequenceNumbers(lambda: 3605.0).next("a")
+    numbers = SequenceNumbers(lambda: 5.0)
+    assert numbers.next("a") < first
+    assert first < numbers.next("a", 1_000_000) < numbers.next("a", 1_000_000)
+
+
 def test_numbers_begin_anew_before_they_are_too_large() -> None:
     """RFC 3261 §8.1.1.5: less than 2**31, and never 0."""
     now = [(2**31 - 1) / 100]
