@@ -27,6 +27,7 @@ class Guest:
     phones: list[Phone]
     is_member: bool = False
     is_admin: bool = False
+    was_added: bool = False
     talking: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the user sends, and while it is removed or leaves: so what it has said has been accepted."""
 
@@ -70,7 +71,7 @@ class GroupChat:
         if not self.room:
             return
         for guest in (self.host, *first):
-            guest.is_member = True
+            guest.is_member = guest.was_added = True
         self.host.is_admin = True
         self.first = [guest.user for guest in (self.host, *first)]
         async with asyncio.TaskGroup() as group:
@@ -138,17 +139,17 @@ class GroupChat:
                 await self.random.choice(steps)()
                 self.actions += 1
 
-    def _admin(self) -> Phone | None:
+    def _admin(self, *, by_host: bool = False) -> Phone | None:
         """A phone that may change the room: the host's, or that of another admin."""
         found = self._in_room(self.host)
         others = [each for guest in self.guests if guest.is_admin for each in self._in_room(guest)]
-        if others and (not found or self.random.random() < 0.3):
+        if others and not by_host and (not found or self.random.random() < 0.3):
             found = others
         return self.random.choice(found)[0] if found else None
 
-    async def _refer(self, target: str) -> bool:
-        """Whether the REFER was accepted, and will have its effect."""
-        phone = self._admin()
+    async def _refer(self, target: str, *, by_host: bool = False) -> bool:
+        """Whether the REFER was accepted, and will have its effect. Only an owner may take a role away."""
+        phone = self._admin(by_host=by_host)
         if phone is None:
             return False
         status = await actions.refer(phone, self.room, target)
@@ -170,7 +171,7 @@ class GroupChat:
         async with guest.talking:
             admin = guest.is_admin
             guest.is_admin = False
-            if admin and not await self._refer(f"<{actions.aor(guest.user)}>;text;admin=false"):
+            if admin and not await self._refer(f"<{actions.aor(guest.user)}>;text;admin=false", by_host=True):
                 guest.is_admin = True
                 return
             if await self._refer(f"<{actions.aor(guest.user)};method=BYE>;text"):
@@ -180,6 +181,9 @@ class GroupChat:
         guest = self._some(members=False)
         if guest is not None and await self._refer(f"<{actions.aor(guest.user)}>;text"):
             guest.is_member = True
+            for phone in guest.phones:
+                phone.was_added_again = phone.was_added_again or guest.was_added
+            guest.was_added = True
 
     async def _promote(self) -> None:
         guest = self._some(members=True)
@@ -187,7 +191,8 @@ class GroupChat:
             return
         wanted, before = not guest.is_admin, guest.is_admin
         guest.is_admin = False  # it does not take part in the change of its own role
-        is_done = await self._refer(f"<{actions.aor(guest.user)}>;text;admin={str(wanted).lower()}")
+        target = f"<{actions.aor(guest.user)}>;text;admin={str(wanted).lower()}"
+        is_done = await self._refer(target, by_host=before)
         guest.is_admin = wanted if is_done else before
 
     async def _leave(self) -> None:

@@ -86,8 +86,8 @@ class Phone:
     lives: int = 0
     """How often it was started again."""
     been_away: bool = False
-    conflicts: int = 0
-    """NOTIFYs that it refused because of their CSeq."""
+    was_added_again: bool = False
+    """Whether its user was removed and added again: an INVITE of the first time may still be on its way."""
 
     def __post_init__(self) -> None:
         self._answers: dict[tuple[str, str], tuple[int, Session]] = {}
@@ -155,7 +155,7 @@ class Phone:
             respond(481)
             return
         if request.cseq <= subscription.remote_cseq:  # RFC 3261 §12.2.2
-            self.conflicts += 1
+            self.note(f"refuses NOTIFY with CSeq {request.cseq} after {subscription.remote_cseq}")
             respond(500)
             return
         subscription.remote_cseq = request.cseq
@@ -234,7 +234,7 @@ class Phone:
             # the same INVITE, from another edge
             self._send_200(respond, known[1])
             return
-        if place.session is not None:
+        if place.session is not None and not self.was_added_again:
             # Linphone ends its session, which is how a user leaves a room
             self.problems.append(f"{self.name} was invited to {room}, in which it is")
         tag = self.requests.new_id("t")
