@@ -37,13 +37,15 @@ local user_role = role_of(user_value)
 local role = request.role
 local steps_down = request.user == request.from and role == "member"
 local above_admin = role == "owner" or user_role == "owner" or (user_role == "admin" and not steps_down)
+-- the user's own room at another port is counted already
+local is_one_more = role == "owner" and owns_maximum and not owns_at_another_port(request.user)
 local reason = refusal("admin")
     or (not RANK[role] and "bad_role")
     or (not is_member(user_role) and "not_in_room")
     or (user_role == role and "role_already")
     or (sender_role == "admin" and above_admin and "owner_only")
     or (user_role == "owner" and #with_role({ owner = true }) == 1 and "last_owner")
-    or (role == "owner" and owns_maximum and "too_many_rooms")
+    or (is_one_more and "too_many_rooms")
 if reason then
     return refuse(reason)
 end

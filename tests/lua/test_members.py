@@ -202,6 +202,16 @@ def at_port(user: str, number: int) -> str:
     return f"{user}:{number}"
 
 
+def test_a_room_that_a_user_owns_at_one_port_is_no_further_one_at_another(shard: Shard) -> None:
+    """It is counted once, so the limit does not hold it back."""
+    shard.settings["max_rooms_per_owner"] = 1
+    first, second = at_port(ALICE, 5061), at_port(ALICE, 5062)
+    shard.ask("create", first)
+    shard.ask("add", first, user=second)
+    assert shard.ask("modify", first, user=second, role="owner")[0].event == "role_changed"
+    assert len(shard.owned_rooms(ALICE)) == 1
+
+
 def test_owned_rooms_are_counted_over_all_ports_of_an_address(shard: Shard) -> None:
     """A user who chooses the port cannot own more rooms."""
     shard.settings["max_rooms_per_owner"] = 2
