@@ -10,13 +10,15 @@ port=${EDGE_PORT:-5060}
 # Published on all addresses: which one users reach is not known.
 [ "${PUBLIC_ADDRESS:-}" = 0.0.0.0 ] && PUBLIC_ADDRESS=
 
+# What users send in a dialog goes to the address in Record-Route: PUBLIC_ADDRESS, if they do not reach this one.
+advertised=${PUBLIC_ADDRESS:+/$PUBLIC_ADDRESS:${PUBLIC_PORT:-5060}}
+# shellcheck disable=SC2046 # one word for each
+addresses=$(printf '%s\n' 127.0.0.1 $(hostname -I) | grep -v :)
 sockets=
-for address in 127.0.0.1 $(hostname -I); do
-    case $address in *:*) continue ;; esac
-    # What users send in a dialog goes to the address in Record-Route: PUBLIC_ADDRESS, if they do not reach this one.
-    users="$address:5060${PUBLIC_ADDRESS:+/$PUBLIC_ADDRESS:${PUBLIC_PORT:-5060}}"
-    for place in "$address:5080" "$users"; do
-        sockets="$sockets -l udp:$place -l tcp:$place"
+# Those for edges come first: Kamailio 5.6 advertises the address of one -l for all that follow it, too.
+for place in 5080 "5060$advertised"; do
+    for address in $addresses; do
+        sockets="$sockets -l udp:$address:$place -l tcp:$address:$place"
     done
 done
 

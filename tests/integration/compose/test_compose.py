@@ -9,11 +9,14 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.integration.command import run
 from tests.integration.compose.stack import PATIENCE, Stack, docker
+from tests.integration.peers.group_linphone import GroupLinphone
 from tests.integration.sip_user import SipUser
 from tests.processes import wait_until
 
@@ -104,6 +107,31 @@ def test_the_demo_conversation_through_the_balancer(stack: Stack) -> None:
     """From outside, through the published port."""
     ended = run("demo", "--via", f"127.0.0.1:{stack.port}")
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_linphones_have_a_group_chat_through_the_balancer(stack: Stack, tmp_path: Path) -> None:
+    """With two edges, over TCP and UDP: INVITE to the factory, NOTIFY of the roster, messages, receipts."""
+    assert stack.edges_in_service() == 2
+    proxy = f"sip:127.0.0.1:{stack.port};transport="
+    alice, bob = (
+        GroupLinphone(tmp_path, name, proxy + transport, "unused", domain="example.org")
+        for name, transport in (("alice", "tcp"), ("bob", "udp"))
+    )
+    with ExitStack() as phones:
+        for phone in (alice, bob):
+            phone.start()
+            phones.callback(phone.stop)
+        room = alice.create("in containers", bob.address)
+        alice.wait_for_room(room, bob=False)
+        bob.wait_for_room(room, alice=True)
+        alice.write(room, "hello from alice")
+        bob.wait_for_text(room, "hello from alice", alice.address)
+        bob.mark_as_read(room)
+        alice.assert_is("displayed", "hello from alice")
+        bob.write(room, "and from bob")
+        alice.wait_for_text(room, "and from bob", bob.address)
+        bob.leave_room(room)
+        alice.wait_for_room(room)
 
 
 async def test_a_user_over_tcp_gets_deliveries_on_the_same_connection(stack: Stack) -> None:

@@ -116,6 +116,7 @@ async def test_registered_users_are_reached_at_their_contact(users: list[SipUser
     await alice.say(room, "hello", sender="alice@example.org")
     received = await bob.assert_gets("<alice@example.org>: hello")
     assert received.request.uri.port == bob.port, "the Request-URI is the registered contact"
+    assert "rport" in received.request.via[0].parameters, "responses come back through any NAT"
 
 
 async def register(user: SipUser, domain: str = "example.org", contact: str = "") -> None:
