@@ -281,6 +281,17 @@ class GroupChat:
             await actions.register(phone, 3600)
         if was_off:
             await self._ask_for_rosters(phone)
+        elif phone.has_missed_notify:
+            await self.refresh_all(phone)
+
+    async def refresh_all(self, phone: Phone) -> None:
+        """SUBSCRIBE once more in each dialog, as a phone does whose network is back."""
+        phone.has_missed_notify = False
+        for place in phone.places.values():
+            made = place.subscription
+            if made is not None and made.remote_tag:
+                versions = {room: phone.places[room].roster.version for room in made.rooms}
+                await actions.refresh(phone, made, versions)
 
     async def _ask_for_rosters(self, phone: Phone) -> None:
         shown = [place for place in phone.places.values() if place.is_in]

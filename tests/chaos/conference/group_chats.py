@@ -141,6 +141,8 @@ class GroupChats:
             if (place := chat.place(phone)) and place.is_in and not place.subscription
         ]
         await asyncio.gather(*(actions.subscribe(*each) for each in without))
+        late = [(chat, phone) for chat in self.chats for phone in chat.phones if phone.has_missed_notify]
+        await asyncio.gather(*(chat.refresh_all(phone) for chat, phone in late))
 
     def check(self, history: History, redis: Single, verdict: Verdict) -> None:
         """Add what was wrong to the verdict."""

@@ -86,6 +86,8 @@ class Phone:
     lives: int = 0
     """How often it was started again."""
     been_away: bool = False
+    has_missed_notify: bool = False
+    """Whether one came while it was away: it refreshes its subscriptions when it is back."""
     was_added_again: bool = False
     """Whether its user was removed and added again: an INVITE of the first time may still be on its way."""
 
