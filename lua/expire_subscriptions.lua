@@ -30,6 +30,6 @@ for _, field in ipairs(redis.call("HKEYS", room)) do
     end
 end
 for _, each in ipairs(expired) do
-    end_subscription(each[1], each[2])
+    expire_subscription(each[1], each[2])
 end
 return #expired

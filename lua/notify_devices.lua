@@ -12,7 +12,7 @@
 --   address   the room
 --
 -- Returns:
---   (number)  how many devices are notified
+--   (number)  how many devices are notified of changes
 --   gone      the event was handled before: nothing changed
 local events, room, members = unpack(KEYS)
 local entry_id, address = unpack(ARGV)
@@ -48,7 +48,7 @@ if pending == entry_id then
     redis.call("HDEL", room, "roster")
 end
 for _, each in ipairs(ended) do
-    end_subscription(each[1], each[2])
+    expire_subscription(each[1], each[2])
 end
 for _, each in ipairs(due) do
     notify(each[1], each[2], "")

@@ -3,7 +3,7 @@
 -- last NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event;
 -- `lift`, by how much its CSeq numbers are higher (settle_notify); `former`, a subscription that it has replaced, until the device has accepted a NOTIFY.
 -- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription,
--- end_subscription, subscribers, notify.
+-- end_subscription, subscribers, notify, expire_subscription.
 -- Events of this include: `notify` to the device; dialog: where to send it, with version and expires_at; detail: JSON with
 -- full, version, subject, created_at, users as {address, role or "deleted", devices, devices that are gone}, terminated.
 local read_roster, changes_since = nil, {}
@@ -140,4 +140,14 @@ local function notify(device, subscription, terminated, rest)
     if terminated == "" then
         keep_subscription(device, subscription)
     end
+end
+
+-- The time of a subscription is over. RFC 6665 §4.4.1: a device that is here is told, and can subscribe again. Perhaps only
+-- Redis's clock was ahead. The first write works when memory is full, and then the others do.
+local function expire_subscription(device, subscription)
+    redis.call("HDEL", room, "subscription:" .. device)
+    if redis.call("HGET", devices, device) == "device" then
+        notify(device, subscription, "timeout", nil)
+    end
+    end_subscription(device, subscription)
 end

@@ -341,9 +341,25 @@ def test_a_client_with_a_new_name_enters_when_it_subscribes(room: Shard) -> None
 
 
 def test_an_expired_subscription_is_removed(room: Shard) -> None:
+    """The device is told: it may be there, and a clock may have been ahead for a moment."""
     name = room.keys.room(SHARD, ROOM)
     text = about(room, "subscription", PHONE) or ""
     room.redis.hset(name, f"subscription:{PHONE}", text.replace('"expires_at":1', '"expires_at":0.1'))
+    add(room, CAROL)
+    ((to, content),) = notified(room)
+    assert (to, content["terminated"], content["version"]) == (PHONE, "timeout", 2)
+    assert about(room, "subscription", PHONE) is None
+    subscribe(room, PHONE, last=2)
+    ((_, content),) = contents(room)
+    assert content["version"] == 3
+
+
+def test_a_device_that_is_away_is_not_told_that_its_subscription_has_expired(room: Shard) -> None:
+    """It subscribes when it is back."""
+    room.redis.hset(keys.devices(SHARD, ROOM), PHONE, "device away")
+    text = about(room, "subscription", PHONE) or ""
+    over = text.replace('"expires_at":1', '"expires_at":0.1')
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"subscription:{PHONE}", over)
     add(room, CAROL)
     assert notified(room) == []
     assert about(room, "subscription", PHONE) is None
