@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from redis.exceptions import ResponseError
-
 from imc_common.errors import ImcError
 
 TRANSIENT = frozenset(
@@ -28,7 +26,7 @@ class StoreRefused(ImcError):
     """This Redis cannot be used as it is configured. The text says what to change."""
 
 
-class ReplyError(ResponseError):
+class ReplyError(Exception):
     """An error reply of Redis to one command. `code` is its first word (``WRONGTYPE``, ``OOM``)."""
 
     def __init__(self, text: str) -> None:

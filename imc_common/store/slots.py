@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from binascii import crc_hqx
 from functools import lru_cache
 from typing import Any
-
-from redis.crc import key_slot
 
 from imc_common.scripts import Command
 from imc_common.store.url import Host
@@ -29,7 +28,10 @@ _WITHOUT_KEY = frozenset(
     )
 )
 
-_slot_of_bytes = lru_cache(maxsize=8192)(key_slot)
+
+@lru_cache(maxsize=8192)
+def _slot_of_bytes(tag: bytes) -> int:
+    return crc_hqx(tag, 0) % SLOTS
 
 
 def slot_of(command: Command) -> int | None:
@@ -43,7 +45,7 @@ def slot_of(command: Command) -> int | None:
     start = text.find(b"{")
     end = text.find(b"}", start + 1)
     # only the hash tag is hashed (Redis Cluster specification), so the cache holds shards, not rooms
-    return int(_slot_of_bytes(text[start + 1 : end] if start >= 0 and end > start + 1 else text))
+    return _slot_of_bytes(text[start + 1 : end] if start >= 0 and end > start + 1 else text)
 
 
 def slot_table(reply: list[Any], asked: Host) -> list[Host | None]:
