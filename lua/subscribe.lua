@@ -26,6 +26,7 @@
 --
 -- Events:
 --   notify  to the device; to one whose user is no member, only that the subscription has ended
+--   bye     to the device of such a user, if it asks for the rosters of all its rooms; dialog: one that it does not know
 local requests, events, rooms, room, members, away_rooms, probes, probe_waits, history_off = unpack(KEYS)
 local entry_id, delivery_chunk, history_max = unpack(ARGV)
 --- @include "request"
@@ -47,7 +48,8 @@ local seconds, last = (request.detail or ""):match("^(%d+) (%d+)")
 seconds, last = math.min(tonumber(seconds or 0), MAX_SECONDS), math.min(tonumber(last or 0), MAX_VERSION)
 local device = device_in(devices, request.device) or assert(request.device, "device")
 local dialog = dialog_of(request)
-local is_allowed = user_of(device) == request.from and is_member(value)
+local is_own_device = user_of(device) == request.from
+local is_allowed = is_own_device and is_member(value)
 local known = subscription_of(device)
 local is_in_room = redis.call("HEXISTS", devices, device) == 1
 local ids = dialog_ids(dialog)
@@ -94,6 +96,13 @@ end
 if not is_allowed then
     subscription.expires_at, subscription.version = now, last
     notify(device, subscription, "noresource", ',"users":[]')
+    if is_own_device and seconds > 0 and (request.detail or ""):find("list", 1, true) then
+        -- Linphone ends its session with a room by BYE only. It was off when its user was removed, and it does not know this
+        -- dialog, so the edge makes one to end it.
+        local unknown = dialog_ids(dialog)
+        unknown.call_id = "gone-" .. entry_id
+        end_dialog(device, cjson.encode(unknown))
+    end
 elseif seconds > 0 then
     notify(device, subscription, "", nil)
 elseif is_same or not known then

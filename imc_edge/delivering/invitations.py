@@ -55,6 +55,8 @@ INVITED_AGAIN: Final = AWAY | DECLINED
 """Outcomes after which a user is invited again later."""
 NO_GROUP_CHAT: Final = "488"
 """The outcome for a client that rings, or accepts without saying which device it is: it is a telephone."""
+FAREWELL_SECONDS: Final = 30.0
+"""Until a device may be told again, in a session made for that, that its user is not in a room."""
 RETRY_SECONDS: Final = 0.5
 """Pause after Redis was unreachable, or refused a report."""
 
@@ -102,6 +104,8 @@ class Invitations:
         self._waiting: deque[Invitation] = deque()
         self._reports: deque[Acceptance] = deque()
         self._wake = asyncio.Event()
+        self._farewells: dict[tuple[str, str], float] = {}
+        """When room and device were last separated, in the last `FAREWELL_SECONDS`, oldest first."""
 
     def add(self, outgoing: Outgoing, request: DialogRequest, to: str) -> None:
         """Send the INVITE of an event, now or when others have their response."""
@@ -125,9 +129,25 @@ class Invitations:
         Linphone forgets its sessions at a restart, but shows the room as before. If this process dies
         meanwhile, the room stays there until the user sends something to it.
         """
+        if self._said_lately(event.room, to):
+            return
         request = self.request_of(replace(event, to=(to,)))
         if request is not None:
             self._add(Invitation(self, None, event, request, to))
+
+    def _said_lately(self, room: str, device: str) -> bool:
+        """Whether this is a second farewell in a short time; if not, it is noted.
+
+        Linphone asks for all its rosters again when it accepts an INVITE. That brings another BYE, which
+        would otherwise come late and end the session of a user who was added again meanwhile.
+        """
+        now, said = self.context.clock(), self._farewells
+        while said and next(iter(said.values())) <= now - FAREWELL_SECONDS:
+            del said[next(iter(said))]
+        if (room, device) in said:
+            return True
+        said[room, device] = now
+        return False
 
     def _add(self, invitation: Invitation) -> None:
         if self._in_flight < MAX_IN_FLIGHT:

@@ -55,6 +55,8 @@ from imc_edge.receiving.responses import Responses
 MAX_TASKS: Final = 1000
 """Requests that are being handled at a time; further ones get 503."""
 ADMINS: Final = frozenset((b"owner", b"admin"))
+MAX_GONE: Final = 50
+"""Rooms of one list of which a client learns that its user is not in them."""
 _UNKNOWN_DIALOG: Final = 481
 
 _log = structlog.get_logger()
@@ -234,13 +236,20 @@ class Conferences:
         await self._submit_subscriptions(asked, subscriptions)
 
     async def _subscribe_to_list(self, asked: Asked) -> None:
-        """SUBSCRIBE to the rosters of several rooms at once (RFC 5367): those that the user belongs to."""
+        """SUBSCRIBE to the rosters of several rooms at once (RFC 5367): those that the user belongs to.
+
+        Of the others, the client learns that its user is not in them, whether they exist or not: it was off
+        when the user was removed.
+        """
         await self._commit.count(asked, self._wanted(asked, "subscribe"))  # before a list that may be long
         wanted = self._rules.rooms(asked.request, last_notify)
         subscriptions = self._subscriptions(asked, wanted, is_list=True)
         user = asked.sender.address
         roles = await self._commit.ask([self._commit.look(each.room, user) for each in wanted])
         mine = [each for each, role in zip(subscriptions, roles, strict=True) if role in ROLES]
+        gone = [each for each, role in zip(subscriptions, roles, strict=True) if _is_of_others(role)]
+        if expires_of(asked.request):
+            mine += gone[:MAX_GONE]
         if mine:
             await self._submit_subscriptions(asked, mine)
         elif any(role is None or isinstance(role, Exception) for role in roles):
@@ -319,3 +328,8 @@ class Conferences:
         trusts_routes = asked.flow.peer[0] in self._responses.trusted
         target = contact_of(request).uri
         return Dialog.of_request(request, self._ids.tag(request), target, trusts_routes=trusts_routes)
+
+
+def _is_of_others(role: Any) -> bool:
+    """Whether a look into a room has found that the user is not in it."""
+    return isinstance(role, bytes) and role not in ROLES

@@ -288,6 +288,25 @@ def test_others_than_members_learn_nothing(room: Shard, user: str) -> None:
     assert about(room, "subscription", device) is None
 
 
+@pytest.mark.parametrize("where", [ROOM, "chat-404@example.org"])
+def test_a_client_that_missed_its_removal_is_told(room: Shard, where: str) -> None:
+    """It asks for all rooms that it knows. A room that does not exist looks the same.
+
+    BYE comes in a dialog that the client does not know, so an edge makes one to end it.
+    """
+    device = f"{EVE};gr=1"
+    fields = {"device": device, "dialog": dialog("x")}
+    handle(room, "subscribe", EVE, where, **fields, detail="600 7 list")
+    found = events(room)
+    assert [(name, to) for name, to, _ in found] == [("notify", device), ("bye", device)]
+    assert json.loads(found[0][2]["detail"])["terminated"] == "noresource"
+    sent_in = json.loads(found[1][2]["dialog"])
+    assert (sent_in["call_id"] != "x", sent_in["remote_tag"]) == (True, "r")
+    handle(room, "subscribe", EVE, where, **fields, detail="0 7 list")
+    handle(room, "subscribe", BOB, where, **fields, detail="600 7 list")
+    assert "bye" not in [name for name, _, _ in events(room)]
+
+
 def test_nobody_subscribes_for_the_device_of_another_user(room: Shard) -> None:
     fields = {"device": PHONE, "dialog": dialog("x"), "detail": "600 0"}
     handle(room, "subscribe", BOB, **fields)

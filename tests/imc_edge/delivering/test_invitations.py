@@ -371,6 +371,17 @@ async def test_a_device_that_has_lost_its_session_is_told_in_a_new_one(sending: 
     assert [outcome for _, outcome, _ in outcomes(sending)] == ["481"]
 
 
+async def test_a_device_is_told_once_in_a_while(sending: Sending) -> None:
+    """It may ask for its rosters again at once, which leads to another BYE: its user may be back by then."""
+    for seconds in (0.0, 0.0, module.FAREWELL_SECONDS):
+        sending.clock.now += seconds
+        await sending.event("bye", (DEVICE,), dialog=dialog())
+        await sending.reply(sending.wires.sent[-1], 481)
+        if sending.wires.sent[-1].request.method == "INVITE":
+            await sending.reply(sending.wires.sent[-1], 480)
+    assert [each for each in methods(sending) if each != "ACK"] == ["BYE", "INVITE", "BYE", "BYE", "INVITE"]
+
+
 async def test_an_error_of_ours_ends_one_invitation(
     sending: Sending, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -345,32 +345,51 @@ async def test_a_subscription_lasts_an_hour_at_most() -> None:
 
 
 async def test_one_subscription_to_many_rooms() -> None:
-    """RFC 5367: those that the user belongs to; each with the version that the client knows of it."""
+    """RFC 5367: each with the version that the client knows of it.
+
+    Of a room that is not the user's, the client learns just that, and nothing of whether it exists.
+    """
     async with edge() as at:
         at.store.roles["chat-001@example.org"] = b"none"
+        at.store.roles["chat-003@example.org"] = b"unknown"
         rooms = [
             f"sip:{ROOM};Last-Notify=4",
             "sip:chat-001@example.org",
             "sip:chat-002@example.org",
+            "sip:chat-003@example.org",
             "tel:+1",
         ]
         response = await answer(at, subscribe(FACTORY, resource_list(*rooms)))
         assert (response.status, response.headers.get("Contact")) == (200, f"<{FACTORY}>;isfocus")
-        found = [(each.room, each.detail) for each in at.store.entries]
-        assert found == [(ROOM, "600 4 list"), ("chat-002@example.org", "600 0 list")]
+        found = {each.room: each.detail for each in at.store.entries}
+        assert found == {
+            ROOM: "600 4 list",
+            "chat-001@example.org": "600 0 list",
+            "chat-002@example.org": "600 0 list",
+            "chat-003@example.org": "600 0 list",
+        }
         assert dialog(at)["list"] is True
 
 
-async def test_a_list_without_a_room_of_the_user_gets_404() -> None:
-    """There would be nothing to notify of; but its end is confirmed."""
+async def test_a_list_of_many_rooms_of_others_tells_of_some() -> None:
+    """Each costs requests to the device that asks, and to itself only."""
+    async with edge(max_messages_per_second=0) as at:
+        rooms = [f"chat-{number:03}@example.org" for number in range(2 * conferences.MAX_GONE)]
+        at.store.roles |= dict.fromkeys(rooms, b"private")
+        response = await answer(at, subscribe(FACTORY, resource_list(*(f"sip:{room}" for room in rooms))))
+        assert (response.status, len(at.store.entries)) == (200, conferences.MAX_GONE)
+
+
+async def test_an_empty_list_gets_404() -> None:
+    """Linphone sends none if it knows no room. The end of a subscription is confirmed even so."""
     async with edge() as at:
         at.store.roles[ROOM] = b"private"
-        rooms = resource_list(f"sip:{ROOM}")
-        response = await answer(at, subscribe(FACTORY, rooms))
-        assert response.status == 404
+        assert (await answer(at, subscribe(FACTORY, resource_list("tel:+1")))).status == 404
         ours = (await answer(at, subscribe(FACTORY, resource_list("sip:chat-002@example.org")))).to_tag
+        rooms = resource_list(f"sip:{ROOM}")
         ended = subscribe(FACTORY, rooms, To=f"<{FACTORY}>;tag={ours}", CSeq="2 SUBSCRIBE", Expires="0")
         assert (await answer(at, ended)).status == 200
+        assert [each.room for each in at.store.entries] == ["chat-002@example.org"]
 
 
 async def test_a_client_may_subscribe_before_a_worker_has_made_its_room() -> None:

@@ -99,6 +99,11 @@ class GroupLinphone(Linphone):
         """Wait until it shows that this user is not in the room any more."""
         self._wait_for(lambda: self.has_left(room), f"to be out of {room}")
 
+    def wait_until_ended(self, room: str) -> None:
+        """The same, and its session with the room is over: an INVITE that comes earlier would end in it."""
+        ended = "LinphoneChatRoomStateTerminated"
+        self._wait_for(lambda: self.rooms().get(room, {}).get("state") == ended, f"the end of {room}")
+
     def has_left(self, room: str) -> bool:
         """Whether it shows that this user is not in the room."""
         return bool(self.rooms().get(room, {}).get("left"))

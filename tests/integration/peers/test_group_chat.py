@@ -139,6 +139,22 @@ def test_a_client_that_was_off_is_invited_when_it_comes(phone: MakeGroupLinphone
     bob.wait_for_text(room, "are you there?", ALICE)
 
 
+def test_a_client_that_was_off_learns_that_it_was_removed(phone: MakeGroupLinphone) -> None:
+    """And takes part again when it is added again."""
+    alice, bob = phone("alice"), phone("bob")
+    room = alice.create("removed", BOB)
+    bob.wait_for_room(room, alice=True)
+    bob.stop()
+    alice.remove(room, BOB)
+    alice.wait_for_room(room)
+    bob.start()
+    bob.wait_until_ended(room)
+    alice.add(room, BOB)
+    bob.wait_for_room(room, alice=True)
+    alice.write(room, "back again")
+    bob.wait_for_text(room, "back again", ALICE)
+
+
 def test_each_device_of_a_user_gets_each_message_once(phone: MakeGroupLinphone) -> None:
     """Also what another device of the user wrote."""
     alice, bob = phone("alice"), phone("bob")
