@@ -5,13 +5,26 @@
 -- Events of this include: `invite` to the user or the device; text: the topic, list: some of the other members, detail: devices of the
 -- user that are in the room.
 --- @include "device_name"
-local MAX_LISTED = 50
+local MAX_LISTED, MAX_REPORTS = 50, 1000
 local first_members = {}
+
+-- Whether the report of this INVITE waits for a worker: an edge has settled the event. So it may be where too many wait.
+local function is_reported(id)
+    local waiting = redis.pcall("XRANGE", (events:gsub(":out$", ":in")), "-", "+", "COUNT", MAX_REPORTS)
+    for _, entry in ipairs(waiting) do
+        for i = 1, #entry[2], 2 do
+            if entry[2][i] == "of" and entry[2][i + 1] == id then
+                return true
+            end
+        end
+    end
+    return #waiting == MAX_REPORTS
+end
 
 -- Whether the user's INVITE has no outcome yet. If its event got lost, as with an edge's dead letters, it is sent again.
 local function is_under_way(room, user, value)
     local id = not is_away(value) and redis.call("HGET", room, "invitation:" .. user)
-    return id and #redis.call("XRANGE", events, id, id) > 0
+    return id and (#redis.call("XRANGE", events, id, id) > 0 or is_reported(id))
 end
 
 -- Some members of the room, read once in a script, which may invite hundreds.

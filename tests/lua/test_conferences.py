@@ -27,7 +27,7 @@ from tests.lua.conference import (
     report,
     subscribe,
 )
-from tests.lua.shard import ALICE, BOB, CAROL, DAVE, OUT, ROOM, SHARD, Shard, decoded, heard
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SHARD, Shard, decoded, heard
 
 EVE = "eve@example.org"
 
@@ -230,6 +230,29 @@ def test_a_second_return_sends_no_second_invite(room: Shard) -> None:
             if fields["event"] == "catch_up":
                 room.run("hand_out", *room.call_hand_out(entry, BOB))
     assert [(to, more["from"]) for to, more in named(room, "invite")] == [(BOB, ALICE)]
+
+
+def test_nobody_is_invited_again_while_the_acceptance_waits_for_a_worker(room: Shard) -> None:
+    """The edge has settled the event. Linphone would leave the room that it has just entered."""
+    of = about(room, "invitation", BOB) or ""
+    report(room, "mark_away", BOB, "480", event="invite", of=of, user=ALICE)
+    come_online(room, BOB)
+    catch_up(room)  # the INVITE is sent, and its event settled
+    of = about(room, "invitation", BOB) or ""
+    accepted = {"event": "invite", "device": BOBS, "dialog": dialog(BOBS), "user": ALICE, "of": of}
+    waiting = room.put("delivery_report", BOB, ROOM, status="200", **accepted)
+    assert invited_by_a_return(room, BOB) == []
+    room.redis.xdel(IN, waiting)  # as if it had got lost
+    assert invited_by_a_return(room, BOB) == [BOB]
+
+
+def invited_by_a_return(room: Shard, user: str) -> list[str]:
+    """Whom an edge invites that hands out what this user has missed."""
+    fields = {"event": "catch_up", "room": ROOM, "to": user, "from": ROOM, "data": ""}
+    item = room.redis.xadd(OUT, fields).decode()
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"returning:{user}", item)
+    assert room.run("hand_out", *room.call_hand_out(item, user)) == 0
+    return [to for to, _ in named(room, "invite")]
 
 
 def test_who_is_away_is_asked_again_by_a_probe(room: Shard) -> None:
