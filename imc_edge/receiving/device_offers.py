@@ -28,7 +28,7 @@ from imc_edge.commit import Pending
 from imc_edge.receiving.command_group import CommandGroup, ask, failed
 from imc_edge.receiving.registration import Registration
 
-DELAY_SECONDS = 2.0  # not Final, which mypyc would inline: tests lower it
+DELAY_SECONDS: Final = 2.0
 """From the REGISTER to the search. A client that was started again first subscribes to the rooms that it
 knows, which brings it into them; and whoever gives the user a room at this moment has done so by then."""
 PAUSE_SECONDS: Final = 0.02

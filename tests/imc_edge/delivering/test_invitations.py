@@ -1,6 +1,6 @@
 """Invitations by INVITE: what goes out, what follows from each response, and what the worker hears.
 
-Covers invite_transaction.py.
+Covers invitation.py, invite_outcome.py and invite_transaction.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from structlog.testing import capture_logs
 from imc_common.keys import client_devices, user_shard
 from imc_common.sip.message import Request
 from imc_common.store import ReplyError
+from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering import invitations as module
+from imc_edge.delivering.invitation import MAX_ACCEPTING
 from imc_edge.delivering.invite_transaction import TRANSITIONS, InviteTransactions
 from tests.imc_edge.delivering.test_dialog_request import DEVICE, GRUU, dialog
 from tests.imc_edge.sending import ROOM, Sending, Sent, on_loopback
@@ -391,7 +393,7 @@ async def test_an_error_of_ours_ends_one_invitation(
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(module.Dialog, "of_response", fail)
+    monkeypatch.setattr(Dialog, "of_response", fail)
     with capture_logs() as logs:
         await accept(sending, sent)
     assert [line["reason"] for line in logs if line["event"] == "delivery failed by an error"] == [
@@ -445,7 +447,7 @@ async def test_no_more_devices_accept_one_invite_than_a_user_has(sending: Sendin
     for number in range(100):
         sending.deliver.response(sent.response(200, CONTACT).replace(b";tag=there", b";tag=%d" % number))
     await sending.settle_down()
-    assert len(reports(sending)) == methods(sending).count("ACK") == module.MAX_ACCEPTING
+    assert len(reports(sending)) == methods(sending).count("ACK") == MAX_ACCEPTING
 
 
 async def test_names_of_endless_length_are_taken_from_no_2xx(sending: Sending) -> None:

@@ -1,0 +1,356 @@
+"""One INVITE: to which hop, and what follows from each response (RFC 4579 §5.6, RFC 3261 §13.2.2)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from imc_common.address import AddressError
+from imc_common.devices import device_address, is_device, user_of
+from imc_common.rooms.event import Event
+from imc_common.sip.errors import SipError
+from imc_common.sip.message import Response
+from imc_common.sip.params import find
+from imc_common.sip.uri import Uri
+from imc_edge.conference.dialog import Dialog, contact_of
+from imc_edge.conference.sender_device import is_contact_of
+from imc_edge.delivering.courier import MAX_CONTACTS
+from imc_edge.delivering.dialog_request import DialogRequest, cancelled, in_dialog, refusal_acknowledged
+from imc_edge.delivering.invite_outcome import NO_GROUP_CHAT, InviteOutcome
+from imc_edge.delivering.outbound import MAX_DATAGRAM
+from imc_edge.delivering.outcome import ERROR, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT
+from imc_edge.delivering.redirection import contacts
+from imc_edge.delivering.transaction import TransactionTimeoutError
+from imc_edge.flow import Hop
+from imc_edge.routing.targets import Targets
+
+if TYPE_CHECKING:  # the invitations know each of theirs
+    from imc_edge.delivering.invitations import Invitations
+
+MAX_ACCEPTING: Final = 16
+"""Devices whose 2xx to one INVITE counts; a user has fewer in a room (`lua/include/admit_device.lua`)."""
+
+log = structlog.get_logger()
+
+
+class Acceptance:
+    """A 2xx that the worker is to hear of, and the event that is settled after that."""
+
+    __slots__ = ("digest", "fields", "invitation")
+
+    def __init__(self, invitation: Invitation, digest: str, fields: list[str | bytes]) -> None:
+        self.invitation = invitation
+        self.digest = digest
+        self.fields = fields
+
+
+class Invitation:
+    """One INVITE: to which hop, and what follows from each response."""
+
+    __slots__ = (
+        "_acks",
+        "_attempt",
+        "_attempts_with_credentials",
+        "_had_final",
+        "_headers",
+        "_hop",
+        "_hops",
+        "_invitations",
+        "_is_over",
+        "_moved_to_tcp",
+        "_outcome",
+        "_realms",
+        "_request",
+        "_to",
+        "_was_cancelled",
+        "event",
+    )
+
+    def __init__(  # what it is made of
+        self,
+        invitations: Invitations,
+        outcome: InviteOutcome | None,
+        event: Event,
+        request: DialogRequest,
+        to: str,
+    ) -> None:
+        """``outcome``: None for a farewell."""
+        self._invitations = invitations
+        self._outcome = outcome
+        self._request = request
+        self._to = to
+        self.event = event
+        self._hops: deque[Hop] = deque()
+        self._hop: Hop | None = None
+        self._moved_to_tcp: Hop | None = None
+        """The UDP hop that the last request left for TCP because it is too long for a datagram."""
+        self._attempt = 0
+        """Number of the next request: a part of the branch."""
+        self._attempts_with_credentials = 0
+        self._headers: list[tuple[str, str]] = []
+        self._realms: set[str] = set()
+        self._acks: dict[str, tuple[Hop, bytes] | None] = {}
+        """By tag of the device that has accepted: its ACK; None while its hop is looked for."""
+        self._had_final = False
+        self._was_cancelled = False
+        self._is_over = False
+
+    def start(self) -> None:
+        """Find the targets and send the INVITE to the first."""
+        self._guarded(self._start)
+
+    def _guarded(self, go_on: Callable[[], None]) -> None:
+        """An error of ours must not end more than this invitation, wherever it is continued from."""
+        try:
+            go_on()
+        except Exception as error:  # whatever it is
+            self.broke(error)
+
+    def _start(self) -> None:
+        outcome = self._outcome
+        if outcome is not None and not self._invitations.context.may_send(outcome.outgoing):
+            self._final()  # the shard's new owner sends it
+            return
+        targets = self._invitations.next_hops.known(self._request.next_uri)
+        if targets is None:
+            self._invitations.next_hops.find(self._request.next_uri, self._found)
+        else:
+            self._found(targets)
+
+    def _found(self, targets: Targets | None) -> None:
+        self._guarded(partial(self._use, targets))
+
+    def _use(self, targets: Targets | None) -> None:
+        if targets is None:
+            self._fail(NO_TARGET)
+        elif not targets.groups:
+            self._fail(FORBIDDEN)
+        else:
+            self._hops.extend(targets.draw(self._invitations.random))
+            self._next_hop(TRANSPORT)
+
+    def _next_hop(self, outcome: str) -> None:
+        if self._hops:
+            self._send_to(self._hops.popleft())
+        else:
+            self._fail(outcome)
+
+    def _send_to(self, hop: Hop, *, tcp_refused: bool = False) -> None:
+        request = self._bytes(self._request, hop, self._headers)
+        # RFC 3261 §18.1.1: what is too long for a datagram goes over TCP to the same address and port.
+        self._moved_to_tcp = None
+        if hop.transport == "udp" and len(request) > MAX_DATAGRAM and not tcp_refused:
+            self._moved_to_tcp, hop = hop, Hop("tcp", hop.host, hop.port)
+            request = self._bytes(self._request, hop, self._headers)
+        self._hop = hop
+        self._invitations.transactions.start(self._branch(), hop, request, self)
+
+    def _bytes(self, request: DialogRequest, hop: Hop, headers: list[tuple[str, str]]) -> bytes:
+        via = self._invitations.transports.via(hop)
+        return request.to_bytes(via, self._branch(), headers, self._attempts_with_credentials)
+
+    def _branch(self) -> bytes:
+        ids = self._invitations.delivery_ids
+        event_id = ids.message_id(self.event.room, self.event.entry_id, 0)
+        return ids.recipient_id(self._to) + event_id + b"%02d" % (self._attempt % 100)
+
+    # --- what the transaction reports: `InviteUser`
+
+    def accepted(self, response: Response) -> None:
+        """A device has accepted. The first 2xx of each is reported, and every one acknowledged."""
+        self._final()
+        tag = response.to_tag or ""
+        if tag in self._acks:
+            self._acknowledge_again(tag)
+            return
+        if len(self._acks) >= MAX_ACCEPTING:
+            return  # no user has so many devices: each new tag would cost memory and a request to the worker
+        try:
+            dialog = Dialog.of_response(response, contact_of(response).uri)
+        except SipError:
+            return  # it gets no ACK, and ends by itself
+        self._acks[tag] = None
+        number = self._request.cseq + self._attempts_with_credentials
+        self._reach(dialog, partial(self._acknowledge, tag, in_dialog(dialog, "ACK", number)))
+        outcome = self._outcome
+        device = self._device_of(contact_of(response).uri) if outcome is not None else ""
+        if device and outcome is not None:
+            outcome.has_device = True
+            self._report(dialog, device)
+        else:
+            # A farewell; or a client without GRUU, which cannot be told from the user's other ones.
+            self._reach(dialog, partial(self._send_once, in_dialog(dialog, "BYE", number + 1)))
+            self._fail(NO_GROUP_CHAT)
+
+    def rejected(self, response: Response) -> None:
+        """Nobody has accepted."""
+        status = response.status
+        if status in {401, 407} and self._send_with_credentials(response):
+            return
+        if status < 400 and self._redirect(response):
+            return
+        self._attempt += 1
+        if status == 503 and self._hops:
+            self._next_hop(str(status))
+        else:
+            self._fail(NO_GROUP_CHAT if self._was_cancelled and status == 487 else str(status))
+
+    def failed(self, error: Exception) -> None:
+        """No response, or none that is final."""
+        self._attempt += 1
+        udp_hop = self._moved_to_tcp
+        if udp_hop is not None and isinstance(error.__cause__, ConnectionRefusedError | ConnectionResetError):
+            # RFC 3261 §18.1.1: the one case in which a long request may go over UDP after all.
+            self._send_to(udp_hop, tcp_refused=True)
+        elif self._was_cancelled:
+            self._fail(NO_GROUP_CHAT)
+        elif isinstance(error, TransactionTimeoutError):
+            self._next_hop(TIMEOUT)
+        else:
+            self._next_hop(TRANSPORT)
+
+    def broke(self, error: Exception) -> None:
+        """An error of ours: this invitation fails, and all others go on."""
+        log.error(
+            "delivery failed by an error",
+            recipient=self._to,
+            reason=f"{type(error).__name__}: {error}",
+            call_id=self.event.call_id,
+            exc_info=error,
+        )
+        self._fail(ERROR)
+
+    def acknowledgement(self, response: Response) -> bytes:
+        """The ACK of a refusal: in the same transaction, so with the same branch."""
+        to = response.headers.get("To") or ""
+        ack = refusal_acknowledged(self._request, to)
+        return self._bytes(ack, self._hop or Hop("udp", "", 0), [])
+
+    def cancellation(self) -> bytes:
+        """It rings, or nobody accepts it for long."""
+        self._was_cancelled = True
+        return self._bytes(cancelled(self._request), self._hop or Hop("udp", "", 0), [])
+
+    # --- what follows
+
+    def _send_with_credentials(self, response: Response) -> bool:
+        """RFC 3261 §22.2: once more, with the next CSeq; False if there are no credentials for it."""
+        request = self._request
+        headers = self._invitations.credentials.headers_for(
+            response, request.uri, self._realms, request.method
+        )
+        if not headers or self._hop is None:
+            return False
+        self._headers += headers
+        self._attempts_with_credentials += 1
+        self._attempt += 1
+        self._send_to(self._hop)
+        return True
+
+    def _redirect(self, response: Response) -> bool:
+        """RFC 3261 §8.1.3.4: invite the user's devices that a 3xx names; False if it names none."""
+        outcome = self._outcome
+        if outcome is None or is_device(self._to):
+            return False
+        uris = [Uri.parse(text) for text in contacts(response)[:MAX_CONTACTS]]
+        devices = list(dict.fromkeys([device for uri in uris if (device := self._device_of(uri))]))
+        # A device that is in the room would end its session with it, which is how a user leaves.
+        asked = [device for device in devices if device not in self.event.detail.split()]
+        if asked:
+            self._final()
+            self._invitations.add_devices(outcome, self.event, asked)
+        elif devices:
+            self._fail(NO_GROUP_CHAT)
+        return bool(devices)
+
+    def _device_of(self, uri: Uri) -> str:
+        """The device that a GRUU names; empty if it is none of the user who was invited."""
+        user = user_of(self._to)
+        gr = find(uri.params, "gr")
+        if not gr or not is_contact_of(uri, user):
+            return ""
+        try:
+            return device_address(user, gr)
+        except AddressError:
+            return ""
+
+    def _report(self, dialog: Dialog, device: str) -> None:
+        event = self.event
+        fields: list[str | bytes] = ["type", "delivery_report", "from", self._to, "room", event.room]
+        fields += ["event", event.name, "user", event.actor, "status", "200", "of", event.entry_id]
+        fields += ["device", device, "dialog", dialog.to_json("confirmed"), "data", event.data.pack()]
+        ids = self._invitations.delivery_ids
+        digest = ids.message_id(event.room, f"{dialog.call_id} {dialog.remote_tag}", 0).decode()
+        self._invitations.report(Acceptance(self, digest, fields))
+
+    def _reach(self, dialog: Dialog, send: Callable[[Targets | None], None]) -> None:
+        """Find where requests of a dialog go."""
+        targets = self._invitations.next_hops.known(dialog.next_uri)
+        if targets is None:
+            self._invitations.next_hops.find(dialog.next_uri, send)
+        else:
+            send(targets)
+
+    def _acknowledge(self, tag: str, ack: DialogRequest, targets: Targets | None) -> None:
+        hops = targets.draw(self._invitations.random) if targets is not None else []
+        if hops:
+            ids = self._invitations.delivery_ids
+            # RFC 3261 §8.1.1.7: the ACK of a 2xx is a transaction of its own
+            branch = ids.recipient_id(self._to) + ids.message_id(self.event.room, f"ack {tag}", 0) + b"00"
+            self._acks[tag] = hops[0], ack.to_bytes(self._invitations.transports.via(hops[0]), branch, ())
+            self._acknowledge_again(tag)
+
+    def _acknowledge_again(self, tag: str) -> None:
+        known = self._acks[tag]
+        if known is not None:
+            self._invitations.transports.send(*known, _Ignored())
+
+    def _send_once(self, request: DialogRequest, targets: Targets | None) -> None:
+        hops = targets.draw(self._invitations.random) if targets is not None else []
+        if hops:
+            ids = self._invitations.delivery_ids
+            key = ids.recipient_id(self._to) + ids.message_id(self.event.room, request.start.hex(), 1) + b"00"
+            data = request.to_bytes(self._invitations.transports.via(hops[0]), key, ())
+            self._invitations.context.transactions.start(key, hops[0], data, _Ignored())
+
+    # --- how it ends
+
+    def delivered(self) -> None:
+        """The worker hears of a device that has accepted, so the event is settled."""
+        if self._outcome is not None:
+            self._outcome.delivered()
+
+    def _final(self) -> None:
+        if not self._had_final:
+            self._had_final = True
+            self._invitations.ended()
+
+    def _fail(self, outcome: str) -> None:
+        self._final()
+        if not self._is_over and self._outcome is not None:
+            self._is_over = True
+            self._outcome.failed(outcome)
+            self._invitations.context.failure_log.note(outcome, self._hop, self._to)
+
+
+class _Ignored:
+    """Nobody waits for what becomes of an ACK, or of a BYE to a telephone."""
+
+    def transport_error(self, error: Exception) -> None: ...
+
+    def is_wanted(self) -> bool:
+        return True
+
+    def t1_passed(self) -> None: ...
+
+    def accepted(self) -> None: ...
+
+    def rejected(self, response: Response) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+    def broke(self, error: Exception) -> None: ...
