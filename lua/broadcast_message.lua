@@ -80,7 +80,7 @@ if request.message_id then
     --- @include "authors"
     remember_author(recent_authors, older_authors)
 end
-local known = value:match(" (%a+)")
+local known = request.cpim and value:match(" (%a+)")
 if request.cpim and known ~= "cpim" and known ~= "text" and known ~= "devices" and known ~= "inviting" then
     --- @include "client"
     value = note_client(members, request.from, value, "cpim")
