@@ -24,10 +24,14 @@ _NEVER: Final = "-1"
 
 
 class Offered(NamedTuple):
-    """How many rooms the user has got, and at which number the device was offered all; -1: never."""
+    """How many rooms the user has got, and at which number the device was offered all; -1: never.
+
+    `is_new`: Redis did not know the device.
+    """
 
     rooms: int
     offered: int
+    is_new: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -52,7 +56,7 @@ def note(device: str) -> list[Command]:
 def offered(replies: Sequence[Any]) -> tuple[Offered, bool]:
     """What the replies to `note` say, and whether the user has too many devices."""
     count, (rooms, at) = replies[2], replies[3]
-    return Offered(int(rooms or 0), int(at or _NEVER)), count > MAX_KNOWN
+    return Offered(int(rooms or 0), int(at or _NEVER), replies[0] == 1), count > MAX_KNOWN
 
 
 def mark(device: str, rooms: int) -> list[Command]:

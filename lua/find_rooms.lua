@@ -13,14 +13,17 @@
 --   count           public rooms of a page
 --   members_prefix  imc_members:{S}:
 --   devices_prefix  imc_devices:{S}:
+--   room_prefix     imc_rooms:{S}:
+--   since           when the device has come, in ms since the epoch; 0: it may have been there before
 --
 -- Returns:
 --   (list)  number of public rooms that were looked at, number of rooms to which the user is being asked as a whole, which
 --           may not reach this device, then the rooms that were found
 local rooms, private_rooms = unpack(KEYS)
-local user, device, first, count, members_prefix, devices_prefix = unpack(ARGV)
-assert(devices_prefix, "two numbers and two prefixes")
+local user, device, first, count, members_prefix, devices_prefix, room_prefix, since = unpack(ARGV)
+since = assert(tonumber(since), "two numbers, three prefixes and a time")
 --- @include "role"
+--- @include "asked_lately"
 
 local page = redis.call("ZRANGE", rooms, 0, 0, "BYSCORE", "LIMIT", first, count)
 local reply = { #page, 0 }
@@ -30,7 +33,7 @@ end
 for _, address in ipairs(page) do
     -- a room of a wrong type is none
     local value = redis.pcall("HGET", members_prefix .. address, user)
-    if type(value) == "string" and is_inviting(value) then
+    if type(value) == "string" and (is_inviting(value) or is_asked_lately(room_prefix .. address, user, since)) then
         reply[2] = reply[2] + 1
     elseif type(value) == "string" and is_member(value) then
         local present = redis.pcall("HMGET", devices_prefix .. address, device, device .. ";aor")

@@ -94,7 +94,9 @@ class Acceptor:
         self._ignored = metrics.counters("imc_ignored", "Received and not responded to, by reason.", "reason")
         self._tolerated = metrics.counters("imc_tolerated", "Faults of requests that were accepted.", "fault")
         self.wake_ups = WakeUps(settings, self.commit.submit, metrics, clock=clock, wall_clock=wall_clock)
-        self.device_offers = DeviceOffers(settings, store, self.commit.submit, metrics, clock)
+        self.device_offers = DeviceOffers(
+            settings, store, self.commit.submit, metrics, clock=clock, wall_clock=wall_clock
+        )
         self._admission = Admission(
             settings,
             store,

@@ -13,6 +13,7 @@ marked.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -31,6 +32,8 @@ from imc_edge.receiving.registration import Registration
 DELAY_SECONDS: Final = 2.0
 """From the REGISTER to the search. A client that was started again first subscribes to the rooms that it
 knows, which brings it into them; and whoever gives the user a room at this moment has done so by then."""
+AGAIN_SECONDS: Final = 65.0
+"""Until it is searched for once more, if its user was sent an INVITE lately: that may reach this device."""
 PAUSE_SECONDS: Final = 0.02
 """Between two devices."""
 MAX_WAITING: Final = 100_000
@@ -49,6 +52,9 @@ class _Waiting(NamedTuple):
     due: float
     rooms: int
     """How many rooms the user had got when the device was noted."""
+    since: int
+    """When it has come, in ms since the epoch; 0: it may have been there before."""
+    is_again: bool = False
 
 
 class DeviceOffers:
@@ -60,9 +66,12 @@ class DeviceOffers:
         store: Store,
         submit: Callable[[Command, Pending], bool],
         metrics: Metrics,
+        *,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
     ) -> None:
-        """``clock`` is monotonic, in seconds."""
+        """``clock`` is monotonic, ``wall_clock`` counts from the epoch, both in seconds."""
+        self._wall_clock = wall_clock
         self._store = store
         self._submit = submit
         self._clock = clock
@@ -70,6 +79,8 @@ class DeviceOffers:
         self._names = Keys(settings.rooms_table, settings.members_table)
         self._waiting: dict[str, _Waiting] = {}
         """First come, first served."""
+        self._again: deque[tuple[str, _Waiting]] = deque(maxlen=MAX_WAITING)
+        """Devices that are searched for once more; these wait longer than the others."""
         self._wake = asyncio.Event()
         self._offers = metrics.counter(
             "imc_rooms_offered", "Rooms that devices were offered when they had registered."
@@ -96,7 +107,8 @@ class DeviceOffers:
         """Redis knows of the device, and what it was offered."""
         if offered.is_complete or device in self._waiting or len(self._waiting) >= MAX_WAITING:
             return
-        self._waiting[device] = _Waiting(self._clock() + DELAY_SECONDS, offered.rooms)
+        since = int(self._wall_clock() * 1000) if offered.is_new else 0
+        self._waiting[device] = _Waiting(self._clock() + DELAY_SECONDS, offered.rooms, since)
         self._wake.set()
 
     def forget(self, user: str) -> None:
@@ -106,7 +118,7 @@ class DeviceOffers:
     async def run(self) -> None:
         """Offer rooms until cancelled."""
         while True:
-            if not self._waiting:
+            if not self._waiting and not self._again:
                 self._wake.clear()
                 await self._wake.wait()
             await self.go()
@@ -114,22 +126,27 @@ class DeviceOffers:
 
     async def go(self) -> None:
         """Offer rooms to the next device, if it has waited long enough."""
-        device, waiting = next(iter(self._waiting.items()))
-        if self._clock() < waiting.due:
+        while self._again and self._again[0][1].due <= self._clock():
+            self._waiting.setdefault(*self._again.popleft())
+        device, waiting = next(iter(self._waiting.items()), ("", None))
+        if waiting is None or self._clock() < waiting.due:
             return
-        found = await self._missing(device)
+        found = await self._missing(device, waiting.since)
         if self._waiting.pop(device, None) is None or found is None:
             return  # it is gone, or Redis is unreachable: its next REGISTER finds it
         rooms, are_others_pending = found
         some = rooms[:MAX_OFFERED]
-        replies = await ask(self._submit, [self._offer(device, room) for room in some])
+        replies = await ask(self._submit, [self._offer(device, waiting.since, room) for room in some])
         if failed(replies):
             return
         self._offers.value += len(some)
-        if len(some) == len(rooms) and not are_others_pending:
+        if are_others_pending and not waiting.is_again:
+            due = self._clock() + AGAIN_SECONDS
+            self._again.append((device, waiting._replace(due=due, is_again=True)))
+        elif len(some) == len(rooms) and not are_others_pending:
             await ask(self._submit, client_devices.mark(device, waiting.rooms))
 
-    async def _missing(self, device: str) -> tuple[list[str], bool] | None:
+    async def _missing(self, device: str, since: int) -> tuple[list[str], bool] | None:
         """The rooms of its user in which the device is not; None if Redis does not say.
 
         And whether there are rooms to which the user is being asked as a whole.
@@ -140,7 +157,9 @@ class DeviceOffers:
         for first in range(0, len(shards), PIPELINE):
             some = list(shards[first : first + PIPELINE])
             for page in range(MAX_PAGES):
-                replies = await ask(self._submit, [self._search(device, shard, page) for shard in some])
+                replies = await ask(
+                    self._submit, [self._search(device, since, shard, page) for shard in some]
+                )
                 if failed(replies):
                     return None
                 for reply in replies:
@@ -151,17 +170,17 @@ class DeviceOffers:
                     break
         return sorted(found), pending > 0
 
-    def _search(self, device: str, shard: int, page: int) -> Command:
+    def _search(self, device: str, since: int, shard: int, page: int) -> Command:
         user = user_of(device)
-        prefixes = self._names.members(shard, ""), keys.devices(shard, "")
+        prefixes = self._names.members(shard, ""), keys.devices(shard, ""), self._names.room(shard, "")
         return self._store.script(
             "find_rooms",
             (self._names.rooms(shard), keys.private_rooms(shard, user)),
-            (user, device, page * PAGE, PAGE, *prefixes),
+            (user, device, page * PAGE, PAGE, *prefixes, since),
         )
 
-    def _offer(self, device: str, room: str) -> Command:
-        request = RoomRequest("invite_device", user_of(device), room, device=device)
+    def _offer(self, device: str, since: int, room: str) -> Command:
+        request = RoomRequest("invite_device", user_of(device), room, detail=str(since or ""), device=device)
         return ("XADD", keys.requests(keys.shard_of(room, self._hash_size)), "*", *request.to_fields())
 
 

@@ -277,7 +277,8 @@ def _looks_up_member(shard: Shard) -> tuple[list[str], list[Any]]:
 def _finds_rooms(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
     where = [shard.keys.rooms(SHARD), keys.private_rooms(SHARD, CAROL)]
-    return where, [CAROL, DEVICE, 0, 10, shard.keys.members(SHARD, ""), keys.devices(SHARD, "")]
+    prefixes = shard.keys.members(SHARD, ""), keys.devices(SHARD, ""), shard.keys.room(SHARD, "")
+    return where, [CAROL, DEVICE, 0, 10, *prefixes, 0]
 
 
 def _records_heartbeat(shard: Shard) -> tuple[list[str], list[Any]]:

@@ -31,15 +31,23 @@ def room(shard: Shard) -> Shard:
     shard.settings["history_max_messages"] = 500
     opened(shard, BOB)
     accept(shard, BOBS, by=BOBS)
+    asked_long_ago(shard, BOB)
     events(shard)
     return shard
 
 
-def find(shard: Shard, user: str, device: str, first: int = 0, count: int = 10) -> list[Any]:
+def asked_long_ago(shard: Shard, user: str) -> None:
+    """The INVITE to the user has ended for all devices."""
+    shard.redis.hset(shard.keys.room(SHARD, ROOM), f"invitation:{user}", "1-1")
+
+
+def find(
+    shard: Shard, user: str, device: str, *, first: int = 0, count: int = 10, since: int = 0
+) -> list[Any]:
     """What an edge is told."""
     where = [shard.keys.rooms(SHARD), keys.private_rooms(SHARD, user)]
-    prefixes = [shard.keys.members(SHARD, ""), keys.devices(SHARD, "")]
-    found: list[Any] = shard.run("find_rooms", where, [user, device, first, count, *prefixes])
+    prefixes = [shard.keys.members(SHARD, ""), keys.devices(SHARD, ""), shard.keys.room(SHARD, "")]
+    found: list[Any] = shard.run("find_rooms", where, [user, device, first, count, *prefixes, since])
     return found
 
 
@@ -94,6 +102,24 @@ def test_a_new_device_is_asked_and_its_user_goes_on_as_before(room: Shard) -> No
     assert set(devices(room)) == {PHONE, BOBS, BOBS_OTHER}
     assert BOBS_OTHER in [to for to, _ in named(room, "catch_up")]
     assert about(room, "invitation", BOBS_OTHER) is None
+
+
+def test_while_an_invite_to_the_user_may_reach_it_a_device_is_not_asked(room: Shard) -> None:
+    """Another device has accepted, and this one perhaps too: then a second INVITE would end its session."""
+    handle(room, "add", ALICE, user=CAROL, dialog='{"call_id":"c"}')
+    accept(room, f"{CAROL};gr=1", by=f"{CAROL};gr=1")
+    events(room)
+    other = f"{CAROL};gr=2"
+    now = int(float(room.redis.time()[0]) * 1000)
+    for since in (0, now):
+        assert find(room, CAROL, other, since=since) == [0, 1]
+        handle(room, "invite_device", CAROL, device=other, detail=str(since))
+    assert invitations(room) == []
+    assert find(room, CAROL, other, since=now + 10_000) == [0, 0, ROOM], "it has come later"
+    asked_long_ago(room, CAROL)
+    assert find(room, CAROL, other) == [0, 0, ROOM]
+    handle(room, "invite_device", CAROL, device=other)
+    assert invitations(room) == [other]
 
 
 def test_a_device_is_asked_once(room: Shard) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from imc_common import client_devices
 from imc_common.store import Command, ReplyError
-from imc_edge.receiving.device_offers import DELAY_SECONDS, MAX_OFFERED, PAGE
+from imc_edge.receiving.device_offers import AGAIN_SECONDS, DELAY_SECONDS, MAX_OFFERED, PAGE
 from tests.imc_edge.doubles import Edge, FakeStore, edge
 from tests.imc_edge.receiving.test_registration import CAROL, register
 
@@ -167,14 +167,17 @@ async def test_a_device_that_could_not_be_searched_for_is_found_by_its_next_regi
 
 
 async def test_a_device_whose_user_is_being_asked_is_searched_for_again() -> None:
-    """By its next REGISTER: the INVITE to the user may have reached another device only."""
+    """Once, a minute later: the INVITE to the user may have reached another device only."""
     store = Shards()
     async with edge(store) as at:
         store.pages = [[0, 1]]
         await come(at)
+        assert store.offers == []
         store.pages = [[0, 0, ROOMS[0].encode()]]
-        await come(at)
+        at.monotonic += AGAIN_SECONDS
+        await at.acceptor.device_offers.go()
         assert store.offers == [(ROOMS[0], DEVICE)]
+        assert store.hash[DEVICE] == 0
 
 
 async def test_public_rooms_are_looked_through_page_by_page() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.integration.peers.baresip import Baresip
 from tests.integration.peers.conftest import MakeBaresip
@@ -54,6 +55,11 @@ def phone(telephony: Platform, tmp_path: Path) -> Iterator[MakeGroupLinphone]:
     yield make
     for each in phones:
         each.stop()
+    # A phone of the next test is a new device: it would be offered the rooms that its user still has.
+    with redis.Redis.from_url(telephony.redis.url) as client:
+        for pattern in ("imc_rooms:*", "imc_members:*", "imc_devices:*", "imc:*:private_rooms:*"):
+            for key in client.scan_iter(pattern):
+                client.delete(key)
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
@@ -234,8 +240,8 @@ def test_a_room_made_by_a_command_appears_in_linphone(phone: MakeGroupLinphone, 
     carol: Baresip = baresip("carol", room)
     carol.message("#create")
     carol.assert_gets_eventually(".*You have created.*")
-    for member in (ALICE, DAVE):
-        carol.message(f"#add {member}")
+    for user in (ALICE, DAVE):
+        carol.message(f"#add {user}")
     carol.message("hello from baresip")
     dave = phone("dave")
     for member, other in ((alice, {"dave": False}), (dave, {"alice": False})):
