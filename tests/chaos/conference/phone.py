@@ -257,7 +257,8 @@ class Phone:
             if session.is_confirmed or self.lives != lives or not self.is_on:
                 return
             if time.monotonic() > begun + LAST:
-                if self.absence is None and not self.been_away:
+                # if an INVITE was forked, the first device that accepts ends it for the next edge
+                if self.absence is None and not self.been_away and session.local_uri == self.gruu:
                     self.problems.append(f"{self.name}: no ACK for its 200 ({session.call_id})")
                 return
             send()
