@@ -137,7 +137,14 @@ class Run:
         pause, longest = self._scale.pause, self._scale.longest_fault
         random_ = random.Random(f"{self._seed} group chats")
         chats = GroupChats(
-            requests, users.proxy, users.problems, random_, self._stop, pause=pause, longest=longest / 2
+            requests,
+            users.proxy,
+            self._redis,
+            users.problems,
+            random=random_,
+            stop=self._stop,
+            pause=pause,
+            longest=longest / 2,
         )
         for number in range(self._scale.group_chats):
             chats.add(number)

@@ -44,8 +44,8 @@ class GroupChat:
     pause: float
     longest: float
     """The longest absence, in seconds."""
-    was_told: Callable[[], bool]
-    """Whether the observer hears what happens in the room."""
+    is_observed: Callable[[GroupChat], Awaitable[bool]]
+    """Whether the observer hears what happens in the room: it is a member, and not away."""
     problems: list[str]
     sent: list[Sent] = field(default_factory=list)
     room: str = ""
@@ -119,10 +119,8 @@ class GroupChat:
     # --- changes of the room
 
     async def _change(self) -> None:
-        while not self.was_told():
-            if self.stop.is_set():
-                return
-            await asyncio.sleep(0.1)
+        while not self.stop.is_set() and not await self.is_observed(self):
+            await self._wait(0.5)
         steps: list[Callable[[], Awaitable[None]]] = [
             self._remove,
             self._add,

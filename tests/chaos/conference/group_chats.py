@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import suppress
 
 import redis as client
 
@@ -32,15 +33,17 @@ class GroupChats:
         self,
         requests: Requests,
         proxy: Proxy,
+        redis: Single,
         problems: list[str],
+        *,
         random: random.Random,
         stop: asyncio.Event,
-        *,
         pause: float,
         longest: float,
     ) -> None:
         self._requests = requests
         self._proxy = proxy
+        self._redis = redis
         self._problems = problems
         self._random = random
         self._stop = stop
@@ -65,11 +68,20 @@ class GroupChats:
             self._random,
             self._pause,
             self._longest,
-            lambda: self._proxy.heard[observer] > 0,
+            self._is_observed,
             self._problems,
         )
         self.chats.append(chat)
         return chat
+
+    async def _is_observed(self, chat: GroupChat) -> bool:
+        if not self._proxy.heard[chat.observer]:
+            return False
+        with suppress(client.RedisError, OSError):
+            members, _, _ = await asyncio.to_thread(room_in_redis, self._redis, chat.room)
+            value = members.get(f"{chat.observer}@{actions.DOMAIN}", "away")
+            return "away" not in value and "inviting" not in value
+        return False
 
     def _guest(self, user: str) -> Guest:
         phones = [self._phone(user, device) for device in range(self._random.choice((1, 1, 2)))]

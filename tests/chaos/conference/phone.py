@@ -236,6 +236,7 @@ class Phone:
             # the same INVITE, from another edge
             self._send_200(respond, known[1])
             return
+        is_new = place.session is not None or place.subscription is None
         if place.session is not None and not self.was_added_again:
             # Linphone ends its session, which is how a user leaves a room
             self.problems.append(f"{self.name} was invited to {room}, in which it is")
@@ -246,7 +247,7 @@ class Phone:
         place.is_in = True
         self.note(f"accepts {session.call_id} of {room} as {name}")
         self._send_200(respond, session)
-        if place.subscription is None:
+        if is_new:
             self.subscribe(self, place)
 
     def _send_200(self, respond: Respond, session: Session) -> None:
