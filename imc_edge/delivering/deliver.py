@@ -156,7 +156,7 @@ class Deliver:
         while self._events.count() and self.context.clock() < deadline:  # noqa: ASYNC110 # once in a life
             await asyncio.sleep(TICK)
         self._events.record_all()
-        await self._settlement.flush()
+        await self._settlement.flush(everything=True)
         with suppress(StoreUnreachable):
             await self._takeover.finish()
         self.context.courier.close()

@@ -19,6 +19,7 @@ An event leaves in one of three ways:
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ SETTLED_TTL_MS: Final = 24 * 3600 * 1000
 """How long a half-delivered event remembers who responded, if no edge runs meanwhile."""
 MAX_IDS: Final = 500
 """Entries that one `settle_delivered` deletes."""
+MAX_FAILED: Final = 64
+"""Failed deliveries that one pipeline records. Most become reports, each a script of the shard's worker. If a
+whole room is silent, more of them at once would delay messages to other rooms of the shard."""
 MAX_COMMANDS: Final = 500
 """Commands of one pipeline that are sent again after a failure."""
 GATHER_SECONDS: Final = 0.005
@@ -110,9 +114,12 @@ class Settlement:
             await self.flush()
             await asyncio.sleep(GATHER_SECONDS)
 
-    async def flush(self) -> None:
-        """Send what there is to record now, in one pipeline; what fails is kept for the next one."""
-        writes = self._gather()
+    async def flush(self, *, everything: bool = False) -> None:
+        """Send what there is to record now, in one pipeline; what fails is kept for the next one.
+
+        Unless it is to be ``everything``, more than `MAX_FAILED` failures are left for the next one, too.
+        """
+        writes = self._gather(sys.maxsize if everything else MAX_FAILED)
         if not writes and not self._away_again:
             return
         try:
@@ -167,34 +174,30 @@ class Settlement:
                 replies.append(reason)
         return replies
 
-    def _gather(self) -> list[_Write]:
+    def _gather(self, max_failed: int) -> list[_Write]:
         """Commands for all that has ended since the last time; those to be sent again come first."""
         # What failed comes first: its events are the oldest, and their shards cannot be released before.
         writes, self._again = self._again[:MAX_COMMANDS], self._again[MAX_COMMANDS:]
         events = self._events
         ended, events.ended = events.ended, []
         half_delivered, events.half_delivered = events.half_delivered, []
-        if self._tracer.enabled:
-            self._note(ended + half_delivered)
         delivered: dict[int, list[Outgoing]] = {}
-        failures: list[_Write] = []
+        others: list[Outgoing] = []
         for outgoing in ended:
             # `settle_delivered` names no recipients. It is right only if none failed, and if Redis holds no
             # set of settled recipients that has to be deleted with the entry.
             if outgoing.recorded or outgoing.failed or outgoing.event.catch_up in REPORTED:
-                failures.append(self._settle_or_move(outgoing, complete=True))
+                others.append(outgoing)
             # The shard was lost and every response was a 2xx: the new owner settles the entry after it has
             # sent it again. Recipients know the copy by its Call-ID and CSeq (RFC 3261 §8.2.2.2).
             elif not outgoing.abandoned:
                 delivered.setdefault(outgoing.event.shard, []).append(outgoing)
                 self._counts.deliveries["200"] += len(outgoing.delivered)
+                self._note(outgoing, 0)
         # A half-delivered event waits for slow recipients, up to Timer F and longer. What is known is
         # recorded now, so that after a crash the new owner sends only to those who have not responded.
-        failures += [
-            self._settle_or_move(outgoing, complete=False)
-            for outgoing in half_delivered
-            if outgoing.pending and (outgoing.delivered or outgoing.failed)
-        ]
+        others += [each for each in half_delivered if each.pending and (each.delivered or each.failed)]
+        failures = self._gather_others(others, max_failed)
         # Before the failures. If only the first commands run, nothing seems open that was delivered before
         # something else failed: a new owner of the shard would send it again.
         for whole in delivered.values():
@@ -205,37 +208,55 @@ class Settlement:
             self._wake.set()
         return writes + failures
 
+    def _gather_others(self, others: Sequence[Outgoing], max_failed: int) -> list[_Write]:
+        """A command for each of these; with too many failures some are left for the next time, or parts."""
+        writes: list[_Write] = []
+        for outgoing in others:
+            if max_failed > 0:
+                self._note(outgoing, max_failed)
+                write = self._settle_or_move(outgoing, max_failed)
+                max_failed -= len(write.failed)
+                writes.append(write)
+                if write.complete or not outgoing.failed:
+                    continue
+            left = self._events.half_delivered if outgoing.pending else self._events.ended
+            left.append(outgoing)
+            self._wake.set()
+        return writes
+
     def _settle_delivered(self, events: Sequence[Outgoing]) -> _Write:
         """The command that deletes these events of one shard, which all recipients have got."""
         ids: list[str | bytes | int] = [each.event.entry_id for each in events]
         command = self._store.script("settle_delivered", [keys.events(events[0].event.shard)], ids)
         return _Write(command, events, complete=True)
 
-    def _settle_or_move(self, outgoing: Outgoing, *, complete: bool) -> _Write:
+    def _settle_or_move(self, outgoing: Outgoing, max_failed: int) -> _Write:
         """The command that records this event; if its outcomes cannot be written, it is a dead letter."""
         try:
-            return self._settle(outgoing, complete=complete)
+            return self._settle(outgoing, max_failed)
         except Exception as error:  # whatever it is, it must not stop other events
             write = _Write(("PING",), (outgoing,), complete=True)
             self._to_dead_letters(write, error)
             return write
 
-    def _note(self, ended: list[Outgoing]) -> None:
-        for outgoing in ended:
-            event = outgoing.event
-            about: dict[str, str | int] = {"type": event.name, "open": outgoing.pending}
-            if outgoing.delivered:
-                self._tracer.record("delivered", event.room, outgoing.delivered, event.call_id, **about)
-            for address, outcome in outgoing.failed:
-                about["outcome"] = outcome
-                step = "delivered" if outcome == AS_TEXT else "not delivered"
-                self._tracer.record(step, event.room, (address,), event.call_id, **about)
+    def _note(self, outgoing: Outgoing, max_failed: int) -> None:
+        if not self._tracer.enabled:
+            return
+        event = outgoing.event
+        about: dict[str, str | int] = {"type": event.name, "open": outgoing.pending}
+        if outgoing.delivered:
+            self._tracer.record("delivered", event.room, outgoing.delivered, event.call_id, **about)
+        for address, outcome in outgoing.failed[:max_failed]:
+            about["outcome"] = outcome
+            step = "delivered" if outcome == AS_TEXT else "not delivered"
+            self._tracer.record(step, event.room, (address,), event.call_id, **about)
 
-    def _settle(self, outgoing: Outgoing, *, complete: bool) -> _Write:
-        """The command that records what is known of one event, by recipient."""
+    def _settle(self, outgoing: Outgoing, max_failed: int) -> _Write:
+        """The command that records what is known of one event, by recipient: no more failures than this."""
         event = outgoing.event
         outcomes: list[str | bytes | int] = []
-        failed = [address for address, _ in outgoing.failed]
+        failed, left = outgoing.failed[:max_failed], outgoing.failed[max_failed:]
+        complete = not left and not outgoing.pending
         # A report costs a script of a worker, so only failures that change a room or tell a sender something
         # get one; and whatever became of a message after which the worker goes on with the history.
         is_reported = event.catch_up in REPORTED or event.name == NOTIFY
@@ -243,7 +264,7 @@ class Settlement:
         for address in outgoing.delivered:
             outcomes += (address, "200", "1" if is_reported else "0")
             self._counts.reports.value += is_reported
-        for address, outcome in outgoing.failed:
+        for address, outcome in failed:
             follows = consequence(event.name, outcome, event.catch_up, history=history)
             needs_report = is_reported or follows is not None
             outcomes += (address, outcome, "1" if needs_report else "0")
@@ -257,7 +278,7 @@ class Settlement:
         self._counts.deliveries["200"] += len(outgoing.delivered)
         # Recorded outcomes are forgotten here, so a later `settle` of the event adds only what is new. From
         # now on Redis holds a set for it: the short `settle_delivered` is no longer right.
-        outgoing.delivered, outgoing.failed = [], []
+        outgoing.delivered, outgoing.failed = [], left
         outgoing.recorded = True
         shard, entry_id = event.shard, event.entry_id
         return _Write(
@@ -273,7 +294,7 @@ class Settlement:
             ),
             (outgoing,),
             complete,
-            failed,
+            [address for address, _ in failed],
         )
 
     def _confirm(self, write: _Write) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from imc_common.store import ReplyError
+from imc_edge.delivering.settlement import MAX_FAILED
 from tests.imc_edge.sending import Sending, on_loopback
 
 BOB = "bob@127.0.0.1:5071"
@@ -116,3 +117,39 @@ async def test_a_probe_in_vain_is_counted_apart() -> None:
         page = sending.metrics.page().decode()
         assert 'imc_deliveries_total{outcome="probe"} 1.0' in page
         assert 'outcome="480"' not in page
+
+
+def outcomes(settled: tuple[object, ...]) -> list[object]:
+    """The recipients whose outcome a `settle` has recorded."""
+    return list(settled[5::3])
+
+
+async def test_many_failures_are_recorded_in_parts() -> None:
+    """A room of silent members must not keep the shard's worker busy with reports for long."""
+    members = tuple(f"user{number}@127.0.0.1" for number in range(150))
+    async with Sending() as sending:
+        entry_id = await sending.event(to=members)
+        for sent in list(sending.wires.sent):
+            sending.deliver.response(sent.response(486))
+        await sending.until(lambda: sending.deliver.in_flight() == 0)
+        parts = sending.redis.of("settle")
+        assert {part[0] for part in parts} == {entry_id}
+        assert all(len(outcomes(part)) <= MAX_FAILED for part in parts)
+        assert [part[1] for part in parts] == [0] * (len(parts) - 1) + [1]
+        assert sorted(each for part in parts for each in outcomes(part)) == sorted(members)
+        assert 'imc_deliveries_total{outcome="486"} 150.0' in sending.metrics.page().decode()
+
+
+async def test_an_edge_that_stops_records_all_failures_at_once() -> None:
+    """Nothing is left to the next owner that this edge knows."""
+    members = tuple(f"user{number}@127.0.0.1" for number in range(150))
+    async with Sending() as sending:
+        await sending.event(to=(*members, BOB))
+        for sent in [each for each in sending.wires.sent if each.recipient != BOB]:
+            sending.deliver.response(sent.response(486))
+        (open_event,) = sending.deliver._events.by_shard[3].values()
+        await sending.until(lambda: open_event.pending == 1)
+        await sending.deliver.drain(sending.clock.now)
+        parts = sending.redis.of("settle")
+        assert sorted(each for part in parts for each in outcomes(part)) == sorted(members)
+        assert [part[1] for part in parts] == [0] * len(parts)
