@@ -7,7 +7,9 @@ any other; if it is accepted, its report brings the user back (`lua/welcome_back
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -22,7 +24,9 @@ from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 
 LOOK_SECONDS: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two looks at a shard."""
+STEPS: Final = 20
+"""Steps in this time. Each looks at some of the shards: the probes of all would keep Redis busy for 20 ms."""
 PROBES_PER_SECOND: Final = 320
 """Probes of all shards, at most: a registrar that restarts must not be flooded by them."""
 MAX_WAIT_MS: Final = 600_000
@@ -59,16 +63,17 @@ class Prober:
 
     async def run(self) -> None:
         """Probe until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.probe()
-            except StoreUnreachable:
-                continue  # readiness reports it
+        for step in itertools.cycle(range(STEPS)):
+            await asyncio.sleep(LOOK_SECONDS / STEPS)
+            with suppress(StoreUnreachable):  # readiness reports it
+                await self.probe(step, STEPS)
 
-    async def probe(self) -> None:
-        """Start the probes that are due now. Raises StoreUnreachable."""
-        shards = sorted(self._owned())
+    async def probe(self, step: int = 0, steps: int = 1) -> None:
+        """Start the probes that are due now, in all owned shards or in those of one step.
+
+        Raises StoreUnreachable.
+        """
+        shards = sorted(self._owned())[step::steps]
         for first in range(0, len(shards), PIPELINE):
             some = shards[first : first + PIPELINE]
             replies = await self._store.run([self._due(shard) for shard in some])

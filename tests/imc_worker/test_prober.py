@@ -9,7 +9,7 @@ import pytest
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
 from imc_common.metrics import Metrics
-from imc_worker.prober import Prober
+from imc_worker.prober import STEPS, Prober
 from tests.imc_worker.conftest import ALICE, BOB, ROOM, Bench
 
 SHARD = shard_of(ROOM, 4)
@@ -65,3 +65,13 @@ async def test_without_history_members_come_back(bench: Bench) -> None:
     assert await bench.events() == []
     (value,) = await bench.store.run([("HGET", NAMES.members(SHARD, ROOM), BOB)])
     assert value == b"member"
+
+
+async def test_the_steps_of_a_second_look_at_each_shard_once(bench: Bench) -> None:
+    """The probes of all shards at one moment would keep Redis from other work."""
+    looked_at: list[bool] = []
+    for step in range(STEPS):
+        await prober(bench, set(range(16)), Metrics()).probe(step, STEPS)
+        looked_at.append(await bench.events() != [])
+        await bench.store.run([("XTRIM", keys.events(SHARD), "MAXLEN", 0)])
+    assert looked_at.count(True) == 1
