@@ -21,6 +21,7 @@ CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "fan_out": cases.fan_out,
     "transport": cases.transport,
     "cpim": cases.cpim,
+    "devices": cases.devices,
     "half_offline": cases.half_offline,
     "herd": cases.herd,
     "growth": cases.growth,

@@ -125,6 +125,22 @@ def cpim(plan: Plan) -> Iterator[Record]:
                     yield record("cpim", measured, body=body, members=members, number=number)
 
 
+def devices(plan: Plan) -> Iterator[Record]:
+    """Rooms of 20 members, and of 20 who have a device each that shows group chats, in turn, all in CPIM."""
+    system = Imc()
+    groups = {
+        recipients: Group(100, 20, DEPTH["imc"][20], id=number)
+        for number, recipients in enumerate(("members", "devices"))
+    }
+    with running(system):
+        for recipients, group in groups.items():
+            preload(system.redis_socket, group, devices=recipients == "devices")
+        for number in range(plan.runs):
+            for recipients, group in groups.items():
+                measured = plan.measure(system, [group], cpim=True)
+                yield record("devices", measured, recipients=recipients, number=number)
+
+
 def half_offline(plan: Plan) -> Iterator[Record]:
     """Rooms of 20, every second member without a phone, beside Kamailio with `msilo` on MariaDB, in turn.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.load import Group
 from imc_common.keys import Keys, owned_rooms, shard_of
+from imc_common.keys import devices as devices_in
 from imc_common.rooms.request import RequestData
 
 DOMAIN = "bench.example"  # of the load generator
@@ -15,17 +16,20 @@ KEYS = Keys()
 BATCH = 1 << 20
 
 
-def preload(redis_socket: Path, group: Group, hash_size: int = 4, stored: int = 0) -> None:
+def preload(
+    redis_socket: Path, group: Group, hash_size: int = 4, stored: int = 0, *, devices: bool = False
+) -> None:
     """Write all rooms of the group with their members. The first member is the owner.
 
-    ``stored``: messages of 40 bytes in the history of each room.
+    ``stored``: messages of 40 bytes in the history of each room. ``devices``: each member has one device,
+    whose client shows the room as a group chat.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(redis_socket))
         replies = 0
         batch = bytearray()
         for number in range(group.rooms):
-            for command in room(group, number, hash_size):
+            for command in room(group, number, hash_size, devices=devices):
                 batch += encode(command)
                 replies += 1
             if stored:
@@ -37,15 +41,19 @@ def preload(redis_socket: Path, group: Group, hash_size: int = 4, stored: int = 
                 batch, replies = bytearray(), 0
 
 
-def room(group: Group, number: int, hash_size: int) -> Iterator[tuple[str, ...]]:
+def room(group: Group, number: int, hash_size: int, *, devices: bool = False) -> Iterator[tuple[str, ...]]:
     """The commands that create one room. The reply to each is an integer."""
     address = f"chat-{group.id}-{number}@{DOMAIN}"
     members = [f"u-{group.id}-{number}-{member}@{DOMAIN}" for member in range(group.members)]
     shard = shard_of(address, hash_size)
-    roles = [field for member in members for field in (member, "member")]
-    roles[1] = "owner"
+    client = " devices" if devices else ""
+    roles = [field for member in members for field in (member, f"member{client}")]
+    roles[1] = f"owner{client}"
     yield ("HSET", KEYS.room(shard, address), "private", "0", "owner", members[0], "created_at", "0")
     yield ("HSET", KEYS.members(shard, address), *roles)
+    if devices:
+        names = [field for each in members for field in (f"{each};gr=urn:uuid:{number:036x}", "device")]
+        yield ("HSET", devices_in(shard, address), *names)
     yield ("ZADD", KEYS.rooms(shard), "0", address)
     yield ("SADD", owned_rooms(shard, members[0]), address)
 

@@ -191,6 +191,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     LIGHT: _latency_table,
     "transport": _plain_table("Deliveries over UDP and TCP to the outbound proxy", ("transport", "members")),
     "cpim": _plain_table("Texts in CPIM beside plain text", ("body", "members")),
+    "devices": _plain_table("20 devices that show group chats beside 20 members, in CPIM", ("recipients",)),
     "half_offline": _half_offline_table,
     "herd": _plain_table(
         "20-member rooms beside users who all return within a second",
