@@ -120,10 +120,13 @@ class FaultInjector:
         What a primary accepted is on at least one replica. If that one is promoted and fails before the other
         replica is in sync, the data are lost: `durability = replicas` does not cover two successive failures.
         """
-        for port in self.redis.servers:
-            await asyncio.to_thread(
-                wait_until, lambda port=port: self._serves(port), f"service of {port}", PATIENCE_SECONDS
-            )
+        # All at one moment: a primary may serve until it hears that it was replaced.
+        await asyncio.to_thread(
+            wait_until,
+            lambda: all(self._serves(port) for port in self.redis.servers),
+            "service of all servers",
+            PATIENCE_SECONDS,
+        )
 
     def _serves(self, port: int) -> bool:
         """Whether the server responds, as a known primary or as a replica in sync."""
