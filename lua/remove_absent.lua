@@ -46,7 +46,7 @@ local user = request.from
 -- Since when this user or device is away, in ms; nil if it is here, or is being handed what it missed.
 local function away_since(who, value)
     local position, leading = unpack(redis.call("HMGET", room, "away:" .. who, "returning:" .. who))
-    local is_returning = leading and #redis.call("XRANGE", events, leading, leading) > 0
+    local is_returning = leading and #redis.pcall("XRANGE", events, leading, leading) > 0
     local since = is_away(value) and not is_returning and position and position:match("^%d+")
     return since and tonumber(since)
 end

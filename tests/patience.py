@@ -28,7 +28,7 @@ class Stopwatch:
         self._thread.start()
 
     def _watch(self) -> None:
-        before = time.monotonic()
+        before = self._started  # not when this thread first runs: that may be late, too
         while not self._end.wait(_TICK):
             now = time.monotonic()
             if now - before > _STALL:

@@ -24,6 +24,7 @@ from tests.integration.conftest import OpenUser
 from tests.integration.service import Service, service
 from tests.integration.sip_user import Received, SipUser, notice
 from tests.patience import PATIENCE
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -273,7 +274,11 @@ async def test_a_member_who_is_away_stays_a_member(open_user: OpenUser, room: st
 def kill_owner(imc: Service, room: str, *users: SipUser) -> None:
     """End the edge that delivers for this room at once; these users go on with another one."""
     shard = keys.shard_of(room.removeprefix("sip:"), Settings().hash_size)
-    owner = imc.redis.get(keys.lease(shard, "edge"))
+    lease = keys.lease(shard, "edge")
+    wait_until(
+        lambda: bool(imc.redis.exists(lease)), "an owner of the shard"
+    )  # edges may still share them out
+    owner = imc.redis.get(lease)
     assert isinstance(owner, bytes)
     (killed,) = [edge for edge in imc.edges if edge.child and f"-{edge.child.pid}-" in owner.decode()]
     killed.send(signal.SIGKILL)

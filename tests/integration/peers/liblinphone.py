@@ -80,7 +80,7 @@ class Phone:
                 chat = self._pointer("core_get_chat_room_from_uri", self._core, order["to"])
                 message = self._pointer("chat_room_create_message_from_utf8", chat, order["text"])
                 self._call("chat_message_send", message)
-                self._sending.append((message, order["text"], ""))
+                self._watch(message, order["text"])
             case "read":
                 chat = self._pointer("core_get_chat_room_from_uri", self._core, order["to"])
                 self._call("chat_room_mark_as_read", chat)
@@ -96,6 +96,11 @@ class Phone:
             if state != told:
                 self._sending[index] = (message, text, state)
                 self._tell({"kind": "sending", "state": state, "text": text})
+
+    def _watch(self, message: int, text: str) -> None:
+        """Tell how a text that is being sent does. The library may have the 2xx before the next look."""
+        self._sending.append((message, text, "sending"))
+        self._tell({"kind": "sending", "state": "sending", "text": text})
 
     def _change_account(self, setter: str, value: int) -> None:
         account = self._pointer("core_get_default_account", self._core)

@@ -93,7 +93,7 @@ class GroupPhone(Phone):
                     self._call("chat_room_set_ephemeral_lifetime", room, order["ephemeral"])
                 message = self._pointer("chat_room_create_message_from_utf8", room, order["text"])
                 self._call("chat_message_send", message)
-                self._sending.append((message, order["text"], ""))
+                self._watch(message, order["text"])
             case "add":
                 self._call("chat_room_add_participant", room, self._uri(order["users"][0]))
             case "remove":
