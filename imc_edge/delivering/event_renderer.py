@@ -93,4 +93,8 @@ class EventRenderer:
             return None
         if not is_wrapped and essence(event.data.content_type) != CPIM:
             return None
-        return partial(self.render, replace(event, client=TEXT_CLIENT))
+        return partial(self._render_as_text, event)
+
+    def _render_as_text(self, event: Event) -> list[MessageTemplate]:
+        """Seldom needed, so the event is copied only here."""
+        return self.render(replace(event, client=TEXT_CLIENT))
