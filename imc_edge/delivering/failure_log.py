@@ -108,3 +108,14 @@ class FailureLog:
             log.info("deliveries fail", **fields)
         kind.count = 0
         kind.due = self._clock() + PERIOD_SECONDS
+
+
+def log_fault(error: Exception, recipient: str, call_id: str) -> None:
+    """Log an error of ours that has ended a delivery, with its traceback, each time: none is usual."""
+    log.error(
+        "delivery failed by an error",
+        recipient=recipient,
+        reason=f"{type(error).__name__}: {error}",
+        call_id=call_id,
+        exc_info=error,
+    )

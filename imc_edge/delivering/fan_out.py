@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import structlog
-
 from imc_edge.delivering.delivery_context import DeliveryContext
+from imc_edge.delivering.failure_log import log_fault
 from imc_edge.delivering.outbound import MAX_DATAGRAM, UnsendableError
 from imc_edge.delivering.outcome import ERROR, UNSENDABLE
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.recipient import Recipient
 from imc_edge.delivering.recipients import Recipients
 from imc_edge.routing.back_off import BackOff
-
-log = structlog.get_logger()
 
 
 class FanOut:
@@ -86,11 +83,5 @@ class FanOut:
 
     def _broke(self, outgoing: Outgoing, address: str, error: Exception) -> None:
         """An error of ours: the delivery to this address fails."""
-        log.error(
-            "delivery failed by an error",
-            recipient=address,
-            reason=f"{type(error).__name__}: {error}",
-            call_id=outgoing.event.call_id,
-            exc_info=error,
-        )
+        log_fault(error, address, outgoing.event.call_id)
         self._context.events.failed(outgoing, address, ERROR)

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from imc_common.address import AddressError
 from imc_common.devices import device_address, is_device, user_of
 from imc_common.rooms.event import Event
@@ -20,6 +18,7 @@ from imc_edge.conference.dialog import Dialog, contact_of
 from imc_edge.conference.sender_device import is_contact_of
 from imc_edge.delivering.courier import MAX_CONTACTS
 from imc_edge.delivering.dialog_request import DialogRequest, cancelled, in_dialog, refusal_acknowledged
+from imc_edge.delivering.failure_log import log_fault
 from imc_edge.delivering.invite_outcome import NO_GROUP_CHAT, InviteOutcome
 from imc_edge.delivering.outbound import MAX_DATAGRAM
 from imc_edge.delivering.outcome import ERROR, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT
@@ -33,8 +32,6 @@ if TYPE_CHECKING:  # the invitations know each of theirs
 
 MAX_ACCEPTING: Final = 16
 """Devices whose 2xx to one INVITE counts; a user has fewer in a room (`lua/include/admit_device.lua`)."""
-
-log = structlog.get_logger()
 
 
 class Acceptance:
@@ -215,13 +212,7 @@ class Invitation:
 
     def broke(self, error: Exception) -> None:
         """An error of ours: this invitation fails, and all others go on."""
-        log.error(
-            "delivery failed by an error",
-            recipient=self._to,
-            reason=f"{type(error).__name__}: {error}",
-            call_id=self.event.call_id,
-            exc_info=error,
-        )
+        log_fault(error, self._to, self.event.call_id)
         self._fail(ERROR)
 
     def acknowledgement(self, response: Response) -> bytes:

@@ -28,13 +28,12 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from imc_common.rooms.delivery_reports import AWAY
 from imc_common.rooms.event import PROBE
 from imc_common.sip.message import Response
 from imc_edge.delivering.absence import Absence
 from imc_edge.delivering.away_rules import arrived_before, note_failure, note_response, withholds
+from imc_edge.delivering.failure_log import log_fault
 from imc_edge.delivering.outcome import AS_TEXT, ERROR, NOT_SENT, SURPLUS, TIMEOUT
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.retry_state import RetryState
@@ -46,8 +45,6 @@ if TYPE_CHECKING:  # the context holds the courier, which sends for recipients
 
 GONE: Final = "481"
 """The outcome of a request in a dialog that the recipient does not know (RFC 3261 §12.2.2)."""
-
-log = structlog.get_logger()
 
 LONG_QUEUE: Final = 100
 """Deliveries waiting from which on a recipient has to respond promptly to go on counting as responsive."""
@@ -271,13 +268,7 @@ class Recipient:
         """
         outgoing = self.outgoing
         if outgoing is not None:
-            log.error(
-                "delivery failed by an error",
-                recipient=self.address,
-                reason=f"{type(error).__name__}: {error}",
-                call_id=outgoing.event.call_id,
-                exc_info=error,
-            )
+            log_fault(error, self.address, outgoing.event.call_id)
             asyncio.get_running_loop().call_soon(self._end_broken, outgoing)
 
     def _end_broken(self, outgoing: Outgoing) -> None:
