@@ -145,6 +145,14 @@ def away_rooms(shard: int, user: str) -> str:
     return f"imc:{{{shard}}}:away_rooms:{user}"
 
 
+def farewells(shard: int, user: str) -> str:
+    """Hash with a TTL: ``ROOM DEVICE`` to the dialog that the device has to be told has ended.
+
+    `lua/include/farewells.lua` makes it. `imc reshard` leaves it where it is: the room may be gone.
+    """
+    return f"imc:{{{shard}}}:farewells:{user}"
+
+
 def probes(shard: int) -> str:
     """Sorted set of the users who are away: when the next probe is due, in ms of Redis's clock."""
     return f"imc:{{{shard}}}:probes"

@@ -43,6 +43,7 @@ class DeliveryReports:
                 (settings.history_max_messages,),
             ),
             "settle_notify": Action("settle_notify"),
+            "keep_farewell": Action("keep_farewell", of_user[1:], (FIRST_PROBE_MS,)),
             "welcome_back": Action(
                 "welcome_back",
                 (*of_user, _of_shard(keys.undelivered)),

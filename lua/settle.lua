@@ -60,6 +60,10 @@ local function write_report(fields)
         for _, more in ipairs({ "history_id", event.history_id or entry_id, "catch_up", event.catch_up or "" }) do
             fields[#fields + 1] = more
         end
+    elseif event.event == "bye" then
+        for _, more in ipairs({ "dialog", event.dialog or "", "catch_up", event.catch_up or "" }) do
+            fields[#fields + 1] = more
+        end
     end
     redis.call("XADD", requests, "*", "type", "delivery_report", "data", data, unpack(fields))
 end

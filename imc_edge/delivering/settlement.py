@@ -271,7 +271,7 @@ class Settlement:
             self._counts.reports.value += needs_report
             # a probe of somebody who is still away is no failure that anybody should be told of
             self._counts.deliveries[PROBE if event.catch_up == PROBE else outcome] += 1
-            if follows == "mark_away":
+            if follows in {"mark_away", "keep_farewell"}:
                 self._away.setdefault(user_of(address), set()).add(event.shard)
                 if event.name == INVITE and is_device(address):
                     self._unreached.add(user_of(address))

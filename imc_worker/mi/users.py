@@ -81,7 +81,9 @@ class UserRecords:
         shards = range(1 << self._hash_size)
         for shard in shards:
             await self._delete_failures(shard, user)
-        indexes: list[Command] = [("DEL", keys.away_rooms(shard, user)) for shard in shards]
+        indexes: list[Command] = [
+            ("DEL", keys.away_rooms(shard, user), keys.farewells(shard, user)) for shard in shards
+        ]
         await self._run([*indexes, ("DEL", keys.away_shards(user))])
         return {
             "USER": f"sip:{user}",

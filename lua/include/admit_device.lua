@@ -5,6 +5,8 @@
 --- @include "away_rooms"
 --- @include "now"
 --- @include "call_back"
+--- @include "farewells"
+redis.call("HLEN", farewells_key(user_of(request.from))) -- is a hash
 
 -- If what is asked for here gets lost, as with an edge's dead letters, a probe finds the device still away.
 local NEXT_PROBE_MS = 60 * 1000
@@ -33,6 +35,7 @@ local function let_in(device, value, position, dialog, replaced)
     redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user,
         "invitation:" .. without_aor(device))
     redis.call("SREM", away_rooms, request.room)
+    drop_farewell(request.room, device)
     if dialog then
         redis.call("HSET", room, "dialog:" .. device, dialog)
     end

@@ -1,14 +1,17 @@
--- A user is back: an edge is asked to hand it what it missed, in each of the shard's rooms where it is away. Needs
+-- A user is back: an edge is asked to hand it what it missed, in each of the shard's rooms where it is away, and to send the
+-- BYE requests that found nobody. Needs
 -- away_rooms, probes, probe_waits (of that user), room_prefix and what call_back needs. Gives call_all_back.
 --- @include "call_back"
 --- @include "now"
 --- @include "away_rooms"
+--- @include "farewells"
 redis.call("ZCARD", probes) -- is a sorted set
 redis.call("HLEN", probe_waits)
 
 -- If what is asked for here gets lost, as with an edge's dead letters, the next probe finds the user still away.
 local NEXT_PROBE_MS = 60 * 1000
 local left, returned = {}, {}
+local farewells = farewells_of(user_of(request.from))
 for _, entry in ipairs(redis.call("SMEMBERS", away_rooms)) do
     local address, who = room_and_who(entry, user_of(request.from))
     local is_away = redis.call("HEXISTS", room_prefix .. address, "away:" .. who) == 1
@@ -20,6 +23,9 @@ end
 local function call_all_back(user)
     for _, each in ipairs(left) do
         redis.call("SREM", away_rooms, each.entry)
+    end
+    for _, farewell in ipairs(farewells) do
+        say_farewell(farewell) -- before an INVITE to a user who was added again
     end
     for _, each in ipairs(returned) do
         call_back(room_prefix .. each.address, each.address, each.who, true)

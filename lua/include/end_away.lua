@@ -1,6 +1,7 @@
 -- A member or device that was away is here again. Needs away_rooms, probes, probe_waits (of that user) and events. Gives
 -- end_away, and what away_rooms gives.
 --- @include "away_rooms"
+--- @include "farewells"
 
 -- After commit. `value` is the member's field. With the last room of the shard, its probes end.
 local function end_away(room, members, address, user, value)
@@ -9,7 +10,7 @@ local function end_away(room, members, address, user, value)
     end
     redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user)
     redis.call("SREM", away_rooms, away_room(address, user))
-    if redis.call("SCARD", away_rooms) == 0 then
+    if redis.call("SCARD", away_rooms) == 0 and redis.call("EXISTS", farewells_key(user_of(user))) == 0 then
         redis.call("ZREM", probes, user_of(user))
         redis.call("HDEL", probe_waits, user_of(user))
     end

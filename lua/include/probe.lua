@@ -28,6 +28,7 @@ end
 -- Reads all rooms where the user is away, up to the first with a message to send; writes nothing.
 local function plan(user)
     local made = { user = user, rooms = {}, wait = tonumber(redis.call("HGET", probe_waits, user) or 0) }
+    made.farewells = farewells_of(user)
     for i, entry in ipairs(redis.call("SMEMBERS", away_rooms_prefix .. user)) do
         local about = { entry = entry }
         about.address, about.who = room_and_who(entry, user)
@@ -70,6 +71,13 @@ local function carry_out(made)
             end_away(room, members, address, who, about.value)
         else -- has left the room
             redis.call("SREM", away_rooms, about.entry)
+        end
+    end
+    if made.farewells[1] then
+        stays = true
+        if not is_probed then
+            say_farewell(made.farewells[1], "catch_up", "probe")
+            is_probed = true
         end
     end
     if stays or redis.call("SCARD", away_rooms) > 0 then

@@ -395,6 +395,9 @@ ROOM_CASES |= {
     ),
     "INVITE refused": _invited("admit_as_text", status="488", **_INVITED),
     "INVITE without response": _invited("mark_away", status="408", **_INVITED),
+    "BYE without response": _runs(
+        "keep_farewell", "delivery_report", DEVICE, status="408", event="bye", of="1-1", dialog=_DIALOG
+    ),
     "NOTIFY accepted": _shows("settle_notify", DEVICE, status="200", of="1-1", is_report=True),
     "NOTIFY without subscription": _shows("settle_notify", DEVICE, status="481", of="1-1", is_report=True),
     "device away": _shows(

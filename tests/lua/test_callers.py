@@ -79,6 +79,7 @@ async def worker() -> None:
         ("invite", BOB, "488"),
         ("invite", BOB, "480"),
         ("notify", device, "200"),
+        ("bye", device, "480"),
         ("message", device, "480"),
     ):
         about = {"event": event, "status": status, "device": device, "dialog": dialog}
@@ -214,6 +215,7 @@ REQUESTS = [*SCRIPT_OF, "help", "rooms", "refused", "user_online"]
         "delivery_report of probe",
         "delivery_report of invite",
         "delivery_report of notify",
+        "delivery_report of bye",
     ],
 )
 async def test_a_workers_keys_are_of_the_user_that_the_header_names(kind: str) -> None:

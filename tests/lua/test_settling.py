@@ -76,6 +76,23 @@ def test_a_failed_probe_is_not_kept_as_a_failure(shard: Shard) -> None:
     assert (len(entries(shard, IN)), entries(shard, UNDELIVERED)) == (1, [])
 
 
+def test_the_report_of_a_bye_has_the_dialog(shard: Shard) -> None:
+    """Nothing else has it: the device is out of the room."""
+    about = {
+        "event": "bye",
+        "room": ROOM,
+        "from": ROOM,
+        "to": BOB,
+        "data": "",
+        "dialog": "d",
+        "catch_up": "probe",
+    }
+    entry = str(decoded(shard.redis.xadd(OUT, about)))  # type: ignore[arg-type]
+    settle(shard, entry, BOB, "480", 1, complete=True)
+    ((_, report),) = decoded(shard.redis.xrange(IN))
+    assert (report["dialog"], report["catch_up"], report["of"]) == ("d", "probe", entry)
+
+
 def test_settle_keeps_a_failure_without_a_report(shard: Shard) -> None:
     settle(shard, put_event(shard, BOB), BOB, "500", 0, complete=True)
     assert len(entries(shard, UNDELIVERED)) == 1

@@ -75,4 +75,12 @@ def test_every_outcome_of_an_invite_decides_how_the_member_takes_part(
 
 def test_a_roster_goes_on_after_every_notify() -> None:
     assert [consequence("notify", outcome) for outcome in ("200", "481", "408")] == ["settle_notify"] * 3
-    assert [consequence("bye", outcome) for outcome in ("200", "481")] == [None, None]
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_bye_that_finds_nobody_is_sent_again_later(history: bool) -> None:
+    """The device would go on showing the room. If it was a probe, any other outcome brings the user back."""
+    assert [consequence("bye", outcome, history=history) for outcome in ("200", "481")] == [None, None]
+    assert consequence("bye", "480", history=history) == "keep_farewell"
+    found = [consequence("bye", outcome, "probe", history=history) for outcome in ("200", "481", "408")]
+    assert found == ["welcome_back", "welcome_back", "keep_farewell"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from imc_common import keys
 from imc_common.keys import client_devices, user_shard
 from imc_common.sip.message import Request
 from imc_common.store import ReplyError
@@ -148,7 +149,7 @@ async def test_a_device_that_was_invited_in_vain_is_offered_the_room_again(
 ) -> None:
     """By its next REGISTER. A user is sent the INVITE again anyway, and who refuses is not asked again."""
     await sending.reply(await invite(sending, to), status)
-    names = [keys for name, keys, _ in sending.redis.ran if name == "HINCRBY"]
+    names = [names for name, names, _ in sending.redis.ran if name == "HINCRBY"]
     assert names == [(client_devices(user_shard(BOB), BOB),)] * counted
 
 
@@ -382,6 +383,15 @@ async def test_a_device_is_told_once_in_a_while(sending: Sending) -> None:
         if sending.wires.sent[-1].request.method == "INVITE":
             await sending.reply(sending.wires.sent[-1], 480)
     assert [each for each in methods(sending) if each != "ACK"] == ["BYE", "INVITE", "BYE", "BYE", "INVITE"]
+
+
+async def test_a_device_that_gets_no_bye_is_noted(sending: Sending) -> None:
+    """Its user's return, whatever shows it, leads to the shard that keeps the BYE."""
+    await sending.event("bye", (DEVICE,), dialog=dialog())
+    await sending.reply(sending.wires.sent[0], 480)
+    note = ("SADD", (keys.away_shards(BOB),), (3,))
+    assert [each if each[0] == "SADD" else each[0] for each in sending.redis.ran] == [note, "settle", note]
+    assert outcomes(sending) == [(DEVICE, "480", "1")]
 
 
 async def test_an_error_of_ours_ends_one_invitation(

@@ -1,0 +1,48 @@
+-- The report of a BYE that found nobody: it is sent again when the user is back, or by a probe. In the report, `from` is the
+-- device, and `dialog` the one that has to end. A device that has entered the room since needs none.
+--
+-- KEYS:
+--   requests     imc:{S}:in            stream
+--   events       imc:{S}:out           stream
+--   rooms        imc_rooms:{S}         sorted set
+--   room         imc_rooms:{S}:ROOM    hash
+--   members      imc_members:{S}:ROOM  hash
+--   probes       imc:{S}:probes        sorted set
+--   probe_waits  imc:{S}:probe_waits   hash
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--   first_wait_ms   until the first probe
+--
+-- Returns:
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
+--   early  an older request is still there: nothing changed
+local requests, events, rooms, room, members, probes, probe_waits = unpack(KEYS)
+local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
+--- @include "request"
+--- @include "emit"
+--- @include "now"
+--- @include "device"
+--- @include "farewells"
+
+redis.call("ZCARD", rooms) -- is a sorted set
+redis.call("HLEN", room)
+redis.call("HLEN", members)
+redis.call("ZCARD", probes)
+redis.call("HLEN", probe_waits)
+first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
+local device, dialog = request.from, request.dialog or ""
+local user = user_of(device)
+redis.call("HLEN", farewells_key(user)) -- is a hash
+local is_needed = dialog ~= "" and not device_in(devices_of(request.room), without_aor(device))
+
+commit()
+if is_needed then
+    keep_farewell(request.room, device, dialog)
+    if redis.call("ZADD", probes, "NX", now + first_wait_ms, user) == 1 then
+        redis.call("HSET", probe_waits, user, first_wait_ms)
+    end
+end
+return "done"

@@ -1,0 +1,188 @@
+"""keep_farewell: a device that was away when its user was removed learns it when it is back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imc_common import keys
+from imc_common.devices import user_of
+from tests.lua.conference import (
+    BOBS,
+    BOBS_OTHER,
+    PHONE,
+    accept,
+    devices,
+    dialog,
+    handle,
+    named,
+    opened,
+    report,
+    subscribe,
+)
+from tests.lua.shard import ALICE, BOB, CAROL, ROOM, SHARD, Shard, decoded
+
+AWAY = f"{BOBS};aor"
+
+
+@pytest.fixture
+def room(shard: Shard) -> Shard:
+    """Bob was removed while his device was off."""
+    opened_with(shard, BOBS, CAROL)
+    handle(shard, "remove", ALICE, user=BOB)
+    found_nobody(shard)
+    return shard
+
+
+def opened_with(shard: Shard, device: str, *invited: str, room: str = ROOM) -> None:
+    """Alice's phone makes a room, in which this device is and has missed nothing."""
+    shard.settings["history_max_messages"] = 0
+    opened(shard, user_of(device), *invited, room=room)
+    accept(shard, device, room=room)
+    shard.settings["history_max_messages"] = 500
+
+
+def found_nobody(shard: Shard, **more: str) -> None:
+    """All BYE requests of now end so."""
+    for to, fields in named(shard, "bye"):
+        about = {"event": "bye", "of": fields["id"], "dialog": fields["dialog"], **more}
+        report(shard, "keep_farewell", to, "480", **about)
+
+
+def kept(shard: Shard, user: str = BOB) -> dict[str, str]:
+    """Dialogs that are to end, by room and device."""
+    found: dict[str, str] = decoded(shard.redis.hgetall(keys.farewells(SHARD, user)))
+    return found
+
+
+def come_online(shard: Shard, user: str = BOB) -> None:
+    entry_id = shard.put("user_online", user, user)
+    assert shard.run("call_user_back", *shard.call_online(entry_id, user)) == "done"
+
+
+def ended(shard: Shard) -> list[tuple[str, str]]:
+    """Device and Call-ID of each BYE."""
+    return [(to, json.loads(more["dialog"])["call_id"]) for to, more in named(shard, "bye")]
+
+
+def probe(shard: Shard, user: str = BOB) -> int:
+    shard.redis.zadd(keys.probes(SHARD), {user: 1})
+    return int(shard.run("probe_users", *shard.call_probes()))
+
+
+def test_a_device_that_is_back_gets_the_bye_that_it_has_missed(room: Shard) -> None:
+    """Whatever tells that its user is back. Its dialog is in one place at a time."""
+    assert list(kept(room)) == [f"{ROOM} {AWAY}"]
+    assert room.redis.ttl(keys.farewells(SHARD, BOB)) > 0
+    assert decoded(room.redis.zrange(keys.probes(SHARD), 0, -1)) == [BOB]
+    come_online(room)
+    assert kept(room) == {}
+    assert ended(room) == [(AWAY, BOBS)]
+    come_online(room)
+    assert ended(room) == []
+
+
+def test_a_bye_that_fails_again_waits_again(room: Shard) -> None:
+    for _ in range(3):
+        come_online(room)
+        found_nobody(room)
+        assert list(kept(room)) == [f"{ROOM} {AWAY}"]
+
+
+def test_a_user_is_probed_with_the_bye(room: Shard) -> None:
+    """Each failed probe doubles the wait; an accepted one brings all others."""
+    room.redis.hset(keys.farewells(SHARD, BOB), f"{ROOM} {BOBS_OTHER}", dialog("other"))
+    waits = []
+    for _ in range(3):
+        assert probe(room) == 1
+        waits.append(int(room.redis.hget(keys.probe_waits(SHARD), BOB) or 0))
+        found_nobody(room, catch_up="probe")
+    assert waits == [4000, 8000, 16000]
+    assert probe(room) == 1
+    ((to, more),) = named(room, "bye")
+    about = {"event": "bye", "of": more["id"], "dialog": more["dialog"], "catch_up": "probe"}
+    report(room, "welcome_back", to, "200", **about)
+    assert len(ended(room)) == 1
+    assert kept(room) == {}
+    assert not room.redis.exists(keys.probes(SHARD), keys.probe_waits(SHARD))
+
+
+def test_a_message_that_was_missed_is_the_probe(room: Shard) -> None:
+    """One request shows whether the user is back; the BYE follows."""
+    other = "chat-001@example.org"
+    opened_with(room, BOBS, room=other)
+    handle(room, "message", ALICE, other, device=PHONE)
+    ((_, more),) = named(room, "message")
+    of = more["id"]
+    report(room, "mark_away", AWAY, "480", other, event="message", history_id=of, user=ALICE)
+    assert probe(room) == 1
+    assert ended(room) == []
+    report(room, "welcome_back", AWAY, "200", other, event="message", history_id=of, user=ALICE)
+    assert ended(room) == [(AWAY, BOBS)]
+
+
+def test_the_probes_go_on_after_another_device_has_caught_up(room: Shard) -> None:
+    """It ends the absence in the last room where its user was away."""
+    other = "chat-001@example.org"
+    opened_with(room, BOBS_OTHER, room=other)
+    handle(room, "message", ALICE, other, device=PHONE)
+    ((to, more),) = named(room, "message")
+    report(room, "mark_away", to, "480", other, event="message", history_id=more["id"], user=ALICE)
+    leading = room.redis.xadd(
+        keys.events(SHARD), {"event": "catch_up", "room": other, "to": to, "from": other, "data": ""}
+    )
+    room.redis.hset(room.keys.room(SHARD, other), f"returning:{to}", leading)
+    assert room.run("hand_out", *room.call_hand_out(leading.decode(), to, other)) == 1
+    assert decoded(room.redis.zrange(keys.probes(SHARD), 0, -1)) == [BOB]
+
+
+def test_a_room_that_is_gone_is_no_reason_to_go_on_showing_it(shard: Shard) -> None:
+    opened_with(shard, BOBS)
+    handle(shard, "destroy", ALICE)
+    found_nobody(shard)
+    come_online(shard)
+    assert ended(shard) == [(AWAY, BOBS)]
+    assert not shard.exists()
+
+
+@pytest.mark.parametrize("how", ["enter_conference", "subscribe", "admit_device"])
+def test_a_device_that_has_entered_again_gets_no_bye(room: Shard, how: str) -> None:
+    """Before or after the BYE of its former stay has found nobody."""
+    about = {"event": "bye", "of": "1-1", "dialog": dialog("late")}
+    room.ask("add", ALICE, user=BOB)
+    named(room, "invite")
+    for _ in range(2):
+        if how == "enter_conference":
+            handle(room, how, BOB, device=BOBS, dialog=dialog("new"))
+        elif how == "subscribe":
+            subscribe(room, BOBS)
+        else:
+            accept(room, BOBS, by=BOBS)
+        assert kept(room) == {}
+        named(room, "bye")
+        report(room, "keep_farewell", AWAY, "480", **about)
+        assert kept(room) == {}
+        assert len([device for device in devices(room) if device.startswith(BOB)]) == 1
+
+
+def test_a_user_who_was_added_again_gets_the_bye_before_the_invite(room: Shard) -> None:
+    """Linphone would end its session, and with it the new stay, if it was invited to a room that it shows."""
+    handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    ((to, more),) = named(room, "invite")
+    report(room, "mark_away", to, "480", event="invite", of=more["id"], user=ALICE)
+    come_online(room)
+    order = [
+        fields["event"]
+        for _, fields in decoded(room.redis.xrange(keys.events(SHARD)))
+        if fields["event"] in {"bye", "catch_up"}
+    ]
+    assert order == ["bye", "catch_up"]
+
+
+def test_the_farewells_of_one_user_are_few(room: Shard) -> None:
+    """A further device learns it when it asks for its rosters."""
+    for number in range(120):
+        about = {"event": "bye", "of": "1-1", "dialog": dialog("d")}
+        report(room, "keep_farewell", f"{BOB};gr={number}", "480", **about)
+    assert len(kept(room)) == 100
