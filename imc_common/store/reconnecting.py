@@ -23,8 +23,11 @@ log = structlog.get_logger()
 
 REPLY_SECONDS = 3.0
 """A connection without a reply for so long is ended. A rewrite of the AOF may take a second or two."""
-STALE = frozenset(("READONLY", "MASTERDOWN", "NOAUTH"))
-"""Error codes of a server that is no longer the primary: connect again, which resolves its name again."""
+STALE = frozenset(("READONLY", "MASTERDOWN", "NOAUTH", "NOREPLICAS"))
+"""Error codes of a server that is no longer the primary: connect again, which resolves its name again.
+
+A primary without replicas (NOREPLICAS) may be one that is cut off, and that the sentinels have replaced.
+"""
 
 Connect = Callable[[], Awaitable[Opened]]
 

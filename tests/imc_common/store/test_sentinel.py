@@ -134,3 +134,30 @@ async def test_a_demoted_primary_is_left_without_a_disconnect(store: Store, sent
     accepted = await asyncio.wait_for(flowing, FAILOVER_SECONDS)
     assert len(accepted) > 20
     assert await found(store) == accepted
+
+
+@pytest.mark.parametrize("store", [1], indirect=True)
+async def test_a_replaced_primary_that_does_not_know_it_is_left(store: Store, sentinel: Sentinel) -> None:
+    """A primary that is cut off from the sentinels and its replicas, but not from imc, stays a primary.
+
+    It refuses writes, because `min-replicas-to-write` is set. That makes the store ask the sentinels.
+    """
+    before, *replicas = sentinel.servers
+    # To the sentinels it is a server that does not reply, and its replicas look elsewhere.
+    redis_cli(before, "CONFIG", "SET", "min-replicas-to-write", "3")
+    for port in sentinel.sentinel_ports:
+        redis_cli(port, "SENTINEL", "REMOVE", SENTINEL_NAME)
+    promoted, other = replicas
+    redis_cli(promoted, "REPLICAOF", "NO", "ONE")
+    redis_cli(other, "REPLICAOF", sentinel.hosts[promoted], str(promoted))
+    for port in sentinel.sentinel_ports:
+        redis_cli(port, "SENTINEL", "MONITOR", SENTINEL_NAME, sentinel.hosts[promoted], str(promoted), "2")
+
+    async def is_accepted() -> bool:
+        return await accept(store, "c1") is not None
+
+    async with asyncio.timeout(FAILOVER_SECONDS):
+        while not await is_accepted():
+            await asyncio.sleep(0.1)
+    assert "role:master" in redis_cli(before, "INFO", "replication")
+    assert redis_cli(promoted, "XLEN", keys.requests(0)) == "1"

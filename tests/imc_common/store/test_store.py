@@ -205,6 +205,20 @@ async def test_a_connection_to_a_demoted_primary_is_left(server: Server) -> None
         await back(store)
 
 
+async def test_a_connection_to_a_primary_without_replicas_is_left(server: Server) -> None:
+    """NOREPLICAS: it may be cut off and replaced, so the store asks again who the primary is."""
+    async with connected(server.url) as store:
+        await store.run([("SET", "a", "1")])
+        server.call("CONFIG", "SET", "min-replicas-to-write", "1")
+        (reply,) = await store.run([("SET", "a", "2")])
+        assert isinstance(reply, ReplyError)
+        assert reply.transient
+        with pytest.raises(StoreUnreachable):
+            await store.run([("GET", "a")])
+        server.call("CONFIG", "SET", "min-replicas-to-write", "0")
+        await back(store)
+
+
 @pytest.fixture
 def tcp_server(tmp_path: Path) -> Iterator[Server]:
     """A server on a TCP port: only there something can be on its way for long."""
