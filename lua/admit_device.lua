@@ -1,6 +1,7 @@
 -- The report that a device has accepted the INVITE of a room: it gets what was said since its user has joined, and then what
 -- is said. Each device that accepts the same INVITE reports alone. In the report, `from` is who was invited, `device` who
--- has accepted, and `dialog` what an edge needs for the next request.
+-- has accepted, `dialog` what an edge needs for the next request, and `of` the event of the INVITE. If the user was removed
+-- and added again since, the device is not let in: it gets another INVITE.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -24,7 +25,7 @@
 --   early  an older request is still there: nothing changed
 --
 -- Events:
---   bye  to the device, if its user is no member any more, or has too many devices
+--   bye  to the device, if its user is no member any more, or is one anew, or has too many devices
 local requests, events, rooms, room, members, away_rooms, probes, probe_waits, history_off = unpack(KEYS)
 local entry_id, delivery_chunk, history_max = unpack(ARGV)
 --- @include "request"
@@ -45,7 +46,8 @@ local dialog = dialog_of(request)
 local value = redis.call("HGET", members, user)
 local position, joined = unpack(redis.call("HMGET", room, "away:" .. user, "joined:" .. user))
 local has_place, replaced = place_for(device)
-local is_wanted = is_member(value) and user_of(device) == user and has_place
+local is_of_stay = not (joined and request.of and is_before(request.of, joined))
+local is_wanted = is_member(value) and user_of(device) == user and has_place and is_of_stay
 position = keeps and (position or joined) or nil
 
 commit()

@@ -1,6 +1,6 @@
 -- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused, or has to be confirmed
 -- first (owner_exit). A client that leaves by BYE cannot be asked: then an admin, or else a member, becomes owner, unless
--- the room is to be destroyed. A sender who is only invited declines.
+-- the room is to be destroyed. A BYE in a dialog of an earlier stay ends nothing. A sender who is only invited declines.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -41,6 +41,7 @@ local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix
 --- @include "owners"
 --- @include "destroy"
 --- @include "announce"
+--- @include "own_dialog"
 
 assert(owned_rooms_prefix, "owner_exit, announce_joins and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set
@@ -48,7 +49,10 @@ redis.call("SCARD", owned_rooms)
 redis.call("SCARD", history_off)
 redis.call("XLEN", history) -- is a stream
 local reason = refusal("member")
-if sender_role == "invited" then
+if request.dialog and is_outdated() then
+    commit()
+    return "done"
+elseif sender_role == "invited" then
     return decline()
 elseif reason then
     return refuse(reason)

@@ -72,7 +72,7 @@ for i = 1, #outcomes, 3 do
     local recipient, status, report = outcomes[i], outcomes[i + 1], outcomes[i + 2]
     if redis.call("SADD", settled, recipient) == 1 then
         local fields = outcome_of(recipient, status)
-        local is_known = status == "away" or event.catch_up == "probe"
+        local is_known = status == "away" or status == "withdrawn" or event.catch_up == "probe"
         if status:sub(1, 1) ~= "2" and not is_known then
             redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", "call_id", call_id, unpack(fields))
         end

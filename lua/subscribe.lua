@@ -70,7 +70,7 @@ end
 -- Subscriptions that give way to this one.
 local early = {}
 if is_allowed and seconds > 0 and not is_in_room then
-    for _, other in ipairs(subscribers(request.from)) do
+    for _, other in ipairs(with_field("subscription", request.from)) do
         if other ~= device and redis.call("HEXISTS", devices, other) == 0 then
             early[#early + 1] = other
         end

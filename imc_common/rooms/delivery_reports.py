@@ -13,6 +13,9 @@ from imc_common.rooms.event import BYE, INVITE, MORE, NO_HISTORY, NOTIFY, PROBE,
 NOT_SENT: Final = "away"
 """The outcome of a delivery that an edge did not try, because it knows that the recipient is away."""
 
+WITHDRAWN: Final = "withdrawn"
+"""The outcome of an INVITE that was not sent, or ended, because its user was removed meanwhile."""
+
 AWAY: Final = frozenset(
     {
         *("404", "408", "410", "430", "477", "478", "480", "500", "502", "503", "504", "604"),
@@ -68,6 +71,8 @@ def consequence(
         # whatever else the reason, the user does not know of the invitation and will not
         return "mark_away" if is_away and history else "withdraw_invitation"
     if event_name == INVITE:
+        if outcome == WITHDRAWN:
+            return None
         if outcome.startswith("2"):
             return "admit_device"
         return "mark_away" if is_away or outcome in DECLINED else "admit_as_text"

@@ -18,7 +18,7 @@ import structlog
 from imc_common.keys import shard_of
 from imc_common.logs import about
 from imc_common.presence import Presence
-from imc_common.rooms.event import CATCH_UP, INVITE, OF_CONFERENCES, ROSTER, Event
+from imc_common.rooms.event import BYE, CATCH_UP, INVITE, OF_CONFERENCES, ROSTER, Event
 from imc_common.rooms.request import call_id_of
 from imc_common.rooms.texts import OVER_LIMIT
 from imc_common.settings import Settings
@@ -399,14 +399,18 @@ class Deliver:
         for address in to:
             if name == INVITE and request is not None:
                 self._invitations.add(outgoing, request, address)
-            else:
-                self.fan_out.offer(outgoing, address)
+                continue
+            if name == BYE:
+                self._invitations.bye_started(outgoing, address)
+            self.fan_out.offer(outgoing, address)
 
-    def _say_farewell(self, outgoing: Outgoing, device: str) -> None:
-        """The device has lost its session, but it may still show the room that its user is no member of."""
+    def _say_farewell(self, outgoing: Outgoing, device: str) -> bool:
+        """The device has lost its session, but it may still show the room that its user is no member of.
+
+        Whether the event is settled later."""
         event = outgoing.event
         event = replace(event, name=INVITE, entry_id=f"{event.entry_id}.bye", text="", list="")
-        self._invitations.say_farewell(event, device)
+        return self._invitations.say_farewell(outgoing, event, device)
 
     def _hand_out(self, outgoing: Outgoing) -> None:
         """A user is back, and is to get the next part of what it missed."""

@@ -52,8 +52,8 @@ class DeliveryContext:
         self.wheel = wheel
         self.clock = clock
         self.failure_log = FailureLog(clock)
-        self.lost_dialog: Callable[[Outgoing, str], None] | None = None
-        """Called for a BYE that found no dialog at its device."""
+        self.lost_dialog: Callable[[Outgoing, str], bool] | None = None
+        """Called for a BYE that found no dialog at its device. True: this goes on, and settles the event."""
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:

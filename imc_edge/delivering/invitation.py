@@ -16,12 +16,15 @@ from imc_common.sip.params import find
 from imc_common.sip.uri import Uri
 from imc_edge.conference.dialog import Dialog, contact_of
 from imc_edge.conference.sender_device import is_contact_of
+from imc_edge.delivering.absence import parse
 from imc_edge.delivering.courier import MAX_CONTACTS
-from imc_edge.delivering.dialog_request import DialogRequest, cancelled, in_dialog, refusal_acknowledged
+from imc_edge.delivering.dialog_request import DialogRequest, cancelled, refusal_acknowledged
 from imc_edge.delivering.failure_log import log_fault
+from imc_edge.delivering.invitation_order import FAREWELL
 from imc_edge.delivering.invite_outcome import NO_GROUP_CHAT, InviteOutcome
+from imc_edge.delivering.made_dialog import MadeDialog
 from imc_edge.delivering.outbound import MAX_DATAGRAM
-from imc_edge.delivering.outcome import ERROR, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT
+from imc_edge.delivering.outcome import ERROR, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT, WITHDRAWN
 from imc_edge.delivering.redirection import contacts
 from imc_edge.delivering.transaction import TransactionTimeoutError
 from imc_edge.flow import Hop
@@ -32,6 +35,7 @@ if TYPE_CHECKING:  # the invitations know each of theirs
 
 MAX_ACCEPTING: Final = 16
 """Devices whose 2xx to one INVITE counts; a user has fewer in a room (`lua/include/admit_device.lua`)."""
+REFUSED: Final = (ConnectionRefusedError, ConnectionResetError)
 
 
 class Acceptance:
@@ -49,38 +53,47 @@ class Invitation:
     """One INVITE: to which hop, and what follows from each response."""
 
     __slots__ = (
-        "_acks",
         "_attempt",
         "_attempts_with_credentials",
+        "_dialogs",
         "_had_final",
         "_headers",
         "_hop",
         "_hops",
         "_invitations",
-        "_is_over",
+        "_is_settled",
         "_moved_to_tcp",
         "_outcome",
         "_realms",
         "_request",
+        "_started_at",
+        "_stay_is_over",
         "_to",
         "_was_cancelled",
         "event",
+        "place",
+        "stay",
     )
 
     def __init__(  # what it is made of
         self,
         invitations: Invitations,
-        outcome: InviteOutcome | None,
+        outcome: InviteOutcome,
         event: Event,
         request: DialogRequest,
         to: str,
     ) -> None:
-        """``outcome``: None for a farewell."""
         self._invitations = invitations
         self._outcome = outcome
         self._request = request
         self._to = to
         self.event = event
+        self.place = event.room, user_of(to)
+        """Room and user: what `InvitationOrder` keeps apart."""
+        self.stay = FAREWELL if outcome.is_farewell else parse(event.joined or event.entry_id)
+        """When the user became a member, by which the INVITEs of one stay are known."""
+        self._stay_is_over = False
+        self._started_at = 0.0
         self._hops: deque[Hop] = deque()
         self._hop: Hop | None = None
         self._moved_to_tcp: Hop | None = None
@@ -90,14 +103,29 @@ class Invitation:
         self._attempts_with_credentials = 0
         self._headers: list[tuple[str, str]] = []
         self._realms: set[str] = set()
-        self._acks: dict[str, tuple[Hop, bytes] | None] = {}
-        """By tag of the device that has accepted: its ACK; None while its hop is looked for."""
+        self._dialogs: dict[str, MadeDialog] = {}
+        """By tag of the device that has accepted."""
         self._had_final = False
         self._was_cancelled = False
-        self._is_over = False
+        self._is_settled = False
+
+    @property
+    def invited(self) -> str:
+        """The user or device of the event; a redirection has led to a device of this user."""
+        return self._outcome.to
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is under way, as far as is known."""
+        return self._had_final and not any(each.is_ending for each in self._dialogs.values())
+
+    def is_remembered(self, since: float) -> bool:
+        """Whether it was started after this, or is not over."""
+        return self._started_at > since or not self.is_over
 
     def start(self) -> None:
         """Find the targets and send the INVITE to the first."""
+        self._started_at = self._invitations.context.clock()
         self._guarded(self._start)
 
     def _guarded(self, go_on: Callable[[], None]) -> None:
@@ -108,8 +136,7 @@ class Invitation:
             self.broke(error)
 
     def _start(self) -> None:
-        outcome = self._outcome
-        if outcome is not None and not self._invitations.context.may_send(outcome.outgoing):
+        if not self._invitations.context.may_send(self._outcome.outgoing):
             self._final()  # the shard's new owner sends it
             return
         targets = self._invitations.next_hops.known(self._request.next_uri)
@@ -161,31 +188,34 @@ class Invitation:
         """A device has accepted. The first 2xx of each is reported, and every one acknowledged."""
         self._final()
         tag = response.to_tag or ""
-        if tag in self._acks:
-            self._acknowledge_again(tag)
+        if tag in self._dialogs:
+            self._dialogs[tag].acknowledge()
             return
-        if len(self._acks) >= MAX_ACCEPTING:
+        if len(self._dialogs) >= MAX_ACCEPTING:
             return  # no user has so many devices: each new tag would cost memory and a request to the worker
         try:
             dialog = Dialog.of_response(response, contact_of(response).uri)
         except SipError:
             return  # it gets no ACK, and ends by itself
-        self._acks[tag] = None
         number = self._request.cseq + self._attempts_with_credentials
-        self._reach(dialog, partial(self._acknowledge, tag, in_dialog(dialog, "ACK", number)))
-        outcome = self._outcome
-        device = self._device_of(contact_of(response).uri) if outcome is not None else ""
-        if device and outcome is not None:
-            outcome.has_device = True
+        made = self._dialogs[tag] = MadeDialog(self._invitations, self.event.room, self._to, dialog, number)
+        made.acknowledge()
+        device = self._device_of(contact_of(response).uri)
+        if device and not self._outcome.is_farewell and not self._stay_is_over:
+            self._outcome.has_device = True
             self._report(dialog, device)
         else:
-            # A farewell; or a client without GRUU, which cannot be told from the user's other ones.
-            self._reach(dialog, partial(self._send_once, in_dialog(dialog, "BYE", number + 1)))
+            # A farewell; or who was removed meanwhile; or a client without GRUU, which cannot be told from
+            # the user's other ones.
+            made.end()
             self._fail(NO_GROUP_CHAT)
 
     def rejected(self, response: Response) -> None:
         """Nobody has accepted."""
         status = response.status
+        if self._stay_is_over:
+            self._fail(WITHDRAWN)
+            return
         if status in {401, 407} and self._send_with_credentials(response):
             return
         if status < 400 and self._redirect(response):
@@ -200,7 +230,9 @@ class Invitation:
         """No response, or none that is final."""
         self._attempt += 1
         udp_hop = self._moved_to_tcp
-        if udp_hop is not None and isinstance(error.__cause__, ConnectionRefusedError | ConnectionResetError):
+        if self._stay_is_over:
+            self._fail(WITHDRAWN)
+        elif udp_hop is not None and isinstance(error.__cause__, REFUSED):
             # RFC 3261 §18.1.1: the one case in which a long request may go over UDP after all.
             self._send_to(udp_hop, tcp_refused=True)
         elif self._was_cancelled:
@@ -245,7 +277,7 @@ class Invitation:
     def _redirect(self, response: Response) -> bool:
         """RFC 3261 §8.1.3.4: invite the user's devices that a 3xx names; False if it names none."""
         outcome = self._outcome
-        if outcome is None or is_device(self._to):
+        if outcome.is_farewell or is_device(self._to):
             return False
         uris = [Uri.parse(text) for text in contacts(response)[:MAX_CONTACTS]]
         devices = list(dict.fromkeys([device for uri in uris if (device := self._device_of(uri))]))
@@ -278,42 +310,35 @@ class Invitation:
         digest = ids.message_id(event.room, f"{dialog.call_id} {dialog.remote_tag}", 0).decode()
         self._invitations.report(Acceptance(self, digest, fields))
 
-    def _reach(self, dialog: Dialog, send: Callable[[Targets | None], None]) -> None:
-        """Find where requests of a dialog go."""
-        targets = self._invitations.next_hops.known(dialog.next_uri)
-        if targets is None:
-            self._invitations.next_hops.find(dialog.next_uri, send)
-        else:
-            send(targets)
-
-    def _acknowledge(self, tag: str, ack: DialogRequest, targets: Targets | None) -> None:
-        hops = targets.draw(self._invitations.random) if targets is not None else []
-        if hops:
-            ids = self._invitations.delivery_ids
-            # RFC 3261 §8.1.1.7: the ACK of a 2xx is a transaction of its own
-            branch = ids.recipient_id(self._to) + ids.message_id(self.event.room, f"ack {tag}", 0) + b"00"
-            self._acks[tag] = hops[0], ack.to_bytes(self._invitations.transports.via(hops[0]), branch, ())
-            self._acknowledge_again(tag)
-
-    def _acknowledge_again(self, tag: str) -> None:
-        known = self._acks[tag]
-        if known is not None:
-            self._invitations.transports.send(*known, _Ignored())
-
-    def _send_once(self, request: DialogRequest, targets: Targets | None) -> None:
-        hops = targets.draw(self._invitations.random) if targets is not None else []
-        if hops:
-            ids = self._invitations.delivery_ids
-            key = ids.recipient_id(self._to) + ids.message_id(self.event.room, request.start.hex(), 1) + b"00"
-            data = request.to_bytes(self._invitations.transports.via(hops[0]), key, ())
-            self._invitations.context.transactions.start(key, hops[0], data, _Ignored())
-
     # --- how it ends
+
+    def end_stay(self) -> None:
+        """The user was removed since, and is invited anew: end what there is of this INVITE."""
+        if self._stay_is_over or self._outcome.is_farewell:  # which ends by itself
+            return
+        self._stay_is_over = True
+        for made in self._dialogs.values():
+            made.end()
+        if not self._had_final:
+            self._invitations.transactions.give_up(self._branch())
+
+    def left(self, dialog: str) -> None:
+        """The worker has a dialog ended by BYE, which may be one of these."""
+        ended = Dialog.parse(dialog)
+        made = self._dialogs.get(ended.remote_tag)
+        if made is not None and made.dialog.call_id == ended.call_id:
+            del self._dialogs[ended.remote_tag]
+
+    def withdraw(self) -> None:
+        """It is not sent: the user is no member any more, or was invited anew."""
+        self._final()
+        if not self._is_settled:
+            self._is_settled = True
+            self._outcome.failed(WITHDRAWN)
 
     def delivered(self) -> None:
         """The worker hears of a device that has accepted, so the event is settled."""
-        if self._outcome is not None:
-            self._outcome.delivered()
+        self._outcome.delivered()
 
     def _final(self) -> None:
         if not self._had_final:
@@ -322,26 +347,7 @@ class Invitation:
 
     def _fail(self, outcome: str) -> None:
         self._final()
-        if not self._is_over and self._outcome is not None:
-            self._is_over = True
+        if not self._is_settled:
+            self._is_settled = True
             self._outcome.failed(outcome)
             self._invitations.context.failure_log.note(outcome, self._hop, self._to)
-
-
-class _Ignored:
-    """Nobody waits for what becomes of an ACK, or of a BYE to a telephone."""
-
-    def transport_error(self, error: Exception) -> None: ...
-
-    def is_wanted(self) -> bool:
-        return True
-
-    def t1_passed(self) -> None: ...
-
-    def accepted(self) -> None: ...
-
-    def rejected(self, response: Response) -> None: ...
-
-    def failed(self, error: Exception) -> None: ...
-
-    def broke(self, error: Exception) -> None: ...

@@ -13,20 +13,24 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from imc_common import keys
+from imc_common.keys import Keys
 from imc_common.rooms.event import Event
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
-from imc_common.store import ReplyError, StoreUnreachable
+from imc_common.rooms.roles import INVITED
+from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
+from imc_edge.delivering.absence import Position, parse
 from imc_edge.delivering.credentials import Credentials
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.dialog_request import DialogRequest
 from imc_edge.delivering.invitation import Acceptance, Invitation
-from imc_edge.delivering.invite_outcome import InviteOutcome
+from imc_edge.delivering.invitation_order import FAREWELL, InvitationOrder, Place
+from imc_edge.delivering.invite_outcome import FarewellOutcome, InviteOutcome
 from imc_edge.delivering.invite_transaction import InviteTransactions
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.flow import Transports
@@ -35,6 +39,8 @@ from imc_edge.routing.next_hop import NextHops
 
 MAX_IN_FLIGHT: Final = 256
 """INVITEs that wait for a final response; further events wait."""
+TURN_SECONDS: Final = 0.05
+"""Pause until it is looked again whether an INVITE may be sent that waits."""
 FAREWELL_SECONDS: Final = 30.0
 """Until a device may be told again, in a session made for that, that its user is not in a room."""
 RETRY_SECONDS: Final = 0.5
@@ -56,6 +62,7 @@ class Invitations:
         credentials: Credentials,
         delivery_ids: DeliveryIds,
         *,
+        names: Keys,
         request_of: Callable[[Event], DialogRequest | None],
         random: Callable[[], float],
     ) -> None:
@@ -69,8 +76,11 @@ class Invitations:
         self.request_of = request_of
         self.random = random
         self._store = store
+        self._names = names
         self._in_flight = 0
         self._waiting: deque[Invitation] = deque()
+        """INVITEs that are not sent yet, in order."""
+        self._order = InvitationOrder(context.clock)
         self._reports: deque[Acceptance] = deque()
         self._wake = asyncio.Event()
         self._farewells: dict[tuple[str, str], float] = {}
@@ -92,17 +102,19 @@ class Invitations:
         for each in made:
             self._add(each)
 
-    def say_farewell(self, event: Event, to: str) -> None:
+    def say_farewell(self, outgoing: Outgoing, event: Event, to: str) -> bool:
         """Send this INVITE to a device, and BYE in the new dialog: it has lost the one in which it got a BYE.
 
-        Linphone forgets its sessions at a restart, but shows the room as before. If this process dies
-        meanwhile, the room stays there until the user sends something to it.
+        Linphone forgets its sessions at a restart, but shows the room as before. The event of the BYE is
+        settled after that. False: it is not done, because it was just before.
         """
         if self._said_lately(event.room, to):
-            return
+            return False
         request = self.request_of(replace(event, to=(to,)))
-        if request is not None:
-            self._add(Invitation(self, None, event, request, to))
+        if request is None:
+            return False
+        self._add(Invitation(self, FarewellOutcome(self.context, outgoing, to), event, request, to))
+        return True
 
     def _said_lately(self, room: str, device: str) -> bool:
         """Whether this is a second farewell in a short time; if not, it is noted.
@@ -118,19 +130,18 @@ class Invitations:
         said[room, device] = now
         return False
 
+    def bye_started(self, outgoing: Outgoing, device: str) -> None:
+        """A BYE is sent to a device: its user is not invited anew before that has ended."""
+        self._order.bye_started(outgoing, device)
+
     def _add(self, invitation: Invitation) -> None:
-        if self._in_flight < MAX_IN_FLIGHT:
-            self._in_flight += 1
-            invitation.start()
-        else:
-            self._waiting.append(invitation)
+        self._waiting.append(invitation)
+        self._wake.set()
 
     def ended(self) -> None:
         """An INVITE has its final response, or none will come."""
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._waiting.popleft().start)
-        else:
-            self._in_flight -= 1
+        self._in_flight -= 1
+        self._wake.set()
 
     def report(self, report: Acceptance) -> None:
         """Have a 2xx written into the in-stream."""
@@ -138,12 +149,65 @@ class Invitations:
         self._wake.set()
 
     async def run(self) -> None:
-        """Report until cancelled."""
+        """Report, and send what waits, until cancelled."""
         while True:
-            if not self._reports:
+            if not self._reports and not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
-            await self.flush()
+            if self._reports:
+                await self.flush()
+            if self._waiting and not await self.start_next():
+                await asyncio.sleep(TURN_SECONDS)
+
+    async def start_next(self) -> int:
+        """Send the INVITEs that may be sent now, if they are still wanted. Returns how many there were.
+
+        Redis is asked at the last moment: the user may have been removed since the event was written, and
+        perhaps was added again, which is another event.
+        """
+        due = self._due()
+        if not due:
+            return 0
+        try:
+            replies = await self._store.run([each for one in due for each in self._questions(one)])
+        except StoreUnreachable:
+            self._waiting.extendleft(reversed(due))
+            await asyncio.sleep(RETRY_SECONDS)
+            return len(due)
+        for at, invitation in enumerate(due):
+            self._in_flight += 1
+            if _is_wanted(invitation, *replies[2 * at : 2 * at + 2]):
+                self._order.started(invitation)
+                invitation.start()
+            else:
+                invitation.withdraw()
+        return len(due)
+
+    def _due(self) -> list[Invitation]:
+        """Take out those that may be sent now: nothing of an earlier stay is under way or waits."""
+        due: list[Invitation] = []
+        held: dict[Place, Position] = {}
+        left: deque[Invitation] = deque()
+        for invitation in self._waiting:
+            stay = invitation.stay
+            is_first = stay <= held.get(invitation.place, stay)
+            is_free = self._in_flight + len(due) < MAX_IN_FLIGHT
+            if is_free and is_first and self._order.may_start(invitation):
+                due.append(invitation)
+            else:
+                left.append(invitation)
+            held.setdefault(invitation.place, stay)
+        self._waiting = left
+        return due
+
+    def _questions(self, invitation: Invitation) -> list[Command]:
+        """Ask whether the user is a member, and for its latest invitation."""
+        event, (room, user) = invitation.event, invitation.place
+        about = self._names.room(event.shard, room)
+        return [
+            ("HGET", self._names.members(event.shard, room), user),
+            ("HMGET", about, f"invitation:{invitation.invited}", f"joined:{user}"),
+        ]
 
     async def flush(self) -> None:
         """Write the reports that there are. What fails is kept; then this takes a moment."""
@@ -167,3 +231,17 @@ class Invitations:
         self._reports.extendleft(reversed(failed))
         if failed:
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _is_wanted(invitation: Invitation, value: Any, about: Any) -> bool:
+    """Whether an INVITE may be sent, by the replies to its questions; yes, if these are errors."""
+    if isinstance(value, Exception) or isinstance(about, Exception):
+        return True
+    is_member = value is not None and value != INVITED.encode()
+    if invitation.stay == FAREWELL:
+        return not is_member
+    latest, joined = about
+    event_id = invitation.event.entry_id
+    if not is_member or latest != event_id.encode():
+        return False
+    return joined is None or parse(event_id) >= parse(joined.decode())

@@ -10,6 +10,8 @@ from imc_edge.delivering.outgoing import Outgoing
 
 INVITED_AGAIN: Final = AWAY | DECLINED
 """Outcomes after which a user is invited again later."""
+GONE: Final = "481"
+"""A BYE has found no dialog at its device."""
 NO_GROUP_CHAT: Final = "488"
 """The outcome for a client that rings, or accepts without saying which device it is: it is a telephone."""
 
@@ -17,11 +19,11 @@ NO_GROUP_CHAT: Final = "488"
 class InviteOutcome:
     """What becomes of an event whose INVITE may go to several devices."""
 
-    __slots__ = ("_context", "_is_settled", "_outcome", "_to", "has_device", "outgoing", "pending")
+    __slots__ = ("_context", "_is_settled", "_outcome", "has_device", "outgoing", "pending", "to")
 
     def __init__(self, context: DeliveryContext, outgoing: Outgoing, to: str) -> None:
         self._context = context
-        self._to = to
+        self.to = to
         self._outcome = ""
         self._is_settled = False
         self.outgoing = outgoing
@@ -34,7 +36,9 @@ class InviteOutcome:
         """The worker hears of a device that has accepted."""
         if not self._is_settled:
             self._is_settled = True
-            self._context.events.delivered(self.outgoing, self._to)
+            self._context.events.delivered(self.outgoing, self.to)
+
+    is_farewell = False
 
     def failed(self, outcome: str) -> None:
         """One INVITE was in vain. If all were, and a client may accept later, that is the outcome."""
@@ -43,4 +47,16 @@ class InviteOutcome:
             self._outcome = outcome
         if not self.pending and not self.has_device and not self._is_settled:
             self._is_settled = True
-            self._context.events.failed(self.outgoing, self._to, self._outcome)
+            self._context.events.failed(self.outgoing, self.to, self._outcome)
+
+
+class FarewellOutcome(InviteOutcome):
+    """The event is a BYE to a device that had lost its session. Its INVITE makes one, to end it."""
+
+    __slots__ = ()
+
+    is_farewell = True
+
+    def failed(self, outcome: str) -> None:
+        """If nobody was there, the BYE is sent again later. Otherwise its outcome was the first one."""
+        super().failed(outcome if outcome in AWAY else GONE)

@@ -57,6 +57,8 @@ TIMEOUT_TICKS: Final = ticks(64 * T1)
 """Timers B, D and M; and how long a user may take to accept."""
 RINGING_TICKS: Final = ticks(2.0)
 """A client of conferences accepts by itself. One that rings is a telephone, and is left in peace."""
+GIVEN_UP_TICKS: Final = ticks(T2)
+"""How long a response is waited for to an INVITE that is sent no more."""
 INTERVALS: Final = tuple(ticks(min(T1 * 2**n, T2)) for n in range(4))
 RINGING: Final = 180
 
@@ -153,6 +155,18 @@ class InviteTransactions:
         except Exception as fault:  # whatever it is, it must not end more than this transaction
             self._forget(transaction)
             user.broke(fault)
+
+    def give_up(self, key: bytes) -> None:
+        """The INVITE is wanted no more: it is cancelled, or sent no more if nobody has responded (§9.1)."""
+        transaction = self._known.get(key)
+        if transaction is None:
+            return
+        if transaction.state == "proceeding":
+            self.step(transaction, "timeout", None, TransactionTimeoutError("given up"))
+        elif transaction.state == "calling":
+            transaction.resend_at = 0
+            transaction.deadline = min(transaction.deadline, self._wheel.tick + GIVEN_UP_TICKS)
+            self._wait(transaction)
 
     def receive(self, data: bytes) -> bool:
         """Take a response, if it belongs to one of these transactions."""

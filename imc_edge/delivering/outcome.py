@@ -24,5 +24,7 @@ EXPIRED: Final = "expired"
 """The message expired before it could be sent (RFC 3428 §7)."""
 SURPLUS: Final = "surplus"
 """Too many deliveries were waiting for this recipient already."""
+WITHDRAWN: Final = delivery_reports.WITHDRAWN
+"""The INVITE belongs to an earlier stay of the user in the room."""
 NOT_SENT: Final = delivery_reports.NOT_SENT
 """The recipient is away, and gets this message from the history when it is back (`absence.py`)."""

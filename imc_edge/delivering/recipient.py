@@ -323,10 +323,12 @@ class Recipient:
     def fail(self, outgoing: Outgoing, outcome: str) -> None:
         """One delivery has failed, started or not."""
         context, retry = self.context, self.retry
-        context.events.failed(outgoing, self.address, outcome)
         request, lost = outgoing.in_dialog, context.lost_dialog
         if request is not None and lost is not None and outcome == GONE and request.method == "BYE":
-            lost(outgoing, self.address)
+            if not lost(outgoing, self.address):
+                context.events.failed(outgoing, self.address, outcome)
+        else:
+            context.events.failed(outgoing, self.address, outcome)
         if context.keeps_history:
             note_failure(self, outgoing, outcome)
             if outcome == NOT_SENT:

@@ -82,6 +82,7 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         invites,
         Credentials(settings.credentials),
         delivery_ids,
+        names=names,
         request_of=renderer.in_dialog,
         random=random,
     )

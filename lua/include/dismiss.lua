@@ -56,9 +56,12 @@ local function dismiss(user)
         dismiss_device(device)
         record_departure(without_aor(device)) -- the user may be back before the others hear of it
     end
-    -- of devices that have subscribed and not entered (subscribe)
-    for _, device in ipairs(has_devices and subscribers(user) or {}) do
+    -- of devices that have subscribed and not entered (subscribe), or were invited and have not accepted
+    for _, device in ipairs(has_devices and with_field("subscription", user) or {}) do
         end_subscription(device, subscription_of(device))
+    end
+    for _, device in ipairs(with_field("invitation", user)) do
+        redis.call("HDEL", room, "invitation:" .. device)
     end
     record_departure(user)
     return #found > 0

@@ -3,7 +3,7 @@
 -- only one device of a member is asked, the id is in `invitation:DEVICE`, and the member goes on as before.
 -- Needs request, emit, and what role gives. Gives send_invite, invite_devices, is_under_way, and what device_name gives.
 -- Events of this include: `invite` to the user or the device; text: the topic, list: some of the other members, detail: devices of the
--- user that are in the room.
+-- user that are in the room; joined: since when the user is a member, unless this event is the beginning.
 --- @include "device_name"
 local MAX_LISTED, MAX_REPORTS = 50, 1000
 local first_members = {}
@@ -57,7 +57,7 @@ end
 -- After commit. `room` and `members` are the keys of the room with this address. Returns the id of the event. What the
 -- creator has said of the room, as data of a request, comes with each INVITE.
 local function send_invite(room, members, address, user, inviter)
-    local topic, about = unpack(redis.call("HMGET", room, "topic", "conference"))
+    local topic, about, joined = unpack(redis.call("HMGET", room, "topic", "conference", "joined:" .. user_of(user)))
     local others = {}
     for _, member in ipairs(some_members(members)) do
         if #others < MAX_LISTED and member ~= user_of(user) then
@@ -66,8 +66,10 @@ local function send_invite(room, members, address, user, inviter)
     end
     local cause = request
     request = { room = address, from = inviter, data = about }
+    -- the creator of a room has no such place
+    joined = joined or is_device(user) and "0-0" or ""
     local id = emit("invite", { user }, "text", topic or "", "list", table.concat(others, " "), "detail",
-        present_devices(address, user))
+        present_devices(address, user), "joined", joined)
     request = cause
     redis.call("HSET", room, "invitation:" .. user, id)
     return id

@@ -3,7 +3,7 @@
 -- last NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event;
 -- `lift`, by how much its CSeq numbers are higher (settle_notify); `former`, a subscription that it has replaced, until the device has accepted a NOTIFY.
 -- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription,
--- end_subscription, subscribers, notify, expire_subscription.
+-- end_subscription, with_field, notify, expire_subscription.
 -- Events of this include: `notify` to the device; dialog: where to send it, with version and expires_at; detail: JSON with
 -- full, version, subject, created_at, users as {address, role or "deleted", devices, devices that are gone}, terminated.
 local read_roster, changes_since = nil, {}
@@ -27,12 +27,12 @@ local function end_subscription(device, subscription)
     end
 end
 
--- The devices of this user that have subscribed, also those that are not in the room.
-local function subscribers(user)
-    local found, start = {}, "subscription:" .. user .. ";gr="
+-- The devices of this user of which the room's hash has a field of this kind, also those that are not in the room.
+local function with_field(kind, user)
+    local found, start = {}, kind .. ":" .. user .. ";gr="
     for _, field in ipairs(redis.call("HKEYS", room)) do
         if field:sub(1, #start) == start then
-            found[#found + 1] = field:sub(#"subscription:" + 1)
+            found[#found + 1] = field:sub(#kind + 2)
         end
     end
     return found

@@ -112,7 +112,8 @@ class Wires:
 class Redis:
     """Keeps the commands it was given; `settled` is what SMEMBERS finds, `gone` are ids XRANGE does not.
 
-    `requests` are the entries of each in-stream, `newest_event` the last id of each out-stream.
+    `requests` are the entries of each in-stream, `newest_event` the last id of each out-stream. `members` are
+    values of users that are no members being invited, and `about` is what rooms keep of an invitation.
     """
 
     def __init__(self) -> None:
@@ -125,6 +126,8 @@ class Redis:
         self.replies: dict[str, list[Any]] = {}
         self.tried: dict[str, int] = {}
         self.away: dict[str, bytes | None] = {}
+        self.members: dict[str, bytes | None] = {}
+        self.about: dict[str, bytes | None] = {}
         self.requests: list[Any] = []
         self.newest_event: bytes = b""
 
@@ -141,8 +144,8 @@ class Redis:
         return [self._reply(command) for command in commands]
 
     def _reply(self, command: Command) -> Any:
-        if command[0] == "SMEMBERS":
-            return self.settled.get(str(command[1]), set())
+        if command[0] in {"SMEMBERS", "HGET"}:
+            return self._of_user(*command)
         if command[0] == "XREVRANGE":
             return [[self.newest_event, []]] if self.newest_event else []
         if command[0] == "XRANGE" and str(command[1]).endswith(":in"):
@@ -159,7 +162,8 @@ class Redis:
         if command[0] == "DEL":
             self.tried.pop(str(command[1]), None)
         if command[0] == "HMGET":
-            return [self.away.get(str(name).removeprefix("away:")) for name in command[2:]]
+            kept = self.about if str(command[2]).startswith("invitation:") else self.away
+            return [kept.get(str(name).removeprefix("away:")) for name in command[2:]]
         if command[0] in {"SADD", "HINCRBY"}:
             self.ran.append((command[0], (str(command[1]),), tuple(command[2:])))
         if command[0] != "SCRIPT":
@@ -170,6 +174,11 @@ class Redis:
             return planned.pop(0)
         self.ran.append((name, command[3 : 3 + count], command[3 + count :]))
         return b"done"
+
+    def _of_user(self, name: Any, key: Any, user: Any = "") -> Any:
+        if name == "HGET":
+            return self.members.get(str(user), b"member inviting")
+        return self.settled.get(str(key), set())
 
     def of(self, name: str) -> list[tuple[Any, ...]]:
         """The arguments of every run of one script."""
@@ -314,6 +323,8 @@ class Sending:
         """An event comes out of the stream; its id."""
         self._next_id += 1
         entry_id = f"{self._next_id}-0"
+        if name == "invite":
+            self.redis.about |= {f"invitation:{user}": entry_id.encode() for user in to}
         await self.feed(entry_id, entry(name, to, **fields), shard=shard)
         return entry_id
 

@@ -93,6 +93,11 @@ def test_the_report_of_a_bye_has_the_dialog(shard: Shard) -> None:
     assert (report["dialog"], report["catch_up"], report["of"]) == ("d", "probe", entry)
 
 
+def test_an_invite_that_was_withdrawn_is_no_failure(shard: Shard) -> None:
+    settle(shard, put_event(shard, BOB, name="invite"), BOB, "withdrawn", 0, complete=True)
+    assert entries(shard, UNDELIVERED) == entries(shard, IN) == []
+
+
 def test_settle_keeps_a_failure_without_a_report(shard: Shard) -> None:
     settle(shard, put_event(shard, BOB), BOB, "500", 0, complete=True)
     assert len(entries(shard, UNDELIVERED)) == 1

@@ -53,7 +53,7 @@ def cpim(headers: str, content: bytes) -> bytes:
         ("message/cpim", b"From: <sip:a@b>\n\nContent-type: text/plain\n\n#list"),
         ("message/cpim", cpim("Content-Transfer-Encoding: base64\n", base64.b64encode(b"#list"))),
         ("message/cpim", cpim("Content-Transfer-Encoding: Quoted-Printable\n", b"=23list")),
-        ("message/cpim", cpim("Content-Encoding: gzip\n", gzip.compress(b"#list"))),
+        ("message/cpim", cpim("Content-Encoding: gzip\n", gzip.compress(b"#list", mtime=0))),
         ("message/cpim", cpim("Content-Encoding: deflate\n", zlib.compress(b"#list"))),
         ("message/cpim", cpim(f"Content-Type: {PARTS}\n", b"--b\r\n\r\n#list\r\n--b--")),
         (PARTS, b"--b\r\nContent-Type: text/plain\r\n\r\n#list\r\n--b--\r\n"),

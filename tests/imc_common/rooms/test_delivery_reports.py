@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from imc_common.rooms.delivery_reports import NOT_SENT, consequence
+from imc_common.rooms.delivery_reports import NOT_SENT, WITHDRAWN, consequence
 
 
 @pytest.mark.parametrize("outcome", ["404", "408", "486", "no-target", "expired"])
@@ -71,6 +71,11 @@ def test_every_outcome_of_an_invite_decides_how_the_member_takes_part(
 ) -> None:
     """As a device, later, or with texts; also where rooms keep nothing."""
     assert consequence("invite", outcome, history=history) == script
+
+
+def test_an_invite_of_an_earlier_stay_has_no_consequence() -> None:
+    """Another one was sent, or nobody is to be invited."""
+    assert consequence("invite", WITHDRAWN) is None
 
 
 def test_a_roster_goes_on_after_every_notify() -> None:

@@ -1,0 +1,81 @@
+"""In which order the INVITEs and BYEs of a room reach the devices of one user.
+
+Linphone ends its session with a room when it is invited to it again, and that is how a user leaves a room. So
+nothing of an earlier stay of the user may be on its way when it is invited anew: neither an INVITE, nor the
+session that one has made, nor the BYE that ends it. All of them are events of the room's shard, so one edge
+sends them, in the order of its stream. The INVITEs of one stay wait for each other not.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from imc_common.devices import user_of
+from imc_edge.delivering.outgoing import Outgoing
+
+if TYPE_CHECKING:  # the invitations know their order
+    from imc_edge.delivering.invitation import Invitation
+
+KNOWN_SECONDS: Final = 64.0
+"""How long an INVITE is remembered: a late 2xx, or the report of an early one, may be under way."""
+
+FAREWELL: Final = (-1, 0)
+"""`Invitation.stay` of an INVITE to a device whose user is no member."""
+Place = tuple[str, str]
+"""A room and a user."""
+
+
+class InvitationOrder:
+    """The INVITEs and BYEs of the last time, by room and user."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """``clock`` is monotonic, in seconds."""
+        self._clock = clock
+        self._started: dict[Place, list[Invitation]] = {}
+        self._byes: dict[Place, list[Outgoing]] = {}
+        self._oldest: deque[tuple[float, Place]] = deque()
+
+    def bye_started(self, outgoing: Outgoing, device: str) -> None:
+        """A BYE is sent to a device."""
+        self._forget()
+        place = outgoing.event.room, user_of(device)
+        self._byes.setdefault(place, []).append(outgoing)
+        self._oldest.append((self._clock(), place))
+        for each in self._started.get(place, ()):
+            each.left(outgoing.event.dialog)
+
+    def started(self, invitation: Invitation) -> None:
+        """An INVITE is sent."""
+        self._forget()
+        self._started.setdefault(invitation.place, []).append(invitation)
+        self._oldest.append((self._clock(), invitation.place))
+
+    def may_start(self, invitation: Invitation) -> bool:
+        """Whether nothing of an earlier stay is under way; what is left of one is ended now.
+
+        A farewell waits for nothing: it is part of what others wait for.
+        """
+        place, stay = invitation.place, invitation.stay
+        if stay == FAREWELL:
+            return True
+        byes = [each for each in self._byes.get(place, ()) if each.pending and not each.abandoned]
+        earlier = [each for each in self._started.get(place, ()) if each.stay < stay]
+        for each in earlier:
+            each.end_stay()
+        return not byes and all(each.is_over for each in earlier)
+
+    def _forget(self) -> None:
+        """Forget what was long ago, and is over."""
+        long_ago = self._clock() - KNOWN_SECONDS
+        while self._oldest and self._oldest[0][0] <= long_ago:
+            _, place = self._oldest.popleft()
+            started = [each for each in self._started.pop(place, ()) if each.is_remembered(long_ago)]
+            byes = [each for each in self._byes.pop(place, ()) if each.pending and not each.abandoned]
+            if started:
+                self._started[place] = started
+            if byes:
+                self._byes[place] = byes
+            if started or byes:
+                self._oldest.append((self._clock(), place))

@@ -1,0 +1,212 @@
+"""INVITEs of different stays of a user, and the BYE between them: what an edge sends, and in which order.
+
+Covers made_dialog.py, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from imc_common.store import ReplyError
+from imc_edge.delivering import invitation_order, invitations
+from tests.imc_edge.delivering.test_dialog_request import DEVICE, GRUU, dialog
+from tests.imc_edge.delivering.test_invitations import (
+    BOB,
+    CONTACT,
+    ROUTE,
+    accept,
+    invite,
+    methods,
+    outcomes,
+    reports,
+)
+from tests.imc_edge.sending import Sending, Sent, entry
+
+CAROL = "carol@127.0.0.1"
+OTHER = f"{BOB};gr=urn:uuid:2"
+
+
+@pytest.fixture
+async def sending(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sending]:
+    monkeypatch.setattr(invitations, "RETRY_SECONDS", 0.001)
+    async with Sending() as running:
+        yield running
+
+
+async def next_sent(sending: Sending, count: int) -> Sent:
+    """The last request, when so many were sent."""
+    await sending.until(lambda: len(sending.wires.sent) >= count)
+    assert len(sending.wires.sent) == count
+    return sending.wires.sent[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "latest", "joined", "is_sent"),
+    [
+        (b"member inviting", b"1-0", b"1-0", True),
+        (b"member inviting", b"1-0", None, True),
+        (b"owner devices", b"1-0", b"0-9", True),
+        (None, None, None, False),
+        (b"invited", b"1-0", None, False),
+        (b"member inviting", b"2-0", b"2-0", False),
+        (b"member devices", b"1-0", b"1-1", False),
+        (b"member", None, b"0-9", False),
+    ],
+)
+async def test_an_invite_is_sent_only_if_it_is_that_of_the_present_stay(
+    sending: Sending, value: bytes | None, latest: bytes | None, joined: bytes | None, is_sent: bool
+) -> None:
+    """Redis is asked at the last moment: the user was removed since, and perhaps added again."""
+    sending.redis.members[BOB] = value
+    sending.redis.about = {f"invitation:{BOB}": latest, f"joined:{BOB}": joined}
+    await sending.feed("1-0", entry("invite", (BOB,), joined="1-0"))
+    assert methods(sending) == ["INVITE"] * is_sent
+    assert outcomes(sending) == [] if is_sent else [(BOB, "withdrawn", "0")]
+
+
+async def test_who_cannot_be_asked_about_is_invited(sending: Sending) -> None:
+    """A key of a wrong type must not keep users from their rooms. An outage is waited for."""
+    sending.redis.members[BOB] = ReplyError("WRONGTYPE")  # type: ignore[assignment]
+    sending.redis.unreachable = True
+    await sending.event("invite", (BOB,))
+    assert methods(sending) == []
+    sending.redis.unreachable = False
+    await next_sent(sending, 1)
+
+
+async def test_a_pending_invite_of_an_earlier_stay_is_cancelled_before_the_next_one(sending: Sending) -> None:
+    """RFC 3261 §9.1. It counts no more, whatever comes of it."""
+    first = await invite(sending)
+    await sending.reply(first, 100)
+    await sending.event("invite", (BOB,))
+    cancel = await next_sent(sending, 2)
+    assert (cancel.request.method, cancel.request.call_id) == ("CANCEL", first.request.call_id)
+    await sending.reply(cancel)
+    await sending.reply(first, 487)
+    second = await next_sent(sending, 4)
+    assert methods(sending) == ["INVITE", "CANCEL", "ACK", "INVITE"]
+    assert second.request.call_id != first.request.call_id
+    assert outcomes(sending) == [(BOB, "withdrawn", "0")]
+    await accept(sending, second)
+    assert [report["of"] for report in reports(sending)] == ["2-0"]
+
+
+async def test_an_invite_without_any_response_is_sent_no_more(sending: Sending) -> None:
+    """Nothing can be cancelled then; a late response is waited for, but not for long."""
+    await invite(sending)
+    await sending.event("invite", (BOB,))
+    await sending.pass_time(3.0)
+    assert methods(sending) == ["INVITE"]
+    await sending.pass_time(2.0)
+    second = await next_sent(sending, 2)
+    assert second.request.method == "INVITE"
+    assert outcomes(sending) == [(BOB, "withdrawn", "0")]
+
+
+async def test_who_accepts_the_earlier_invite_gets_a_bye_before_the_next_one(sending: Sending) -> None:
+    """Its 200 crosses the CANCEL. No worker hears of it."""
+    first = await invite(sending)
+    await sending.reply(first, 100)
+    await sending.event("invite", (BOB,))
+    await next_sent(sending, 2)
+    await accept(sending, first)
+    bye = sending.wires.sent[-1]
+    assert methods(sending) == ["INVITE", "CANCEL", "ACK", "BYE"]
+    assert (bye.request.uri, bye.request.to_tag) == (GRUU, "there")
+    await sending.reply(bye)
+    second = await next_sent(sending, 5)
+    assert second.request.method == "INVITE"
+    assert reports(sending) == []
+
+
+@pytest.mark.parametrize("status", [200, 481, None])
+async def test_who_has_accepted_the_earlier_invite_gets_a_bye_before_the_next_one(
+    sending: Sending, status: int | None
+) -> None:
+    """The worker may not have heard of the session yet when it removed the user. Silence ends, too."""
+    first = await invite(sending)
+    await accept(sending, first)
+    await sending.event("invite", (BOB,))
+    bye = await next_sent(sending, 3)
+    assert bye.request.method == "BYE"
+    if status:
+        await sending.reply(bye, status)
+    else:
+        await sending.pass_time(33.0)
+    await sending.until(lambda: methods(sending)[-1] == "INVITE")
+
+
+async def test_the_bye_of_the_room_comes_before_the_next_invite(sending: Sending) -> None:
+    """It ends the session that the first INVITE has made, so there is no other BYE."""
+    first = await invite(sending)
+    await accept(sending, first)
+    ended = dialog(call_id=first.request.call_id, remote_tag="there")
+    await sending.event("bye", (DEVICE,), dialog=ended)
+    await sending.event("invite", (BOB,))
+    await sending.event("invite", (CAROL,))
+    other = await next_sent(sending, 4)
+    assert other.request.uri == f"sip:{CAROL}"
+    await sending.reply(sending.wires.sent[2])
+    second = await next_sent(sending, 5)
+    assert second.request.uri == f"sip:{BOB}"
+
+
+async def test_the_invites_of_one_stay_do_not_wait_for_each_other(sending: Sending) -> None:
+    """Devices are invited alone, and the user again."""
+    for to in (BOB, DEVICE, OTHER):
+        await sending.event("invite", (to,), joined="1-0")
+    assert methods(sending) == ["INVITE"] * 3
+    assert outcomes(sending) == []
+
+
+async def test_a_redirection_of_an_earlier_stay_leads_nowhere(sending: Sending) -> None:
+    first = await invite(sending)
+    await sending.reply(first, 100)
+    await sending.event("invite", (BOB,))
+    await next_sent(sending, 2)
+    await sending.reply(first, 302, f"Contact: <{GRUU}>")
+    second = await next_sent(sending, 4)
+    assert second.request.uri == f"sip:{BOB}"
+
+
+async def test_a_user_who_is_a_member_again_gets_no_farewell(sending: Sending) -> None:
+    """The device has lost the session of an earlier stay, and shows the room with reason."""
+    await sending.event("bye", (DEVICE,), dialog=dialog())
+    await sending.reply(sending.wires.sent[0], 481)
+    assert methods(sending) == ["BYE"]
+    assert outcomes(sending) == [(DEVICE, "481", "0")]
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(480, "480"), (603, "481")])
+async def test_a_farewell_that_finds_nobody_is_made_later(
+    sending: Sending, status: int, outcome: str
+) -> None:
+    """As a BYE that finds nobody. Until then the next INVITE waits."""
+    sending.redis.members[BOB] = None
+    await sending.event("bye", (DEVICE,), dialog=dialog())
+    await sending.reply(sending.wires.sent[0], 481)
+    assert outcomes(sending) == []
+    sending.redis.members[BOB] = b"member inviting"
+    await sending.event("invite", (BOB,))
+    assert methods(sending) == ["BYE", "INVITE"]
+    await sending.reply(sending.wires.sent[1], status)
+    assert outcomes(sending)[0][:2] == (DEVICE, outcome)
+    second = await next_sent(sending, 4)
+    assert second.request.uri == f"sip:{BOB}"
+
+
+async def test_what_was_long_ago_is_forgotten(sending: Sending) -> None:
+    """Only what may still be under way is kept in memory."""
+    order = sending.deliver._invitations._order
+    for number in range(3):
+        sent = await invite(sending, f"u{number}@127.0.0.1")
+        await accept(sending, sent, "there", CONTACT.replace("bob", f"u{number}"), ROUTE)
+        await sending.event("bye", (f"u{number}@127.0.0.1;gr=1",), dialog=dialog())
+        await sending.reply(sending.wires.sent[-1])
+        sending.clock.now += invitation_order.KNOWN_SECONDS
+    assert [place for place, _ in [*order._started, *order._byes]]
+    await invite(sending, CAROL)
+    assert list(order._started) == [(sent.request.from_.uri.address(), CAROL)]
+    assert not order._byes
