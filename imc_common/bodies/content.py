@@ -7,10 +7,11 @@ one pass over each part.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final, final
 
 from imc_common.bodies.charsets import charset_of, to_utf8
-from imc_common.bodies.cpim import Cpim
+from imc_common.bodies.cpim import Cpim, Envelope, has_cpim_part
 from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import CPIM, HTML, IMDN, IS_COMPOSING, PLAIN, essence
@@ -19,24 +20,42 @@ from imc_common.bodies.imdn import Imdn
 from imc_common.bodies.is_composing import IsComposing
 from imc_common.bodies.mime_part import MAX_CONTENT, MimePart
 from imc_common.bodies.multipart import parts_of
+from imc_common.bodies.usual_cpim import usual_text
 
 READ_TYPES: Final = "text/plain, text/html, message/cpim and multipart"
 """The types in which commands are read, in words."""
 MAX_DEPTH: Final = 4
 
 
-class Content(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class Content:
     """What was found in a body. At most one of `text`, `imdns` and `composing` is there.
 
-    `cpim` is the body itself, if it is CPIM. `nests_cpim`: there is CPIM inside another type, or inside CPIM.
+    `text` is in UTF-8; None if there is no text that can be read. `envelope` is that of the body itself, None
+    if it is not CPIM. `nests_cpim`: there is, or may be, CPIM inside another CPIM or inside a multipart.
     """
 
-    text: bytes | None = None
-    """In UTF-8; None if there is no text that can be read."""
-    imdns: tuple[Imdn, ...] = ()
-    composing: IsComposing | None = None
-    cpim: Cpim | None = None
-    nests_cpim: bool = False
+    text: Final[bytes | None]
+    imdns: Final[tuple[Imdn, ...]]
+    composing: Final[IsComposing | None]
+    envelope: Final[Envelope | None]
+    nests_cpim: Final[bool]
+
+    def __init__(
+        self,
+        text: bytes | None = None,
+        *,
+        imdns: tuple[Imdn, ...] = (),
+        composing: IsComposing | None = None,
+        envelope: Envelope | None = None,
+        nests_cpim: bool = False,
+    ) -> None:
+        self.text = text
+        self.imdns = imdns
+        self.composing = composing
+        self.envelope = envelope
+        self.nests_cpim = nests_cpim
 
     @classmethod
     def parse(cls, content_type: str, body: bytes) -> Content:
@@ -51,13 +70,22 @@ class Content(NamedTuple):
         kind = essence(content_type)
         if kind == PLAIN:
             return cls(to_utf8(body, charset_of(content_type)))
+        usual = usual_text(body) if kind == CPIM else None
+        if usual is not None:
+            return cls(usual[1], envelope=usual[0])
+        return cls.parse_fully(content_type, body)
+
+    @classmethod
+    def parse_fully(cls, content_type: str, body: bytes) -> Content:
+        """The same without the fast path for usual bodies."""
+        kind = essence(content_type)
         cpim = Cpim.parse(body) if kind == CPIM else None
+        nests_cpim = _nests_cpim(cpim, kind, body)
         reader = _Reader()
         leaves = reader.part(cpim.part, 1) if cpim is not None else reader.body(content_type, body, 0)
         text: bytes | None = None
         imdns: list[Imdn] = []
         composing: IsComposing | None = None
-        nests_cpim = False
         for leaf_type, content in leaves:
             leaf = essence(leaf_type)
             if leaf == CPIM:
@@ -68,9 +96,23 @@ class Content(NamedTuple):
                 composing = IsComposing.parse(content)
             elif text is None or not text.strip():
                 text = _text(leaf, leaf_type, content)
-        if text is not None:
-            return cls(text, cpim=cpim, nests_cpim=nests_cpim)
-        return cls(None, tuple(imdns), None if imdns else composing, cpim, nests_cpim)
+        if text is not None:  # it counts, whatever stands beside it
+            imdns, composing = [], None
+        return cls(
+            text,
+            imdns=tuple(imdns),
+            composing=None if imdns else composing,
+            envelope=None if cpim is None else cpim.envelope,
+            nests_cpim=nests_cpim,
+        )
+
+
+def _nests_cpim(cpim: Cpim | None, kind: str, body: bytes) -> bool:
+    """Whether a recipient could find CPIM in a part, however it is read: imc does not look for From there."""
+    if cpim is None:
+        return kind.startswith("multipart/") and has_cpim_part(body)
+    types = [value for name, value in cpim.part.fields if name.lower() == "content-type"]
+    return CPIM in map(essence, types) or has_cpim_part(cpim.part.content)
 
 
 class _Reader:

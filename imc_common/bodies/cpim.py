@@ -11,14 +11,15 @@ Lines of headers, an empty line, and a MIME part::
     Hello
 
 Read more liberally than the RFC allows, because a recipient may do so too: whatever any of them could take
-for From is in `senders`.
+for From is in `Envelope.senders`.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, final
 
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.mime_part import MimePart
@@ -44,16 +45,24 @@ _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+^_`|~-]+").fullmatch
 _TOKEN: Final = re.compile(r"[!-~]+").fullmatch
 
 
-class CpimHeader(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class CpimHeader:
     """One header: ``imdn.Message-ID`` has the prefix ``imdn``. `params` is as written: ``lang=fr``.
 
     `value` is without escapes.
     """
 
-    name: str
-    value: str
-    prefix: str = ""
-    params: tuple[str, ...] = ()
+    name: Final[str]
+    value: Final[str]
+    prefix: Final[str]
+    params: Final[tuple[str, ...]]
+
+    def __init__(self, name: str, value: str, prefix: str = "", params: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.value = value
+        self.prefix = prefix
+        self.params = params
 
     def __str__(self) -> str:
         name = f"{self.prefix}.{self.name}" if self.prefix else self.name
@@ -61,11 +70,39 @@ class CpimHeader(NamedTuple):
         return f"{name}:{params} {_escaped(self.value)}"
 
 
-class Cpim(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class Envelope:
+    """What the headers of a CPIM message say of its author.
+
+    `senders`: the values of all headers that could be taken for From, whatever their prefix and case. RFC
+    3862 §3.4: any prefix may stand for the namespace of CPIM.
+
+    `message_id`, RFC 5438 §6.3: the author's name for this message, which receipts repeat; empty if there is
+    none that can be used. `wants_receipts`, RFC 5438 §6.2: whether the author asks for receipts.
+    """
+
+    senders: Final[tuple[str, ...]]
+    message_id: Final[str]
+    wants_receipts: Final[bool]
+
+    def __init__(self, senders: tuple[str, ...], message_id: str, wants_receipts: bool) -> None:
+        self.senders = senders
+        self.message_id = message_id
+        self.wants_receipts = wants_receipts
+
+
+@final
+@dataclass(init=False, slots=True)
+class Cpim:
     """A CPIM message: its headers in order, and the MIME part in it."""
 
-    headers: tuple[CpimHeader, ...]
-    part: MimePart
+    headers: Final[tuple[CpimHeader, ...]]
+    part: Final[MimePart]
+
+    def __init__(self, headers: tuple[CpimHeader, ...], part: MimePart) -> None:
+        self.headers = headers
+        self.part = part
 
     @classmethod
     def parse(cls, body: bytes) -> Cpim:
@@ -87,24 +124,14 @@ class Cpim(NamedTuple):
         return head.encode("utf-8", "surrogateescape") + b"\r\n" + self.part.to_bytes()
 
     @property
-    def senders(self) -> list[str]:
-        """The values of all headers that could be taken for From, whatever their prefix and case.
-
-        RFC 3862 §3.4: any prefix may stand for the namespace of CPIM.
-        """
-        return [header.value for header in self.headers if header.name.lower() == "from"]
-
-    @property
-    def message_id(self) -> str:
-        """RFC 5438 §6.3: the author's name for this message, which receipts repeat; empty if there is none
-        that can be used."""
-        found = self.get(IMDN_NAMESPACE, "message-id")
-        return found if len(found) <= MAX_MESSAGE_ID and _TOKEN(found) else ""
-
-    @property
-    def wants_receipts(self) -> bool:
-        """RFC 5438 §6.2: whether the author asks for disposition notifications."""
-        return bool(self.get(IMDN_NAMESPACE, "disposition-notification"))
+    def envelope(self) -> Envelope:
+        """What its headers say of its author."""
+        message_id = self.get(IMDN_NAMESPACE, "message-id")
+        return Envelope(
+            tuple([header.value for header in self.headers if header.name.lower() == "from"]),
+            message_id if len(message_id) <= MAX_MESSAGE_ID and _TOKEN(message_id) else "",
+            bool(self.get(IMDN_NAMESPACE, "disposition-notification")),
+        )
 
     def get(self, namespace: str, name: str) -> str:
         """The value of the first header of this name (in lower case) in a namespace; empty if there is none.
@@ -124,6 +151,12 @@ class Cpim(NamedTuple):
                 if found is not None and (found[1] or "") == prefix:
                     return found[2]
         return {"": CORE, "imdn": IMDN_NAMESPACE}.get(prefix, "")
+
+
+def has_cpim_part(content: bytes) -> bool:
+    """Whether a part may be CPIM, however its Content-Type is folded."""
+    lower = content.lower()
+    return b"cpim" in lower and b"content-type:message/cpim" in b"".join(lower.split())
 
 
 def _headers(body: bytes) -> tuple[tuple[CpimHeader, ...], int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import binascii
 import re
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final, final
 
 from imc_common.bodies.encoding import inflate
 from imc_common.bodies.errors import BodyError
@@ -19,11 +20,17 @@ _EMPTY_LINE: Final = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _LINE_END: Final = re.compile(r"(?:\r\n|(?<!\r)\n|\r(?!\n))(?![ \t])")
 
 
-class MimePart(NamedTuple):
+@final
+@dataclass(init=False, slots=True)
+class MimePart:
     """One part. `fields` are names and values in order; a folded value is unfolded."""
 
-    fields: tuple[tuple[str, str], ...]
-    content: bytes
+    fields: Final[tuple[tuple[str, str], ...]]
+    content: Final[bytes]
+
+    def __init__(self, fields: tuple[tuple[str, str], ...], content: bytes) -> None:
+        self.fields = fields
+        self.content = content
 
     @classmethod
     def parse(cls, data: bytes) -> MimePart:

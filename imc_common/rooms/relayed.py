@@ -71,7 +71,7 @@ def receipts_for_author(event: Event) -> list[Text]:
     mine = set(event.list.split())
     imdns = [imdn for imdn in content.imdns if imdn.message_id in mine]
     # An author whose client is not known has written plain text if the receipt names a delivery.
-    is_in_cpim = content.cpim is not None
+    is_in_cpim = content.envelope is not None
     wants_cpim = event.client in _CPIM_CLIENTS or (not event.client and event.about is None and is_in_cpim)
     if event.about is not None:
         imdns = _renamed(imdns, event.about)
@@ -79,7 +79,7 @@ def receipts_for_author(event: Event) -> list[Text]:
         return [Text(data.content_type, data.body)]
     if not wants_cpim:
         return [Text(IMDN, imdn.document) for imdn in imdns]
-    headers = _headers(event, _author(event)) if content.cpim is None else content.cpim.headers
+    headers = Cpim.parse(data.body).headers if is_in_cpim else _headers(event, _author(event))
     return [Text(CPIM, Cpim(headers, receipt_part(imdn.document)).to_bytes()) for imdn in imdns]
 
 
@@ -92,7 +92,7 @@ def _renamed(imdns: Sequence[Imdn], about: RequestData) -> list[Imdn]:
     with suppress(BodyError):
         name = about.call_id
         if essence(about.content_type) == CPIM:
-            name = Cpim.parse(about.body).message_id or name
+            name = Cpim.parse(about.body).envelope.message_id or name
         for imdn in imdns:
             renamed.append(imdn.renamed(name))  # noqa: PERF401 # those before an error count
     return renamed

@@ -52,9 +52,10 @@ class EventRenderer:
             return [] if event.name == ROSTER else [MessageTemplate.of_dialog(event_id)]
         headers = event.data.headers + self._headers
         room, position = event.room, event.position
-        # RFC 5438 §6.3: the id of a wrapped message, the same each time that the message is sent.
-        message_id = ""
-        if event.client or essence(event.data.content_type) == CPIM:
+        # RFC 5438 §6.3: the id of a wrapped message, the same each time that the message is sent. One that is
+        # in CPIM has its author's.
+        message_id, is_in_cpim = "", essence(event.data.content_type) == CPIM
+        if (event.client or is_in_cpim) and not (is_in_cpim and event.name == "message"):
             message_id = f"{self._delivery_ids.message_id(room, position, 0).decode()}.{position}"
         message_id_of = self._delivery_ids.message_id
         is_again = position != event.entry_id

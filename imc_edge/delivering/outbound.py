@@ -42,9 +42,9 @@ from imc_common.rooms.relayed import Text
 PADDING: Final = 32
 """Blanks after a colon bring each request to a multiple of so many bytes: datagrams of one length go out
 together, at a fraction of the cost (`imc_edge.transports.segmentation`)."""
-MAX_PADDED: Final = 640
-"""Bytes of a template that is still padded: longer ones seldom have the same length, and a datagram has no
-room to spare for them."""
+MAX_PADDED: Final = 960
+"""Bytes of a template that is still padded, so a text of some 250 bytes in CPIM. The request of a longer one
+has no room to spare: padded, it might not fit a datagram (`MAX_DATAGRAM`) any more."""
 
 MAX_NAME: Final = 128
 """Characters of a display name that are passed on; a longer one would only fill screens."""

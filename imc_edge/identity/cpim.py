@@ -5,37 +5,42 @@ Clients show From of the CPIM headers in place of the SIP one.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from imc_common import address
 from imc_common.bodies.content import Content
-from imc_common.bodies.cpim import Cpim
-from imc_common.bodies.essence import CPIM, essence
 from imc_common.sip.errors import SipError
 from imc_common.sip.uri import Uri
 from imc_edge.identity.sender import usable_address
 
 ANONYMOUS: Final = "anonymous@anonymous.invalid"
 """RFC 3323 §4.1.1.3; handsets with RCS name nobody else inside."""
+_END = re.compile(r"(?:;gr=urn:uuid:[0-9a-fA-F\-]+)?>").fullmatch
 
 
-def check_inner_sender(
-    content: Content, content_type: str, body: bytes, sender: str, *, ignores_case: bool = False
-) -> None:
+def check_inner_sender(content: Content, sender: str, *, ignores_case: bool = False) -> None:
     """Refuse a body that names another sender than ``sender``, a canonical address.
 
     ``content`` is what was found in the body. ``ignores_case``: the address is in lower case.
 
     Raises SipError: 403, or 400 if the one it names cannot be read.
     """
-    if content.cpim is not None:
-        for value in content.cpim.senders:
-            if not _is_sender(value, sender, ignores_case):
+    envelope = content.envelope
+    if envelope is not None:
+        for value in envelope.senders:
+            if not _is_plainly(value, sender) and not _is_sender(value, sender, ignores_case):
                 raise SipError(403, "CPIM From Is Not The Sender")
-        if content.nests_cpim or _nests_cpim(content.cpim):
+        if content.nests_cpim:
             raise SipError(403, "CPIM In CPIM")
-    elif essence(content_type).startswith("multipart/") and (content.nests_cpim or _has_cpim_part(body)):
+    elif content.nests_cpim:
         raise SipError(403, "CPIM In Multipart")
+
+
+def _is_plainly(value: str, sender: str) -> bool:
+    """Whether a From is just this address, perhaps with a device, as in most messages."""
+    start = f"<sip:{sender}"
+    return value.startswith(start) and _END(value, len(start)) is not None
 
 
 def _is_sender(value: str, sender: str, ignores_case: bool) -> bool:
@@ -61,15 +66,3 @@ def _is_sender(value: str, sender: str, ignores_case: bool) -> bool:
     if ignores_case:
         named = address.without_case(named)
     return named in {address.without_port(sender), ANONYMOUS}
-
-
-def _nests_cpim(cpim: Cpim) -> bool:
-    """Whether a recipient could find CPIM in the part: in any of its Content-Types, or further inside."""
-    types = [value for name, value in cpim.part.fields if name.lower() == "content-type"]
-    return CPIM in map(essence, types) or _has_cpim_part(cpim.part.content)
-
-
-def _has_cpim_part(content: bytes) -> bool:
-    """Whether a part may be CPIM, however its Content-Type is folded: imc does not look for a From in it."""
-    lower = content.lower()
-    return b"cpim" in lower and b"content-type:message/cpim" in b"".join(lower.split())

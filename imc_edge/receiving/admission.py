@@ -214,7 +214,7 @@ class Admission:
             raise SipError(413, str(too_large)) from None
         except BodyError as malformed:
             raise SipError(400, str(malformed)) from None
-        check_inner_sender(content, content_type, body, sender.address, ignores_case=self._ignores_case)
+        check_inner_sender(content, sender.address, ignores_case=self._ignores_case)
         return content
 
     def _relays(self, room_request: RoomRequest) -> bool:

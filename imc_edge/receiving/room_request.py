@@ -61,7 +61,7 @@ def room_request_of(
         call_id=request.call_id,
         at=at,
     )
-    is_cpim = content is not None and content.cpim is not None and parsed.body is None
+    is_cpim = content is not None and content.envelope is not None and parsed.body is None
     return RoomRequest(
         type=parsed.type,
         sender=sender.address,
@@ -97,8 +97,10 @@ def _message_id(content: Content, parsed: Parsed, delivery_ids: DeliveryIds, sen
         ids = dict.fromkeys([imdn.message_id for imdn in content.imdns])
         positions = [delivery_ids.position_in(each, parsed.room, sender) or "-" for each in ids]
         return " ".join([word for pair in zip(ids, positions, strict=True) for word in pair])
-    cpim = content.cpim
-    return cpim.message_id if cpim is not None and cpim.wants_receipts and parsed.type == "message" else ""
+    envelope = content.envelope
+    if envelope is None or not envelope.wants_receipts or parsed.type != "message":
+        return ""
+    return envelope.message_id
 
 
 def _statuses(content: Content) -> str:

@@ -128,9 +128,9 @@ async def test_who_refuses_cpim_gets_the_text_once_and_from_then_on(
     answer = await modern.assert_gets(".*hello yourself")
     content = Content.parse(answer.content_type, answer.body)
     assert content.text == b"hello yourself"
-    assert content.cpim is not None
-    assert content.cpim.senders == [f"{text_only.name} <sip:{text_only.address}>"]
-    assert content.cpim.message_id
+    assert content.envelope is not None
+    assert content.envelope.senders == (f"{text_only.name} <sip:{text_only.address}>",)
+    assert content.envelope.message_id
     await text_only.assert_gets_nothing()
 
 

@@ -43,10 +43,10 @@ def test_headers_have_namespace_parameters_and_value() -> None:
 def test_a_receipt_is_asked_for_under_any_prefix() -> None:
     """RFC 3862 §3.4: NS decides what a prefix means."""
     for body in (corpus.RFC_5438_7_1, corpus.RFC_5438_6, corpus.LINPHONE.replace(b"NS: imdn", b"X: imdn")):
-        cpim = Cpim.parse(body)
-        assert cpim.message_id in {"34jk324j", "RSbxC2YjlvAF"}
-        assert cpim.wants_receipts
-    assert not Cpim.parse(corpus.RFC_5438_6.replace(b"params:imdn", b"params:x")).message_id
+        envelope = Cpim.parse(body).envelope
+        assert envelope.message_id in {"34jk324j", "RSbxC2YjlvAF"}
+        assert envelope.wants_receipts
+    assert not Cpim.parse(corpus.RFC_5438_6.replace(b"params:imdn", b"params:x")).envelope.message_id
 
 
 def test_mime_headers_among_those_of_cpim_belong_to_the_part() -> None:
@@ -63,7 +63,7 @@ def test_mime_headers_among_those_of_cpim_belong_to_the_part() -> None:
 def test_an_id_that_cannot_stand_in_a_receipt_is_none() -> None:
     """Nobody could find the author by it."""
     for value in (b"", b"two words", b"x" * 200, "é".encode(), b"\\u0000"):
-        assert not Cpim.parse(corpus.LINPHONE.replace(b"RSbxC2YjlvAF", value)).message_id
+        assert not Cpim.parse(corpus.LINPHONE.replace(b"RSbxC2YjlvAF", value)).envelope.message_id
 
 
 @pytest.mark.parametrize(

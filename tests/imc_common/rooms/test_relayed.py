@@ -46,12 +46,13 @@ def test_a_client_with_cpim_gets_every_message_in_cpim(content_type: str, body: 
     assert text == as_sent_to(DEVICE_CLIENT, content_type, body)
     assert text.content_type == "message/cpim"
     cpim = Cpim.parse(text.body)
-    assert cpim.senders == [f"Alice <sip:{ALICE}>"]
+    assert cpim.envelope.senders == (f"Alice <sip:{ALICE}>",)
     assert [(each.name, each.value) for each in cpim.headers[1:3]] == [
         ("To", f"<sip:{ROOM}>"),
         ("DateTime", "2023-11-14T22:13:20Z"),
     ]
-    assert (cpim.message_id, cpim.wants_receipts) == ("0123456789abcdef.1-1", False)
+    assert cpim.envelope.message_id == "0123456789abcdef.1-1"
+    assert not cpim.envelope.wants_receipts
     assert (cpim.part.content_type, cpim.part.content) == (content_type, body)
 
 
@@ -84,7 +85,7 @@ def test_a_client_without_cpim_gets_a_typing_notification_as_it_is_inside() -> N
 def test_a_nickname_is_the_name_of_the_author() -> None:
     """As in From of the delivery."""
     cpim = Cpim.parse(as_sent_to(CPIM_CLIENT, "text/plain", b"x", nick="Ali").body)
-    assert cpim.senders == [f"Ali <sip:{ALICE}>"]
+    assert cpim.envelope.senders == (f"Ali <sip:{ALICE}>",)
 
 
 def test_the_answer_to_a_command_in_cpim_is_cpim() -> None:
@@ -100,7 +101,7 @@ def test_the_answer_to_a_command_in_cpim_is_cpim() -> None:
         assert text.content_type == content_type
         read = Content.parse(text.content_type, text.body)
         assert (read.text or b"").startswith(b"*** ")
-        assert read.cpim is None or read.cpim.senders == [f"<sip:{ROOM}>"]
+        assert read.envelope is None or read.envelope.senders == (f"<sip:{ROOM}>",)
 
 
 def test_the_answers_on_several_pages_have_ids_of_their_own() -> None:
@@ -117,7 +118,7 @@ def test_the_answers_on_several_pages_have_ids_of_their_own() -> None:
         data=RequestData("message/cpim", LINPHONE),
     )
     pages = render(event, Settings(), "id")
-    assert len({Cpim.parse(page.body).message_id for page in pages}) == len(pages) > 1
+    assert len({Cpim.parse(page.body).envelope.message_id for page in pages}) == len(pages) > 1
 
 
 def receipts(content_type: str, body: bytes, *ids: str, client: str = "", **more: RequestData) -> list[Text]:
@@ -143,11 +144,10 @@ def test_a_receipt_is_relayed_byte_for_byte() -> None:
 def test_receipts_for_several_authors_are_split() -> None:
     """Each author gets only its own, in a CPIM message with the same headers."""
     [text] = receipts("message/cpim", LINPHONE_RECEIPTS, "DekJ3EmNlcNi")
-    content = Content.parse(text.content_type, text.body)
+    content, cpim = Content.parse(text.content_type, text.body), Cpim.parse(text.body)
     assert [imdn.message_id for imdn in content.imdns] == ["DekJ3EmNlcNi"]
-    assert content.cpim is not None
-    assert content.cpim.headers == Cpim.parse(LINPHONE_RECEIPTS).headers
-    assert content.cpim.part.get("content-disposition") == "notification"
+    assert cpim.headers == Cpim.parse(LINPHONE_RECEIPTS).headers
+    assert cpim.part.get("content-disposition") == "notification"
 
 
 def test_a_receipt_for_a_delivery_names_the_message_as_its_author_does() -> None:
@@ -161,8 +161,8 @@ def test_a_receipt_for_a_delivery_names_the_message_as_its_author_does() -> None
     [text] = receipts("message/imdn+xml", IMDN_DOCUMENT, "34jk324j", about=in_cpim, client="cpim")
     content = Content.parse(text.content_type, text.body)
     assert [imdn.message_id for imdn in content.imdns] == ["RSbxC2YjlvAF"]
-    assert content.cpim is not None
-    assert content.cpim.senders == [f"<sip:{BOB}>"]
+    assert content.envelope is not None
+    assert content.envelope.senders == (f"<sip:{BOB}>",)
 
 
 def test_an_author_without_cpim_gets_the_receipt_of_a_reader_with_cpim() -> None:

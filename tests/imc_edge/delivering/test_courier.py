@@ -314,9 +314,9 @@ async def test_rfc_8760_the_strongest_of_several_challenges_is_used() -> None:
 async def test_18_1_1_a_request_over_1300_bytes_goes_over_tcp() -> None:
     """The length of the complete request counts: 1,300 bytes are still a datagram."""
     async with Sending() as sending:
-        await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 500, max_forwards=69))
+        await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * 800, max_forwards=69))
         await sending.reply(sending.wires.sent[0])
-        fitting = 1300 - len(sending.wires.sent[0].data) + 500
+        fitting = 1300 - len(sending.wires.sent[0].data) + 800
         for length, transport in ((fitting, "udp"), (fitting + 1, "tcp")):
             await sending.event(to=(BOB,), data=RequestData("text/html", b"x" * length, max_forwards=69))
             sent = sending.wires.sent[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import sipmessage
@@ -27,6 +28,7 @@ from imc_edge.delivering.outbound import (
     to_lines,
 )
 from imc_edge.identifiers import DeliveryIds
+from tests.imc_common.bodies.corpus import LINPHONE
 
 ROOM = "chat-000@example.org"
 BOB = "bob@127.0.0.1:5071"
@@ -60,6 +62,14 @@ def parse(data: bytes) -> Request:
     assert isinstance(request, Request)
     validate_request(request)
     return request
+
+
+def test_texts_of_about_one_length_in_cpim_make_requests_of_one_length() -> None:
+    """They go out together. But blanks must not make a request too long for a datagram."""
+    sizes = [len(build(event(), Text("message/cpim", LINPHONE + b"x" * length))) for length in range(1000)]
+    assert len(set(sizes[:250])) < 10
+    for before, size in pairwise(sizes):
+        assert size <= MAX_DATAGRAM or size - before <= 2
 
 
 def test_a_message_has_the_headers_of_a_new_transaction() -> None:

@@ -149,7 +149,7 @@ async def test_a_receipt_for_a_delivery_leads_to_its_place_in_a_room_with_histor
             request = sending.wires.sent[-1].request
             named = request.call_id
             if client:
-                named = Cpim.parse(request.body).message_id
+                named = Cpim.parse(request.body).envelope.message_id
             assert ids.position_in(named, ROOM, BOB) == entry_id
             assert (ids.position_in(named, ROOM, CAROL) == entry_id) == bool(client)
             assert request.from_tag == request.call_id.partition(".")[0]

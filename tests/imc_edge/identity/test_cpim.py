@@ -38,6 +38,7 @@ async def outcome(
     [
         "<sip:alice@example.org>",
         "Alice <sip:alice@example.org>",
+        "<sip:alice@example.org;gr=urn:uuid:b954428c-55ac-00b6-867a-fae2a919e912>",
         '"Alice" <sip:alice@EXAMPLE.org:5070;transport=tcp>',
         "Jürgen von Ö <sips:%61lice@example.org>",
         "MR SANDERS<im:alice@example.org>",
@@ -58,6 +59,8 @@ async def test_the_sender_may_name_itself_or_nobody(value: str) -> None:
     [
         [from_("<sip:dave@example.org>")],
         [from_("<sip:alice@example.com>")],
+        [from_("<sip:alice@example.organic>")],
+        [from_("<sip:alice@example.org.example.com;gr=urn:uuid:1>")],
         [from_("<sip:Alice@example.org>")],
         [from_('"sip:alice@example.org" <sip:dave@example.org>')],
         [from_("<im:dave@example.org>")],
@@ -92,12 +95,22 @@ async def test_another_user_inside_is_refused_at_once(lines: list[bytes], end: b
         '"<sip:dave@example.org>" <sip:alice@example.org>',
         "sip:alice@example.org>",
         "<sip:alice@example.org",
+        "<sip:alice@example.org;gr=urn:uuid:1",
+        "<sip:alice@example.org;gr=urn:uuid:1> <sip:dave@example.org>",
+        "<sip:alice@example.org;gr=urn:uuid:1><sip:dave@example.org>",
         "<sip:alice@example.org\x00>",
     ],
 )
 async def test_a_from_that_can_be_read_in_two_ways_is_malformed(value: str) -> None:
     """Somebody could read the other one."""
     assert await outcome(cpim(from_(value))) == (400, "Malformed CPIM From")
+
+
+async def test_a_port_names_nobody_else() -> None:
+    """An identity behind an IP address has one, and is the same user at each port."""
+    for port in ("", ":5070", ":5071"):
+        body = cpim(from_(f"<sip:bob@127.0.0.1{port}>"))
+        assert (await outcome(body, sender="bob@127.0.0.1:5070"))[0] == 202
 
 
 async def test_folded_and_endless_headers_are_malformed() -> None:
