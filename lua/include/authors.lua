@@ -1,19 +1,17 @@
 -- Who has written the latest messages that ask for receipts, by Message-ID (RFC 5438 §6.3): at most twice MAX_AUTHORS of
--- a room, for AUTHORS_TTL_MS. Needs request. Gives remember_author, author_of.
+-- a room, for AUTHORS_TTL_MS at least. Needs request. Gives remember_author, author_of.
 --- @include "generations"
 local MAX_AUTHORS, AUTHORS_TTL_MS = 128, 24 * 3600 * 1000
 
 -- After commit. The first who uses an id keeps it: nobody gets the receipts for another member's message.
 -- A key of a wrong type must not end the script after its first write: then there are no receipts.
 local function remember_author(recent, older)
-    local id, author = request.message_id, request.from
-    if redis.pcall("HEXISTS", older, id) ~= 0 or redis.pcall("HSETNX", recent, id, author) ~= 1 then
-        return
+    if redis.pcall("HSETNX", recent, request.message_id, request.from) == 1 then
+        turn_generation(recent, older, MAX_AUTHORS, AUTHORS_TTL_MS)
     end
-    turn_generation(recent, older, MAX_AUTHORS, AUTHORS_TTL_MS)
 end
 
--- False if the message is not known, or no longer.
+-- False if the message is not known, or no longer. Who is in the older hash has used the id first.
 local function author_of(recent, older, message_id)
-    return in_generations(recent, older, message_id)
+    return in_generations(older, recent, message_id)
 end
