@@ -5,6 +5,8 @@ An interrupted run is started again: everything here can be done twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from imc_cli.moved_history import FIRST_WAIT_MS, PAGE, Run
 from imc_common import keys
 from imc_common.devices import user_of
@@ -13,8 +15,9 @@ from imc_common.rooms.roles import is_away
 from imc_common.scripts import Command
 
 
-async def copy_devices(run: Run, room: str, old: int, new: int) -> None:
-    """Copy devices and roster. The next probe of a device that is away is due at once."""
+async def copy_devices(run: Run, room: str, about: Mapping[str, bytes], old: int, new: int) -> None:
+    """Copy devices and roster. The next probe of a device that is away is due at once. ``about``: the room's
+    hash."""
     [flat, roster] = await run(
         [("HGETALL", keys.devices(old, room)), ("ZRANGE", keys.roster(old, room), 0, -1, "WITHSCORES")]
     )
@@ -25,7 +28,7 @@ async def copy_devices(run: Run, room: str, old: int, new: int) -> None:
     for first in range(0, len(changes), PAGE):
         page = [part for who, score in changes[first : first + PAGE] for part in (score, who)]
         commands.append(("ZADD", keys.roster(new, room), *page))
-    for device in _away(flat):
+    for device in _awaited(flat, about):
         user = user_of(device)
         commands += [
             ("SADD", keys.away_rooms(new, user), f"{room} {device}"),
@@ -36,14 +39,21 @@ async def copy_devices(run: Run, room: str, old: int, new: int) -> None:
     await run(commands)
 
 
-async def remove_devices(run: Run, room: str, old: int) -> None:
+async def remove_devices(run: Run, room: str, about: Mapping[str, bytes], old: int) -> None:
     """Remove from the old shard what `copy_devices` has copied."""
     [flat] = await run([("HGETALL", keys.devices(old, room))])
     indexes: list[Command] = [
-        ("SREM", keys.away_rooms(old, user_of(device)), f"{room} {device}") for device in _away(flat)
+        ("SREM", keys.away_rooms(old, user_of(device)), f"{room} {device}")
+        for device in _awaited(flat, about)
     ]
     await run([*indexes, ("DEL", keys.devices(old, room), keys.roster(old, room))])
 
 
-def _away(flat: list[bytes]) -> list[str]:
-    return [flat[at].decode() for at in range(0, len(flat), 2) if is_away(flat[at + 1])]
+def _awaited(flat: list[bytes], about: Mapping[str, bytes]) -> list[str]:
+    """The devices that are away, or have missed a NOTIFY (`lua/include/missed_notify.lua`)."""
+    devices = [(flat[at].decode(), flat[at + 1]) for at in range(0, len(flat), 2)]
+    return [
+        device
+        for device, value in devices
+        if is_away(value) or b'"missed":' in about.get(f"subscription:{device}", b"")
+    ]

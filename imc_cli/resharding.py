@@ -183,7 +183,7 @@ class Resharding:
         fields = {about[at].decode(): about[at + 1] for at in range(0, len(about), 2)}
         roles = {member: role_of(value) for member, value in values.items()}
         await copy_history(self._run, table, room, old, new)
-        await copy_devices(self._run, room, old, new)
+        await copy_devices(self._run, room, fields, old, new)
         copy: list[Command] = [
             ("HSET", table.room(new, room), *about),
             ("HSET", table.members(new, room), *flat),
@@ -192,7 +192,7 @@ class Resharding:
             ("ZADD", table.rooms(new), score, room),
         ]
         await self._run(copy)
-        await remove_devices(self._run, room, old)
+        await remove_devices(self._run, room, fields, old)
         await self._run(
             [
                 *(("SREM", key, room) for key in _indexes(old, roles, private=float(score) == 1)),

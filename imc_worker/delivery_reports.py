@@ -42,7 +42,7 @@ class DeliveryReports:
                 (*of_user, _of_shard(keys.history_off)),
                 (settings.history_max_messages,),
             ),
-            "settle_notify": Action("settle_notify"),
+            "settle_notify": Action("settle_notify", of_user, (FIRST_PROBE_MS,)),
             "keep_farewell": Action("keep_farewell", of_user[1:], (FIRST_PROBE_MS,)),
             "welcome_back": Action(
                 "welcome_back",

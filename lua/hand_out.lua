@@ -40,7 +40,7 @@ part, catch_up_max = math.max(1, tonumber(part)), math.max(1, tonumber(catch_up_
 --- @include "end_away"
 --- @include "invite_again"
 --- @include "invite"
---- @include "ask_for_notify"
+--- @include "missed_notify"
 
 local entry = redis.call("XRANGE", events, entry_id, entry_id)[1]
 if not entry then
@@ -104,9 +104,9 @@ if left then
     redis.call("HSET", room, "away:" .. user, left, "returning:" .. user, id)
 else
     end_away(room, members, address, user, value)
-    if is_device(user) and redis.call("HEXISTS", room, "subscription:" .. user) == 1 then
+    if is_device(user) then
         request = { room = address }
-        ask_for_notify()
+        notify_again(room, address, user)
     end
 end
 return #found

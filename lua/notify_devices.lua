@@ -1,5 +1,5 @@
 -- Devices that have not seen the latest changes of their room get one NOTIFY each, with all of them together. Who has a
--- NOTIFY in flight gets the next one after its report (settle_notify), and who is away when it is back. An edge asks for it,
+-- NOTIFY in flight gets the next one after its report (settle_notify), and who is away, or has missed one, when it is back. An edge asks for it,
 -- not more than once a second and room, with the id of the event roster, which ends here.
 --
 -- KEYS:
@@ -35,7 +35,7 @@ for i = 1, #all, 2 do
     local device, subscription = all[i], subscription_of(all[i])
     if subscription and subscription.expires_at <= now then
         ended[#ended + 1] = { device, subscription }
-    elseif subscription and all[i + 1] == "device" and subscription.rev < rev then
+    elseif subscription and all[i + 1] == "device" and subscription.rev < rev and subscription.missed ~= true then
         local in_flight = subscription.pending ~= "" and redis.call("XRANGE", events, subscription.pending, subscription.pending)
         if not in_flight or #in_flight == 0 then
             due[#due + 1] = { device, subscription }

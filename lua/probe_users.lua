@@ -37,6 +37,7 @@ local delivery_chunk, request, away_rooms = 1, nil, nil
 --- @include "invite_again"
 --- @include "invite"
 --- @include "device"
+--- @include "missed_notify"
 --- @include "probe"
 
 redis.call("HLEN", probe_waits) -- is a hash

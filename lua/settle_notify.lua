@@ -1,37 +1,61 @@
 -- The report of a NOTIFY: the device has seen the changes, or has no such subscription any more, or is not there. In the last
--- case its next NOTIFY is full. `from` is the device, `of` the id of the event.
+-- case its next NOTIFY is full, and is sent when the user is back. `from` is the device, `of` the id of the event.
 --
 -- KEYS:
---   requests  imc:{S}:in            stream
---   events    imc:{S}:out           stream
---   rooms     imc_rooms:{S}         sorted set
---   room      imc_rooms:{S}:ROOM    hash
---   members   imc_members:{S}:ROOM  hash
+--   requests     imc:{S}:in               stream
+--   events       imc:{S}:out              stream
+--   rooms        imc_rooms:{S}            sorted set
+--   room         imc_rooms:{S}:ROOM       hash
+--   members      imc_members:{S}:ROOM     hash
+--   away_rooms   imc:{S}:away_rooms:FROM  set
+--   probes       imc:{S}:probes           sorted set
+--   probe_waits  imc:{S}:probe_waits      hash
 --
 -- ARGV:
 --   entry_id        the request's id in requests
 --   delivery_chunk  recipients per event entry, at most
+--   first_wait_ms   until the first probe
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
 --   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
-local requests, events, rooms, room, members = unpack(KEYS)
-local entry_id, delivery_chunk = unpack(ARGV)
+local requests, events, rooms, room, members, away_rooms, probes, probe_waits = unpack(KEYS)
+local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
 --- @include "role"
 --- @include "roster"
 --- @include "notify"
+--- @include "away_rooms"
+--- @include "now"
 
 -- RFC 6665 §4.2.2, without those that registrars send for a phone that is switched off.
 local ENDED = { ["405"] = true, ["481"] = true, ["489"] = true }
 -- Hundredths of seconds by which the CSeq numbers of a subscription are lifted after a 500: an edge has sent to the device
 -- whose clock is ahead of that of the next one (imc_edge/delivering/sequence_numbers.py). From 10 s to a day.
 local FIRST_LIFT, MAX_LIFT = 1000, 10000000
+-- Outcomes that say that nobody is there: those of imc_common/rooms/delivery_reports.py without 500, which a lift may mend.
+local NOBODY = {
+    ["404"] = true, ["408"] = true, ["410"] = true, ["430"] = true, ["477"] = true, ["478"] = true, ["480"] = true,
+    ["502"] = true, ["503"] = true, ["504"] = true, ["604"] = true, ["no-target"] = true, ["surplus"] = true, ["away"] = true,
+}
+
+-- After commit. The device is away as far as NOTIFY requests are concerned: whatever shows that its user is back leads here.
+local function wait_for_return(device)
+    local user = user_of(device)
+    redis.call("SADD", away_rooms, away_room(request.room, device))
+    if redis.call("ZADD", probes, "NX", now + first_wait_ms, user) == 1 then
+        redis.call("HSET", probe_waits, user, first_wait_ms)
+    end
+end
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", members)
+redis.call("SCARD", away_rooms)
+redis.call("ZCARD", probes)
+redis.call("HLEN", probe_waits)
+first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local device, subscription = request.from, subscription_of(request.from)
 if not subscription and device_in(devices, request.from) then
     device = device_in(devices, request.from)
@@ -59,13 +83,20 @@ if is_last then
     subscription.pending = ""
 end
 if status:sub(1, 1) == "2" then
-    subscription.failed = nil
+    if subscription.missed == "probe" then -- the user is back: what it has missed elsewhere follows
+        local user = user_of(device)
+        redis.call("XADD", requests, "*", "type", "user_online", "from", user, "room", user, "data", "")
+    end
+    subscription.failed, subscription.missed = nil, nil
     subscription.former = not is_last and subscription.former or nil
 elseif is_last or not ENDED[status] then
     subscription.rev, subscription.failed = -1, true
     local lift = math.max(10 * (subscription.lift or 0), FIRST_LIFT)
     if status == "500" and is_last and lift <= MAX_LIFT then
         subscription.lift, is_again = lift, true
+    elseif NOBODY[status] and is_last then
+        subscription.missed = true
+        wait_for_return(device)
     end
 end
 keep_subscription(device, subscription)

@@ -30,7 +30,7 @@ import structlog
 from imc_common import client_devices, keys
 from imc_common.devices import is_device, user_of
 from imc_common.presence import note_away
-from imc_common.rooms.delivery_reports import consequence, is_stored
+from imc_common.rooms.delivery_reports import AWAY, consequence, is_stored
 from imc_common.rooms.event import INVITE, NOTIFY, PROBE, REPORTED
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
@@ -271,7 +271,7 @@ class Settlement:
             self._counts.reports.value += needs_report
             # a probe of somebody who is still away is no failure that anybody should be told of
             self._counts.deliveries[PROBE if event.catch_up == PROBE else outcome] += 1
-            if follows in {"mark_away", "keep_farewell"}:
+            if follows in {"mark_away", "keep_farewell"} or (event.name == NOTIFY and outcome in AWAY):
                 self._away.setdefault(user_of(address), set()).add(event.shard)
                 if event.name == INVITE and is_device(address):
                     self._unreached.add(user_of(address))

@@ -1,10 +1,11 @@
 -- A user is back: an edge is asked to hand it what it missed, in each of the shard's rooms where it is away, and to send the
--- BYE requests that found nobody. Needs
+-- BYE and NOTIFY requests that found nobody. Needs
 -- away_rooms, probes, probe_waits (of that user), room_prefix and what call_back needs. Gives call_all_back.
 --- @include "call_back"
 --- @include "now"
 --- @include "away_rooms"
 --- @include "farewells"
+--- @include "missed_notify"
 redis.call("ZCARD", probes) -- is a sorted set
 redis.call("HLEN", probe_waits)
 
@@ -16,13 +17,17 @@ for _, entry in ipairs(redis.call("SMEMBERS", away_rooms)) do
     local address, who = room_and_who(entry, user_of(request.from))
     local is_away = redis.call("HEXISTS", room_prefix .. address, "away:" .. who) == 1
     local list = is_away and returned or left
-    list[#list + 1] = { entry = entry, address = address, who = who }
+    local has_missed = not is_away and is_device(who) and has_missed_notify(room_prefix .. address, who)
+    list[#list + 1] = { entry = entry, address = address, who = who, has_missed = has_missed }
 end
 
 -- After commit. Rooms that the user has left meanwhile are removed from the index.
 local function call_all_back(user)
     for _, each in ipairs(left) do
         redis.call("SREM", away_rooms, each.entry)
+        if each.has_missed then
+            notify_again(room_prefix .. each.address, each.address, each.who)
+        end
     end
     for _, farewell in ipairs(farewells) do
         say_farewell(farewell) -- before an INVITE to a user who was added again

@@ -11,6 +11,7 @@ local function candidate(address, user, about)
     about.position, about.leading, about.inviter, about.refused, about.joined = unpack(
         redis.call("HMGET", room, "away:" .. user, "returning:" .. user, "inviter:" .. user, "refused:" .. user, "joined:" .. user_of(user))
     )
+    about.has_missed = is_device(user) and has_missed_notify(room, user)
     if not about.position or about.value == "invited" or is_inviting(about.value) or not is_away(about.value) or history_max == 0 then
         return nil
     end
@@ -43,7 +44,7 @@ end
 
 -- After the first write. Whether the user was probed.
 local function carry_out(made)
-    local user, is_probed, stays = made.user, false, false
+    local user, is_probed, stays, silent = made.user, false, false, nil
     away_rooms = away_rooms_prefix .. user
     local wait = math.min(math.max(2 * made.wait, 1000), max_wait_ms)
     for _, about in ipairs(made.rooms) do
@@ -67,6 +68,12 @@ local function carry_out(made)
                 is_probed = true
             end
             stays = true
+        elseif about.has_missed then
+            if about.position and is_away(about.value) then
+                end_away(room, members, address, who, about.value)
+                redis.call("SADD", away_rooms, about.entry)
+            end
+            stays, silent = true, silent or about
         elseif about.position and is_away(about.value) then
             end_away(room, members, address, who, about.value)
         else -- has left the room
@@ -79,6 +86,11 @@ local function carry_out(made)
             say_farewell(made.farewells[1], "catch_up", "probe")
             is_probed = true
         end
+    end
+    if silent and not is_probed then
+        request = { room = silent.address, from = silent.address }
+        notify_again(room_prefix .. silent.address, silent.address, silent.who, true)
+        is_probed = true
     end
     if stays or redis.call("SCARD", away_rooms) > 0 then
         redis.call("ZADD", probes, now + wait + jitter(wait / 4), user)

@@ -317,8 +317,9 @@ async def test_histories_move_with_their_rooms(store: Store, target: int) -> Non
 
 
 @pytest.mark.parametrize("target", [2, 6])
-async def test_devices_move_with_their_rooms(store: Store, target: int) -> None:
-    """With the roster that they have seen, and the rooms where they are away."""
+@pytest.mark.parametrize("value", ["device away", "device"])
+async def test_devices_move_with_their_rooms(store: Store, target: int, value: str) -> None:
+    """With the roster that they have seen, and the rooms where they are away, or have missed a NOTIFY."""
     device = "bob@example.org;gr=urn:uuid:1"
     changes: list[str | int] = [part for number in range(250) for part in (number, f"u{number}@example.org")]
     for room in ROOMS:
@@ -329,11 +330,12 @@ async def test_devices_move_with_their_rooms(store: Store, target: int) -> None:
                     "HSET",
                     keys.devices(shard, room.address),
                     device,
-                    "device away",
+                    value,
                     f"{room.owner};gr=x",
                     "device",
                 ),
                 ("ZADD", keys.roster(shard, room.address), *changes),
+                ("HSET", Keys().room(shard, room.address), f"subscription:{device}", '{"missed":true}'),
                 ("SADD", keys.away_rooms(shard, "bob@example.org"), f"{room.address} {device}"),
             ]
         )
@@ -350,7 +352,7 @@ async def test_devices_move_with_their_rooms(store: Store, target: int) -> None:
             ]
         )
         has_moved = shard_of(room.address, 4) != shard
-        assert found[:3] == [b"device away", 2, 250]
+        assert found[:3] == [value.encode(), 2, 250]
         assert found[3] == b"1" or not has_moved
         away.add(f"{room.address} {device}".encode())
     where = [("SMEMBERS", keys.away_rooms(shard, "bob@example.org")) for shard in range(1 << target)]

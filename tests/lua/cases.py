@@ -400,6 +400,7 @@ ROOM_CASES |= {
     ),
     "NOTIFY accepted": _shows("settle_notify", DEVICE, status="200", of="1-1", is_report=True),
     "NOTIFY without subscription": _shows("settle_notify", DEVICE, status="481", of="1-1", is_report=True),
+    "NOTIFY without response": _shows("settle_notify", DEVICE, status="408", of="1-1", is_report=True),
     "device away": _shows(
         "mark_away", DEVICE, status="480", history_id="1-1", event="message", is_report=True
     ),

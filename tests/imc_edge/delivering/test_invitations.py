@@ -387,9 +387,11 @@ async def test_a_device_is_told_once_in_a_while(sending: Sending) -> None:
     assert [each for each in methods(sending) if each != "ACK"] == ["BYE", "INVITE", "BYE", "BYE", "INVITE"]
 
 
-async def test_a_device_that_gets_no_bye_is_noted(sending: Sending) -> None:
-    """Its user's return, whatever shows it, leads to the shard that keeps the BYE."""
-    await sending.event("bye", (DEVICE,), dialog=dialog())
+@pytest.mark.parametrize("name", ["bye", "notify"])
+async def test_a_device_that_gets_no_bye_or_notify_is_noted(sending: Sending, name: str) -> None:
+    """Its user's return, whatever shows it, leads to the shard that keeps what it has missed."""
+    roster = '{"full":true,"version":1}'
+    await sending.event(name, (DEVICE,), dialog=dialog(), detail=roster)
     await sending.reply(sending.wires.sent[0], 480)
     note = ("SADD", (keys.away_shards(BOB),), (3,))
     assert [each if each[0] == "SADD" else each[0] for each in sending.redis.ran] == [note, "settle", note]
