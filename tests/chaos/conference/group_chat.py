@@ -27,7 +27,6 @@ class Guest:
     phones: list[Phone]
     is_member: bool = False
     is_admin: bool = False
-    was_added: bool = False
     talking: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the user sends, and while it is removed or leaves: so what it has said has been accepted."""
 
@@ -71,7 +70,7 @@ class GroupChat:
         if not self.room:
             return
         for guest in (self.host, *first):
-            guest.is_member = guest.was_added = True
+            guest.is_member = True
         self.host.is_admin = True
         self.first = [guest.user for guest in (self.host, *first)]
         async with asyncio.TaskGroup() as group:
@@ -179,9 +178,6 @@ class GroupChat:
         guest = self._some(members=False)
         if guest is not None and await self._refer(f"<{actions.aor(guest.user)}>;text"):
             guest.is_member = True
-            for phone in guest.phones:
-                phone.was_added_again = phone.was_added_again or guest.was_added
-            guest.was_added = True
 
     async def _promote(self) -> None:
         guest = self._some(members=True)
@@ -279,17 +275,6 @@ class GroupChat:
             await actions.register(phone, 3600)
         if was_off:
             await self._ask_for_rosters(phone)
-        elif phone.has_missed_notify:
-            await self.refresh_all(phone)
-
-    async def refresh_all(self, phone: Phone) -> None:
-        """SUBSCRIBE once more in each dialog, as a phone does whose network is back."""
-        phone.has_missed_notify = False
-        for place in phone.places.values():
-            made = place.subscription
-            if made is not None and made.remote_tag:
-                versions = {room: phone.places[room].roster.version for room in made.rooms}
-                await actions.refresh(phone, made, versions)
 
     async def _ask_for_rosters(self, phone: Phone) -> None:
         shown = [place for place in phone.places.values() if place.is_in]

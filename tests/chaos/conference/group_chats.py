@@ -135,12 +135,15 @@ class GroupChats:
         await self._have_subscriptions()
 
     def _missing(self) -> list[str]:
-        return [
-            f"{guest.user} is a member of {chat.room}, and no device of it is there"
-            for chat in self.chats
-            for guest in chat.everyone
-            if guest.is_member and not any(p.is_in for each in guest.phones if (p := chat.place(each)))
-        ]
+        found = []
+        for chat in self.chats:
+            for guest in chat.everyone:
+                shown = [each.name for each in guest.phones if (p := chat.place(each)) and p.is_in]
+                if guest.is_member and not shown:
+                    found.append(f"{guest.user} is a member of {chat.room}, and no device of it is there")
+                elif not guest.is_member:
+                    found += [f"{name} still shows {chat.room}" for name in shown]
+        return found
 
     async def _have_subscriptions(self) -> None:
         """A phone whose subscription has ended asks again, as Linphone does when it is looked at."""
@@ -153,8 +156,6 @@ class GroupChats:
             if (place := chat.place(phone)) and place.is_in and not place.subscription
         ]
         await asyncio.gather(*(actions.subscribe(*each) for each in without))
-        late = [(chat, phone) for chat in self.chats for phone in chat.phones if phone.has_missed_notify]
-        await asyncio.gather(*(chat.refresh_all(phone) for chat, phone in late))
 
     def check(self, history: History, redis: Single, verdict: Verdict) -> None:
         """Add what was wrong to the verdict."""

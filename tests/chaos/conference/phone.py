@@ -86,10 +86,6 @@ class Phone:
     lives: int = 0
     """How often it was started again."""
     been_away: bool = False
-    has_missed_notify: bool = False
-    """Whether one came while it was away: it refreshes its subscriptions when it is back."""
-    was_added_again: bool = False
-    """Whether its user was removed and added again: an INVITE of the first time may still be on its way."""
 
     def __post_init__(self) -> None:
         self._answers: dict[tuple[str, str], tuple[int, Session]] = {}
@@ -206,15 +202,6 @@ class Phone:
         if place is not None:
             self.left(place)
 
-    def miss_bye(self, request: Message) -> None:
-        """It was removed while it was away. A phone finds that out when its user looks at the room."""
-        self.note(f"misses BYE {request.get('call-id')}")
-        place = self.places.get(_room_in(request.get("from")))
-        ids = request.get("call-id"), request.tag("to")
-        if place is None or (place.session and (place.session.call_id, place.session.local_tag) != ids):
-            return
-        self.left(place)
-
     def _with_session(self, request: Message) -> Place | None:
         ids = request.get("call-id"), request.tag("to")
         return next(
@@ -237,7 +224,7 @@ class Phone:
             self._send_200(respond, known[1])
             return
         is_new = place.session is not None or place.subscription is None
-        if place.session is not None and not self.was_added_again:
+        if place.session is not None:
             # Linphone ends its session, which is how a user leaves a room
             self.problems.append(f"{self.name} was invited to {room}, in which it is")
         tag = self.requests.new_id("t")

@@ -94,9 +94,6 @@ class Registrar:
             respond(404)
         elif phone.absence is not None:
             phone.note(f"is away, gets no {request.method}")
-            if request.method == "BYE":
-                phone.miss_bye(request)
-            phone.has_missed_notify = phone.has_missed_notify or request.method == "NOTIFY"
             status, delay = phone.absence
             if status:
                 hold(status, delay)
