@@ -42,10 +42,13 @@ first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local user, position = request.from, request.history_id or request.of or "0-0"
 local prober = user_of(user)
 local value = redis.call("HGET", members, user)
-local known, refused, invitation = unpack(redis.call("HMGET", room, "away:" .. user, "refused:" .. user, "invitation:" .. user))
+local about = { "away:" .. user, "refused:" .. user, "invitation:" .. user, "joined:" .. prober }
+local known, refused, invitation, joined = unpack(redis.call("HMGET", room, unpack(about)))
 local is_first = not known or not (is_away(value) or value == "invited" or is_inviting(value)) or is_before(position, known)
 local is_kept = redis.call("SISMEMBER", history_off, request.room) == 0
 local is_concerned = is_kept and is_member(value) and not is_inviting(value) and HERE[value] ~= "devices"
+-- a message of an earlier membership: what was said until the user came again must not be handed out
+is_concerned = is_concerned and not (joined and is_before(position, joined))
 local is_invitation = request.event == "invited" or request.event == "invite"
 if is_invitation then
     is_concerned = (value == "invited" or is_inviting(value)) and invitation == request.of

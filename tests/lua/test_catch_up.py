@@ -38,6 +38,11 @@ def fail(
     assert shard.run("mark_away", *shard.command("mark_away", report, user, room)) == "done"
 
 
+def joined(shard: Shard, position: str) -> None:
+    """Bob has been a member since then."""
+    shard.redis.hset(shard.keys.room(SHARD, ROOM), f"joined:{BOB}", position)
+
+
 def come_online(shard: Shard, user: str = BOB) -> None:
     entry_id = shard.put("user_online", user, user)
     assert shard.run("call_user_back", *shard.call_online(entry_id, user)) == "done"
@@ -71,6 +76,19 @@ def last_part(shard: Shard, user: str = BOB) -> None:
     shard.redis.xtrim(OUT, maxlen=0)
     report = shard.put("delivery_report", user, event="message", status="200", of=entry, catch_up="more")
     assert shard.run("resume_catch_up", *shard.command("resume_catch_up", report, user)) == "done"
+
+
+def test_a_failure_of_an_earlier_membership_changes_nothing(room: Shard) -> None:
+    """Bob was removed and added again: what was said in between is not for him."""
+    missed = say(room)
+    room.ask("remove", ALICE, user=BOB)
+    say(room)
+    room.ask("add", ALICE, user=BOB)
+    fail(room, missed)
+    assert room.members()[BOB] == "member"
+    assert about(room, "away") is None
+    fail(room, later := say(room))
+    assert about(room, "away") == later
 
 
 def test_who_is_not_there_is_away_from_that_message_on(room: Shard) -> None:
@@ -207,6 +225,7 @@ def test_what_is_too_old_or_has_expired_is_not_handed_out(real_shard: Shard) -> 
     real_shard.redis.xadd(history, {ALICE: "\x81"}, id="1-1")
     packed: Any = [RequestData(body=b"\0", expires_at=at).pack() for at in (2**40, 2**50, None)]
     ids = [decoded(real_shard.redis.xadd(history, {ALICE: data})) for data in packed]
+    joined(real_shard, "1-0")
     fail(real_shard, "1-1")
     come_online(real_shard)
     assert [found[1] for found in hand_out(real_shard)] == ids[1:]
@@ -215,6 +234,7 @@ def test_what_is_too_old_or_has_expired_is_not_handed_out(real_shard: Shard) -> 
 def test_a_nickname_comes_with_the_message(room: Shard) -> None:
     room.settings["history_max_age"] = 0.0
     room.redis.xadd(room.keys.history(SHARD, ROOM), {ALICE: "\x81", "nick": "Al"}, id="1-1")
+    joined(room, "1-0")
     fail(room, "1-1")
     come_online(room)
     hand_out(room)
@@ -247,10 +267,10 @@ def test_a_return_is_noted_once(room: Shard) -> None:
 
 def test_an_item_of_another_return_hands_out_nothing(room: Shard) -> None:
     """It was replaced by a later one, or has been handled."""
-    fail(room, say(room))
+    fail(room, missed := say(room))
     come_online(room)
     ((entry, _),) = items(room)
-    fail(room, "9-9", catch_up="part")  # what led on is forgotten
+    fail(room, missed, catch_up="part")  # what led on is forgotten
     come_online(room)
     assert room.run("hand_out", *room.call_hand_out(entry, BOB)) == 0
     assert room.run("hand_out", *room.call_hand_out(entry, BOB)) == "gone"

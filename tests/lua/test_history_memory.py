@@ -92,9 +92,9 @@ def test_a_member_who_is_away(shard: Shard) -> None:
     rows = ("a member who is away, in its first room", "the same member, in each further room")
     for room in rooms:
         make_room(shard, room)
-        say(shard, room, 40, 1)
         for user in USERS:
             shard.ask("add", ALICE, room=room, user=user)
+        say(shard, room, 40, 1)
     for room, row in zip(rooms, rows, strict=True):
         before = memory(shard)
         [(first, _)] = decoded(shard.redis.xrange(shard.keys.history(SHARD, room)))
