@@ -65,7 +65,8 @@ end
 
 commit()
 local created_at = entry_id:match("^%d+") -- the stream's id begins with the time, in ms since the epoch
-redis.call("HSET", room, "private", "1", "owner", request.from, "created_at", created_at, "rev", "1")
+redis.call("HSET", room, "private", "1", "owner", request.from, "created_at", created_at, "rev", "1",
+    "joined:" .. request.from, "0-0") -- a device that comes later gets everything
 if (request.text or "") ~= "" then
     redis.call("HSET", room, "topic", request.text)
 end

@@ -26,7 +26,7 @@ end
 local function dismiss_device(device)
     local subscription = subscription_of(device)
     if subscription then
-        notify(device, subscription, "noresource", ',"users":[' .. json_user(user_of(device), "deleted") .. "]")
+        notify_of_end(device, subscription)
         end_subscription(device, subscription)
     end
     local dialog = redis.call("HGET", room, "dialog:" .. device)

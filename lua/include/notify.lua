@@ -4,7 +4,7 @@
 -- `missed`, if its last NOTIFY found nobody, "probe" while another one is tried (missed_notify); `failed`, if it failed in any way;
 -- `lift`, by how much its CSeq numbers are higher (settle_notify); `former`, a subscription that it has replaced, until the device has accepted a NOTIFY.
 -- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription,
--- end_subscription, with_field, notify, expire_subscription.
+-- end_subscription, with_field, is_confirmed, notify, notify_of_end, expire_subscription.
 -- Events of this include: `notify` to the device; dialog: where to send it, with version and expires_at; detail: JSON with
 -- full, version, subject, created_at, users as {address, role or "deleted", devices, devices that are gone}, terminated.
 local read_roster, changes_since = nil, {}
@@ -125,10 +125,15 @@ local function description(since)
     return made
 end
 
+-- Whether the device has accepted the last NOTIFY. A partial roster is of no use to a device that lacks the one before.
+local function is_confirmed(subscription)
+    return subscription.pending == "" and not subscription.failed
+end
+
 -- After commit. The next NOTIFY of this subscription, with what it has not seen, or with `rest`. `terminated` is the reason
--- why the subscription ends with it, or empty: then it is kept.
-local function notify(device, subscription, terminated, rest)
-    local made = rest and { full = "false", rest = rest } or description(subscription.rev)
+-- why the subscription ends with it, or empty: then it is kept. `is_full`: whether `rest` is a whole roster.
+local function notify(device, subscription, terminated, rest, is_full)
+    local made = rest and { full = tostring(is_full or false), rest = rest } or description(subscription.rev)
     subscription.version, subscription.rev = subscription.version + 1, now_in_room().rev
     local version = string.format('"version":%d', subscription.version)
     local dialog = subscription.dialog:gsub("}%s*$", "")
@@ -143,11 +148,18 @@ local function notify(device, subscription, terminated, rest)
     end
 end
 
+-- After commit. The last NOTIFY of a device whose user has left: nobody is in the room any more, as far as it is told.
+local function notify_of_end(device, subscription)
+    local left = '[' .. json_user(user_of(device), "deleted") .. "]"
+    notify(device, subscription, "noresource", ',"users":' .. (is_confirmed(subscription) and left or "[]"), not is_confirmed(subscription))
+end
+
 -- The time of a subscription is over. RFC 6665 §4.4.1: a device that is here is told, and can subscribe again. Perhaps only
 -- Redis's clock was ahead. The first write works when memory is full, and then the others do.
 local function expire_subscription(device, subscription)
     redis.call("HDEL", room, "subscription:" .. device)
     if redis.call("HGET", devices, device) == "device" then
+        subscription.rev = is_confirmed(subscription) and subscription.rev or -1
         notify(device, subscription, "timeout", nil)
     end
     end_subscription(device, subscription)

@@ -18,6 +18,7 @@ from tests.lua.conference import (
     PHONE,
     about,
     accept,
+    contents,
     devices,
     dialog,
     events,
@@ -30,6 +31,7 @@ from tests.lua.conference import (
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SHARD, Shard, decoded, heard
 
 EVE = "eve@example.org"
+CREATORS_OTHER = f"{ALICE};gr=urn:uuid:other"
 
 
 @pytest.fixture
@@ -347,8 +349,9 @@ def test_a_device_adds_users_by_invite(room: Shard) -> None:
 def test_a_device_that_is_removed_is_notified_and_gets_a_bye(room: Shard) -> None:
     """Nothing is left of it; the others see it in the roster."""
     accept(room, BOBS)
-    subscribe(room, f"{BOBS}")
-    events(room)
+    subscribe(room, BOBS)
+    ((_, first),) = contents(room)
+    report(room, "settle_notify", f"{BOBS};aor", "200", event="notify", of=first["id"])
     room.settings["announce_joins"] = True
     handle(room, "remove", ALICE, user=BOB)
     notice, bye = [each for each in events(room) if each[1] == f"{BOBS};aor"]
@@ -358,6 +361,32 @@ def test_a_device_that_is_removed_is_notified_and_gets_a_bye(room: Shard) -> Non
     kept = decoded(room.redis.hkeys(room.keys.room(SHARD, ROOM)))
     assert [field for field in kept if BOB in field] == []
     assert devices(room) == {PHONE: "device"}
+
+
+def test_a_device_that_lacks_the_last_roster_is_told_of_its_end_by_an_empty_one(room: Shard) -> None:
+    """A partial one would be of no use: RFC 4575 §4.4 has each follow the one before."""
+    accept(room, BOBS)
+    subscribe(room, BOBS)
+    contents(room)
+    handle(room, "remove", ALICE, user=BOB)
+    ((to, content),) = contents(room)
+    assert (to, content["terminated"], content["full"], content["version"], content["users"]) == (
+        f"{BOBS};aor",
+        "noresource",
+        True,
+        2,
+        [],
+    )
+
+
+def test_a_later_device_of_the_creator_gets_all_that_was_said(shard: Shard) -> None:
+    """Others get what was said since they joined."""
+    shard.settings["history_max_messages"] = 500
+    opened(shard, BOB)
+    handle(shard, "message", ALICE, device=PHONE)
+    accept(shard, CREATORS_OTHER, by=CREATORS_OTHER)
+    assert about(shard, "away", CREATORS_OTHER) == "0-0"
+    assert devices(shard)[CREATORS_OTHER] == "device away"
 
 
 def test_a_device_that_leaves_by_bye_gets_none(room: Shard) -> None:

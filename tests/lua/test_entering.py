@@ -10,7 +10,7 @@ def test_create_makes_the_sender_owner(shard: Shard) -> None:
     about = decoded(shard.redis.hgetall(shard.keys.room(SHARD, ROOM)))
     seconds, _ = shard.redis.time()
     assert abs(int(about.pop("created_at")) / 1000 - seconds) < 3600
-    assert about == {"private": "0", "owner": ALICE}
+    assert about == {"private": "0", "owner": ALICE, f"joined:{ALICE}": "0-0"}
     assert shard.redis.zscore(shard.keys.rooms(SHARD), ROOM) == 0
     assert shard.owned_rooms(ALICE) == {ROOM}
     assert shard.private_rooms(ALICE) == set()
@@ -92,7 +92,7 @@ def test_an_invited_user_joins_a_private_room(shard: Shard) -> None:
     assert shard.members() == {ALICE: "owner", BOB: "member"}
     assert shard.private_rooms(BOB) == {ROOM}
     fields = set(decoded(shard.redis.hgetall(shard.keys.room(SHARD, ROOM))))
-    assert fields == {"private", "owner", "created_at", f"joined:{BOB}"}
+    assert fields == {"private", "owner", "created_at", f"joined:{ALICE}", f"joined:{BOB}"}
 
 
 def test_a_stranger_who_joins_a_private_room_is_refused(shard: Shard) -> None:

@@ -373,6 +373,18 @@ def test_an_expired_subscription_is_removed(room: Shard) -> None:
     assert content["version"] == 3
 
 
+def test_a_device_that_may_lack_a_notify_gets_the_whole_roster_with_the_last_one(room: Shard) -> None:
+    """That before is in flight: a partial roster would be of no use without it."""
+    subscribe(room, PHONE, last=1)
+    contents(room)
+    name = room.keys.room(SHARD, ROOM)
+    text = about(room, "subscription", PHONE) or ""
+    room.redis.hset(name, f"subscription:{PHONE}", text.replace('"expires_at":1', '"expires_at":0.1'))
+    add(room, CAROL)
+    ((_, content),) = notified(room)
+    assert (content["terminated"], content["full"]) == ("timeout", True)
+
+
 def test_a_device_that_is_away_is_not_told_that_its_subscription_has_expired(room: Shard) -> None:
     """It subscribes when it is back."""
     room.redis.hset(keys.devices(SHARD, ROOM), PHONE, "device away")
