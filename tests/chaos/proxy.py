@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.chaos.conference.registrar import Registrar
 from tests.chaos.history import History, Kind, Received
+from tests.chaos.loop_time import now
 
 HEADER_NAMES = (b"Via", b"From", b"To", b"Call-ID", b"CSeq")
 """What a response copies from the request (RFC 3261 §8.2.6.2)."""
@@ -81,7 +81,10 @@ class Proxy(asyncio.DatagramProtocol):
     async def open(self, port: int) -> None:
         """Listen on 127.0.0.1 at ``port``."""
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", port))
+        await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", port))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment] # a datagram endpoint's
 
     @property
     def is_open(self) -> bool:
@@ -166,5 +169,5 @@ class Proxy(asyncio.DatagramProtocol):
         tag = _TAG.search(header(head, b"From"))
         parts = (header(head, b"Call-ID"), header(head, b"CSeq"), tag[1] if tag else b"")
         identity = b" ".join(parts).decode()
-        line = Received(room[1].decode(), kind, what, identity, time.monotonic())
+        line = Received(room[1].decode(), kind, what, identity, now())
         self.history.received[name].append(line)

@@ -8,10 +8,11 @@ import shutil
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from tests.chaos.clocks import Clocks
-from tests.chaos.conference.group_chats import GroupChats
+from tests.chaos.conference.group_chats import GroupChats, room_in_redis
 from tests.chaos.conference.requests import Requests
 from tests.chaos.deployment import Deployment
 from tests.chaos.faults.absences import LANES
@@ -123,7 +124,7 @@ class Run:
                 unexpected_failures, self._redis, target.failing_rooms, users.been_absent | chats.users
             )
             verdict = users.history.check(users.rooms)
-            await asyncio.to_thread(chats.check, users.history, self._redis, verdict)
+            await asyncio.to_thread(chats.check, users.history, verdict)
         finally:
             users.close()
             requests.close()
@@ -139,7 +140,7 @@ class Run:
         chats = GroupChats(
             requests,
             users.proxy,
-            self._redis,
+            partial(room_in_redis, self._redis),
             users.problems,
             random=random_,
             stop=self._stop,

@@ -11,6 +11,7 @@ import time
 import structlog
 
 from tests.servers import redis_alone
+from tests.simulation.group_chats import GroupChatRun
 from tests.simulation.redis import simulated_scripts
 from tests.simulation.run import Run
 
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=int, default=10**9)
     parser.add_argument("--length", type=float, default=15)
+    parser.add_argument("--group-chats", action="store_true", help="rooms of phones like Linphone")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     if not options.verbose:
@@ -31,7 +33,7 @@ def main() -> int:
         for seed in range(options.seed, options.seed + options.runs):
             if time.monotonic() > end:
                 break
-            run = Run(seed, server.socket, scripts)
+            run = (GroupChatRun if options.group_chats else Run)(seed, server.socket, scripts)
             try:
                 findings = run.play(options.length)
             except Exception:

@@ -10,6 +10,7 @@ from tests.simulation.processes import LEASE_SECONDS, Process
 from tests.simulation.redis import Connection
 
 if TYPE_CHECKING:  # which starts these
+    from tests.simulation.deployment import Deployment
     from tests.simulation.run import Run
 
 STATUSES = (404, 408, 480, 503)
@@ -21,7 +22,7 @@ MAX_EDGES = 4
 class Faults:
     """One after the other, until the run is over; several may last at the same time."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Deployment) -> None:
         self._run = run
         self._simulation = run.simulation
         self._random = run.random
@@ -37,6 +38,10 @@ class Faults:
             "lose replies": self._lose_replies,
             "cut connections": self._cut_connections,
         }
+        if run.has_replica:
+            self._kinds |= {"fail over": self._fail_over, "freeze replica": self._freeze_replica}
+        if run.has_clocks:
+            self._kinds["edge's clock"] = self._set_clock
 
     def start(self) -> None:
         self._simulation.after(self._random.uniform(0.5, 2), self._next)
@@ -89,7 +94,7 @@ class Faults:
         run, random = self._run, self._random
         everyone = [*run.edges, *run.workers]
         some = [random.choice(everyone)] if random.random() < 0.5 else everyone
-        return [random.choice(process.backend.nodes) for process in some]
+        return [random.choice(process.backend.connections) for process in some]
 
     def _until(self) -> float:
         random = self._random
@@ -104,6 +109,28 @@ class Faults:
         until = self._until()
         for connection in self._connections():
             connection.mute_until = until
+
+    def _set_clock(self) -> None:
+        """Ahead or back, as NTP would not do it."""
+        self._random.choice(self._run.edges).clock_offset = self._random.choice((0.0, 5.0, -5.0, 3600.0))
+
+    # --- the server
+
+    def _fail_over(self) -> None:
+        """The server is killed just after a write, or cut off for a while, until its replica is promoted."""
+        server, random = self._run.server, self._random
+        if server.is_replicated:
+            server.isolate()
+            seconds = random.uniform(*random.choice(((0.0, 0.05), (0.5, 5.0))))
+            self._simulation.after(seconds, server.promote)
+
+    def _freeze_replica(self) -> None:
+        server = self._run.server
+        if server.is_replicated:
+            server.isolate()
+            self._simulation.after(self._random.uniform(0.05, 2.0), server.rejoin)
+
+    # --- connections to the server
 
     def _cut_connections(self) -> None:
         for connection in self._connections():

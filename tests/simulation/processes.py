@@ -1,11 +1,11 @@
-"""The processes of a simulation: edges that deliver, and workers. Requests are put into the in-streams."""
+"""The processes of a simulation: edges and workers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from imc_common import keys
 from imc_common.keys import Keys
@@ -18,8 +18,12 @@ from imc_common.store import Store, StoreUnreachable
 from imc_common.tracer import Tracer
 from imc_edge.delivering.deliver import Ticker
 from imc_edge.delivering.wiring import assemble
-from imc_edge.flow import Hop, TransportUser
+from imc_edge.flow import Flow, Hop, TransportUser
+from imc_edge.health import Health
+from imc_edge.identity.nonces import NonceKeys
+from imc_edge.identity.redis_clock import RedisClock
 from imc_edge.launcher import EVENTS_PER_READ
+from imc_edge.receiving.acceptor import Acceptor
 from imc_edge.routing.next_hop import next_hops_of
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
@@ -28,7 +32,6 @@ from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
 from imc_worker.prober import Prober
 from imc_worker.retrial import Retrial
-from tests.simulation.phones import Phones
 from tests.simulation.redis import REPLY_SECONDS, Backend, Server
 from tests.simulation.time import SimulatedLoop, Simulation
 
@@ -68,7 +71,7 @@ class Process:
     def kill(self) -> None:
         """SIGKILL. What it has sent to Redis may arrive later."""
         self.alive = False
-        for connection in self.backend.nodes:
+        for connection in self.backend.connections:
             connection.cut("killed", for_good=True)
         self.simulation.end(self.loop)
 
@@ -79,7 +82,7 @@ class Process:
         def resume() -> None:
             self.loop.suspended = False
             if seconds >= REPLY_SECONDS and self.simulation.random.random() < 0.5:
-                for connection in self.backend.nodes:
+                for connection in self.backend.connections:
                     connection.cut("no reply in time")
 
         self.simulation.after(seconds, resume)
@@ -91,53 +94,112 @@ class Process:
     consumer: Consumer
 
 
+class Network(Protocol):
+    """Where requests of edges go."""
+
+    def send(self, data: bytes, edge: str, respond: Callable[[bytes], None]) -> None:
+        """A request leaves an edge, which takes the response."""
+        ...
+
+
 class Edge(Process):
-    """An edge that delivers. It has no sockets: `deliver_to` says where requests go."""
+    """An edge. It has no sockets: `deliver_to` says where requests go, `receive` takes those of users."""
 
     def __init__(
-        self, name: str, simulation: Simulation, server: Server, settings: Settings, *, nodes: int
+        self,
+        name: str,
+        simulation: Simulation,
+        server: Server,
+        settings: Settings,
+        *,
+        nodes: int,
+        receives: bool = False,
     ) -> None:
         super().__init__(name, simulation, server, settings, nodes=nodes, role="edge")
         self.is_draining = False
-        self._phones: Phones | None = None
+        self.clock_offset = 0.0
+        """Seconds by which its clock is ahead."""
+        self._network: Network | None = None
+        self._acceptor: Acceptor | None = None
         clock = simulation.clock
         with running_in(self.loop):
             self.consumer = Consumer(self.store, self.ownership, keys.events, EVENTS_PER_READ, block_ms=200)
             next_hops = next_hops_of(settings, Resolver(clock), OwnAddresses(self.store, ()), clock)
             streams: Any = self  # it has what is needed of these
-            self._deliver = assemble(settings, self.store, streams, self, next_hops, clock, simulation.wall)
+            self._deliver = assemble(settings, self.store, streams, self, next_hops, clock, self.wall)
             self.ownership.can_release = lambda shard: not self._deliver.in_flight(shard)
             recoverer = self._recoverer(keys.events, self._deliver.holds)
             for part in (self.ownership, self._deliver, Ticker(self._deliver), recoverer):
                 self.loop.start(part.run())
+            if receives:
+                self._start_to_receive(settings)
 
-    def deliver_to(self, phones: Phones) -> None:
+    def _start_to_receive(self, settings: Settings) -> None:
+        self._health = Health(self.store, 1 << settings.hash_size, settings.max_backlog)
+        nonce_keys = NonceKeys(self.store, "", RedisClock(self.store, self.simulation.clock))
+        acceptor = self._acceptor = Acceptor(
+            settings,
+            self.store,
+            self._health,
+            self._deliver,
+            self.metrics,
+            tracer=self.tracer,
+            nonce_keys=nonce_keys,
+            clock=self.simulation.clock,
+            wall_clock=self.wall,
+        )
+        for part in (acceptor.commit, acceptor.wake_ups, acceptor.device_offers, self._health):
+            self.loop.start(part.run())
+
+    def wall(self) -> float:
+        """Its clock, in seconds since the epoch."""
+        return self.simulation.wall() + self.clock_offset
+
+    def deliver_to(self, network: Network) -> None:
         """Deliveries go there."""
-        self._phones = phones
+        self._network = network
 
     def send(self, hop: Hop, data: bytes, user: TransportUser) -> None:
-        """A request leaves."""
-        if self._phones is not None:
-            self._phones.send(data, self.name, self._respond)
+        """A request leaves. The proxy takes no TCP, so long ones go over UDP, too (RFC 3261 §18.1.1)."""
+        if hop.transport != "udp":
+            error = OSError("refused")
+            error.__cause__ = ConnectionRefusedError()
+            self.loop.call_soon(user.transport_error, error)
+        elif self._network is not None:
+            self._network.send(data, self.name, self.respond)
 
     def via(self, hop: Hop) -> str:
         return f"SIP/2.0/UDP {self.name}.example:5060"
 
-    def _respond(self, data: bytes) -> None:
+    def respond(self, data: bytes) -> None:
+        """A response to a request of this edge has come."""
         if self.alive:
             self.loop.call_soon(self._deliver.response, data)
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """A request of a user has come."""
+        if self.alive and self._acceptor is not None:
+            self.loop.call_soon(self._acceptor.receive, data, flow)
 
     def hear(self, payload: bytes) -> None:
         """A message of the channel of presence."""
         if self.alive:
             self.loop.call_soon(self._deliver.presence, payload)
+        if self.alive and self._acceptor is not None:
+            self.loop.call_soon(self._acceptor.conferences.heard, payload)
 
     def end(self) -> None:
         """SIGTERM: drain, and release the leases."""
         self.is_draining = True
 
         async def end() -> None:
-            await self._deliver.drain(self.simulation.now + DRAIN_SECONDS)
+            deadline = self.simulation.now + DRAIN_SECONDS
+            if self._acceptor is not None:
+                self._health.drain()
+            await self._deliver.drain(deadline)
+            if self._acceptor is not None:
+                await self._acceptor.conferences.drain()
+                await self._acceptor.commit.drain(deadline)
             with suppress(StoreUnreachable):
                 await self.ownership.release_all()
             self.simulation.after(0.0, lambda: self.kill() if self.alive else None)

@@ -1,7 +1,8 @@
 """A real Redis, reached over a simulated network: delays, isolation, lost replies, connections that are cut.
 
 Commands run one after another at the server, in no time. What expires there after some time (leases and
-heartbeats) expires in simulated time.
+heartbeats) expires in simulated time. A replica has all writes at once, unless it is cut off. If it is
+promoted then, the writes since are undone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import hiredis
 
@@ -22,6 +23,7 @@ from imc_common import keys
 from imc_common.scripts import Command, Scripts, lua_folder
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.slots import slot_of
+from imc_common.store.store import WAIT_MS
 from imc_common.store.xreadgroup import xreadgroup_command
 from tests.simulation.time import SimulatedLoop, Simulation
 
@@ -64,6 +66,10 @@ class Server:
         self._writes = 0
         self._empty: dict[tuple[Any, Any], int] = {}
         self._alive: dict[str, dict[str, float]] = {}
+        self._replica: _Replica | None = None
+        """What the replica has, while it is cut off."""
+        self.promotions = 0
+        self.connections: list[Connection] = []
         self.announce: Callable[[bytes], None] = lambda payload: None
         shas = {name: str(scripts.command(name, (), ())[1]) for name in scripts.sources}
         self.acquire, self.heartbeat = shas["acquire_lease"], shas["record_heartbeat"]
@@ -71,6 +77,40 @@ class Server:
 
     def close(self) -> None:
         self._socket.close()
+
+    # --- its replica
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether the replica has all writes."""
+        return self._replica is None
+
+    def isolate(self) -> None:
+        """Cut the replica off."""
+        names = self._run([("KEYS", "*")])[0]
+        values = self._run([("DUMP", name) for name in names])
+        ttls = self._run([("PTTL", name) for name in names])
+        kept = [(name, max(ttl, 0), value) for name, ttl, value in zip(names, ttls, values, strict=True)]
+        alive = {key: dict(processes) for key, processes in self._alive.items()}
+        self._replica = _Replica(kept, dict(self._leases), alive)
+
+    def rejoin(self) -> None:
+        """The replica has all writes again."""
+        self._replica = None
+
+    def promote(self) -> None:
+        """The replica takes over, with what it has. All connections end."""
+        if self._replica is not None:
+            kept, self._leases, self._alive = self._replica
+            self._run([("FLUSHDB",), *(("RESTORE", *each) for each in kept)])
+        self._replica = None
+        self._writes += 1
+        self._empty.clear()
+        self.promotions += 1
+        for connection in self.connections:
+            connection.cut("the server has failed")
+
+    # --- commands
 
     def run(self, command: Command) -> Any:
         """Run one command now."""
@@ -137,6 +177,14 @@ class Server:
             self._writes += 1
 
 
+class _Replica(NamedTuple):
+    """What it has: key, time-to-live and value of each key, leases, and processes that are alive."""
+
+    kept: list[tuple[bytes, int, bytes]]
+    leases: dict[str, float]
+    alive: dict[str, dict[str, float]]
+
+
 _REAL = object()
 """Stands for the reply to a command that the server has to run."""
 
@@ -155,6 +203,8 @@ class _Pipeline:
         self.commands = commands
         self.future = future
         self.sent_at = sent_at
+        self.promotions = 0
+        """How often a replica had been promoted when it was sent."""
 
 
 class Connection:
@@ -172,6 +222,8 @@ class Connection:
         self._pending: list[_Pipeline] = []
         self._number = 0
         """Of the connection: a new one ends the one before at the server."""
+        self._is_closed = False
+        server.connections.append(self)
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Replies in order. Raises StoreUnreachable."""
@@ -180,6 +232,7 @@ class Connection:
             raise StoreUnreachable("not connected")
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         pipeline = _Pipeline(commands, future, simulation.now)
+        pipeline.promotions = self._server.promotions
         self._pending.append(pipeline)
         arrives = max(self._arrives_at, simulation.now + self._delay())
         if simulation.now < self.isolated_until:
@@ -198,7 +251,8 @@ class Connection:
             self._set(pipeline, StoreUnreachable(why))
         self._pending = []
         self._arrives_at = self._replies_at = 0.0
-        if for_good:
+        self._is_closed = self._is_closed or for_good
+        if self._is_closed:
             return
         opens = max(self._simulation.now, self.isolated_until) + random.uniform(0.01, 0.5)
         self._closed_until = opens
@@ -220,6 +274,8 @@ class Connection:
         is_open = pipeline in self._pending
         if not is_open and (number != self._number or simulation.random.random() < 0.3):
             return  # the end of the connection came first
+        if pipeline.promotions != self._server.promotions:
+            return  # it was for another server
         replies = self._server.run_all(pipeline.commands)
         if not is_open:
             return
@@ -254,18 +310,42 @@ class Backend:
     """What `Store` of one process uses: connections to all nodes."""
 
     def __init__(self, server: Server, loop: SimulatedLoop, nodes: int) -> None:
-        self.nodes = [Connection(server, loop) for _ in range(nodes)]
+        self._server = server
+        self._nodes = [Connection(server, loop) for _ in range(nodes)]
+        self._durable = [Connection(server, loop) for _ in range(nodes)]
+        self.connections = [*self._nodes, *self._durable]
 
     async def run(self, commands: Sequence[Command], tail: Command | None = None) -> list[Any]:
-        """As a cluster: an unreachable node replies with an error, and all of them with StoreUnreachable."""
+        """As a cluster: an unreachable node replies with an error, and all of them with StoreUnreachable.
+
+        ``tail`` is WAIT, whose reply comes last.
+        """
+        if tail is None:
+            return await self._run(self._nodes, commands)
+        promotions = self._server.promotions
+        replies = await self._run(self._durable, commands)
+        return [*replies, await self._wait(promotions)]
+
+    async def _wait(self, before: int) -> int:
+        """How many replicas have everything, at the latest after `WAIT_MS`."""
+        server, loop = self._server, asyncio.get_running_loop()
+        until = loop.time() + WAIT_MS / 1000
+        while not server.is_replicated and loop.time() < until:
+            await asyncio.sleep(FIRST_POLL)
+        if server.promotions != before:
+            raise StoreUnreachable("the server has failed")
+        return int(server.is_replicated)
+
+    @staticmethod
+    async def _run(nodes: Sequence[Connection], commands: Sequence[Command]) -> list[Any]:
         by_node: dict[int, list[int]] = {}
         for at, command in enumerate(commands):
-            by_node.setdefault((slot_of(command) or 0) % len(self.nodes), []).append(at)
+            by_node.setdefault((slot_of(command) or 0) % len(nodes), []).append(at)
         replies: list[Any] = [None] * len(commands)
 
         async def run(node: int, places: list[int]) -> None:
             try:
-                found = await self.nodes[node].run([commands[at] for at in places])
+                found = await nodes[node].run([commands[at] for at in places])
             except StoreUnreachable as error:
                 found = [ReplyError(f"CLUSTERDOWN {error}")] * len(places)
             for at, reply in zip(places, found, strict=True):

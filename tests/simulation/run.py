@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-import random as random_module
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from imc_common import keys
 from imc_common.keys import shard_of
 from imc_common.presence import user_is_offline, user_is_online
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.scripts import Scripts
-from imc_common.settings import Settings
 from imc_common.store import ReplyError, StoreUnreachable
 from tests.simulation.check import Findings, check
+from tests.simulation.deployment import Deployment
 from tests.simulation.faults import Absences, Faults
 from tests.simulation.phones import Phones
-from tests.simulation.processes import HASH_SIZE, LEASE_SECONDS, Edge, Worker
-from tests.simulation.redis import Server
-from tests.simulation.time import Simulation
+from tests.simulation.processes import HASH_SIZE
 
 SHARDS: Final = range(1 << HASH_SIZE)
 OBSERVER: Final = "observer@example.org"
@@ -30,63 +26,20 @@ GROUPS: Final = 2
 """Users who go away independently of one another."""
 
 
-class Run:
-    """A simulated deployment, its users and what goes wrong."""
+class Run(Deployment):
+    """Users who send text, and what goes wrong. Their requests are put into the in-streams."""
 
     def __init__(self, seed: int, path: str, scripts: Scripts) -> None:
         """``path``: the socket of a Redis, which is emptied."""
-        random_module.seed(seed)  # for jitter
-        self.simulation = Simulation(seed)
-        self.random = self.simulation.random
+        super().__init__(seed, path, scripts)
         self.rooms = [f"room{number}@example.org" for number in range(3)]
         self.users = [f"u{number}@example.org" for number in range(5)]
         self.quiet: set[str] = set()
         """Users who say nothing at the moment."""
-        self.is_over = False
-        values: dict[str, Any] = {"outbound_proxy": "sip:127.0.0.1:5060;transport=udp"}
-        values |= {"history_max_messages": 100_000, "catch_up_max": 1000}
-        self._settings = Settings(hash_size=HASH_SIZE, lease_ttl=LEASE_SECONDS, **values)
-        self._nodes = self.random.choice((1, 2))
         self._pause = self.random.choice((0.1, 0.3))
-        self._numbers = itertools.count(1)
-        self._server = Server(self.simulation, path, scripts)
-        self._server.announce = self._announce
         self._said: dict[str, list[str]] = {room: [] for room in self.rooms}
-        self._findings = Findings()
         self.phones = Phones(self.simulation)
-        self.edges: list[Edge] = []
-        self.workers: list[Worker] = []
-        for _ in range(2):
-            self.add_edge()
-        for _ in range(self.random.choice((1, 2))):
-            self.add_worker()
-
-    def close(self) -> None:
-        """End it, and free what it holds."""
-        self.simulation.close()
-        self._server.close()
-
-    def note(self, what: str) -> None:
-        """Keep what has happened, for whoever reads the findings."""
-        self._findings.events.append(f"{self.simulation.now:.3f} {what}")
-
-    # --- processes
-
-    def add_edge(self) -> None:
-        name = f"edge{next(self._numbers)}"
-        edge = Edge(name, self.simulation, self._server, self._settings, nodes=self._nodes)
-        edge.deliver_to(self.phones)
-        self.edges.append(edge)
-
-    def add_worker(self) -> None:
-        name = f"worker{next(self._numbers)}"
-        self.workers.append(Worker(name, self.simulation, self._server, self._settings, nodes=self._nodes))
-
-    def _announce(self, payload: bytes) -> None:
-        """Most edges hear of a user who is back or has left."""
-        for edge in self.edges:
-            if self.random.random() < 0.85:
-                self.simulation.after(self.random.uniform(0.0005, 0.02), lambda e=edge: e.hear(payload))  # type: ignore[misc] # bound now
+        self.start(self.phones)
 
     # --- what users do
 
@@ -118,9 +71,9 @@ class Run:
     def _ask(self, user: str, room: str, kind: str, body: bytes = b"") -> None:
         """Put a request into the in-stream, as an edge does."""
         at = int(self.simulation.wall() * 1000)
-        data = RequestData(body=body, call_id=str(next(self._numbers)), at=at)
+        data = RequestData(body=body, call_id=str(next(self.numbers)), at=at)
         request = RoomRequest(type=kind, sender=user, room=room, data=data.pack())
-        self._server.run(("XADD", keys.requests(shard_of(room, HASH_SIZE)), "*", *request.to_fields()))
+        self.server.run(("XADD", keys.requests(shard_of(room, HASH_SIZE)), "*", *request.to_fields()))
 
     # --- the run
 
@@ -140,8 +93,8 @@ class Run:
         simulation.run_until(simulation.now + seconds)
         self.is_over = True
         self._wait_until_quiet()
-        check(self._findings, self._server, self._said, self.phones, [*self.users, OBSERVER])
-        return self._findings
+        check(self.findings, self.server, self._said, self.phones, [*self.users, OBSERVER])
+        return self.findings
 
     def _talk(self, user: str) -> None:
         def talk() -> None:
@@ -162,12 +115,12 @@ class Run:
             if turn % 8 == 4:
                 for user in self.users:  # or the last probes would take minutes
                     self.tell_presence(user, online=True)
-        self._findings.problems.append(f"not handled, or still away: {self._left()}")
+        self.findings.problems.append(f"not handled, or still away: {self._left()}")
 
     def _left(self) -> list[str]:
         """The streams with entries, and users who are away."""
         names = [name(shard) for shard in SHARDS for name in (keys.requests, keys.events)]
-        left = [name for name in names if self._server.run(("XLEN", name))]
+        left = [name for name in names if self.server.run(("XLEN", name))]
         for shard in SHARDS:
-            left += [key.decode() for key in self._server.run(("KEYS", keys.away_rooms(shard, "*")))]
+            left += [key.decode() for key in self.server.run(("KEYS", keys.away_rooms(shard, "*")))]
         return left

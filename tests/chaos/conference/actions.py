@@ -10,6 +10,7 @@ from tests.chaos.conference.wire import Headers, Message
 DOMAIN = "chaos.example"
 FACTORY = f"sip:conference-factory@{DOMAIN}"
 EXPIRES = 600
+SPECS = '+org.linphone.specs="ephemeral/1.1,groupchat/1.1"'
 LEFT = (200, 481)
 """Responses to a BYE. If the first response was lost, the second is that there is no such dialog any more."""
 _LISTS = ("Content-Type", "application/resource-lists+xml")
@@ -157,7 +158,7 @@ async def register(phone: Phone, expires: int) -> int:
         ("To", f"<{uri}>"),
         ("Call-ID", phone.requests.new_id("c")),
         ("CSeq", "1 REGISTER"),
-        ("Contact", f"<{uri};transport=udp>"),
+        ("Contact", f'<{uri};transport=udp>;+sip.instance="<{phone.instance}>";{SPECS}'),
         ("Expires", str(expires)),
     ]
     return _status(await phone.requests.send("REGISTER", f"sip:{DOMAIN}", headers))

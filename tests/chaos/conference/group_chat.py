@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from tests.chaos.conference import actions
 from tests.chaos.conference.phone import Phone, Place
 from tests.chaos.history import Sent
+from tests.chaos.loop_time import now
 
 ABSENCES = ("off", "killed", "network")
 NOT_THERE = ((480, 0.0), (404, 0.0), (0, 0.0), (408, 2.0), (503, 0.0))
@@ -109,7 +109,7 @@ class GroupChat:
                 await self._say(phone, place, f"{phone.name}.{number}")
 
     async def _say(self, phone: Phone, place: Place, mark: str) -> None:
-        at = time.monotonic()
+        at = now()
         status = await actions.say(phone, place, mark)
         if status not in CALM:
             self.problems.append(f"{phone.name}: MESSAGE to {self.room} ended with {status}")
@@ -202,10 +202,21 @@ class GroupChat:
                 await actions.unsubscribe(phone, place)
             status = await actions.leave(phone, place)
             phone.note(f"BYE in {self.room}: {status}")
-            if status in actions.LEFT:
+            if status == 200:
                 guest.is_member = guest.is_admin = False
+            elif status == 481:
+                await self._make_sure_that_it_has_left(guest)
             elif status:
                 self.problems.append(f"{phone.name}: BYE to {self.room} ended with {status}")
+
+    async def _make_sure_that_it_has_left(self, guest: Guest) -> None:
+        """An edge found no such member. Perhaps the BYE was accepted before, and its response was lost.
+
+        Or no worker had come to what has added the user meanwhile.
+        """
+        while not await self._refer(f"<{actions.aor(guest.user)};method=BYE>;text", by_host=True):
+            await asyncio.sleep(0.5)
+        guest.is_member = guest.is_admin = False
 
     async def _rename(self) -> None:
         phone = self._admin()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import redis as client
@@ -17,6 +17,7 @@ from tests.chaos.conference.phone import Phone, Place
 from tests.chaos.conference.requests import Requests
 from tests.chaos.conference.roster import Entry
 from tests.chaos.history import History, Verdict, first_copies
+from tests.chaos.loop_time import now
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import Single
 
@@ -24,6 +25,9 @@ GUESTS = 3
 SETTLE_SECONDS = 100.0
 """Until all members have a device in their room."""
 HASH_SIZE = 4
+
+Room = tuple[dict[str, str], list[str], str]
+"""Members with their values, devices, and the topic of a room."""
 
 
 class GroupChats:
@@ -33,7 +37,7 @@ class GroupChats:
         self,
         requests: Requests,
         proxy: Proxy,
-        redis: Single,
+        room_in_redis: Callable[[str], Room],
         problems: list[str],
         *,
         random: random.Random,
@@ -43,7 +47,7 @@ class GroupChats:
     ) -> None:
         self._requests = requests
         self._proxy = proxy
-        self._redis = redis
+        self._room_in_redis = room_in_redis
         self._problems = problems
         self._random = random
         self._stop = stop
@@ -78,10 +82,14 @@ class GroupChats:
         if not self._proxy.heard[chat.observer]:
             return False
         with suppress(client.RedisError, OSError):
-            members, _, _ = await asyncio.to_thread(room_in_redis, self._redis, chat.room)
+            members, _, _ = await self.look(chat.room)
             value = members.get(f"{chat.observer}@{actions.DOMAIN}", "away")
             return "away" not in value and "inviting" not in value
         return False
+
+    async def look(self, room: str) -> Room:
+        """What Redis has of this room."""
+        return await asyncio.to_thread(self._room_in_redis, room)
 
     def _guest(self, user: str) -> Guest:
         phones = [self._phone(user, device) for device in range(self._random.choice((1, 1, 2)))]
@@ -128,8 +136,8 @@ class GroupChats:
         await asyncio.gather(*back)
         users = [guest for chat in self.chats for guest in chat.everyone]
         await asyncio.gather(*(actions.register(guest.phones[0], 3600) for guest in users))
-        until = time.monotonic() + SETTLE_SECONDS
-        while (missing := self._missing()) and time.monotonic() < until:
+        until = now() + SETTLE_SECONDS
+        while (missing := self._missing()) and now() < until:
             await asyncio.sleep(0.2)
         self._problems += missing
         await self._have_subscriptions()
@@ -157,7 +165,7 @@ class GroupChats:
         ]
         await asyncio.gather(*(actions.subscribe(*each) for each in without))
 
-    def check(self, history: History, redis: Single, verdict: Verdict) -> None:
+    def check(self, history: History, verdict: Verdict) -> None:
         """Add what was wrong to the verdict."""
         history.notes += self.notes
         for chat in self.chats:
@@ -169,7 +177,7 @@ class GroupChats:
             devices = [self._device(chat, phone, verdict) for phone in chat.phones]
             verdict.messages += sum(sent.accepted for sent in chat.sent)
             check_messages(chat.room, order, chat.sent, first=chat.first, devices=devices, verdict=verdict)
-            self._check_room(chat, redis, verdict)
+            self._check_room(chat, verdict)
 
     @staticmethod
     def _device(chat: GroupChat, phone: Phone, verdict: Verdict) -> Device:
@@ -180,9 +188,9 @@ class GroupChats:
         is_by_aor = place is not None and place.name != phone.gruu
         return Device(phone.name, phone.user, bool(place and place.is_in), marks, is_by_aor)
 
-    def _check_room(self, chat: GroupChat, redis: Single, verdict: Verdict) -> None:
+    def _check_room(self, chat: GroupChat, verdict: Verdict) -> None:
         """Redis has who should be there, and every phone shows what Redis has."""
-        members, devices, topic = room_in_redis(redis, chat.room)
+        members, devices, topic = self._room_in_redis(chat.room)
         findings = verdict.rosters
         for guest in chat.everyone:
             role = members.get(f"{guest.user}@{actions.DOMAIN}", "").split(" ")[0]
@@ -214,8 +222,8 @@ class GroupChats:
                 findings += place.roster.findings
 
 
-def room_in_redis(redis: Single, room: str) -> tuple[dict[str, str], list[str], str]:
-    """Members with their values, devices, and the topic of a room."""
+def room_in_redis(redis: Single, room: str) -> Room:
+    """What the primary of this room has."""
     shard = keys.shard_of(room, HASH_SIZE)
     names = keys.Keys()
     for port in redis.primaries():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from tests.chaos.conference.requests import Requests
 from tests.chaos.conference.roster import Roster
 from tests.chaos.conference.wire import Message, parts_of
 from tests.chaos.history import Kind, Received
+from tests.chaos.loop_time import now
 
 T1 = 0.5
 T2 = 4.0
@@ -96,6 +96,11 @@ class Phone:
         """The device as findings and histories have it."""
         return self.gruu.removeprefix("sip:")
 
+    @property
+    def instance(self) -> str:
+        """The instance in its Contact (RFC 5626 §4.1), of which the registrar makes the GRUU."""
+        return self.gruu.partition(";gr=")[2]
+
     def place(self, room: str, name: str = "") -> Place:
         """What it knows of this room; ``name`` is how the room calls it from now on."""
         known = self.places.get(room)
@@ -107,7 +112,7 @@ class Phone:
 
     def note(self, what: str) -> None:
         """Keep what has happened."""
-        self.notes.append((time.monotonic(), f"{self.name}: {what}"))
+        self.notes.append((now(), f"{self.name}: {what}"))
 
     def shows(self, request: Message) -> bool:
         """Whether it shows the room that this is from. Then it accepts an INVITE without its user."""
@@ -145,7 +150,7 @@ class Phone:
         mark = _MARK.search(request.body)
         if mark:
             identity = " ".join((request.get("call-id"), request.get("cseq"), request.tag("from")))
-            self.log.append(Received(room, Kind.MESSAGE, mark[1].decode(), identity, time.monotonic()))
+            self.log.append(Received(room, Kind.MESSAGE, mark[1].decode(), identity, now()))
 
     def _receive_notify(self, request: Message, respond: Respond) -> None:
         subscription = self._subscription(request.get("call-id"), request.tag("to"))
@@ -164,13 +169,17 @@ class Phone:
             self._take_list(subscription, content_type, request.body)
         elif request.body:
             (room,) = subscription.rooms
-            self.places[room].roster.apply(request.body)
+            self._apply(room, request.body)
         if state.startswith("terminated"):
             reason = _REASON.search(state)
             for room in subscription.rooms:
                 self._subscription_ended(room, subscription, reason[1] if reason else "")
             if self._list is subscription:
                 self._list = None
+
+    def _apply(self, room: str, document: bytes) -> None:
+        place = self.places[room]
+        self.note(f"roster of {room}: {place.roster.apply(document)}")
 
     def _take_list(self, subscription: Subscription, content_type: str, body: bytes) -> None:
         """RFC 4662: one room of a list, or several."""
@@ -182,7 +191,7 @@ class Phone:
             if room not in subscription.rooms:
                 self.problems.append(f"{self.name}: NOTIFY with {room}, which it did not ask for")
                 continue
-            self.places[room].roster.apply(part.body)
+            self._apply(room, part.body)
             ended = re.search(rf'uri="sip:{re.escape(room)}"><instance [^>]*state="terminated"[^>]*', listed)
             if ended:
                 reason = _REASON.search(ended[0].replace('"', ""))
@@ -238,13 +247,13 @@ class Phone:
             self.subscribe(self, place)
 
     def _send_200(self, respond: Respond, session: Session) -> None:
-        lives, begun = self.lives, time.monotonic()
+        lives, begun = self.lives, now()
         session.is_confirmed = False
 
         def again(interval: float) -> None:
             if session.is_confirmed or self.lives != lives or not self.is_on:
                 return
-            if time.monotonic() > begun + LAST:
+            if now() > begun + LAST:
                 # if an INVITE was forked, the first device that accepts ends it for the next edge
                 if self.absence is None and not self.been_away and session.local_uri == self.gruu:
                     self.problems.append(f"{self.name}: no ACK for its 200 ({session.call_id})")

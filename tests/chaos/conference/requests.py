@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import time
 from collections.abc import Callable
 
 from tests.chaos.conference.wire import Headers, Message, message
+from tests.chaos.loop_time import now
 
 ATTEMPT_SECONDS = 2.0
 GIVE_UP_SECONDS = 240.0
@@ -54,14 +54,14 @@ class Requests(asyncio.DatagramProtocol):
         ``headers`` have everything but Via.
         """
         number = next(self._numbers)
-        until = time.monotonic() + seconds
+        until = now() + seconds
         answer = None
         for attempt in itertools.count():
             port = self._edges[(number + attempt) % len(self._edges)]
             branch = f"z9hG4bK{self._port}.{number}.{attempt}"
             data = self._bytes(method, uri, branch, headers, body)
             answer = await self._attempt(data, branch, port)
-            if (answer is not None and answer.status not in AGAIN) or time.monotonic() > until:
+            if (answer is not None and answer.status not in AGAIN) or now() > until:
                 break
             await asyncio.sleep(0.2 if answer is not None else 0)
         return answer

@@ -32,8 +32,8 @@ class Roster:
     """Whether a version is missing: the phone has to subscribe again."""
     _seen: dict[int, bytes] = field(default_factory=dict)
 
-    def apply(self, document: bytes) -> None:
-        """A NOTIFY has come.
+    def apply(self, document: bytes) -> str:
+        """A NOTIFY has come; returns a line about it.
 
         Each version comes once, or again with the same content, as after the death of an edge. A partial
         document is that of the next version. A full one may follow a version that did not come, because the
@@ -41,10 +41,11 @@ class Roster:
         """
         root = Xml.fromstring(document)  # noqa: S314 # of the edges under test
         version, is_full = int(root.get("version", "")), root.get("state", "full") == "full"
+        about = f"{version}{' full' if is_full else ''}: {_summary(root)}"
         known = self._seen.get(version)
         if known == document:
             self.repeated += 1
-            return
+            return f"{about}, again"
         if known is not None:
             self._find(f"version {version} came with two contents")
         elif version <= self.version:
@@ -54,11 +55,12 @@ class Roster:
             self.has_gap = True
         self._seen[version] = document
         if version <= self.version or (self.has_gap and not is_full):
-            return
+            return f"{about}, not applied to {self.version}"
         self.has_gap = False
         self.version = version
         self.applied += 1
         self._take(root, is_full)
+        return about
 
     def _find(self, what: str) -> None:
         self.findings.append(f"the roster of {self.owner} {what}")
@@ -83,3 +85,19 @@ class Roster:
             roles = [entry.text for entry in user.iterfind(f"{_NS}roles/{_NS}entry")]
             is_admin = "admin" in roles if roles else bool(before and before.is_admin)
             self.users[name] = Entry(is_admin, frozenset(devices))
+
+
+def _summary(root: Xml.Element) -> str:
+    """The users of a document with their devices, and what is deleted."""
+    found = []
+    for user in root.iterfind(f"{_NS}users/{_NS}user"):
+        devices = [
+            f"{_sign(each)}{each.get('entity', '').partition(';')[2]}"
+            for each in user.iterfind(f"{_NS}endpoint")
+        ]
+        found.append(f"{_sign(user)}{user.get('entity', '')}({' '.join(devices)})")
+    return " ".join(found)
+
+
+def _sign(element: Xml.Element) -> str:
+    return "-" if element.get("state") == "deleted" else ""
