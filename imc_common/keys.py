@@ -182,6 +182,11 @@ def roster(shard: int, room: str) -> str:
     return f"imc_roster:{{{shard}}}:{room}"
 
 
+def sequence(shard: int, dialog: str) -> str:
+    """String with a TTL: the highest CSeq of a client in this dialog. Any shard may have it."""
+    return f"imc:{{{shard}}}:cseq:{dialog}"
+
+
 def limit_notice(shard: int, limit: str, user: str) -> str:
     """String with a TTL: the user was told recently that it exceeded this limit."""
     return f"imc:{{{shard}}}:limit_notice:{limit}:{user}"

@@ -21,6 +21,7 @@ class DialogIds:
     def __init__(self, secret: bytes) -> None:
         self._tag = blake2s(secret, digest_size=8, person=b"dialog")
         self._room = blake2s(secret, digest_size=10, person=b"room")
+        self._dialog = blake2s(secret, digest_size=10, person=b"sequence")
 
     def tag(self, request: Request) -> str:
         """Our tag in the dialog that this request begins: of Call-ID, From tag, From and To.
@@ -31,6 +32,15 @@ class DialogIds:
         keyed = self._tag.copy()
         addresses = request.from_.uri.address(), request.to.uri.address()
         _update(keyed, request.call_id, request.from_tag or "", *addresses)
+        return keyed.hexdigest()
+
+    def dialog(self, request: Request, sender: str) -> str:
+        """What names the dialog of a request of this user, whoever has begun it.
+
+        Nobody else can name it: its sender is part of it.
+        """
+        keyed = self._dialog.copy()
+        _update(keyed, sender, self.tag(request))
         return keyed.hexdigest()
 
     def is_ours(self, request: Request) -> bool:

@@ -42,18 +42,29 @@ MAX_WAITING_EACH: Final = 8
 """Requests of one user, at whatever port, that wait so at a time."""
 ROLES: Final = frozenset((b"owner", b"admin", b"member"))
 """Replies of `lua/look_up_member.lua` for those who belong to a room."""
+AGAIN: Final = b"again"
+"""In place of a role: the request was accepted before, so it gets the response that it got then.
+
+Its sender may have left meanwhile, by this very request.
+"""
+SEQUENCE_TTL_MS: Final = 24 * 3600 * 1000
+"""How long it is known which CSeq a dialog has come to."""
 
 Send = Callable[[], None]
 
 
 class Asked(NamedTuple):
-    """A request, and what was found out about it. `target` is the room or the factory in the Request-URI."""
+    """A request, and what was found out about it. `target` is the room or the factory in the Request-URI.
+
+    `dialog` is what we call its dialog.
+    """
 
     request: Request
     flow: Flow
     fingerprint: Fingerprint
     sender: Sender
     target: str
+    dialog: str
 
 
 class ConferenceCommit:
@@ -123,11 +134,15 @@ class ConferenceCommit:
             await self._refuse(asked, wanted, excess)
 
     async def role(self, asked: Asked, otherwise: SipError | None = None) -> bytes:
-        """The sender's role in the room. ``otherwise``: the response to who has none.
+        """The sender's role in the room, or `AGAIN`. ``otherwise``: the response to who has none.
 
-        Without it, who asks for a private room gets the same as for one that does not exist.
+        Without it, who asks for a private room gets the same as for one that does not exist. Raises SipError,
+        also for a request that comes out of order.
         """
-        (reply,) = await self.ask([self.look(asked.target, asked.sender.address)])
+        look = self.look(asked.target, asked.sender.address)
+        reply, *known = await self.ask([look, *self._questions(asked)])
+        if _was_accepted(known):
+            return AGAIN
         if reply == b"unknown" and asked.target.startswith(PREFIX):
             reply = await self._look_again(asked)
         if reply is None or isinstance(reply, Exception):
@@ -137,6 +152,25 @@ class ConferenceCommit:
         if otherwise is None:
             otherwise = SipError(403, "Not A Member") if reply == b"none" else SipError(404, "Not Found")
         raise otherwise
+
+    async def check_order(self, asked: Asked, room: str) -> None:
+        """Raises SipError for a request about this room that is out of order in its dialog, unless it came
+        before."""
+        _was_accepted(await self.ask(self._questions(asked, room)))
+
+    def _questions(self, asked: Asked, room: str = "") -> list[Command]:
+        """Ask whether the request was accepted before, and whether it has its place in its dialog."""
+        find = self._find(asked, room or asked.target)
+        if asked.request.to_tag is None and asked.request.method == "REFER":
+            return [find]  # in no dialog, and it begins none (RFC 4488)
+        # any shard, but the same for all its requests: the first one may have another Request-URI
+        key = keys.sequence(keys.shard_of(asked.dialog, self._hash_size), asked.dialog)
+        number = asked.request.cseq.number
+        return [find, self._store.script("check_sequence", (key,), (number, SEQUENCE_TTL_MS))]
+
+    def _find(self, asked: Asked, room: str) -> Command:
+        shard = keys.shard_of(room, self._hash_size)
+        return self._store.script("find_duplicate", keys.accepting(shard)[:2], (asked.fingerprint.digest,))
 
     def look(self, room: str, user: str) -> Command:
         """Asks for the user's role in a room."""
@@ -224,10 +258,23 @@ class ConferenceCommit:
         return await ask(self._commit.submit, commands)
 
     async def _refuse(self, asked: Asked, wanted: RoomRequest, excess: Excess) -> None:
-        shard = keys.shard_of(wanted.room, self._hash_size)
-        find = self._store.script("find_duplicate", keys.accepting(shard)[:2], (asked.fingerprint.digest,))
+        find = self._find(asked, wanted.room)
         if await self.ask([find]) != [DUPLICATE]:
             raise SipError(excess.status, "Limit Exceeded", [("Retry-After", str(excess.seconds))])
+
+
+def _was_accepted(replies: Sequence[Any]) -> bool:
+    """Whether a request was accepted before, by the replies to its questions. Raises SipError.
+
+    RFC 3261 §12.2.2: a lower number is that of a request out of order, unless it is a retransmission, which a
+    transaction answers with the former response (§17.2.2). If Redis does not reply, others say so.
+    """
+    find, *order = replies
+    if find == DUPLICATE:
+        return True
+    if order == [b"lower"]:
+        raise SipError(500, "CSeq Out Of Order")
+    return False
 
 
 def _nothing(replies: list[Any]) -> None:

@@ -33,6 +33,7 @@ from imc_edge.identity.sender import Sender, asserted_sender, sender_of
 from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import Budgets
 from imc_edge.receiving.conference_commit import (
+    AGAIN,
     LOOK_AGAIN_SECONDS,
     MAX_LOOKS,
     ROLES,
@@ -54,7 +55,8 @@ from imc_edge.receiving.responses import Responses
 
 MAX_TASKS: Final = 1000
 """Requests that are being handled at a time; further ones get 503."""
-ADMINS: Final = frozenset((b"owner", b"admin"))
+MAY_CHANGE: Final = frozenset((b"owner", b"admin", AGAIN))
+"""Roles that may change a room."""
 MAX_GONE: Final = 50
 """Rooms of one list of which a client learns that its user is not in them."""
 _UNKNOWN_DIALOG: Final = 481
@@ -153,7 +155,9 @@ class Conferences:
         self._rules.check(request)
         target = self._rules.target(request)
         is_factory = self._rules.is_factory(target)
-        asked = Asked(request, flow, fingerprint, self._spelled(self._sender_of(request)), target)
+        sender = self._spelled(self._sender_of(request))
+        dialog = self._ids.dialog(request, sender.address)
+        asked = Asked(request, flow, fingerprint, sender, target, dialog)
         if request.method == "SUBSCRIBE":
             return self._subscribe_to_list(asked) if is_factory else self._subscribe(asked)
         if request.method == "INVITE":
@@ -178,6 +182,7 @@ class Conferences:
             dialog=self._dialog(asked).to_json("early"),
         )
         await self._commit.count(asked, made)
+        await self._commit.check_order(asked, room)
         invitees = self._rules.invitees(request, sender)  # after the count: a list may be long
         made = replace(made, detail=" ".join(invitees))
         await self._commit.charge(asked, made, invitees)
@@ -203,7 +208,7 @@ class Conferences:
         if not subject:
             self._commit.answer(asked, self._ids.tag(asked.request))
             return
-        if role not in ADMINS:
+        if role not in MAY_CHANGE:
             raise SipError(403, "Only Owners And Admins May Change The Subject")
         await self._answer_invite(asked, change)
 
@@ -220,7 +225,7 @@ class Conferences:
         wanted = replace(self._wanted(asked, referral.type), user=referral.user, role=referral.role)
         wanted = self._in_dialog(asked, wanted)
         await self._commit.count(asked, wanted)
-        if await self._commit.role(asked) not in ADMINS:
+        if await self._commit.role(asked) not in MAY_CHANGE:
             raise SipError(403, "Only Owners And Admins May Do This")
         await self._commit.charge(asked, wanted, (wanted.user,) if wanted.type == "add" else ())
         # RFC 4488: no subscription is made, so no NOTIFY tells what became of it. The roster does.
@@ -242,6 +247,7 @@ class Conferences:
         when the user was removed.
         """
         await self._commit.count(asked, self._wanted(asked, "subscribe"))  # before a list that may be long
+        await self._commit.check_order(asked, asked.target)
         wanted = self._rules.rooms(asked.request, last_notify)
         subscriptions = self._subscriptions(asked, wanted, is_list=True)
         user = asked.sender.address

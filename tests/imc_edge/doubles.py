@@ -32,11 +32,12 @@ class FakeStore:
         self.gate.set()
         self.roles: dict[str, bytes] = {}
         """Replies to `look_up_member`, by room; b"owner" for others."""
+        self._sequences: dict[str | bytes | int, int] = {}
         self._seen: set[Any] = set()
-        scripts = ("accept_many", "send_limit_notice", "find_duplicate", "look_up_member")
-        self.accept_many, self._send_notice, self._find_duplicate, self._look_up_member = (
-            self.script(name, (), ())[1] for name in scripts
-        )
+        scripts = ("accept_many", "send_limit_notice", "find_duplicate", "look_up_member", "check_sequence")
+        digests = [self.script(name, (), ())[1] for name in scripts]
+        self.accept_many, self._send_notice, self._find_duplicate, self._look_up_member = digests[:4]
+        self._check_sequence = digests[4]
 
     def script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
         return self.scripts.command(name, keys, args)
@@ -53,6 +54,10 @@ class FakeStore:
             return 0
         if command[1] == self._find_duplicate:
             return b"duplicate" if (command[3], command[5]) in self._seen else b"unknown"
+        if command[1] == self._check_sequence:
+            known = self._sequences.setdefault(command[3], 0)
+            self._sequences[command[3]] = max(known, int(command[4]))
+            return b"lower" if int(command[4]) < known else b"next"
         if command[1] == self._look_up_member:
             room = str(command[3]).partition("}:")[2]
             return self.roles.get(room, b"owner")

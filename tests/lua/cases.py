@@ -257,6 +257,10 @@ def _accepts(shard: Shard) -> tuple[list[str], list[Any]]:
     ]
 
 
+def _checks_sequence(_: Shard) -> tuple[list[str], list[Any]]:
+    return [keys.sequence(SHARD, "d")], [7, 60_000]
+
+
 def _finds_duplicate(shard: Shard) -> tuple[list[str], list[Any]]:
     shard.redis.sadd(keys.seen(SHARD, "recent"), "digest")
     return [keys.seen(SHARD, "recent"), keys.seen(SHARD, "older")], ["digest"]
@@ -418,6 +422,7 @@ CASES = ROOM_CASES | {
     "expire subscriptions": Case("expire_subscriptions", _expires_subscriptions),
     "accept of requests": Case("accept_many", _accepts),
     "duplicate": Case("find_duplicate", _finds_duplicate),
+    "CSeq": Case("check_sequence", _checks_sequence),
     "find rooms": Case("find_rooms", _finds_rooms),
     "look up a member": Case("look_up_member", _looks_up_member),
     "messages": Case("broadcast_messages", _broadcasts_many),

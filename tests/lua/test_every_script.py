@@ -29,7 +29,12 @@ room_cases = pytest.mark.parametrize("case", ROOM_CASES.values(), ids=ROOM_CASES
 
 def plant(shard: Shard, key: str) -> None:
     """Puts something of a wrong type where the script wants its own: a string, or a list for a string."""
-    strings = keys.lease(SHARD, ""), keys.limit_notice(SHARD, "messages", ""), keys.typing(SHARD, ROOM, "")
+    strings = (
+        keys.lease(SHARD, ""),
+        keys.sequence(SHARD, ""),
+        keys.limit_notice(SHARD, "messages", ""),
+        keys.typing(SHARD, ROOM, ""),
+    )
     is_string = key.startswith(strings)
     shard.redis.delete(key)
     if is_string:
@@ -117,6 +122,7 @@ def test_a_full_redis_refuses_new_requests_and_drains(real_shard: Shard, case: C
     if case.script in {
         "accept_many",
         "import_room",
+        "check_sequence",
         "charge_budget",
         "charge_invitation",
         "send_limit_notice",

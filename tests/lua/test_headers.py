@@ -26,6 +26,7 @@ PATTERNS = {
     keys.undelivered("S"),
     *keys.accepting("S"),
     keys.settled("S", "ENTRY"),
+    keys.sequence("S", "DIALOG"),
     keys.lease("S", "ROLE"),
     keys.limit_notice("S", "LIMIT", "USER"),
     keys.budget("S", "KIND", "USER"),
