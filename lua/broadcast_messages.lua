@@ -42,6 +42,7 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
     for at = 1, #entry[2], 2 do
         request[entry[2][at]] = entry[2][at + 1]
     end
+    request.cpim = request.cpim or request.message_id -- what asks for receipts is in CPIM
     local from, room = request.from, request.room
     local is_plain = request.type == "message" and from and room and not request.operator
     if entry[1] ~= entries[i] or not is_plain or from == room or recipients >= max_recipients then

@@ -113,7 +113,8 @@ class RoomRequest:
     what was delivered, and how it ended ("404", "408" for no response). `transient`: a message that is of no
     use later; the room does not keep it.
 
-    `echo`: the sender's last message had the same text. `cpim`: the body is a CPIM message (RFC 3862).
+    `echo`: the sender's last message had the same text. `cpim`: the body is a CPIM message (RFC 3862). So is
+    that of a message with `message_id`, whose entry does not say so.
 
     `message_id` of a message that asks for receipts is the author's name for it (RFC 5438 §6.3). Of a
     `disposition`, a receipt of RFC 5438, it is a list of pairs, separated by spaces: a message's id, and
@@ -212,7 +213,7 @@ class RoomRequest:
             fields += ("transient", "1")
         if self.message_id:
             fields += ("message_id", self.message_id)
-        if self.cpim:
+        if self.cpim and not (self.message_id and self.type == "message"):  # which is in CPIM anyway
             fields += ("cpim", "1")
         if self.echo:
             fields += ("echo", "1")
@@ -245,7 +246,7 @@ class RoomRequest:
                 text=value.decode() if (value := get(b"text")) else "",
                 transient=get(b"transient") == b"1",
                 message_id=value.decode() if (value := get(b"message_id")) else "",
-                cpim=get(b"cpim") == b"1",
+                cpim=get(b"cpim") == b"1" or (get(b"message_id") is not None and get(b"type") == b"message"),
                 echo=get(b"echo") == b"1",
                 device=value.decode() if (value := get(b"device")) else "",
                 dialog=value.decode() if (value := get(b"dialog")) else "",

@@ -13,6 +13,8 @@ local request = {}
 for i = 1, #first[2], 2 do
     request[first[2][i]] = first[2][i + 1]
 end
+-- What asks for receipts is in CPIM, and does not say so.
+request.cpim = request.cpim or request.type == "message" and request.message_id
 if not (request.type and request.from and request.room) then
     return redis.error_reply("IMC entry " .. entry_id .. " lacks type, from or room")
 end

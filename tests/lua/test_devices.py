@@ -195,7 +195,7 @@ def test_typing_reaches_the_other_devices(room: Shard) -> None:
 
 def test_a_receipt_goes_to_the_devices_of_the_author(room: Shard) -> None:
     """Not to devices of other members."""
-    handle(room, "message", BOB, device=BOBS, cpim="1", message_id="m1")
+    handle(room, "message", BOB, device=BOBS, message_id="m1")
     events(room)
     handle(room, "disposition", ALICE, device=PHONE, message_id="m1 -")
     assert told(room, "disposition") == [(sorted(BOTH), "device")]

@@ -39,6 +39,9 @@ REQUESTS = st.builds(
     status=TEXT,
     text=TEXT,
     transient=st.booleans(),
+    message_id=TEXT,
+    cpim=st.booleans(),
+    echo=st.booleans(),
     device=TEXT,
     dialog=TEXT,
 )
@@ -55,6 +58,25 @@ def test_a_request_survives_the_stream(request_: RoomRequest) -> None:
     flat = stored(request_.to_fields())
     assert RoomRequest.from_fields(flat) == request_
     assert RoomRequest.from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) == request_
+
+
+@pytest.mark.parametrize(
+    ("kind", "message_id", "cpim"),
+    [
+        ("message", "", False),
+        ("message", "", True),
+        ("message", "m1", True),
+        ("typing", "", True),
+        ("disposition", "m1 -", False),
+        ("disposition", "m1 -", True),
+    ],
+)
+def test_a_body_in_cpim_is_known_as_such(kind: str, message_id: str, cpim: bool) -> None:
+    """A message that asks for receipts is CPIM without saying so: a field costs more than it tells."""
+    request = RoomRequest(kind, "a@b", "r@b", message_id=message_id, cpim=cpim)
+    fields = request.to_fields()
+    assert RoomRequest.from_fields(stored(fields)) == request
+    assert not {"cpim", "message_id"} <= set(fields) or kind == "disposition"
 
 
 @given(DATA)
