@@ -3,15 +3,17 @@
 --- @include "generations"
 local MAX_AUTHORS, AUTHORS_TTL_MS = 128, 24 * 3600 * 1000
 
--- After commit. The first who uses an id keeps it: nobody gets the receipts for another member's message.
+-- After commit. The first who uses an id keeps it: nobody gets the receipts for another member's message. The older hash is
+-- looked at here, because there are more receipts than messages: they find most ids in the recent one.
 -- A key of a wrong type must not end the script after its first write: then there are no receipts.
 local function remember_author(recent, older)
-    if redis.pcall("HSETNX", recent, request.message_id, request.from) == 1 then
+    local id, author = request.message_id, request.from
+    if redis.pcall("HEXISTS", older, id) == 0 and redis.pcall("HSETNX", recent, id, author) == 1 then
         turn_generation(recent, older, MAX_AUTHORS, AUTHORS_TTL_MS)
     end
 end
 
--- False if the message is not known, or no longer. Who is in the older hash has used the id first.
+-- False if the message is not known, or no longer.
 local function author_of(recent, older, message_id)
-    return in_generations(older, recent, message_id)
+    return in_generations(recent, older, message_id)
 end
