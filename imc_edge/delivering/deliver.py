@@ -106,9 +106,8 @@ class Deliver:
         """Deliver until `drain` has ended, or cancellation."""
         async with asyncio.TaskGroup() as tasks:
             settling = tasks.create_task(self._settlement.run())
-            others = [
-                tasks.create_task(each.run()) for each in (self._catch_ups, self._rosters, self._invitations)
-            ]
+            beside = (self._catch_ups, self._rosters, self._invitations, self._invitations.strays)
+            others = [tasks.create_task(each.run()) for each in beside]
             await self._read()
             await self._drained.wait()
             settling.cancel()

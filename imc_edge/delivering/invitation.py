@@ -7,16 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from imc_common.address import AddressError
-from imc_common.devices import device_address, is_device, user_of
+from imc_common.devices import is_device, user_of
 from imc_common.rooms.event import Event
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Response
-from imc_common.sip.params import find
 from imc_common.sip.uri import Uri
 from imc_edge.conference.dialog import Dialog, contact_of
-from imc_edge.conference.sender_device import is_contact_of
 from imc_edge.delivering.absence import parse
+from imc_edge.delivering.acceptance import Acceptance, device_of
 from imc_edge.delivering.courier import MAX_CONTACTS
 from imc_edge.delivering.dialog_request import DialogRequest, cancelled, refusal_acknowledged
 from imc_edge.delivering.failure_log import log_fault
@@ -36,17 +34,6 @@ if TYPE_CHECKING:  # the invitations know each of theirs
 MAX_ACCEPTING: Final = 16
 """Devices whose 2xx to one INVITE counts; a user has fewer in a room (`lua/include/admit_device.lua`)."""
 REFUSED: Final = (ConnectionRefusedError, ConnectionResetError)
-
-
-class Acceptance:
-    """A 2xx that the worker is to hear of, and the event that is settled after that."""
-
-    __slots__ = ("digest", "fields", "invitation")
-
-    def __init__(self, invitation: Invitation, digest: str, fields: list[str | bytes]) -> None:
-        self.invitation = invitation
-        self.digest = digest
-        self.fields = fields
 
 
 class Invitation:
@@ -200,7 +187,7 @@ class Invitation:
         number = self._request.cseq + self._attempts_with_credentials
         made = self._dialogs[tag] = MadeDialog(self._invitations, self.event.room, self._to, dialog, number)
         made.acknowledge()
-        device = self._device_of(contact_of(response).uri)
+        device = device_of(contact_of(response).uri, user_of(self._to))
         if device and not self._outcome.is_farewell and not self._stay_is_over:
             self._outcome.has_device = True
             self._report(dialog, device)
@@ -280,7 +267,9 @@ class Invitation:
         if outcome.is_farewell or is_device(self._to):
             return False
         uris = [Uri.parse(text) for text in contacts(response)[:MAX_CONTACTS]]
-        devices = list(dict.fromkeys([device for uri in uris if (device := self._device_of(uri))]))
+        devices = list(
+            dict.fromkeys([device for uri in uris if (device := device_of(uri, user_of(self._to)))])
+        )
         # A device that is in the room would end its session with it, which is how a user leaves.
         asked = [device for device in devices if device not in self.event.detail.split()]
         if asked:
@@ -290,25 +279,9 @@ class Invitation:
             self._fail(NO_GROUP_CHAT)
         return bool(devices)
 
-    def _device_of(self, uri: Uri) -> str:
-        """The device that a GRUU names; empty if it is none of the user who was invited."""
-        user = user_of(self._to)
-        gr = find(uri.params, "gr")
-        if not gr or not is_contact_of(uri, user):
-            return ""
-        try:
-            return device_address(user, gr)
-        except AddressError:
-            return ""
-
     def _report(self, dialog: Dialog, device: str) -> None:
-        event = self.event
-        fields: list[str | bytes] = ["type", "delivery_report", "from", self._to, "room", event.room]
-        fields += ["event", event.name, "user", event.actor, "status", "200", "of", event.entry_id]
-        fields += ["device", device, "dialog", dialog.to_json("confirmed"), "data", event.data.pack()]
-        ids = self._invitations.delivery_ids
-        digest = ids.message_id(event.room, f"{dialog.call_id} {dialog.remote_tag}", 0).decode()
-        self._invitations.report(Acceptance(self, digest, fields))
+        ids, delivered = self._invitations.delivery_ids, self._outcome.delivered
+        self._invitations.report(Acceptance(self.event, self._to, device, dialog, ids=ids, done=delivered))
 
     # --- how it ends
 
@@ -335,10 +308,6 @@ class Invitation:
         if not self._is_settled:
             self._is_settled = True
             self._outcome.failed(WITHDRAWN)
-
-    def delivered(self) -> None:
-        """The worker hears of a device that has accepted, so the event is settled."""
-        self._outcome.delivered()
 
     def _final(self) -> None:
         if not self._had_final:

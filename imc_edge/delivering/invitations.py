@@ -25,14 +25,16 @@ from imc_common.rooms.roles import INVITED
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 from imc_edge.delivering.absence import Position, parse
+from imc_edge.delivering.acceptance import Acceptance
 from imc_edge.delivering.credentials import Credentials
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.dialog_request import DialogRequest
-from imc_edge.delivering.invitation import Acceptance, Invitation
+from imc_edge.delivering.invitation import Invitation
 from imc_edge.delivering.invitation_order import FAREWELL, InvitationOrder, Place
 from imc_edge.delivering.invite_outcome import FarewellOutcome, InviteOutcome
 from imc_edge.delivering.invite_transaction import InviteTransactions
 from imc_edge.delivering.outgoing import Outgoing
+from imc_edge.delivering.stray_acceptances import StrayAcceptances
 from imc_edge.flow import Transports
 from imc_edge.identifiers import DeliveryIds
 from imc_edge.routing.next_hop import NextHops
@@ -63,6 +65,7 @@ class Invitations:
         delivery_ids: DeliveryIds,
         *,
         names: Keys,
+        hash_size: int,
         request_of: Callable[[Event], DialogRequest | None],
         random: Callable[[], float],
     ) -> None:
@@ -81,6 +84,8 @@ class Invitations:
         self._waiting: deque[Invitation] = deque()
         """INVITEs that are not sent yet, in order."""
         self._order = InvitationOrder(context.clock)
+        self.strays = StrayAcceptances(self, store, names, hash_size=hash_size)
+        """Acceptances that no transaction here waits for."""
         self._reports: deque[Acceptance] = deque()
         self._wake = asyncio.Event()
         self._farewells: dict[tuple[str, str], float] = {}
@@ -215,7 +220,7 @@ class Invitations:
         self._reports.clear()
         commands = []
         for each in reports:
-            shard = each.invitation.event.shard
+            shard = each.event.shard
             args = (RETRANSMISSION_SECONDS * 1000, 0, "", each.digest, len(each.fields), *each.fields)
             commands.append(self._store.script("accept_many", keys.accepting(shard), args))
         try:
@@ -225,9 +230,9 @@ class Invitations:
         failed = [each for each, reply in zip(reports, replies, strict=True) if isinstance(reply, Exception)]
         for each, reply in zip(reports, replies, strict=True):
             if not isinstance(reply, Exception):
-                each.invitation.delivered()
+                each.done()
             elif isinstance(reply, ReplyError):
-                log.warning("invitation not reported", room=each.invitation.event.room, reason=str(reply))
+                log.warning("invitation not reported", room=each.event.room, reason=str(reply))
         self._reports.extendleft(reversed(failed))
         if failed:
             await asyncio.sleep(RETRY_SECONDS)

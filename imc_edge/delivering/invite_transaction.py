@@ -8,6 +8,7 @@ by the transaction user, which also acknowledges a 2xx (§13.2.2.4).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import islice
 from typing import Final, Literal, Protocol
 
@@ -142,6 +143,8 @@ class InviteTransactions:
         self._send = transports.send
         self._wheel = wheel
         self._known: dict[bytes, InviteTransaction] = {}
+        self.otherwise: Callable[[bytes], bool] | None = None
+        """Takes a response that belongs to none of these transactions; False if it is not its own either."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -169,10 +172,10 @@ class InviteTransactions:
             self._wait(transaction)
 
     def receive(self, data: bytes) -> bool:
-        """Take a response, if it belongs to one of these transactions."""
+        """Take a response, if it belongs to one of these transactions, or was taken otherwise."""
         keys = [match[1] for match in islice(branches_in(data, 0, DEFAULT.head), MAX_COOKIES)]
         if not any(key in self._known for key in keys):
-            return False
+            return self.otherwise is not None and self.otherwise(data)
         try:
             response = parse_message(data)
         except SipError:

@@ -83,9 +83,11 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         Credentials(settings.credentials),
         delivery_ids,
         names=names,
+        hash_size=settings.hash_size,
         request_of=renderer.in_dialog,
         random=random,
     )
+    invites.otherwise = invitations.strays.receive
     return Deliver(
         context,
         streams.consumer,

@@ -1,6 +1,6 @@
 """Invitations by INVITE: what goes out, what follows from each response, and what the worker hears.
 
-Covers invitation.py, invite_outcome.py and invite_transaction.py.
+Covers acceptance.py, invitation.py, invite_outcome.py and invite_transaction.py.
 """
 
 from __future__ import annotations
