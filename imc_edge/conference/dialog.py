@@ -38,8 +38,8 @@ class Dialog(NamedTuple):
     """Identifiers, remote target and route set of a dialog.
 
     `routes` are values of Route in the order in which a request has them. `is_list`: it belongs to a
-    subscription to several rooms (RFC 4662), which share it. `expires_at` is when a subscription ends, in ms
-    since the epoch; 0 for a session. `lift` is added to the CSeq numbers of its requests.
+    subscription to several rooms (RFC 4662), which share it. `expires_in` is how long a subscription still
+    lasts, in seconds; 0 for a session. `lift` is added to the CSeq numbers of its requests.
     """
 
     call_id: str
@@ -51,7 +51,7 @@ class Dialog(NamedTuple):
     routes: tuple[str, ...] = ()
     remote_cseq: int = 0
     is_list: bool = False
-    expires_at: int = 0
+    expires_in: int = 0
     lift: int = 0
 
     @classmethod
@@ -109,7 +109,7 @@ class Dialog(NamedTuple):
                 routes=tuple([str(each) for each in known.get("routes") or ()]),
                 remote_cseq=int(known.get("remote_cseq") or 0),
                 is_list=bool(known.get("list")),
-                expires_at=int(known.get("expires_at") or 0),
+                expires_in=int(known.get("expires_in") or 0),
                 lift=int(known.get("lift") or 0),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -31,8 +31,8 @@ class Notification(NamedTuple):
     body: bytes
 
 
-def notification_of(event: Event, dialog: Dialog, *, now_ms: int) -> Notification:
-    """The notification of an event `notify`. ``now_ms``: since the epoch. Raises `EntryError`."""
+def notification_of(event: Event, dialog: Dialog) -> Notification:
+    """The notification of an event `notify`. Raises `EntryError`."""
     try:
         changes: dict[str, Any] = json.loads(event.detail)
         roster = _roster(event.room, changes)
@@ -47,7 +47,7 @@ def notification_of(event: Event, dialog: Dialog, *, now_ms: int) -> Notificatio
         content_type, body = _listed(event, dialog, roster, reason)
         headers.append(("Require", "eventlist"))
         reason = ""  # that of one room: the subscription to the others goes on
-    left = (dialog.expires_at - now_ms) // 1000
+    left = dialog.expires_in
     if left <= 0:
         reason = reason or "timeout"
     state = f"terminated;reason={reason}" if reason else f"active;expires={left}"

@@ -55,9 +55,8 @@ def request_in_dialog(
     extra_headers: tuple[tuple[str, str], ...],
     *,
     next_number: Callable[[str, int], int],
-    now_ms: int,
 ) -> DialogRequest:
-    """The NOTIFY or BYE of an event. ``now_ms``: since the epoch.
+    """The NOTIFY or BYE of an event.
 
     ``next_number`` gives the CSeq for a Call-ID, and by how much it is lifted.
 
@@ -67,7 +66,7 @@ def request_in_dialog(
     headers = list(extra_headers)
     body = b""
     if event.name == NOTIFY:
-        notification = notification_of(event, dialog, now_ms=now_ms)
+        notification = notification_of(event, dialog)
         headers += notification.headers
         body = notification.body
     elif event.name != BYE:

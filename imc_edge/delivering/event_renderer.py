@@ -33,7 +33,6 @@ class EventRenderer:
     ) -> None:
         """``wall`` gives seconds since the epoch."""
         self._delivery_ids = delivery_ids
-        self._wall = wall
         self._numbers = SequenceNumbers(wall)
         self.reload(settings)
 
@@ -77,8 +76,7 @@ class EventRenderer:
             return None
         if event.name == INVITE:
             return invite_of(event, self._delivery_ids, self._headers)
-        now_ms = int(self._wall() * 1000)
-        return request_in_dialog(event, self._headers, next_number=self._numbers.next, now_ms=now_ms)
+        return request_in_dialog(event, self._headers, next_number=self._numbers.next)
 
     def text_form(self, event: Event) -> Callable[[], list[MessageTemplate]] | None:
         """Makes the MESSAGE for a client that refuses CPIM; None if the event is not sent in CPIM.

@@ -5,8 +5,9 @@
 -- `lift`, by how much its CSeq numbers are higher (settle_notify); `former`, a subscription that it has replaced, until the device has accepted a NOTIFY.
 -- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription,
 -- end_subscription, with_field, is_confirmed, notify, notify_of_end, expire_subscription.
--- Events of this include: `notify` to the device; dialog: where to send it, with version and expires_at; detail: JSON with
+-- Events of this include: `notify` to the device; dialog: where to send it, with version, lift and expires_in, the seconds that are left; detail: JSON with
 -- full, version, subject, created_at, users as {address, role or "deleted", devices, devices that are gone}, terminated.
+--- @include "now"
 local read_roster, changes_since = nil, {}
 
 local function subscription_of(device)
@@ -137,7 +138,9 @@ local function notify(device, subscription, terminated, rest, is_full)
     subscription.version, subscription.rev = subscription.version + 1, now_in_room().rev
     local version = string.format('"version":%d', subscription.version)
     local dialog = subscription.dialog:gsub("}%s*$", "")
-    dialog = dialog .. string.format(',"expires_at":%d,"lift":%d,%s}', subscription.expires_at, subscription.lift or 0, version)
+    -- how long, not until when: the clock of an edge may be wrong
+    local expires_in = math.min(math.max(0, math.ceil((subscription.expires_at - now) / 1000)), 7 * 24 * 3600)
+    dialog = dialog .. string.format(',"expires_in":%d,"lift":%d,%s}', expires_in, subscription.lift or 0, version)
     local detail = '{"full":' .. made.full .. "," .. version .. made.rest .. ',"terminated":' .. cjson.encode(terminated) .. "}"
     local cause = request
     request = { room = cause.room, from = cause.room }

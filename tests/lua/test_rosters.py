@@ -22,6 +22,7 @@ from tests.lua.conference import (
     dialog,
     events,
     handle,
+    named,
     notified,
     opened,
     report,
@@ -252,6 +253,13 @@ def test_a_refresh_is_answered_with_the_changes(room: Shard) -> None:
     subscribe(room, PHONE, last=1)
     ((_, content),) = contents(room)
     assert (content["version"], content["full"], content["users"]) == (2, False, [])
+
+
+def test_a_notify_says_how_long_the_subscription_lasts(room: Shard) -> None:
+    """Not until when: an edge's clock may be wrong."""
+    subscribe(room, PHONE, 600, last=1)
+    ((_, more),) = named(room, "notify")
+    assert 590 < json.loads(more["dialog"])["expires_in"] <= 600
 
 
 @pytest.mark.parametrize("known", [True, False])

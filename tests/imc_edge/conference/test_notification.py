@@ -14,17 +14,16 @@ from imc_edge.conference.dialog import Dialog
 from imc_edge.conference.notification import Notification, notification_of
 
 ROOM = "r@example.org"
-NOW = 1_000_000
 
 
-def notify(*, is_list: bool = False, expires_at: int = NOW + 60_500, **detail: Any) -> Notification:
+def notify(*, is_list: bool = False, expires_in: int = 60, **detail: Any) -> Notification:
     """A notification of these changes."""
     local = "sip:conference-factory@example.org" if is_list else f"sip:{ROOM}"
-    dialog = Dialog("c", "l", "r", local, "sip:a@x", "sip:a@x;gr=1", is_list=is_list, expires_at=expires_at)
+    dialog = Dialog("c", "l", "r", local, "sip:a@x", "sip:a@x;gr=1", is_list=is_list, expires_in=expires_in)
     event = Event(
         "5-1", 3, "notify", ROOM, ("a@x;gr=1",), detail=json.dumps({"full": False, "version": 7} | detail)
     )
-    return notification_of(event, dialog, now_ms=NOW)
+    return notification_of(event, dialog)
 
 
 def test_a_partial_notification_has_what_has_changed() -> None:
@@ -53,8 +52,8 @@ def test_a_full_notification_has_a_subject_even_if_the_room_has_none() -> None:
     ("given", "state"),
     [
         ({"terminated": "noresource"}, "terminated;reason=noresource"),
-        ({"expires_at": NOW}, "terminated;reason=timeout"),
-        ({"expires_at": NOW, "terminated": "deactivated"}, "terminated;reason=deactivated"),
+        ({"expires_in": 0}, "terminated;reason=timeout"),
+        ({"expires_in": 0, "terminated": "deactivated"}, "terminated;reason=deactivated"),
         ({"is_list": True, "terminated": "noresource"}, "active;expires=60"),
     ],
 )
@@ -85,4 +84,4 @@ def test_a_roster_that_cannot_be_read_is_an_error(detail: str) -> None:
     """The event becomes a dead letter."""
     event = Event("5-1", 3, "notify", ROOM, ("a@x",), detail=detail)
     with pytest.raises(EntryError, match="roster"):
-        notification_of(event, Dialog("c", "l", "r", "sip:r", "sip:a", "sip:a"), now_ms=NOW)
+        notification_of(event, Dialog("c", "l", "r", "sip:r", "sip:a", "sip:a"))

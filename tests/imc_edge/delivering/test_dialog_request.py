@@ -32,7 +32,7 @@ def dialog(**changes: Any) -> str:
         "routes": [],
         "cseq": 4,
         "remote_cseq": 1,
-        "expires_at": NOW_MS + 600_000,
+        "expires_in": 600,
     }
     return json.dumps(known | changes)
 
