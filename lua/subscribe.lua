@@ -97,11 +97,7 @@ if not is_allowed then
     subscription.expires_at, subscription.version = now, last
     notify(device, subscription, "noresource", ',"users":[]')
     if is_own_device and seconds > 0 and (request.detail or ""):find("list", 1, true) then
-        -- Linphone ends its session with a room by BYE only. It was off when its user was removed, and it does not know this
-        -- dialog, so the edge makes one to end it.
-        local unknown = dialog_ids(dialog)
-        unknown.call_id = "gone-" .. entry_id
-        end_dialog(device, cjson.encode(unknown))
+        end_dialog(device, unknown_dialog(dialog)) -- it was off when its user was removed
     end
 elseif seconds > 0 then
     notify(device, subscription, "", nil)

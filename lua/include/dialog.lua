@@ -1,5 +1,5 @@
 -- Dialogs of devices (RFC 3261 §12): a field `dialog:DEVICE` of the room's hash for each, with the text of an edge. Needs room,
--- request and emit. Gives dialog_of, dialog_ids, same_dialog, end_dialog.
+-- request and emit. Gives dialog_of, dialog_ids, same_dialog, unknown_dialog, end_dialog.
 -- Events of this include: `bye` to a device; dialog: the one that ends.
 
 -- What a dialog is known by, of the text of an edge; nil if it cannot be read.
@@ -22,6 +22,14 @@ end
 local function dialog_of(request)
     assert(dialog_ids(request.dialog or "") and request.dialog:find("}$"), "dialog")
     return request.dialog
+end
+
+-- A dialog that the device does not know, like `text` otherwise. Linphone ends its session with a room by BYE only, so for a
+-- BYE that finds no session, an edge makes one to end it.
+local function unknown_dialog(text)
+    local ids = dialog_ids(text)
+    ids.call_id = "gone-" .. entry_id
+    return cjson.encode(ids)
 end
 
 -- After commit. The device has a dialog with the room that the room does not want.

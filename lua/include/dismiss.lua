@@ -30,6 +30,8 @@ local function dismiss_device(device)
         end_subscription(device, subscription)
     end
     local dialog = redis.call("HGET", room, "dialog:" .. device)
+    -- It may have come by SUBSCRIBE, and show the room all the same.
+    dialog = dialog or subscription and unknown_dialog(subscription.dialog)
     if dialog and not (request.dialog and is_own(device, dialog)) then
         end_dialog(device, dialog)
     end

@@ -379,6 +379,18 @@ def test_a_device_that_lacks_the_last_roster_is_told_of_its_end_by_an_empty_one(
     )
 
 
+def test_a_device_without_a_session_gets_a_bye_all_the_same(room: Shard) -> None:
+    """It was started again, and has come by SUBSCRIBE. An edge makes a session to end it (RFC 4579)."""
+    accept(room, BOBS)
+    handle(room, "end_dialog", BOB, device=BOBS, dialog=dialog(BOBS))
+    subscribe(room, BOBS)
+    contents(room)
+    handle(room, "remove", ALICE, user=BOB)
+    ((to, more),) = named(room, "bye")
+    assert to == f"{BOBS};aor"
+    assert json.loads(more["dialog"])["call_id"].startswith("gone-")
+
+
 def test_a_later_device_of_the_creator_gets_all_that_was_said(shard: Shard) -> None:
     """Others get what was said since they joined."""
     shard.settings["history_max_messages"] = 500
