@@ -69,15 +69,36 @@ def test_what_a_member_says_with_another_client_goes_to_all_its_devices(room: Sh
     assert told(room, "message") == [([DAVE], ""), (sorted([PHONE, *BOTH]), "device")]
 
 
-def test_a_device_that_does_not_name_itself_is_the_only_one(room: Shard) -> None:
-    """One that was invited by its user's address sends with that address.
+@pytest.mark.parametrize("user", [ALICE, BOB])
+@pytest.mark.parametrize("together", [True, False])
+def test_what_a_device_that_does_not_name_itself_says_goes_to_all_of_its_user(
+    room: Shard, user: str, together: bool
+) -> None:
+    """It was invited by its user's address, sends with that, and drops the echo by its Message-ID.
 
-    With two, both get the message, and the sending one drops it by its Message-ID.
+    Also if only one is in the room: another one may have sent the message, which is let in a moment later.
     """
-    handle(room, "message", ALICE, cpim="1")
-    assert told(room, "message")[-1] == (sorted(BOTH), "device")
-    handle(room, "message", BOB, cpim="1")
+    entry = room.put("message", user, cpim="1")
+    if together:
+        assert room.together([entry]) == 1
+    else:
+        assert room.run("broadcast_message", *room.command("broadcast_message", entry, user)) == "done"
     assert told(room, "message")[-1] == (sorted([PHONE, *BOTH]), "device")
+
+
+def test_a_device_that_is_away_gets_later_what_another_one_has_said(room: Shard) -> None:
+    """Neither names itself, so nothing shows that this one is back."""
+    handle(room, "message", DAVE)
+    ((_, more),) = named(room, "message")
+    of = more["id"]
+    report(room, "mark_away", BOTH[0], "480", event="message", history_id=of, user=DAVE)
+    handle(room, "message", BOB, cpim="1")
+    assert told(room, "message")[-1] == (sorted([PHONE, BOTH[1]]), "device")
+    assert devices(room)[BOTH[0]] == "device away"
+    entry_id = room.put("user_online", BOB, BOB)
+    assert room.run("call_user_back", *room.call_online(entry_id, BOB)) == "done"
+    ((to, more),) = named_kept(room, "catch_up")
+    assert room.run("hand_out", *room.call_hand_out(more["id"], to)) == 2
 
 
 def test_a_message_that_is_not_kept_reaches_devices_too(room: Shard) -> None:

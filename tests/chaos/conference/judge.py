@@ -21,8 +21,8 @@ class Stay:
 class Device:
     """A device at the end. ``log`` has its messages of the room, without repeated deliveries.
 
-    ``may_echo``: it may get its own messages and lack those of its user's other devices, because none of them
-    says which device it is: they were invited by their user's address.
+    ``may_echo``: it may get its own messages, because it does not say which device it is: it was invited by
+    its user's address.
     """
 
     name: str
@@ -70,11 +70,7 @@ def check_messages(
     ]
     known = stays(order, first)
     for device in devices:
-        own = {
-            mark
-            for mark, sender in senders.items()
-            if sender == device.name or (device.may_echo and sender.partition("@")[0] == device.user)
-        }
+        own = {mark for mark, sender in senders.items() if sender == device.name}
         got = [mark for mark in device.log if not (device.may_echo and mark in own)]
         due: list[str] = []
         for stay in known.get(device.user, []):

@@ -233,7 +233,8 @@ class Phone:
             self._send_200(respond, known[1])
             return
         is_new = place.session is not None or place.subscription is None
-        if place.session is not None:
+        if place.session is not None and place.session.is_confirmed:
+            # a session without ACK is one of which no edge knows: that of the INVITE is gone
             # Linphone ends its session, which is how a user leaves a room
             self.problems.append(f"{self.name} was invited to {room}, in which it is")
         tag = self.requests.new_id("t")

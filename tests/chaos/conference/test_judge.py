@@ -80,6 +80,15 @@ def test_a_device_that_does_not_name_itself_may_get_its_own_message() -> None:
     assert bob_gets("a2", "a3", "a5", may_echo=True).ok
 
 
+def test_a_device_that_does_not_name_itself_gets_what_others_of_its_user_say() -> None:
+    """Nobody may be taken for the sender who is not."""
+    verdict = Verdict()
+    other = BOB.replace("gr=1", "gr=2")
+    tablet = Device(other, "bob", True, ["a2", "a3", "a5"], may_echo=True)
+    check_messages(ROOM, SAID, SENT, first=["alice"], devices=[tablet], verdict=verdict)
+    assert verdict.lost == [f"{ROOM}: {other} never got b1"]
+
+
 def test_another_order_than_that_of_the_room_is_found() -> None:
     """bob gets a3 before a2."""
     assert bob_gets("a3", "a2", "a5").reordered == [f"{ROOM}: {BOB} got a3 where a2 was due"]
