@@ -38,9 +38,10 @@ local request
 -- All are looked at before anything is written.
 local accepted, rooms, others, apart, devices, nicks, recipients = {}, {}, {}, {}, {}, {}, 0
 for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entries)) do
-    request = {}
-    for at = 1, #entry[2], 2 do
-        request[entry[2][at]] = entry[2][at + 1]
+    local fields = entry[2]
+    request = { type = false, from = false, room = false, data = false } -- made with room: to grow it takes longer
+    for at = 1, #fields, 2 do
+        request[fields[at]] = fields[at + 1]
     end
     request.cpim = request.cpim or request.message_id -- what asks for receipts is in CPIM
     local from, room = request.from, request.room

@@ -15,6 +15,9 @@ from imc_common.store.protocols import DurableScriptRunner
 MAX_REQUESTS: Final = 64
 """Requests per script: half a millisecond of Redis's time."""
 
+_USUAL: Final[list[str | bytes]] = ["type", "from", "room", "data"]
+"""The fields of most requests, in the order of `RoomRequest.to_fields`."""
+
 
 class Accept:
     """One request for the in-stream of a shard, to be accepted once (`lua/accept_many.lua`).
@@ -96,7 +99,13 @@ class _Script:
     def add(self, accept: Accept) -> None:
         """One more request."""
         self.size += 1
-        self.args += (accept.digest, len(accept.fields), *accept.fields)
+        fields = accept.fields
+        # Nearly all are messages with the same four fields. The script knows their names and the type:
+        # five words less for each to be packed, sent and read.
+        if fields[::2] == _USUAL and fields[1] == "message":
+            self.args += (accept.digest, 0, fields[3], fields[5], fields[7])
+        else:
+            self.args += (accept.digest, len(fields), *fields)
 
 
 def _result(reply: Any, index: int) -> Any:

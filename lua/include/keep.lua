@@ -3,6 +3,8 @@
 -- request names one. The sender is the name of a field, because one more
 -- field would cost every message 0.3 us. Needs events, history_max, request. Gives keep.
 
+local ZERO = ("0"):byte()
+
 -- An id of the out-stream for a message that goes to nobody now: positions are compared with all ids of that stream.
 local function id_without_event()
     local id = redis.call("XADD", events, "*", "", "")
@@ -30,7 +32,8 @@ local function keep(history, id, nick)
     if append(history, id, nick) ~= id then
         append(history, "*", nick)
     end
-    if id:sub(-4, -3) == "00" then
+    local tens, ones = id:byte(-4, -3) -- a text of both would have to be made and collected
+    if tens == ZERO and ones == ZERO then
         redis.pcall("XTRIM", history, "MAXLEN", "~", history_max)
     end
 end

@@ -10,22 +10,21 @@ end
 -- nobody, the addresses of those with this kind of client, which is no part of the first list then. At last, whether some
 -- of them have devices: these are in neither list (other_devices).
 local function other_members(members, sender, client)
-    local others, n, apart, has_devices = {}, 0, nil, false
+    local others, count, n, apart, has_devices = {}, 0, 0, nil, false
     local all = redis.call("HGETALL", members)
     for i = 1, #all, 2 do
-        local value = all[i + 1]
+        local address, value = all[i], all[i + 1]
         local here = value == "member" or HERE[value]
-        if here and all[i] ~= sender then
+        if here and address ~= sender then
             n = n + 1
-            if here == true then
-                others[#others + 1] = all[i]
-            elseif here == client then
+            if here == client then
                 apart = apart or {}
-                apart[#apart + 1] = all[i]
+                apart[#apart + 1] = address
             elseif here == "devices" then
                 has_devices = true
             else
-                others[#others + 1] = all[i]
+                count = count + 1 -- not #others: it is searched for
+                others[count] = address
             end
         end
     end

@@ -96,9 +96,13 @@ def accepts_of(command: Command) -> list[tuple[Any, Sequence[Any]]]:
     """Digest and fields of each request that a script accepts."""
     parts, found = list(command[10:]), []
     while parts:
-        end = 2 + int(parts[1])
-        found.append((parts[0], parts[2:end]))
-        del parts[:end]
+        digest, size = parts[0], int(parts[1])
+        if size == 0:
+            sender, room, data = parts[2:5]
+            found.append((digest, ["type", "message", "from", sender, "room", room, "data", data]))
+        else:
+            found.append((digest, parts[2 : 2 + size]))
+        del parts[: 2 + (size or 3)]
     return found
 
 

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from imc_common import keys
-from tests.lua.shard import ALICE, IN, SHARD, Shard, entries
+from tests.lua.shard import ALICE, IN, ROOM, SHARD, Shard, entries
 from tests.patience import PATIENCE
 
 RECENT, OLDER, CLOCK, _ = keys.accepting(SHARD)
@@ -75,6 +75,43 @@ def test_accept_many_takes_each_as_accept_would(shard: Shard) -> None:
     assert results == ["accepted", "duplicate", "duplicate", "accepted", "overloaded"]
     assert [entry["data"] for entry in entries(shard, IN)] == ["first", "1", "4"]
     assert [was_seen(shard, digest) for digest in "abc"] == [True, True, False]
+
+
+def test_a_message_of_three_values_is_one_with_the_usual_fields(shard: Shard) -> None:
+    """Between others, which name their fields."""
+    usual = {"type": "message", "from": ALICE, "room": ROOM, "data": "1"}
+    listed = ["type", "list", "from", ALICE, "room", ROOM]
+    wanted = [
+        "a",
+        0,
+        ALICE,
+        ROOM,
+        "1",
+        "b",
+        len(listed),
+        *listed,
+        "c",
+        0,
+        ALICE,
+        ROOM,
+        "1",
+        "a",
+        0,
+        "",
+        "",
+        "",
+    ]
+    results = shard.run("accept_many", keys.accepting(SHARD), [32000, 0, "", *wanted])
+    assert results == ["accepted", "accepted", "accepted", "duplicate"]
+    assert entries(shard, IN) == [usual, {"type": "list", "from": ALICE, "room": ROOM}, usual]
+
+
+@pytest.mark.parametrize("wanted", [["a", 0, ALICE, ROOM], ["a", 0, ALICE, ROOM, "", "b"], ["a", 1, "type"]])
+def test_incomplete_requests_change_nothing(shard: Shard, wanted: list[Any]) -> None:
+    before = shard.dump()
+    with pytest.raises(redis.ResponseError, match="fields and values"):
+        shard.run("accept_many", keys.accepting(SHARD), [32000, 0, "", *wanted])
+    assert shard.dump() == before
 
 
 def many(*digests: str, max_backlog: int = 0) -> list[Any]:
@@ -160,6 +197,20 @@ def test_digests_are_kept_for_one_to_two_spans(shard: Shard) -> None:
     pass_time(shard, 900, 37)
     assert not was_seen(shard, "digest")
     assert accept(shard) == "accepted"
+
+
+def test_the_clock_follows_although_it_is_not_written_each_time(shard: Shard) -> None:
+    """Set back, or after more than a moment."""
+    accept(shard)
+    before = shard.redis.hgetall(CLOCK)
+    at = int(before[b"at_ms"])
+    shard.redis.hset(CLOCK, "at_ms", str(at + 3_600_000))  # set back: the clock follows at once
+    accept(shard, digest="back")
+    assert int(shard.redis.hget(CLOCK, "at_ms") or 0) < at + 3_600_000  # type: ignore[arg-type]
+    shard.redis.hset(CLOCK, mapping={"at_ms": at - 90_000, "age_ms": "0"})
+    accept(shard, digest="later")  # more than a moment ago: a second counts
+    assert shard.redis.hget(CLOCK, "age_ms") == b"1000"
+    assert int(shard.redis.hget(CLOCK, "at_ms") or 0) >= at  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("milliseconds", [3_600_000, -3_600_000])

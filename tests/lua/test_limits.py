@@ -123,13 +123,14 @@ def test_a_notice_that_does_not_fit_the_backlog_is_tried_again(shard: Shard) -> 
 def accept(
     shard: Shard, sender: str, *, kind: str = "message", digest: str = "d", prefix: bool = True
 ) -> Any:
-    """The result for a request: alone, and twice in one script."""
+    """The result for a request: alone, and three times in one script, a message also in its short form."""
     fields = ["type", kind, "from", sender, "room", ROOM, "data", ""]
     settings = [60_000, 0, shard.keys.members(SHARD, "") if prefix else ""]
     (one,) = shard.run("accept_many", keys.accepting(SHARD), [*settings, digest, len(fields), *fields])
-    both = [part for number in "12" for part in (digest + number, len(fields), *fields)]
-    many = shard.run("accept_many", keys.accepting(SHARD), [*settings, *both])
-    assert many == [one, one]
+    all_ = [part for number in "12" for part in (digest + number, len(fields), *fields)]
+    all_ += [digest + "3", 0, sender, ROOM, ""] if kind == "message" else [digest + "3", len(fields), *fields]
+    many = shard.run("accept_many", keys.accepting(SHARD), [*settings, *all_])
+    assert many == [one, one, one]
     return one
 
 
@@ -150,4 +151,4 @@ def test_a_room_of_a_wrong_type_does_not_stop_other_requests(shard: Shard) -> No
     """Its worker reports the error; the other requests in the same script are accepted."""
     shard.redis.set(shard.keys.members(SHARD, ROOM), "planted")
     assert accept(shard, ALICE) == 0
-    assert shard.redis.xlen(IN) == 3
+    assert shard.redis.xlen(IN) == 4

@@ -43,6 +43,19 @@ async def test_each_request_gets_its_own_reply_in_the_order_of_the_commands() ->
     await store.close()
 
 
+async def test_the_usual_message_goes_in_with_its_four_fields() -> None:
+    """As any other; only the script's arguments are fewer."""
+    store = FakeStore()
+    usual = [*MESSAGE, "data", b"\x81"]
+    other = ["type", "list", *MESSAGE[2:], "data", b"\x81"]
+    commands: list[Command | Accept] = [Accept(1, "a", usual), Accept(1, "b", other), Accept(2, "c", usual)]
+    assert await AcceptPipeline(store, Settings()).run(commands) == [0, b"accepted", 0]
+    assert [len(command) for command in store.ran[0]] == [3 + 4 + 3 + 5 + 10, 3 + 4 + 3 + 5]
+    entry = [*IN_REDIS, b"data", b"\x81"]
+    assert await streams(store) == [[entry, [b"type", b"list", *entry[2:]]], [entry]]
+    await store.close()
+
+
 async def test_many_in_one_pipeline_are_accepted_as_each_alone_would_be() -> None:
     """Same replies, same streams."""
     commands: list[Command | Accept] = [Accept(1 + n % 2, str(n // 3), MESSAGE) for n in range(20)]
