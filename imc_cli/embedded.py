@@ -24,6 +24,7 @@ CONFIG = {
     "appendonly": "yes",
     "appendfsync": "everysec",
     "auto-aof-rewrite-min-size": "256mb",
+    "latency-tracking": "no",
     "maxmemory-policy": "noeviction",
 }
 """Redis settings for imc, the same in compose.yaml and the benchmarks; docs/running.md explains them."""
