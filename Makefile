@@ -40,7 +40,8 @@ test-compiled: $(VENV)/test.stamp $(COMPILED)/compiled.stamp ## the tests of wha
 	cp -r tests docs deploy bench compose.yaml $(COMPILED)/src
 	cd $(COMPILED)/src && $(abspath $(BIN))/python -c 'import imc_edge.delivering.fan_out as it; assert it.__file__.endswith(".so")'
 	cd $(COMPILED)/src && $(abspath $(BIN))/python -m pytest --no-cov --numprocesses 4 --dist worksteal \
-		-m "not uncompiled and (compiled or not integration)" tests/imc_edge tests/imc_common/sip tests/conformance/test_codec.py tests/conformance/test_edge.py \
+		-m "not uncompiled and (compiled or not integration)" tests/imc_edge tests/imc_worker tests/imc_common/sip tests/imc_common/store tests/imc_common/shards \
+		tests/conformance/test_codec.py tests/conformance/test_edge.py \
 		tests/integration/test_messages.py $(ARGS)
 
 test-compose: $(VENV)/test.stamp ## compose.yaml on the Docker engine of this machine; needs its base images, and some minutes

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from imc_common import keys
 from imc_common.address import without_port
 from imc_common.devices import is_device
 from imc_common.keys import Keys
 from imc_common.rooms.request import EntryError
-from imc_common.scripts import Scripts
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
 from imc_worker.actions import CLIENT_DEVICES, OWNED_ELSEWHERE, Action, Fields, room_actions
@@ -26,11 +26,19 @@ MAX_RECIPIENTS = 5000
 """Recipients of all messages of one script, approximately: some milliseconds of Redis's time."""
 
 
+class ScriptCommands(Protocol):
+    """The part of `imc_common.scripts.Scripts` that is needed here."""
+
+    def command(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Command:
+        """The command that runs this script."""
+        ...
+
+
 class Dispatcher:
     """Builds the commands for entries. If one needs a look-up in other shards, all wait for it: one round
     trip."""
 
-    def __init__(self, scripts: Scripts, all_shards: AllShards, settings: Settings) -> None:
+    def __init__(self, scripts: ScriptCommands, all_shards: AllShards, settings: Settings) -> None:
         self._command = scripts.command
         self._all_shards = all_shards
         self.reload(settings)

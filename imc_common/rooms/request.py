@@ -24,6 +24,7 @@ of `hash_size`, after which they could not, keeps them stopped for as long.
 
 _FLAT = (list, tuple)
 _pack: Callable[[dict[str, Any]], bytes] = msgpack.Packer().pack
+_unpack: Callable[[bytes], Any] = msgpack.unpackb
 
 
 class EntryError(ImcError):
@@ -88,7 +89,7 @@ class RequestData:
         if not data:
             return cls()
         try:
-            fields = msgpack.unpackb(data)
+            fields = _unpack(data)
             headers = fields.get("hdr")
             return cls(
                 fields["ct"],

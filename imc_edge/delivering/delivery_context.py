@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from imc_common.rooms.delivery_reports import is_stored
 from imc_common.rooms.event import Event
 from imc_common.settings import Settings
-from imc_common.shards.ownership import Ownership
 from imc_edge.delivering.courier import Courier
 from imc_edge.delivering.failure_log import FailureLog
 from imc_edge.delivering.in_flight import EventsInFlight
@@ -19,6 +18,18 @@ from imc_edge.delivering.timer_wheel import TimerWheel
 from imc_edge.delivering.transaction import ClientTransactions
 
 Condition = Literal["responsive", "on trial", "unresponsive"]
+
+
+class ShardOwner(Protocol):
+    """The part of an `imc_common.shards.ownership.Ownership` that deliveries need."""
+
+    def owned(self) -> frozenset[int]:
+        """The shards whose lease holds now."""
+        ...
+
+    async def hold_durably(self, shards: Iterable[int]) -> frozenset[int]:
+        """Those of these shards in which everything written before is as safe as `durability` requires."""
+        ...
 
 
 @dataclass(slots=True)
@@ -35,7 +46,7 @@ class DeliveryContext:
         self,
         settings: Settings,
         *,
-        ownership: Ownership,
+        ownership: ShardOwner,
         transactions: ClientTransactions,
         courier: Courier,
         events: EventsInFlight,

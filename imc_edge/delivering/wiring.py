@@ -9,14 +9,13 @@ from typing import Final
 from imc_common.keys import Keys
 from imc_common.settings import Settings
 from imc_common.shards.owned_streams import OwnedStreams
-from imc_common.shards.ownership import Ownership
 from imc_common.store import Store
 from imc_edge.delivering.catch_ups import CatchUps
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.courier import Courier
 from imc_edge.delivering.credentials import Credentials
 from imc_edge.delivering.deliver import Deliver
-from imc_edge.delivering.delivery_context import DeliveryContext
+from imc_edge.delivering.delivery_context import DeliveryContext, ShardOwner
 from imc_edge.delivering.event_renderer import EventRenderer
 from imc_edge.delivering.fan_out import FanOut
 from imc_edge.delivering.former_failures import FormerFailures
@@ -107,7 +106,7 @@ def assemble(  # noqa: PLR0917 # the parts it connects
 
 def _context(
     settings: Settings,
-    ownership: Ownership,
+    ownership: ShardOwner,
     transports: Transports,
     next_hops: NextHops,
     *,

@@ -378,6 +378,7 @@ class Faulty:
         return self._call(*arguments, **options)
 
 
+@pytest.mark.uncompiled  # replaces methods of compiled classes
 @pytest.mark.parametrize("kind", ["message", "join"])
 @pytest.mark.parametrize("part", ["dispatcher.commands", "dispatcher.messages", "tracer.handled", "store"])
 async def test_an_unforeseen_error_of_one_entry_fails_this_entry_only(

@@ -1,4 +1,4 @@
-"""Reading many datagrams in one system call."""
+"""Reading many datagrams in one system call: `recvmmsg.py` and `mmsghdr.py`."""
 
 from __future__ import annotations
 
