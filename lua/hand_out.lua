@@ -23,7 +23,8 @@
 --   gone      the event was handled before: nothing changed
 --
 -- Events:
---   skipped  to the member, before the first part; detail: how many earlier messages are not handed out
+--   skipped  to the member, before the first part; detail: how many earlier messages it has not got, unless it asks for
+--            them (show_history)
 --   message  to the member; catch_up: part, or more for the last one if another part follows; since, of the first
 --            one: from where on the member has missed messages, also those that are not handed out; joined, of the
 --            first one: since when the user is a member
@@ -34,8 +35,8 @@ local delivery_chunk, request = 1, nil
 part, catch_up_max = math.max(1, tonumber(part)), math.max(1, tonumber(catch_up_max))
 --- @include "emit"
 --- @include "role"
---- @include "positions"
 --- @include "missed"
+--- @include "unseen"
 --- @include "now"
 --- @include "end_away"
 --- @include "invite_again"
@@ -82,13 +83,14 @@ local since = position
 position = is_before(position, oldest) and oldest or position
 local latest = item.first == "1" and redis.call("XREVRANGE", history, "+", position, "COUNT", catch_up_max + 1) or {}
 if #latest > catch_up_max then
-    local skipped = 0
-    for _, kept in ipairs(redis.call("XRANGE", history, position, latest[#latest][1])) do
-        skipped = skipped + (kept[2][1] == user and 0 or 1)
+    local first = latest[#latest - 1][1]
+    local ranges = with_skipped(unseen(room, user), position, first)
+    position, request = first, { room = address, from = address }
+    local count = count_unseen(history, ranges, user, now)
+    if count > 0 then
+        keep_unseen(room, user, ranges)
+        emit("skipped", { user }, "detail", count, unpack(is_device(user) and { "client", "device" } or {}))
     end
-    position, request = latest[#latest - 1][1], { room = address, from = address }
-    local client = is_device(user) and { "client", "device" } or {}
-    emit("skipped", { user }, "detail", skipped, unpack(client))
 end
 
 found, left = missed(history, position, user, part, now)

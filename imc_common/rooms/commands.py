@@ -61,7 +61,7 @@ _BEGINS_BLANK = frozenset((b"", b" ", b"\t", b"\r", b"\n", b"\f", b"\v", b"\xc2"
 _SPACE = re.compile(r"[ \t]+")
 
 
-SPAN, WISH = "[messages/time]", "off/messages/days/join/all"
+SPAN, WISH = "[20/2h/since 2026-11-28/more]", "off/messages/days/join/all"
 """Arguments that `imc_common.rooms.spans` reads."""
 
 FLAGS = ("private", "confirm")
@@ -102,7 +102,7 @@ COMMANDS = (
     RoomCommand("bans", (), ("[room]",), "list the banned users", "list_bans"),
     RoomCommand("nick", (), ("[name]", "[room]"), "take a nickname, or none", "set_nickname"),
     RoomCommand("topic", (), ("[text]",), "show or set the topic", "set_topic"),
-    RoomCommand("history", (), (SPAN,), "show what was said: 20, 2h, since 2026-11-28", "show_history"),
+    RoomCommand("history", (), (SPAN,), "show what was said", "show_history"),
     RoomCommand("set", (), ("history", WISH, "[room]"), "say what the room keeps", "set_history"),
     RoomCommand("announce", (), ("on/off", "[room]"), "show or hide joins and leaves", "set_announce"),
     RoomCommand("open", (), ("[room]",), "show the room as a group chat in Linphone", "open_room"),

@@ -10,24 +10,27 @@ from typing import Final
 WISHES: Final = ("off", "join", "all")
 """Words for `#set history`, besides a number of messages or days."""
 
+MORE: Final = "more"
+"""What was left out: by a catch-up, or because one answer could not hold all."""
+
 _NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([mhd])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 def span(words: Sequence[str]) -> str | None:
-    """What of a history a user asks for: ``20`` messages, ``7200s`` back, or ``@MS`` since the epoch.
+    """What of a history a user asks for: ``20`` messages, ``7200s`` back, ``@MS`` since the epoch, or ``more``.
 
-    Users write ``20``, ``2h``, ``since 2026-11-28`` (UTC), or nothing, which is the empty string. None: it is
-    none of these.
+    Users write ``20``, ``2h``, ``since 2026-11-28`` (UTC), ``more``, or nothing, which is the empty string.
+    None: it is none of these.
     """
     rest = [word.lower() for word in words]
-    if rest[:1] == ["since"]:
+    if rest[:1] == ["since"] and rest[1:] != [MORE]:
         rest = rest[1:] or ["since"]
     if len(rest) > 1:
         return None
     text = rest[0] if rest else ""
-    if not text or _NUMBER.fullmatch(text):
+    if text in {"", MORE} or _NUMBER.fullmatch(text):
         return text
     if duration := _DURATION.fullmatch(text):
         return f"{int(duration[1]) * _SECONDS[duration[2]]}s"

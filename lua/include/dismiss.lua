@@ -5,7 +5,7 @@
 --- @include "dialog"
 
 -- What the room keeps of a device that has left.
-local OF_A_DEVICE = { "dialog", "subscription", "away", "returning", "refused" }
+local OF_A_DEVICE = { "dialog", "subscription", "away", "returning", "more", "refused" }
 
 local function forget_device(device)
     redis.call("HDEL", devices, device)

@@ -8,12 +8,13 @@
 --   joined      id of the event that told of the join: from here on the user may see what was said
 --   away        id of the first message that a member who is away has not got
 --   returning   id of the event that leads to the next part of what the member missed
+--   more        what of the history the user was told of and has not got (unseen)
 --   refused     id of that first message, if the member refuses it, and how often
 --   inviter     who invited a user who could not be reached
 --   echo        a text that the user repeats, how often, and the id of the first time (echo)
 --   muted       the text with which the user's client answers each message (echo)
 local ENDS_WITH_MEMBERSHIP = {
-    "invitation", "nick", "joined", "away", "returning", "refused", "inviter", "echo", "muted",
+    "invitation", "nick", "joined", "away", "returning", "more", "refused", "inviter", "echo", "muted",
 }
 
 -- After commit. The user's role goes, and all state that ends with it.

@@ -1,5 +1,6 @@
 -- What a member who is away has missed: the history from its position on, without its own messages and those that have
--- expired. A device gets what other devices of its user have sent. Needs request and what emit gives. Gives missed, send_missed, and what device_name gives.
+-- expired. A device gets what other devices of its user have sent. Needs request and what emit gives. Gives is_for,
+-- missed, send_missed, and what device_name gives.
 -- Events of this include: `message` to one member; history_id: its id in the history, nick: the sender's, if it was shown;
 -- client: what is known of the member's client, if anything.
 --- @include "device_name"
@@ -25,20 +26,25 @@ local function further_of(fields)
     return further
 end
 
--- At most `count` messages, each {id, author, data, nickname}; and the id behind them, nil if nothing is left.
-local function missed(history, position, user, count, now)
+-- Whether the fields of an entry are a message for this user; any user, if it is false.
+local function is_for(user, fields, now)
+    local is_own = user and (fields[1] == user or further_of(fields).device == without_aor(user))
+    return not is_own and not has_expired(fields[2], now)
+end
+
+-- At most `count` messages, each {id, author, data, nickname}, up to `last` if it is given; and the id of the next one, nil
+-- if nothing is left.
+local function missed(history, position, user, count, now, last)
     local found, start = {}, position
     while true do
-        local page = redis.call("XRANGE", history, start, "+", "COUNT", count + 1)
+        local page = redis.call("XRANGE", history, start, last or "+", "COUNT", count + 1)
         for _, entry in ipairs(page) do
             local id, fields = entry[1], entry[2]
-            if #found == count then
+            local is_next = is_for(user, fields, now)
+            if is_next and #found == count then
                 return found, id
-            end
-            local further = further_of(fields)
-            local is_own = fields[1] == user or (user and further.device == without_aor(user))
-            if not is_own and not has_expired(fields[2], now) then
-                found[#found + 1] = { id, fields[1], fields[2], further.nick }
+            elseif is_next then
+                found[#found + 1] = { id, fields[1], fields[2], further_of(fields).nick }
             end
             start = "(" .. id
         end

@@ -209,7 +209,7 @@ async def test_what_was_missed_in_several_rooms_comes_room_by_room_in_order(open
 async def test_of_a_long_absence_the_latest_messages_come_and_a_notice(
     open_user: OpenUser, room: str
 ) -> None:
-    """It tells how many there were before."""
+    """It tells how many there were before, and what to send for them: exactly these come."""
     alice, carol = await open_user(a_name()), await open_user(a_name())
     await in_a_room(room, alice, carol)
     go(carol, 480)
@@ -218,6 +218,11 @@ async def test_of_a_long_absence_the_latest_messages_come_and_a_notice(
     await register(carol)
     await carol.assert_gets(notice(f"{LONG - CATCH_UP_MAX} earlier messages"))
     await gets(carol, texts[-CATCH_UP_MAX:])
+    await carol.assert_gets_nothing()
+    (told_so,) = [text for text in carol.texts() if "earlier messages" in text]
+    carol.drain()
+    await carol.say(room, told_so.rpartition("send ")[2])
+    await gets(carol, texts[:-CATCH_UP_MAX])
     await carol.assert_gets_nothing()
 
 

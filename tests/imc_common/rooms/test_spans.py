@@ -12,6 +12,7 @@ from imc_common.rooms.spans import span, wish
     [
         ("", ""), ("20", "20"), ("30m", "1800s"), ("2h", "7200s"), ("2H", "7200s"), ("3d", "259200s"),
         ("since 2026-11-28", "@1795824000000"), ("2026-11-28", "@1795824000000"), ("Since 2h", "7200s"),
+        ("more", "more"), ("More", "more"),
     ],
 )  # fmt: skip
 def test_a_span_is_a_number_a_duration_or_a_day(text: str, expected: str) -> None:
@@ -20,7 +21,21 @@ def test_a_span_is_a_number_a_duration_or_a_day(text: str, expected: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "-1", "2w", "since", "20 30", "2026-13-01", "1969-12-31", "yesterday", "999999", "h"]
+    "text",
+    [
+        "0",
+        "-1",
+        "2w",
+        "since",
+        "20 30",
+        "2026-13-01",
+        "1969-12-31",
+        "yesterday",
+        "999999",
+        "h",
+        "since more",
+        "more 5",
+    ],
 )
 def test_other_words_are_no_span(text: str) -> None:
     assert span(text.split()) is None

@@ -92,7 +92,12 @@ INVITE = f"To invite them, send #invite {ALICE}"
         ("left", {}, f"{ALICE} has left."),
         ("dropped", {}, f"{BOB} was away for too long and has been removed."),
         ("you_were_dropped", {}, "You were away for too long and have been removed from this room."),
-        ("skipped", {"detail": "214"}, "You have missed 214 earlier messages. To see them, send #history"),
+        (
+            "skipped",
+            {"detail": "214"},
+            "You have missed 214 earlier messages. To see them, send #history more",
+        ),
+        ("more_said", {}, "There are more messages. To see them, send #history more"),
         ("destroyed", {}, f"{ALICE} has deleted this room."),
     ],
 )
