@@ -22,7 +22,8 @@ from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.sip.number import decimal
 from imc_common.sip.uri import Uri
-from imc_edge.conference.dialog import MARKS
+from imc_edge.conference.dialog import MARKS, contact_of
+from imc_edge.conference.sender_device import shows_group_chat
 from imc_edge.identity.sender import usable_address
 from imc_edge.receiving.message_rules import inflated
 from imc_edge.receiving.options import ALLOW_EVENTS, CONFERENCE_OPTIONS
@@ -170,6 +171,33 @@ def marks_of(request: Request) -> tuple[tuple[str, str], ...]:
 
 def _is_mark(value: str) -> bool:
     return len(value) <= _MAX_MARK and value.isascii() and value.isprintable()
+
+
+def check_session(request: Request, *, is_factory: bool) -> None:
+    """An INVITE is that of a client with group chat, not a telephone call. Raises SipError if it is one.
+
+    The BYE of a session with a room means that its user leaves the room. So who calls a room and hangs up must
+    not get a session, whether the INVITE has an offer or asks for one (RFC 3264; RFC 3261 §13.3.1). A session
+    that there is goes on after this refusal (§14.2).
+    """
+    if request.body and is_factory:
+        return  # it takes a list of users, and nothing else
+    has_media = bool(request.body) and not _is_optional(request)
+    if has_media or (request.to_tag is None and not is_group_chat(request)):
+        raise SipError(488, "Not Acceptable Here", [("Warning", '304 imc "No media but text messages"')])
+
+
+def is_group_chat(request: Request) -> bool:
+    """Whether an INVITE says that it is for messages: ``text`` in Contact (RFC 3840), or as Linphone."""
+    contact = contact_of(request)
+    has_lists = "recipient-list-invite" in {tag.lower() for tag in request.tokens("Require")}
+    return has_lists or shows_group_chat(contact) or any(name == "text" for name, _ in contact.params)
+
+
+def _is_optional(request: Request) -> bool:
+    """Whether a body may be ignored if it is not understood (RFC 3261 §20.11)."""
+    disposition = (request.headers.get("Content-Disposition") or "").replace(" ", "").lower()
+    return "handling=optional" in disposition.split(";")
 
 
 def check_event(request: Request) -> None:

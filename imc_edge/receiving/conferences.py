@@ -44,6 +44,7 @@ from imc_edge.receiving.conference_rules import (
     ConferenceRules,
     Wanted,
     check_event,
+    check_session,
     expires_of,
     last_version,
     marks_of,
@@ -161,6 +162,7 @@ class Conferences:
         if request.method == "SUBSCRIBE":
             return self._subscribe_to_list(asked) if is_factory else self._subscribe(asked)
         if request.method == "INVITE":
+            check_session(request, is_factory=is_factory)
             if request.to_tag is not None:
                 return self._change(asked)
             return self._open(asked) if is_factory else self._enter(asked)

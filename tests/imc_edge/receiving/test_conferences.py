@@ -230,6 +230,55 @@ async def test_a_member_enters_a_room_and_changes_its_subject() -> None:
         assert (refreshed.status, len(at.store.entries)) == (200, count)
 
 
+SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+PHONE = f"<{GRUU}>"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(request("INVITE", body=SDP, Content_Type="application/sdp", Contact=PHONE), id="a call"),
+        pytest.param(request("INVITE", body=SDP, Content_Type="application/sdp"), id="from a group chat"),
+        pytest.param(
+            request("INVITE", body=b"--x", Content_Type="multipart/mixed;boundary=x"), id="with several parts"
+        ),
+        pytest.param(request("INVITE", Contact=PHONE), id="that asks for an offer"),
+        pytest.param(
+            request("INVITE", body=SDP, Content_Type="application/sdp", Contact="<sip:alice@192.0.2.5>"),
+            id="from a device without GRUU",
+        ),
+        pytest.param(request("INVITE", FACTORY, Contact=PHONE), id="to the factory"),
+        pytest.param(
+            request("INVITE", FACTORY, SDP, Content_Type="application/sdp"),
+            id="to the factory, with an offer",
+        ),
+    ],
+)
+async def test_a_telephone_call_is_refused(data: bytes) -> None:
+    """RFC 3261 §13.3.1, RFC 3264. A session would end the membership when the user hangs up."""
+    async with edge() as at:
+        assert (await answer(at, data)).status == 488
+        assert at.store.entries == []
+
+
+async def test_a_session_goes_on_without_the_media_that_a_client_offers() -> None:
+    """RFC 3261 §14.2. A body that may be ignored is ignored."""
+    async with edge() as at:
+        entered = await answer(at, request("INVITE", Contact=f'{PHONE};+org.linphone.specs="groupchat/1.1"'))
+        about = {
+            "To": f"<sip:{ROOM}>;tag={entered.to_tag}",
+            "Content_Type": "application/sdp",
+            "Subject": "New",
+        }
+        offer = request("INVITE", body=SDP, CSeq="2 INVITE", **about)
+        assert (await answer(at, offer)).status == 488
+        assert [each.type for each in at.store.entries] == ["enter_conference"]
+        optional = request(
+            "INVITE", body=SDP, CSeq="3 INVITE", Content_Disposition="session; handling=optional", **about
+        )
+        assert (await answer(at, optional)).status == 200
+
+
 async def test_a_user_leaves_by_bye() -> None:
     """A session that Redis does not know gets 481 (RFC 3261 §12.2.2)."""
     async with edge() as at:
