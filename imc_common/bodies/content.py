@@ -20,7 +20,7 @@ from imc_common.bodies.imdn import Imdn
 from imc_common.bodies.is_composing import IsComposing
 from imc_common.bodies.mime_part import MAX_CONTENT, MimePart
 from imc_common.bodies.multipart import parts_of
-from imc_common.bodies.usual_cpim import usual_text
+from imc_common.bodies.usual_cpim import UsualCpim
 
 READ_TYPES: Final = "text/plain, text/html, message/cpim and multipart"
 """The types in which commands are read, in words."""
@@ -34,6 +34,7 @@ class Content:
 
     `text` is in UTF-8; None if there is no text that can be read. `envelope` is that of the body itself, None
     if it is not CPIM. `nests_cpim`: there is, or may be, CPIM inside another CPIM or inside a multipart.
+    `shortened` is the shorter form of the body for Redis (`usual_cpim`), empty if it has none.
     """
 
     text: Final[bytes | None]
@@ -41,6 +42,7 @@ class Content:
     composing: Final[IsComposing | None]
     envelope: Final[Envelope | None]
     nests_cpim: Final[bool]
+    shortened: Final[bytes]
 
     def __init__(
         self,
@@ -50,12 +52,14 @@ class Content:
         composing: IsComposing | None = None,
         envelope: Envelope | None = None,
         nests_cpim: bool = False,
+        shortened: bytes = b"",
     ) -> None:
         self.text = text
         self.imdns = imdns
         self.composing = composing
         self.envelope = envelope
         self.nests_cpim = nests_cpim
+        self.shortened = shortened
 
     @classmethod
     def parse(cls, content_type: str, body: bytes) -> Content:
@@ -70,9 +74,9 @@ class Content:
         kind = essence(content_type)
         if kind == PLAIN:
             return cls(to_utf8(body, charset_of(content_type)))
-        usual = usual_text(body) if kind == CPIM else None
+        usual = UsualCpim.parse(body) if kind == CPIM else None
         if usual is not None:
-            return cls(usual[1], envelope=usual[0])
+            return cls(usual.text, envelope=usual.envelope, shortened=usual.shortened)
         return cls.parse_fully(content_type, body)
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any, Final, final
 
 import msgpack
 
+from imc_common.bodies.usual_cpim import lengthened
 from imc_common.errors import ImcError
 
 RETRANSMISSION_SECONDS: Final = 64
@@ -40,6 +41,9 @@ class RequestData:
     fields of their own because each field of an entry costs Redis about half a microsecond per message.
     `expires_at` is in ms since the epoch, None if the message does not expire (RFC 3428 §7). `max_forwards`
     is what deliveries start with. `headers` are name and value of headers to copy into each delivery.
+
+    `shortened` is a shorter form of the body (`imc_common.bodies.usual_cpim`), which is packed in its place;
+    empty if it has none.
     """
 
     content_type: Final[str]
@@ -50,6 +54,7 @@ class RequestData:
     headers: Final[tuple[tuple[str, str], ...]]
     call_id: Final[str]
     at: Final[int]
+    shortened: Final[bytes]
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class RequestData:
         headers: tuple[tuple[str, str], ...] = (),
         call_id: str = "",
         at: int = 0,
+        shortened: bytes = b"",
     ) -> None:
         self.content_type = content_type
         self.body = body
@@ -71,10 +77,15 @@ class RequestData:
         self.headers = headers
         self.call_id = call_id
         self.at = at
+        self.shortened = shortened
 
     def pack(self) -> bytes:
         """The field `data` of an entry."""
-        fields: dict[str, Any] = {"ct": self.content_type, "body": self.body, "mf": self.max_forwards}
+        fields: dict[str, Any] = {"ct": self.content_type, "mf": self.max_forwards}
+        if self.shortened:
+            fields["short"] = self.shortened
+        else:
+            fields["body"] = self.body
         fields["name"] = self.display_name
         fields["id"], fields["at"] = self.call_id, self.at
         if self.expires_at is not None:
@@ -91,15 +102,17 @@ class RequestData:
         try:
             fields = _unpack(data)
             headers = fields.get("hdr")
+            shortened = fields.get("short", b"")
             return cls(
                 fields["ct"],
-                fields["body"],
+                lengthened(shortened) if shortened else fields["body"],
                 max_forwards=fields["mf"],
                 display_name=fields["name"],
                 expires_at=fields.get("exp"),
                 headers=tuple((name, value) for name, value in headers) if headers else (),
                 call_id=fields["id"],
                 at=fields["at"],
+                shortened=shortened,
             )
         except (ValueError, KeyError, TypeError, AttributeError, msgpack.exceptions.UnpackException) as error:
             raise EntryError(f"field data cannot be read: {error!r}") from error

@@ -51,6 +51,7 @@ def room_request_of(
     expires = expires_at(request, at)
     if parsed.type == "typing":
         expires = min(expires or at + MAX_TYPING_MS, at + MAX_TYPING_MS)
+    is_cpim = content is not None and content.envelope is not None and parsed.body is None
     hops = request.max_forwards
     data = RequestData(
         content_type=content_type,
@@ -60,8 +61,8 @@ def room_request_of(
         expires_at=expires,
         call_id=request.call_id,
         at=at,
+        shortened=content.shortened if content is not None and is_cpim else b"",
     )
-    is_cpim = content is not None and content.envelope is not None and parsed.body is None
     return RoomRequest(
         type=parsed.type,
         sender=sender.address,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from imc_common.bodies.content import Content
 from imc_common.bodies.cpim import MAX_MESSAGE_ID
-from imc_common.bodies.usual_cpim import MAX_HEAD, usual_text
+from imc_common.bodies.usual_cpim import MAX_HEAD, UsualCpim, lengthened
 from tests.imc_common.bodies import corpus
 from tests.imc_common.sip.strategies import unhurried
 from tests.mutator import Mutator
@@ -40,10 +41,13 @@ WITHOUT_ID = corpus.LINPHONE.partition(b"NS:")[0] + b"\r\nContent-Type: text/pla
 
 def agree(body: bytes) -> bool:
     """Whether the fast path accepts the body; then both must find the same."""
-    usual = usual_text(body)
+    usual = UsualCpim.parse(body)
     if usual is None:
         return False
-    assert Content.parse(CPIM, body) == Content.parse_fully(CPIM, body)
+    content = Content.parse(CPIM, body)
+    assert replace(content, shortened=b"") == Content.parse_fully(CPIM, body)
+    assert content.shortened == usual.shortened
+    assert lengthened(usual.shortened) == body
     return True
 
 
@@ -89,7 +93,21 @@ def test_what_clients_send_takes_the_fast_path(body: bytes) -> None:
 )
 def test_all_else_is_left_to_the_full_parser(body: bytes) -> None:
     """Even if that accepts it."""
-    assert usual_text(body) is None
+    assert UsualCpim.parse(body) is None
+
+
+def test_the_headers_of_linphone_take_a_third_in_their_shorter_form() -> None:
+    """What is the same in every message is left out."""
+    usual = UsualCpim.parse(corpus.LINPHONE)
+    assert usual is not None
+    assert len(corpus.LINPHONE) - len(usual.shortened) > 190
+
+
+@pytest.mark.parametrize("shortened", [b"x", b"\n" * 6])
+def test_what_is_no_shorter_form_is_an_error(shortened: bytes) -> None:
+    """Of a broken entry."""
+    with pytest.raises(ValueError, match="unpack"):
+        lengthened(shortened)
 
 
 def test_both_paths_agree_on_mutated_bodies() -> None:

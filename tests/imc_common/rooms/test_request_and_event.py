@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imc_common.bodies.usual_cpim import UsualCpim
 from imc_common.rooms.event import NO_HISTORY, Event
 from imc_common.rooms.request import EntryError, RequestData, RoomRequest, call_id_of
+from tests.imc_common.bodies.corpus import LINPHONE
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 DATA = st.builds(
@@ -50,6 +52,15 @@ REQUESTS = st.builds(
 def stored(fields: list[str | bytes]) -> list[bytes]:
     """Fields as Redis gives them back."""
     return [field.encode() if isinstance(field, str) else field for field in fields]
+
+
+def test_a_body_in_cpim_is_packed_in_its_shorter_form() -> None:
+    """It is the same bytes afterwards."""
+    usual = UsualCpim.parse(LINPHONE)
+    assert usual is not None
+    data = RequestData("message/cpim", LINPHONE, shortened=usual.shortened)
+    assert len(data.pack()) < len(RequestData("message/cpim", LINPHONE).pack()) - 190
+    assert RequestData.unpack(data.pack()) == data
 
 
 @given(REQUESTS)

@@ -9,6 +9,12 @@ from tests.imc_common.bodies.corpus import IMDN_DOCUMENT, LINPHONE, LINPHONE_REC
 from tests.imc_edge.doubles import data_of, edge, message
 
 
+def said_by_linphone(text: bytes) -> bytes:
+    """Alice's text in CPIM."""
+    head, _, _ = LINPHONE.replace(b"alice@sip.test", b"alice@example.org").rpartition(b"one")
+    return head + text
+
+
 async def test_a_room_request_has_sender_room_call_id_time_and_content() -> None:
     """Max-Forwards is one less than the request's (RFC 7332 §5)."""
     async with edge() as at:
@@ -54,6 +60,7 @@ async def test_a_command_is_read_in_other_types_of_text() -> None:
         ("text/plain;charset=iso-8859-1", b"##\xe9", "text/plain;charset=utf-8", "#é".encode()),
         ("text/html", b"<p>##1", "text/plain;charset=utf-8", b"#1"),
         ("message/cpim", b"From: <sip:alice@example.org>\r\n\r\n\r\n##1", "text/plain;charset=utf-8", b"#1"),
+        ("message/cpim", said_by_linphone(b"##1"), "text/plain;charset=utf-8", b"#1"),
     ],
 )
 async def test_an_escaped_text_is_sent_as_plain_text(
@@ -163,3 +170,14 @@ async def test_a_message_that_asks_for_receipts_has_its_id() -> None:
             await at.ask_one(message(sent, Content_Type="message/cpim"))
         assert [entry.message_id for entry in at.store.entries] == ["RSbxC2YjlvAF", "", ""]
         assert data_of(at.store.entries[0]).body == body
+
+
+async def test_a_text_of_linphone_is_passed_on_byte_for_byte() -> None:
+    """Redis gets it in a shorter form."""
+    body = said_by_linphone(b"hello")
+    async with edge() as at:
+        await at.ask_one(message(body, Content_Type="message/cpim"))
+        (entry,) = at.store.entries
+        assert (entry.type, entry.cpim, entry.message_id) == ("message", True, "RSbxC2YjlvAF")
+        assert data_of(entry).body == body
+        assert len(entry.data) < len(body)
