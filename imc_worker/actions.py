@@ -14,14 +14,12 @@ from typing import Final, Literal
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.rooms.commands import COMMANDS
+from imc_common.rooms.spans import DEFAULT_SHOWN, MAX_SHOWN
 from imc_common.settings import Settings
 
 TYPING_INTERVAL_MS: Final = 10_000
 """Time between two typing notifications of one user to a room, at least. RFC 3994 §3.2 has refreshes come
 less often."""
-
-MAX_SHOWN: Final = 100
-"""Messages that one `#history` shows, at most."""
 
 Fields = Mapping[bytes, bytes]
 FurtherKey = Callable[[int, Fields], str]
@@ -148,7 +146,7 @@ def _further(settings: Settings) -> list[Action]:
             (*history, *authors),
             (int(settings.shows_nicknames), settings.history_max_messages),
         ),
-        Action("show_history", history[:1], (MAX_SHOWN, int(settings.history_max_age * 1000))),
+        Action("show_history", history[:1], (MAX_SHOWN, DEFAULT_SHOWN, int(settings.history_max_age * 1000))),
         Action("set_history", history, (settings.history_max_messages,)),
         Action("destroy_room", history, with_index=True),
         Action(

@@ -13,6 +13,7 @@
 --   entry_id        the request's id in requests
 --   delivery_chunk  recipients per event entry, at most
 --   max_shown       messages, at most: the first ones, except if the sender asks for a number
+--   default_shown   messages, if the sender names no number and no time
 --   max_age_ms      nothing older is shown; 0: no limit
 --
 -- Returns:
@@ -26,7 +27,7 @@
 --   nothing_said   to the sender: there are no such messages
 --   refused        to the sender: unknown_room, not_member
 local requests, events, rooms, room, members, history = unpack(KEYS)
-local entry_id, delivery_chunk, max_shown, max_age_ms = unpack(ARGV)
+local entry_id, delivery_chunk, max_shown, default_shown, max_age_ms = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
 --- @include "missed"
@@ -34,9 +35,9 @@ local entry_id, delivery_chunk, max_shown, max_age_ms = unpack(ARGV)
 --- @include "unseen"
 --- @include "now"
 
-local DEFAULT = 20 -- messages, if the sender names no number and no time
 redis.call("XLEN", history) -- is a stream
 max_shown, max_age_ms = tonumber(max_shown), tonumber(max_age_ms)
+default_shown = assert(tonumber(default_shown), "default_shown")
 local reason = refusal("member")
 if reason then
     return refuse(reason)
@@ -45,7 +46,7 @@ end
 -- "20", "7200s" back, "@MS" since the epoch, or "more" (imc_common/rooms/spans.py)
 local text, sender, address = request.text or "", request.from, request.room
 local seconds, since = text:match("^(%d+)s$"), text:match("^@(%d+)$")
-local count = math.min(tonumber(text) or (text == "" and DEFAULT) or max_shown, max_shown)
+local count = math.min(tonumber(text) or (text == "" and default_shown) or max_shown, max_shown)
 local first_ms = since and tonumber(since) or seconds and now - seconds * 1000 or 0
 first_ms = math.max(first_ms, max_age_ms > 0 and now - max_age_ms or 0)
 local first = string.format("%d-0", first_ms)

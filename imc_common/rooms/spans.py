@@ -13,13 +13,18 @@ WISHES: Final = ("off", "join", "all")
 MORE: Final = "more"
 """What was left out: by a catch-up, or because one answer could not hold all."""
 
+MAX_SHOWN: Final = 100
+"""Messages that one `#history` shows, at most."""
+DEFAULT_SHOWN: Final = 20
+"""Messages that it shows if the user names no number and no time."""
+
 _NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([mhd])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 def span(words: Sequence[str]) -> str | None:
-    """What of a history a user asks for: ``20`` messages, ``7200s`` back, ``@MS`` since the epoch, or ``more``.
+    """What of a history a user asks for: ``20`` messages, ``7200s`` back, ``@MS`` since the epoch, ``more``.
 
     Users write ``20``, ``2h``, ``since 2026-11-28`` (UTC), ``more``, or nothing, which is the empty string.
     None: it is none of these.
@@ -39,6 +44,13 @@ def span(words: Sequence[str]) -> str | None:
     except ValueError:
         return None
     return f"@{int(day.timestamp()) * 1000}" if day.year >= 1970 else None
+
+
+def shown_at_most(text: str) -> int:
+    """How many messages a `#history` with this `span` may show."""
+    if not text:
+        return DEFAULT_SHOWN
+    return min(int(text), MAX_SHOWN) if text.isdecimal() else MAX_SHOWN
 
 
 def wish(word: str) -> str | None:

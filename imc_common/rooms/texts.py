@@ -138,6 +138,8 @@ OVER_LIMIT = {
     "too_many_invitations": "You are inviting too many people. Try again in {detail}.",
 }
 """What a sender is told, once, when an edge accepts nothing more of it for so many seconds."""
+TOO_MUCH_HISTORY = "You are asking for too many messages. Try again in {detail}."
+"""The same where the request over the limit of deliveries is `#history`."""
 
 WHY_FAILED = {"no_response": "did not respond", "delivery_failed": "could not be reached"}
 _ROLES = {"owner": "an owner", "admin": "an admin", "member": "a plain member"}
@@ -250,10 +252,12 @@ def _refusal(event: Event, settings: Settings) -> str:
             return f"This address accepts only commands. Send {start}help for a list of commands."
         return f"{start}{word} must name a room here. Write it like this: {usage.replace('[room]', 'room')}"
     if event.reason in OVER_LIMIT:
-        return OVER_LIMIT[event.reason].format(detail=_duration(event.detail))
-    template = REASONS.get(event.reason)
-    if template is None:
+        is_history = event.reason == "too_many_deliveries" and word == "history"
+        template = TOO_MUCH_HISTORY if is_history else OVER_LIMIT[event.reason]
+        return template.format(detail=_duration(event.detail))
+    if event.reason not in REASONS:
         raise EntryError(f"there is no text for reason {event.reason!r}")
+    template = REASONS[event.reason]
     if event.user in ("", event.actor):
         template = ABOUT_YOURSELF.get(event.reason, template)
     sentence = template.format(user=event.user, detail=event.detail, usage=usage, start=start)

@@ -249,8 +249,8 @@ class Settings(BaseModel):
         200.0,
         ge=0,
         le=1_000_000,
-        description="Deliveries that one user's messages may cause per second on average; ten times as"
-        " many may come at once. 0: no limit.",
+        description="Deliveries that one user's messages and requests for history may cause per second on"
+        " average; ten times as many may come at once. 0: no limit.",
         json_schema_extra=_about(reload="edge"),
     )
     max_total_messages_per_second: float = Field(

@@ -9,7 +9,8 @@ there are few of them, and each may annoy somebody.
 
 Deliveries are counted in the same way. Redis tells how many a message causes when it has accepted the message
 (`lua/accept_many.lua`). Until then the message counts as many as this user's last one to the room, if those
-were many.
+were many. A `#history` counts as many as it asks for, whether the room has them or not: counting is left to
+the edge, so the limit tells nobody how much is said in a room.
 
 A user has one budget for all ports and cases: a proxy authenticates user and domain, but the sender chooses
 how they are written.
@@ -26,6 +27,7 @@ from typing import Any, Final, Literal, NamedTuple, final
 from imc_common import keys
 from imc_common.address import counted_as
 from imc_common.rooms.request import RoomRequest
+from imc_common.rooms.spans import shown_at_most
 from imc_common.settings import Settings
 from imc_common.store import Command
 from imc_common.store.protocols import ScriptRunner
@@ -78,21 +80,28 @@ class Excess(NamedTuple):
 @final
 @dataclass(init=False, slots=True)
 class Charge:
-    """The deliveries a message was counted for until Redis knows better; see `Budgets.settle`."""
+    """The deliveries a message was counted for until Redis knows better; see `Budgets.settle`.
+
+    `is_final`: once it is accepted, Redis knows nothing better.
+    """
 
     user: Final[str]
     room: Final[str]
     expected: Final[int]
+    is_final: Final[bool]
 
     def __init__(
         self,
         user: str,
         room: str,
         expected: int,
+        *,
+        is_final: bool = False,
     ) -> None:
         self.user = user
         self.room = room
         self.expected = expected
+        self.is_final = is_final
 
 
 class Meter:
@@ -256,12 +265,16 @@ class Budgets:
             return Excess(limit, math.ceil(seconds))
         if self._total is not None and (seconds := self._total.wait(WHOLE_SERVICE)):
             return Excess("total", math.ceil(seconds))
-        if not is_message or self._deliveries is None:
+        is_history = room_request.type == "history"
+        if not (is_message or is_history) or self._deliveries is None:
             return None
-        expected = self._deliveries_of_last.get((user, room_request.room)) or 0
+        if is_history:
+            expected = shown_at_most(room_request.text)
+        else:
+            expected = self._deliveries_of_last.get((user, room_request.room)) or 0
         if seconds := self._deliveries.wait(user, expected):
             return Excess("deliveries", math.ceil(seconds))
-        return Charge(user, room_request.room, expected)
+        return Charge(user, room_request.room, expected, is_final=is_history)
 
     def allows_signal(self, sender: str) -> bool:
         """Count one more of `SIGNALS`; False if there are too many."""
@@ -273,6 +286,10 @@ class Budgets:
         A duplicate, or a message that was not accepted, costs nothing.
         """
         expected = charge.expected
+        if charge.is_final:
+            if reply != b"accepted" and self._deliveries is not None:
+                self._deliveries.add(charge.user, -expected)
+            return
         deliveries = reply if isinstance(reply, int) else 0
         if deliveries == expected:
             return

@@ -18,7 +18,8 @@ UNKNOWN: Final = b"unknown"
 
 
 class AwaitingCharge:
-    """A message whose sender is charged for its deliveries when Redis says how many recipients it has."""
+    """A message whose sender is charged for its deliveries when Redis says how many recipients it has, or a
+    `#history` whose sender is charged when Redis has accepted it."""
 
     __slots__ = ("_budgets", "_charge", "_response")
 

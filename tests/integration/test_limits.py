@@ -199,6 +199,22 @@ async def test_deliveries_are_counted_over_edges_and_rooms(few_deliveries: Servi
         user.close()
 
 
+async def test_histories_count_as_deliveries(few_deliveries: Service) -> None:
+    """Of twenty messages each, forty deliveries at once: then a notice says to wait."""
+    user, room = await SipUser.open("henry", few_deliveries.edge), "sip:henrys@example.org"
+    await user.say(room, "#join")
+    for number in range(20):
+        await user.say(room, f"m{number}")
+    begun = time.monotonic()
+    codes = [(await user.send(room, "#history")).code for _ in range(20)]
+    came_back = math.ceil((time.monotonic() - begun) * DELIVERIES)
+    taken = codes.count(202)
+    assert codes == [202] * taken + [403] * (20 - taken)
+    assert DELIVERIES * 10 <= taken * 20 <= DELIVERIES * 10 + 20 + came_back
+    await everything(user, lambda texts: about("You are asking for too many messages", texts) != [])
+    user.close()
+
+
 async def everything(user: SipUser, enough: Callable[[list[str]], bool]) -> list[str]:
     """Texts received until ``enough`` is true of them and then no more come for a second."""
     texts: list[str] = []

@@ -42,7 +42,7 @@ def say(shard: Shard, count: int = 1, sender: str = ALICE) -> list[str]:
 
 
 def shown(shard: Shard, who: str = BOB, **fields: str) -> list[str]:
-    """The ids of the messages that `#history` sends; tests/lua/test_more_history.py has the notice behind them."""
+    """The ids of the messages that `#history` sends, without the notice (`test_more_history`)."""
     entry_id = shard.put("history", who, **fields)
     assert shard.run("show_history", *shard.command("show_history", entry_id, who)) == "done"
     found = [event for _, event in decoded(shard.redis.xrange(OUT)) if event["event"] != "more_said"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imc_common.rooms.spans import span, wish
+from imc_common.rooms.spans import shown_at_most, span, wish
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,13 @@ def test_a_wish_is_a_word_a_number_or_days(text: str) -> None:
 def test_other_words_are_no_wish(text: str) -> None:
     """A number alone is one of messages."""
     assert wish(text) == (text if text == "7" else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", 20), ("7", 7), ("200", 100), ("2h", 100), ("since 2026-11-28", 100), ("more", 100)],
+)
+def test_a_span_shows_a_number_of_messages_at_most(text: str, expected: int) -> None:
+    found = span(text.split())
+    assert found is not None
+    assert shown_at_most(found) == expected

@@ -198,6 +198,10 @@ def test_who_is_told_alone_is_you(name: str, to: str, fields: dict[str, object],
             "You are sending messages too fast. Try again in 5 s.",
         ),
         (
+            {"reason": "too_many_deliveries", "command": "history", "detail": "5"},
+            "You are asking for too many messages. Try again in 5 s.",
+        ),
+        (
             {"reason": "too_many_invitations", "command": "invite", "detail": "3541"},
             "You are inviting too many people. Try again in 60 min.",
         ),

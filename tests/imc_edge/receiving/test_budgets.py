@@ -299,6 +299,36 @@ async def test_a_duplicate_or_a_refused_message_costs_no_deliveries() -> None:
         assert sum(costs) == 4 * 30
 
 
+async def test_a_history_counts_as_the_messages_that_it_asks_for() -> None:
+    """Twenty, a number, or as many as one may show. Then the user may not write either, and is told why."""
+    async with edge(max_deliveries_per_second=800, max_commands_per_minute=0) as at:  # in chunks of 1000
+        costs = deliveries(at, *[b"accepted"] * 13, wait=30_000)
+        asked = ["", "30", "9999", "2h", "since 2026-11-28", "more", *["100"] * 6, "90"]
+        for number, span in enumerate(asked):
+            response = await at.ask_one(message(f"#history {span}".encode(), Call_ID=f"h{number}"))
+            assert response.status == (202 if number < 12 else 403), span
+        assert costs == [20 + 30 + 10 * 100]
+        assert (await at.ask_one(message(Call_ID="m"))).status == 403
+        (notice,) = [entry for entry in at.store.entries if entry.type == "refused"]
+        assert (notice.reason, notice.command, notice.detail) == ("too_many_deliveries", "history", "30")
+
+
+async def test_a_history_that_is_not_accepted_or_a_duplicate_costs_nothing() -> None:
+    async with edge(max_deliveries_per_second=80) as at:  # in chunks of 100
+        costs = deliveries(at, b"accepted", b"duplicate", b"overloaded", *[b"accepted"] * 3)
+        for number, span in enumerate(["60"] * 5 + ["100"]):
+            await at.ask_one(message(f"#history {span}".encode(), Call_ID=f"h{number}"))
+        assert sum(costs) == 3 * 60 + 100
+
+
+async def test_without_a_limit_of_deliveries_a_history_costs_nothing() -> None:
+    async with edge(max_deliveries_per_second=0) as at:
+        costs = deliveries(at, *[b"accepted"] * 30)
+        for number in range(30):
+            assert (await at.ask_one(message(b"#history 100", Call_ID=f"h{number}"))).status == 202
+        assert costs == []
+
+
 async def test_until_redis_replies_a_message_counts_as_the_last_one_to_its_room() -> None:
     """So a flood into one large room ends before the first reply."""
     async with edge(max_deliveries_per_second=8) as at:  # 80 at once
