@@ -10,7 +10,7 @@ from imc_common.devices import user_of
 from imc_common.rooms.delivery_reports import consequence
 from imc_common.rooms.event import NO_HISTORY, REPLAY
 from imc_common.settings import Settings
-from imc_worker.actions import Action, Fields, FurtherKey
+from imc_worker.actions import Action, Fields, FurtherKey, history_of_room
 
 FIRST_PROBE_MS: Final = 2000
 """From the failed delivery to the first probe: a phone that changes its network is often back by then."""
@@ -22,12 +22,13 @@ class DeliveryReports:
     def __init__(self, settings: Settings) -> None:
         self._keeps_history = settings.history_max_messages > 0
         of_user = (_away_rooms, _of_shard(keys.probes), _of_shard(keys.probe_waits))
+        history = history_of_room(settings)[0]
         self.actions: Mapping[str, Action] = {
             "withdraw_invitation": Action("withdraw_invitation"),
             "note_client": Action("note_client"),
             "mark_away": Action(
                 "mark_away",
-                (*of_user, _of_shard(keys.history_off)),
+                (*of_user, _of_shard(keys.history_off), history),
                 (FIRST_PROBE_MS,),
                 of_device=True,
             ),
@@ -46,7 +47,7 @@ class DeliveryReports:
             "keep_farewell": Action("keep_farewell", of_user[1:], (FIRST_PROBE_MS,)),
             "welcome_back": Action(
                 "welcome_back",
-                (*of_user, _of_shard(keys.undelivered)),
+                (*of_user, _of_shard(keys.undelivered), history),
                 (settings.undelivered_max,),
                 with_room_prefix=True,
                 of_device=True,

@@ -1,7 +1,8 @@
 -- An edge hands a member who is back the next part of what it missed, in order. With the last part the member is no
 -- longer away: what is said after it comes behind it in the same stream, so there is no gap. Of a long absence only the
--- latest messages are handed out. The edge asks for it with the id of the event catch_up, which ends here. The member may
--- be a device: then `members` are the devices of the room.
+-- latest messages are handed out. The edge asks for it with the id of the event catch_up, which ends here. A message
+-- on which the member has failed before is a part of its own. The member may be a device: then `members` are the devices of
+-- the room.
 --
 -- KEYS:
 --   events       imc:{S}:out              stream
@@ -53,8 +54,8 @@ for i = 1, #entry[2], 2 do
 end
 local user, address = item.to or "", item.room or ""
 local value = redis.call("HGET", members, user)
-local about = { "away:" .. user, "returning:" .. user, "inviter:" .. user, "joined:" .. user_of(user) }
-local position, leading, inviter, joined = unpack(redis.call("HMGET", room, unpack(about)))
+local about = { "away:" .. user, "returning:" .. user, "inviter:" .. user, "joined:" .. user_of(user), "refused:" .. user }
+local position, leading, inviter, joined, refused = unpack(redis.call("HMGET", room, unpack(about)))
 redis.call("XLEN", history) -- is a stream
 redis.call("SCARD", away_rooms) -- is a set
 redis.call("ZCARD", probes) -- is a sorted set
@@ -94,6 +95,11 @@ if #latest > catch_up_max then
 end
 
 found, left = missed(history, position, user, part, now)
+local suspect, failures = (refused or ""):match("^(%S+) (%d+)")
+if suspect and found[1] and found[1][1] == suspect then
+    found, left = { found[1] }, found[2] and found[2][1] or left or behind(suspect)
+    redis.call("HSET", room, "refused:" .. user, table.concat({ suspect, failures, suspect, 0 }, " "))
+end
 for i, message in ipairs(found) do
     local kind = left and i == #found and "more" or "part"
     if i == 1 then

@@ -2,7 +2,8 @@
 -- is skipped by messages and notices until it is back, and an edge sends it the first message again from time to time.
 -- An invitation or an INVITE that found nobody is sent again in the same way. In the report, `from` is the recipient, a
 -- user or a device, `user` who caused the event, `history_id` or else `of` its id, and `status` how it failed. For a device,
--- `members` are the devices of the room.
+-- `members` are the devices of the room. How a recipient is told from one that is there and cannot take one message:
+-- include/exchange.lua.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -14,6 +15,7 @@
 --   probes       imc:{S}:probes           sorted set
 --   probe_waits  imc:{S}:probe_waits      hash
 --   history_off  imc:{S}:history_off      set
+--   history      imc_history:{S}:ROOM     stream
 --
 -- ARGV:
 --   entry_id        the request's id in requests
@@ -24,20 +26,22 @@
 --   done   the request was handled, which may be a refusal
 --   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
-local requests, events, rooms, room, members, away_rooms, probes, probe_waits, history_off = unpack(KEYS)
+local requests, events, rooms, room, members, away_rooms, probes, probe_waits, history_off, history = unpack(KEYS)
 local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "request"
 --- @include "role"
 --- @include "positions"
 --- @include "now"
---- @include "device_name"
 --- @include "away_rooms"
+--- @include "emit"
+--- @include "missed"
+--- @include "exchange"
 
-redis.call("XLEN", events) -- is a stream
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("SCARD", away_rooms)
 redis.call("ZCARD", probes)
 redis.call("HLEN", probe_waits)
+redis.call("XLEN", history)
 first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local user, position = request.from, request.history_id or request.of or "0-0"
 local prober = user_of(user)
@@ -74,16 +78,14 @@ end
 if (request.catch_up or "") ~= "" then
     redis.call("HDEL", room, "returning:" .. user) -- what led on to the next part has failed; not so a live message
 end
-if request.catch_up == "probe" and request.status == "500" and position == known then
-    local refused_id, count = (refused or ""):match("^(%S+) (%d+)$")
-    redis.call("HSET", room, "refused:" .. user, position .. " " .. (refused_id == position and count or 0) + 1)
-end
 redis.call("SADD", away_rooms, away_room(request.room, user))
 -- A failed probe has its successor already; invitations are sent to users who are away, and so are probes, too. After
--- any other message the user was here a moment ago: probes begin anew.
+-- any other message the user was here a moment ago: probes begin anew, unless it fails on the same message each time.
 local is_probe = request.catch_up == "probe" or is_invitation
-local condition = is_probe and "NX" or "LT"
-if redis.call("ZADD", probes, condition, "CH", now + first_wait_ms, prober) == 1 then
-    redis.call("HSET", probe_waits, prober, first_wait_ms)
+local failures = note_failure(user, value, position, refused, is_first and position or known, joined)
+local wait = first_wait_ms * 2 ^ math.min(math.max(failures - 1, 0), 8)
+local is_planned = redis.call("ZADD", probes, is_probe and "NX" or "LT", "CH", now + wait, prober) == 1
+if is_planned or (failures > 1 and not is_probe) then
+    redis.call("HSET", probe_waits, prober, wait)
 end
 return "done"

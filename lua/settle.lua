@@ -55,9 +55,10 @@ end
 -- A message's data is left out: its body must not be copied once for each member who is away.
 local function write_report(fields)
     local data = event.data or ""
-    if event.event == "message" then
+    if event.event == "message" or event.event == "idle" then
         data = ""
-        for _, more in ipairs({ "history_id", event.history_id or entry_id, "catch_up", event.catch_up or "" }) do
+        local about = event.event == "idle" and event.since
+        for _, more in ipairs({ "history_id", event.history_id or about or entry_id, "catch_up", event.catch_up or "" }) do
             fields[#fields + 1] = more
         end
     elseif event.event == "bye" then

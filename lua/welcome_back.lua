@@ -1,6 +1,7 @@
 -- The report of a probe that found the member there: what follows the probed message is handed to it, in all rooms of
--- the shard. If the probe was the second missed message, because the first was refused three times, the first one is
--- lost: it is recorded in undelivered. For a device, `members` are the devices of the room.
+-- the shard. Messages before it that the member could not take are lost (include/exchange.lua): they are recorded in
+-- undelivered. If the probe was an `idle`, `history_id` is the first missed message: it is tried alone, to see whether the
+-- member can take it. For a device, `members` are the devices of the room.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -12,6 +13,7 @@
 --   probes       imc:{S}:probes           sorted set
 --   probe_waits  imc:{S}:probe_waits      hash
 --   undelivered  imc:{S}:undelivered      stream
+--   history      imc_history:{S}:ROOM     stream
 --
 -- ARGV:
 --   entry_id         the request's id in requests
@@ -23,32 +25,42 @@
 --   done   the request was handled, which may be a refusal
 --   gone   it was handled before: nothing changed
 --   early  an older request is still there: nothing changed
-local requests, events, rooms, room, members, away_rooms, probes, probe_waits, undelivered = unpack(KEYS)
+local requests, events, rooms, room, members, away_rooms, probes, probe_waits, undelivered, history = unpack(KEYS)
 local entry_id, delivery_chunk, undelivered_max, room_prefix = unpack(ARGV)
 assert(room_prefix, "undelivered_max and room_prefix")
 --- @include "request"
 --- @include "emit"
 --- @include "role"
 --- @include "positions"
+--- @include "missed"
 --- @include "call_all_back"
+
+local FAILED_PROBES = 2 -- at least, before an `idle` was sent; and the next attempt is the third
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("XLEN", undelivered) -- is a stream
+redis.call("XLEN", history)
 undelivered_max = math.max(0, tonumber(undelivered_max))
 local user, probed = request.from, request.history_id or request.of or "0-0"
 local value = redis.call("HGET", members, user)
 local position, refused = unpack(redis.call("HMGET", room, "away:" .. user, "refused:" .. user))
-local is_passed = is_away(value) and position and not is_before(probed, position)
-local is_lost = is_passed and position ~= probed and (refused or ""):match("^%S+") == position
+local first, count = (refused or ""):match("^(%S+) (%d+)")
+local is_idle = request.event == "idle"
+local is_passed = is_away(value) and position and not is_idle and not is_before(probed, position)
+local is_exchange = is_passed and first and is_before(first, probed) and not is_before(first, position)
+local lost = is_exchange and missed(history, first, user, tonumber(count), now, "(" .. probed) or {}
 
 commit()
-if is_lost then
+for _, each in ipairs(lost) do
     redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", "event", "message", "from", user,
-        "room", request.room, "user", request.user or "", "status", "500", "of", position)
+        "room", request.room, "user", each[2], "status", "refused", "of", each[1])
 end
 if is_passed then
     redis.call("HSET", room, "away:" .. user, behind(probed))
     redis.call("HDEL", room, "refused:" .. user)
+elseif is_idle and is_away(value) and position then
+    count = math.max(first == probed and tonumber(count) or 0, FAILED_PROBES)
+    redis.call("HSET", room, "refused:" .. user, table.concat({ probed, count, "-", 0 }, " "))
 end
 call_all_back(user_of(user))
 return "done"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from imc_common.rooms.event import BYE, INVITE, MORE, NO_HISTORY, NOTIFY, PROBE, REPLAY, REPORTED, Event
+from imc_common.rooms.event import BYE, IDLE, INVITE, MORE, NO_HISTORY, NOTIFY, PROBE, REPLAY, REPORTED, Event
 
 NOT_SENT: Final = "away"
 """The outcome of a delivery that an edge did not try, because it knows that the recipient is away."""
@@ -80,6 +80,8 @@ def consequence(
         return "settle_notify"
     if event_name == BYE:
         return "keep_farewell" if is_away else "welcome_back" if catch_up == PROBE else None
+    if event_name == IDLE:
+        return None if is_away else "welcome_back"
     if event_name != "message":
         return None
     if is_away:

@@ -19,6 +19,10 @@ NO_HISTORY: Final = "-"
 CATCH_UP: Final = "catch_up"
 """The event that asks an edge to hand a user the next part of what it missed. It is no message."""
 
+IDLE: Final = "idle"
+"""The event that finds out whether a user is there who has failed on one message several times. The user is
+told that nobody is typing (RFC 3994), which no client shows."""
+
 INVITE: Final = "invite"
 """The event that asks a user, or a device, to join by INVITE."""
 NOTIFY: Final = "notify"
@@ -65,7 +69,9 @@ class Event:
     sent again (`PART`, `MORE`, `PROBE`), and `wait` in how many ms a probe is followed by the next one. The
     first message of a part has `since`, the first place that was missed: what lies between is not sent. So
     have probes: the edge may know of an earlier failure of which the worker did not know. Both have `joined`,
-    the place since which the recipient is a member: an earlier failure does not count.
+    the place since which the recipient is a member: an earlier failure does not count. A probe with another
+    than the first missed message has `more`: how many the member loses if it arrives, because it could not
+    take them.
 
     `about`: the message that a receipt is about, if the receipt names its delivery.
 

@@ -14,7 +14,7 @@ from imc_common.bodies.charsets import ASCII_COMPATIBLE, charset_of
 from imc_common.bodies.content import Content
 from imc_common.bodies.cpim import IMDN_NAMESPACE, Cpim, CpimHeader
 from imc_common.bodies.errors import BodyError
-from imc_common.bodies.essence import CPIM, IMDN, PLAIN, essence
+from imc_common.bodies.essence import CPIM, IMDN, IS_COMPOSING, PLAIN, essence
 from imc_common.bodies.imdn import Imdn, receipt_part
 from imc_common.bodies.mime_part import MimePart
 from imc_common.rooms.event import CPIM_CLIENT, DEVICE_CLIENT, TEXT_CLIENT, Event
@@ -24,6 +24,10 @@ from imc_common.settings import Settings
 
 _CPIM_CLIENTS: Final = frozenset((CPIM_CLIENT, DEVICE_CLIENT))
 _UNKNOWN_TYPE: Final = "application/octet-stream"
+_IDLE: Final = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    b'<isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing"><state>idle</state></isComposing>'
+)
 UTF8: Final = "text/plain;charset=utf-8"
 
 
@@ -149,6 +153,15 @@ def relayed_typing(event: Event) -> Text:
         part = MimePart((("Content-Type", content_type), ("Content-Length", str(len(body)))), body)
         return Text(CPIM, Cpim(_headers(event, _author(event)), part).to_bytes())
     return Text(content_type, body)
+
+
+def idle_notification(event: Event) -> Text:
+    """Nobody in the room is typing (RFC 3994 §3.2), as the clients of the recipients read it."""
+    if event.client not in _CPIM_CLIENTS:
+        return Text(IS_COMPOSING, _IDLE)
+    headers = CpimHeader("From", f"<sip:{event.room}>"), CpimHeader("To", f"<sip:{event.room}>")
+    fields = (("Content-Type", IS_COMPOSING), ("Content-Length", str(len(_IDLE))))
+    return Text(CPIM, Cpim(headers, MimePart(fields, _IDLE)).to_bytes())
 
 
 def _date_time(at: int) -> str:

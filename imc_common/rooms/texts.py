@@ -13,9 +13,16 @@ from imc_common.bodies.content import READ_TYPES
 from imc_common.bodies.essence import CPIM, PLAIN, essence
 from imc_common.devices import user_of
 from imc_common.rooms.commands import BY_WORD, COMMANDS
-from imc_common.rooms.event import CATCH_UP, DEVICE_CLIENT, OF_CONFERENCES, Event
+from imc_common.rooms.event import CATCH_UP, DEVICE_CLIENT, IDLE, OF_CONFERENCES, Event
 from imc_common.rooms.pages import pages
-from imc_common.rooms.relayed import Text, receipts_for_author, relayed_message, relayed_typing, wrapped
+from imc_common.rooms.relayed import (
+    Text,
+    idle_notification,
+    receipts_for_author,
+    relayed_message,
+    relayed_typing,
+    wrapped,
+)
 from imc_common.rooms.request import EntryError
 from imc_common.rooms.roles import CHOICE, RANKS, ROLES
 from imc_common.settings import Settings
@@ -156,6 +163,8 @@ def render(event: Event, settings: Settings, message_id: str = "") -> list[Text]
         return [relayed_message(event, settings, message_id)]
     if event.name == "typing":
         return [relayed_typing(event)]
+    if event.name == IDLE:
+        return [idle_notification(event)]
     if event.name == "disposition":
         return receipts_for_author(event)
     is_of_device = event.client == DEVICE_CLIENT
@@ -317,7 +326,18 @@ def _help(event: Event, settings: Settings) -> list[str]:
 
 _LISTS = {"members": _members, "bans": _bans, "rooms": _rooms, "help": _help}
 EVENTS = frozenset(
-    {CATCH_UP, *OF_CONFERENCES, "message", "typing", "disposition", "notice", "refused", *NOTICES, *_LISTS}
+    {
+        CATCH_UP,
+        IDLE,
+        *OF_CONFERENCES,
+        "message",
+        "typing",
+        "disposition",
+        "notice",
+        "refused",
+        *NOTICES,
+        *_LISTS,
+    }
 )
 """Every event there is a text for."""
 REFUSALS = frozenset({"unknown_command", "usage", "no_room", *REASONS, *OVER_LIMIT})

@@ -47,6 +47,8 @@ def note_failure(recipient: Recipient, outgoing: Outgoing, outcome: str) -> None
     """A delivery ended with this outcome; the recipient may be away, or there and refuse it."""
     context, event = recipient.context, outgoing.event
     if not context.is_stored(event):
+        if recipient.absence is not None and outcome.isdigit() and outcome not in AWAY:
+            recipient.absence.is_back()
         return
     if outcome in AWAY:
         sent = outcome not in {NOT_SENT, SURPLUS}

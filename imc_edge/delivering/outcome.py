@@ -24,6 +24,8 @@ EXPIRED: Final = "expired"
 """The message expired before it could be sent (RFC 3428 §7)."""
 SURPLUS: Final = "surplus"
 """Too many deliveries were waiting for this recipient already."""
+REFUSED: Final = "refused"
+"""The recipient could not take this message several times, but a later one: it is not sent again."""
 WITHDRAWN: Final = delivery_reports.WITHDRAWN
 """The INVITE belongs to an earlier stay of the user in the room."""
 NOT_SENT: Final = delivery_reports.NOT_SENT

@@ -31,14 +31,14 @@ from imc_common import client_devices, keys
 from imc_common.devices import is_device, user_of
 from imc_common.presence import note_away
 from imc_common.rooms.delivery_reports import AWAY, consequence, is_stored
-from imc_common.rooms.event import INVITE, NOTIFY, PROBE, REPORTED
+from imc_common.rooms.event import INVITE, NOTIFY, PROBE, REPORTED, Event
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 from imc_common.tracer import Tracer
 from imc_edge.delivering.counts import DeliveryCounts
 from imc_edge.delivering.in_flight import EventsInFlight
-from imc_edge.delivering.outcome import AS_TEXT
+from imc_edge.delivering.outcome import AS_TEXT, REFUSED
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.takeover import to_dead_letters
 
@@ -263,12 +263,15 @@ class Settlement:
         history = self.keeps_history and (is_stored(event) or event.name == "invited")
         for address in outgoing.delivered:
             outcomes += (address, "200", "1" if is_reported else "0")
+            self._count_refused(event)
             self._counts.reports.value += is_reported
         for address, outcome in failed:
             follows = consequence(event.name, outcome, event.catch_up, history=history)
             needs_report = is_reported or follows is not None
             outcomes += (address, outcome, "1" if needs_report else "0")
             self._counts.reports.value += needs_report
+            if outcome not in AWAY:
+                self._count_refused(event)
             # a probe of somebody who is still away is no failure that anybody should be told of
             self._counts.deliveries[PROBE if event.catch_up == PROBE else outcome] += 1
             if follows in {"mark_away", "keep_farewell"} or (event.name == NOTIFY and outcome in AWAY):
@@ -296,6 +299,11 @@ class Settlement:
             complete,
             [address for address, _ in failed],
         )
+
+    def _count_refused(self, event: Event) -> None:
+        """A probe has found its user there. Messages before it that the user could not take are given up."""
+        if event.catch_up == PROBE and event.more:
+            self._counts.deliveries[REFUSED] += event.more
 
     def _confirm(self, write: _Write) -> None:
         """Redis has settled these events: forget them, so that their shard may be given back."""

@@ -9,7 +9,7 @@
 --   away        id of the first message that a member who is away has not got
 --   returning   id of the event that leads to the next part of what the member missed
 --   more        what of the history the user was told of and has not got (unseen)
---   refused     id of that first message, if the member refuses it, and how often
+--   refused     id of that first message, if the member may be there and cannot take it, and how often it has failed (exchange)
 --   inviter     who invited a user who could not be reached
 --   echo        a text that the user repeats, how often, and the id of the first time (echo)
 --   muted       the text with which the user's client answers each message (echo)

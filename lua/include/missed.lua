@@ -1,6 +1,6 @@
 -- What a member who is away has missed: the history from its position on, without its own messages and those that have
 -- expired. A device gets what other devices of its user have sent. Needs request and what emit gives. Gives is_for,
--- missed, send_missed, and what device_name gives.
+-- missed, client_of, send_missed, and what device_name gives.
 -- Events of this include: `message` to one member; history_id: its id in the history, nick: the sender's, if it was shown;
 -- client: what is known of the member's client, if anything.
 --- @include "device_name"
@@ -54,13 +54,20 @@ local function missed(history, position, user, count, now, last)
     end
 end
 
+-- The field that names the kind of client of a member or device with this value, if it is known.
+local function client_of(user, value)
+    local client = is_device(user) and "device" or value:gsub(" away$", ""):match(" (%a+)$")
+    return client and { "client", client } or {}
+end
+
 -- After the first write. Sends such a message again; `value` is the user's field of the members, ... are further fields.
 -- Returns the id of the event.
 local function send_missed(message, address, user, value, ...)
     local history_id, author, data, nick = unpack(message, 1, 4)
-    local further, client = { ... }, value:gsub(" away$", ""):match(" (%a+)$")
-    for name, known in pairs({ nick = nick, client = is_device(user) and "device" or client }) do
-        further[#further + 1], further[#further + 2] = name, known
+    local further, client = { ... }, client_of(user, value)
+    further[#further + 1], further[#further + 2] = client[1], client[2]
+    if nick then
+        further[#further + 1], further[#further + 2] = "nick", nick
     end
     request = { room = address, from = author, data = data }
     return emit("message", { user }, "history_id", history_id, unpack(further))

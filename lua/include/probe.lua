@@ -1,6 +1,10 @@
 -- What happens to one user whose probe is due. Needs what probe_users has. Gives plan, carry_out.
+-- Events of this include: `idle` to the user, who has failed on the same message several times; catch_up: probe, since: the
+-- id of that message, client: what is known of the member's client
 
-local REFUSED = 3 -- probes with the same message that end in 500, before the next message is tried
+-- After a wait as long, so after three failed probes with the message, every other probe is an `idle`: nobody sees it,
+-- whoever is there takes or refuses it, and it costs no message its order. A wait that is odd was that of an `idle`.
+local IDLE_FROM_MS = 16000
 
 -- The message to probe with, of the room at `address`; nil if the user has missed none. `about` gets what the room keeps of
 -- the user.
@@ -8,8 +12,8 @@ local function candidate(address, user, about)
     local room = room_prefix .. address
     about.members = is_device(user) and devices_of(address) or members_prefix .. address
     about.value = redis.call("HGET", about.members, user)
-    about.position, about.leading, about.inviter, about.refused, about.joined = unpack(
-        redis.call("HMGET", room, "away:" .. user, "returning:" .. user, "inviter:" .. user, "refused:" .. user, "joined:" .. user_of(user))
+    about.position, about.leading, about.inviter, about.joined = unpack(
+        redis.call("HMGET", room, "away:" .. user, "returning:" .. user, "inviter:" .. user, "joined:" .. user_of(user))
     )
     about.has_missed = is_device(user) and has_missed_notify(room, user)
     if not about.position or about.value == "invited" or is_inviting(about.value) or not is_away(about.value) or history_max == 0 then
@@ -19,11 +23,7 @@ local function candidate(address, user, about)
     local oldest = string.format("%d-0", tonumber(oldest_ms))
     about.is_old = is_before(about.position, oldest)
     local from = about.is_old and oldest or about.position
-    local found = missed(history_prefix .. address, from, user, 2, now)
-    -- who refuses one message and accepts the next is there: nobody is stuck behind a message
-    local refused_id, count = (about.refused or ""):match("^(%S+) (%d+)$")
-    local is_refused = found[2] and refused_id == found[1][1] and tonumber(count) >= REFUSED
-    return is_refused and found[2] or found[1]
+    return missed(history_prefix .. address, from, user, 1, now)[1]
 end
 
 -- Reads all rooms where the user is away, up to the first with a message to send; writes nothing.
@@ -46,7 +46,8 @@ end
 local function carry_out(made)
     local user, is_probed, stays, silent = made.user, false, false, nil
     away_rooms = away_rooms_prefix .. user
-    local wait = math.min(math.max(2 * made.wait, 1000), max_wait_ms)
+    local is_idle = made.wait >= IDLE_FROM_MS and made.wait % 2 == 0
+    local wait = math.min(math.max(2 * (made.wait - made.wait % 2), 1000), max_wait_ms)
     for _, about in ipairs(made.rooms) do
         local address, who, message = about.address, about.who, about.message
         local room, members = room_prefix .. address, about.members
@@ -54,7 +55,13 @@ local function carry_out(made)
             stays = true
         elseif message then
             local since, joined = about.position, about.joined or ""
-            send_missed(message, address, who, about.value, "catch_up", "probe", "wait", wait, "since", since, "joined", joined)
+            if is_idle then
+                wait = wait + 1
+                request = { room = address, from = address }
+                emit("idle", { who }, "catch_up", "probe", "since", message[1], unpack(client_of(who, about.value)))
+            else
+                send_missed(message, address, who, about.value, "catch_up", "probe", "wait", wait, "since", since, "joined", joined)
+            end
             is_probed, stays = true, true
         elseif about.position and about.value == "invited" then
             -- if nobody is there again, mark_away finds the wait as it is now

@@ -228,7 +228,7 @@ async def test_a_member_who_is_not_there_is_away_if_the_room_keeps_messages(hist
     bench = Bench(history_max_messages=history_max)
     await bench.ask("create", ALICE)
     await bench.ask("join", BOB)
-    await report(bench, "message", BOB, "480", history_id="1-1")
+    await report(bench, "message", BOB, "480", history_id=f"{2**50}-1")
     await bench.work()
     (values,) = await bench.store.run([("HGETALL", Keys().members(SHARD, ROOM))])
     assert (b"member away" in values) == (history_max > 0)

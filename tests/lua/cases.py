@@ -355,6 +355,7 @@ ROOM_CASES = {
     "member away for too long": _away("remove_absent"),
     "next part": _away("resume_catch_up", status="200", of=LEADING),
     "probe accepted": _away("welcome_back", status="200", history_id="1-1"),
+    "idle accepted": _away("welcome_back", event="idle", status="415", history_id="1-1"),
     "user online": Case("call_user_back", _comes_online),
     "help": Case("notify_sender", _notifies),
     "report of no interest": Case("discard_report", _discards),

@@ -89,3 +89,10 @@ def test_a_bye_that_finds_nobody_is_sent_again_later(history: bool) -> None:
     assert consequence("bye", "480", history=history) == "keep_farewell"
     found = [consequence("bye", outcome, "probe", history=history) for outcome in ("200", "481", "408")]
     assert found == ["welcome_back", "welcome_back", "keep_farewell"]
+
+
+@pytest.mark.parametrize("outcome", ["200", "403", "415", "488", "480", "408", "503"])
+def test_any_response_of_its_own_to_an_idle_shows_that_a_user_is_there(outcome: str) -> None:
+    """Whether its client knows typing notifications or not. Otherwise nothing follows: it stays away."""
+    expected = "welcome_back" if outcome in {"200", "403", "415", "488"} else None
+    assert consequence("idle", outcome, "probe", history=True) == expected

@@ -6,7 +6,7 @@ import pytest
 
 from imc_common.bodies.content import Content
 from imc_common.bodies.cpim import Cpim
-from imc_common.rooms.event import CPIM_CLIENT, DEVICE_CLIENT, TEXT_CLIENT, Event
+from imc_common.rooms.event import CPIM_CLIENT, DEVICE_CLIENT, IDLE, TEXT_CLIENT, Event
 from imc_common.rooms.relayed import Text
 from imc_common.rooms.request import RequestData
 from imc_common.rooms.texts import render
@@ -80,6 +80,19 @@ def test_a_client_without_cpim_gets_a_typing_notification_as_it_is_inside() -> N
     text = as_sent_to(TEXT_CLIENT, "message/cpim", LINPHONE_TYPING, "typing")
     assert text.content_type == "application/im-iscomposing+xml"
     assert Content.parse(text.content_type, text.body).composing is not None
+
+
+@pytest.mark.parametrize("client", ["", TEXT_CLIENT, CPIM_CLIENT, DEVICE_CLIENT])
+def test_an_idle_says_that_nobody_is_typing_and_comes_from_the_room(client: str) -> None:
+    """No client shows it. It is in CPIM for the clients that need that."""
+    (text,) = render(Event("1-1", 3, IDLE, ROOM, (BOB,), actor=ROOM, client=client), Settings())
+    content = Content.parse(text.content_type, text.body)
+    assert content.composing is not None
+    assert not content.composing.is_active
+    is_wrapped = client in {CPIM_CLIENT, DEVICE_CLIENT}
+    assert text.content_type == ("message/cpim" if is_wrapped else "application/im-iscomposing+xml")
+    if is_wrapped:
+        assert Cpim.parse(text.body).envelope.senders == (f"<sip:{ROOM}>",)
 
 
 def test_a_nickname_is_the_name_of_the_author() -> None:

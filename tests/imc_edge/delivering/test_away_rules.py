@@ -233,6 +233,34 @@ async def test_a_probe_is_sent_while_the_user_is_away_and_opens_the_way() -> Non
         assert got(sending) == [b"m0", b"1-0", b"m1"]
 
 
+@pytest.mark.parametrize(
+    ("status", "opens"), [(200, True), (415, True), (488, True), (480, False), (503, False)]
+)
+async def test_whoever_responds_to_an_idle_itself_is_there(status: int, opens: bool) -> None:
+    """Then the message that has failed can be tried again at once. The `idle` has an identity of its own."""
+    async with keeping_history() as sending:
+        await say(sending, "m0")
+        await sending.reply(sending.wires.sent[0], 503)
+        await sending.event(name="idle", to=(BOB,), catch_up="probe", since="1-0")
+        idle = sending.wires.sent[-1].request
+        assert idle.call_id != sending.wires.sent[0].request.call_id
+        await sending.reply(sending.wires.sent[-1], status)
+        await stored(sending, "1-0", "more", since="1-0")
+        assert got(sending)[2:] == ([b"1-0"] if opens else [])
+        assert outcomes(sending)[1] == (str(status), "1")
+
+
+async def test_the_message_behind_one_that_has_just_failed_is_tried_at_once() -> None:
+    """It brings what lies between, as far as this edge is concerned: that is never sent later."""
+    async with keeping_history() as sending:
+        await say(sending, "m0")
+        await sending.reply(sending.wires.sent[0], 503)
+        await stored(sending, "2-0", "probe", wait=0, since="1-0", more=1)
+        await sending.reply(sending.wires.sent[-1])
+        await stored(sending, "1-0", "part", since="1-0")
+        assert got(sending) == [b"m0", b"2-0"]
+
+
 async def test_a_probe_is_passed_over_while_something_is_in_flight_or_has_just_failed() -> None:
     """One probe per user and edge. It ends with an outcome that counts as no response."""
     async with keeping_history() as sending:

@@ -5,6 +5,8 @@ Also covers in_flight.py and outcome.py.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from imc_common.store import ReplyError
@@ -117,6 +119,17 @@ async def test_a_probe_in_vain_is_counted_apart() -> None:
         page = sending.metrics.page().decode()
         assert 'imc_deliveries_total{outcome="probe"} 1.0' in page
         assert 'outcome="480"' not in page
+
+
+@pytest.mark.parametrize(("status", "given_up"), [(200, 2), (415, 2), (480, 0)])
+async def test_what_a_probe_gives_up_is_counted(status: int, given_up: int) -> None:
+    """If it finds its user there: the two messages before it have failed several times."""
+    async with Sending(on_loopback(history_max_messages=500)) as sending:
+        await sending.event(to=(BOB,), history_id="5-0", catch_up="probe", since="3-0", more=2)
+        await sending.reply(sending.wires.sent[0], status)
+        page = sending.metrics.page().decode()
+        found = re.search(r'imc_deliveries_total{outcome="refused"} (\d+)', page)
+        assert (int(found[1]) if found else 0) == given_up
 
 
 def outcomes(settled: tuple[object, ...]) -> list[object]:
