@@ -12,9 +12,9 @@ from imc_common.rooms.event import Event
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Response
 from imc_common.sip.uri import Uri
-from imc_edge.conference.dialog import Dialog, contact_of
+from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering.absence import parse
-from imc_edge.delivering.acceptance import Acceptance, device_of
+from imc_edge.delivering.acceptance import Acceptance, accepted_by, device_of
 from imc_edge.delivering.courier import MAX_CONTACTS
 from imc_edge.delivering.dialog_request import DialogRequest, cancelled, refusal_acknowledged
 from imc_edge.delivering.failure_log import log_fault
@@ -174,26 +174,25 @@ class Invitation:
     def accepted(self, response: Response) -> None:
         """A device has accepted. The first 2xx of each is reported, and every one acknowledged."""
         self._final()
-        tag = response.to_tag or ""
+        try:
+            dialog, device, _ = accepted_by(response, user_of(self._to))
+        except SipError:
+            self._fail(NO_GROUP_CHAT)  # it gets no ACK, and ends by itself
+            return
+        tag = dialog.remote_tag
         if tag in self._dialogs:
             self._dialogs[tag].acknowledge()
             return
         if len(self._dialogs) >= MAX_ACCEPTING:
             return  # no user has so many devices: each new tag would cost memory and a request to the worker
-        try:
-            dialog = Dialog.of_response(response, contact_of(response).uri)
-        except SipError:
-            return  # it gets no ACK, and ends by itself
         number = self._request.cseq + self._attempts_with_credentials
         made = self._dialogs[tag] = MadeDialog(self._invitations, self.event.room, self._to, dialog, number)
         made.acknowledge()
-        device = device_of(contact_of(response).uri, user_of(self._to))
         if device and not self._outcome.is_farewell and not self._stay_is_over:
             self._outcome.has_device = True
             self._report(dialog, device)
         else:
-            # A farewell; or who was removed meanwhile; or a client without GRUU, which cannot be told from
-            # the user's other ones.
+            # a farewell; or who was removed meanwhile; or a client that is no group chat
             made.end()
             self._fail(NO_GROUP_CHAT)
 

@@ -178,16 +178,16 @@ class InviteTransactions:
             return self.otherwise is not None and self.otherwise(data)
         try:
             response = parse_message(data)
+            if not isinstance(response, Response):
+                return False
+            vias, method = response.vias, response.cseq.method
         except SipError:
             return False
-        if not isinstance(response, Response):
-            return False
-        vias = response.vias
-        transaction = self._known.get((vias[0].branch or "")[len("z9hG4bK") :].encode())
+        transaction = self._known.get((vias[0].branch or "")[len("z9hG4bK") :].encode()) if vias else None
         if len(vias) != 1 or transaction is None:
             return False
-        if response.cseq.method != "INVITE":
-            return response.cseq.method == "CANCEL"  # which has the branch of its INVITE
+        if method != "INVITE":
+            return method == "CANCEL"  # which has the branch of its INVITE
         if response.status < 200:
             if response.status == RINGING and not transaction.rang:
                 transaction.rang = True

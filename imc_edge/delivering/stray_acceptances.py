@@ -27,9 +27,9 @@ from imc_common.sip.message import Response
 from imc_common.sip.parse import parse_message
 from imc_common.store import Command, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
-from imc_edge.conference.dialog import Dialog, contact_of
+from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering.absence import parse
-from imc_edge.delivering.acceptance import Acceptance, device_of
+from imc_edge.delivering.acceptance import Acceptance, accepted_by
 from imc_edge.delivering.made_dialog import MadeDialog
 from imc_edge.identifiers import HASH_LENGTH
 
@@ -45,7 +45,7 @@ class _Stray(NamedTuple):
     to: str
     """The user or device that was invited."""
     device: str
-    """The one that has accepted; empty for a client without GRUU."""
+    """The one that has accepted; empty for a client that is no group chat."""
     dialog: Dialog
     number: int
 
@@ -89,10 +89,8 @@ class StrayAcceptances:
         is_ours = is_ours and len(vias) == 1 and (vias[0].branch or "").startswith(f"z9hG4bK{call_id}")
         if response.cseq.method != "INVITE" or not is_ours:
             return None
-        contact = contact_of(response).uri
-        dialog = Dialog.of_response(response, contact)
-        device = device_of(contact, user_of(to))
-        return _Stray(response.from_.uri.address(), to, device, dialog, response.cseq.number)
+        dialog, device, number = accepted_by(response, user_of(to))
+        return _Stray(response.from_.uri.address(), to, device, dialog, number)
 
     async def run(self) -> None:
         """Acknowledge until cancelled."""

@@ -176,9 +176,9 @@ def _is_mark(value: str) -> bool:
 def check_session(request: Request, *, is_factory: bool) -> None:
     """An INVITE is that of a client with group chat, not a telephone call. Raises SipError if it is one.
 
-    The BYE of a session with a room means that its user leaves the room. So who calls a room and hangs up must
-    not get a session, whether the INVITE has an offer or asks for one (RFC 3264; RFC 3261 §13.3.1). A session
-    that there is goes on after this refusal (§14.2).
+    The BYE of a session with a room means that its user leaves the room. So a caller who hangs up must not
+    have got a session, whether the INVITE has an offer or asks for one (RFC 3264; RFC 3261 §13.3.1). An
+    existing session goes on after this refusal (§14.2).
     """
     if request.body and is_factory:
         return  # it takes a list of users, and nothing else

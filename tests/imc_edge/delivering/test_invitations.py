@@ -225,10 +225,67 @@ async def test_nobody_is_taken_for_another_users_device(sending: Sending, contac
 
 
 async def test_a_2xx_that_makes_no_dialog_is_no_acceptance(sending: Sending) -> None:
-    """RFC 3261 §12.1: without Contact."""
+    """RFC 3261 §12.1: without Contact. The user gets plain messages."""
     await accept(sending, await invite(sending), "there", "X: y")
     assert methods(sending) == ["INVITE"]
-    assert sending.deliver.in_flight() == 1
+    assert outcomes(sending) == [(BOB, "488", "1")]
+
+
+@pytest.mark.parametrize("to", [BOB, DEVICE])
+async def test_a_telephone_that_answers_by_itself_is_left_in_peace(sending: Sending, to: str) -> None:
+    """It offers media (RFC 3264), whatever its Contact, and would get nothing that it shows: ACK and BYE."""
+    answer = (await invite(sending, to)).response(200, CONTACT, ROUTE, "Content-Type: application/sdp")
+    for _ in range(2):
+        sending.deliver.response(
+            answer.replace(b"Content-Length: 0\r\n\r\n", b"Content-Length: 5\r\n\r\nv=0\r\n")
+        )
+        await sending.settle_down()
+    assert methods(sending) == ["INVITE", "ACK", "BYE", "ACK"]
+    assert outcomes(sending) == [(to, "488", "1")]
+    assert reports(sending) == []
+
+
+MALFORMED = {
+    "To": [
+        "<sip:x",
+        "",
+        f"<sip:{BOB}>;tag=a b",
+        f"<sip:{BOB}>;tag=",
+        f"<sip:{BOB}>;tag=a;tag=b",
+        "<tel:+1>;tag=a",
+    ],
+    "From": ["<sip:x", "", "<mailto:x@y>;tag=1"],
+    "Call-ID": ["a b", ""],
+    "CSeq": ["1", "x INVITE", "1 BYE", "99999999999 INVITE"],
+    "Via": ["", "SIP/2.0/UDP", "{},x"],
+    "Contact": ["<sip:x", "*", "", "<tel:+1>", "<sip:x@127.0.0.1>, <sip:y@127.0.0.1>"],
+    "Record-Route": ["<sip:x", "", "<tel:+1>", '"<'],
+    "WWW-Authenticate": ["Digest", 'Digest realm="', "", "x"],
+    "Retry-After": ["x", "", "-1", "9" * 30],
+    "Content-Type": ["", "x"],
+}
+
+
+@pytest.mark.parametrize("status", [180, 200, 302, 401, 486, 503])
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_no_header_of_a_response_is_an_error_of_ours(sending: Sending, status: int, name: str) -> None:
+    """Headers are parsed when they are read first. Another response may follow, and the event ends."""
+    with capture_logs() as logs:
+        for number, value in enumerate(MALFORMED[name]):
+            sent = await invite(sending, f"user{number}@127.0.0.1")
+            lines = (
+                sent.response(status, f"Contact: <sip:user{number}@127.0.0.1;gr=1>").decode().split("\r\n")
+            )
+            rest = [line for line in lines[1:] if line.partition(":")[0] != name]
+            via = next(line for line in lines if line.startswith("Via: "))
+            line = f"{name}: {value.replace('{}', via[5:])}"
+            sending.deliver.response("\r\n".join([lines[0], line, *rest]).encode())
+            await sending.settle_down()
+            await sending.reply(sent, 486)
+        await sending.pass_time(70.0)
+    assert [line for line in logs if line["log_level"] == "error"] == []
+    assert len(outcomes(sending)) == len(MALFORMED[name]) or status == 200
+    assert sending.deliver.in_flight() == 0
 
 
 async def test_what_rings_is_cancelled(sending: Sending) -> None:

@@ -55,6 +55,16 @@ async def test_a_device_whose_edge_is_gone_is_acknowledged_and_let_in(sending: S
     assert json.loads(report["dialog"])["remote_tag"] == "there"
 
 
+async def test_a_telephone_whose_edge_is_gone_gets_bye(sending: Sending) -> None:
+    """It has answered by itself, with an offer."""
+    sent = await sent_by_another_edge()
+    invited(sending)
+    data = sent.response(200, TABLET, ROUTE, "Content-Type: application/sdp")
+    await receive(sending, data.replace(b"Content-Length: 0\r\n\r\n", b"Content-Length: 3\r\n\r\nv=0"))
+    assert methods(sending) == ["ACK", "BYE"]
+    assert reports(sending) == []
+
+
 async def test_the_report_is_the_one_of_the_edge_that_is_gone() -> None:
     """So Redis knows it, if that edge has written it."""
     digests = []
