@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import blake2s
 from hmac import compare_digest
 from typing import Final
 
+from imc_common.address import AddressError
+from imc_common.devices import device_address
 from imc_common.sip.message import Request
+from imc_common.sip.params import find
+from imc_edge.identifiers import HASH_LENGTH, OWN_TAG_LENGTH, DeliveryIds
 
 PREFIX: Final = "chatroom-"
 """What the user part of a room begins with that a client has made through the conference factory."""
@@ -21,6 +26,7 @@ class DialogIds:
     def __init__(self, secret: bytes) -> None:
         self._tag = blake2s(secret, digest_size=8, person=b"dialog")
         self._room = blake2s(secret, digest_size=10, person=b"room")
+        self._deliveries = DeliveryIds(secret)
         self._dialog = blake2s(secret, digest_size=10, person=b"sequence")
 
     def tag(self, request: Request) -> str:
@@ -46,6 +52,23 @@ class DialogIds:
     def is_ours(self, request: Request) -> bool:
         """Whether the To tag of a request is the one that we gave to its client."""
         return compare_digest((request.to_tag or "").encode(), self.tag(request).encode())
+
+    def is_of_room(self, request: Request) -> bool:
+        """Whether a request belongs to a dialog that an INVITE of a room to its client has begun.
+
+        The To tag is then the Call-ID: it begins with a keyed hash of who was invited, who stands in From.
+        """
+        uri = request.from_.uri
+        invited, gr = uri.address(), find(uri.params, "gr")
+        with suppress(AddressError):  # no INVITE had such a To
+            invited = device_address(invited, gr) if gr else invited
+        named = (request.to_tag or "").encode()
+        is_invited = compare_digest(named[:HASH_LENGTH], self._deliveries.recipient_id(invited))
+        return is_invited and len(named) == OWN_TAG_LENGTH and named == request.call_id.encode()
+
+    def knows(self, request: Request) -> bool:
+        """Whether a request belongs to a session with its client, whoever has begun it."""
+        return self.is_ours(request) or self.is_of_room(request)
 
     def room(self, request: Request, sender: str, domain: str) -> str:
         """The address of the room that an INVITE to the factory makes."""

@@ -308,6 +308,7 @@ class Acceptor:
     def _options(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §11: the response that a balancer's probe looks at, whatever address the request has."""
         check_require(request)
+        self.conferences.check_dialog(request)
         response = self._responses.to(request, flow, self._fingerprints.of(request).tag)
         if self._health.trouble:
             response.unavailable()

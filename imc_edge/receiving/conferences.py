@@ -39,6 +39,7 @@ from imc_edge.receiving.conference_commit import (
     ROLES,
     Asked,
     ConferenceCommit,
+    Send,
 )
 from imc_edge.receiving.conference_rules import (
     ConferenceRules,
@@ -115,7 +116,7 @@ class Conferences:
         Nobody authenticates an ACK (RFC 3261 §22.1), but only who got the 200 knows its tag.
         """
         try:
-            if not self.methods or not self._ids.is_ours(request):
+            if not self.methods or not self._ids.knows(request):
                 return False
             exchange = (request.to_tag or "", request.cseq.number)
             is_known = self._answers.acknowledged(exchange)
@@ -125,10 +126,16 @@ class Conferences:
             confirmation = replace(confirmation, dialog=dialog_ids(request))
         except SipError:
             return False
-        self._commit.note(confirmation, fingerprint.digest)
+        if self._ids.is_ours(request):  # the room's own INVITE was confirmed when it was accepted
+            self._commit.note(confirmation, fingerprint.digest)
         if not is_known:
             self._commit.tell(announcement(exchange))
         return True
+
+    def check_dialog(self, request: Request, *, needs_one: bool = False) -> None:
+        """Raises SipError for a request in a dialog that we do not know, or in none if it needs one."""
+        if needs_one if request.to_tag is None else not (self.methods and self._ids.knows(request)):
+            raise SipError(_UNKNOWN_DIALOG, "Call/Transaction Does Not Exist")
 
     def heard(self, payload: bytes) -> None:
         """Another edge tells something: perhaps that it got the ACK of a 200 of this one."""
@@ -157,6 +164,9 @@ class Conferences:
         target = self._rules.target(request)
         is_factory = self._rules.is_factory(target)
         sender = self._spelled(self._sender_of(request))
+        # RFC 3261 §12.2.2, §15.1.2; a BYE is always in a dialog. For SUBSCRIBE see `_subscriptions`.
+        if request.method != "SUBSCRIBE" and not is_factory:
+            self.check_dialog(request, needs_one=request.method == "BYE")
         dialog = self._ids.dialog(request, sender.address)
         asked = Asked(request, flow, fingerprint, sender, target, dialog)
         if request.method == "SUBSCRIBE":
@@ -208,7 +218,7 @@ class Conferences:
         await self._commit.count(asked, change)
         role = await self._commit.role(asked, SipError(_UNKNOWN_DIALOG, "Call/Transaction Does Not Exist"))
         if not subject:
-            self._commit.answer(asked, self._ids.tag(asked.request))
+            self._repeat(asked, self._commit.answer(asked, self._tag(asked), 200, [_contact(change)]))
             return
         if role not in MAY_CHANGE:
             raise SipError(403, "Only Owners And Admins May Change The Subject")
@@ -219,7 +229,7 @@ class Conferences:
         self._commit.count_signal(asked.sender)
         await self._commit.role(asked, SipError(_UNKNOWN_DIALOG, "Call/Transaction Does Not Exist"))
         leaving = self._in_dialog(asked, self._wanted(asked, "exit"))
-        await self._commit.submit(asked, leaving, self._ids.tag(asked.request), 200, ())
+        await self._commit.submit(asked, leaving, self._tag(asked), 200, ())
 
     async def _refer(self, asked: Asked) -> None:
         """REFER: add or remove a user, or change a role (RFC 4579 §5.5)."""
@@ -231,7 +241,7 @@ class Conferences:
             raise SipError(403, "Only Owners And Admins May Do This")
         await self._commit.charge(asked, wanted, (wanted.user,) if wanted.type == "add" else ())
         # RFC 4488: no subscription is made, so no NOTIFY tells what became of it. The roster does.
-        tag = self._ids.tag(asked.request)
+        tag = self._tag(asked)
         await self._commit.submit(asked, wanted, tag, 202, [("Refer-Sub", "false")])
 
     async def _subscribe(self, asked: Asked) -> None:
@@ -266,7 +276,7 @@ class Conferences:
             raise SipError(404, "None Of These Rooms")
         else:  # the end of a subscription to rooms that are gone
             headers = [("Expires", str(expires_of(asked.request)))]
-            self._commit.answer(asked, self._ids.tag(asked.request), 200, headers)
+            self._commit.answer(asked, self._tag(asked), 200, headers)
 
     # --- what several methods need
 
@@ -298,17 +308,24 @@ class Conferences:
     async def _submit_subscriptions(self, asked: Asked, mine: Sequence[tuple[RoomRequest, str]]) -> None:
         contact = f"<sip:{asked.target}>;isfocus"
         headers = [("Expires", str(expires_of(asked.request))), ("Contact", contact)]
-        await self._commit.submit_all(asked, mine, self._ids.tag(asked.request), 200, headers)
+        await self._commit.submit_all(asked, mine, self._tag(asked), 200, headers)
 
     async def _answer_invite(self, asked: Asked, wanted: RoomRequest) -> None:
-        """Accept an INVITE: its 200 is sent again until the ACK comes."""
-        request = asked.request
-        headers = [("Contact", f"<sip:{wanted.room}>;isfocus;text"), *marks_of(request)]
+        """Accept an INVITE when Redis has it."""
+        headers = [_contact(wanted), *marks_of(asked.request)]
         if wanted.text:
             headers.append(("Subject", wanted.text))
-        send = await self._commit.submit(asked, wanted, self._ids.tag(request), 200, headers)
+        send = await self._commit.submit(asked, wanted, self._tag(asked), 200, headers)
         if send is not None:
-            self._answers.repeat((self._ids.tag(request), request.cseq.number), send)
+            self._repeat(asked, send)
+
+    def _repeat(self, asked: Asked, send: Send) -> None:
+        """The 200 to an INVITE is sent again until the ACK comes, which has the To tag of this 200."""
+        self._answers.repeat((self._tag(asked), asked.request.cseq.number), send)
+
+    def _tag(self, asked: Asked) -> str:
+        """Our tag in the dialog; in one that the room has begun, it is that of its INVITE."""
+        return asked.request.to_tag or self._ids.tag(asked.request)
 
     def _wanted(self, asked: Asked, kind: str, room: str = "") -> RoomRequest:
         return self._commit.room_request(kind, asked.sender, room or asked.target, asked.request)
@@ -336,6 +353,11 @@ class Conferences:
         trusts_routes = asked.flow.peer[0] in self._responses.trusted
         target = contact_of(request).uri
         return Dialog.of_request(request, self._ids.tag(request), target, trusts_routes=trusts_routes)
+
+
+def _contact(wanted: RoomRequest) -> tuple[str, str]:
+    """The Contact of a 200 to an INVITE (RFC 3261 table 2)."""
+    return "Contact", f"<sip:{wanted.room}>;isfocus;text"
 
 
 def _is_of_others(role: Any) -> bool:

@@ -19,12 +19,15 @@ from imc_edge.identity.nonces import NonceKeys
 from imc_edge.receiving.acceptor import Acceptor
 from tests.checked_scripts import CheckedScripts
 
+SECRET = b"a secret of all edges"
+"""What edges with a `FakeStore` share."""
+
 
 class FakeStore:
     """Replies to commands as a test says, and keeps them."""
 
     def __init__(self) -> None:
-        self.secret = b"a secret of all edges"
+        self.secret = SECRET
         self.scripts = CheckedScripts()
         self.batches: list[list[Command]] = []
         self.reply: Callable[[Command], Any] = self.remember

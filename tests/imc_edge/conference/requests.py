@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.imc_edge.doubles import message
+from imc_common.sip import Request, parse_message
+from imc_edge.conference.dialog_ids import DialogIds
+from imc_edge.identifiers import DeliveryIds
+from tests.imc_edge.doubles import SECRET, message
 
 GRUU = "sip:alice@example.org;gr=urn:uuid:fe1a357b"
 DEVICE = "alice@example.org;gr=urn:uuid:fe1a357b"
@@ -30,9 +33,22 @@ def request(
     without: Sequence[str] = (),
     **headers: str,
 ) -> bytes:
-    """One request of Alice's device."""
+    """One request of Alice's device. A To tag ``OURS`` stands for the one that edges gave in this dialog."""
     usual = {"From": f"<{GRUU}>;tag=1928", "To": f"<{uri}>", "Contact": f"<{GRUU}>;text"}
-    return message(body, method=method, uri=uri, lines=lines, without=without, **(usual | headers))
+    data = message(body, method=method, uri=uri, lines=lines, without=without, **(usual | headers))
+    if b";tag=OURS" in data:
+        parsed = parse_message(data)
+        assert isinstance(parsed, Request)
+        data = data.replace(b"OURS", DialogIds(SECRET).tag(parsed).encode())
+    return data
+
+
+def in_dialog_of_room(method: str, by: str = DEVICE, **headers: str) -> bytes:
+    """A request of a user or device in the dialog that the room's INVITE to it has begun."""
+    ids = DeliveryIds(SECRET)
+    name = (ids.recipient_id(by) + ids.message_id(ROOM, "1-0", 0)).decode()
+    usual = {"From": f"<sip:{by}>;tag=theirs", "To": f"<sip:{ROOM}>;tag={name}", "Call_ID": name}
+    return request(method, **(usual | headers))
 
 
 def invite(*users: str, uri: str = FACTORY, **headers: str) -> bytes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from imc_common.sip import Request, parse_message
 from imc_edge.conference.dialog_ids import DialogIds
-from tests.imc_edge.conference.requests import FACTORY, invite, subscribe
+from tests.imc_edge.conference.requests import DEVICE, FACTORY, in_dialog_of_room, invite, request, subscribe
+from tests.imc_edge.doubles import SECRET
 
-IDS = DialogIds(b"a secret of all edges")
+IDS = DialogIds(SECRET)
 
 
 def parsed(data: bytes) -> Request:
@@ -26,6 +27,26 @@ def test_every_request_of_a_dialog_leads_to_the_same_tag() -> None:
     assert not DialogIds(b"another").is_ours(later)
     others = [invite(Call_ID="x"), invite(To="<sip:x@y>"), subscribe(From="<sip:alice@example.org>;tag=2")]
     assert len({tag, *(IDS.tag(parsed(each)) for each in others)}) == 4
+
+
+def test_a_dialog_that_the_room_has_begun_is_known_by_its_tag() -> None:
+    """Of a user or a device; and nobody can make one up, nor take that of somebody else."""
+    for by in (DEVICE, "alice@example.org"):
+        given = parsed(in_dialog_of_room("INVITE", by))
+        assert IDS.is_of_room(given)
+        assert IDS.knows(given)
+        assert not IDS.is_ours(given)
+        tag = given.to_tag or ""
+        for headers in (
+            {"From": "<sip:mallory@example.org>;tag=theirs"},
+            {"From": "<sip:alice@example.org;gr=a%2Cb>;tag=theirs"},
+            {"Call_ID": tag[:-1] + "x"},
+            {"Call_ID": tag[:16], "To": f"<sip:room@example.org>;tag={tag[:16]}"},
+            {"To": "<sip:room@example.org>"},
+        ):
+            assert not IDS.knows(parsed(in_dialog_of_room("INVITE", by, **headers))), headers
+        assert not DialogIds(b"another").knows(given)
+    assert IDS.knows(parsed(request("BYE", To="<sip:room@example.org>;tag=OURS")))
 
 
 def test_a_room_belongs_to_its_sender() -> None:

@@ -22,6 +22,7 @@ from tests.imc_edge.conference.requests import (
     GRUU,
     LISTS,
     ROOM,
+    in_dialog_of_room,
     invite,
     request,
     resource_list,
@@ -221,13 +222,59 @@ async def test_a_member_enters_a_room_and_changes_its_subject() -> None:
         response = await answer(at, request("INVITE"))
         assert (response.status, response.headers.get("Contact")) == (200, f"<sip:{ROOM}>;isfocus;text")
         assert (entry(at).type, entry(at).device) == ("enter_conference", DEVICE)
-        to = f"<{FACTORY}>;tag={response.to_tag}"
+        to = f"<sip:{ROOM}>;tag={response.to_tag}"
         changed = await answer(at, request("INVITE", To=to, CSeq="2 INVITE", Subject="New\tone"))
         assert (changed.status, changed.headers.get("Subject")) == (200, "New one")
         assert (entry(at).type, entry(at).text, entry(at).room) == ("topic", "New one", ROOM)
         count = len(at.store.entries)
         refreshed = await answer(at, request("INVITE", To=to, CSeq="3 INVITE"))
         assert (refreshed.status, len(at.store.entries)) == (200, count)
+        assert refreshed.headers.get("Contact") == f"<sip:{ROOM}>;isfocus;text", "RFC 3261 table 2"
+        answers = at.acceptor.conferences._answers
+        assert len(answers) == 3, "each 200 is sent again until its ACK comes (§13.3.1.4)"
+        assert await at.ask(request("ACK", To=to, CSeq="3 ACK")) == []
+        assert len(answers) == 2
+
+
+@pytest.mark.parametrize("by", [DEVICE, "alice@example.org"])
+@pytest.mark.parametrize("subject", ["New", None])
+async def test_an_administrator_whom_the_room_has_invited_changes_its_subject(
+    by: str, subject: str | None
+) -> None:
+    """In the dialog of the room's INVITE. The 200 is sent again until the ACK comes, at whichever edge."""
+    async with edge() as at, edge() as other:
+        answers = at.acceptor.conferences._answers
+        for number in (2, 3):
+            headers = {"Subject": f"{subject} {number}"} if subject else {}
+            change = in_dialog_of_room("INVITE", by, CSeq=f"{number} INVITE", **headers)
+            assert (await answer(at, change)).status == 200
+            assert len(answers) == 1
+            ack = in_dialog_of_room("ACK", by, CSeq=f"{number} ACK")
+            for each in (at, other):
+                assert await each.ask(ack) == []
+            told = [str(c[2]).encode() for batch in other.store.batches for c in batch if c[0] == "PUBLISH"]
+            at.acceptor.conferences.heard(told[-1])
+            assert len(answers) == 0
+        await at.ask(in_dialog_of_room("ACK", by, CSeq="9 ACK"))
+        assert {each.type for each in at.store.entries} <= {"topic"}
+        assert (await answer(at, in_dialog_of_room("BYE", by, CSeq="4 BYE"))).status == 200
+        assert entry(at).type == "exit"
+
+
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "REFER", "OPTIONS"])
+async def test_a_dialog_that_no_edge_knows_gets_481(method: str) -> None:
+    """RFC 3261 §12.2.2, §15.1.2. Whoever sends it stays a member."""
+    async with edge() as at:
+        more = {"Subject": "New", "Refer_To": f"<{BOB}>"}
+        for data in (
+            request(method, To=f"<sip:{ROOM}>;tag=guessed", **more),
+            in_dialog_of_room(method, From="<sip:mallory@example.org>;tag=1", **more),
+            *([request("BYE")] if method == "BYE" else []),
+        ):
+            assert (await answer(at, data)).status == 481
+        assert at.store.entries == []
+        if method == "OPTIONS":
+            assert (await answer(at, request(method, To=f"<sip:{ROOM}>;tag=OURS"))).status == 200
 
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
@@ -282,13 +329,14 @@ async def test_a_session_goes_on_without_the_media_that_a_client_offers() -> Non
 async def test_a_user_leaves_by_bye() -> None:
     """A session that Redis does not know gets 481 (RFC 3261 §12.2.2)."""
     async with edge() as at:
-        bye = request("BYE", To=f"<sip:{ROOM}>;tag=abc", without=["Contact"])
-        assert (await answer(at, bye)).status == 200
+        bye = request("BYE", To=f"<sip:{ROOM}>;tag=OURS", without=["Contact"])
+        left = await answer(at, bye)
+        assert left.status == 200
         assert (entry(at).type, entry(at).device) == ("exit", DEVICE)
-        ids = {"call_id": "a84b4c76e66710", "local_tag": "abc", "remote_tag": "1928"}
+        ids = {"call_id": "a84b4c76e66710", "local_tag": left.to_tag, "remote_tag": "1928"}
         assert dialog(at) == ids, "by this a worker tells it from a typed command"
         at.store.roles[ROOM] = b"none"
-        assert (await answer(at, request("BYE", To=f"<sip:{ROOM}>;tag=abc", Call_ID="y"))).status == 481
+        assert (await answer(at, request("BYE", To=f"<sip:{ROOM}>;tag=OURS", Call_ID="y"))).status == 481
 
 
 @pytest.mark.parametrize(
@@ -323,7 +371,7 @@ async def test_a_plain_member_changes_nothing() -> None:
     async with edge() as at:
         at.store.roles[ROOM] = b"member"
         assert (await answer(at, request("REFER", Refer_To=f"<{BOB}>"))).status == 403
-        change = request("INVITE", To=f"<{FACTORY}>;tag=x", Subject="mine", CSeq="2 INVITE")
+        change = request("INVITE", To=f"<{FACTORY}>;tag=OURS", Subject="mine", CSeq="2 INVITE")
         assert (await answer(at, change)).status == 403
         assert at.store.entries == []
 

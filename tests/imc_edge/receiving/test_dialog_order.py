@@ -8,7 +8,7 @@ from tests.imc_edge.conference.requests import FACTORY, ROOM, invite, request, r
 from tests.imc_edge.doubles import edge
 from tests.imc_edge.receiving.test_conferences import BOB, answer
 
-IN_DIALOG = f"<sip:{ROOM}>;tag=abc"
+IN_DIALOG = f"<sip:{ROOM}>;tag=OURS"
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,9 @@ def test_administrators_change_a_room(phone: MakeGroupLinphone) -> None:
     alice.promote(room, BOB)
     bob.wait_until_admin(room)
     carol.wait_for_room(room, alice=True, bob=True)
+    bob.rename(room, "by an administrator whom the room has invited")
+    for member in (alice, carol):
+        member.wait_for_subject(room, "by an administrator whom the room has invited")
     bob.remove(room, CAROL)
     carol.wait_until_left(room)
     alice.wait_for_room(room, bob=True)
