@@ -10,7 +10,7 @@ from typing import Final
 
 from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
-from imc_common.bodies.xml import elements_of, quoted
+from imc_common.bodies.xml import Element, elements_of, quoted
 from imc_common.sip.params import find
 from imc_common.sip.uri import Uri
 
@@ -18,13 +18,18 @@ MAX_ENTRIES: Final = 1000
 """Entries of a list, at most. A longer list is refused: it could only be followed in part."""
 
 _NAMESPACE: Final = "urn:ietf:params:xml:ns:resource-lists"
+_COPY_CONTROL: Final = "urn:ietf:params:xml:ns:copycontrol"
 _ELEMENTS_PER_ENTRY: Final = 4
+
+
+class HiddenUsersError(BodyError):
+    """The list wants users of whom others must not know (RFC 5364 §5)."""
 
 
 def listed_uris(document: bytes) -> list[Uri]:
     """The URIs of all entries in order, each once; lists in lists count, too. Raises `BodyError`.
 
-    `TooLargeError` means more than `MAX_ENTRIES`.
+    `TooLargeError` means more than `MAX_ENTRIES`, `HiddenUsersError` that all entries would be shown to all.
     """
     elements = elements_of(document, MAX_ENTRIES * _ELEMENTS_PER_ENTRY)
     root = elements[-1]  # the root ends last
@@ -34,6 +39,8 @@ def listed_uris(document: bytes) -> list[Uri]:
     # RFC 4826 §3.1: these stand for entries of another document, and no other document is fetched.
     if any(each.name in {"entry-ref", "external"} for each in ours):
         raise BodyError("Resource List With Reference")
+    if any(_is_hidden(each) for each in ours):
+        raise HiddenUsersError("Hidden Users Not Supported")
     entries = [each.attributes.get("uri", "") for each in ours if each.name == "entry"]
     if len(entries) > MAX_ENTRIES:
         raise TooLargeError("Resource List Too Long")
@@ -41,6 +48,12 @@ def listed_uris(document: bytes) -> list[Uri]:
         return [Uri.parse(each) for each in dict.fromkeys(map(str.strip, entries))]
     except ValueError:
         raise BodyError("Malformed URI In Resource List") from None
+
+
+def _is_hidden(entry: Element) -> bool:
+    given = entry.attributes
+    is_anonymous = given.get(f"{_COPY_CONTROL} anonymize", "").strip() in {"true", "1"}
+    return is_anonymous or given.get(f"{_COPY_CONTROL} copyControl", "").strip().lower() == "bcc"
 
 
 def last_notify(uri: Uri) -> int:

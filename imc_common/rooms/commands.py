@@ -24,6 +24,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, final
+from unicodedata import category
 
 from imc_common import address
 from imc_common.escape import printable
@@ -337,12 +338,20 @@ def _choice(text: str, words: Sequence[str]) -> str:
     return word
 
 
+def topic_of(text: str) -> str | None:
+    """Words that other users read in a notice: in any language, but nothing that controls what they see.
+
+    None for what is too long (`MAX_TEXT`) or has such characters. Every kind of blank becomes a space.
+    """
+    clean = "".join([" " if char == "\t" or category(char) == "Zs" else char for char in text])
+    return clean if len(clean) <= MAX_TEXT and clean.translate(_JOINERS).isprintable() else None
+
+
 def _text(text: str) -> str:
-    """Words that other users read in a notice: in any language, but nothing that controls what they see."""
-    text = text.replace("\t", " ")
-    if len(text) > MAX_TEXT or not text.translate(_JOINERS).isprintable():
+    topic = topic_of(text)
+    if topic is None:
         raise _RefusedError("bad_text", str(MAX_TEXT))
-    return text
+    return topic
 
 
 def _address(text: str, to: str) -> str:

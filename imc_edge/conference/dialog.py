@@ -23,12 +23,8 @@ MAX_ROUTES: Final = 16
 """Record-Route values of one dialog: more proxies than any network has between a client and an edge."""
 MAX_LENGTH: Final = 512
 """Characters of one value that is kept, at most."""
-MARKS: Final = (
-    "One-To-One-Chat-Room",
-    "End-To-End-Encrypted",
-    "Ephemerable",
-    "Ephemeral-Life-Time",
-)
+LIFETIME: Final = "Ephemeral-Life-Time"
+MARKS: Final = ("One-To-One-Chat-Room", "End-To-End-Encrypted", "Ephemerable", LIFETIME)
 """Headers by which Linphone marks what a room is like. Its invitees get them as they came."""
 _MAX_TAG: Final = 255
 _CALL_ID = re.compile(r"[!-~]{1,255}").fullmatch

@@ -22,7 +22,7 @@ from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.store import Command, Store
 from imc_edge.commit import GroupCommit
-from imc_edge.conference.dialog import record_routes
+from imc_edge.conference.dialog import LIFETIME, record_routes
 from imc_edge.conference.dialog_ids import PREFIX
 from imc_edge.flow import Flow
 from imc_edge.identifiers import Fingerprint
@@ -157,6 +157,23 @@ class ConferenceCommit:
         """Raises SipError for a request about this room that is out of order in its dialog, unless it came
         before."""
         _was_accepted(await self.ask(self._questions(asked, room)))
+
+    async def check_lifetime(self, asked: Asked) -> None:
+        """Raises SipError for a request that would change the lifetime of messages, which no room can.
+
+        Linphone names the lifetime that it knows in every INVITE, so it is compared with the room's.
+        """
+        wanted = dict(marks_of(asked.request)).get(LIFETIME)
+        if wanted is None:
+            return
+        key = self._names.room(keys.shard_of(asked.target, self._hash_size), asked.target)
+        (reply,) = await self.ask([("HGET", key, "conference")])
+        if isinstance(reply, Exception):
+            raise SipError(503, "Service Unavailable", [("Retry-After", "1")])
+        known = RequestData.unpack(reply).headers if reply else ()
+        if dict(known).get(LIFETIME) != wanted:
+            warning = '399 imc "The lifetime of messages cannot be changed"'
+            raise SipError(488, "Not Acceptable Here", [("Warning", warning)])
 
     def _questions(self, asked: Asked, room: str = "") -> list[Command]:
         """Ask whether the request was accepted before, and whether it has its place in its dialog."""

@@ -13,8 +13,8 @@ from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import RESOURCE_LISTS, essence
 from imc_common.bodies.refer_to import Referral, ReferTo
-from imc_common.bodies.resource_lists import listed_uris
-from imc_common.rooms.commands import MAX_TEXT
+from imc_common.bodies.resource_lists import HiddenUsersError, listed_uris
+from imc_common.rooms.commands import MAX_TEXT, topic_of
 from imc_common.rooms.request import RoomRequest
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
@@ -139,6 +139,8 @@ class ConferenceRules:
             return listed_uris(document)
         except TooLargeError as too_large:
             raise SipError(413, str(too_large)) from None
+        except HiddenUsersError as hidden:
+            raise SipError(488, str(hidden)) from None
         except BodyError as malformed:
             raise SipError(400, str(malformed)) from None
 
@@ -157,10 +159,19 @@ class ConferenceRules:
 
 
 def subject_of(request: Request) -> str:
-    """Subject (RFC 3261 §20.36) as the topic of a room. What users could not read is left out."""
-    subject = (request.headers.get("Subject") or "").strip()
-    clean = "".join([char if char.isprintable() else " " for char in subject])
-    return clean[:MAX_TEXT]
+    """Subject (RFC 3261 §20.36) as the topic of a room, by the rules of `#topic`. Raises SipError."""
+    topic = topic_of((request.headers.get("Subject") or "").strip())
+    if topic is None:
+        raise SipError(400, f"Subject Longer Than {MAX_TEXT} Characters Or Unreadable")
+    return topic
+
+
+def new_subject_of(request: Request) -> str:
+    """The same of a request that changes it; empty if it does not. Raises SipError, also for an empty one."""
+    subject = subject_of(request)
+    if not subject and "Subject" in request.headers:
+        raise SipError(488, "Not Acceptable Here", [("Warning", '399 imc "A room keeps its subject"')])
+    return subject
 
 
 def marks_of(request: Request) -> tuple[tuple[str, str], ...]:

@@ -49,6 +49,7 @@ from imc_edge.receiving.conference_rules import (
     expires_of,
     last_version,
     marks_of,
+    new_subject_of,
     subject_of,
 )
 from imc_edge.receiving.invite_answers import InviteAnswers, announcement
@@ -212,11 +213,15 @@ class Conferences:
         await self._answer_invite(asked, entering)
 
     async def _change(self, asked: Asked) -> None:
-        """INVITE in a dialog (RFC 3261 §14): a new subject. Without one it only shows that we are here."""
-        subject = subject_of(asked.request)
+        """INVITE in a dialog (RFC 3261 §14): a new subject. Without one it only shows that we are here.
+
+        Nothing else of a room can be changed by it.
+        """
+        subject = new_subject_of(asked.request)
         change = self._in_dialog(asked, replace(self._wanted(asked, "topic"), text=subject))
         await self._commit.count(asked, change)
         role = await self._commit.role(asked, SipError(_UNKNOWN_DIALOG, "Call/Transaction Does Not Exist"))
+        await self._commit.check_lifetime(asked)
         if not subject:
             self._repeat(asked, self._commit.answer(asked, self._tag(asked), 200, [_contact(change)]))
             return

@@ -35,6 +35,8 @@ class FakeStore:
         self.gate.set()
         self.roles: dict[str, bytes] = {}
         """Replies to `look_up_member`, by room; b"owner" for others."""
+        self.conference: bytes | None = None
+        """What each room keeps of the request that made it."""
         self._sequences: dict[str | bytes | int, int] = {}
         self._seen: set[Any] = set()
         scripts = ("accept_many", "send_limit_notice", "find_duplicate", "look_up_member", "check_sequence")
@@ -55,6 +57,8 @@ class FakeStore:
         """The reply of a Redis in which all is well."""
         if command[0] == "XLEN":
             return 0
+        if command[0] == "HGET":
+            return self.conference
         if command[1] == self._find_duplicate:
             return b"duplicate" if (command[3], command[5]) in self._seen else b"unknown"
         if command[1] == self._check_sequence:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import random
 import zlib
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 
 from imc_common.bodies.encoding import TooLargeError, inflate
 from imc_common.bodies.errors import BodyError
-from imc_common.bodies.resource_lists import MAX_ENTRIES, last_notify, listed_uris, resource_list
+from imc_common.bodies.resource_lists import (
+    MAX_ENTRIES,
+    HiddenUsersError,
+    last_notify,
+    listed_uris,
+    resource_list,
+)
 from imc_common.sip.uri import Uri
 from tests.imc_common.bodies.test_imdn import BILLION_LAUGHS
 from tests.mutator import Mutator
@@ -39,6 +45,23 @@ def test_a_list_has_each_uri_once_also_from_lists_in_it() -> None:
         b'<p1:entry uri="sip:bob@example.org"/></p1:list></p1:list>',
     )
     assert [uri.user for uri in listed_uris(document)] == ["bob", "carol", "dave"]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "is_hidden"),
+    [
+        ('copyControl="bcc"', True),
+        ('anonymize="1"', True),
+        ('copyControl="to"', False),
+        ('anonymize="false"', False),
+    ],
+)
+def test_a_list_cannot_hide_users(attribute: str, is_hidden: bool) -> None:
+    """RFC 5364 §5: in a room, all see all."""
+    given = f' xmlns:cp="urn:ietf:params:xml:ns:copycontrol" cp:{attribute}/>'.encode()
+    document = LINPHONE.replace(b"/>", given, 1)
+    with pytest.raises(HiddenUsersError) if is_hidden else nullcontext():
+        assert len(listed_uris(document)) == 2
 
 
 def test_an_entry_tells_the_version_that_a_client_has() -> None:

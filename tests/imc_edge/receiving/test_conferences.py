@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from imc_common.rooms.request import RoomRequest
+from imc_common.rooms.commands import CommandParser
+from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.sip import Response
 from imc_common.store import StoreUnreachable
 from imc_edge.receiving import conference_commit, conference_rules, conferences
@@ -259,6 +260,67 @@ async def test_an_administrator_whom_the_room_has_invited_changes_its_subject(
         assert {each.type for each in at.store.entries} <= {"topic"}
         assert (await answer(at, in_dialog_of_room("BYE", by, CSeq="4 BYE"))).status == 200
         assert entry(at).type == "exit"
+
+
+@pytest.mark.parametrize(
+    ("subject", "topic"),
+    [
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        ),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f468\u200d\U0001f469\u200d\U0001f467"),
+        ("Déjeuner\u00a0?", "Déjeuner ?"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, None),
+        ("a\u202eb", None),
+    ],
+)
+async def test_a_subject_is_what_a_topic_may_be(subject: str, topic: str | None) -> None:
+    """Joiners make words and emoji. What `#topic` refuses is not changed silently."""
+    async with edge() as at:
+        change = request("INVITE", To=f"<sip:{ROOM}>;tag=OURS", CSeq="2 INVITE", Subject=subject)
+        for data in (invite(BOB, Subject=subject), change):
+            assert (await answer(at, data)).status == (200 if topic else 400)
+        assert [each.text for each in at.store.entries] == ([topic, topic] if topic else [])
+        parsed = CommandParser(at.settings).parse(f"#topic {subject}".encode(), ROOM)
+        assert (parsed.text, parsed.reason) == ((topic, "") if topic else ("", "bad_text"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept", "status"),
+    [
+        ({"Subject": ""}, None, 488),
+        ({"Ephemeral-Life-Time": "60"}, None, 488),
+        ({"Ephemeral-Life-Time": "60", "Subject": "New"}, "3600", 488),
+        ({"Ephemeral-Life-Time": "3600", "Subject": "New"}, "3600", 200),
+        ({"Ephemerable": "true", "Subject": "New"}, None, 200),
+    ],
+)
+async def test_what_a_room_cannot_change_is_refused(
+    headers: dict[str, str], kept: str | None, status: int
+) -> None:
+    """A 200 would say that it was done. Linphone names the lifetime that it knows in each INVITE."""
+    async with edge() as at:
+        if kept is not None:
+            at.store.conference = RequestData(headers=(("Ephemeral-Life-Time", kept),)).pack()
+        change = request("INVITE", To=f"<sip:{ROOM}>;tag=OURS", CSeq="2 INVITE", **headers)
+        assert (await answer(at, change)).status == status
+        assert len(at.store.entries) == (status == 200)
+
+
+async def test_a_list_with_users_whom_others_must_not_see_is_refused() -> None:
+    """RFC 5364: everybody sees all members. Other copies of a message are as good as these."""
+    async with edge() as at:
+        for attribute, status in (
+            ('copyControl="bcc"', 488),
+            ('anonymize="true"', 488),
+            ('copyControl="cc"', 200),
+        ):
+            control = f'uri="{BOB}" xmlns:cp="urn:ietf:params:xml:ns:copycontrol" cp:{attribute}'
+            body = resource_list(BOB).replace(f'uri="{BOB}"'.encode(), control.encode())
+            data = request("INVITE", FACTORY, body, Content_Type=LISTS, Call_ID=attribute[-4:-1])
+            assert (await answer(at, data)).status == status
 
 
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "REFER", "OPTIONS"])
