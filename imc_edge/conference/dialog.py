@@ -49,6 +49,7 @@ class Dialog(NamedTuple):
     is_list: bool = False
     expires_in: int = 0
     lift: int = 0
+    event_id: str = ""
 
     @classmethod
     def of_request(cls, request: Request, local_tag: str, target: Uri, *, trusts_routes: bool) -> Dialog:
@@ -107,6 +108,7 @@ class Dialog(NamedTuple):
                 is_list=bool(known.get("list")),
                 expires_in=int(known.get("expires_in") or 0),
                 lift=int(known.get("lift") or 0),
+                event_id=str(known.get("event_id") or ""),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EntryError(f"a dialog cannot be read: {error!r}") from error
@@ -117,6 +119,8 @@ class Dialog(NamedTuple):
         known |= {"routes": list(self.routes), "cseq": 0, "remote_cseq": self.remote_cseq}
         if self.is_list:
             known["list"] = True
+        if self.event_id:
+            known["event_id"] = self.event_id
         if state:
             known["state"] = state
         return json.dumps(known, separators=(",", ":"))

@@ -53,7 +53,8 @@ def notification_of(event: Event, dialog: Dialog) -> Notification:
     state = f"terminated;reason={reason}" if reason else f"active;expires={left}"
     headers += [
         ("Contact", contact),
-        ("Event", "conference"),
+        # RFC 6665 §8.2.1: with the id of the SUBSCRIBE, by which the client knows the subscription
+        ("Event", f"conference;id={dialog.event_id}" if dialog.event_id else "conference"),
         ("Subscription-State", state),
         ("Content-Type", content_type),
     ]

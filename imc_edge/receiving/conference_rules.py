@@ -19,6 +19,7 @@ from imc_common.rooms.request import RoomRequest
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
+from imc_common.sip.grammar import token
 from imc_common.sip.message import Request
 from imc_common.sip.number import decimal
 from imc_common.sip.uri import Uri
@@ -211,14 +212,24 @@ def _is_optional(request: Request) -> bool:
     return "handling=optional" in disposition.split(";")
 
 
-def check_event(request: Request) -> None:
-    """RFC 6665 §4.2.1, §8.2: the one event package is that of RFC 4575."""
-    event = (request.headers.get("Event") or "").partition(";")[0].strip(" \t").lower()
-    if event != ALLOW_EVENTS:
+def event_id_of(request: Request) -> str:
+    """The id in Event, which each NOTIFY has to have (RFC 6665 §8.2.1); empty if there is none.
+
+    Raises SipError for what we do not notify of: the one event package is that of RFC 4575 (RFC 6665 §4.2.1).
+    """
+    event, *given = (request.headers.get("Event") or "").split(";")
+    if event.strip(" \t").lower() != ALLOW_EVENTS:
         raise SipError(489, "Bad Event", [("Allow-Events", ALLOW_EVENTS)])
     accepted = [essence(value) for value in request.tokens("Accept")]
     if accepted and not _NOTIFIED.intersection(accepted):
         raise SipError(406, "Not Acceptable", [("Accept", CONFERENCE_INFO)])
+    for each in given:
+        name, _, value = (part.strip(" \t") for part in each.partition("="))
+        if name.lower() == "id":
+            if not token(value) or len(value) > _MAX_MARK:
+                raise SipError(400, "Malformed Event header")
+            return value
+    return ""
 
 
 def expires_of(request: Request) -> int:

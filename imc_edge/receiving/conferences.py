@@ -44,8 +44,8 @@ from imc_edge.receiving.conference_commit import (
 from imc_edge.receiving.conference_rules import (
     ConferenceRules,
     Wanted,
-    check_event,
     check_session,
+    event_id_of,
     expires_of,
     last_version,
     marks_of,
@@ -290,12 +290,12 @@ class Conferences:
     ) -> list[tuple[RoomRequest, str]]:
         """For each room its room request, and what recognises its retransmission. Raises SipError."""
         request = asked.request
-        check_event(request)
+        event_id = event_id_of(request)
         # RFC 6665 §4.4.1: a subscription that is no more, or was never ours. The client makes a new one.
         if request.to_tag is not None and not self._ids.is_ours(request):
             raise SipError(_UNKNOWN_DIALOG, "Subscription Does Not Exist")
         device, expires = self._device(asked), expires_of(request)
-        dialog = self._dialog(asked)._replace(is_list=is_list).to_json()
+        dialog = self._dialog(asked)._replace(is_list=is_list, event_id=event_id).to_json()
         digest = asked.fingerprint.digest
         return [
             (

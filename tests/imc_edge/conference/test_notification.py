@@ -16,10 +16,11 @@ from imc_edge.conference.notification import Notification, notification_of
 ROOM = "r@example.org"
 
 
-def notify(*, is_list: bool = False, expires_in: int = 60, **detail: Any) -> Notification:
+def notify(*, is_list: bool = False, expires_in: int = 60, event_id: str = "", **detail: Any) -> Notification:
     """A notification of these changes."""
     local = "sip:conference-factory@example.org" if is_list else f"sip:{ROOM}"
-    dialog = Dialog("c", "l", "r", local, "sip:a@x", "sip:a@x;gr=1", is_list=is_list, expires_in=expires_in)
+    dialog = Dialog("c", "l", "r", local, "sip:a@x", "sip:a@x;gr=1", is_list=is_list)
+    dialog = dialog._replace(expires_in=expires_in, event_id=event_id)
     event = Event(
         "5-1", 3, "notify", ROOM, ("a@x;gr=1",), detail=json.dumps({"full": False, "version": 7} | detail)
     )
@@ -60,6 +61,13 @@ def test_a_full_notification_has_a_subject_even_if_the_room_has_none() -> None:
 def test_the_end_of_a_subscription_has_a_reason(given: dict[str, Any], state: str) -> None:
     """RFC 6665 §4.1.3; one room of a list ends alone."""
     assert dict(notify(**given).headers)["Subscription-State"] == state
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_notification_has_the_id_of_its_subscription(is_list: bool) -> None:
+    """RFC 6665 §8.2.1: the client compares it, and ends what it does not know."""
+    assert dict(notify(is_list=is_list).headers)["Event"] == "conference"
+    assert dict(notify(is_list=is_list, event_id="77").headers)["Event"] == "conference;id=77"
 
 
 def test_a_room_of_a_list_comes_with_rlmi() -> None:

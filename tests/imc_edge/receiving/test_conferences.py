@@ -16,6 +16,7 @@ from imc_common.rooms.commands import CommandParser
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.sip import Response
 from imc_common.store import StoreUnreachable
+from imc_edge.conference.dialog import Dialog
 from imc_edge.receiving import conference_commit, conference_rules, conferences
 from tests.imc_edge.conference.requests import (
     DEVICE,
@@ -469,6 +470,23 @@ async def test_a_member_subscribes_to_the_roster() -> None:
         refresh = subscribe(To=f"<sip:{ROOM}>;tag={response.to_tag}", CSeq="2 SUBSCRIBE", Expires="0")
         assert (await answer(at, refresh)).status == 200
         assert entry(at).detail == "0 0"
+
+
+@pytest.mark.parametrize("is_list", [True, False])
+@pytest.mark.parametrize(
+    ("event", "event_id"),
+    [("conference;id=77", "77"), ("conference ; x=y ; ID = a-b", "a-b"), ("Conference", "")],
+)
+async def test_each_notify_will_have_the_id_of_the_subscription(
+    event: str, event_id: str, is_list: bool
+) -> None:
+    """RFC 6665 §8.2.1: of the latest SUBSCRIBE."""
+    async with edge() as at:
+        about = (FACTORY, resource_list(f"sip:{ROOM}")) if is_list else (f"sip:{ROOM}", b"")
+        assert (await answer(at, subscribe(*about, Event=event))).status == 200
+        assert Dialog.parse(entry(at).dialog).event_id == event_id
+        for wrong in ("conference;id=a b", "conference;id", 'conference;id="', "conference;id=" + "x" * 99):
+            assert (await answer(at, subscribe(*about, Event=wrong, Call_ID="z"))).status == 400
 
 
 async def test_a_subscription_that_is_not_ours_gets_481() -> None:
