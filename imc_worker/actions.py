@@ -104,7 +104,6 @@ def room_actions(settings: Settings) -> dict[bytes, Action]:
         "enter_conference": "enter_conference",
         "invite_device": "invite_device",
         "confirm_dialog": "confirm_dialog",
-        "end_dialog": "end_dialog",
         "subscribe": "subscribe",
     }
     scripts |= {command.name: command.script for command in COMMANDS if command.script}

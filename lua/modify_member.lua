@@ -31,19 +31,18 @@ local entry_id, delivery_chunk, max_rooms_per_owner, owned_elsewhere = unpack(AR
 --- @include "owned_rooms"
 --- @include "owners"
 --- @include "roster"
+--- @include "authority"
 
 local user_value = redis.call("HGET", members, request.user)
 local user_role = role_of(user_value)
 local role = request.role
-local steps_down = request.user == request.from and role == "member"
-local above_admin = role == "owner" or user_role == "owner" or (user_role == "admin" and not steps_down)
 -- the user's own room at another port is counted already
 local is_one_more = role == "owner" and owns_maximum and not owns_at_another_port(request.user)
 local reason = refusal("admin")
     or (not RANK[role] and "bad_role")
     or (not is_member(user_role) and "not_in_room")
     or (user_role == role and "role_already")
-    or (sender_role == "admin" and above_admin and "owner_only")
+    or against_role(sender_role, user_role, role, request.user == request.from)
     or (user_role == "owner" and #with_role({ owner = true }) == 1 and "last_owner")
     or (is_one_more and "too_many_rooms")
 if reason then

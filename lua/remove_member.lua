@@ -27,13 +27,13 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "refuse"
 --- @include "member_state"
 --- @include "dismiss"
+--- @include "authority"
 
 redis.call("SCARD", private_rooms) -- is a set
 local user_role = role_of(redis.call("HGET", members, request.user))
 local reason = refusal("admin")
     or (not user_role and "not_in_room")
-    or (user_role == "owner" and "is_owner")
-    or (user_role == "admin" and sender_role ~= "owner" and not operator and "owner_only")
+    or against_removal(operator and "owner" or sender_role, user_role)
 if reason then
     return refuse(reason)
 end

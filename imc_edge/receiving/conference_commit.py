@@ -158,6 +158,16 @@ class ConferenceCommit:
         before."""
         _was_accepted(await self.ask(self._questions(asked, room)))
 
+    async def check_referral(self, asked: Asked, wanted: RoomRequest) -> None:
+        """Raises SipError for what an owner or admin may not do to this user."""
+        names = self._names
+        shard = keys.shard_of(wanted.room, self._hash_size)
+        where = names.room(shard, wanted.room), names.members(shard, wanted.room)
+        about = wanted.type, asked.sender.address, wanted.user, wanted.role
+        (reply,) = await self.ask([self._store.script("check_referral", where, about)])
+        if reply == b"forbidden":
+            raise SipError(403, "Not Allowed For This User")
+
     async def check_lifetime(self, asked: Asked) -> None:
         """Raises SipError for a request that would change the lifetime of messages, which no room can.
 

@@ -242,12 +242,18 @@ class Conferences:
         wanted = replace(self._wanted(asked, referral.type), user=referral.user, role=referral.role)
         wanted = self._in_dialog(asked, wanted)
         await self._commit.count(asked, wanted)
-        if await self._commit.role(asked) not in MAY_CHANGE:
+        role = await self._commit.role(asked)
+        if role not in MAY_CHANGE:
             raise SipError(403, "Only Owners And Admins May Do This")
+        if role != AGAIN:
+            await self._commit.check_referral(asked, wanted)
         await self._commit.charge(asked, wanted, (wanted.user,) if wanted.type == "add" else ())
-        # RFC 4488: no subscription is made, so no NOTIFY tells what became of it. The roster does.
-        tag = self._tag(asked)
-        await self._commit.submit(asked, wanted, tag, 202, [("Refer-Sub", "false")])
+        # No subscription is made, so no NOTIFY tells what became of it: the roster does. RFC 4488 §4 has a
+        # header that says so, but only to a client that has asked for it.
+        headers = [("Contact", f"<sip:{wanted.room}>;isfocus")]
+        if (asked.request.headers.get("Refer-Sub") or "").strip().lower() == "false":
+            headers.append(("Refer-Sub", "false"))
+        await self._commit.submit(asked, wanted, self._tag(asked), 202, headers)
 
     async def _subscribe(self, asked: Asked) -> None:
         """SUBSCRIBE to the roster of a room (RFC 4575)."""

@@ -11,8 +11,15 @@ from imc_common.bodies.essence import RESOURCE_LISTS
 PLAIN_METHODS: Final = ("MESSAGE", "OPTIONS", "CANCEL")
 CONFERENCE_METHODS: Final = ("INVITE", "BYE", "REFER", "SUBSCRIBE")
 """Methods of clients with group chat, taken if `conference_factory` is set; besides, they send ACK."""
-CONFERENCE_OPTIONS: Final = ("recipient-list-invite", "recipient-list-subscribe")
-"""Option tags of RFC 5366 and RFC 5367."""
+CONFERENCE_OPTIONS: Final = (
+    "recipient-list-invite",
+    "recipient-list-subscribe",
+    "eventlist",
+    "gruu",
+    "norefersub",
+    "nosub",
+)
+"""Option tags of RFC 5366, 5367, 4662, 5627, 4488 and 7614."""
 ALLOW_EVENTS: Final = "conference"
 """The event package of RFC 4575."""
 ACCEPT_ENCODING: Final = ", ".join(ENCODINGS)

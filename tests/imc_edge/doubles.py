@@ -35,10 +35,13 @@ class FakeStore:
         self.gate.set()
         self.roles: dict[str, bytes] = {}
         """Replies to `look_up_member`, by room; b"owner" for others."""
+        self.forbidden: set[str] = set()
+        """The users to whom `check_referral` allows nothing."""
         self.conference: bytes | None = None
         """What each room keeps of the request that made it."""
         self._sequences: dict[str | bytes | int, int] = {}
         self._seen: set[Any] = set()
+        self._check_referral = self.script("check_referral", (), ())[1]
         scripts = ("accept_many", "send_limit_notice", "find_duplicate", "look_up_member", "check_sequence")
         digests = [self.script(name, (), ())[1] for name in scripts]
         self.accept_many, self._send_notice, self._find_duplicate, self._look_up_member = digests[:4]
@@ -65,6 +68,8 @@ class FakeStore:
             known = self._sequences.setdefault(command[3], 0)
             self._sequences[command[3]] = max(known, int(command[4]))
             return b"lower" if int(command[4]) < known else b"next"
+        if command[1] == self._check_referral:
+            return b"forbidden" if command[7] in self.forbidden else b"allowed"
         if command[1] == self._look_up_member:
             room = str(command[3]).partition("}:")[2]
             return self.roles.get(room, b"owner")

@@ -278,6 +278,10 @@ def _looks_up_member(shard: Shard) -> tuple[list[str], list[Any]]:
     return [shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)], [CAROL]
 
 
+def _checks_referral(shard: Shard) -> tuple[list[str], list[Any]]:
+    return _looks_up_member(shard)[0], ["remove", ALICE, CAROL, ""]
+
+
 def _finds_rooms(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
     where = [shard.keys.rooms(SHARD), keys.private_rooms(SHARD, CAROL)]
@@ -379,7 +383,6 @@ ROOM_CASES |= {
     "enter a conference": _asks("enter_conference", CAROL, **_IN_DIALOG),
     "enter a conference as a stranger": _asks("enter_conference", EVE, **_IN_DIALOG),
     "confirm a dialog": _shows("confirm_dialog", CAROL, dialog=_DIALOG),
-    "end a dialog": _shows("end_dialog", CAROL, **_IN_DIALOG),
     "subscribe": _shows("subscribe", CAROL, **_IN_DIALOG, detail="600 0"),
     "unsubscribe": _shows("subscribe", CAROL, **_IN_DIALOG, detail="0 0"),
     "subscribe as a stranger": _shows("subscribe", EVE, **_IN_DIALOG, detail="600 0"),
@@ -426,6 +429,7 @@ CASES = ROOM_CASES | {
     "CSeq": Case("check_sequence", _checks_sequence),
     "find rooms": Case("find_rooms", _finds_rooms),
     "look up a member": Case("look_up_member", _looks_up_member),
+    "check a referral": Case("check_referral", _checks_referral),
     "messages": Case("broadcast_messages", _broadcasts_many),
     "charge a budget": Case("charge_budget", _charges_budget),
     "charge an invitation": Case("charge_invitation", _charges_invitation),

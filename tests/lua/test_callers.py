@@ -72,7 +72,7 @@ async def worker() -> None:
         await bench.put("type", "delivery_report", "from", BOB, "room", ROOM, *flat)
     device, dialog = f"{BOB};gr=x", '{"call_id":"c"}'
     kinds = ("open_conference", "enter_conference", "invite_device", "confirm_dialog", "subscribe")
-    for kind in (*kinds, "end_dialog"):
+    for kind in kinds:
         await bench.ask(kind, BOB, device=device, dialog=dialog, detail="600 0")
     for event, sender, status in (
         ("invite", BOB, "200"),
@@ -122,7 +122,13 @@ async def receiving_edge() -> None:
                     await at.ask(message(body, Call_ID="alone"))
                     await at.ask(message(body, Call_ID=f"alone{len(CheckedScripts.seen)}"))
                 await asyncio.sleep(0.01)
-        await at.ask(message(b"", method="INVITE", Contact="<sip:alice@example.org;gr=urn:uuid:1>"))
+        device = "<sip:alice@example.org;gr=urn:uuid:1>;text"
+        await at.ask(message(b"", method="INVITE", Contact=device))
+        room = "chat-000@example.org"
+        members = Keys().members(keys.shard_of(room, at.settings.hash_size), room)
+        await store.run([("HSET", members, "carol@example.org", "owner")])
+        other = {"From": "<sip:carol@example.org>;tag=1", "Contact": "<sip:carol@example.org;gr=urn:uuid:1>"}
+        await at.ask(message(b"", method="REFER", Refer_To="<sip:bob@example.org>", **other))
         specs = '+sip.instance="<urn:uuid:1>";+org.linphone.specs="groupchat"'
         await at.ask(register(f"<sip:c@192.0.2.7>;{specs}"))
         async with asyncio.timeout(PATIENCE):

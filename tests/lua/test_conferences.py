@@ -1,4 +1,4 @@
-"""open_conference, enter_conference, admit_device, admit_as_text, confirm_dialog, end_dialog.
+"""open_conference, enter_conference, admit_device, admit_as_text, confirm_dialog.
 
 And what commands do to devices.
 """
@@ -328,13 +328,6 @@ def test_an_ack_confirms_the_dialog_with_its_call_id(room: Shard) -> None:
         assert json.loads(about(room, "dialog", PHONE) or "").get("state") == state
 
 
-def test_a_dialog_ends_alone(room: Shard) -> None:
-    """The device stays: messages need no dialog."""
-    handle(room, "end_dialog", ALICE, device=PHONE, dialog=dialog("alice"))
-    assert about(room, "dialog", PHONE) is None
-    assert devices(room) == {PHONE: "device"}
-
-
 def test_a_device_adds_users_by_invite(room: Shard) -> None:
     """REFER: nobody is told in words. A command that was typed adds by text."""
     room.ask("add", ALICE, user=EVE)
@@ -382,7 +375,7 @@ def test_a_device_that_lacks_the_last_roster_is_told_of_its_end_by_an_empty_one(
 def test_a_device_without_a_session_gets_a_bye_all_the_same(room: Shard) -> None:
     """It was started again, and has come by SUBSCRIBE. An edge makes a session to end it (RFC 4579)."""
     accept(room, BOBS)
-    handle(room, "end_dialog", BOB, device=BOBS, dialog=dialog(BOBS))
+    room.redis.hdel(room.keys.room(SHARD, ROOM), f"dialog:{BOBS};aor")
     subscribe(room, BOBS)
     contents(room)
     handle(room, "remove", ALICE, user=BOB)

@@ -1,9 +1,9 @@
-"""look_up_member: an edge asks whether a user belongs to a room."""
+"""look_up_member, check_referral: what an edge asks of a room before it answers."""
 
 import pytest
 
 from imc_common.keys import shard_of
-from tests.lua.shard import ALICE, BOB, CAROL, DAVE, ROOM, SHARD, Shard
+from tests.lua.shard import ALICE, BOB, CAROL, DAVE, OUT, ROOM, SCRIPT_OF, SHARD, Shard, decoded
 
 STRANGER = "zed@example.org"
 
@@ -45,3 +45,45 @@ def test_a_room_that_does_not_exist_is_unknown(shard: Shard) -> None:
     """It may be about to be made."""
     assert shard_of(ROOM, 4) == SHARD
     assert look(shard, ALICE) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("kind", "sender", "user", "role", "reason"),
+    [
+        ("remove", ALICE, BOB, "", ""),
+        ("remove", BOB, CAROL, "", ""),
+        ("remove", BOB, DAVE, "", ""),
+        ("remove", BOB, STRANGER, "", ""),
+        ("remove", BOB, ALICE, "", "is_owner"),
+        ("remove", ALICE, ALICE, "", "is_owner"),
+        ("remove", BOB, BOB, "", "owner_only"),
+        ("modify", ALICE, BOB, "member", ""),
+        ("modify", BOB, CAROL, "admin", ""),
+        ("modify", BOB, BOB, "member", ""),
+        ("modify", BOB, BOB, "admin", ""),
+        ("modify", BOB, ALICE, "member", "owner_only"),
+        ("modify", BOB, ALICE, "admin", "owner_only"),
+        ("add", BOB, STRANGER, "", ""),
+        ("add", BOB, "banned@example.org", "", "user_is_banned"),
+        ("add", BOB, "banned@example.org:5070", "", "user_is_banned"),
+        ("add", BOB, CAROL, "", ""),
+    ],
+)
+def test_an_edge_asks_what_the_command_would_refuse(  # noqa: PLR0917 # a row of the table
+    shard: Shard, kind: str, sender: str, user: str, role: str, reason: str
+) -> None:
+    """And the command does: the rules are the same. What may change until then is no reason."""
+    people(shard, "1")
+    shard.redis.hset(shard.keys.room(SHARD, ROOM), "ban:banned@example.org", ALICE)
+    names = shard.keys
+    where = [names.room(SHARD, ROOM), names.members(SHARD, ROOM)]
+    reply = "forbidden" if reason else "allowed"
+    assert shard.run("check_referral", where, [kind, sender, user, role]) == reply
+    if reason:
+        script = SCRIPT_OF[kind]
+        entry_id = shard.put(kind, sender, user=user, **({"role": role} if role else {}))
+        shard.run(script, *shard.command(script, entry_id, sender, user=user))
+        (refused,) = [
+            fields for _, fields in decoded(shard.redis.xrange(OUT)) if fields["event"] == "refused"
+        ]
+        assert refused["reason"] == reason

@@ -19,7 +19,6 @@ SIGNALS |= {
     "open_conference",
     "enter_conference",
     "confirm_dialog",
-    "end_dialog",
     "subscribe",
     "invite_device",
 }

@@ -20,7 +20,7 @@ from tests.lua.conference import (
     opened,
     report,
 )
-from tests.lua.shard import ALICE, BOB, CAROL, OUT, Shard, decoded
+from tests.lua.shard import ALICE, BOB, CAROL, OUT, ROOM, SHARD, Shard, decoded
 
 
 @pytest.fixture
@@ -111,6 +111,6 @@ def test_a_bye_of_an_earlier_stay_ends_nothing(room: Shard, named_device: bool) 
 def test_a_bye_in_a_dialog_that_the_room_cannot_know_ends_the_stay(room: Shard, device: str) -> None:
     """Of a device that has subscribed, or that is not in the room yet: its report comes later."""
     accept(room, BOBS, by=BOBS)
-    handle(room, "end_dialog", BOB, device=BOBS, dialog=dialog(BOBS))
+    room.redis.hdel(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}")
     handle(room, "exit", BOB, dialog=dialog("unknown"), device=device)
     assert BOB not in room.members()

@@ -412,10 +412,11 @@ async def test_a_user_leaves_by_bye() -> None:
     ],
 )
 async def test_refer_is_a_command(refer_to: str, wanted: tuple[str, str, str]) -> None:
-    """RFC 4579 §5.5; RFC 4488: without a subscription."""
+    """RFC 4579 §5.5; without a subscription, which RFC 4488 says to clients that have asked for it."""
     async with edge() as at:
         response = await answer(at, request("REFER", Refer_To=refer_to))
-        assert (response.status, response.headers.get("Refer-Sub")) == (202, "false")
+        assert (response.status, response.headers.get("Refer-Sub")) == (202, None)
+        assert response.headers.get("Contact") == f"<sip:{ROOM}>;isfocus"
         assert (entry(at).type, entry(at).user, entry(at).role) == wanted
         assert (entry(at).sender, entry(at).room) == ("alice@example.org", ROOM)
 
@@ -427,6 +428,30 @@ async def test_a_refer_that_names_no_user_is_refused(refer_to: str) -> None:
         data = request("REFER", **({"Refer_To": refer_to} if refer_to else {}))
         assert (await answer(at, data)).status == 400
         assert at.store.entries == []
+
+
+@pytest.mark.parametrize("tag", ["norefersub", "nosub", "gruu", "norefersub, gruu"])
+async def test_a_client_may_require_that_a_refer_makes_no_subscription(tag: str) -> None:
+    """RFC 4488, RFC 7614: none is made."""
+    async with edge() as at:
+        response = await answer(at, request("REFER", Refer_To=f"<{BOB}>", Require=tag, Refer_Sub="false"))
+        assert (response.status, response.headers.get("Refer-Sub")) == (202, "false")
+        assert set(tag.split(", ")) <= set(response.tokens("Supported"))
+        other = await answer(at, request("REFER", Refer_To=f"<{BOB}>", Require="explicitsub", Call_ID="x"))
+        assert (other.status, other.headers.get("Unsupported")) == (420, "explicitsub")
+
+
+async def test_what_an_admin_may_not_do_to_a_user_gets_403() -> None:
+    """Not 202 and a notice. A copy of a request that was allowed then gets its 202."""
+    async with edge() as at:
+        at.store.forbidden |= {"carol@example.org"}
+        refused = await answer(at, request("REFER", Refer_To=f"<{CAROL};method=BYE>"))
+        assert refused.status == 403
+        assert at.store.entries == []
+        refer = request("REFER", Refer_To=f"<{BOB}>", Call_ID="x")
+        assert (await answer(at, refer)).status == 202
+        at.store.forbidden |= {"bob@example.org"}
+        assert (await answer(at, refer)).status == 202
 
 
 async def test_a_plain_member_changes_nothing() -> None:

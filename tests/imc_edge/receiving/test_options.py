@@ -21,7 +21,8 @@ async def test_options_lists_what_is_supported_for_every_address(uri: str) -> No
         assert (response.headers.get("Accept") or "").startswith("text/*, ")
         assert response.headers.get("Accept-Encoding") == "deflate, gzip"
         assert response.headers.get("Accept-Language") == "en"
-        assert response.headers.get("Supported") == "recipient-list-invite, recipient-list-subscribe"
+        supported = "recipient-list-invite, recipient-list-subscribe, eventlist, gruu, norefersub, nosub"
+        assert response.headers.get("Supported") == supported
         assert response.headers.get("Allow-Events") == "conference"
         assert at.store.entries == []
 
