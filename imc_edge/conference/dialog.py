@@ -126,12 +126,22 @@ class Dialog(NamedTuple):
         return json.dumps(known, separators=(",", ":"))
 
     @property
+    def scheme(self) -> str:
+        """That of our Contact: secure if the client's is (RFC 3261 §8.1.1.8, §12.1.1)."""
+        return contact_scheme(self.target)
+
+    @property
     def next_uri(self) -> str:
         """Where its requests go: the first route, else the remote target (RFC 3261 §12.2.1.1)."""
         return str(NameAddr.parse(self.routes[0]).uri) if self.routes else self.target
 
 
 _TEXTS: Final = ("call_id", "local_tag", "remote_tag", "local_uri", "remote_uri", "target")
+
+
+def contact_scheme(uri: str) -> str:
+    """The scheme of our Contact towards this URI (RFC 3261 §8.1.1.8, §12.1.1)."""
+    return "sips" if uri[:5].lower() == "sips:" else "sip"
 
 
 def contact_of(message: Request | Response) -> NameAddr:

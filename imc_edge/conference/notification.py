@@ -39,7 +39,7 @@ def notification_of(event: Event, dialog: Dialog) -> Notification:
         reason = str(changes.get("terminated") or "")
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise EntryError(f"a roster cannot be read: {error!r}") from error
-    contact = f"<sip:{event.room}>;isfocus"
+    contact = f"<{dialog.scheme}:{event.room}>;isfocus"
     content_type, body = CONFERENCE_INFO, roster.to_bytes()
     headers = []
     if dialog.is_list:
@@ -88,8 +88,12 @@ def _uris(devices: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _listed(event: Event, dialog: Dialog, roster: ConferenceInfo, reason: str) -> tuple[str, bytes]:
-    """Content-Type and body of a notification of one room in a list (RFC 4662)."""
-    content_id = event.entry_id
+    """Content-Type and body of a notification of one room in a list (RFC 4662).
+
+    The rooms belong to different shards, and each comes alone when it changes. So no document has all of
+    them, and the version is that of the room's roster. The instance keeps its id (§5.5).
+    """
+    content_id = event.room
     state = "terminated" if reason else "active"
     resource = Resource(f"sip:{event.room}", content_id, state, reason)
     rlmi = Rlmi(dialog.local_uri, (resource,), roster.version, is_full=False)

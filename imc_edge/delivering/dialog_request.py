@@ -120,6 +120,7 @@ def invite_of(
     members = event.list.split()
     if members:
         body = resource_list([f"sip:{each}" for each in members])
+        # RFC 5366 does not ask for it. It makes a telephone refuse the INVITE (420), or it would ring.
         headers.append(("Require", "recipient-list-invite"))
         headers.append(("Content-Type", RESOURCE_LISTS))
         headers.append(("Content-Disposition", "recipient-list-history"))

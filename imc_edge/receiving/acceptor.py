@@ -313,7 +313,7 @@ class Acceptor:
         if self._health.trouble:
             response.unavailable()
         else:
-            response.send(200, self._capabilities.options)
+            response.send(200, [*self.conferences.focus(request), *self._capabilities.options])
 
     def _register(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §10.3, as far as it applies to an element that keeps no bindings (`registration`)."""

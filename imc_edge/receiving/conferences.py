@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 from imc_common.store import Command, Store
 from imc_edge.commit import GroupCommit
-from imc_edge.conference.dialog import Dialog, contact_of, dialog_ids
+from imc_edge.conference.dialog import Dialog, contact_of, contact_scheme, dialog_ids
 from imc_edge.conference.dialog_ids import DialogIds
 from imc_edge.conference.sender_device import is_contact_of, sender_device
 from imc_edge.flow import Flow
@@ -138,6 +139,17 @@ class Conferences:
         if needs_one if request.to_tag is None else not (self.methods and self._ids.knows(request)):
             raise SipError(_UNKNOWN_DIALOG, "Call/Transaction Does Not Exist")
 
+    def focus(self, request: Request) -> list[tuple[str, str]]:
+        """What an OPTIONS to a room is told of it (RFC 4579 §5.14); nothing of the factory and of others.
+
+        It is the same for every address that can be a room, whether there is one or not.
+        """
+        with suppress(SipError):
+            room = self._rules.target(request) if self.methods else ""
+            if room and not self._rules.is_factory(room):
+                return [("Contact", f"<{contact_scheme(request.uri)}:{room}>;isfocus;text")]
+        return []
+
     def heard(self, payload: bytes) -> None:
         """Another edge tells something: perhaps that it got the ACK of a 200 of this one."""
         self._answers.heard(payload)
@@ -223,7 +235,10 @@ class Conferences:
         role = await self._commit.role(asked, SipError(_UNKNOWN_DIALOG, "Call/Transaction Does Not Exist"))
         await self._commit.check_lifetime(asked)
         if not subject:
-            self._repeat(asked, self._commit.answer(asked, self._tag(asked), 200, [_contact(change)]))
+            self._repeat(
+                asked,
+                self._commit.answer(asked, self._tag(asked), 200, [_contact(asked, change.room, ";text")]),
+            )
             return
         if role not in MAY_CHANGE:
             raise SipError(403, "Only Owners And Admins May Change The Subject")
@@ -250,7 +265,7 @@ class Conferences:
         await self._commit.charge(asked, wanted, (wanted.user,) if wanted.type == "add" else ())
         # No subscription is made, so no NOTIFY tells what became of it: the roster does. RFC 4488 §4 has a
         # header that says so, but only to a client that has asked for it.
-        headers = [("Contact", f"<sip:{wanted.room}>;isfocus")]
+        headers = [_contact(asked, wanted.room)]
         if (asked.request.headers.get("Refer-Sub") or "").strip().lower() == "false":
             headers.append(("Refer-Sub", "false"))
         await self._commit.submit(asked, wanted, self._tag(asked), 202, headers)
@@ -317,13 +332,14 @@ class Conferences:
         ]
 
     async def _submit_subscriptions(self, asked: Asked, mine: Sequence[tuple[RoomRequest, str]]) -> None:
-        contact = f"<sip:{asked.target}>;isfocus"
-        headers = [("Expires", str(expires_of(asked.request))), ("Contact", contact)]
+        headers = [("Expires", str(expires_of(asked.request))), _contact(asked, asked.target)]
+        if self._rules.is_factory(asked.target):
+            headers.append(("Require", "eventlist"))  # RFC 4662 §4.2
         await self._commit.submit_all(asked, mine, self._tag(asked), 200, headers)
 
     async def _answer_invite(self, asked: Asked, wanted: RoomRequest) -> None:
         """Accept an INVITE when Redis has it."""
-        headers = [_contact(wanted), *marks_of(asked.request)]
+        headers = [_contact(asked, wanted.room, ";text"), *marks_of(asked.request)]
         if wanted.text:
             headers.append(("Subject", wanted.text))
         send = await self._commit.submit(asked, wanted, self._tag(asked), 200, headers)
@@ -366,9 +382,9 @@ class Conferences:
         return Dialog.of_request(request, self._ids.tag(request), target, trusts_routes=trusts_routes)
 
 
-def _contact(wanted: RoomRequest) -> tuple[str, str]:
-    """The Contact of a 200 to an INVITE (RFC 3261 table 2)."""
-    return "Contact", f"<sip:{wanted.room}>;isfocus;text"
+def _contact(asked: Asked, room: str, params: str = "") -> tuple[str, str]:
+    """The Contact of a 2xx (RFC 3261 table 2, RFC 4579 §5.2)."""
+    return "Contact", f"<{contact_scheme(asked.request.uri)}:{room}>;isfocus{params}"
 
 
 def _is_of_others(role: Any) -> bool:

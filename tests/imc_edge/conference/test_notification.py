@@ -63,6 +63,13 @@ def test_the_end_of_a_subscription_has_a_reason(given: dict[str, Any], state: st
     assert dict(notify(**given).headers)["Subscription-State"] == state
 
 
+def test_a_client_with_a_secure_address_gets_a_secure_contact() -> None:
+    """RFC 3261 §8.1.1.8."""
+    dialog = Dialog("c", "l", "r", "sips:r@x", "sips:a@x", "sips:a@x;gr=1", expires_in=60)
+    event = Event("5-1", 3, "notify", ROOM, ("a@x;gr=1",), detail='{"full":true,"version":1}')
+    assert dict(notification_of(event, dialog).headers)["Contact"] == f"<sips:{ROOM}>;isfocus"
+
+
 @pytest.mark.parametrize("is_list", [False, True])
 def test_a_notification_has_the_id_of_its_subscription(is_list: bool) -> None:
     """RFC 6665 §8.2.1: the client compares it, and ends what it does not know."""
@@ -81,8 +88,9 @@ def test_a_room_of_a_list_comes_with_rlmi() -> None:
     assert headers["Content-Type"].startswith("multipart/related;")
     assert headers["Content-Type"].rpartition(";")[2].startswith("boundary=")
     assert f'<resource uri="sip:{ROOM}">'.encode() in made.body
-    assert b'state="terminated" reason="noresource" cid="5-1"' in made.body
-    assert b"Content-Id: 5-1\r\n" in made.body
+    named = f'<instance id="{ROOM}" state="terminated" reason="noresource" cid="{ROOM}"'
+    assert named.encode() in made.body, "in each notification the same (§5.5)"
+    assert f"Content-Id: {ROOM}\r\n".encode() in made.body
 
 
 @pytest.mark.parametrize(

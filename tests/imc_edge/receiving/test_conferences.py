@@ -117,6 +117,27 @@ async def test_other_calls_make_other_rooms() -> None:
         assert len(rooms) == 3
 
 
+async def test_a_secure_request_gets_a_secure_contact() -> None:
+    """RFC 3261 §12.1.1."""
+    async with edge() as at:
+        for data in (
+            invite(BOB, uri=FACTORY.replace("sip:", "sips:")),
+            request("INVITE", f"SIPS:{ROOM}"),
+            subscribe(f"sips:{ROOM}", Call_ID="s"),
+            request("REFER", f"sips:{ROOM}", Refer_To=f"<{BOB}>", Call_ID="r"),
+        ):
+            response = await answer(at, data)
+            assert (response.headers.get("Contact") or "").startswith(f"<sips:{entry(at).room}>;isfocus")
+
+
+async def test_a_list_subscription_may_require_what_it_is() -> None:
+    """RFC 4662 §4.1."""
+    async with edge() as at:
+        required = "recipient-list-subscribe, eventlist"
+        data = subscribe(FACTORY, resource_list(f"sip:{ROOM}"), Require=required)
+        assert (await answer(at, data)).status == 200
+
+
 async def test_what_linphone_marks_a_room_with_goes_to_its_invitees() -> None:
     """It comes back in the answer, too."""
     async with edge() as at:
@@ -563,6 +584,7 @@ async def test_one_subscription_to_many_rooms() -> None:
         ]
         response = await answer(at, subscribe(FACTORY, resource_list(*rooms)))
         assert (response.status, response.headers.get("Contact")) == (200, f"<{FACTORY}>;isfocus")
+        assert response.headers.get("Require") == "eventlist", "RFC 4662 §4.2"
         found = {each.room: each.detail for each in at.store.entries}
         assert found == {
             ROOM: "600 4 list",

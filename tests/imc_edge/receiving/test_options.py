@@ -27,6 +27,22 @@ async def test_options_lists_what_is_supported_for_every_address(uri: str) -> No
         assert at.store.entries == []
 
 
+async def test_options_to_a_room_says_that_it_is_a_focus() -> None:
+    """RFC 4579 §5.14; of every address that can be one."""
+    async with edge(domains=["example.org"]) as at:
+        for uri, contact in (
+            ("sip:chat-000@example.org", "<sip:chat-000@example.org>;isfocus;text"),
+            ("sips:chat-000@example.org", "<sips:chat-000@example.org>;isfocus;text"),
+            ("sip:conference-factory@example.org", None),
+            ("sip:chat-000@elsewhere.org", None),
+            ("sip:192.0.2.7", None),
+        ):
+            response = await at.ask_one(message(b"", method="OPTIONS", uri=uri))
+            assert (response.status, response.headers.get("Contact")) == (200, contact)
+    async with edge(conference_factory="") as at:
+        assert (await at.ask_one(message(b"", method="OPTIONS"))).headers.get("Contact") is None
+
+
 async def test_without_a_conference_factory_only_messages_are_supported() -> None:
     """No client is led to send what would be refused."""
     async with edge(conference_factory="") as at:
