@@ -31,6 +31,8 @@ pack = cast("Callable[[Command], bytes]", hiredis.pack_command)
 REPLY_SECONDS = 3.0
 FIRST_POLL, LONGEST_POLL = 0.005, 0.08
 FOREVER_MS = 3_600_000
+LISTS = ("hash-max-listpack-entries", "hash-max-listpack-value", "set-max-listpack-entries")
+"""Settings of the server: what is smaller is kept as a list."""
 
 
 CLOCK = ("simulated_seconds", "simulated_microseconds")
@@ -73,7 +75,11 @@ class Server:
         self.announce: Callable[[bytes], None] = lambda payload: None
         shas = {name: str(scripts.command(name, (), ())[1]) for name in scripts.sources}
         self.acquire, self.heartbeat = shas["acquire_lease"], shas["record_heartbeat"]
-        self._run([("FLUSHALL",), *(("SCRIPT", "LOAD", source) for source in scripts.sources.values())])
+        # in the order in which they were written: hash tables differ from server to server
+        lists: Command = ("CONFIG", "SET", *(word for name in LISTS for word in (name, 1_000_000)))
+        self._run(
+            [lists, ("FLUSHALL",), *(("SCRIPT", "LOAD", source) for source in scripts.sources.values())]
+        )
 
     def close(self) -> None:
         self._socket.close()
