@@ -43,7 +43,9 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
     for at = 1, #fields, 2 do
         request[fields[at]] = fields[at + 1]
     end
-    request.cpim = request.cpim or request.message_id -- what asks for receipts is in CPIM
+    if request.message_id then -- what asks for receipts is in CPIM
+        request.cpim = request.cpim or request.message_id -- not for each: to assign nil would make the table grow
+    end
     local from, room = request.from, request.room
     local is_plain = request.type == "message" and from and room and not request.operator
     if entry[1] ~= entries[i] or not is_plain or from == room or recipients >= max_recipients then
