@@ -52,6 +52,17 @@ def test_the_performance_page_quotes_the_transports() -> None:
     assert quoted == measured
 
 
+def test_the_performance_page_quotes_what_cpim_costs() -> None:
+    """CPU per delivery in CPIM, divided by that of plain text, by members."""
+    cost: dict[float, dict[str, float]] = {}
+    for row in rows(RESULTS, "## Texts in CPIM beside plain text"):
+        cost.setdefault(number(row[1]), {})[row[0]] = number(row[3])
+    measured = {members: f"{of['message/cpim'] / of['text/plain']:.2f}" for members, of in cost.items()}
+    [paragraph] = [text for text in PERFORMANCE.split("\n\n") if text.startswith("**CPIM**")]
+    quoted = re.findall(r"(\d\.\d\d) times[^.]*? with (\d+)", paragraph.replace("\n", " "))
+    assert {float(members): ratio for ratio, members in quoted} == measured
+
+
 def test_results_of_chaos_runs_are_quoted_once() -> None:
     """In docs/reliability.md; a second copy would soon differ."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("lua/*.md")]

@@ -1,6 +1,6 @@
 """CPIM as most clients send it: a text, read by one pattern, and written in a shorter form for Redis.
 
-Reading costs a tenth of the full parser. `_USUAL` accepts only headers with one meaning: each once, in the
+Reading costs a seventh of the full parser. `_USUAL` accepts only headers with one meaning: each once, in the
 order in which Linphone writes them, without folding, escapes and parameters. Such a body passes every check
 of `Content.parse_fully`, and has the same content; a test compares both. All others are left to that parser.
 
