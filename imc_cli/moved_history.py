@@ -37,6 +37,9 @@ async def copy_history(run: Run, names: Keys, room: str, old: int, new: int) -> 
         if len(page) < PAGE:
             break
         start = f"({page[-1][0].decode()}"
+    [ends] = await run([("ZRANGE", keys.expiring(old, room), 0, -1, "WITHSCORES")])
+    for at in range(0, len(ends), 2):
+        await run([("ZADD", keys.expiring(new, room), ends[at + 1], ends[at])])
     [is_off] = await run([("SISMEMBER", keys.history_off(old), room)])
     if is_off:
         await run([("SADD", keys.history_off(new), room)])
@@ -63,7 +66,7 @@ def leaving_commands(names: Keys, room: str, values: Mapping[str, bytes], old: i
     return [
         *(("SREM", keys.away_rooms(old, user), room) for user in values),
         ("SREM", keys.history_off(old), room),
-        ("DEL", names.history(old, room)),
+        ("DEL", names.history(old, room), keys.expiring(old, room)),
     ]
 
 

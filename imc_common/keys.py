@@ -168,6 +168,11 @@ def history_off(shard: int) -> str:
     return f"imc:{{{shard}}}:history_off"
 
 
+def expiring(shard: int, room: str) -> str:
+    """Sorted set of the messages in the room's history that will expire: ids by their time, in ms."""
+    return f"imc:{{{shard}}}:expiring:{room}"
+
+
 def devices(shard: int, room: str) -> str:
     """Hash of the devices in the room (`imc_common.devices`): device address to ``device`` or ``device
     away``."""

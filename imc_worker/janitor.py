@@ -157,20 +157,21 @@ class Janitor:
 
     async def _trim(self, shard: int, rooms: list[str]) -> list[tuple[int, int, int, int]]:
         """Trim these histories; gives bytes, messages, first and last time of those that are left."""
-        names = [self._names.history(shard, room) for room in rooms]
+        names = [(self._names.history(shard, room), keys.expiring(shard, room)) for room in rooms]
         wishes = await self._store.run([("HGET", self._names.room(shard, room), "history") for room in rooms])
         cutoff = self._cutoffs.get(shard, 0)
         commands = [
-            self._command(name, retention(self._settings, wish if isinstance(wish, bytes) else b""), cutoff)
-            for name, wish in zip(names, wishes, strict=True)
+            self._command(both, retention(self._settings, wish if isinstance(wish, bytes) else b""), cutoff)
+            for both, wish in zip(names, wishes, strict=True)
         ]
         left: list[tuple[str, list[int]]] = []
-        for name, reply in zip(names, await self._store.run(commands), strict=True):
+        for (name, _), reply in zip(names, await self._store.run(commands), strict=True):
             if isinstance(reply, ReplyError):
                 log.warning("history not trimmed", key=name, reason=str(reply))
                 continue
             self._trimmed["bytes" if cutoff else "age"] += reply[1]
             self._trimmed["number"] += reply[2]
+            self._trimmed["expired"] += reply[5]
             if reply[0]:
                 left.append((name, reply))
         sizes = await self._store.run([("MEMORY", "USAGE", name) for name, _ in left])
@@ -179,9 +180,9 @@ class Janitor:
             for (_, reply), size in zip(left, sizes, strict=True)
         ]
 
-    def _command(self, name: str, kept: Retention, cutoff: int) -> Command:
+    def _command(self, names: tuple[str, str], kept: Retention, cutoff: int) -> Command:
         oldest = int((self._wall() - kept.seconds) * 1000) if kept.seconds else 0
-        return self._store.script("trim_history", [name], [max(oldest, cutoff, 0), kept.messages])
+        return self._store.script("trim_history", names, [max(oldest, cutoff, 0), kept.messages])
 
     async def _users_away(self, shard: int) -> list[str]:
         (users,) = await self._store.run([("ZRANGE", keys.probes(shard), 0, -1)])

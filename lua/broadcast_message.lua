@@ -57,7 +57,7 @@ end
 assert(shows_nicknames == "0" or shows_nicknames == "1", "shows_nicknames")
 history_max = tonumber(history_max)
 local nick = shows_nicknames == "1" and redis.call("HGET", room, "nick:" .. request.from)
-local is_unkept = history_max > 0 and (request.transient or redis.call("SISMEMBER", history_off, request.room) == 1)
+local is_unkept = history_max > 0 and (request.kept_ms == "0" or redis.call("SISMEMBER", history_off, request.room) == 1)
 if request.operator == "1" then
     commit()
     emit("notice", others)

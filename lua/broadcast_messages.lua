@@ -76,7 +76,7 @@ local is_off = history_max > 0 and #rooms > 0 and redis.call("SMISMEMBER", histo
 redis.call("XTRIM", requests, "MAXLEN", "=", redis.call("XLEN", requests) - #accepted)
 for i = 1, #accepted do
     request = accepted[i]
-    local is_unkept = is_off and (is_off[i] == 1 or request.transient)
+    local is_unkept = is_off and (is_off[i] == 1 or request.kept_ms == "0")
     local id = say(others[i], nicks[i], is_unkept, apart[i], devices[i])
     if is_off and not is_unkept then
         keep(history_prefix .. rooms[i], id, nicks[i])

@@ -1,10 +1,12 @@
 -- A room of another system is imported with its members. A room that exists keeps what it has and gets the members
--- it lacks; a second run changes nothing.
+-- it lacks; a second run changes nothing. What such a room kept before is not shown to its new members, unless the room says
+-- otherwise.
 --
 -- KEYS:
 --   rooms    imc_rooms:{S}         sorted set
 --   room     imc_rooms:{S}:ROOM    hash
 --   members  imc_members:{S}:ROOM  hash
+--   events   imc:{S}:out           stream
 --
 -- ARGV:
 --   address               the room
@@ -20,7 +22,7 @@
 --   completed  it existed, and members were added
 --   unchanged  it existed with all these members
 --   differs    it exists, but one is private and the other public: nothing changed
-local rooms, room, members = unpack(KEYS)
+local rooms, room, members, events = unpack(KEYS)
 local address, private, owner, created_at, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
 local arguments, first_member = ARGV, 7
 
@@ -28,6 +30,7 @@ local arguments, first_member = ARGV, 7
 
 assert(#arguments > first_member and #arguments % 2 == 0, "a room has members, each with a role")
 redis.call("ZCARD", rooms) -- is a sorted set
+redis.call("XLEN", events) -- is a stream
 local there = redis.call("HGET", room, "private")
 if there and there ~= private then
     return "differs"
@@ -56,8 +59,18 @@ redis.call("HSETNX", room, "private", private)
 redis.call("HSETNX", room, "owner", owner)
 redis.call("HSETNX", room, "created_at", created_at)
 redis.call("ZADD", rooms, private, address)
+-- A position behind all that the room has kept.
+local joined
+if there then
+    joined = redis.call("XADD", events, "*", "", "")
+    redis.call("XDEL", events, joined)
+end
 for _, pair in ipairs(added) do
-    redis.call("HSET", members, pair[1], pair[2])
+    local member, role = pair[1], pair[2]
+    redis.call("HSET", members, member, role)
+    if joined and role ~= "invited" then
+        redis.call("HSET", room, "joined:" .. member, joined)
+    end
 end
 for _, index in ipairs(owned_by) do
     redis.call("SADD", index, address)

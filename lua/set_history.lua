@@ -47,7 +47,7 @@ else
 end
 if wish == "off" then
     redis.call("SADD", history_off, request.room)
-    redis.call("DEL", history)
+    redis.call("DEL", history, "imc:" .. events:match("{%d+}") .. ":expiring:" .. request.room)
     local all = redis.call("HGETALL", members)
     for i = 1, #all, 2 do
         if is_away(all[i + 1]) then

@@ -66,7 +66,12 @@ def _import_room(store: Store, settings: Settings, room: Room, now_ms: int) -> C
     members = [text for pair in room.members.items() for text in pair]
     return store.script(
         "import_room",
-        [table.rooms(shard), table.room(shard, room.address), table.members(shard, room.address)],
+        [
+            table.rooms(shard),
+            table.room(shard, room.address),
+            table.members(shard, room.address),
+            keys.events(shard),
+        ],
         [
             room.address,
             int(room.private),

@@ -124,8 +124,10 @@ class RoomRequest:
     """A request of a user, or the report of a delivery. A field that its type does not have is empty.
 
     `data` stays packed (`RequestData.pack`): workers do not read it. Only reports have `event` and `status`:
-    what was delivered, and how it ended ("404", "408" for no response). `transient`: a message that is of no
-    use later; the room does not keep it.
+    what was delivered, and how it ended ("404", "408" for no response).
+
+    `kept_ms` of a message that expires: for how many ms the room may keep it. 0: not at all; None: as long as
+    it keeps others.
 
     `echo`: the sender's last message had the same text. `cpim`: the body is a CPIM message (RFC 3862). So is
     that of a message with `message_id`, whose entry does not say so.
@@ -152,7 +154,7 @@ class RoomRequest:
     event: Final[str]
     status: Final[str]
     text: Final[str]
-    transient: Final[bool]
+    kept_ms: Final[int | None]
     message_id: Final[str]
     cpim: Final[bool]
     echo: Final[bool]
@@ -175,7 +177,7 @@ class RoomRequest:
         event: str = "",
         status: str = "",
         text: str = "",
-        transient: bool = False,
+        kept_ms: int | None = None,
         message_id: str = "",
         cpim: bool = False,
         echo: bool = False,
@@ -195,7 +197,7 @@ class RoomRequest:
         self.event = event
         self.status = status
         self.text = text
-        self.transient = transient
+        self.kept_ms = kept_ms
         self.message_id = message_id
         self.cpim = cpim
         self.echo = echo
@@ -223,8 +225,8 @@ class RoomRequest:
             fields += ("event", self.event)
         if self.status:
             fields += ("status", self.status)
-        if self.transient:
-            fields += ("transient", "1")
+        if self.kept_ms is not None:
+            fields += ("kept_ms", str(self.kept_ms))
         if self.message_id:
             fields += ("message_id", self.message_id)
         if self.cpim and not (self.message_id and self.type == "message"):  # which is in CPIM anyway
@@ -258,7 +260,7 @@ class RoomRequest:
                 event=value.decode() if (value := get(b"event")) else "",
                 status=value.decode() if (value := get(b"status")) else "",
                 text=value.decode() if (value := get(b"text")) else "",
-                transient=get(b"transient") == b"1",
+                kept_ms=int(value) if (value := get(b"kept_ms")) else None,
                 message_id=value.decode() if (value := get(b"message_id")) else "",
                 cpim=get(b"cpim") == b"1" or (get(b"message_id") is not None and get(b"type") == b"message"),
                 echo=get(b"echo") == b"1",

@@ -63,6 +63,9 @@ def room_request_of(
         at=at,
         shortened=content.shortened if content is not None and is_cpim else b"",
     )
+    kept_ms = None
+    if parsed.type == "message" and expires is not None:
+        kept_ms = max(0, expires - at) if request.expires else 0
     return RoomRequest(
         type=parsed.type,
         sender=sender.address,
@@ -75,6 +78,7 @@ def room_request_of(
         detail=parsed.detail if content is None or not content.imdns else _statuses(content),
         data=data.pack(),
         text=parsed.text,
+        kept_ms=kept_ms,
         message_id=_message_id(content, parsed, delivery_ids, sender.address) if content is not None else "",
         cpim=is_cpim and parsed.type in {"message", "typing", "disposition"},
         device="" if request.plain_from else device_in_from(request, sender.address),

@@ -29,5 +29,6 @@ local function destroy()
     redis.call("ZREM", rooms, request.room)
     redis.call("SREM", history_off, request.room)
     redis.call("DEL", room, members, history, devices, roster)
+    redis.call("DEL", "imc:" .. events:match("{%d+}") .. ":expiring:" .. request.room)
     return "done"
 end

@@ -1,7 +1,8 @@
 -- The history of a room: a stream with the messages that the room keeps, each under the id of its event. An entry is
 -- sender and data, then "nick" and the nickname, if there is one, and "device" and the sending device, if the
 -- request names one. The sender is the name of a field, because one more
--- field would cost every message 0.3 us. Needs events, history_max, request. Gives keep.
+-- field would cost every message 0.3 us. A message that expires also stands in imc:{S}:expiring:ROOM, a sorted set, until
+-- the history is trimmed after that time. Needs events, history_max, request. Gives keep.
 
 local ZERO = ("0"):byte()
 
@@ -30,7 +31,14 @@ end
 local function keep(history, id, nick)
     id = id or id_without_event()
     if append(history, id, nick) ~= id then
-        append(history, "*", nick)
+        id = append(history, "*", nick)
+    end
+    if type(id) ~= "string" then -- the history has another type
+        return
+    end
+    if request.kept_ms then
+        local ends = tonumber(id:match("^%d+")) + tonumber(request.kept_ms)
+        redis.pcall("ZADD", "imc:" .. events:match("{%d+}") .. ":expiring:" .. request.room, ends, id)
     end
     local tens, ones = id:byte(-4, -3) -- a text of both would have to be made and collected
     if tens == ZERO and ones == ZERO then

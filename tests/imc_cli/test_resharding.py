@@ -294,12 +294,13 @@ async def test_histories_move_with_their_rooms(store: Store, target: int) -> Non
             ("SADD", keys.away_rooms(old, bob), room),
             ("ZADD", keys.probes(old), 5, bob),
             ("SADD", keys.history_off(old), room),
+            ("ZADD", keys.expiring(old, room), 17, ids[5]),
             ("XADD", keys.events(old), last, "event", "x"),
             ("XDEL", keys.events(old), last),
         ]
     )
     await resharding(store, target).run()
-    entries, position, is_away, is_off, due, hints, left, added = await store.run(
+    entries, position, is_away, is_off, due, hints, ends, left, added = await store.run(
         [
             ("XRANGE", names.history(new, room), "-", "+"),
             ("HGET", names.room(new, room), f"away:{bob}"),
@@ -307,12 +308,20 @@ async def test_histories_move_with_their_rooms(store: Store, target: int) -> Non
             ("SISMEMBER", keys.history_off(new), room),
             ("ZSCORE", keys.probes(new), bob),
             ("SISMEMBER", keys.away_shards(bob), new),
-            ("EXISTS", names.history(old, room), keys.away_rooms(old, bob), keys.history_off(old)),
+            ("ZSCORE", keys.expiring(new, room), ids[5]),
+            (
+                "EXISTS",
+                names.history(old, room),
+                keys.away_rooms(old, bob),
+                keys.history_off(old),
+                keys.expiring(old, room),
+            ),
             ("XADD", keys.events(new), "*", "event", "x"),
         ]
     )
     assert [entry.decode() for entry, _ in entries] == ids
     assert (position.decode(), is_away, is_off, float(due), hints, left) == (ids[3], 1, 1, 1.0, 1, 0)
+    assert float(ends) == 17
     assert added.decode() == "9999999999999-6"
 
 

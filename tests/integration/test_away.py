@@ -226,6 +226,24 @@ async def test_of_a_long_absence_the_latest_messages_come_and_a_notice(
     await carol.assert_gets_nothing()
 
 
+async def test_what_expires_is_kept_until_then(imc: Service, open_user: OpenUser, room: str) -> None:
+    """With Expires: 0 not at all: it goes to who is here. Expires: 3600 waits for who is away."""
+    alice, bob, carol = [await open_user(a_name()) for _ in range(3)]
+    await in_a_room(room, alice, bob, carol)
+    go(carol, 480)
+    for expires in ("0", "3600"):
+        await alice.say(room, f"m{expires}", headers=f"Expires: {expires}\r\n")
+        await gets(bob, [f"m{expires}"])
+    come_back(carol)
+    await register(carol)
+    await gets(carol, ["m3600"])
+    bob.drain()
+    bob._done.clear()
+    await bob.say(room, "#history")
+    await gets(bob, ["m3600"])
+    await bob.assert_gets_nothing()
+
+
 async def test_a_user_that_comes_and_goes_all_the_time_gets_everything_in_order(
     open_user: OpenUser, room: str
 ) -> None:

@@ -183,7 +183,8 @@ def _hands_out(shard: Shard) -> tuple[list[str], list[Any]]:
 def _trims(shard: Shard) -> tuple[list[str], list[Any]]:
     for number in range(1, 4):
         shard.redis.xadd(shard.keys.history(SHARD, ROOM), {ALICE: "x"}, id=f"{number}-1")
-    return [shard.keys.history(SHARD, ROOM)], [2, 500]
+    shard.redis.zadd(keys.expiring(SHARD, ROOM), {"3-1": 1})
+    return [shard.keys.history(SHARD, ROOM), keys.expiring(SHARD, ROOM)], [2, 500]
 
 
 def _probes(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -312,7 +313,7 @@ def _lists_pending(shard: Shard) -> tuple[list[str], list[Any]]:
 
 
 def _imports_room(shard: Shard) -> tuple[list[str], list[Any]]:
-    where = [shard.keys.rooms(SHARD), shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)]
+    where = [shard.keys.rooms(SHARD), shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM), OUT]
     prefixes = [keys.private_rooms(SHARD, ""), keys.owned_rooms(SHARD, "")]
     return where, [ROOM, "1", ALICE, "1700000000000", *prefixes, ALICE, "owner", BOB, "member"]
 

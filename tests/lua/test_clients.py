@@ -94,7 +94,7 @@ def test_a_room_that_keeps_this_message_not_says_so_in_both_forms(room: Shard) -
     """Whose failure has no consequence then."""
     room.settings["history_max_messages"] = 500
     refuse_cpim(room, CAROL)
-    found = [Heard(*each) for each in say(room, BOB, cpim="1", transient="1")]
+    found = [Heard(*each) for each in say(room, BOB, cpim="1", kept_ms="0")]
     assert [each.more.get("client") for each in found] == [None, "text"]
 
 

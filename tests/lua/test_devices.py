@@ -102,7 +102,7 @@ def test_a_device_that_is_away_gets_later_what_another_one_has_said(room: Shard)
 
 
 def test_a_message_that_is_not_kept_reaches_devices_too(room: Shard) -> None:
-    handle(room, "message", DAVE, transient="1")
+    handle(room, "message", DAVE, kept_ms="0")
     ((to, more),) = named(room, "message")
     assert (sorted(to.split()), more["history_id"], more["client"]) == (sorted([PHONE, *BOTH]), "-", "device")
 

@@ -20,6 +20,7 @@ PATTERNS = {
     keys.requests("S"),
     Keys().history("S", "ROOM"),
     keys.history_off("S"),
+    keys.expiring("S", "ROOM"),
     keys.events("S"),
     keys.DIGEST_KEYS,
     keys.dead("S"),

@@ -11,6 +11,7 @@ from imc_common import keys
 from tests.lua.shard import ALICE, BOB, CAROL, IN, OUT, ROOM, SHARD, Shard, decoded, heard
 
 OFF = keys.history_off(SHARD)
+EXPIRING = keys.expiring(SHARD, ROOM)
 Say = Callable[..., str]
 
 
@@ -73,7 +74,7 @@ def test_an_event_in_several_entries_is_kept_under_the_id_of_the_first(room: Sha
     assert (event.get("history_id"), further["history_id"]) == (None, first)
 
 
-@pytest.mark.parametrize("why", ["the room is off", "the message is transient"])
+@pytest.mark.parametrize("why", ["the room is off", "the message expires at once"])
 def test_what_is_not_kept_says_so(room: Shard, say: Say, why: str) -> None:
     """Also in further entries: the edge sends it as without history."""
     room.settings["delivery_chunk"] = 1
@@ -82,7 +83,7 @@ def test_what_is_not_kept_says_so(room: Shard, say: Say, why: str) -> None:
         room.redis.sadd(OFF, ROOM, "another")
     else:
         room.redis.sadd(OFF, "another")
-        fields["transient"] = "1"
+        fields["kept_ms"] = "0"
     say(ALICE, **fields)
     assert [event["history_id"] for _, event in decoded(room.redis.xrange(OUT))] == ["-", "-"]
     assert kept(room) == []
@@ -179,10 +180,62 @@ def test_trimming_removes_what_is_too_old_and_too_much(real_shard: Shard) -> Non
     history = real_shard.keys.history(SHARD, ROOM)
     for number in range(1, 301):
         real_shard.redis.xadd(history, {ALICE: "x"}, id=f"{number}-1")
-    assert real_shard.run("trim_history", [history], [0, 500]) == [300, 0, 0, 1, 300]
-    assert real_shard.run("trim_history", [history], [11, 500]) == [290, 10, 0, 11, 300]
-    stay, too_old, too_many, first, last = real_shard.run("trim_history", [history], [0, 100])
+    both = [history, EXPIRING]
+    assert real_shard.run("trim_history", both, [0, 500]) == [300, 0, 0, 1, 300, 0]
+    assert real_shard.run("trim_history", both, [11, 500]) == [290, 10, 0, 11, 300, 0]
+    stay, too_old, too_many, first, last, _ = real_shard.run("trim_history", both, [0, 100])
     assert 100 <= stay < 200
     assert (too_old, stay + too_many, first, last) == (0, 290, 301 - stay, 300)
-    assert real_shard.run("trim_history", [history], [0, 0]) == [0, 0, stay, 0, 0]
+    assert real_shard.run("trim_history", both, [0, 0]) == [0, 0, stay, 0, 0, 0]
     assert not real_shard.redis.exists(history)
+
+
+def trim(shard: Shard, oldest_ms: int = 0) -> list[int]:
+    """A walk of the janitor comes by."""
+    found: list[int] = shard.run(
+        "trim_history", [shard.keys.history(SHARD, ROOM), EXPIRING], [oldest_ms, 500]
+    )
+    return found
+
+
+def test_a_message_that_has_expired_is_deleted_with_the_next_walk(room: Shard, say: Say) -> None:
+    """Wherever it stands among others; those that expire later, or never, stay."""
+    first, short, later = say(ALICE), say(ALICE, kept_ms="5000"), say(BOB, kept_ms="60000")
+    assert trim(room)[0] == 3
+    ends = room.redis.zscore(EXPIRING, short)
+    assert ends == int(short.partition("-")[0]) + 5000
+    room.redis.zadd(EXPIRING, {short: ends - 5000})
+    assert (trim(room)[0], trim(room)[5]) == (2, 0)
+    assert [entry for entry, _ in kept(room)] == [first, later]
+    assert decoded(room.redis.zrange(EXPIRING, 0, -1)) == [later]
+
+
+def test_a_history_of_expired_messages_leaves_no_key(room: Shard, say: Say) -> None:
+    short = say(ALICE, kept_ms="5000")
+    room.redis.zadd(EXPIRING, {short: 1})
+    assert trim(room) == [0, 0, 0, 0, 0, 1]
+    assert not room.redis.exists(room.keys.history(SHARD, ROOM), EXPIRING)
+
+
+def test_what_was_trimmed_before_it_expired_is_not_remembered(real_shard: Shard) -> None:
+    """Else messages with a long Expires would be, for as long."""
+    history = real_shard.keys.history(SHARD, ROOM)
+    for number in range(1, 5):
+        real_shard.redis.xadd(history, {ALICE: "x"}, id=f"{number}-1")
+        real_shard.redis.zadd(EXPIRING, {f"{number}-1": 2**50})
+    assert trim(real_shard, 3)[0] == 2
+    assert decoded(real_shard.redis.zrange(EXPIRING, 0, -1)) == ["3-1", "4-1"]
+
+
+@pytest.mark.parametrize("command", ["destroy", "set"])
+def test_what_expires_is_forgotten_with_the_history(room: Shard, say: Say, command: str) -> None:
+    say(ALICE, kept_ms="60000")
+    assert room.redis.exists(EXPIRING)
+    room.ask(command, ALICE, text="off")
+    assert not room.redis.exists(EXPIRING)
+
+
+def test_an_index_of_a_wrong_type_delays_no_message(room: Shard, say: Say) -> None:
+    room.redis.set(EXPIRING, "planted")
+    say(ALICE, kept_ms="60000")
+    assert len(kept(room)) == 1

@@ -150,3 +150,28 @@ def test_a_newcomer_is_told_whether_the_room_keeps_messages(room: Shard) -> None
     assert room.ask("join", CAROL)[0] == heard("joined", CAROL, by=CAROL)
     room.ask("set", ALICE, text="off")
     assert room.ask("join", DAVE)[0] == heard("joined", DAVE, by=DAVE, detail="off")
+
+
+def test_who_is_imported_into_a_room_that_exists_sees_what_is_said_from_then_on(room: Shard) -> None:
+    """Who was a member already, or is only invited, is as before."""
+    say(room, 2)
+    members = room.keys.members(SHARD, ROOM)
+    where = [room.keys.rooms(SHARD), room.keys.room(SHARD, ROOM), members, OUT]
+    args = [ROOM, "0", ALICE, "1", "private:", "owned:"]
+    args += [BOB, "member", CAROL, "member", "eve@example.org", "invited"]
+    before = room.redis.hget(room.keys.room(SHARD, ROOM), f"joined:{BOB}")
+    assert room.run("import_room", where, args) == "completed"
+    assert room.redis.hget(room.keys.room(SHARD, ROOM), f"joined:{BOB}") == before
+    assert not room.redis.hexists(room.keys.room(SHARD, ROOM), "joined:eve@example.org")
+    assert room.ask("history", CAROL) == [heard("nothing_said", CAROL, by=CAROL)]
+    after = say(room)
+    room.drain()
+    assert shown(room, CAROL) == after
+
+
+def test_a_room_that_an_import_creates_has_members_without_a_beginning(shard: Shard) -> None:
+    """It has no history."""
+    names = [shard.keys.rooms(SHARD), shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM), OUT]
+    args = [ROOM, "0", ALICE, "1", "private:", "owned:", ALICE, "owner"]
+    assert shard.run("import_room", names, args) == "made"
+    assert not shard.redis.hexists(shard.keys.room(SHARD, ROOM), f"joined:{ALICE}")

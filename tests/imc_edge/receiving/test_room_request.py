@@ -96,21 +96,27 @@ async def test_a_body_that_is_not_utf8_is_passed_on_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "expected"),
+    ("headers", "expected", "kept_ms"),
     [
-        ({"Expires": "60"}, 1_700_000_060_000),
-        ({"Expires": "60", "Date": "Tue, 14 Nov 2023 22:13:10 GMT"}, 1_700_000_050_000),
-        ({"Expires": "60", "Date": "Tue, 14 Nov 2023 23:13:10 GMT"}, 1_700_000_060_000),
-        ({"Expires": "60", "Date": "yesterday"}, 1_700_000_060_000),
-        ({"Expires": "0"}, 1_700_000_001_000),
-        ({"Date": "Tue, 14 Nov 2023 22:13:10 GMT"}, None),
+        ({"Expires": "60"}, 1_700_000_060_000, 60_000),
+        ({"Expires": "60", "Date": "Tue, 14 Nov 2023 22:13:10 GMT"}, 1_700_000_050_000, 50_000),
+        ({"Expires": "60", "Date": "Tue, 14 Nov 2023 23:13:10 GMT"}, 1_700_000_060_000, 60_000),
+        ({"Expires": "60", "Date": "yesterday"}, 1_700_000_060_000, 60_000),
+        ({"Expires": "5", "Date": "Tue, 14 Nov 2023 22:13:10 GMT"}, 1_699_999_995_000, 0),
+        ({"Expires": "0"}, 1_700_000_001_000, 0),
+        ({"Date": "Tue, 14 Nov 2023 22:13:10 GMT"}, None, None),
     ],
 )
-async def test_expires_counts_from_date(headers: dict[str, str], expected: int | None) -> None:
-    """RFC 3428 §7; the time of the test is 22:13:20."""
+async def test_expires_counts_from_date(
+    headers: dict[str, str], expected: int | None, kept_ms: int | None
+) -> None:
+    """RFC 3428 §7; the time of the test is 22:13:20. A room may keep the message until then."""
     async with edge() as at:
         await at.ask_one(message(**headers))
         assert data_of(at.store.entries[0]).expires_at == expected
+        assert at.store.entries[0].kept_ms == kept_ms
+        await at.ask_one(message(b"#list", Call_ID="command", **headers))
+        assert at.store.entries[1].kept_ms is None
 
 
 async def test_equivalent_uris_of_a_room_are_one_room() -> None:
