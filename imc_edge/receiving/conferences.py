@@ -214,15 +214,23 @@ class Conferences:
         await self._answer_invite(asked, made)
 
     async def _enter(self, asked: Asked) -> None:
-        """INVITE to a room: a device of a member enters it (RFC 4579 §5.1)."""
+        """INVITE to a room: a device of a member enters it (RFC 4579 §5.1).
+
+        Linphone has no session after a restart. So its user may change the subject by this INVITE.
+        """
+        subject = subject_of(asked.request)
         entering = replace(
             self._wanted(asked, "enter_conference"),
             device=self._device(asked),
             dialog=self._dialog(asked).to_json("early"),
         )
         await self._commit.count(asked, entering)
-        await self._commit.role(asked)
-        await self._answer_invite(asked, entering)
+        role = await self._commit.role(asked)
+        further = []
+        if subject and role in MAY_CHANGE and role != AGAIN:
+            change = self._in_dialog(asked, replace(self._wanted(asked, "topic"), text=subject))
+            further.append((change, self._ids.digest(asked.fingerprint.digest, change.room)))
+        await self._answer_invite(asked, entering, further)
 
     async def _change(self, asked: Asked) -> None:
         """INVITE in a dialog (RFC 3261 §14): a new subject. Without one it only shows that we are here.
@@ -337,12 +345,15 @@ class Conferences:
             headers.append(("Require", "eventlist"))  # RFC 4662 §4.2
         await self._commit.submit_all(asked, mine, self._tag(asked), 200, headers)
 
-    async def _answer_invite(self, asked: Asked, wanted: RoomRequest) -> None:
-        """Accept an INVITE when Redis has it."""
+    async def _answer_invite(
+        self, asked: Asked, wanted: RoomRequest, further: Sequence[tuple[RoomRequest, str]] = ()
+    ) -> None:
+        """Accept an INVITE when Redis has it, and what it asks for besides."""
         headers = [_contact(asked, wanted.room, ";text"), *marks_of(asked.request)]
         if wanted.text:
             headers.append(("Subject", wanted.text))
-        send = await self._commit.submit(asked, wanted, self._tag(asked), 200, headers)
+        every = [(wanted, asked.fingerprint.digest), *further]
+        send = await self._commit.submit_all(asked, every, self._tag(asked), 200, headers)
         if send is not None:
             self._repeat(asked, send)
 

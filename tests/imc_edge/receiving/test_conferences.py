@@ -361,6 +361,19 @@ async def test_a_dialog_that_no_edge_knows_gets_481(method: str) -> None:
             assert (await answer(at, request(method, To=f"<sip:{ROOM}>;tag=OURS"))).status == 200
 
 
+@pytest.mark.parametrize("role", [b"owner", b"admin", b"member"])
+async def test_a_client_without_a_session_changes_the_subject_by_entering(role: bytes) -> None:
+    """As Linphone after a restart. A copy of the INVITE has the same answer, and changes nothing."""
+    async with edge() as at:
+        at.store.roles[ROOM] = role
+        first, again = [await answer(at, request("INVITE", Subject="New")) for _ in range(2)]
+        assert (first.status, first.headers.items) == (200, again.headers.items)
+        kinds = [(each.type, each.text) for each in at.store.entries]
+        change = [] if role == b"member" else [("topic", "New")]
+        assert kinds == [("enter_conference", ""), *change, ("enter_conference", "")], "Redis drops the last"
+        assert (await answer(at, request("INVITE", Subject="x" * 201, Call_ID="x"))).status == 400
+
+
 SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 PHONE = f"<{GRUU}>"
 

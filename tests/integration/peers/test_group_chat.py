@@ -137,6 +137,21 @@ def test_a_client_that_was_off_gets_roster_and_messages(phone: MakeGroupLinphone
     bob.wait_for_text(room, "welcome back", CAROL)
 
 
+def test_a_client_that_was_started_again_has_no_session(phone: MakeGroupLinphone) -> None:
+    """It makes one to change the subject, and one to leave."""
+    alice, bob = (phone(name) for name in ("alice", "bob"))
+    room = alice.create("before", BOB)
+    bob.wait_for_room(room, alice=True)
+    for member in (alice, bob):
+        member.stop()
+        member.start()
+    alice.rename(room, "after")
+    bob.wait_for_subject(room, "after")
+    bob.leave_room(room)
+    alice.wait_for_room(room)
+    bob.wait_until_left(room)
+
+
 def test_a_client_that_was_off_is_invited_when_it_comes(phone: MakeGroupLinphone) -> None:
     """It gets the messages since it was added."""
     alice, bob = phone("alice"), phone("bob")
