@@ -6,7 +6,7 @@
 --
 -- ARGV:
 --   oldest_ms     what is older goes; ms since the epoch, 0: no limit
---   max_messages  how many stay, approximately; 0: none
+--   max_messages  how many stay; 0: none
 --
 -- Returns:
 --   (number)  in a list of six: how many stay, how many were too old, how many too many, the times of the first and of
@@ -27,7 +27,7 @@ if #ended > 0 then
     redis.call("ZREM", expiring, unpack(ended))
 end
 local too_old = oldest > 0 and redis.call("XTRIM", history, "MINID", "=", string.format("%d-0", oldest)) or 0
-local too_many = redis.call("XTRIM", history, "MAXLEN", most > 0 and "~" or "=", most)
+local too_many = redis.call("XTRIM", history, "MAXLEN", "=", most)
 local first = redis.call("XRANGE", history, "-", "+", "COUNT", 1)[1]
 if not first then
     redis.call("DEL", history, expiring)

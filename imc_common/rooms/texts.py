@@ -7,6 +7,7 @@ user (texts and nicknames) were checked by the parser, and other input went thro
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from imc_common.bodies.content import READ_TYPES
@@ -14,6 +15,7 @@ from imc_common.bodies.essence import CPIM, PLAIN, essence
 from imc_common.devices import user_of
 from imc_common.rooms.commands import BY_WORD, COMMANDS
 from imc_common.rooms.event import CATCH_UP, DEVICE_CLIENT, IDLE, OF_CONFERENCES, Event
+from imc_common.rooms.history import retention
 from imc_common.rooms.pages import pages
 from imc_common.rooms.relayed import (
     Text,
@@ -207,7 +209,7 @@ def _sentence(event: Event, settings: Settings) -> str:
         text=event.text,
         why=WHY_FAILED.get(event.reason, WHY_FAILED["delivery_failed"]),
         start=settings.imc_cmd_start_char,
-        keeps=_keeps(event.detail),
+        keeps=_keeps(event.detail, settings) if event.name == "history_set" else "",
         announces="no longer announces" if event.detail == "off" else "announces",
     )
 
@@ -216,17 +218,26 @@ KEEPS_MESSAGES = " This room keeps what is said."
 """Follows what a new member is told, unless the room keeps nothing."""
 
 
-def _keeps(wish: str) -> str:
-    """What `#set history` has changed."""
+def _keeps(wish: str, settings: Settings) -> str:
+    """What `#set history` has changed: what is kept, perhaps less than asked for."""
     if wish == "join":
         return "new members see what is said after they have joined."
     if wish == "all":
         return "new members also see what was said before."
     if wish == "off":
         return "nothing. What was kept is deleted."
-    if wish.endswith("d"):
-        return f"the messages of {wish.removesuffix('d')} days."
-    return f"the last {wish} messages."
+    kept = retention(settings, wish.encode())
+    messages = "the last message" if kept.messages == 1 else f"the last {kept.messages} messages"
+    return f"{messages}, for {_span(kept.seconds)}." if kept.seconds else f"{messages}."
+
+
+def _span(seconds: float) -> str:
+    """So many seconds, in the largest unit that gives a whole number, or nearly so."""
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = round(seconds / size)
+        if seconds >= size and (seconds % size == 0 or seconds >= 10 * size):
+            return f"{count} {unit}s" if count > 1 else f"{count} {unit}"
+    return f"{math.ceil(seconds)} s"
 
 
 def _template(event: Event) -> str:

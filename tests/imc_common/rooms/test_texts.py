@@ -445,3 +445,28 @@ def test_a_notice_to_a_device_is_wrapped_and_speaks_to_its_user() -> None:
 @pytest.mark.parametrize("name", sorted(OF_CONFERENCES))
 def test_requests_of_conferences_are_no_texts(name: str) -> None:
     assert render(Event("1-0", 0, name, "r@h", ()), Settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("wish", "age", "keeps"),
+    [
+        ("3", 7 * 86400, "the last 3 messages, for 7 days."),
+        ("1", 86400, "the last message, for 1 day."),
+        ("99999", 7 * 86400, "the last 500 messages, for 7 days."),
+        ("2d", 7 * 86400, "the last 500 messages, for 2 days."),
+        ("30d", 7 * 86400, "the last 500 messages, for 7 days."),
+        ("30d", 36 * 3600, "the last 500 messages, for 36 hours."),
+        ("20", 600, "the last 20 messages, for 10 minutes."),
+        ("20", 1.5 * 86400 + 0.3, "the last 20 messages, for 36 hours."),
+        ("20", 90.5, "the last 20 messages, for 91 s."),
+        ("20", 0, "the last 20 messages."),
+        ("30d", 0, "the last 500 messages, for 30 days."),
+        ("off", 7 * 86400, "nothing. What was kept is deleted."),
+    ],
+)
+def test_members_are_told_what_a_room_really_keeps(wish: str, age: float, keeps: str) -> None:
+    """Within what the operator allows."""
+    settings = Settings(history_max_messages=500, history_max_age=age)
+    event = Event("1-0", 3, "history_set", "r@example.org", (BOB,), actor=ALICE, detail=wish)
+    (text,) = render(event, settings)
+    assert text.body.decode() == f"*** {ALICE} has changed what this room keeps: {keeps}"
