@@ -153,6 +153,11 @@ def farewells(shard: int, user: str) -> str:
     return f"imc:{{{shard}}}:farewells:{user}"
 
 
+def forgotten(shard: int, user: str) -> str:
+    """String with a TTL: the user's data was deleted a moment ago (`lua/include/forgotten.lua`)."""
+    return f"imc:{{{shard}}}:forgotten:{user}"
+
+
 def probes(shard: int) -> str:
     """Sorted set of the users who are away: when the next probe is due, in ms of Redis's clock."""
     return f"imc:{{{shard}}}:probes"

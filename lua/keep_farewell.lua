@@ -26,6 +26,7 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "now"
 --- @include "device"
 --- @include "farewells"
+--- @include "forgotten"
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room)
@@ -36,7 +37,7 @@ first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local device, dialog = request.from, request.dialog or ""
 local user = user_of(device)
 redis.call("HLEN", farewells_key(user)) -- is a hash
-local is_needed = dialog ~= "" and not device_in(devices_of(request.room), without_aor(device))
+local is_needed = dialog ~= "" and not device_in(devices_of(request.room), without_aor(device)) and not is_forgotten(user)
 
 commit()
 if is_needed then

@@ -1,5 +1,5 @@
 -- How deliveries of an event ended. Each recipient counts once, however often an edge reports it. A failure is
--- kept in undelivered, unless the recipient is known to be away. If the worker must act on an outcome, it is also
+-- kept in undelivered, unless the recipient is known to be away or was forgotten. If the worker must act on an outcome, it is also
 -- appended to the in-stream as a report.
 --
 -- KEYS:
@@ -24,6 +24,8 @@ local entry_id, complete, settled_ttl_ms, undelivered_max, call_id = unpack(ARGV
 local outcomes = { unpack(ARGV, 6) }
 assert(call_id and #outcomes % 3 == 0, "an outcome is recipient, status, report")
 settled_ttl_ms, undelivered_max = math.max(1, tonumber(settled_ttl_ms)), math.max(0, tonumber(undelivered_max))
+
+--- @include "forgotten"
 
 redis.call("XLEN", requests) -- is a stream
 redis.call("XLEN", undelivered)
@@ -74,7 +76,7 @@ for i = 1, #outcomes, 3 do
     if redis.call("SADD", settled, recipient) == 1 then
         local fields = outcome_of(recipient, status)
         local is_known = status == "away" or status == "withdrawn" or event.catch_up == "probe"
-        if status:sub(1, 1) ~= "2" and not is_known then
+        if status:sub(1, 1) ~= "2" and not is_known and not is_forgotten(recipient) and not is_forgotten(event.from or "") then
             redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", "call_id", call_id, unpack(fields))
         end
         if report == "1" then

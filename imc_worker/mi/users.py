@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from imc_common import keys
 from imc_common.devices import user_of
 from imc_common.keys import Keys, shard_of
 from imc_common.presence import user_is_online
-from imc_common.rooms.request import EntryError, RequestData
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
 from imc_common.store.protocols import CommandRunner
 from imc_worker.mi.operate import Operator
 from imc_worker.mi.rooms import Rooms, RoomState
+from imc_worker.mi.shard_records import ENTRIES, ShardRecords, message
 
-ENTRIES: Final = 500
-"""Messages read per round trip."""
+_PARTS: Final[tuple[Literal["recent", "older"], ...]] = ("recent", "older")
 PAUSE: Final = 0.01
 """Seconds between two pages, so that other commands of Redis come between."""
 
@@ -34,6 +33,7 @@ class UserRecords:
         self._store = store
         self._rooms = rooms
         self._operator = operator
+        self._records = ShardRecords(store, settings)
         self._hash_size = settings.hash_size
         self._names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
 
@@ -42,7 +42,8 @@ class UserRecords:
         return await user_is_online(self._store, user, 1 << self._hash_size)
 
     async def export(self, user: str) -> dict[str, Any]:
-        """Where the user is a member, or banned, and what the user wrote that rooms still keep."""
+        """Where the user is a member, or banned, what the user wrote that rooms still keep, and all else that
+        Redis holds for longer than a few minutes."""
         memberships, bans, messages = [], [], []
         async for page in self._rooms.pages():
             for room in page:
@@ -61,9 +62,17 @@ class UserRecords:
                 if "ban" in about:
                     bans.append(f"sip:{room.address}")
                 async for entry, data in self._written(room, user):
-                    messages.append(_message(room.address, entry, data))
+                    messages.append(message(room.address, entry, data))
             await asyncio.sleep(PAUSE)
-        return {"USER": f"sip:{user}", "ROOMS": memberships, "BANNED_FROM": bans, "MESSAGES": messages}
+        return {
+            "USER": f"sip:{user}",
+            "ROOMS": memberships,
+            "BANNED_FROM": bans,
+            "MESSAGES": messages,
+            **await self._records.about(user),
+            "FAILED_DELIVERIES": await self._records.failures(user),
+            "DEAD_LETTERS": await self._records.dead_letters(user),
+        }
 
     async def forget(self, user: str) -> dict[str, Any]:
         """Remove the user from every room and delete what the user wrote that rooms keep.
@@ -71,20 +80,18 @@ class UserRecords:
         Rooms that only this user owns are kept, with the user: they have to get another owner first, or be
         destroyed. Bans stay: they protect others.
         """
+        await self._records.begin_to_forget(user)
         left, kept = await self._operator.kick(user)
         deleted = 0
         async for page in self._rooms.pages():
             for room in page:
                 deleted += await self._delete_written(room, user)
                 await self._forget_creator(room, user)
+                await self._forget_receipts(room, user)
+                if user not in room.members:
+                    await self._forget_change(room, user)
             await asyncio.sleep(PAUSE)
-        shards = range(1 << self._hash_size)
-        for shard in shards:
-            await self._delete_failures(shard, user)
-        indexes: list[Command] = [
-            ("DEL", keys.away_rooms(shard, user), keys.farewells(shard, user)) for shard in shards
-        ]
-        await self._run([*indexes, ("DEL", keys.away_shards(user))])
+        await self._records.forget(user)
         return {
             "USER": f"sip:{user}",
             "LEFT": [f"sip:{room}" for room in left],
@@ -133,21 +140,34 @@ class UserRecords:
             # what the creator's client said of the room has the creator's name in it
             await self._run([("HSET", name, "owner", room.owner), ("HDEL", name, "conference")])
 
-    async def _delete_failures(self, shard: int, user: str) -> None:
-        """Records of failed deliveries to the user, or of what the user sent."""
-        stream, start = keys.undelivered(shard), "-"
-        while True:
-            (page,) = await self._run([("XRANGE", stream, start, "+", "COUNT", ENTRIES)])
-            entries = [
-                entry
-                for entry, fields in page
-                if user in (user_of(value.decode(errors="replace")) for value in fields[1::2])
-            ]
-            if entries:
-                await self._run([("XDEL", stream, *entries)])
-            if len(page) < ENTRIES:
-                return
-            start = f"({page[-1][0].decode()}"
+    async def _forget_receipts(self, room: RoomState, user: str) -> None:
+        """Which messages the user wrote that asked for receipts, and which receipts the user sent."""
+        shard, address = shard_of(room.address, self._hash_size), room.address
+        names = [make(shard, address, part) for make in (keys.authors, keys.receipts) for part in _PARTS]
+        found = await self._run([("HGETALL", name) for name in names])
+        commands: list[Command] = []
+        for name, flat in zip(names, found, strict=True):
+            pairs = [(flat[at].decode(errors="replace"), flat[at + 1]) for at in range(0, len(flat), 2)]
+            own = [field for field, value in pairs if value == user.encode() or field.endswith(f" {user}")]
+            commands += [("HDEL", name, *own)] if own else []
+        await self._run(commands)
+
+    async def _forget_change(self, room: RoomState, user: str) -> None:
+        """That the user has left. A device that was not told of it yet gets the whole roster, as it does of
+        changes that are too old to be kept."""
+        shard = shard_of(room.address, self._hash_size)
+        name = keys.roster(shard, room.address)
+        (flat,) = await self._run([("ZRANGE", name, 0, -1, "WITHSCORES")])
+        own = {
+            flat[at]: int(float(flat[at + 1]))
+            for at in range(0, len(flat), 2)
+            if user_of(flat[at].decode(errors="replace").rpartition(" ")[2]) == user
+        }
+        if own:
+            about = self._names.room(shard, room.address)
+            (known,) = await self._run([("HGET", about, "forgotten")])
+            await self._run([("HSET", about, "forgotten", max(int(float(known or 0)), *own.values()))])
+            await self._run([("ZREM", name, *own)])
 
     async def _run(self, commands: list[Command]) -> list[Any]:
         replies = await self._store.run(commands)
@@ -155,13 +175,3 @@ class UserRecords:
             if isinstance(reply, ReplyError):
                 raise reply
         return replies
-
-
-def _message(room: str, entry: bytes, data: bytes) -> dict[str, Any]:
-    """One message as JSON shows it."""
-    about: dict[str, Any] = {"ROOM": f"sip:{room}", "AT": int(entry.partition(b"-")[0])}
-    try:
-        said = RequestData.unpack(data)
-    except EntryError:
-        return about | {"CONTENT_TYPE": "", "BODY": data.decode(errors="replace")}
-    return about | {"CONTENT_TYPE": said.content_type, "BODY": said.body.decode(errors="replace")}

@@ -186,3 +186,13 @@ def test_the_farewells_of_one_user_are_few(room: Shard) -> None:
         about = {"event": "bye", "of": "1-1", "dialog": dialog("d")}
         report(room, "keep_farewell", f"{BOB};gr={number}", "480", **about)
     assert len(kept(room)) == 100
+
+
+def test_the_bye_of_a_forgotten_user_is_not_kept(shard: Shard) -> None:
+    """Nor is the user probed for it."""
+    opened_with(shard, BOBS, CAROL)
+    handle(shard, "remove", ALICE, user=BOB)
+    shard.redis.set(keys.forgotten(SHARD, BOB), 1)
+    found_nobody(shard)
+    assert kept(shard) == {}
+    assert not shard.redis.exists(keys.probes(SHARD))

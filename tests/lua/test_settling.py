@@ -145,3 +145,16 @@ def test_settle_delivered_takes_more_ids_than_lua_can_unpack(real_shard: Shard) 
     ids = decoded(pipeline.execute())
     assert real_shard.run("settle_delivered", [OUT], ids) == 2500
     assert real_shard.redis.xlen(OUT) == 0
+
+
+@pytest.mark.parametrize("who", [BOB, f"{BOB};gr=urn:uuid:1"])
+def test_failures_of_a_forgotten_user_leave_no_record(shard: Shard, who: str) -> None:
+    """Neither what is on its way to the user, nor what the user has sent. Reports are written as ever."""
+    shard.redis.set(keys.forgotten(SHARD, BOB), 1)
+    settle(shard, put_event(shard, who, name="you_were_removed"), who, "480", 1, complete=True)
+    fields = {"event": "message", "room": ROOM, "from": BOB, "to": CAROL, "data": "\x81"}
+    settle(shard, str(decoded(shard.redis.xadd(OUT, fields))), CAROL, "480", 1, complete=True)
+    assert entries(shard, UNDELIVERED) == []
+    assert len(entries(shard, IN)) == 2
+    settle(shard, put_event(shard, CAROL), CAROL, "480", 0, complete=True)
+    assert [entry["from"] for entry in entries(shard, UNDELIVERED)] == [CAROL]

@@ -1,4 +1,7 @@
-"""MI about one user: back, shown, forgotten."""
+"""MI about one user: back, shown, forgotten.
+
+Covers shard_records.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import asyncio
 from structlog.testing import capture_logs
 
 from imc_common import keys
+from imc_common.client_devices import note
 from imc_common.keys import Keys, shard_of
+from imc_common.rooms.request import RequestData
 from tests.imc_worker.conftest import ALICE, BOB, ROOM
 from tests.imc_worker.mi.conftest import MakeMi, Mi
 
@@ -55,6 +60,8 @@ async def test_a_user_is_exported(make_mi: MakeMi) -> None:
     shown["DEVICES"] = [device]
     assert found["ROOMS"] == [shown]
     assert found["BANNED_FROM"] == [f"sip:{OTHER}"]
+    assert (found["REGISTERED_DEVICES"], found["PASSWORD"]) == ([], False)
+    assert (found["FAILED_DELIVERIES"], found["DEAD_LETTERS"]) == ([], [])
     messages = sorted((each["ROOM"], each["CONTENT_TYPE"], each["BODY"]) for each in found["MESSAGES"])
     assert messages == [(f"sip:{ROOM}", "text/plain", "hi"), (f"sip:{OTHER}", "text/plain", "hi")]
     assert any(line.get("audit") and line["command"] == "imc_user_export" for line in logs)
@@ -85,6 +92,96 @@ async def test_a_user_is_forgotten(make_mi: MakeMi) -> None:
         ]
     )
     assert (left, creator, hint) == (1, ALICE.encode(), 0)
+
+
+async def test_all_else_that_redis_holds_is_exported(make_mi: MakeMi) -> None:
+    """Devices, failures, dead letters, and that there is a password; the hash of it stays in Redis."""
+    mi = make_mi(history_max_messages=500)
+    await talk(mi)
+    tag, device = keys.user_shard(BOB), f"{BOB};gr=urn:uuid:1"
+    said = RequestData("text/plain", b"never handled").pack()
+    failure = ("event", "message", "from", BOB, "room", ROOM, "user", ALICE, "status", "403")
+    dead = (
+        "dead_stream",
+        "imc:{0}:in",
+        "dead_reason",
+        "error",
+        "type",
+        "message",
+        "room",
+        ROOM,
+        "data",
+        said,
+    )
+    await mi.bench.store.run(
+        [
+            *note(device),
+            ("HSET", keys.users(tag), BOB, "SHA-256=secret"),
+            ("XADD", keys.undelivered(SHARD), "5-0", *failure),
+            ("XADD", keys.undelivered(SHARD), "6-0", "from", ALICE, "user", "carol@example.org"),
+            ("XADD", keys.dead(3), "7-0", *dead, "from", BOB),
+            ("XADD", keys.dead(3), "8-0", *dead, "from", ALICE, "to", f"{ALICE} {BOB}"),
+            ("XADD", keys.dead(3), "9-0", *dead, "from", ALICE),
+        ]
+    )
+    found = await mi.call("imc_user_export", BOB)
+    assert (found["REGISTERED_DEVICES"], found["PASSWORD"]) == ([device], True)
+    assert found["FAILED_DELIVERIES"] == [
+        {
+            "ROOM": f"sip:{ROOM}", "AT": 5, "EVENT": "message", "TO": f"sip:{BOB}",
+            "CAUSED_BY": f"sip:{ALICE}", "STATUS": "403",
+        }
+    ]  # fmt: skip
+    assert [(letter["NAME"], letter["BODY"]) for letter in found["DEAD_LETTERS"]] == [
+        ("3/7-0", "never handled"),
+        ("3/8-0", "never handled"),
+    ]
+    assert "secret" not in str(found)
+
+
+async def test_nothing_of_a_forgotten_user_is_left(make_mi: MakeMi) -> None:
+    """Whatever key it is in, but for the mark that it was forgotten, which has a TTL, and bans."""
+    mi = make_mi(history_max_messages=500)
+    await talk(mi)
+    await mi.bench.ask("ban", ALICE, OTHER, user=BOB)
+    device = f"{BOB};gr=urn:uuid:1"
+    await mi.bench.ask("enter_conference", BOB, device=device, dialog='{"call_id":"c"}')
+    await mi.bench.ask("enter_conference", ALICE, device=f"{ALICE};gr=urn:uuid:2", dialog='{"call_id":"d"}')
+    await settled(mi)
+    await mi.bench.store.run(
+        [
+            *note(device),
+            ("HSET", keys.authors(SHARD, ROOM, "recent"), "id 1", BOB, "id 2", ALICE),
+            ("HSET", keys.authors(SHARD, ROOM, "older"), "id 3", BOB),
+            ("HSET", keys.receipts(SHARD, ROOM, "recent"), f"id2 {BOB}", 1, f"id1 {ALICE}", 1),
+        ]
+    )
+    await mi.call("imc_user_forget", BOB)
+    for stream in (keys.events, keys.requests):  # what is delivered or handled is deleted
+        await mi.bench.store.run([("DEL", stream(shard)) for shard in range(16)])
+    (names,) = await mi.bench.store.run([("KEYS", "*")])
+    left = [await _dump(mi, name) for name in names]
+    naming = {name for name, text in left if BOB in name or BOB in text}
+    marks = {keys.forgotten(shard, BOB) for shard in range(16)}
+    assert naming == marks | {NAMES.room(shard_of(OTHER, 4), OTHER)}
+    ttls = await mi.bench.store.run([("TTL", name) for name in sorted(marks)])
+    assert all(isinstance(ttl, int) and 0 < ttl <= 3600 for ttl in ttls)
+    about = await mi.bench.store.run(
+        [("HGET", NAMES.room(SHARD, ROOM), field) for field in ("rev", "forgotten")]
+    )
+    assert about[0] == about[1]  # devices get the whole roster
+
+
+async def _dump(mi: Mi, key: bytes) -> tuple[str, str]:
+    """Name and content of a key."""
+    read = {
+        b"string": ("GET",), b"hash": ("HGETALL",), b"set": ("SMEMBERS",),
+        b"zset": ("ZRANGE",), b"stream": ("XRANGE",),
+    }  # fmt: skip
+    (kind,) = await mi.bench.store.run([("TYPE", key)])
+    bounds = {b"zset": (0, -1), b"stream": ("-", "+")}.get(kind, ())
+    (content,) = await mi.bench.store.run([(*read[kind], key, *bounds)])
+    return key.decode(), str(content)
 
 
 async def test_the_only_owner_of_a_room_is_kept_there(mi: Mi) -> None:

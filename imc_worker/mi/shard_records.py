@@ -1,0 +1,120 @@
+"""What the shards and the index of users hold of one user besides rooms: failures, dead letters, devices."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from imc_common import client_devices, keys
+from imc_common.address import without_port
+from imc_common.devices import user_of
+from imc_common.rooms.request import EntryError, RequestData
+from imc_common.settings import Settings
+from imc_common.store import Command, ReplyError
+from imc_common.store.protocols import CommandRunner
+
+ENTRIES: Final = 500
+"""Entries read per round trip."""
+FORGOTTEN_SECONDS: Final = 3600
+"""For how long after a user was forgotten failed deliveries to the user are not recorded: what was on its
+way then has ended long before."""
+
+_Entry = tuple[bytes, dict[str, str], bytes]
+"""The id of an entry of a stream, its fields without `data` as text, and `data`."""
+
+
+class ShardRecords:
+    """Every method raises StoreUnreachable and ReplyError."""
+
+    def __init__(self, store: CommandRunner, settings: Settings) -> None:
+        self._store = store
+        self._shards = range(1 << settings.hash_size)
+
+    async def failures(self, user: str) -> list[dict[str, Any]]:
+        """The records of failed deliveries to the user, or of what the user sent."""
+        found = []
+        for shard in self._shards:
+            async for entry, fields, _ in self._entries(keys.undelivered(shard), user):
+                found.append(
+                    {
+                        "ROOM": f"sip:{fields.get('room', '')}",
+                        "AT": _ms_of(entry),
+                        "EVENT": fields.get("event", ""),
+                        "TO": f"sip:{fields.get('from', '')}",
+                        "CAUSED_BY": f"sip:{fields.get('user', '')}",
+                        "STATUS": fields.get("status", ""),
+                    }
+                )
+        return found
+
+    async def dead_letters(self, user: str) -> list[dict[str, Any]]:
+        """The dead letters that name the user, by the name that `imc dead` uses."""
+        found = []
+        for shard in self._shards:
+            async for entry, fields, data in self._entries(keys.dead(shard), user):
+                about = {"NAME": f"{shard}/{entry.decode()}", "REASON": fields.get("dead_reason", "")}
+                found.append(about | message(fields.get("room", ""), entry, data))
+        return found
+
+    async def about(self, user: str) -> dict[str, Any]:
+        """The devices that the user has registered, and whether there is a password."""
+        who = without_port(user)
+        devices, has_password = await self._run(
+            [client_devices.look_up(user), ("HEXISTS", keys.users(keys.user_shard(who)), who)]
+        )
+        return {"REGISTERED_DEVICES": client_devices.devices_in(devices), "PASSWORD": has_password == 1}
+
+    async def begin_to_forget(self, user: str) -> None:
+        """From now on what is on its way to the user leaves no record (`lua/include/forgotten.lua`)."""
+        await self._run(
+            [("SET", keys.forgotten(shard, user), 1, "EX", FORGOTTEN_SECONDS) for shard in self._shards]
+        )
+
+    async def forget(self, user: str) -> None:
+        """Delete the records of failures and the user's devices; dead letters and the password stay."""
+        commands: list[Command] = [client_devices.forget_all(user), ("DEL", keys.away_shards(user))]
+        for shard in self._shards:
+            async for entry, _, _ in self._entries(keys.undelivered(shard), user):
+                commands.append(("XDEL", keys.undelivered(shard), entry))
+            commands.append(("DEL", keys.away_rooms(shard, user), keys.farewells(shard, user)))
+        for first in range(0, len(commands), ENTRIES):
+            await self._run(commands[first : first + ENTRIES])
+
+    async def _entries(self, stream: str, user: str) -> AsyncIterator[_Entry]:
+        """The entries of a stream that name the user or one of the user's devices."""
+        start = "-"
+        while True:
+            (page,) = await self._run([("XRANGE", stream, start, "+", "COUNT", ENTRIES)])
+            for entry, flat in page:
+                fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                data = fields.pop(b"data", b"")
+                texts = {
+                    name.decode(errors="replace"): text.decode(errors="replace")
+                    for name, text in fields.items()
+                }
+                if any(user_of(word) == user for text in texts.values() for word in text.split()):
+                    yield entry, texts, data
+            if len(page) < ENTRIES:
+                return
+            start = f"({page[-1][0].decode()}"
+
+    async def _run(self, commands: list[Command]) -> list[Any]:
+        replies = await self._store.run(commands)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        return replies
+
+
+def message(room: str, entry: bytes, data: bytes) -> dict[str, Any]:
+    """One message as JSON shows it."""
+    about: dict[str, Any] = {"ROOM": f"sip:{room}", "AT": _ms_of(entry)}
+    try:
+        said = RequestData.unpack(data)
+    except EntryError:
+        return about | {"CONTENT_TYPE": "", "BODY": data.decode(errors="replace")}
+    return about | {"CONTENT_TYPE": said.content_type, "BODY": said.body.decode(errors="replace")}
+
+
+def _ms_of(entry: bytes) -> int:
+    return int(entry.partition(b"-")[0])
