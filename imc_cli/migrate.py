@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,12 +20,17 @@ from imc_common.errors import ImcError
 from imc_common.settings import Loaded, Settings, masked
 
 if TYPE_CHECKING:
+    from imc_cli.migration.histories import Restored
     from imc_cli.migration.load import ImportReport
     from imc_cli.migration.rows import Refusal, Room
     from imc_cli.migration.tables import Tables
 
 _NEEDS = "imc import and export need SQLAlchemy and a driver: pip install '.[migrate]' in imc's folder"
 _RoomsTable = Annotated[str, typer.Option("--rooms-table", help="Table of rooms.")]
+_History = Annotated[
+    Path | None,
+    typer.Option("--history", help="File of JSON lines with what rooms keep and who is away."),
+]
 _MembersTable = Annotated[str, typer.Option("--members-table", help="Table of members.")]
 
 
@@ -37,9 +45,11 @@ def import_rooms(
     from_: Annotated[str, typer.Option("--from", help="mysql://, postgresql:// or sqlite:///FILE")],
     rooms_table: _RoomsTable = "imc_rooms",
     members_table: _MembersTable = "imc_members",
+    *,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and report without changing anything.")
     ] = False,
+    history: _History = None,
 ) -> None:
     """Import rooms and members from an OpenSIPS or Kamailio database. It can be run again."""
     refusals: list[Refusal] = []
@@ -54,6 +64,9 @@ def import_rooms(
         typer.echo("dry run: nothing changed")
         return
     _print(report)
+    if history is not None:
+        with _plain_errors(from_):
+            _print_restored(asyncio.run(_load_histories(loaded.settings, history)))
     if report.failed or report.differing:
         raise typer.Exit(1)
 
@@ -63,6 +76,7 @@ def export_rooms(
     to: Annotated[str, typer.Option("--to", help="mysql://, postgresql:// or sqlite:///FILE")],
     rooms_table: _RoomsTable = "imc_rooms",
     members_table: _MembersTable = "imc_members",
+    history: _History = None,
 ) -> None:
     """Write all rooms and members to an OpenSIPS or Kamailio database, replacing both tables.
 
@@ -73,7 +87,10 @@ def export_rooms(
         tables = _tables(to, rooms_table, members_table)
         rooms = asyncio.run(_dump(loaded.settings))
         written = tables.write(iter(rooms), refusals)
+        messages = -1 if history is None else asyncio.run(_dump_histories(loaded.settings, rooms, history))
     _report(rooms, refusals)
+    if messages >= 0:
+        typer.echo(f"wrote {messages} messages to {history}")
     typer.echo(f"wrote {written[0]} rooms with {written[1]} members, refused {len(refusals)} rows")
     if refusals:
         raise typer.Exit(1)
@@ -91,7 +108,7 @@ class _plain_errors:  # noqa: N801 # reads as a statement
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None or isinstance(error, typer.Exit):
             return
-        if isinstance(error, ImcError):
+        if isinstance(error, ImcError | OSError):
             text = str(error)
         elif type(error).__module__.startswith("sqlalchemy"):
             text = f"{masked(self._url)}: {str(error).splitlines()[0]}"
@@ -142,6 +159,43 @@ async def _dump(settings: Settings) -> list[Room]:
         return [room async for room in dump(store, settings)]
     finally:
         await store.close()
+
+
+async def _dump_histories(settings: Settings, rooms: list[Room], path: Path) -> int:
+    """The file is readable by its owner only: it has what people wrote."""
+    from imc_cli.migration.histories import dump_histories  # noqa: PLC0415 # as above
+    from imc_common.store import Store  # noqa: PLC0415 # as above
+
+    store = await Store.connect(settings)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            addresses = [room.address for room in rooms]
+            return await dump_histories(
+                store, settings, addresses, lambda line: print(json.dumps(line), file=file)
+            )
+    finally:
+        await store.close()
+
+
+async def _load_histories(settings: Settings, path: Path) -> Restored:
+    from imc_cli.migration.histories import load_histories  # noqa: PLC0415 # as above
+    from imc_common.store import Store  # noqa: PLC0415 # as above
+
+    store = await Store.connect(settings)
+    try:
+        with path.open(encoding="utf-8") as file:
+            return await load_histories(store, settings, file)
+    finally:
+        await store.close()
+
+
+def _print_restored(restored: Restored) -> None:
+    typer.echo(
+        f"histories of {restored.rooms} rooms: {restored.messages} messages added,"
+        f" {restored.not_added} not: the rooms have them, or later ones"
+    )
+    for address in restored.unknown:
+        typer.echo(terminal_safe(f"no such room for a history: {address}"))
 
 
 def _report(rooms: list[Room], refusals: list[Refusal]) -> None:

@@ -10,6 +10,7 @@ import redis
 from typer.testing import CliRunner
 
 from imc_cli.application import application
+from imc_common.keys import shard_of
 from tests.integration.migration.databases import (
     DATABASES,
     ROWS,
@@ -129,6 +130,29 @@ def test_export_and_import_give_the_same_rooms(filled: str, server: str, db: red
     said = imc("import", "--from", filled, "--db-url", server)
     assert said[0] == "read 2 rooms with 5 members, refused 0 rows"
     assert rooms(db) == EXPECTED
+
+
+def test_histories_go_with_the_rooms_in_a_file(
+    filled: str, server: str, db: redis.Redis, tmp_path: Path
+) -> None:
+    """Into an empty Redis, too. Others cannot read the file: it has what people wrote."""
+    imc("import", "--db-url", server, "--from", filled)
+    room = next(iter(rooms(db)))
+    shard = shard_of(room, 4)
+    history, file = f"imc_history:{{{shard}}}:{room}", tmp_path / "history.jsonl"
+    for number in range(3):
+        db.xadd(history, {"alice@example.org": "text"}, id=f"170000000000{number}-0")
+    db.hset(f"imc_rooms:{{{shard}}}:{room}", "joined:bob@example.org", "5-1")
+    kept = db.xrange(history)
+    options = ["--db-url", server, "--history", str(file)]
+    assert f"wrote 3 messages to {file}" in imc("export", *options, "--to", filled)
+    assert file.stat().st_mode & 0o777 == 0o600
+    db.flushall()
+    report = imc("import", *options, "--from", filled)
+    assert report[-1].startswith("histories of 2 rooms: 3 messages added, 0 not")
+    assert db.xrange(history) == kept
+    (missing,) = imc("import", *options[:3], str(tmp_path / "missing"), "--from", filled, status=1)[-1:]
+    assert "No such file" in missing
 
 
 def test_import_and_export_use_the_table_names_of_their_options(
