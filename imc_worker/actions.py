@@ -52,6 +52,10 @@ class Action:
     of_device: bool = False
 
 
+MUTE: Final = (Action("mute_answer", args=(0,)), Action("mute_answer", args=(1,)))
+"""The actions of a message that a program has sent: the second one tells the sender."""
+
+
 def private_rooms_of(field: bytes) -> FurtherKey:
     """The key of the private rooms of the user whom `field` names."""
     return lambda shard, fields: keys.private_rooms(shard, fields[field].decode())

@@ -26,6 +26,7 @@ from imc_common.shards.consumer import Batch, Consumer
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import CommandRunner
 from imc_common.tracer import Tracer
+from imc_worker.automatic_answers import AutomaticAnswers
 from imc_worker.dispatcher import Dispatcher, PendingEntry
 from imc_worker.message_batches import leading_messages
 from imc_worker.retrial import Retrial, Verdict
@@ -69,6 +70,7 @@ class Committer:
         self._retrial = retrial
         self._owned = owned
         self._tracer = tracer
+        self._automatic_answers = AutomaticAnswers()
         self._new: list[PendingEntry] = []
         self._in_flight: list[PendingEntry] = []
         self._retried: dict[int, deque[PendingEntry]] = {}
@@ -237,10 +239,11 @@ class Committer:
         try:
             # Plain messages at the head of their shards go first, many to a script. What these scripts leave
             # (a message that is refused, say) and everything behind it gets scripts of its own.
-            if batches := leading_messages(entries):
+            answers = self._automatic_answers.among(entries)
+            if batches := leading_messages(entries, answers):
                 await self._broadcast(entries, batches, results)
             left = [at for at, result in enumerate(results) if result is None]
-            outcomes = await self._dispatcher.commands([entries[at] for at in left])
+            outcomes = await self._dispatcher.commands([entries[at] for at in left], answers)
             replies = iter(await self._store.run([each for each in outcomes if isinstance(each, tuple)]))
         except StoreUnreachable as error:
             # Scripts may have run although their replies are lost. Read again, their entries are gone.

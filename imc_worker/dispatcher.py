@@ -12,8 +12,9 @@ from imc_common.keys import Keys
 from imc_common.rooms.request import EntryError
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
-from imc_worker.actions import CLIENT_DEVICES, OWNED_ELSEWHERE, Action, Fields, room_actions
+from imc_worker.actions import CLIENT_DEVICES, MUTE, OWNED_ELSEWHERE, Action, Fields, room_actions
 from imc_worker.all_shards import AllShards
+from imc_worker.automatic_answers import Answers
 from imc_worker.delivery_reports import DeliveryReports
 
 PendingEntry = tuple[int, bytes, list[bytes]]
@@ -63,8 +64,13 @@ class Dispatcher:
         self._shows_nicknames = int(settings.shows_nicknames)
         self._history_max = settings.history_max_messages
 
-    async def commands(self, entries: Sequence[PendingEntry]) -> list[Outcome]:
-        """The command for each entry, in order, or why there is none. Raises StoreUnreachable."""
+    async def commands(
+        self, entries: Sequence[PendingEntry], answers: Answers | None = None
+    ) -> list[Outcome]:
+        """The command for each entry, in order, or why there is none. Raises StoreUnreachable.
+
+        ``answers``: those that are not delivered, because a program has sent them.
+        """
         outcomes: list[Outcome] = []
         waiting: list[tuple[int, Action, Fields]] = []
         admitting: list[tuple[int, Action, Fields]] = []
@@ -72,7 +78,8 @@ class Dispatcher:
             try:
                 pairs = iter(flat)
                 fields = dict(zip(pairs, pairs, strict=True))
-                action = self._action_of(fields)
+                is_told = answers.get((shard, entry_id)) if answers else None
+                action = self._action_of(fields) if is_told is None else MUTE[is_told]
                 if action is None:  # changes no room: one of a few fixed scripts
                     outcomes.append(await self._without_room(shard, entry_id, fields))
                     continue

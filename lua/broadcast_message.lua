@@ -58,18 +58,11 @@ assert(shows_nicknames == "0" or shows_nicknames == "1", "shows_nicknames")
 history_max = tonumber(history_max)
 local nick = shows_nicknames == "1" and redis.call("HGET", room, "nick:" .. request.from)
 local is_unkept = history_max > 0 and (request.kept_ms == "0" or redis.call("SISMEMBER", history_off, request.room) == 1)
+commit()
 if request.operator == "1" then
-    commit()
     emit("notice", others)
     emit("notice", devices or {}, "client", "device")
     return "done"
-elseif (request.echo and history_max > 0 and HERE[value] ~= "devices") or value:find(" muted", 1, true) then
-    --- @include "echo"
-    if is_echo(value) then
-        return "done"
-    end
-else
-    commit()
 end
 local id = say(others, nick, is_unkept, apart, devices)
 if history_max > 0 and not is_unkept then

@@ -53,7 +53,7 @@ for i, entry in ipairs(redis.call("XRANGE", requests, "-", "+", "COUNT", #entrie
     end
     local members = members_prefix .. room
     local here = HERE[redis.call("HGET", members, from)]
-    if not here or here == "muted" or request.echo then -- may not speak, or is back and gets what it missed
+    if not here then -- may not speak, or is back and gets what it missed
         break
     elseif request.cpim and here == true then -- the first one of this member: the client is noted
         break

@@ -129,8 +129,8 @@ class RoomRequest:
     `kept_ms` of a message that expires: for how many ms the room may keep it. 0: not at all; None: as long as
     it keeps others.
 
-    `echo`: the sender's last message had the same text. `cpim`: the body is a CPIM message (RFC 3862). So is
-    that of a message with `message_id`, whose entry does not say so.
+    `cpim`: the body is a CPIM message (RFC 3862). So is that of a message with `message_id`, whose entry does
+    not say so.
 
     `message_id` of a message that asks for receipts is the author's name for it (RFC 5438 §6.3). Of a
     `disposition`, a receipt of RFC 5438, it is a list of pairs, separated by spaces: a message's id, and
@@ -157,7 +157,6 @@ class RoomRequest:
     kept_ms: Final[int | None]
     message_id: Final[str]
     cpim: Final[bool]
-    echo: Final[bool]
     device: Final[str]
     dialog: Final[str]
 
@@ -180,7 +179,6 @@ class RoomRequest:
         kept_ms: int | None = None,
         message_id: str = "",
         cpim: bool = False,
-        echo: bool = False,
         device: str = "",
         dialog: str = "",
     ) -> None:
@@ -200,7 +198,6 @@ class RoomRequest:
         self.kept_ms = kept_ms
         self.message_id = message_id
         self.cpim = cpim
-        self.echo = echo
         self.device = device
         self.dialog = dialog
 
@@ -231,8 +228,6 @@ class RoomRequest:
             fields += ("message_id", self.message_id)
         if self.cpim and not (self.message_id and self.type == "message"):  # which is in CPIM anyway
             fields += ("cpim", "1")
-        if self.echo:
-            fields += ("echo", "1")
         if self.device:
             fields += ("device", self.device)
         if self.dialog:
@@ -263,7 +258,6 @@ class RoomRequest:
                 kept_ms=int(value) if (value := get(b"kept_ms")) else None,
                 message_id=value.decode() if (value := get(b"message_id")) else "",
                 cpim=get(b"cpim") == b"1" or (get(b"message_id") is not None and get(b"type") == b"message"),
-                echo=get(b"echo") == b"1",
                 device=value.decode() if (value := get(b"device")) else "",
                 dialog=value.decode() if (value := get(b"dialog")) else "",
             )

@@ -26,10 +26,9 @@ RANKS: Final = {role: rank for rank, role in enumerate((*ROLES, INVITED))}
 AWAY: Final = " away"
 """The end of the field of a member who could not be reached and has not come back."""
 
-CLIENTS: Final = ("cpim", "text", "muted", "devices")
+CLIENTS: Final = ("cpim", "text", "devices")
 """Follows the role and a space, if something is known of the member's client: its kind (`Event.client`),
-that it responds to each message automatically, and these responses are not delivered, or that the member's
-devices get the messages (`imc_common.devices`)."""
+or that the member's devices get the messages (`imc_common.devices`)."""
 
 INVITING: Final = " inviting"
 """Follows the role of a member whose client was sent an INVITE that has no outcome yet."""

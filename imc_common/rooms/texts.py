@@ -53,8 +53,8 @@ NOTICES = {
     "no_topic": "This room has no topic. Owners and admins can set one: {start}topic text",
     "announce_set": "This room {announces} joins and leaves.",
     "left": "{actor} has left.",
-    "muted": "Your client responds to each message automatically. These responses are no longer"
-    " delivered. Any other text is.",
+    "muted": "Your client responds to each message automatically. These responses are no longer delivered."
+    " If you have written this yourself, wait a minute and send it again.",
     "dropped": "{user} was away for too long and has been removed.",
     "you_were_dropped": "You were away for too long and have been removed from this room.",
     "skipped": "You have missed {detail} earlier messages. To see them, send {start}history more",

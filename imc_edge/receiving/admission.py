@@ -32,7 +32,6 @@ from imc_edge.receiving.excess_notices import ExcessNotices
 from imc_edge.receiving.message_rules import MessageRules, is_automatic
 from imc_edge.receiving.options import Capabilities
 from imc_edge.receiving.pending import AwaitingCharge, DuplicateOnly, OverLimit
-from imc_edge.receiving.repeats import Repeats
 from imc_edge.receiving.responses import PendingResponse, Responses
 from imc_edge.receiving.room_request import room_request_of
 from imc_edge.receiving.wake_ups import WakeUps
@@ -68,7 +67,6 @@ class Admission:
         self._hash_size = settings.hash_size
         self._seen = [keys.accepting(shard)[:2] for shard in range(1 << settings.hash_size)]
         self._delivery_ids = DeliveryIds(store.secret)
-        self._repeats = Repeats()
         self.budgets = Budgets(settings, store, commit.submit, clock)
         """The limits of users, for all that they send."""
         self._excess_notices = ExcessNotices(store, settings.hash_size, clock)
@@ -78,7 +76,6 @@ class Admission:
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
         self._max_backlog = settings.max_backlog
-        self._keeps_history = settings.history_max_messages > 0
         self._returns_receipts = settings.receipts == "author"
         self._rules = MessageRules(
             settings, Capabilities(settings.accept_types, conferences=bool(settings.conference_factory))
@@ -195,11 +192,6 @@ class Admission:
             self._ignored["blank"] += 1
         elif room_request.type in SIGNALS and not self._relays(room_request):
             self._ignored[room_request.type] += 1
-        elif self._keeps_history and room_request.type == "message":
-            text = body if content is None else content.text or body
-            if self._repeats.is_repeat(room_request.sender, text):
-                room_request = replace(room_request, echo=True)
-            return room_request, response
         else:
             return room_request, response
         response.send(202)

@@ -11,7 +11,7 @@ local function note_client(members, user, value, client)
     return value
 end
 
--- After commit. The same for the sender of a receipt or typing notification in message/cpim, which does not end a muting.
+-- After commit. The same for the sender of a receipt or typing notification in message/cpim.
 local function note_cpim(members, request, value)
     if request.cpim and HERE[value] == true then
         note_client(members, request.from, value, "cpim")

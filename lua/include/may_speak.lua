@@ -2,7 +2,7 @@
 -- rules: messages are delivered by them (broadcast_message, broadcast_messages), refused (refuse), and charged to
 -- their sender (accept_many). Gives HERE, is_member, may_speak.
 --
--- `value` is the user's field of the members, or false if there is none: the role, then " cpim", " text" or " muted" if
+-- `value` is the user's field of the members, or false if there is none: the role, then " cpim" or " text" if
 -- something is known of the member's client, or " devices" for a member whose devices get the messages, or " inviting" for
 -- one whose client is asked for them; then " away" for a member who could not be reached. A device has such a field, too,
 -- in the devices of the room: "device". imc_common/rooms/roles.py reads it in the same way.
@@ -13,7 +13,6 @@ local HERE = {
     owner = true, admin = true, member = true,
     ["owner cpim"] = "cpim", ["admin cpim"] = "cpim", ["member cpim"] = "cpim",
     ["owner text"] = "text", ["admin text"] = "text", ["member text"] = "text",
-    ["owner muted"] = "muted", ["admin muted"] = "muted", ["member muted"] = "muted",
     ["owner devices"] = "devices", ["admin devices"] = "devices", ["member devices"] = "devices",
     device = true,
 }

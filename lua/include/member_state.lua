@@ -11,10 +11,8 @@
 --   more        what of the history the user was told of and has not got (unseen)
 --   refused     id of that first message, if the member may be there and cannot take it, and how often it has failed (exchange)
 --   inviter     who invited a user who could not be reached
---   echo        a text that the user repeats, how often, and the id of the first time (echo)
---   muted       the text with which the user's client answers each message (echo)
 local ENDS_WITH_MEMBERSHIP = {
-    "invitation", "nick", "joined", "away", "returning", "more", "refused", "inviter", "echo", "muted",
+    "invitation", "nick", "joined", "away", "returning", "more", "refused", "inviter",
 }
 
 -- After commit. The user's role goes, and all state that ends with it.

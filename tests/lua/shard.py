@@ -15,7 +15,7 @@ from imc_common.rooms.history import hand_out
 from imc_common.rooms.roles import AWAY
 from imc_common.scripts import Command, Scripts
 from imc_common.settings import Settings
-from imc_worker.actions import Action, room_actions
+from imc_worker.actions import MUTE, Action, room_actions
 from imc_worker.all_shards import AllShards
 from imc_worker.delivery_reports import DeliveryReports
 from imc_worker.dispatcher import Dispatcher
@@ -38,7 +38,7 @@ def _worker(settings: frozenset[tuple[str, Any]]) -> tuple[Dispatcher, dict[str,
     """A worker's dispatcher under these settings, and the actions of all room scripts by script."""
     under = Settings(**dict(settings))
     reports = DeliveryReports(under)
-    actions = [*room_actions(under).values()]
+    actions = [*room_actions(under).values(), *MUTE]
     actions += [*reports.actions.values()]
     nothing: Any = None  # these commands need no look-up in other shards
     dispatcher = Dispatcher(SCRIPTS, AllShards(nothing, Keys(), 16), under)

@@ -30,6 +30,7 @@ from imc_common.shards.recoverer import Recoverer
 from imc_edge.identity.redis_clock import RedisClock
 from imc_edge.receiving.device_offers import DELAY_SECONDS
 from imc_worker.all_shards import AllShards
+from imc_worker.automatic_answers import NEEDED
 from imc_worker.dispatcher import Dispatcher
 from imc_worker.janitor import Janitor
 from imc_worker.prober import Prober
@@ -59,6 +60,9 @@ async def worker() -> None:
     await bench.work()
     for kind in ("message", "message", "list", "message", "typing", "disposition"):
         await bench.ask(kind, ALICE)
+    for _ in range(NEEDED[0][2]):  # Bob answers each message, so he is muted
+        await bench.ask("message", ALICE)
+        await bench.ask("message", BOB)
     for event, status, catch_up in (
         ("invited", "486", ""),
         ("message", "404", ""),

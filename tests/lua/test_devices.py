@@ -240,14 +240,6 @@ def test_a_client_of_texts_does_not_replace_devices(room: Shard, script: str, ev
     assert room.members()[BOB] == "member devices"
 
 
-def test_a_user_with_devices_is_never_taken_for_a_program(room: Shard) -> None:
-    """Muting would replace what is known of its client."""
-    for _ in range(20):
-        handle(room, "message", DAVE)
-        handle(room, "message", BOB, device=BOBS, echo="1")
-    assert room.members()[BOB] == "member devices"
-
-
 def test_who_was_invited_by_a_device_speaks_before_it_accepts(room: Shard) -> None:
     """With another client; it gets nothing until its client has responded to the INVITE."""
     handle(room, "add", ALICE, user=CAROL, dialog='{"call_id":"x"}')

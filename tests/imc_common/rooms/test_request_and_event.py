@@ -43,7 +43,6 @@ REQUESTS = st.builds(
     kept_ms=st.none() | st.integers(0, 2**50),
     message_id=TEXT,
     cpim=st.booleans(),
-    echo=st.booleans(),
     device=TEXT,
     dialog=TEXT,
 )
