@@ -15,7 +15,7 @@ from imc_common.bodies.cpim import Cpim, Envelope, has_cpim_part
 from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import CPIM, HTML, IMDN, IS_COMPOSING, PLAIN, essence
-from imc_common.bodies.html import shown_text
+from imc_common.bodies.html import MAX_TEXT, shown_text
 from imc_common.bodies.imdn import Imdn
 from imc_common.bodies.is_composing import IsComposing
 from imc_common.bodies.mime_part import MAX_CONTENT, MimePart
@@ -99,7 +99,7 @@ class Content:
             elif leaf == IS_COMPOSING:
                 composing = IsComposing.parse(content)
             elif text is None or not text.strip():
-                text = _text(leaf, leaf_type, content)
+                text = text_of(leaf_type, content)
         if text is not None:  # it counts, whatever stands beside it
             imdns, composing = [], None
         return cls(
@@ -147,10 +147,17 @@ class _Reader:
         yield from self.body(part.content_type, content, depth)
 
 
-def _text(kind: str, content_type: str, content: bytes) -> bytes | None:
+def text_of(content_type: str, content: bytes, *, is_whole: bool = False) -> bytes | None:
+    """The text of a part in UTF-8; None if it has another type or an unknown charset.
+
+    Of HTML the beginning, unless ``is_whole``: a command is short.
+    """
+    kind = essence(content_type)
     if kind == PLAIN:
         return to_utf8(content, charset_of(content_type))
     if kind == HTML:
         html = to_utf8(content, charset_of(content_type))
-        return None if html is None else shown_text(html.decode("utf-8", "replace"))
+        if html is None:
+            return None
+        return shown_text(html.decode("utf-8", "replace"), len(html) if is_whole else MAX_TEXT)
     return None

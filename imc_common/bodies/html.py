@@ -7,7 +7,7 @@ from html import unescape
 from typing import Final
 
 MAX_TEXT: Final = 1024
-"""Characters of the text that are looked at: a command with its arguments is shorter."""
+"""Characters in which a command with its arguments has to be."""
 
 _SPACES: Final = re.compile(r"[ \t\r\n\f]+")
 _TAG_NAME: Final = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)")
@@ -18,13 +18,14 @@ _SKIPPED: Final = {
 _BREAKS: Final = frozenset(("br", "p", "div", "li", "tr", "ul", "ol", "table", "h1", "h2", "h3"))
 
 
-def shown_text(html: str) -> bytes | None:
-    """The beginning of the text that a reader of HTML sees; None if there is none."""
+def shown_text(html: str, max_text: int = MAX_TEXT) -> bytes | None:
+    """The text that a reader of HTML sees, at least ``max_text`` characters if there are so many; None if
+    there is none."""
     pieces: list[str] = []
     position = size = 0
-    while size < MAX_TEXT:
+    while size < max_text:
         start = html.find("<", position)
-        piece = _SPACES.sub(" ", html[position : start if start >= 0 else position + MAX_TEXT])
+        piece = _SPACES.sub(" ", html[position : start if start >= 0 else position + max_text])
         pieces.append(piece)
         size += len(piece)
         if start < 0:

@@ -17,6 +17,7 @@ from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import CPIM, IMDN, IS_COMPOSING, PLAIN, essence
 from imc_common.bodies.imdn import Imdn, receipt_part
 from imc_common.bodies.mime_part import MimePart
+from imc_common.bodies.whole_text import whole_text
 from imc_common.rooms.event import CPIM_CLIENT, DEVICE_CLIENT, TEXT_CLIENT, Event
 from imc_common.rooms.names import shown_name
 from imc_common.rooms.request import RequestData
@@ -128,11 +129,11 @@ def wrapped(event: Event, author: str, content_type: str, body: bytes, message_i
 
 
 def unwrapped(body: bytes) -> Text:
-    """What is in a CPIM message, for a client without CPIM: the text if there is one, else the part."""
+    """What is in a CPIM message, for a client without CPIM: all of its text, or the part if it has none."""
     cpim = Cpim.parse(body)
     part = cpim.part
     if essence(part.content_type) != PLAIN:
-        text = Content.parse(CPIM, body).text
+        text = whole_text(cpim)
         if text is not None:
             return Text(UTF8, text)
     # Both were accepted unread. What cannot stand in a SIP message must not stop the delivery to all others.

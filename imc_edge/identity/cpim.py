@@ -1,6 +1,6 @@
-"""The sender that a CPIM body names (RFC 3862): nobody speaks in another user's name.
+"""The sender that a CPIM body names (RFC 3862): nobody speaks in another user's name, or in nobody's.
 
-Clients show From of the CPIM headers in place of the SIP one.
+Clients show From of the CPIM headers in place of the SIP one, which is the room in deliveries to devices.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Final
 
 from imc_common import address
 from imc_common.bodies.content import Content
+from imc_common.bodies.cpim import Cpim, CpimHeader
+from imc_common.rooms.names import shown_name
 from imc_common.sip.errors import SipError
 from imc_common.sip.uri import Uri
 from imc_edge.identity.sender import usable_address
@@ -35,6 +37,26 @@ def check_inner_sender(content: Content, sender: str, *, ignores_case: bool = Fa
             raise SipError(403, "CPIM In CPIM")
     elif content.nests_cpim:
         raise SipError(403, "CPIM In Multipart")
+
+
+def with_author(body: bytes, content: Content, author: str, display_name: str) -> bytes:
+    """The body, which `check_inner_sender` has accepted, with a From that names the ``author``.
+
+    As it came if it has one. RFC 3862 §4.1 requires From; members see who has written in plain text, too, so
+    nobody is anonymous among them.
+    """
+    envelope = content.envelope
+    if envelope is None or (envelope.senders and not any(map(_is_nobody, envelope.senders))):
+        return body
+    cpim = Cpim.parse(body)
+    name = shown_name(display_name)
+    from_ = CpimHeader("From", f"{name} <sip:{author}>" if name else f"<sip:{author}>")
+    others = [header for header in cpim.headers if header.name.lower() != "from"]
+    return Cpim((from_, *others), cpim.part).to_bytes()
+
+
+def _is_nobody(value: str) -> bool:
+    return f"@{address.domain(ANONYMOUS)}" in value.lower()
 
 
 def _is_plainly(value: str, sender: str) -> bool:

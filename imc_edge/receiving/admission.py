@@ -24,7 +24,7 @@ from imc_edge.commit import GroupCommit, Pending
 from imc_edge.flow import Flow
 from imc_edge.health import Health
 from imc_edge.identifiers import OWN_TAG_LENGTH, DeliveryIds, Fingerprint
-from imc_edge.identity.cpim import check_inner_sender
+from imc_edge.identity.cpim import check_inner_sender, with_author
 from imc_edge.identity.sender import Sender, asserted_sender, sender_of
 from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import SIGNALS, Budgets, Excess, invitation_excess
@@ -167,6 +167,7 @@ class Admission:
         content = None
         if content_type is not None and content_type != PLAIN:
             content = self._content(content_type, body, sender)
+            body = with_author(body, content, sender.address, sender.display_name)
         room_request = room_request_of(
             request,
             sender,

@@ -1,4 +1,7 @@
-"""Messages as clients with and without CPIM get them. What a prefix looks like is in test_texts.py."""
+"""Messages as clients with and without CPIM get them. What a prefix looks like is in test_texts.py.
+
+Covers whole_text.py.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +76,53 @@ def test_a_client_without_cpim_gets_the_text_with_the_prefix() -> None:
     image = LINPHONE.replace(b"text/plain", b"image/png")
     assert as_sent_to(TEXT_CLIENT, "message/cpim", image) == Text("image/png", b"one")
     assert as_sent_to(TEXT_CLIENT, "text/plain", b"hello") == Text("text/plain", prefix + b"hello")
+
+
+def in_cpim(content_type: str, content: bytes) -> bytes:
+    """A CPIM message with this part."""
+    return (
+        b"From: <sip:alice@example.org>\r\n\r\nContent-Type: " + content_type.encode() + b"\r\n\r\n" + content
+    )
+
+
+def multipart(kind: str, *parts: tuple[str, bytes]) -> tuple[str, bytes]:
+    """Type and content of a multipart with these parts."""
+    boundary = f"b{len(parts)}{kind[:2]}"
+    pieces = [
+        b"--%b\r\nContent-Type: %b\r\n\r\n%b\r\n" % (boundary.encode(), t.encode(), c) for t, c in parts
+    ]
+    return f"multipart/{kind};boundary={boundary}", b"".join(pieces) + b"--" + boundary.encode() + b"--"
+
+
+A, B, C = (("text/plain", letter) for letter in (b"a", b"b", b"c"))
+HTML = ("text/html", b"<p>x&lt;<br>y</p>")
+IMAGE = ("image/png", b"\x89")
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (multipart("mixed", A, B), "a\nb"),
+        (multipart("mixed", A, IMAGE, ("text/plain", b" "), HTML), "a\nx<\ny"),
+        (multipart("unknown", A, B), "a\nb"),
+        (multipart("alternative", A, HTML), "a"),
+        (multipart("alternative", HTML, A), "x<\ny"),
+        (multipart("alternative", IMAGE, A), "a"),
+        (multipart("related", HTML, B), "x<\ny"),
+        (multipart("mixed", multipart("alternative", A, HTML), B, C), "a\nb\nc"),
+        (("text/html", b"<b>" + b"0123456789 " * 4000 + b"end</b>"), "0123456789 " * 4000 + "end"),
+        (("text/html", b"".join(b"<p>%d</p>" % n for n in range(3000))), "\n\n".join(map(str, range(3000)))),
+        (("text/plain;charset=iso-8859-1", b"\xfc" * 5000), None),
+    ],
+)
+def test_a_client_without_cpim_gets_all_of_the_text(parts: tuple[str, bytes], expected: str | None) -> None:
+    """Of HTML, too, and of all parts that belong together; once if it comes in several forms."""
+    text = as_sent_to(TEXT_CLIENT, "message/cpim", in_cpim(*parts))
+    prefix = b"<alice@example.org>: "
+    if expected is None:
+        assert text == Text(parts[0], prefix + parts[1])
+    else:
+        assert text == Text("text/plain;charset=utf-8", prefix + expected.encode())
 
 
 def test_a_client_without_cpim_gets_a_typing_notification_as_it_is_inside() -> None:

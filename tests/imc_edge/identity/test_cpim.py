@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from imc_common.bodies.cpim import Cpim
+from imc_common.rooms.request import RequestData
 from tests.imc_edge.doubles import edge, message
 
 CONTENT = b"Content-Type: text/plain;charset=utf-8\r\n\r\nhello"
@@ -52,6 +54,45 @@ async def outcome(
 async def test_the_sender_may_name_itself_or_nobody(value: str) -> None:
     """Compared as an identity, not as text."""
     assert (await outcome(cpim(from_(value), b"To: <sip:chat-000@example.org>")))[0] == 202
+
+
+async def relayed(*lines: bytes) -> Cpim:
+    """The CPIM message that the room gets of one with these headers."""
+    async with edge() as at:
+        name = "Alice <sip:alice@example.org>;tag=1"
+        await at.ask_one(message(cpim(*lines), Content_Type="message/cpim", From=name))
+        (entry,) = at.store.entries
+        return Cpim.parse(RequestData.unpack(entry.data).body)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"DateTime: 2020-01-01T00:00:00Z"],
+        [b"Content-Type: message/cpim", b"", b"DateTime: 2020-01-01T00:00:00Z"],
+        [from_("<sip:anonymous@anonymous.invalid>"), b"DateTime: 2020-01-01T00:00:00Z"],
+        [b"DateTime: 2020-01-01T00:00:00Z", from_("<sips:%61nonymous@Anonymous.Invalid>")],
+        [
+            from_("<sip:alice@example.org>"),
+            from_("<sip:anonymous@anonymous.invalid>"),
+            b"DateTime: 2020-01-01T00:00:00Z",
+        ],
+    ],
+    ids=repr,
+)
+async def test_the_room_gets_the_author_of_what_names_nobody(lines: list[bytes]) -> None:
+    """RFC 3862 §4.1 requires From, and From of a delivery may be the room."""
+    body = await relayed(*lines)
+    assert body.envelope.senders == ("Alice <sip:alice@example.org>",)
+    assert [header.name for header in body.headers] == ["From", "DateTime"]
+    assert body.part.content_type == "text/plain;charset=utf-8"
+    assert body.part.content == b"hello"
+
+
+async def test_a_body_that_names_its_author_is_relayed_byte_for_byte() -> None:
+    """In any spelling."""
+    for value in ("<sip:alice@example.org>", "A <im:alice@example.org>", '"A" <sips:%61lice@EXAMPLE.org>'):
+        assert (await relayed(from_(value), b"X: y")).to_bytes() == cpim(from_(value), b"X: y")
 
 
 @pytest.mark.parametrize(
