@@ -18,7 +18,7 @@ from imc_common.rooms.spans import DEFAULT_SHOWN, MAX_SHOWN
 from imc_common.settings import Settings
 
 TYPING_INTERVAL_MS: Final = 10_000
-"""Time between two typing notifications of one user to a room, at least. RFC 3994 §3.2 has refreshes come
+"""Time between two notifications that one user types in a room, at least. RFC 3994 §3.2 has refreshes come
 less often."""
 
 Fields = Mapping[bytes, bytes]
@@ -119,7 +119,7 @@ def _further(settings: Settings) -> list[Action]:
     owned, private = owned_rooms_of(b"from"), private_rooms_of(b"from")
     owned_by_user, private_of_user = owned_rooms_of(b"user"), private_rooms_of(b"user")
     max_members, announce_joins = settings.max_members, int(settings.announce_joins)
-    history = history_of_room(settings)
+    history, history_age_ms = history_of_room(settings), int(settings.history_max_age * 1000)
     authors = _authors("recent"), _authors("older")
     may_own = (settings.max_rooms_per_owner, OWNED_ELSEWHERE)
     create = (int(settings.check_on_create), *may_own, max_members, announce_joins, CLIENT_DEVICES)
@@ -147,9 +147,9 @@ def _further(settings: Settings) -> list[Action]:
         Action(
             "broadcast_message",
             (*history, *authors),
-            (int(settings.shows_nicknames), settings.history_max_messages),
+            (int(settings.shows_nicknames), settings.history_max_messages, history_age_ms),
         ),
-        Action("show_history", history[:1], (MAX_SHOWN, DEFAULT_SHOWN, int(settings.history_max_age * 1000))),
+        Action("show_history", history[:1], (MAX_SHOWN, DEFAULT_SHOWN, history_age_ms)),
         Action("set_history", history, (settings.history_max_messages,)),
         Action("destroy_room", history, with_index=True),
         Action(

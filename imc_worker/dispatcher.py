@@ -62,7 +62,7 @@ class Dispatcher:
         self._counts_owned = settings.max_rooms_per_owner > 0
         self._chunk = settings.delivery_chunk
         self._shows_nicknames = int(settings.shows_nicknames)
-        self._history_max = settings.history_max_messages
+        self._history = (settings.history_max_messages, int(settings.history_max_age * 1000))
 
     async def commands(
         self, entries: Sequence[PendingEntry], answers: Answers | None = None
@@ -116,7 +116,7 @@ class Dispatcher:
                 dict(zip(pairs, pairs, strict=True))[b"room"].decode()
         except (KeyError, ValueError):  # UnicodeDecodeError is one
             return None
-        settings = [self._chunk, MAX_RECIPIENTS, self._history_max, self._shows_nicknames]
+        settings = [self._chunk, MAX_RECIPIENTS, *self._history, self._shows_nicknames]
         prefixes = [members_prefix, history_prefix, room_prefix, keys.authors_prefix(shard)]
         ids = [entry_id for _, entry_id, _ in entries]
         return self._command(

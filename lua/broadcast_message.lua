@@ -19,6 +19,7 @@
 --   delivery_chunk   recipients per event entry, at most
 --   shows_nicknames  1: events carry the sender's nickname
 --   history_max      messages that a room keeps, approximately; 0: none
+--   history_age_ms   for how long a room keeps them
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
@@ -29,7 +30,7 @@
 --   notice   to all members who are here, an operator's
 --   refused  to the sender: unknown_room, not_member
 local requests, events, rooms, room, members, history, history_off, recent_authors, older_authors = unpack(KEYS)
-local entry_id, delivery_chunk, shows_nicknames, history_max = unpack(ARGV)
+local entry_id, delivery_chunk, shows_nicknames, history_max, history_age_ms = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
 --- @include "role"
@@ -55,7 +56,8 @@ if not speaks and n == 0 then
 end
 
 assert(shows_nicknames == "0" or shows_nicknames == "1", "shows_nicknames")
-history_max = tonumber(history_max)
+history_max, history_age_ms = tonumber(history_max), tonumber(history_age_ms)
+assert(history_age_ms, "history_age_ms")
 local nick = shows_nicknames == "1" and redis.call("HGET", room, "nick:" .. request.from)
 local is_unkept = history_max > 0 and (request.kept_ms == "0" or redis.call("SISMEMBER", history_off, request.room) == 1)
 commit()

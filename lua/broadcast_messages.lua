@@ -12,6 +12,7 @@
 --   delivery_chunk   recipients per event entry, at most
 --   max_recipients   with so many recipients, no further message is handled
 --   history_max      messages that a room keeps, approximately; 0: none
+--   history_age_ms   for how long a room keeps them
 --   shows_nicknames  1: events carry the sender's nickname
 --   members_prefix   imc_members:{S}:
 --   history_prefix   imc_history:{S}:
@@ -22,9 +23,9 @@
 -- Returns:
 --   (number)  how many of the requests, from the first on, were handled
 local requests, events, history_off = unpack(KEYS)
-local delivery_chunk, max_recipients, history_max, shows_nicknames, members_prefix, history_prefix, room_prefix, authors_prefix = unpack(ARGV)
-local entries = { unpack(ARGV, 9) }
-max_recipients, history_max = tonumber(max_recipients), tonumber(history_max)
+local delivery_chunk, max_recipients, history_max, history_age_ms, shows_nicknames, members_prefix, history_prefix, room_prefix, authors_prefix = unpack(ARGV)
+local entries = { unpack(ARGV, 10) }
+max_recipients, history_max, history_age_ms = tonumber(max_recipients), tonumber(history_max), tonumber(history_age_ms)
 assert(authors_prefix and (shows_nicknames == "0" or shows_nicknames == "1"), "shows_nicknames and four prefixes")
 local request
 --- @include "emit"

@@ -1,5 +1,7 @@
--- A typing notification (RFC 3994) goes to the other members who are here, at most one per sender and interval. It is
--- never kept and never refused: what comes too often, or from somebody who is no member, is discarded.
+-- A typing notification (RFC 3994) goes to the other members who are here. In an interval they get one "active" of a sender
+-- at most, and each change to "idle" at once: without it they would see somebody typing until the refresh interval ends,
+-- 60 s or more (RFC 3994 §3.2). A notification is never kept and never refused: what comes too often, or from somebody who
+-- is no member, is discarded.
 --
 -- KEYS:
 --   requests  imc:{S}:in                  stream
@@ -12,7 +14,7 @@
 -- ARGV:
 --   entry_id        the request's id in requests
 --   delivery_chunk  recipients per event entry, at most
---   interval_ms     time between two notifications of one sender, at least
+--   interval_ms     time between two notifications of one sender that somebody types, at least
 --
 -- Returns:
 --   done   the request was handled
@@ -34,7 +36,7 @@ local entry_id, delivery_chunk, interval_ms = unpack(ARGV)
 assert(tonumber(interval_ms) > 0, "interval_ms")
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room) -- is a hash
-redis.call("GET", typing) -- is a string
+local before = redis.call("GET", typing) -- is a string
 local others, n, apart, has_devices, devices = nil, 0, nil, false, nil
 local value = redis.call("HGET", members, request.from)
 if may_speak(value) then
@@ -43,7 +45,15 @@ if may_speak(value) then
 end
 commit()
 note_cpim(members, request, value)
-if n > 0 and redis.call("SET", typing, "1", "NX", "PX", interval_ms) then
+-- In the key: what the members got in this interval; "both": active, then idle.
+local state = request.detail == "idle" and "idle" or "active"
+local is_news = not before or (state == "active" and before == "idle") or (state == "idle" and before == "active")
+if n > 0 and is_news then
+    if before then
+        redis.call("SET", typing, state == "idle" and "both" or state, "KEEPTTL")
+    else
+        redis.call("SET", typing, state, "PX", interval_ms)
+    end
     emit("typing", others)
     if apart then
         emit("typing", apart, "client", other_client(request))

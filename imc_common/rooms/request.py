@@ -135,7 +135,7 @@ class RoomRequest:
     `message_id` of a message that asks for receipts is the author's name for it (RFC 5438 §6.3). Of a
     `disposition`, a receipt of RFC 5438, it is a list of pairs, separated by spaces: a message's id, and
     where that message is in the room's history (``-``: not known). `detail` has for each in turn how it was
-    received: ``delivered``, ``displayed`` or ``other``.
+    received: ``delivered``, ``displayed`` or ``other``; of a typing notification ``idle`` if it says that.
 
     `device` is the sender's device (`imc_common.devices`), if the request names one. `dialog` is what an edge
     knows of the SIP dialog, as JSON: Redis keeps it for the next request of that dialog.

@@ -75,7 +75,7 @@ def room_request_of(
         private=parsed.private,
         reason=parsed.reason,
         command=parsed.command,
-        detail=parsed.detail if content is None or not content.imdns else _statuses(content),
+        detail=parsed.detail if content is None else _detail(content, parsed),
         data=data.pack(),
         text=parsed.text,
         kept_ms=kept_ms,
@@ -106,6 +106,15 @@ def _message_id(content: Content, parsed: Parsed, delivery_ids: DeliveryIds, sen
     if envelope is None or not envelope.wants_receipts or parsed.type != "message":
         return ""
     return envelope.message_id
+
+
+def _detail(content: Content, parsed: Parsed) -> str:
+    """The field of the same name (`RoomRequest`)."""
+    if content.imdns:
+        return _statuses(content)
+    if content.composing is not None and not content.composing.is_active:
+        return "idle"
+    return parsed.detail
 
 
 def _statuses(content: Content) -> str:

@@ -159,7 +159,8 @@ class Shard:
     ) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of broadcast_messages."""
         args = [self.settings.get("delivery_chunk", 64), max_recipients]
-        args += [self.settings.get("history_max_messages", 0), int(names)]
+        args += [self.settings.get("history_max_messages", 0)]
+        args += [int(self.settings.get("history_max_age", 7 * 86_400) * 1000), int(names)]
         args += [make(SHARD, "") for make in (self.keys.members, self.keys.history, self.keys.room)]
         args.append(keys.authors_prefix(SHARD))
         return [IN, OUT, keys.history_off(SHARD)], [*args, *ids]

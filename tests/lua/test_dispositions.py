@@ -143,24 +143,41 @@ def authors(shard: Shard, part: Literal["recent", "older"]) -> dict[str, str]:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_who_asks_for_receipts_is_remembered(room: Shard, together: bool) -> None:
-    """For a day at least. A second author of the same id is not."""
+    """For as long as the history keeps messages, at least. A second author of the same id is not."""
     say(room, CAROL, "m7", together=together)
     say(room, BOB, "m7", together=together)
     say(room, BOB, "m8", together=together)
     assert authors(room, "recent") == {"m1": ALICE, "m2": BOB, "m7": CAROL, "m8": BOB}
-    assert 86_400 < room.redis.ttl(keys.authors(SHARD, ROOM, "recent")) <= 2 * 86_400
+    assert 7 * 86_400 < room.redis.ttl(keys.authors(SHARD, ROOM, "recent")) <= 14 * 86_400
     assert room.ask("disposition", ALICE, message_id="m7 -") == [
         heard("disposition", CAROL, by=ALICE, list="m7", client="cpim")
     ]
 
 
-def test_the_latest_authors_of_a_room_are_remembered(room: Shard) -> None:
-    """At least 128, at most 256."""
-    for number in range(400):
+@pytest.mark.parametrize(("history_max", "least"), [(0, 128), (50, 128), (200, 200)])
+def test_the_latest_authors_of_a_room_are_remembered(room: Shard, history_max: int, least: int) -> None:
+    """At least as many as the messages that a room keeps, at most twice as many."""
+    room.settings["history_max_messages"] = history_max
+    for number in range(600):
         say(room, CAROL, f"n{number}", together=True)
     known = authors(room, "recent") | authors(room, "older")
-    assert 128 <= len(known) <= 256
-    assert all(f"n{number}" in known for number in range(400 - 128, 400))
+    assert least <= len(known) <= 2 * least
+    assert all(f"n{number}" in known for number in range(600 - least, 600))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_who_is_back_after_a_weekend_finds_the_authors_of_what_the_history_has(
+    room: Shard, together: bool
+) -> None:
+    """The receipts for the oldest message that the history keeps reach its author."""
+    room.settings["history_max_messages"] = 300
+    say(room, CAROL, "oldest", together=together)
+    for number in range(299):
+        say(room, BOB, f"n{number}", together=together)
+    assert room.redis.ttl(keys.authors(SHARD, ROOM, "older")) != -1
+    assert room.ask("disposition", ALICE, message_id="oldest -") == [
+        heard("disposition", CAROL, by=ALICE, list="oldest", client="cpim")
+    ]
 
 
 def test_nobody_gets_the_receipts_for_another_members_message(room: Shard) -> None:
@@ -175,7 +192,8 @@ def test_nobody_gets_the_receipts_for_another_members_message(room: Shard) -> No
 
 
 def test_an_author_is_remembered_for_a_day_however_seldom_somebody_writes(room: Shard) -> None:
-    """Not only as long as the message before."""
+    """Not only as long as the message before; also if the history keeps messages for less."""
+    room.settings["history_max_age"] = 60
     say(room, CAROL, "m7", together=True)
     for seconds, left in ((86_500, 86_500), (86_300, 2 * 86_400)):
         room.redis.expire(keys.authors(SHARD, ROOM, "recent"), seconds)

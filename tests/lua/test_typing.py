@@ -29,6 +29,32 @@ def test_the_other_members_are_told_once_in_ten_seconds(room: Shard) -> None:
     assert room.ask("typing", BOB) == [heard("typing", ALICE, CAROL, by=BOB)]
 
 
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        ("active idle", "active idle"),
+        ("active idle idle", "active idle"),
+        ("active active idle active idle", "active idle"),
+        ("idle", "idle"),
+        ("idle idle active active idle active idle", "idle active idle"),
+    ],
+)
+def test_the_end_of_typing_is_told_at_once(room: Shard, states: str, told: str) -> None:
+    """Without it the others would see Bob typing for a minute or more; and the last they are told is true."""
+    found = []
+    for state in states.split():
+        found += [state] * len(room.ask("typing", BOB, **({"detail": "idle"} if state == "idle" else {})))
+        assert 9_000 < room.redis.pttl(keys.typing(SHARD, ROOM, BOB)) <= 10_000
+    assert found == told.split()
+
+
+def test_in_the_next_interval_all_is_told_again(room: Shard) -> None:
+    """What was told in the last one is forgotten."""
+    for state in ("", "idle", "", "idle"):
+        room.redis.delete(keys.typing(SHARD, ROOM, BOB))
+        assert room.ask("typing", BOB, **({"detail": state} if state else {}))
+
+
 def test_who_is_away_is_not_told(room: Shard) -> None:
     """When they are back, nobody types any more."""
     room.send_away(CAROL)

@@ -164,6 +164,15 @@ async def test_a_typing_notification_is_soon_over() -> None:
         assert [(data_of(each).expires_at or 0) - data_of(each).at for each in (one, two)] == [10_000, 1000]
 
 
+async def test_a_typing_notification_says_whether_its_sender_has_stopped() -> None:
+    """A state that is not known counts as idle (RFC 3994 §3.3)."""
+    async with edge() as at:
+        for state in (b"active", b"idle", b"thinking"):
+            body = RFC_3994_4.replace(b"<state>active", b"<state>" + state)
+            await at.ask_one(message(body, Content_Type="application/im-iscomposing+xml"))
+        assert [entry.detail for entry in at.store.entries] == ["", "idle", "idle"]
+
+
 async def test_a_message_that_asks_for_receipts_has_its_id() -> None:
     """Others have none, so nothing is kept for them."""
     body = LINPHONE.replace(b"sip.test;gr", b"example.org;gr")
