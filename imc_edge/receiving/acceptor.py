@@ -244,7 +244,9 @@ class Acceptor:
             self._register(request, flow)
         else:
             # RFC 3261 §8.2.1: 405, and Allow lists the methods that we support.
-            raise SipError(405, "Method Not Allowed", [self._capabilities.allow])
+            is_trusted, known = flow.peer[0] in self._trusted, self._capabilities
+            allow = known.allow_of_trusted if is_trusted else known.allow
+            raise SipError(405, "Method Not Allowed", [allow])
 
     def _tolerate(self, request: Request) -> None:
         """Go on with a request whose faults are harmless, and count them. Raises SipError for others."""
@@ -313,7 +315,10 @@ class Acceptor:
         if self._health.trouble:
             response.unavailable()
         else:
-            response.send(200, [*self.conferences.focus(request), *self._capabilities.options])
+            capabilities = self._capabilities.options(
+                is_trusted=flow.peer[0] in self._trusted, is_factory=self.conferences.is_factory(request)
+            )
+            response.send(200, [*self.conferences.focus(request), *capabilities])
 
     def _register(self, request: Request, flow: Flow) -> None:
         """RFC 3261 §10.3, as far as it applies to an element that keeps no bindings (`registration`)."""

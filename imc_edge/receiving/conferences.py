@@ -144,11 +144,20 @@ class Conferences:
 
         It is the same for every address that can be a room, whether there is one or not.
         """
+        room = self._target(request)
+        if not room or self._rules.is_factory(room):
+            return []
+        return [("Contact", f"<{contact_scheme(request.uri)}:{room}>;isfocus;text")]
+
+    def is_factory(self, request: Request) -> bool:
+        """Whether the Request-URI is the address at which clients create rooms."""
+        return self._rules.is_factory(self._target(request))
+
+    def _target(self, request: Request) -> str:
+        """The room or factory in the Request-URI, empty for another address."""
         with suppress(SipError):
-            room = self._rules.target(request) if self.methods else ""
-            if room and not self._rules.is_factory(room):
-                return [("Contact", f"<{contact_scheme(request.uri)}:{room}>;isfocus;text")]
-        return []
+            return self._rules.target(request) if self.methods else ""
+        return ""
 
     def heard(self, payload: bytes) -> None:
         """Another edge tells something: perhaps that it got the ACK of a 200 of this one."""

@@ -37,14 +37,21 @@ class Capabilities:
         self.accept = ", ".join(accept_types if has_plain else ("text/plain", *accept_types))
         methods = (*PLAIN_METHODS, *(("ACK", *CONFERENCE_METHODS) if conferences else ()))
         self.allow = ("Allow", ", ".join(methods))
+        self.allow_of_trusted = ("Allow", ", ".join((*methods, "REGISTER")))
+        """A copy of a REGISTER is taken from trusted peers only (`registration`)."""
         self.supported = ("Supported", ", ".join(CONFERENCE_OPTIONS if conferences else ()))
         self.events = [("Allow-Events", ALLOW_EVENTS)] if conferences else []
-        self.options = [
-            self.allow,
-            ("Accept", f"{self.accept}, {RESOURCE_LISTS}" if conferences else self.accept),
+
+    def options(self, *, is_trusted: bool, is_factory: bool) -> list[tuple[str, str]]:
+        """Headers of the 200 to OPTIONS (RFC 3261 §11.2), for a peer and an address.
+
+        Lists of users are taken at the address at which clients create rooms, and nowhere else.
+        """
+        return [
+            self.allow_of_trusted if is_trusted else self.allow,
+            ("Accept", f"{self.accept}, {RESOURCE_LISTS}" if is_factory else self.accept),
             ("Accept-Encoding", ACCEPT_ENCODING),
             ("Accept-Language", "en"),
             self.supported,
             *self.events,
         ]
-        """Headers of the 200 to OPTIONS (RFC 3261 §11.2)."""

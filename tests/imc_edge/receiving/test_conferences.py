@@ -213,7 +213,7 @@ async def test_without_a_factory_edges_take_no_dialogs() -> None:
         for method in ("INVITE", "SUBSCRIBE", "REFER", "BYE"):
             response = await at.ask_one(message(b"", method=method))
             assert response.status == 405
-            assert response.headers.get("Allow") == "MESSAGE, OPTIONS, CANCEL"
+            assert response.headers.get("Allow") == "MESSAGE, OPTIONS, CANCEL, REGISTER"
 
 
 async def test_an_untrusted_peer_vouches_for_nobody() -> None:

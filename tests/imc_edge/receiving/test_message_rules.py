@@ -9,7 +9,7 @@ import pytest
 from imc_common.sip import Response
 from tests.imc_edge.doubles import edge, message
 
-ALLOWED = "MESSAGE, OPTIONS, CANCEL, ACK, INVITE, BYE, REFER, SUBSCRIBE"
+ALLOWED = "MESSAGE, OPTIONS, CANCEL, ACK, INVITE, BYE, REFER, SUBSCRIBE, REGISTER"
 
 
 def header(response: Response, name: str) -> str | None:

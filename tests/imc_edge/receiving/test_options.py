@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from imc_common.settings import Settings
 from imc_common.store import StoreUnreachable
 from tests.imc_edge.doubles import edge, message
 
@@ -16,7 +17,7 @@ async def test_options_lists_what_is_supported_for_every_address(uri: str) -> No
     async with edge(domains=["example.org"]) as at:
         response = await at.ask_one(message(b"", method="OPTIONS", uri=uri, To=f"<{uri}>", Max_Forwards="0"))
         assert response.status == 200
-        allowed = "MESSAGE, OPTIONS, CANCEL, ACK, INVITE, BYE, REFER, SUBSCRIBE"
+        allowed = "MESSAGE, OPTIONS, CANCEL, ACK, INVITE, BYE, REFER, SUBSCRIBE, REGISTER"
         assert response.headers.get("Allow") == allowed
         assert (response.headers.get("Accept") or "").startswith("text/*, ")
         assert response.headers.get("Accept-Encoding") == "deflate, gzip"
@@ -47,7 +48,7 @@ async def test_without_a_conference_factory_only_messages_are_supported() -> Non
     """No client is led to send what would be refused."""
     async with edge(conference_factory="") as at:
         response = await at.ask_one(message(b"", method="OPTIONS"))
-        assert response.headers.get("Allow") == "MESSAGE, OPTIONS, CANCEL"
+        assert response.headers.get("Allow") == "MESSAGE, OPTIONS, CANCEL, REGISTER"
         assert response.headers.get("Supported") == ""
         assert "Allow-Events" not in response.headers
 
@@ -56,9 +57,45 @@ async def test_text_plain_is_always_listed() -> None:
     """RFC 3428 §9: it is always accepted."""
     async with edge(accept_types=["message/cpim"]) as at:
         response = await at.ask_one(message(b"", method="OPTIONS"))
-        accepted = "text/plain, message/cpim, application/resource-lists+xml"
-        assert response.headers.get("Accept") == accepted
+        assert response.headers.get("Accept") == "text/plain, message/cpim"
         assert (await at.ask_one(message())).status == 202
+
+
+@pytest.mark.parametrize("factory", ["conference-factory", ""])
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_every_method_that_is_listed_is_taken_and_no_other(factory: str, trusted: bool) -> None:
+    """RFC 3261 §11.2, §20.5. A copy of a REGISTER is taken from trusted peers only."""
+    peers = "192.0.2.0/24" if trusted else "10.0.0.0/8"
+    async with edge(conference_factory=factory, trusted_peers=peers) as at:
+        response = await at.ask_one(message(b"", method="OPTIONS"))
+        allowed = (response.headers.get("Allow") or "").split(", ")
+        assert ("REGISTER" in allowed) == trusted
+        methods = {*allowed, "INVITE", "BYE", "REFER", "SUBSCRIBE", "REGISTER", "NOTIFY", "INFO", "PUBLISH"}
+        for method in methods - {"ACK"}:  # it has no response
+            if method == "REGISTER" and trusted:
+                to = {"To": "<sip:alice@example.org>"}
+                data = message(b"", method=method, uri="sip:example.org", Call_ID=method, **to)
+            else:
+                data = message(b"", method=method, Call_ID=method)
+            refused = await at.ask_one(data)
+            assert (refused.status == 405) == (method not in allowed), method
+            if refused.status == 405:
+                assert refused.headers.get("Allow") == ", ".join(allowed)
+
+
+async def test_every_type_that_is_listed_is_taken_at_this_address() -> None:
+    """Lists of users at the factory only."""
+    lists = "application/resource-lists+xml"
+    async with edge(domains=["example.org"]) as at:
+        for uri, has_lists in (
+            ("sip:conference-factory@example.org", True),
+            ("sip:chat-000@example.org", False),
+            ("sip:192.0.2.7", False),
+        ):
+            response = await at.ask_one(message(b"", method="OPTIONS", uri=uri))
+            assert (lists in (response.headers.get("Accept") or "")) == has_lists
+        refused = await at.ask_one(message(b"<x/>", Content_Type=lists))
+        assert (refused.status, refused.headers.get("Accept")) == (415, ", ".join(Settings().accept_types))
 
 
 async def test_options_gets_503_while_the_edge_drains() -> None:
