@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imc_common.bodies.resource_lists import MAX_ENTRIES
+from imc_common.bodies.resource_lists import MAX_ENTRIES, MAX_SIZE
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "deploy" / "kamailio"
@@ -39,5 +39,5 @@ def test_the_page_names_every_new_line() -> None:
 
 
 def test_the_limit_of_a_list_is_the_one_in_the_code() -> None:
-    """The number of users in one INVITE."""
-    assert f"more than {MAX_ENTRIES:,} users" in PAGE
+    """The number of users in one INVITE, or of rooms in one SUBSCRIBE."""
+    assert f"more than {MAX_ENTRIES:,} users or rooms in one list, or {MAX_SIZE:,} bytes" in PAGE

@@ -17,6 +17,9 @@ from imc_common.sip.uri import Uri
 MAX_ENTRIES: Final = 1000
 """Entries of a list, at most. A longer list is refused: it could only be followed in part."""
 
+MAX_SIZE: Final = 192 * MAX_ENTRIES
+"""Bytes of a list without its Content-Encoding, at most. Linphone has some 85 for each entry of a list."""
+
 _NAMESPACE: Final = "urn:ietf:params:xml:ns:resource-lists"
 _COPY_CONTROL: Final = "urn:ietf:params:xml:ns:copycontrol"
 _ELEMENTS_PER_ENTRY: Final = 4

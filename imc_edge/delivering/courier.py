@@ -43,6 +43,8 @@ from imc_edge.routing.targets import Targets
 
 MAX_RETRY_SECONDS: Final = 64 * T1
 """A target that refuses connections or asks for a pause gets as long as a silent one (Timer F)."""
+REFUSED: Final = (ConnectionRefusedError, ConnectionResetError)
+"""Why a connection could not be opened: nobody takes TCP there."""
 PAUSE_SECONDS: Final = 1.0
 """Until a hop whose transport failed is tried again."""
 MAX_LAST_HOP_SECONDS: Final = 10.0
@@ -223,12 +225,17 @@ class Courier:
             self._next_target(recipient, retry, TIMEOUT, temporary=False)
             return
         udp_hop = retry.moved_to_tcp
-        if udp_hop is not None and isinstance(error.__cause__, ConnectionRefusedError | ConnectionResetError):
+        if udp_hop is not None:
             # RFC 3261 §18.1.1: a refused connection is the one case in which a request that was moved to TCP
-            # for its length may go over UDP after all.
-            retry.tcp_refused.add(udp_hop)
-            self._send_to(recipient, retry, udp_hop)
-            return
+            # for its length may go over UDP after all. Two connections that break count as one. Kamailio ends
+            # a connection if a message is longer than its buffer (tcp_rd_buf_size), but takes it over UDP.
+            broke = isinstance(error, ConnectionResetError)
+            if isinstance(error.__cause__, REFUSED) or (broke and udp_hop in retry.tcp_broken):
+                retry.tcp_refused.add(udp_hop)
+                self._send_to(recipient, retry, udp_hop)
+                return
+            if broke:
+                retry.tcp_broken.add(udp_hop)
         # RFC 3263 §4.3: a transport error is a failure of this target. A server that restarts refuses
         # connections for a moment, so the whole search may be repeated after a pause.
         if retry.hop is not None:

@@ -15,7 +15,7 @@ from imc_common.sip.uri import Uri
 from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering.absence import parse
 from imc_edge.delivering.acceptance import Acceptance, accepted_by, device_of
-from imc_edge.delivering.courier import MAX_CONTACTS
+from imc_edge.delivering.courier import MAX_CONTACTS, REFUSED
 from imc_edge.delivering.dialog_request import DialogRequest, cancelled, refusal_acknowledged
 from imc_edge.delivering.failure_log import log_fault
 from imc_edge.delivering.invitation_order import FAREWELL
@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # the invitations know each of theirs
 
 MAX_ACCEPTING: Final = 16
 """Devices whose 2xx to one INVITE counts; a user has fewer in a room (`lua/include/admit_device.lua`)."""
-REFUSED: Final = (ConnectionRefusedError, ConnectionResetError)
 
 
 class Invitation:
@@ -218,8 +217,9 @@ class Invitation:
         udp_hop = self._moved_to_tcp
         if self._stay_is_over:
             self._fail(WITHDRAWN)
-        elif udp_hop is not None and isinstance(error.__cause__, REFUSED):
-            # RFC 3261 §18.1.1: the one case in which a long request may go over UDP after all.
+        elif udp_hop is not None and isinstance(error.__cause__ or error, REFUSED):
+            # RFC 3261 §18.1.1: the one case in which a long request may go over UDP after all. A connection
+            # that breaks counts as well: the message may be longer than the peer's buffer for TCP.
             self._send_to(udp_hop, tcp_refused=True)
         elif self._was_cancelled:
             self._fail(NO_GROUP_CHAT)

@@ -24,6 +24,7 @@ class RetryState:
         "not_before",
         "paused",
         "realms",
+        "tcp_broken",
         "tcp_refused",
         "templates",
         "untried_hops",
@@ -48,6 +49,8 @@ class RetryState:
         """All targets of `uri`."""
         self.moved_to_tcp: Hop | None = None
         """The UDP hop that the last request left for TCP because it is too long for a datagram."""
+        self.tcp_broken: set[Hop] = set()
+        """UDP hops that ended a TCP connection before their response."""
         self.tcp_refused: set[Hop] = set()
         """UDP hops that refused a TCP connection."""
         self.contacts: deque[str] = deque()

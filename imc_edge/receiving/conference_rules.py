@@ -13,7 +13,7 @@ from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import RESOURCE_LISTS, essence
 from imc_common.bodies.refer_to import Referral, ReferTo
-from imc_common.bodies.resource_lists import HiddenUsersError, listed_uris
+from imc_common.bodies.resource_lists import MAX_SIZE, HiddenUsersError, listed_uris
 from imc_common.rooms.commands import MAX_TEXT, topic_of
 from imc_common.rooms.request import RoomRequest
 from imc_common.rooms.room_rules import RoomRules
@@ -49,7 +49,6 @@ class ConferenceRules:
 
     def __init__(self, settings: Settings) -> None:
         self._rooms = RoomRules(settings)
-        self._max_body = settings.max_body
         self._max_members = settings.max_members
         self._ignores_case = not settings.case_sensitive_users
         factory = settings.conference_factory
@@ -135,7 +134,8 @@ class ConferenceRules:
         if content_type is None or content_type.essence != RESOURCE_LISTS:
             reason = "Not Acceptable Here" if status == 488 else "Unsupported Media Type"
             raise SipError(status, reason, [("Accept", RESOURCE_LISTS)])
-        document = inflated(request, self._max_body)
+        # Not `max_body`: it is meant for messages, and a list of a hundred rooms is longer.
+        document = inflated(request, MAX_SIZE)
         try:
             return listed_uris(document)
         except TooLargeError as too_large:

@@ -343,6 +343,17 @@ async def test_18_1_1_a_long_request_goes_over_udp_only_if_tcp_is_refused() -> N
             assert [sent.hop.transport for sent in sending.wires.sent] == ["tcp"]
 
 
+async def test_a_long_request_goes_over_udp_after_two_connections_broke() -> None:
+    """As with a proxy whose buffer for TCP is shorter than the message. One may break because it restarts."""
+    async with Sending() as sending:
+        sending.wires.broken["tcp", "127.0.0.1", 5071] = ConnectionResetError("was open, and broke")
+        await sending.event(to=(BOB,), data=BIG)
+        await sending.pass_time(1.2)
+        assert [sent.hop.transport for sent in sending.wires.sent] == ["tcp", "tcp", "udp"]
+        await sending.reply(sending.wires.sent[2])
+        assert len(sending.redis.of("settle_delivered")) == 1
+
+
 async def test_a_recipient_whose_domain_cannot_be_resolved_fails() -> None:
     """And the name is not looked up again for every delivery."""
     resolver = zone()

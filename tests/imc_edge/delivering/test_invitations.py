@@ -353,11 +353,16 @@ async def test_an_invite_too_long_for_a_datagram_goes_over_tcp(sending: Sending)
     assert sent.request.via.transport == "TCP"
 
 
-async def test_a_long_invite_goes_over_udp_if_tcp_is_refused(sending: Sending) -> None:
-    """RFC 3261 §18.1.1: the one exception."""
-    refused = OSError("not connected")
-    refused.__cause__ = ConnectionRefusedError()
-    sending.wires.broken["tcp", "127.0.0.1", 5060] = refused
+def _not_connected() -> OSError:
+    error = OSError("not connected")
+    error.__cause__ = ConnectionRefusedError()
+    return error
+
+
+@pytest.mark.parametrize("error", [_not_connected(), ConnectionResetError("broke")])
+async def test_a_long_invite_goes_over_udp_if_tcp_is_refused(sending: Sending, error: Exception) -> None:
+    """RFC 3261 §18.1.1: the one exception. A connection that the peer ends counts as refused."""
+    sending.wires.broken["tcp", "127.0.0.1", 5060] = error
     sent = await invite(sending, list=" ".join(f"user{number}@example.org" for number in range(99)))
     assert [each.hop.transport for each in sending.wires.sent] == ["tcp", "udp"]
     assert len(sent.data) > 1300

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -757,6 +758,22 @@ async def test_a_list_that_cannot_be_inflated_is_refused(encoding: str) -> None:
     async with edge() as at:
         response = await answer(at, invite(BOB, Content_Encoding=encoding))
         assert response.status == (415 if encoding == "br" else 400)
+
+
+@pytest.mark.parametrize("number", [100, 900])
+async def test_a_long_list_that_comes_deflated_is_read(number: int) -> None:
+    """As Linphone sends it after a restart, with a list of all rooms of the user; `max_body` is for messages."""
+    rooms = [f"sip:chatroom-{each:020x}@conference.example.org;Last-Notify=17" for each in range(number)]
+    packed = zlib.compress(resource_list(*rooms))
+    async with edge() as at:
+        assert (await answer(at, subscribe(FACTORY, packed, Content_Encoding="deflate"))).status == 200
+
+
+async def test_a_bomb_in_place_of_a_list_is_refused() -> None:
+    """It would be a megabyte."""
+    async with edge() as at:
+        packed = zlib.compress(resource_list() + b" " * 1_000_000)
+        assert (await answer(at, subscribe(FACTORY, packed, Content_Encoding="deflate"))).status == 413
 
 
 # --- ACK and CANCEL

@@ -1,0 +1,58 @@
+"""A platform whose proxy knows Linphone's group chat, and phones for it.
+
+The proxy runs ``deploy/kamailio/linphone.cfg``: registrar and balancer for two edges and a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from tests.integration.peers.group_linphone import GroupLinphone
+from tests.integration.peers.telephony import DOMAIN, FILES, PASSWORD, Platform, platform
+from tests.ports import free_port
+
+MakeGroupLinphone = Callable[..., GroupLinphone]
+ALICE, BOB, CAROL, DAVE = (f"{name}@{DOMAIN}" for name in ("alice", "bob", "carol", "dave"))
+
+
+@contextmanager
+def group_chat_platform(folder: Path) -> Iterator[Platform]:
+    """It runs; alice, bob, carol and dave may register."""
+    with platform(folder, "alice", "bob", "carol", "dave") as running:
+        settings = (FILES / "imc.toml").read_text().replace("chat-.*", "(chat|chatroom)-.*")
+        settings += "max_invitations_per_hour = 0\nmax_invitations_per_target = 0\n"
+        settings += f'history_max_messages = 500\nmi_listen = "127.0.0.1:{free_port()}"\n'
+        running.add_configuration("imc.toml", settings)
+        running.add_configuration("linphone.cfg", (FILES / "linphone.cfg").read_text())
+        running.start_imc()
+        running.start_proxy("linphone.cfg")
+        running.wait_for_edges(2)
+        yield running
+
+
+@contextmanager
+def group_phones(telephony: Platform, folder: Path) -> Iterator[MakeGroupLinphone]:
+    """Starts a Linphone: ``phone(name, device="tablet", transport="udp")``. All end with the block."""
+    phones: list[GroupLinphone] = []
+
+    def make(name: str, *, device: str = "phone", transport: str = "tcp") -> GroupLinphone:
+        proxy = telephony.uri.replace("udp", transport)
+        made = GroupLinphone(folder, name, proxy, PASSWORD, domain=DOMAIN, device=device)
+        phones.append(made)
+        made.start()
+        return made
+
+    try:
+        yield make
+    finally:
+        for each in phones:
+            each.stop()
+        # A phone of the next test is a new device: it would be offered the rooms that its user still has.
+        with redis.Redis.from_url(telephony.redis.url) as client:
+            for pattern in ("imc_rooms:*", "imc_members:*", "imc_devices:*", "imc:*:private_rooms:*"):
+                for key in client.scan_iter(pattern):
+                    client.delete(key)
