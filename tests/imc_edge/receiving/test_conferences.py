@@ -762,7 +762,7 @@ async def test_a_list_that_cannot_be_inflated_is_refused(encoding: str) -> None:
 
 @pytest.mark.parametrize("number", [100, 900])
 async def test_a_long_list_that_comes_deflated_is_read(number: int) -> None:
-    """As Linphone sends it after a restart, with a list of all rooms of the user; `max_body` is for messages."""
+    """As Linphone sends it after a restart, with all rooms of its user. `max_body` is for messages."""
     rooms = [f"sip:chatroom-{each:020x}@conference.example.org;Last-Notify=17" for each in range(number)]
     packed = zlib.compress(resource_list(*rooms))
     async with edge() as at:

@@ -7,59 +7,39 @@ from __future__ import annotations
 
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from tests.integration.peers.baresip import Baresip
 from tests.integration.peers.conftest import MakeBaresip
-from tests.integration.peers.group_linphone import GroupLinphone
-from tests.integration.peers.telephony import DOMAIN, FILES, PASSWORD, Platform, platform
-from tests.ports import free_port
+from tests.integration.peers.group_chat import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    MakeGroupLinphone,
+    group_chat_platform,
+    group_phones,
+)
+from tests.integration.peers.telephony import DOMAIN, Platform
 
 pytestmark = pytest.mark.integration
-
-MakeGroupLinphone = Callable[..., GroupLinphone]
-ALICE, BOB, CAROL, DAVE = (f"{name}@{DOMAIN}" for name in ("alice", "bob", "carol", "dave"))
 
 
 @pytest.fixture(scope="module")
 def telephony(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform whose proxy knows Linphone's group chat."""
-    with platform(tmp_path_factory.mktemp("platform"), "alice", "bob", "carol", "dave") as running:
-        settings = (FILES / "imc.toml").read_text().replace("chat-.*", "(chat|chatroom)-.*")
-        settings += "max_invitations_per_hour = 0\nmax_invitations_per_target = 0\n"
-        settings += f'history_max_messages = 500\nmi_listen = "127.0.0.1:{free_port()}"\n'
-        running.add_configuration("imc.toml", settings)
-        running.add_configuration("linphone.cfg", (FILES / "linphone.cfg").read_text())
-        running.start_imc()
-        running.start_proxy("linphone.cfg")
-        running.wait_for_edges(2)
+    with group_chat_platform(tmp_path_factory.mktemp("platform")) as running:
         yield running
 
 
 @pytest.fixture
 def phone(telephony: Platform, tmp_path: Path) -> Iterator[MakeGroupLinphone]:
     """Starts a Linphone: ``phone(name, device="tablet", transport="udp")``."""
-    phones: list[GroupLinphone] = []
-
-    def make(name: str, *, device: str = "phone", transport: str = "tcp") -> GroupLinphone:
-        proxy = telephony.uri.replace("udp", transport)
-        made = GroupLinphone(tmp_path, name, proxy, PASSWORD, domain=DOMAIN, device=device)
-        phones.append(made)
-        made.start()
-        return made
-
-    yield make
-    for each in phones:
-        each.stop()
-    # A phone of the next test is a new device: it would be offered the rooms that its user still has.
-    with redis.Redis.from_url(telephony.redis.url) as client:
-        for pattern in ("imc_rooms:*", "imc_members:*", "imc_devices:*", "imc:*:private_rooms:*"):
-            for key in client.scan_iter(pattern):
-                client.delete(key)
+    with group_phones(telephony, tmp_path) as make:
+        yield make
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
