@@ -5,9 +5,9 @@ the device was offered all rooms (`imc_common.client_devices`), and nothing foll
 searched for rooms in which the user is a member and the device is not. For each, a worker sends an INVITE to
 this device (`lua/invite_device.lua`).
 
-Devices are searched for one after the other, so thousands that come at once do not fill the streams. What
-waits here is nowhere else. If this process dies, the device is found by its next REGISTER, as it is not
-marked.
+Devices are searched for one after the other, so thousands that come at once do not fill the streams. If Redis
+is unreachable, or too many commands wait for it, that is done later. What waits here is nowhere else. If this
+process dies, the device is found by its next REGISTER, as it is not marked.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ AGAIN_SECONDS: Final = 65.0
 """Until it is searched for once more, if its user was sent an INVITE lately: that may reach this device."""
 PAUSE_SECONDS: Final = 0.02
 """Between two devices."""
+MAX_TRIES: Final = 60
+"""So often it is tried, `DELAY_SECONDS` apart; then the next REGISTER leads to it."""
 MAX_WAITING: Final = 100_000
 """Devices that wait; further ones are found by their next REGISTER."""
 PAGE: Final = 200
@@ -55,6 +57,8 @@ class _Waiting(NamedTuple):
     since: int
     """When it has come, in ms since the epoch; 0: it may have been there before."""
     is_again: bool = False
+    tries: int = 0
+    """How often Redis has not replied."""
 
 
 class DeviceOffers:
@@ -79,6 +83,8 @@ class DeviceOffers:
         self._names = Keys(settings.rooms_table, settings.members_table)
         self._waiting: dict[str, _Waiting] = {}
         """First come, first served."""
+        self._unnoted: dict[str, tuple[float, int]] = {}
+        """Devices that Redis could not be told of: when it is tried again, and how often it was tried."""
         self._again: deque[tuple[str, _Waiting]] = deque(maxlen=MAX_WAITING)
         """Devices that are searched for once more; these wait longer than the others."""
         self._wake = asyncio.Event()
@@ -99,9 +105,16 @@ class DeviceOffers:
             CommandGroup(self._submit, [client_devices.forget_all(registration.user)], _nothing)
         for device in registration.gone:
             self._waiting.pop(device, None)
+            self._unnoted.pop(device, None)
             CommandGroup(self._submit, [client_devices.forget(device)], _nothing)
         for device in registration.devices:
             CommandGroup(self._submit, client_devices.note(device), _Noted(self, device))
+
+    def note_again(self, device: str, tries: int) -> None:
+        """Redis may not know of the device, although it was told so often: tell it once more, in a while."""
+        if tries < MAX_TRIES and len(self._unnoted) < MAX_WAITING:
+            self._unnoted[device] = self._clock() + DELAY_SECONDS, tries
+            self._wake.set()
 
     def noted(self, device: str, offered: Offered) -> None:
         """Redis knows of the device, and what it was offered."""
@@ -118,26 +131,34 @@ class DeviceOffers:
     async def run(self) -> None:
         """Offer rooms until cancelled."""
         while True:
-            if not self._waiting and not self._again:
+            if not (self._waiting or self._again or self._unnoted):
                 self._wake.clear()
                 await self._wake.wait()
             await self.go()
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def go(self) -> None:
-        """Offer rooms to the next device, if it has waited long enough."""
+        """Offer rooms to the next device, if it has waited long enough. What fails is tried again later."""
+        unnoted, (due, tries) = next(iter(self._unnoted.items()), ("", (0.0, 0)))
+        if unnoted and self._clock() >= due:
+            del self._unnoted[unnoted]
+            CommandGroup(self._submit, client_devices.note(unnoted), _Noted(self, unnoted, tries + 1))
         while self._again and self._again[0][1].due <= self._clock():
             self._waiting.setdefault(*self._again.popleft())
         device, waiting = next(iter(self._waiting.items()), ("", None))
         if waiting is None or self._clock() < waiting.due:
             return
         found = await self._missing(device, waiting.since)
-        if self._waiting.pop(device, None) is None or found is None:
-            return  # it is gone, or Redis is unreachable: its next REGISTER finds it
+        if self._waiting.pop(device, None) is None:
+            return  # it is gone
+        if found is None:
+            self._offer_later(device, waiting)
+            return
         rooms, are_others_pending = found
         some = rooms[:MAX_OFFERED]
         replies = await ask(self._submit, [self._offer(device, waiting.since, room) for room in some])
-        if failed(replies):
+        if failed(replies):  # a room that was offered is not offered twice (`lua/invite_device.lua`)
+            self._offer_later(device, waiting)
             return
         self._offers.value += len(some)
         if are_others_pending and not waiting.is_again:
@@ -145,6 +166,12 @@ class DeviceOffers:
             self._again.append((device, waiting._replace(due=due, is_again=True)))
         elif len(some) == len(rooms) and not are_others_pending:
             await ask(self._submit, client_devices.mark(device, waiting.rooms))
+
+    def _offer_later(self, device: str, waiting: _Waiting) -> None:
+        """Redis is unreachable, or too many commands wait for it."""
+        if waiting.tries < MAX_TRIES:
+            due = self._clock() + DELAY_SECONDS
+            self._waiting.setdefault(device, waiting._replace(due=due, tries=waiting.tries + 1))
 
     async def _missing(self, device: str, since: int) -> tuple[list[str], bool] | None:
         """The rooms of its user in which the device is not; None if Redis does not say.
@@ -187,14 +214,16 @@ class DeviceOffers:
 class _Noted:
     """A device was noted."""
 
-    __slots__ = ("_device", "_offers")
+    __slots__ = ("_device", "_offers", "_tries")
 
-    def __init__(self, offers: DeviceOffers, device: str) -> None:
+    def __init__(self, offers: DeviceOffers, device: str, tries: int = 1) -> None:
         self._offers = offers
         self._device = device
+        self._tries = tries
 
     def __call__(self, replies: Sequence[Any]) -> None:
         if failed(replies):
+            self._offers.note_again(self._device, self._tries)
             return
         offered, has_too_many = client_devices.offered(replies)
         if has_too_many:

@@ -8,9 +8,9 @@ import pytest
 
 from imc_common import client_devices
 from imc_common.store import Command, ReplyError
-from imc_edge.receiving.device_offers import AGAIN_SECONDS, DELAY_SECONDS, MAX_OFFERED, PAGE
+from imc_edge.receiving.device_offers import AGAIN_SECONDS, DELAY_SECONDS, MAX_OFFERED, MAX_TRIES, PAGE
 from tests.imc_edge.doubles import Edge, FakeStore, edge
-from tests.imc_edge.receiving.test_registration import CAROL, register
+from tests.imc_edge.receiving.test_registration import CAROL, read, register
 
 INSTANCE = '+sip.instance="<urn:uuid:1>"'
 SPECS = '+org.linphone.specs="ephemeral/1.1,groupchat/1.1"'
@@ -215,6 +215,55 @@ async def test_a_herd_of_devices_is_searched_for_one_by_one() -> None:
             await at.acceptor.device_offers.go()
             counts.append(len({command[6] for command in store.sent if command[0] == "EVALSHA"}))
         assert (counts, at.acceptor.device_offers._waiting) == ([1, 1, 1], {})
+
+
+@pytest.mark.parametrize("when", ["noted", "searched for", "offered"])
+async def test_a_device_for_which_redis_has_no_time_is_offered_its_rooms_later(when: str) -> None:
+    """Not only with its next REGISTER, which may come in an hour: as when a registrar restarts."""
+    store = Shards(*ROOMS)
+    good, pages = store.reply, [[0, 0, *(room.encode() for room in ROOMS)]]
+
+    def fail(command: Command) -> Any:
+        kind = {"EVALSHA": "searched for", "XADD": "offered"}.get(str(command[0]), "noted")
+        is_of_offers = command[0] in {"HSETNX", "XADD"} or command[1] == store._find
+        store.pages = [pages[0]]
+        return ReplyError("OOM") if is_of_offers and kind == when else good(command)
+
+    async with edge(store) as at:
+        store.reply = fail
+        offers = at.acceptor.device_offers
+        assert (await at.ask_one(register(LINPHONE))).status == 200
+        for _ in range(3):
+            at.monotonic += DELAY_SECONDS
+            await offers.go()
+            await at.settle()
+        store.pages = pages
+        store.reply = good
+        store.batches.clear()
+        for _ in range(2):
+            at.monotonic += DELAY_SECONDS
+            await offers.go()
+            await at.settle()
+        assert store.offers == [(room, DEVICE) for room in ROOMS]
+        assert not offers._waiting
+        assert not offers._unnoted
+
+
+@pytest.mark.parametrize("name", ["HSETNX", "EVALSHA"])
+async def test_what_never_works_is_given_up(name: str) -> None:
+    """As with a key of a wrong type. Its next REGISTER is another chance."""
+    store = Shards(*ROOMS)
+    good = store.reply
+    async with edge(store) as at:
+        store.reply = lambda command: ReplyError("WRONGTYPE") if command[0] == name else good(command)
+        offers = at.acceptor.device_offers
+        offers.registered(read(register(LINPHONE)))
+        for _ in range(3 * MAX_TRIES):
+            await at.settle()
+            at.monotonic += DELAY_SECONDS
+            await offers.go()
+        assert not offers._waiting
+        assert not offers._unnoted
 
 
 async def test_a_user_with_endless_devices_is_forgotten() -> None:
