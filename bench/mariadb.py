@@ -33,7 +33,8 @@ class MariaDb:
     def start(self) -> None:
         """Start it and create the tables. Raises `TimeoutError` and `subprocess.CalledProcessError`."""
         user = self._as_mysql()
-        data = ["--no-defaults", f"--datadir={self._folder}/data"]
+        # A server that starts removes all temporary tables from its folder for them, also another server's.
+        data = ["--no-defaults", f"--datadir={self._folder}/data", f"--tmpdir={self._folder}"]
         install = [*user, "mariadb-install-db", *data, "--auth-root-authentication-method=normal"]
         subprocess.run(install, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         statements = ["CREATE DATABASE imc", "GRANT ALL ON imc.* TO imc@localhost IDENTIFIED BY 'secret'"]

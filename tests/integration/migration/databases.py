@@ -127,7 +127,8 @@ def empty_mariadb() -> Iterator[str]:
 def _mariadb(folder: Path) -> Iterator[str]:
     require("mariadbd")
     user, port = _as("mysql", folder), free_port()
-    data = ["--no-defaults", f"--datadir={folder}/data"]
+    # A server that starts removes all temporary tables from its folder for them, also another server's.
+    data = ["--no-defaults", f"--datadir={folder}/data", f"--tmpdir={folder}"]
     _run([*user, require("mariadb-install-db"), *data, "--auth-root-authentication-method=normal"])
     where = [f"--socket={folder}/s", f"--pid-file={folder}/pid", f"--port={port}", "--bind-address=127.0.0.1"]
     grant = folder / "grant.sql"
