@@ -1,8 +1,8 @@
 """Walks slowly through the rooms of a worker's shards and removes what they must not keep any longer.
 
 Each history is trimmed by age and number, as the room's owners or else the settings say. If the histories of
-a shard take more memory than they may, the next walk removes what is oldest in all of them. Subscriptions to
-rosters that are over are removed. And members who have been away for longer than `remove_after_days` are
+a shard take more memory than they may, the next walks remove the oldest (`history_ceiling.py`). Subscriptions
+to rosters that are over are removed. And members who have been away for longer than `remove_after_days` are
 removed, by a request like those of users.
 """
 
@@ -24,6 +24,7 @@ from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
+from imc_worker.history_ceiling import Ceiling, Measured
 
 PAGE: Final = 200
 """Rooms of one pipeline: about two milliseconds of Redis's time."""
@@ -33,8 +34,6 @@ REST: Final = 60.0
 """Seconds between two walks."""
 REST_WITHOUT_HISTORY: Final = 3600.0
 DAY: Final = 24 * 3600.0
-_HOUR_MS: Final = 3600 * 1000
-_SAMPLES: Final = 8
 
 log = structlog.get_logger()
 
@@ -45,28 +44,6 @@ class Held(NamedTuple):
     messages: int = 0
     size: int = 0
     away: int = 0
-
-
-class Ages:
-    """Bytes by hour, of all histories of a shard: from what time on they would fit."""
-
-    def __init__(self) -> None:
-        self._by_hour: dict[int, float] = {}
-
-    def add(self, size: int, first_ms: int, last_ms: int) -> None:
-        """One history of this size; its messages count as evenly spread between these times."""
-        for at in range(_SAMPLES):
-            hour = (first_ms + (last_ms - first_ms) * at // (_SAMPLES - 1)) // _HOUR_MS
-            self._by_hour[hour] = self._by_hour.get(hour, 0.0) + size / _SAMPLES
-
-    def fitting(self, limit: int) -> int:
-        """The time in ms before which all has to go, so that about `limit` bytes stay; 0: all may stay."""
-        total = 0.0
-        for hour in sorted(self._by_hour, reverse=True):
-            total += self._by_hour[hour]
-            if total > limit:
-                return (hour + 1) * _HOUR_MS
-        return 0
 
 
 class Janitor:
@@ -87,7 +64,7 @@ class Janitor:
         self._names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
         self._shards = 1 << settings.hash_size
         self._held: dict[int, Held] = {}
-        self._cutoffs: dict[int, int] = {}
+        self._ceilings: dict[int, Ceiling] = {}
         self._trimmed = metrics.counters(
             "imc_history_trimmed", "Messages that rooms no longer keep, by reason.", "reason"
         )
@@ -120,23 +97,21 @@ class Janitor:
 
     async def tidy(self, shard: int) -> None:
         """One walk through a shard. Raises StoreUnreachable."""
-        ages, messages, size, cursor = Ages(), 0, 0, b"0"
+        ceiling, messages, size, cursor = self._ceilings.setdefault(shard, Ceiling()), 0, 0, b"0"
+        ceiling.begin()
         while True:
             (page,) = await self._store.run([("ZSCAN", self._names.rooms(shard), cursor, "COUNT", PAGE)])
             if not isinstance(page, list):
                 return  # the key has another type: there is nothing to tidy
             cursor, rooms = page[0], [room.decode() for room in page[1][::2]]
             await self._expire_subscriptions(shard, rooms)
-            found = await self._trim(shard, rooms)
-            for taken, count, first_ms, last_ms in found:
-                messages += count
-                size += taken
-                ages.add(taken, first_ms, last_ms)
+            for left in await self._trim(shard, rooms, ceiling):
+                messages += left.messages
+                size += left.size
             if cursor == b"0":
                 break
             await asyncio.sleep(PAUSE)
-        limit = self._settings.history_max_bytes // self._shards
-        self._cutoffs[shard] = ages.fitting(limit) if self._settings.history_max_bytes else 0
+        ceiling.finish(-(-self._settings.history_max_bytes // self._shards))
         away = await self._users_away(shard)
         self._held[shard] = Held(messages, size, len(away))
         if self._settings.remove_after_days:
@@ -155,13 +130,12 @@ class Janitor:
         names = keys.events(shard), self._names.room(shard, room), self._names.members(shard, room)
         return self._store.script("expire_subscriptions", names, [room])
 
-    async def _trim(self, shard: int, rooms: list[str]) -> list[tuple[int, int, int, int]]:
-        """Trim these histories; gives bytes, messages, first and last time of those that are left."""
+    async def _trim(self, shard: int, rooms: list[str], ceiling: Ceiling) -> list[Measured]:
+        """Trim these histories; gives what is left of each."""
         names = [(self._names.history(shard, room), keys.expiring(shard, room)) for room in rooms]
         wishes = await self._store.run([("HGET", self._names.room(shard, room), "history") for room in rooms])
-        cutoff = self._cutoffs.get(shard, 0)
         commands = [
-            self._command(both, retention(self._settings, wish if isinstance(wish, bytes) else b""), cutoff)
+            self._command(both, retention(self._settings, wish if isinstance(wish, bytes) else b""))
             for both, wish in zip(names, wishes, strict=True)
         ]
         left: list[tuple[str, list[int]]] = []
@@ -169,20 +143,47 @@ class Janitor:
             if isinstance(reply, ReplyError):
                 log.warning("history not trimmed", key=name, reason=str(reply))
                 continue
-            self._trimmed["bytes" if cutoff else "age"] += reply[1]
+            self._trimmed["age"] += reply[1]
             self._trimmed["number"] += reply[2]
             self._trimmed["expired"] += reply[5]
             if reply[0]:
                 left.append((name, reply))
-        sizes = await self._store.run([("MEMORY", "USAGE", name) for name, _ in left])
-        return [
-            (size if isinstance(size, int) else 0, reply[0], reply[3], reply[4])
+        sizes = await self._store.run([self._size(name) for name, _ in left])
+        found = [
+            Measured(size if isinstance(size, int) else 0, reply[0], reply[3], reply[4])
             for (_, reply), size in zip(left, sizes, strict=True)
         ]
+        return await self._lower([name for name, _ in left], found, ceiling)
 
-    def _command(self, names: tuple[str, str], kept: Retention, cutoff: int) -> Command:
+    async def _lower(self, names: list[str], found: list[Measured], ceiling: Ceiling) -> list[Measured]:
+        """Remove from these histories what is over the ceiling; gives what is left of each."""
+        spare = [ceiling.may_lose(each) if each.first_ms < ceiling.cutoff_ms else 0 for each in found]
+        above = [at for at, count in enumerate(spare) if count]
+        minimum = f"{ceiling.cutoff_ms}-0"
+        # Whole blocks only: memory is freed for nothing less, and the next walk would remove more and more.
+        trims: list[Command] = [
+            ("XTRIM", names[at], "MINID", "~", minimum, "LIMIT", spare[at]) for at in above
+        ]
+        replies = await self._store.run(trims)
+        sizes = await self._store.run([self._size(names[at]) for at in above])
+        removed = dict.fromkeys(above, 0)
+        for at, reply, size in zip(above, replies, sizes, strict=True):
+            if isinstance(reply, int) and reply and isinstance(size, int | None):
+                removed[at] = reply
+                found[at] = found[at]._replace(size=size or 0, messages=found[at].messages - reply)
+                self._trimmed["bytes"] += reply
+        for at, each in enumerate(found):
+            ceiling.add(each, removed=removed.get(at, 0))
+        return found
+
+    def _size(self, name: str) -> Command:
+        """The memory of a history. With a ceiling, exactly: an estimate could cost too many messages."""
+        samples = ("SAMPLES", "0") if self._settings.history_max_bytes else ()
+        return ("MEMORY", "USAGE", name, *samples)
+
+    def _command(self, names: tuple[str, str], kept: Retention) -> Command:
         oldest = int((self._wall() - kept.seconds) * 1000) if kept.seconds else 0
-        return self._store.script("trim_history", names, [max(oldest, cutoff, 0), kept.messages])
+        return self._store.script("trim_history", names, [max(oldest, 0), kept.messages])
 
     async def _users_away(self, shard: int) -> list[str]:
         (users,) = await self._store.run([("ZRANGE", keys.probes(shard), 0, -1)])

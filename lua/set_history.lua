@@ -1,6 +1,6 @@
 -- An owner says what the room keeps of its messages: nothing, so many messages, so many days, each within what the
--- operator allows, and whether new members may see what was said before they joined. With "off", all that was kept is
--- deleted, and nobody is away any longer: the next message tells who is.
+-- operator allows, and whether new members may see what was said before they joined. What is too much is deleted. With
+-- "off" this is all, and no member and no device is away any longer: the next message tells who is.
 --
 -- KEYS:
 --   requests     imc:{S}:in            stream
@@ -28,6 +28,7 @@ local requests, events, rooms, room, members, history, history_off = unpack(KEYS
 local entry_id, delivery_chunk, history_max = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
+--- @include "device"
 
 redis.call("XLEN", history) -- is a stream
 redis.call("SCARD", history_off) -- is a set
@@ -37,7 +38,19 @@ if reason then
     return refuse(reason)
 end
 
+-- Nobody in this hash is away any longer.
+local function here_again(who)
+    local all = redis.call("HGETALL", who)
+    for i = 1, #all, 2 do
+        if is_away(all[i + 1]) then
+            redis.call("HSET", who, all[i], (all[i + 1]:gsub(" away$", "")))
+            redis.call("HDEL", room, "away:" .. all[i], "returning:" .. all[i], "refused:" .. all[i])
+        end
+    end
+end
+
 assert(wish, "a wish")
+redis.call("HLEN", devices_of(request.room)) -- is a hash
 commit()
 if wish == "join" or wish == "all" then
     redis.call("HSET", room, "history_from", wish)
@@ -48,13 +61,10 @@ end
 if wish == "off" then
     redis.call("SADD", history_off, request.room)
     redis.call("DEL", history, "imc:" .. events:match("{%d+}") .. ":expiring:" .. request.room)
-    local all = redis.call("HGETALL", members)
-    for i = 1, #all, 2 do
-        if is_away(all[i + 1]) then
-            redis.call("HSET", members, all[i], (all[i + 1]:gsub(" away$", "")))
-            redis.call("HDEL", room, "away:" .. all[i], "returning:" .. all[i], "refused:" .. all[i])
-        end
-    end
+    here_again(members)
+    here_again(devices_of(request.room))
+elseif wish:match("^%d+$") then
+    redis.call("XTRIM", history, "MAXLEN", "=", wish)
 end
 tell("history_set", { request.from }, here(RANK), "detail", wish)
 return "done"

@@ -12,7 +12,7 @@ from imc_common.keys import Keys, shard_of
 from imc_common.metrics import Metrics
 from imc_common.rooms.history import Retention, retention
 from imc_common.settings import Settings
-from imc_worker.janitor import Ages, Janitor
+from imc_worker.janitor import Janitor
 from tests.imc_worker.conftest import ALICE, BOB, CAROL, ROOM, Bench
 
 SHARD = shard_of(ROOM, 4)
@@ -20,7 +20,6 @@ NAMES = Keys()
 DAY = 24 * 3600
 NOW = 1_800_000_000
 HISTORY = NAMES.history(SHARD, ROOM)
-HOUR_MS = 3600 * 1000
 
 
 @pytest.fixture
@@ -81,29 +80,6 @@ def test_retention_is_the_stricter_of_two_limits() -> None:
 async def test_an_empty_history_leaves_no_key(bench: Bench) -> None:
     await janitor(bench, history_max_age=1.0).tidy(SHARD)
     assert await bench.store.run([("EXISTS", HISTORY)]) == [0]
-
-
-def test_the_oldest_hours_go_until_the_rest_fits() -> None:
-    """Of all histories together; nothing goes if all fits."""
-    ages = Ages()
-    ages.add(8000, 0, 0)
-    ages.add(8000, 100 * HOUR_MS, 100 * HOUR_MS)
-    assert ages.fitting(16_000) == 0
-    assert ages.fitting(10_000) == HOUR_MS
-    assert ages.fitting(100) == 101 * HOUR_MS
-    spread = Ages()
-    spread.add(8000, 0, 70 * HOUR_MS)
-    assert spread.fitting(4500) == 31 * HOUR_MS
-
-
-async def test_a_shard_that_takes_too_much_memory_loses_the_oldest(bench: Bench) -> None:
-    """At the next walk, which knows how much there is."""
-    tidying = janitor(bench, history_max_age=0.0, history_max_bytes=1)
-    await tidying.tidy(SHARD)
-    assert await kept(bench) == 10
-    tidying._cutoffs[SHARD] = (NOW - 2 * DAY) * 1000  # fakeredis does not know MEMORY USAGE
-    await tidying.tidy(SHARD)
-    assert await kept(bench) == 2
 
 
 async def test_a_history_of_a_wrong_type_stops_nothing(bench: Bench) -> None:

@@ -129,6 +129,20 @@ def test_a_device_that_is_away_is_passed_over(room: Shard) -> None:
     assert not room.redis.exists(keys.away_rooms(SHARD, BOB), keys.probes(SHARD))
 
 
+def test_no_device_is_away_in_a_room_that_keeps_nothing_any_more(room: Shard) -> None:
+    """Nobody would find out that it is back. The next message reaches it."""
+    handle(room, "message", DAVE)
+    (of,) = [more["id"] for _, more in named(room, "message")]
+    for device in BOTH:
+        report(room, "mark_away", device, "480", event="message", history_id=of, user=DAVE, catch_up="part")
+    handle(room, "set", ALICE, text="off")
+    assert set(devices(room).values()) == {"device"}
+    assert {about(room, kind, BOTH[0]) for kind in ("away", "returning", "refused")} == {None}
+    events(room)
+    handle(room, "message", DAVE)
+    assert told(room, "message") == [(sorted([PHONE, *BOTH]), "device")]
+
+
 def named_kept(shard: Shard, name: str) -> list[tuple[str, dict[str, str]]]:
     """Recipients and fields of the events with this name, which stay."""
     return [

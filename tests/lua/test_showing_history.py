@@ -107,6 +107,14 @@ def test_an_empty_history_says_so(room: Shard) -> None:
     assert room.ask("history", BOB) == [heard("nothing_said", BOB, by=BOB)]
 
 
+def test_what_is_too_much_goes_at_once(room: Shard) -> None:
+    """The latest stay."""
+    said = say(room, 5)
+    room.ask("set", ALICE, text="3")
+    kept = decoded(room.redis.xrange(room.keys.history(SHARD, ROOM)))
+    assert [entry for entry, _ in kept] == said[2:]
+
+
 @pytest.mark.parametrize("who", [CAROL, DAVE])
 def test_only_members_see_the_history(room: Shard, who: str) -> None:
     say(room)
