@@ -1,5 +1,6 @@
--- The report of a BYE that found nobody: it is sent again when the user is back, or by a probe. In the report, `from` is the
--- device, and `dialog` the one that has to end. A device that has entered the room since needs none.
+-- The report of a BYE or a notice of a removal that found nobody: it is sent again when the user is back, or by a probe. In
+-- the report, `from` is the device or the user, and `dialog` the one that has to end. A device that has entered the room
+-- since needs none, nor does a user who is a member again.
 --
 -- KEYS:
 --   requests     imc:{S}:in            stream
@@ -37,7 +38,11 @@ first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local device, dialog = request.from, request.dialog or ""
 local user = user_of(device)
 redis.call("HLEN", farewells_key(user)) -- is a hash
-local is_needed = dialog ~= "" and not device_in(devices_of(request.room), without_aor(device)) and not is_forgotten(user)
+local is_needed = dialog ~= "" and not device_in(devices_of(request.room), without_aor(device))
+if not is_device(device) then
+    dialog, is_needed = "notice", redis.call("HEXISTS", room, "joined:" .. device) == 0
+end
+is_needed = is_needed and not is_forgotten(user)
 
 commit()
 if is_needed then

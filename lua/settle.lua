@@ -63,7 +63,7 @@ local function write_report(fields)
         for _, more in ipairs({ "history_id", event.history_id or about or entry_id, "catch_up", event.catch_up or "" }) do
             fields[#fields + 1] = more
         end
-    elseif event.event == "bye" then
+    elseif event.event == "bye" or event.event == "you_were_dropped" then
         for _, more in ipairs({ "dialog", event.dialog or "", "catch_up", event.catch_up or "" }) do
             fields[#fields + 1] = more
         end

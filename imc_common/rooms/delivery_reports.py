@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from imc_common.rooms.event import BYE, IDLE, INVITE, MORE, NO_HISTORY, NOTIFY, PROBE, REPLAY, REPORTED, Event
+from imc_common.rooms.event import (
+    BYE,
+    DROPPED,
+    IDLE,
+    INVITE,
+    MORE,
+    NO_HISTORY,
+    NOTIFY,
+    PROBE,
+    REPLAY,
+    REPORTED,
+    Event,
+)
 
 NOT_SENT: Final = "away"
 """The outcome of a delivery that an edge did not try, because it knows that the recipient is away."""
@@ -78,7 +90,7 @@ def consequence(
         return "mark_away" if is_away or outcome in DECLINED else "admit_as_text"
     if event_name == NOTIFY:
         return "settle_notify"
-    if event_name == BYE:
+    if event_name in {BYE, DROPPED}:
         return "keep_farewell" if is_away else "welcome_back" if catch_up == PROBE else None
     if event_name == IDLE:
         return None if is_away else "welcome_back"

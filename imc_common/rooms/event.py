@@ -23,6 +23,9 @@ IDLE: Final = "idle"
 """The event that finds out whether a user is there who has failed on one message several times. The user is
 told that nobody is typing (RFC 3994), which no client shows."""
 
+DROPPED: Final = "you_were_dropped"
+"""The notice to a member who was removed for having been away too long: it waits until the user is back."""
+
 INVITE: Final = "invite"
 """The event that asks a user, or a device, to join by INVITE."""
 NOTIFY: Final = "notify"

@@ -1,7 +1,9 @@
--- BYE requests that found nobody: a hash for each user of a shard, "ROOM DEVICE" to the dialog that has to end. The room may be
--- gone by now, so its own hash is no place for them. While the BYE is sent, only its event has the dialog. Needs events, and
--- for say_farewell request and emit. Gives farewells_key, farewells_of, keep_farewell, drop_farewell, say_farewell.
--- Events of this include: `bye` to the device; dialog: the one to end, catch_up: probe, if it is to find out who is back.
+-- BYE requests and notices of a removal that found nobody: a hash for each user of a shard, "ROOM DEVICE" to the dialog that
+-- has to end, or "ROOM USER" to "notice". The room may be gone by now, so its own hash is no place for them. While one is
+-- sent, only its event exists. Needs events, and for say_farewell request, emit and room_prefix. Gives farewells_key,
+-- farewells_of, keep_farewell, drop_farewell, say_farewell.
+-- Events of this include: `bye` to the device; dialog: the one to end; or `you_were_dropped` to the user
+-- Both have catch_up: probe, if they are to find out who is back.
 --- @include "device_name"
 
 -- A device that is back later learns it when it asks for its rosters.
@@ -11,7 +13,7 @@ local function farewells_key(user)
     return "imc:" .. events:match("{%d+}") .. ":farewells:" .. user
 end
 
--- Room, device and dialog of each.
+-- Room, device or user, and dialog of each.
 local function farewells_of(user)
     local found, all = {}, redis.call("HGETALL", farewells_key(user))
     for i = 1, #all, 2 do
@@ -36,9 +38,18 @@ local function drop_farewell(address, device)
     redis.call("HDEL", farewells_key(user_of(device)), name, name .. ";aor")
 end
 
--- After commit. One of those that farewells_of gives; ... are further fields of the event.
+-- After commit. One of those that farewells_of gives; ... are further fields of the event. Returns whether there is anything
+-- to say: a user may be a member again.
 local function say_farewell(farewell, ...)
-    drop_farewell(farewell.address, farewell.device)
-    request = { room = farewell.address, from = farewell.address }
-    emit("bye", { farewell.device }, "dialog", farewell.dialog, ...)
+    local address, who = farewell.address, farewell.device
+    drop_farewell(address, who)
+    request = { room = address, from = address }
+    if is_device(who) then
+        emit("bye", { who }, "dialog", farewell.dialog, ...)
+    elseif redis.call("HEXISTS", room_prefix .. address, "joined:" .. who) == 1 then
+        return false
+    else
+        emit("you_were_dropped", { who }, ...)
+    end
+    return true
 end

@@ -90,8 +90,7 @@ local function carry_out(made)
     if made.farewells[1] then
         stays = true
         if not is_probed then
-            say_farewell(made.farewells[1], "catch_up", "probe")
-            is_probed = true
+            is_probed = say_farewell(made.farewells[1], "catch_up", "probe")
         end
     end
     if silent and not is_probed then

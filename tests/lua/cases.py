@@ -407,6 +407,9 @@ ROOM_CASES |= {
     "BYE without response": _runs(
         "keep_farewell", "delivery_report", DEVICE, status="408", event="bye", of="1-1", dialog=_DIALOG
     ),
+    "notice of a removal without response": _runs(
+        "keep_farewell", "delivery_report", EVE, status="408", event="you_were_dropped", of="1-1"
+    ),
     "NOTIFY accepted": _shows("settle_notify", DEVICE, status="200", of="1-1", is_report=True),
     "NOTIFY without subscription": _shows("settle_notify", DEVICE, status="481", of="1-1", is_report=True),
     "NOTIFY without response": _shows("settle_notify", DEVICE, status="408", of="1-1", is_report=True),

@@ -14,8 +14,8 @@ Fields = dict[str, str]
 class Phone:
     """The phone of a member: `status_of` says how it responds to a message or an ``idle``.
 
-    `tried` are the ids of messages that were sent to it, `got` those that it has taken, and `probes` the
-    events that probes were.
+    `tried` are the ids of messages that were sent to it, `got` those that it has taken, `told` the notices, and
+    `probes` the events that probes were.
     """
 
     def __init__(self, shard: Shard, status_of: Callable[[Fields], str], user: str = BOB) -> None:
@@ -25,6 +25,7 @@ class Phone:
         self.status_of = status_of
         self.tried: list[str] = []
         self.got: list[str] = []
+        self.told: list[tuple[str, str]] = []
         self.probes: list[str] = []
 
     def run(self) -> None:
@@ -68,6 +69,8 @@ class Phone:
             if is_message:
                 self.tried.append(position)
                 self.got += [position] if self._is_there else []
+            elif self._is_there:
+                self.told.append((fields["event"], fields["room"]))
         self._settle(entry, fields, status)
 
     def _settle(self, entry: str, fields: Fields, status: str) -> None:

@@ -96,3 +96,13 @@ def test_any_response_of_its_own_to_an_idle_shows_that_a_user_is_there(outcome: 
     """Whether its client knows typing notifications or not. Otherwise nothing follows: it stays away."""
     expected = "welcome_back" if outcome in {"200", "403", "415", "488"} else None
     assert consequence("idle", outcome, "probe", history=True) == expected
+
+
+@pytest.mark.parametrize("event", ["bye", "you_were_dropped"])
+@pytest.mark.parametrize("history", [True, False])
+def test_what_a_user_must_learn_of_its_removal_is_kept(event: str, history: bool) -> None:
+    """Until it is back. As a probe it can find that out."""
+    assert consequence(event, "480", history=history) == "keep_farewell"
+    assert consequence(event, "480", "probe", history=history) == "keep_farewell"
+    assert consequence(event, "200", history=history) is None
+    assert consequence(event, "200", "probe", history=history) == "welcome_back"
