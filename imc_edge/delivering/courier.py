@@ -261,7 +261,9 @@ class Courier:
         return outgoing.deadline is not None and self._clock() >= outgoing.deadline
 
     def _new_retry_state(self, recipient: Recipient) -> RetryState:
-        return RetryState(_first_uri(recipient), self._clock() + MAX_RETRY_SECONDS)
+        outgoing = recipient.outgoing
+        first = outgoing.templates[recipient.template_index].first_cseq if outgoing is not None else 1
+        return RetryState(_first_uri(recipient), self._clock() + MAX_RETRY_SECONDS, first)
 
     def _retry_state(self, recipient: Recipient) -> RetryState:
         """The delivery's state; made now if its first request was sent without one."""

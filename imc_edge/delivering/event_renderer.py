@@ -20,7 +20,7 @@ from imc_common.rooms.event import (
 from imc_common.rooms.texts import render
 from imc_common.settings import Settings
 from imc_edge.delivering.dialog_request import DialogRequest, invite_of, request_in_dialog
-from imc_edge.delivering.outbound import MessageTemplate, make_template
+from imc_edge.delivering.outbound import TEXT_CSEQ, MessageTemplate, make_template
 from imc_edge.delivering.sequence_numbers import SequenceNumbers
 from imc_edge.identifiers import DeliveryIds
 
@@ -66,6 +66,7 @@ class EventRenderer:
                 headers,
                 branch_id=message_id_of(room, event.entry_id, number) if is_again else b"",
                 names_position=self._names_position,
+                first_cseq=TEXT_CSEQ if is_in_cpim and event.client == TEXT_CLIENT else 1,
             )
             for number, text in enumerate(render(event, self._settings, message_id))
         ]

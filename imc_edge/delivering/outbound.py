@@ -14,7 +14,7 @@ of the event, identify a delivery in its branch, Call-ID and From tag::
     From: "..." <sip:...>;tag=
     <recipient_id>                                          recipient_id
     <event_id>                                              cseq, of the template
-    CSeq: 1 MESSAGE
+    CSeq: 1 MESSAGE (or 2, `TEXT_CSEQ`)
     ...                                                     tail, of the template
 
 (there is no line break before <branch_id>, <event_id>, <recipient_id> and ;rport). A delivery that is sent
@@ -52,6 +52,10 @@ MAX_NAME: Final = 128
 MAX_DATAGRAM: Final = 1300
 """RFC 3261 §18.1.1, RFC 3428 §8: a longer request must not go over UDP when the path MTU is unknown."""
 
+TEXT_CSEQ: Final = 2
+"""CSeq of the text in a message in CPIM. It is the same whether the recipient has just refused the message
+with CSeq 1, or is known to read text only. So a recipient recognises the text that it has."""
+
 SESSION_MODE: Final = "Session-mode: true\r\n"
 """By this, Linphone knows a message of a conference from one of the user at the same address."""
 
@@ -81,7 +85,7 @@ class MessageTemplate:
     """One MESSAGE of an event, without what differs by recipient; the module's docstring shows the pieces.
 
     `event_id` is the keyed hash of the event and the number of the MESSAGE. `branch_end` ends with the number
-    of the first request, 00.
+    of the first request, 00. `first_cseq` is the number in `cseq`.
     """
 
     event_id: Final[bytes]
@@ -89,6 +93,7 @@ class MessageTemplate:
     from_: Final[bytes]
     cseq: Final[bytes]
     tail: Final[bytes]
+    first_cseq: Final[int]
 
     def __init__(
         self,
@@ -97,12 +102,15 @@ class MessageTemplate:
         from_: bytes,
         cseq: bytes,
         tail: bytes,
+        *,
+        first_cseq: int = 1,
     ) -> None:
         self.event_id = event_id
         self.branch_end = branch_end
         self.from_ = from_
         self.cseq = cseq
         self.tail = tail
+        self.first_cseq = first_cseq
 
     @classmethod
     def of_dialog(cls, event_id: bytes) -> MessageTemplate:
@@ -122,12 +130,14 @@ def make_template(
     *,
     branch_id: bytes = b"",
     names_position: bool = False,
+    first_cseq: int = 1,
 ) -> MessageTemplate:
     """The template of an event's MESSAGE with this text. Raises `UnsendableError`.
 
     ``branch_id``: in the place of ``event_id`` in the branch, and as long.
     ``names_position``: the Call-ID ends with the message's place in the room. A receipt names the Call-ID, so
     its author can be found (`DeliveryIds.position_in`).
+    ``first_cseq``: of the first request. Further ones of the same delivery count on.
     """
     data = event.data
     if event.name in RELAYED:
@@ -163,8 +173,9 @@ def make_template(
         event_id=event_id,
         branch_end=(branch_id or event_id) + b"00",
         from_=from_,
-        cseq=event_id + b"\r\nCSeq: 1 MESSAGE\r\n",
+        cseq=event_id + (b"\r\nCSeq: %d MESSAGE\r\n" % first_cseq),
         tail=tail,
+        first_cseq=first_cseq,
     )
 
 

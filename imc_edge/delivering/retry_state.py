@@ -31,7 +31,7 @@ class RetryState:
         "uri",
     )
 
-    def __init__(self, uri: str, deadline: float) -> None:
+    def __init__(self, uri: str, deadline: float, first_cseq: int = 1) -> None:
         self.uri = uri
         """The Request-URI: the recipient's, then each contact's."""
         self.deadline = deadline
@@ -40,7 +40,7 @@ class RetryState:
         """Monotonic time of the next attempt, if a recipient without another target asked for a pause."""
         self.attempt = 0
         """Number of the next request; it is part of the branch."""
-        self.cseq = 1
+        self.cseq = first_cseq
         self.hop: Hop | None = None
         """Where the last request went."""
         self.untried_hops: deque[Hop] = deque()

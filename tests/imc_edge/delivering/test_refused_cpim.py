@@ -41,6 +41,22 @@ async def test_the_text_follows_at_once_in_the_same_delivery(status: int) -> Non
         assert outcomes(sending) == [(BOB, AS_TEXT, "1")]
 
 
+@pytest.mark.parametrize("catch_up", ["", "part", "replay"])
+async def test_the_text_has_the_same_identity_by_every_way(catch_up: str) -> None:
+    """Sent to whoever has just refused CPIM, or is known to, now or from the history, challenged or not."""
+    async with Sending(on_loopback(history_max_messages=500)) as sending:
+        await sending.event(to=(BOB,), data=CPIM)
+        await sending.reply(sending.wires.sent[0], 415)
+        await sending.reply(sending.wires.sent[1])
+        await sending.event(to=(BOB,), data=CPIM, client="text", history_id="1-0", catch_up=catch_up)
+        await sending.reply(sending.wires.sent[2], 503, "Retry-After: 0")
+        texts = [each.request for each in sending.wires.sent[1:]]
+        assert [each.body for each in texts[:2]] == [b"<alice@example.org>: one"] * 2
+        identities = {(each.call_id, str(each.cseq), each.headers.get("From")) for each in texts}
+        assert len(identities) == 1
+        assert texts[0].cseq.number == 2
+
+
 async def test_a_text_that_was_wrapped_follows_as_it_came() -> None:
     """A client may send CPIM and refuse it from others: Linphone does outside of group chats."""
     async with Sending() as sending:
