@@ -14,8 +14,8 @@ Fields = dict[str, str]
 class Phone:
     """The phone of a member: `status_of` says how it responds to a message or an ``idle``.
 
-    `tried` are the ids of messages that were sent to it, `got` those that it has taken, `told` the notices, and
-    `probes` the events that probes were.
+    `tried` are the ids of messages that were sent to it, `got` those that it has taken, `told` the notices,
+    and `probes` the events that probes were.
     """
 
     def __init__(self, shard: Shard, status_of: Callable[[Fields], str], user: str = BOB) -> None:
