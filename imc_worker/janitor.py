@@ -166,11 +166,14 @@ class Janitor:
         ]
         replies = await self._store.run(trims)
         sizes = await self._store.run([self._size(names[at]) for at in above])
+        firsts = await self._store.run([("XRANGE", names[at], "-", "+", "COUNT", 1) for at in above])
         removed = dict.fromkeys(above, 0)
-        for at, reply, size in zip(above, replies, sizes, strict=True):
+        for at, reply, size, first in zip(above, replies, sizes, firsts, strict=True):
             if isinstance(reply, int) and reply and isinstance(size, int | None):
                 removed[at] = reply
-                found[at] = found[at]._replace(size=size or 0, messages=found[at].messages - reply)
+                count = found[at].messages - reply
+                first_ms = int(first[0][0].partition(b"-")[0]) if first else 0
+                found[at] = Measured(size or 0, count, first_ms, found[at].last_ms)
                 self._trimmed["bytes"] += reply
         for at, each in enumerate(found):
             ceiling.add(each, removed=removed.get(at, 0))
