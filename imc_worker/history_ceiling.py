@@ -1,9 +1,9 @@
 """Decides what the histories of a shard lose if they take more memory than they may (`history_max_bytes`).
 
-The oldest messages go first, from all rooms whose history takes more than an equal share; half a share stays
-in any case. So a busy room does not take away what the members of all others have missed. Redis frees whole
-blocks of a stream, so blocks are counted and removed. How the messages of a history are spread over time is
-estimated. So each walk removes half of what is too much, and the next one measures again.
+The oldest messages go first, but each room keeps half of an equal share. So a busy room does not take away
+what the members of all others have missed. Redis frees whole blocks of a stream, so blocks are counted and
+removed. How the messages of a history are spread over time is estimated. So each walk removes half of what is
+too much, and the next one measures again.
 """
 
 from __future__ import annotations
@@ -36,14 +36,17 @@ class Ceiling:
     def __init__(self) -> None:
         self.cutoff_ms = 0
         """What is older goes in this walk, where a room may lose something; 0: nothing goes."""
-        self._share = 0.0
+        self._kept = 0.0
+        """Bytes that each history keeps; 0: nothing is removed."""
+        self._target = 0.0
+        """Bytes that this walk is to free."""
         self._in_vain = 0
-        """How many walks in a row have had a cut-off and removed nothing."""
+        """How many walks in a row have freed less than half of their target, because of the estimates."""
         self.begin()
 
     def begin(self) -> None:
         """A walk begins. What one has seen that did not end does not count."""
-        self._total = self._histories = self._removed = 0
+        self._total = self._histories = self._freed = 0
         self._ends, self._sizes = array("d"), array("d")
 
     def may_lose(self, measured: Measured) -> int:
@@ -52,13 +55,13 @@ class Ceiling:
         return -(-measured.messages * spare // measured.blocks)
 
     def _spare_blocks(self, measured: Measured) -> int:
-        if not self._share or measured.size <= self._share:
+        if not self._kept or measured.size <= self._kept:
             return 0
-        return measured.blocks - int(measured.blocks * self._share / 2 / measured.size)
+        return measured.blocks - int(measured.blocks * self._kept / measured.size)
 
-    def add(self, measured: Measured, *, removed: int = 0) -> None:
-        """What there is of one history, after this walk has removed so many messages of it."""
-        self._removed += removed
+    def add(self, measured: Measured, *, freed: int = 0) -> None:
+        """What there is of one history, after this walk has freed so many bytes of it."""
+        self._freed += freed
         if not measured.messages:
             return
         self._histories += 1
@@ -70,10 +73,11 @@ class Ceiling:
 
     def finish(self, limit: int) -> None:
         """The walk has seen all histories, which may take so many bytes: decides about the next walk."""
-        self._in_vain = self._in_vain + 1 if self.cutoff_ms and not self._removed else 0
-        excess = self._total - limit
-        self.cutoff_ms = self._time_of(excess / 2 * 2**self._in_vain) if limit and excess > 0 else 0
-        self._share = limit / self._histories if limit and self._histories else 0.0
+        self._in_vain = self._in_vain + 1 if self._freed < self._target / 2 else 0
+        excess = self._total - limit if limit else 0
+        self._target = max(0.0, excess / 2)
+        self.cutoff_ms = self._time_of(self._target * 2**self._in_vain) if excess > 0 else 0
+        self._kept = limit / self._histories / 2 if limit and self._histories else 0.0
 
     def _time_of(self, size: float) -> int:
         """The time in ms before which so many bytes are that may go; never later than all that may."""

@@ -167,16 +167,16 @@ class Janitor:
         replies = await self._store.run(trims)
         sizes = await self._store.run([self._size(names[at]) for at in above])
         firsts = await self._store.run([("XRANGE", names[at], "-", "+", "COUNT", 1) for at in above])
-        removed = dict.fromkeys(above, 0)
+        freed = dict.fromkeys(above, 0)
         for at, reply, size, first in zip(above, replies, sizes, firsts, strict=True):
             if isinstance(reply, int) and reply and isinstance(size, int | None):
-                removed[at] = reply
+                freed[at] = found[at].size - (size or 0)
                 count = found[at].messages - reply
                 first_ms = int(first[0][0].partition(b"-")[0]) if first else 0
                 found[at] = Measured(size or 0, count, first_ms, found[at].last_ms)
                 self._trimmed["bytes"] += reply
         for at, each in enumerate(found):
-            ceiling.add(each, removed=removed.get(at, 0))
+            ceiling.add(each, freed=freed.get(at, 0))
         return found
 
     def _size(self, name: str) -> Command:

@@ -146,11 +146,11 @@ def test_no_cut_off_is_later_than_what_was_measured() -> None:
     for _ in range(50):
         ceiling.begin()
         ceiling.add(Measured(100_000, 1000, NOW_MS - HOUR_MS, NOW_MS))
-        ceiling.add(Measured(4800, 3, NOW_MS - HOUR_MS, NOW_MS))
+        ceiling.add(Measured(2000, 3, NOW_MS - HOUR_MS, NOW_MS))
         ceiling.finish(10_000)
         assert ceiling.cutoff_ms <= NOW_MS + 1
     assert ceiling.cutoff_ms > NOW_MS - HOUR_MS
-    assert ceiling.may_lose(Measured(4800, 3, 0, 1)) == 0
+    assert ceiling.may_lose(Measured(2000, 3, 0, 1)) == 0
 
 
 def test_a_walk_that_did_not_end_does_not_count() -> None:
