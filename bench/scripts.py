@@ -55,7 +55,7 @@ ARGUMENT: dict[str, Any] = {
     "complete": 0,
 }
 ARGUMENT |= {"members_prefix": Keys().members(SHARD, ""), "room_prefix": Keys().room(SHARD, "")}
-ARGUMENT |= {"history_prefix": Keys().history(SHARD, ""), "history_max": 0}
+ARGUMENT |= {"history_prefix": Keys().history(SHARD, ""), "history_max": 0, "history_age_ms": 0}
 ARGUMENT |= {"authors_prefix": keys.authors_prefix(SHARD)}
 ARGUMENT |= {"shows_nicknames": 0, "max_backlog": 0, "settled_ttl_ms": 60_000, "undelivered_max": 1000}
 

@@ -19,7 +19,7 @@ DROP = -1
 
 NOT_ALLOWED = (405, 501)
 """RFC 3261 §21.4.6 for known methods, §21.5.2 for unknown ones; RFC 4475 allows either."""
-NO_CONFERENCE = (404, 421, 481, *NOT_ALLOWED)
+NO_CONFERENCE = (404, 421, 481, 488, *NOT_ALLOWED)
 """The same for INVITE and BYE: no such room (RFC 3261 §21.4.5), a client without a GRUU (RFC 5627 §5.1) that
 knows no group chat, or no dialog of ours (§15.1.2)."""
 REGISTERED = (200, *NOT_ALLOWED)

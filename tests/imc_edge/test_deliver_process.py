@@ -25,9 +25,9 @@ pytestmark = pytest.mark.integration
 DEADLY = """
 import os, sys, msgpack
 os.environ["IMC_MAX_ATTEMPTS"] = "3"
-from imc_edge import __main__
 unpackb = msgpack.unpackb
 msgpack.unpackb = lambda data: os._exit(9) if b"deadly text" in data else unpackb(data)
+from imc_edge import __main__
 sys.exit(__main__.main())
 """
 """An edge that ends when it reads an event with the text ``deadly text``."""

@@ -117,7 +117,7 @@ class Rules:
 
     def _make(self, ask: Ask) -> list[Notice]:
         refuse_if(too_many_rooms=self._is_full_owner(ask.sender, ask.room))
-        self.rooms[ask.room] = Room(ask.private, ask.sender, {ask.sender: "owner"})
+        self.rooms[ask.room] = Room(ask.private, ask.sender, {ask.sender: "owner"}, joined={ask.sender: True})
         return [notice("created", ask.sender, ask, detail="private" if ask.private else "public")]
 
     def _come_in(self, room: Room, ask: Ask) -> list[Notice]:
