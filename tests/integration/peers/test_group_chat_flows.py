@@ -73,7 +73,7 @@ class Edges:
         self._telephony.wait_for_edges(2)
 
 
-@pytest.mark.slow
+@pytest.mark.chaos  # minutes: the proxy takes half of one to notice each death
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_whole_life_of_a_room_beside_killed_edges(
     phone: MakeGroupLinphone, telephony: Platform, transport: str
