@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,11 @@ from tests.processes import wait_until
 pytestmark = pytest.mark.integration
 
 
+async def reached(true: Callable[[], bool], what: str) -> None:
+    """Wait until this is true, while the users go on responding."""
+    await asyncio.to_thread(wait_until, true, what)
+
+
 async def test_a_user_who_was_removed_while_it_was_away_is_told_when_it_registers(tmp_path: Path) -> None:
     """The others are told at once."""
     room = f"room-{secrets.token_hex(4)}@example.org"
@@ -30,13 +37,13 @@ async def test_a_user_who_was_removed_while_it_was_away_is_told_when_it_register
             go(carol, 480)
             await told(alice, f"sip:{room}", 0, 1)
             state = Keys().room(shard, room)
-            wait_until(lambda: bool(imc.redis.hexists(state, f"away:{carol.address}")), "an absence")
+            await reached(lambda: bool(imc.redis.hexists(state, f"away:{carol.address}")), "an absence")
             imc.redis.hset(state, f"away:{carol.address}", "1-1")  # that was long ago
             request = RoomRequest("remove_absent", carol.address, room, data=RequestData(call_id="j").pack())
             fields = iter(request.to_fields())
             imc.redis.xadd(keys.requests(shard), dict(zip(fields, fields, strict=True)))
             await alice.assert_gets(notice(carol.address, "has been removed"))
-            wait_until(lambda: bool(imc.redis.exists(keys.farewells(shard, carol.address))), "the notice")
+            await reached(lambda: bool(imc.redis.exists(keys.farewells(shard, carol.address))), "the notice")
             come_back(carol)
             await register(carol)
             received = await carol.assert_gets(notice("You were away for too long", "removed"))
