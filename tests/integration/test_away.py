@@ -12,7 +12,7 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,20 +40,6 @@ def imc(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp(request.param)
     with service(folder, request.param, settings, edges=2, workers=2) as running:
         yield running
-
-
-@pytest.fixture
-async def open_user(imc: Service) -> AsyncIterator[OpenUser]:
-    """Opens users at ports of their own and closes them after the test."""
-    users: list[SipUser] = []
-
-    async def make(name: str, edge: tuple[str, int] = imc.edge) -> SipUser:
-        users.append(await SipUser.open(name, edge))
-        return users[-1]
-
-    yield make
-    for user in users:
-        user.close()
 
 
 def a_name() -> str:

@@ -34,20 +34,6 @@ def imc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
-@pytest.fixture
-async def open_user(imc: Service) -> AsyncIterator[OpenUser]:
-    """Opens users at ports of their own and closes them after the test."""
-    users: list[SipUser] = []
-
-    async def make(name: str, edge: tuple[str, int] = imc.edge) -> SipUser:
-        users.append(await SipUser.open(name, edge))
-        return users[-1]
-
-    yield make
-    for user in users:
-        user.close()
-
-
 class Phone:
     """Fails on the text `POISON`, and takes all others while it is on. `shown` are the texts that it took."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.integration.peers.group_linphone import GroupLinphone
@@ -56,3 +57,17 @@ def group_phones(telephony: Platform, folder: Path) -> Iterator[MakeGroupLinphon
             for pattern in ("imc_rooms:*", "imc_members:*", "imc_devices:*", "imc:*:private_rooms:*"):
                 for key in client.scan_iter(pattern):
                     client.delete(key)
+
+
+@pytest.fixture(scope="module", name="telephony")
+def telephony_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform whose proxy knows Linphone's group chat, for a module that imports this."""
+    with group_chat_platform(tmp_path_factory.mktemp("platform")) as running:
+        yield running
+
+
+@pytest.fixture(name="phone")
+def phone_fixture(telephony: Platform, tmp_path: Path) -> Iterator[MakeGroupLinphone]:
+    """Starts a Linphone: ``phone(name, device="tablet", transport="udp")``."""
+    with group_phones(telephony, tmp_path) as make:
+        yield make

@@ -7,39 +7,23 @@ from __future__ import annotations
 
 import secrets
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.integration.peers.baresip import Baresip
 from tests.integration.peers.conftest import MakeBaresip
-from tests.integration.peers.group_chat import (
+from tests.integration.peers.group_chat import (  # noqa: F401 # pytest finds fixtures by their import
     ALICE,
     BOB,
     CAROL,
     DAVE,
     MakeGroupLinphone,
-    group_chat_platform,
-    group_phones,
+    phone_fixture,
+    telephony_fixture,
 )
 from tests.integration.peers.telephony import DOMAIN, Platform
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def telephony(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform whose proxy knows Linphone's group chat."""
-    with group_chat_platform(tmp_path_factory.mktemp("platform")) as running:
-        yield running
-
-
-@pytest.fixture
-def phone(telephony: Platform, tmp_path: Path) -> Iterator[MakeGroupLinphone]:
-    """Starts a Linphone: ``phone(name, device="tablet", transport="udp")``."""
-    with group_phones(telephony, tmp_path) as make:
-        yield make
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

@@ -6,18 +6,16 @@ Each wait is for a state, so no test depends on speed.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.integration.peers.group_chat import (
+from tests.integration.peers.group_chat import (  # noqa: F401 # pytest finds fixtures by their import
     ALICE,
     BOB,
     CAROL,
     MakeGroupLinphone,
-    group_chat_platform,
-    group_phones,
+    phone_fixture,
+    telephony_fixture,
 )
 from tests.integration.peers.group_linphone import GroupLinphone
 from tests.integration.peers.telephony import DOMAIN, Platform
@@ -26,20 +24,6 @@ from tests.processes import Process
 pytestmark = pytest.mark.integration
 
 MEMBERS = 200
-
-
-@pytest.fixture(scope="module")
-def telephony(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A platform whose proxy knows Linphone's group chat."""
-    with group_chat_platform(tmp_path_factory.mktemp("platform")) as running:
-        yield running
-
-
-@pytest.fixture
-def phone(telephony: Platform, tmp_path: Path) -> Iterator[MakeGroupLinphone]:
-    """Starts a Linphone: ``phone(name, device="tablet", transport="udp")``."""
-    with group_phones(telephony, tmp_path) as make:
-        yield make
 
 
 class Edges:
