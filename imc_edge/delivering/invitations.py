@@ -10,6 +10,7 @@ rings. Its outcome tells the worker to send it plain messages.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -42,7 +43,7 @@ from imc_edge.routing.next_hop import NextHops
 MAX_IN_FLIGHT: Final = 256
 """INVITEs that wait for a final response; further events wait."""
 TURN_SECONDS: Final = 0.05
-"""Pause until it is looked again whether an INVITE may be sent that waits."""
+"""It is looked again so often whether an INVITE may be sent that waits."""
 FAREWELL_SECONDS: Final = 30.0
 """Until a device may be told again, in a session made for that, that its user is not in a room."""
 RETRY_SECONDS: Final = 0.5
@@ -161,8 +162,16 @@ class Invitations:
                 await self._wake.wait()
             if self._reports:
                 await self.flush()
-            if self._waiting and not await self.start_next():
-                await asyncio.sleep(TURN_SECONDS)
+            if self._waiting:
+                self._wake.clear()
+                if not await self.start_next():
+                    await self._woken()
+
+    async def _woken(self) -> None:
+        """Wait until another INVITE has ended, but not long: the end of a BYE wakes nobody."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._wake.wait()
 
     async def start_next(self) -> int:
         """Send the INVITEs that may be sent now, if they are still wanted. Returns how many there were.
