@@ -24,6 +24,8 @@ CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "devices": cases.devices,
     "half_offline": cases.half_offline,
     "herd": cases.herd,
+    "history": cases.history,
+    "history_requests": cases.history_requests,
     "growth": cases.growth,
     "large_room": cases.large_room,
     "unrenderable": cases.unrenderable_messages,

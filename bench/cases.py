@@ -10,13 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import load
+from bench import beside, load
 from bench.load import Group, Measured
 from bench.preload import preload
 from bench.quota import shares
 from bench.returning import Herd, seconds_until_caught_up
 from bench.systems import Imc, Kamailio, KamailioMsilo, System, running
-from bench.unrenderable import unrenderable
 
 Record = dict[str, Any]
 
@@ -126,19 +125,59 @@ def cpim(plan: Plan) -> Iterator[Record]:
 
 
 def devices(plan: Plan) -> Iterator[Record]:
-    """Rooms of 20 members, and of 20 who have a device each that shows group chats, in turn, all in CPIM."""
+    """Rooms of 20 members, and of 20 who have a device each that shows group chats, in turn.
+
+    The members get plain text, and CPIM in rooms of their own; the devices get CPIM.
+    """
     system = Imc()
     groups = {
-        recipients: Group(100, 20, DEPTH["imc"][20], id=number)
-        for number, recipients in enumerate(("members", "devices"))
+        about: Group(100, 20, DEPTH["imc"][20], id=number)
+        for number, about in enumerate(
+            (("members", "text/plain"), ("members", "message/cpim"), ("devices", "message/cpim"))
+        )
     }
     with running(system):
-        for recipients, group in groups.items():
+        for (recipients, _), group in groups.items():
             preload(system.redis_socket, group, devices=recipients == "devices")
         for number in range(plan.runs):
-            for recipients, group in groups.items():
-                measured = plan.measure(system, [group], cpim=True)
-                yield record("devices", measured, recipients=recipients, number=number)
+            for (recipients, body), group in groups.items():
+                measured = plan.measure(system, [group], cpim=body == "message/cpim")
+                yield record("devices", measured, recipients=recipients, body=body, number=number)
+
+
+def history(plan: Plan) -> Iterator[Record]:
+    """Full load while rooms keep a history, as by default, and while they keep none, in turn."""
+    for members, rooms in ((2, 1000), (20, 100), (200, 3 if plan.quick else 10)):
+        systems = {"kept": Imc(), "off": Imc(settings={"history_max_messages": "0"})}
+        group = Group(rooms, members, DEPTH["imc"][members])
+        with running(*systems.values()):
+            for system in systems.values():
+                preload(system.redis_socket, group)
+            for number in range(plan.runs):
+                for kept, system in systems.items():
+                    measured = plan.measure(system, [group])
+                    yield record("history", measured, history=kept, members=members, number=number)
+
+
+def history_requests(plan: Plan) -> Iterator[Record]:
+    """Rooms of 20 at a steady rate, alone and beside members of other rooms who ask for 100 messages each."""
+    system = Imc()
+    small, asking = Group(100, 20, 1000, rate=100), Group(20, 20, 1, id=1)
+    with running(system):
+        preload(system.redis_socket, small)
+        preload(system.redis_socket, asking, stored=100)
+        requests = beside.requests_for_history(asking, 100)
+        for number in range(plan.runs):
+            for rate in (0, 50):
+                with beside.beside(system, asking, rate, requests) as statuses:
+                    measured = plan.measure(system, [small], seconds=max(plan.seconds, 10))
+                shown = sum(group["notices"] for group in measured.groups)
+                about = {
+                    "requests_per_second": rate,
+                    "accepted": statuses.count(202),
+                    "messages_shown": shown,
+                }
+                yield record("history_requests", measured, **about, number=number)
 
 
 def half_offline(plan: Plan) -> Iterator[Record]:
@@ -221,7 +260,7 @@ def unrenderable_messages(plan: Plan) -> Iterator[Record]:
             preload(system.redis_socket, group)
         for number in range(plan.runs):
             for rate in (0, 50):
-                with unrenderable(system, spoiled, rate) as statuses:
+                with beside.beside(system, spoiled, rate, beside.unrenderable) as statuses:
                     measured = plan.measure(system, [small], seconds=max(plan.seconds, 10))
                 about = {"unrenderable_per_second": rate, "accepted": statuses.count(202)}
                 yield record("unrenderable", measured, **about, number=number)

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final, final
 
+from imc_common.settings import Settings
+
 NEEDED: Final = (
     (1_000, 40, 80),
     (3_000, 80, 320),
@@ -191,14 +193,21 @@ class _Room:
 class AutomaticAnswers:
     """Recognises the programs among the senders of messages, from the order and the times of these."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._rooms: dict[bytes, _Room] = {}
         self._older: dict[bytes, _Room] = {}
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Use these settings from now on."""
+        self._are_muted = settings.mute_automatic_answers
 
     def among(self, entries: Sequence[Entry]) -> Answers:
         """Which of these entries are not delivered. They come in the order of their shards; some may have
         come before."""
         found: Answers = {}
+        if not self._are_muted:
+            return found
         for shard, entry_id, fields in entries:
             if fields[:2] != _MESSAGE or fields[2:5:2] != _FROM_ROOM:
                 continue

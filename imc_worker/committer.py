@@ -61,6 +61,7 @@ class Committer:
         source: Consumer,
         retrial: Retrial,
         owned: Callable[[], frozenset[int]],
+        automatic_answers: AutomaticAnswers,
         metrics: Metrics,
         tracer: Tracer,
     ) -> None:
@@ -70,7 +71,7 @@ class Committer:
         self._retrial = retrial
         self._owned = owned
         self._tracer = tracer
-        self._automatic_answers = AutomaticAnswers()
+        self._automatic_answers = automatic_answers
         self._new: list[PendingEntry] = []
         self._in_flight: list[PendingEntry] = []
         self._retried: dict[int, deque[PendingEntry]] = {}

@@ -23,6 +23,7 @@ from imc_common.shards.owned_streams import OwnedStreams, Reading
 from imc_common.shards.ownership import Ownership
 from imc_common.store import Store, StoreUnreachable
 from imc_worker.all_shards import AllShards
+from imc_worker.automatic_answers import AutomaticAnswers
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
 from imc_worker.janitor import Janitor
@@ -57,12 +58,14 @@ class Worker(Process):
         self._ownership = streams.ownership
         all_shards = AllShards(store, Keys(settings.rooms_table, settings.members_table), shards)
         dispatcher = Dispatcher(store.scripts, all_shards, settings)
+        automatic_answers = AutomaticAnswers(settings)
         committer = Committer(
             store,
             dispatcher,
             streams.consumer,
             Retrial(store, settings.max_attempts, time.time),
             streams.ownership.owned,
+            automatic_answers,
             self.metrics,
             streams.tracer,
         )
@@ -70,7 +73,7 @@ class Worker(Process):
         owning = streams.parts(committer.has_pending, lambda shard, _: committer.has_pending(shard))
         prober = Prober(store, settings, streams.ownership.owned, time.time, self.metrics)
         janitor = Janitor(store, settings, streams.ownership.owned, time.time, self.metrics)
-        self.reloadable = (dispatcher, prober, janitor, streams.tracer)
+        self.reloadable = (dispatcher, automatic_answers, prober, janitor, streams.tracer)
         await self.run_parts(
             (committer, reader, *owning, prober, janitor, MiServer(store, settings)),
             lambda: self._drain(reader, committer),

@@ -337,6 +337,12 @@ class Settings(BaseModel):
         " message's author only (`author`), or are discarded (`none`).",
         json_schema_extra=_about(reload="edge"),
     )
+    mute_automatic_answers: bool = Field(
+        True,
+        description="Whether a member who answers every message of a room, as programs do, is muted there."
+        " Without that, two such programs answer each other for ever, within the limits of messages.",
+        json_schema_extra=_about(reload="worker"),
+    )
     strict: bool = Field(
         False,
         description="Whether every fault of a request's syntax gets 400. Otherwise faults whose meaning is"

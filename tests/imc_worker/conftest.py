@@ -16,6 +16,7 @@ from imc_common.shards.consumer import Consumer
 from imc_common.shards.ownership import Ownership
 from imc_common.tracer import Tracer
 from imc_worker.all_shards import AllShards
+from imc_worker.automatic_answers import AutomaticAnswers
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
 from imc_worker.retrial import Retrial
@@ -43,6 +44,7 @@ class Bench:
             self.consumer,
             Retrial(self.store, self.settings.max_attempts, lambda: 1.7e9),
             self.ownership.owned,
+            AutomaticAnswers(self.settings),
             Metrics(),
             Tracer(self.store, "worker", verbose=False, wall=lambda: 1.7e9),
         )

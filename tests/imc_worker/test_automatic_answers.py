@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from imc_common.settings import Settings
 from imc_worker import automatic_answers
 from imc_worker.automatic_answers import AutomaticAnswers
 
@@ -141,7 +142,7 @@ class Room:
         self.delivered = 0
         self.last = 0
         """When something was delivered last."""
-        self._rule = AutomaticAnswers()
+        self._rule = AutomaticAnswers(Settings())
         self._answers_notices = answers_notices
         self._source = random.Random(1)
 
@@ -219,7 +220,7 @@ def test_people_are_never_taken_for_a_program(name: str) -> None:
 
 def heard(lines: Sequence[Line]) -> list[bool | None]:
     """What the rule says of each line."""
-    rule, found = AutomaticAnswers(), []
+    rule, found = AutomaticAnswers(Settings()), []
     for number, line in enumerate(lines):
         entry = entry_of(line, number)
         found.append(rule.among([entry]).get(entry[:2]))
@@ -267,7 +268,7 @@ def test_who_is_muted_is_heard_with_all_that_is_no_answer(
 
 def test_entries_that_are_read_again_get_the_same_answer() -> None:
     """After a failure of Redis a worker reads them once more. The order counts, not how often."""
-    rule = AutomaticAnswers()
+    rule = AutomaticAnswers(Settings())
     entries = [entry_of(line, number) for number, line in enumerate(LOOP)]
     for at in range(0, len(entries), 7):
         rule.among(entries[at : at + 7])
@@ -277,7 +278,7 @@ def test_entries_that_are_read_again_get_the_same_answer() -> None:
 
 def test_only_messages_count_and_operators_are_always_heard() -> None:
     """Notices of operators are messages of others."""
-    rule = AutomaticAnswers()
+    rule = AutomaticAnswers(Settings())
     for number, line in enumerate(LOOP):
         shard, entry_id, fields = entry_of(line, number)
         broken = [b"type"], [b"type", b"list", *fields[2:]], [b"type", b"message", b"room", b"r", b"x", b"y"]
@@ -286,14 +287,25 @@ def test_only_messages_count_and_operators_are_always_heard() -> None:
         assert rule.among([(shard, entry_id, [*fields, *further])]) == {}
 
 
+def test_operators_can_let_programs_talk() -> None:
+    """A change takes effect with the next message."""
+    entries = [entry_of(line, number) for number, line in enumerate(LOOP)]
+    rule = AutomaticAnswers(Settings(mute_automatic_answers=False))
+    assert rule.among(entries) == {}
+    rule.reload(Settings())
+    assert rule.among(entries)
+    rule.reload(Settings(mute_automatic_answers=False))
+    assert rule.among(entries) == {}
+
+
 def test_memory_is_bounded() -> None:
     """In messages of a room, in members of a room, and in rooms."""
-    rule = AutomaticAnswers()
+    rule = AutomaticAnswers(Settings())
     for number in range(5 * automatic_answers.MAX_ROOMS):
         fields = [b"type", b"message", b"from", b"u%d" % number, b"room", b"r%d" % number]
         rule.among([(1, b"%d-%d" % (START + number, number), fields)])
         assert len(rule._rooms) + len(rule._older) <= 2 * automatic_answers.MAX_ROOMS
-    rule = AutomaticAnswers()
+    rule = AutomaticAnswers(Settings())
     for number in range(5000):
         fields = [b"type", b"message", b"from", b"u%d" % number, b"room", b"r"]
         rule.among([(1, b"%d-%d" % (START + number * 100, number), fields)])

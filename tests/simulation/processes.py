@@ -28,6 +28,7 @@ from imc_edge.routing.next_hop import next_hops_of
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
 from imc_worker.all_shards import AllShards
+from imc_worker.automatic_answers import AutomaticAnswers
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
 from imc_worker.prober import Prober
@@ -224,6 +225,7 @@ class Worker(Process):
                 self.consumer,
                 Retrial(self.store, settings.max_attempts, simulation.wall),
                 self.ownership.owned,
+                AutomaticAnswers(settings),
                 self.metrics,
                 self.tracer,
             )

@@ -33,6 +33,7 @@ from imc_edge.identity.sender import sender_of
 from imc_edge.receiving.accept_pipeline import Accept, AcceptPipeline
 from imc_edge.receiving.room_request import room_request_of
 from imc_worker.all_shards import AllShards
+from imc_worker.automatic_answers import AutomaticAnswers
 from imc_worker.committer import Committer
 from imc_worker.dispatcher import Dispatcher
 from imc_worker.retrial import Retrial
@@ -74,6 +75,7 @@ class Worker:
             self._consumer,
             Retrial(store, settings.max_attempts, lambda: 1.7e9),
             self.ownership.owned,
+            AutomaticAnswers(settings),
             Metrics(),
             Tracer(store, "worker", verbose=False, wall=lambda: 1.7e9),
         )

@@ -36,9 +36,13 @@ async def sending(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sending]:
 
 
 async def next_sent(sending: Sending, count: int) -> Sent:
-    """The last request, when so many were sent."""
-    await sending.until(lambda: len(sending.wires.sent) >= count)
-    assert len(sending.wires.sent) == count
+    """The last request, when so many were sent. One that was sent again counts once."""
+
+    def sent() -> dict[bytes, Sent]:
+        return {each.data: each for each in sending.wires.sent}
+
+    await sending.until(lambda: len(sent()) >= count)
+    assert len(sent()) == count
     return sending.wires.sent[-1]
 
 

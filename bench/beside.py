@@ -1,11 +1,11 @@
-"""One member of a room who sends what cannot be rendered: bodies that do not fit their charset."""
+"""Members who send beside the load: what cannot be rendered, or requests for the history of their room."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 
@@ -20,12 +20,30 @@ BODIES = (
     ("text/plain;charset=utf-16", b"odd"),
     ("text/plain;charset=utf-8", b"\xc3\x28\xff"),
 )
-"""Type and body of the messages, one after the other."""
+"""Type and body of messages that cannot be rendered, one after the other."""
+
+Said = tuple[int, int, str, bytes]
+"""Room and member, content type, body."""
+
+
+def unrenderable(number: int) -> Said:
+    """The first member of the first room sends such messages."""
+    return (0, 0, *BODIES[number % len(BODIES)])
+
+
+def requests_for_history(group: Group, messages: int) -> Callable[[int], Said]:
+    """All members of all rooms, one after the other, ask for so many messages."""
+    body = f"#history {messages}".encode()
+
+    def said(number: int) -> Said:
+        return number % group.rooms, number // group.rooms % group.members, "text/plain", body
+
+    return said
 
 
 @contextmanager
-def unrenderable(system: System, group: Group, rate: float) -> Iterator[list[int]]:
-    """While in this context, the first member of the group's first room sends such messages.
+def beside(system: System, group: Group, rate: float, said: Callable[[int], Said]) -> Iterator[list[int]]:
+    """While in this context, members of the group send this, by number.
 
     Gives the statuses of the responses, as they come; ``rate`` is messages per second, 0 for none.
     """
@@ -42,8 +60,7 @@ def unrenderable(system: System, group: Group, rate: float) -> Iterator[list[int
             for number in count():
                 if stop.wait(1 / rate):
                     return
-                content_type, body = BODIES[number % len(BODIES)]
-                user.send(_message(group, f"{run}-{number}", content_type, body, user.getsockname()))
+                user.send(_message(group, f"{run}-{number}", said(number), user.getsockname()))
                 with suppress(BlockingIOError):
                     while True:
                         statuses.append(int(user.recv(65_535).split(b" ", 2)[1]))
@@ -59,13 +76,14 @@ def unrenderable(system: System, group: Group, rate: float) -> Iterator[list[int
                 thread.join()
 
 
-def _message(group: Group, name: str, content_type: str, body: bytes, sent_by: tuple[str, int]) -> bytes:
+def _message(group: Group, name: str, said: Said, sent_by: tuple[str, int]) -> bytes:
     host, port = sent_by
+    room, member, content_type, body = said
     head = (
-        f"MESSAGE sip:chat-{group.id}-0@{DOMAIN} SIP/2.0\r\n"
+        f"MESSAGE sip:chat-{group.id}-{room}@{DOMAIN} SIP/2.0\r\n"
         f"Via: SIP/2.0/UDP {host}:{port};branch=z9hG4bK{name}\r\n"
-        f"From: <sip:u-{group.id}-0-0@{DOMAIN}>;tag={name}\r\n"
-        f"To: <sip:chat-{group.id}-0@{DOMAIN}>\r\n"
+        f"From: <sip:u-{group.id}-{room}-{member}@{DOMAIN}>;tag={name}\r\n"
+        f"To: <sip:chat-{group.id}-{room}@{DOMAIN}>\r\n"
         f"Call-ID: {name}@{host}\r\n"
         "CSeq: 1 MESSAGE\r\n"
         "Max-Forwards: 70\r\n"
