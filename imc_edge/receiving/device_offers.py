@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from imc_common import client_devices, keys
@@ -36,6 +37,9 @@ AGAIN_SECONDS: Final = 65.0
 """Until it is searched for once more, if its user was sent an INVITE lately: that may reach this device."""
 PAUSE_SECONDS: Final = 0.02
 """Between two devices."""
+MAX_NOTED: Final = 64
+"""Devices that Redis is told of in one turn, if it could not be told before: half a pipeline. One for each
+pause would make the last of thousands wait for minutes."""
 MAX_TRIES: Final = 60
 """So often it is tried, `DELAY_SECONDS` apart; then the next REGISTER leads to it."""
 MAX_WAITING: Final = 100_000
@@ -84,7 +88,8 @@ class DeviceOffers:
         self._waiting: dict[str, _Waiting] = {}
         """First come, first served."""
         self._unnoted: dict[str, tuple[float, int]] = {}
-        """Devices that Redis could not be told of: when it is tried again, and how often it was tried."""
+        """Devices that Redis could not be told of: when it is tried again, and how often it was tried. In the
+        order of these times."""
         self._again: deque[tuple[str, _Waiting]] = deque(maxlen=MAX_WAITING)
         """Devices that are searched for once more; these wait longer than the others."""
         self._wake = asyncio.Event()
@@ -108,10 +113,12 @@ class DeviceOffers:
             self._unnoted.pop(device, None)
             CommandGroup(self._submit, [client_devices.forget(device)], _nothing)
         for device in registration.devices:
+            self._unnoted.pop(device, None)
             CommandGroup(self._submit, client_devices.note(device), _Noted(self, device))
 
     def note_again(self, device: str, tries: int) -> None:
         """Redis may not know of the device, although it was told so often: tell it once more, in a while."""
+        self._unnoted.pop(device, None)
         if tries < MAX_TRIES and len(self._unnoted) < MAX_WAITING:
             self._unnoted[device] = self._clock() + DELAY_SECONDS, tries
             self._wake.set()
@@ -139,10 +146,7 @@ class DeviceOffers:
 
     async def go(self) -> None:
         """Offer rooms to the next device, if it has waited long enough. What fails is tried again later."""
-        unnoted, (due, tries) = next(iter(self._unnoted.items()), ("", (0.0, 0)))
-        if unnoted and self._clock() >= due:
-            del self._unnoted[unnoted]
-            CommandGroup(self._submit, client_devices.note(unnoted), _Noted(self, unnoted, tries + 1))
+        self._note_due()
         while self._again and self._again[0][1].due <= self._clock():
             self._waiting.setdefault(*self._again.popleft())
         device, waiting = next(iter(self._waiting.items()), ("", None))
@@ -166,6 +170,14 @@ class DeviceOffers:
             self._again.append((device, waiting._replace(due=due, is_again=True)))
         elif len(some) == len(rooms) and not are_others_pending:
             await ask(self._submit, client_devices.mark(device, waiting.rooms))
+
+    def _note_due(self) -> None:
+        """Tell Redis of devices that it could not be told of."""
+        for unnoted, (due, tries) in list(islice(self._unnoted.items(), MAX_NOTED)):
+            if self._clock() < due:
+                return
+            del self._unnoted[unnoted]
+            CommandGroup(self._submit, client_devices.note(unnoted), _Noted(self, unnoted, tries + 1))
 
     def _offer_later(self, device: str, waiting: _Waiting) -> None:
         """Redis is unreachable, or too many commands wait for it."""

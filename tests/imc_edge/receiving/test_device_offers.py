@@ -8,7 +8,14 @@ import pytest
 
 from imc_common import client_devices
 from imc_common.store import Command, ReplyError
-from imc_edge.receiving.device_offers import AGAIN_SECONDS, DELAY_SECONDS, MAX_OFFERED, MAX_TRIES, PAGE
+from imc_edge.receiving.device_offers import (
+    AGAIN_SECONDS,
+    DELAY_SECONDS,
+    MAX_NOTED,
+    MAX_OFFERED,
+    MAX_TRIES,
+    PAGE,
+)
 from tests.imc_edge.doubles import Edge, FakeStore, edge
 from tests.imc_edge.receiving.test_registration import CAROL, read, register
 
@@ -247,6 +254,32 @@ async def test_a_device_for_which_redis_has_no_time_is_offered_its_rooms_later(w
         assert store.offers == [(room, DEVICE) for room in ROOMS]
         assert not offers._waiting
         assert not offers._unnoted
+
+
+async def test_of_thousands_that_redis_had_no_time_for_none_waits_for_all_others() -> None:
+    """They are noted many at a time, and searched for one by one. A device that registers again is noted at
+    once, and once."""
+    store = Shards()
+    good = store.reply
+    known = 5 * MAX_NOTED
+    async with edge(store) as at:
+        store.reply = lambda command: ReplyError("OOM") if command[0] == "HSETNX" else good(command)
+        offers = at.acceptor.device_offers
+        for number in range(known + 1):
+            contact = f'<sip:c@192.0.2.7>;+sip.instance="<urn:uuid:{number}>";{SPECS}'
+            assert (await at.ask_one(register(contact))).status == 200
+        assert len(offers._unnoted) == known + 1
+        store.reply = good
+        store.batches.clear()
+        await at.ask_one(register(f'<sip:c@192.0.2.7>;+sip.instance="<urn:uuid:0>";{SPECS}'))
+        assert len(offers._unnoted) == known
+        at.monotonic += DELAY_SECONDS
+        for turn in range(1, 6):
+            await offers.go()
+            await at.settle()
+            assert len(offers._unnoted) == known - turn * MAX_NOTED
+        noted = [str(command[2]) for command in store.sent if command[0] == "HSETNX"]
+        assert len(noted) == len(set(noted)) == known + 1
 
 
 @pytest.mark.parametrize("name", ["HSETNX", "EVALSHA"])
