@@ -1,6 +1,7 @@
 -- Devices that have not seen the latest changes of their room get one NOTIFY each, with all of them together. Who has a
--- NOTIFY in flight gets the next one after its report (settle_notify), and who is away, or has missed one, when it is back. An edge asks for it,
--- not more than once a second and room, with the id of the event roster, which ends here.
+-- NOTIFY in flight gets the next one after its report (settle_notify), and who is away, or has missed one, when it is back. If
+-- the last NOTIFY got lost, as with an edge's dead letters, the next one is full: a partial one may be for a version that the
+-- device does not have. An edge asks for it, not more than once a second and room, with the id of the event roster, which ends here.
 --
 -- KEYS:
 --   events   imc:{S}:out           stream
@@ -23,6 +24,17 @@ assert(address, "address")
 --- @include "roster"
 --- @include "notify"
 --- @include "now"
+--- @include "reported"
+local reported
+
+-- Whether the NOTIFY with this id is in flight, or its report waits for a worker.
+local function is_under_way(id)
+    if #redis.call("XRANGE", events, id, id) > 0 then
+        return true
+    end
+    reported = reported or reported_events()
+    return reported[id] ~= nil
+end
 
 if #redis.call("XRANGE", events, entry_id, entry_id) == 0 then
     return "gone"
@@ -36,8 +48,9 @@ for i = 1, #all, 2 do
     if subscription and subscription.expires_at <= now then
         ended[#ended + 1] = { device, subscription }
     elseif subscription and all[i + 1] == "device" and subscription.rev < rev and subscription.missed ~= true then
-        local in_flight = subscription.pending ~= "" and redis.call("XRANGE", events, subscription.pending, subscription.pending)
-        if not in_flight or #in_flight == 0 then
+        local has_last = subscription.pending ~= ""
+        if not has_last or not is_under_way(subscription.pending) then
+            subscription.rev = has_last and -1 or subscription.rev
             due[#due + 1] = { device, subscription }
         end
     end

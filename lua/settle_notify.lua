@@ -87,7 +87,8 @@ if status:sub(1, 1) == "2" then
         local user = user_of(device)
         redis.call("XADD", requests, "*", "type", "user_online", "from", user, "room", user, "data", "")
     end
-    subscription.failed, subscription.missed = nil, nil
+    subscription.missed = nil
+    subscription.failed = not is_last and subscription.failed or nil
     subscription.former = not is_last and subscription.former or nil
 elseif is_last or not ENDED[status] then
     subscription.rev, subscription.failed = -1, true

@@ -5,20 +5,14 @@
 -- Events of this include: `invite` to the user or the device; text: the topic, list: some of the other members, detail: devices of the
 -- user that are in the room; joined: since when the user is a member, unless this event is the beginning.
 --- @include "device_name"
-local MAX_LISTED, MAX_REPORTS = 50, 1000
+--- @include "reported"
+local MAX_LISTED = 50
 local first_members = {}
 
--- Whether the report of this INVITE waits for a worker: an edge has settled the event. So it may be where too many wait.
+-- Whether the report of this INVITE waits for a worker, or may be among those that do.
 local function is_reported(id)
-    local waiting = redis.pcall("XRANGE", (events:gsub(":out$", ":in")), "-", "+", "COUNT", MAX_REPORTS)
-    for _, entry in ipairs(waiting) do
-        for i = 1, #entry[2], 2 do
-            if entry[2][i] == "of" and entry[2][i + 1] == id then
-                return true
-            end
-        end
-    end
-    return #waiting == MAX_REPORTS
+    local reported, are_more = reported_events()
+    return reported[id] or are_more
 end
 
 -- Whether the user's INVITE has no outcome yet. If its event got lost, as with an edge's dead letters, it is sent again.

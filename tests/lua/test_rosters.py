@@ -128,6 +128,48 @@ def test_while_a_notify_is_in_flight_the_next_one_waits_for_its_report(room: Sha
     assert rosters(room) == []
 
 
+@pytest.mark.parametrize(("status", "full"), [("200", False), ("403", True)])
+def test_while_the_report_of_a_notify_waits_for_a_worker_the_next_one_waits(
+    room: Shard, status: str, *, full: bool
+) -> None:
+    """It says whether the device has seen that version. If not, a partial roster would skip one."""
+    add(room, CAROL)
+    ((_, content),) = notified(room)
+    add(room, DAVE)
+    about = {"status": status, "event": "notify", "of": content["id"]}
+    entry_id = room.put("delivery_report", PHONE, ROOM, **about)
+    assert notified(room) == []
+    assert room.run("settle_notify", *room.command("settle_notify", entry_id, PHONE, ROOM)) == "done"
+    if full:
+        add(room, EVE)
+    ((_, content),) = notified(room)
+    assert (content["version"], content["full"]) == (3, full)
+    assert DAVE in [user for user, *_ in content["users"]]
+
+
+def test_after_a_notify_that_got_lost_the_whole_roster_follows(room: Shard) -> None:
+    """An edge could not read its event, and put it among the dead letters."""
+    add(room, CAROL)
+    notified(room)
+    add(room, DAVE)
+    ((_, content),) = notified(room)
+    assert (content["version"], content["full"], len(content["users"])) == (3, True, 4)
+
+
+def test_a_late_report_of_an_older_notify_does_not_hide_that_the_last_one_has_failed(room: Shard) -> None:
+    """Reports may come in another order after an outage of Redis."""
+    accept(room, BOBS, by=BOBS)
+    subscribe(room, BOBS)
+    older = contents(room)[-1][1]
+    subscribe(room, BOBS, last=1)
+    ((_, last),) = contents(room)
+    settled(room, BOBS, last["id"], "403")
+    settled(room, BOBS, older["id"])
+    handle(room, "remove", ALICE, user=BOB)
+    content = dict(contents(room))[BOBS]
+    assert (content["version"], content["full"], content["terminated"]) == (3, True, "noresource")
+
+
 def test_an_event_is_handled_once(room: Shard) -> None:
     add(room, CAROL)
     (entry,) = rosters(room)
@@ -471,7 +513,8 @@ def test_two_hundred_devices_are_told_of_20_changes_by_one_notify_each(real_shar
         room.redis.hset(room.keys.members(SHARD, ROOM), user, "member devices")
         room.redis.hset(keys.devices(SHARD, ROOM), f"{user};gr=1", "device")
         subscribe(room, f"{user};gr=1")
-        events(room)
+        ((device, content),) = contents(room)
+        settled(room, device, content["id"])
     add(room, *(f"new{number}@example.org" for number in range(20)))
     (entry,) = rosters(room)
     assert room.run("notify_devices", *call_notify(room, entry)) == 200
