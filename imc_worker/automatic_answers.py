@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final, final
 
 from imc_common.settings import Settings
@@ -164,7 +163,9 @@ class _Room:
             run.owe(at, self.first - run.next)
             run.next = self.first
         found = None
-        for said_at, who in islice(self.said, run.next - self.first, None):
+        said = self.said
+        for index in range(run.next - self.first, len(said)):  # not islice: it passes all that are before
+            said_at, who = said[index]
             if who != sender and found is not None:
                 run.lags = True
                 return found
