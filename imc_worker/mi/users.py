@@ -87,6 +87,7 @@ class UserRecords:
             for room in page:
                 deleted += await self._delete_written(room, user)
                 await self._forget_creator(room, user)
+                await self._forget_inviter(room, user)
                 await self._forget_receipts(room, user)
                 if user not in room.members:
                     await self._forget_change(room, user)
@@ -139,6 +140,18 @@ class UserRecords:
         if creator == user.encode() and user not in room.members:
             # what the creator's client said of the room has the creator's name in it
             await self._run([("HSET", name, "owner", room.owner), ("HDEL", name, "conference")])
+
+    async def _forget_inviter(self, room: RoomState, user: str) -> None:
+        """Whom the user has invited who could not be reached: the room itself invites them from now on."""
+        name, cursor = self._names.room(shard_of(room.address, self._hash_size), room.address), b"0"
+        while True:
+            ((cursor, flat),) = await self._run(
+                [("HSCAN", name, cursor, "MATCH", "inviter:*", "COUNT", ENTRIES)]
+            )
+            invited = [flat[at] for at in range(0, len(flat), 2) if flat[at + 1] == user.encode()]
+            await self._run([("HDEL", name, *invited)] if invited else [])
+            if cursor == b"0":
+                return
 
     async def _forget_receipts(self, room: RoomState, user: str) -> None:
         """Which messages the user wrote that asked for receipts, and which receipts the user sent."""

@@ -154,9 +154,19 @@ async def test_nothing_of_a_forgotten_user_is_left(make_mi: MakeMi) -> None:
             ("HSET", keys.authors(SHARD, ROOM, "recent"), "id 1", BOB, "id 2", ALICE),
             ("HSET", keys.authors(SHARD, ROOM, "older"), "id 3", BOB),
             ("HSET", keys.receipts(SHARD, ROOM, "recent"), f"id2 {BOB}", 1, f"id1 {ALICE}", 1),
+            (
+                "HSET",
+                NAMES.room(SHARD, ROOM),
+                "inviter:dave@example.org",
+                BOB,
+                "inviter:eve@example.org",
+                ALICE,
+            ),
         ]
     )
     await mi.call("imc_user_forget", BOB)
+    inviters = [("HGET", NAMES.room(SHARD, ROOM), f"inviter:{who}@example.org") for who in ("dave", "eve")]
+    assert await mi.bench.store.run(inviters) == [None, ALICE.encode()]
     for stream in (keys.events, keys.requests):  # what is delivered or handled is deleted
         await mi.bench.store.run([("DEL", stream(shard)) for shard in range(16)])
     (names,) = await mi.bench.store.run([("KEYS", "*")])
