@@ -165,14 +165,19 @@ class GroupChatRun(Deployment):
             self.simulation.run_until(self.simulation.now + 2)
             if settled.done() and not self._left():
                 self.simulation.run_until(self.simulation.now + 3)
-                return
+                if not self._left():
+                    return
         self._problems.append(f"not handled, or still away: {self._left()}")
 
     def _left(self) -> list[str]:
-        """The streams with entries, and users who are away."""
+        """The streams with entries, edges that are to offer rooms to devices, and users who are away.
+
+        A device that is offered a room enters it, and catches up.
+        """
         run = self.server.run
         names = [name(shard) for shard in SHARDS for name in (keys.requests, keys.events)]
         left = [name for name in names if run(("XLEN", name))]
+        left += [edge.name for edge in self.edges if edge.is_offering]
         for shard in SHARDS:
             for key in _texts(run(("KEYS", keys.away_rooms(shard, "*")))):
                 user = key.rpartition(":")[2]

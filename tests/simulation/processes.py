@@ -189,6 +189,14 @@ class Edge(Process):
         if self.alive and self._acceptor is not None:
             self.loop.call_soon(self._acceptor.conferences.heard, payload)
 
+    @property
+    def is_offering(self) -> bool:
+        """Whether devices have registered for which it will look for rooms: nothing in Redis says so."""
+        if not self.alive or self._acceptor is None:
+            return False
+        offers = self._acceptor.device_offers
+        return bool(offers._waiting or offers._again or offers._unnoted)
+
     def end(self) -> None:
         """SIGTERM: drain, and release the leases."""
         self.is_draining = True
