@@ -168,7 +168,7 @@ class Deliver:
         True if more timers are due (`ClientTransactions.advance`).
         """
         owned = self._owned()
-        self._events.abandon(owned)
+        self._abandon(owned)
         self._left_out.update(shard for shard, _ in self._being_read if shard not in owned)
         self._former_failures.keep(owned)
         more = self.context.transactions.advance()
@@ -438,6 +438,11 @@ class Deliver:
             return None
         return self.context.clock() + (expires_at - event.at) / 1000
 
+    def _abandon(self, owned: frozenset[int]) -> None:
+        """Leave the events of lost shards to their new owners."""
+        if self._events.abandon(owned):
+            self._invitations.let_go()
+
     def _send_some(self, outgoing: Outgoing, to: Sequence[str]) -> Sequence[str]:
         """Send to as many as go in one batch; returns the others. If there are some, the batch is full."""
         some = to[:SEND_BATCH]
@@ -450,7 +455,7 @@ class Deliver:
         while self._sent_in_batch >= SEND_BATCH:
             await self._wait_until_not_full()
             if not self.context.may_send(outgoing):  # lost meanwhile: the new owner sends the rest
-                self._events.abandon(self._owned())
+                self._abandon(self._owned())
                 return
             if rest:
                 rest = self._send_some(outgoing, rest)

@@ -215,7 +215,9 @@ class Invitation:
         """No response, or none that is final."""
         self._attempt += 1
         udp_hop = self._moved_to_tcp
-        if self._stay_is_over:
+        if self._outcome.outgoing.abandoned:
+            self._final()  # the shard's new owner has an outcome
+        elif self._stay_is_over:
             self._fail(WITHDRAWN)
         elif udp_hop is not None and isinstance(error.__cause__ or error, REFUSED):
             # RFC 3261 §18.1.1: the one case in which a long request may go over UDP after all. A connection
@@ -293,6 +295,14 @@ class Invitation:
             made.end()
         if not self._had_final:
             self._invitations.transactions.give_up(self._branch())
+
+    def let_go(self) -> None:
+        """If its shard was lost, it is not sent again from here. Its new owner does that.
+
+        Otherwise it could reach a device after the next INVITE of the room, and end the session of that.
+        """
+        if self._outcome.outgoing.abandoned and not self._had_final:
+            self._invitations.transactions.stop_sending(self._branch())
 
     def left(self, dialog: str) -> None:
         """The worker has a dialog ended by BYE, which may be one of these."""

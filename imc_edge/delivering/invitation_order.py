@@ -52,6 +52,10 @@ class InvitationOrder:
         self._started.setdefault(invitation.place, []).append(invitation)
         self._oldest.append((self._clock(), invitation.place))
 
+    def all_started(self) -> list[Invitation]:
+        """The INVITEs of the last time."""
+        return [each for started in self._started.values() for each in started]
+
     def may_start(self, invitation: Invitation) -> bool:
         """Whether nothing of an earlier stay is under way; what is left of one is ended now.
 

@@ -140,6 +140,11 @@ class Invitations:
         """A BYE is sent to a device: its user is not invited anew before that has ended."""
         self._order.bye_started(outgoing, device)
 
+    def let_go(self) -> None:
+        """Shards were lost: their INVITEs are not sent again from here."""
+        for each in self._order.all_started():
+            each.let_go()
+
     def _add(self, invitation: Invitation) -> None:
         self._waiting.append(invitation)
         self._wake.set()

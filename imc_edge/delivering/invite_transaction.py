@@ -166,7 +166,13 @@ class InviteTransactions:
             return
         if transaction.state == "proceeding":
             self.step(transaction, "timeout", None, TransactionTimeoutError("given up"))
-        elif transaction.state == "calling":
+        else:
+            self.stop_sending(key)
+
+    def stop_sending(self, key: bytes) -> None:
+        """The INVITE is sent no more, if nobody has responded. A response that comes soon still counts."""
+        transaction = self._known.get(key)
+        if transaction is not None and transaction.state == "calling":
             transaction.resend_at = 0
             transaction.deadline = min(transaction.deadline, self._wheel.tick + GIVEN_UP_TICKS)
             self._wait(transaction)

@@ -422,6 +422,30 @@ async def test_a_shard_that_is_lost_is_left_to_its_new_owner(
     assert methods(sending) == ["INVITE", "ACK"]
 
 
+async def test_an_invite_of_a_lost_shard_is_not_sent_again(sending: Sending) -> None:
+    """The new owner may invite its user anew, after a removal. Then this one would end that session."""
+    sent = await invite(sending)
+    sending.owner.shards = frozenset()
+    await sending.pass_time(2.0)
+    assert methods(sending) == ["INVITE"]
+    await accept(sending, sent)
+    assert methods(sending) == ["INVITE", "ACK"], "one that was on its way"
+    assert [report["device"] for report in reports(sending)] == [DEVICE]
+
+
+@pytest.mark.parametrize("provisional", [False, True])
+async def test_silence_after_a_shard_was_lost_is_no_outcome(sending: Sending, *, provisional: bool) -> None:
+    """The new owner sends the INVITE, and has one."""
+    sent = await invite(sending)
+    if provisional:
+        await sending.reply(sent, 100)
+    sending.owner.shards = frozenset()
+    await sending.pass_time(70.0)
+    assert set(methods(sending)[1:]) == ({"CANCEL"} if provisional else set())
+    assert outcomes(sending) == []
+    assert len(sending.deliver._invitations.transactions) == 0
+
+
 async def test_a_device_that_has_lost_its_session_is_told_in_a_new_one(sending: Sending) -> None:
     """Linphone forgets sessions at a restart, and shows the room on: INVITE, then BYE."""
     sending.redis.members[BOB] = None
