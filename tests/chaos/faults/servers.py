@@ -99,11 +99,20 @@ async def freeze_replicas(injector: FaultInjector) -> None:
 async def move_slot(injector: FaultInjector) -> None:
     """Move one shard's slot to another primary under load (MOVED, ASK, TRYAGAIN)."""
     ports = await injector.primaries()
-    slot = await injector.cli(ports[0], "CLUSTER", "KEYSLOT", f"imc:{{{injector.random.randrange(16)}}}:in")
-    ids = {port: await injector.cli(port, "CLUSTER", "MYID") for port in ports}
+    slot = await _word(injector, ports[0], "KEYSLOT", f"imc:{{{injector.random.randrange(16)}}}:in")
+    ids = {port: await _word(injector, port, "MYID") for port in ports}
     source = next((port for port in ports if _holds(port, int(slot))), ports[0])
     target = injector.random.choice([port for port in ports if port != source])
     await asyncio.to_thread(_move, slot, source, target, ids)
+
+
+async def _word(injector: FaultInjector, port: int, *command: str) -> str:
+    """The one word that a server of the cluster answers, once another fault lets it answer."""
+    while True:
+        reply = await injector.cli(port, "CLUSTER", *command)
+        if reply and " " not in reply:
+            return reply
+        await asyncio.sleep(0.2)
 
 
 def _holds(port: int, slot: int) -> bool:
