@@ -101,6 +101,11 @@ class Invitation:
         return self._outcome.to
 
     @property
+    def may_have_been_sent(self) -> bool:
+        """By an edge that owned the shard before: then some device may have accepted."""
+        return self._outcome.outgoing.resent and not self._outcome.is_farewell
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing of it is under way, as far as is known."""
         return self._had_final and not any(each.is_ending for each in self._dialogs.values())
@@ -199,7 +204,8 @@ class Invitation:
         """Nobody has accepted."""
         status = response.status
         if self._stay_is_over:
-            self._fail(WITHDRAWN)
+            if not (status < 400 and self.may_have_been_sent and self._redirect(response)):
+                self._fail(WITHDRAWN)
             return
         if status in {401, 407} and self._send_with_credentials(response):
             return

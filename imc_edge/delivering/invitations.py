@@ -182,7 +182,9 @@ class Invitations:
         """Send the INVITEs that may be sent now, if they are still wanted. Returns how many there were.
 
         Redis is asked at the last moment: the user may have been removed since the event was written, and
-        perhaps was added again, which is another event.
+        perhaps was added again, which is another event. An edge that owned the shard before may have sent the
+        INVITE, and a device accepted it; then it is sent again, because the same device accepts once more and
+        gets its BYE before the user is invited anew.
         """
         due = self._due()
         if not due:
@@ -195,11 +197,14 @@ class Invitations:
             return len(due)
         for at, invitation in enumerate(due):
             self._in_flight += 1
-            if _is_wanted(invitation, *replies[2 * at : 2 * at + 2]):
-                self._order.started(invitation)
-                invitation.start()
-            else:
+            is_wanted = _is_wanted(invitation, *replies[2 * at : 2 * at + 2])
+            if not is_wanted and not invitation.may_have_been_sent:
                 invitation.withdraw()
+                continue
+            self._order.started(invitation)
+            invitation.start()
+            if not is_wanted:
+                invitation.end_stay()
         return len(due)
 
     def _due(self) -> list[Invitation]:

@@ -70,6 +70,41 @@ async def test_an_invite_is_sent_only_if_it_is_that_of_the_present_stay(
     assert outcomes(sending) == [] if is_sent else [(BOB, "withdrawn", "0")]
 
 
+@pytest.mark.parametrize("value", [None, b"member devices"])
+async def test_an_invite_that_another_edge_may_have_sent_is_repeated_and_ended(
+    sending: Sending, value: bytes | None
+) -> None:
+    """A device that has accepted it then gets its BYE before the INVITE of the next stay, whoever died."""
+    sending.redis.members[BOB] = value
+    sending.redis.about = {f"invitation:{BOB}": b"2-0", f"joined:{BOB}": b"2-0"}
+    await sending.feed("1-0", entry("invite", (BOB,), joined="1-0"), again=True)
+    first = await next_sent(sending, 1)
+    sending.redis.members[BOB] = b"member inviting"
+    await sending.feed("2-0", entry("invite", (BOB,), joined="2-0"))
+    await accept(sending, first)
+    bye = await next_sent(sending, 3)
+    assert methods(sending) == ["INVITE", "ACK", "BYE"]
+    await sending.reply(bye)
+    second = await next_sent(sending, 4)
+    assert (second.request.method, reports(sending)) == ("INVITE", [])
+    assert second.request.call_id != first.request.call_id
+
+
+async def test_such_an_invite_is_repeated_to_each_device(sending: Sending) -> None:
+    """The proxy names the devices of the user. Who does not respond is not waited for long."""
+    sending.redis.members[BOB] = None
+    await sending.feed("1-0", entry("invite", (BOB,), joined="1-0"), again=True)
+    first = await next_sent(sending, 1)
+    await sending.reply(first, 302, f"Contact: <sip:{GRUU.removeprefix('sip:')}>, <sip:{OTHER}>")
+    await sending.until(lambda: len({each.request.uri for each in sending.wires.sent}) == 3)
+    assert sorted(each.request.uri for each in sending.wires.sent if each.request.method == "INVITE") == (
+        sorted([f"sip:{BOB}", GRUU, f"sip:{OTHER}"])
+    )
+    await sending.pass_time(5.0)
+    await sending.until(lambda: len(outcomes(sending)) == 1)
+    assert outcomes(sending) == [(BOB, "withdrawn", "0")]
+
+
 async def test_who_cannot_be_asked_about_is_invited(sending: Sending) -> None:
     """A key of a wrong type must not keep users from their rooms. An outage is waited for."""
     sending.redis.members[BOB] = ReplyError("WRONGTYPE")  # type: ignore[assignment]
