@@ -63,6 +63,8 @@ MAY_CHANGE: Final = frozenset((b"owner", b"admin", AGAIN))
 """Roles that may change a room."""
 MAX_GONE: Final = 50
 """Rooms of one list of which a client learns that its user is not in them."""
+MAX_PAUSE: Final = 10
+"""Seconds, at most, until a client may repeat an INVITE that came before the response to the last one."""
 _UNKNOWN_DIALOG: Final = 481
 
 _log = structlog.get_logger()
@@ -92,6 +94,8 @@ class Conferences:
             settings, store, commit, responses, budgets, has_sent=has_sent, wall_clock=wall_clock
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._changing: dict[str, int] = {}
+        """The CSeq number of the INVITE that is pending in a dialog."""
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -196,7 +200,7 @@ class Conferences:
         if request.method == "INVITE":
             check_session(request, is_factory=is_factory)
             if request.to_tag is not None:
-                return self._change(asked)
+                return self._change_alone(asked)
             return self._open(asked) if is_factory else self._enter(asked)
         if is_factory:
             raise SipError(405, "Method Not Allowed", [("Allow", "INVITE, SUBSCRIBE, OPTIONS, ACK, CANCEL")])
@@ -240,6 +244,20 @@ class Conferences:
             change = self._in_dialog(asked, replace(self._wanted(asked, "topic"), text=subject))
             further.append((change, self._ids.digest(asked.fingerprint.digest, change.room)))
         await self._answer_invite(asked, entering, further)
+
+    async def _change_alone(self, asked: Asked) -> None:
+        """One INVITE at a time in a dialog. Another one before the response gets 500 (RFC 3261 §14.2).
+
+        Of INVITEs that come to several edges at once, Redis has an order: `check_order`.
+        """
+        dialog, number = asked.dialog, asked.request.cseq.number
+        if self._changing.setdefault(dialog, number) != number:
+            pause = int(asked.fingerprint.tag[:2], 16) % (MAX_PAUSE + 1)
+            raise SipError(500, "Another INVITE Is Pending", [("Retry-After", str(pause))])
+        try:
+            await self._change(asked)
+        finally:
+            self._changing.pop(dialog, None)
 
     async def _change(self, asked: Asked) -> None:
         """INVITE in a dialog (RFC 3261 §14): a new subject. Without one it only shows that we are here.

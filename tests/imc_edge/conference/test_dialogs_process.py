@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import redis
 
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
-from imc_common.sip.message import Request
+from imc_common.sip.message import Request, Response
 from imc_common.sip.parse import parse_message
 from tests.imc_edge.conference.requests import DEVICE, FACTORY, GRUU, ROOM, invite, request, subscribe
 from tests.imc_edge.process import User, edge_process, eventually
@@ -89,6 +91,45 @@ def test_an_ack_that_comes_to_another_edge_ends_the_answer_of_the_first(
             answers += 1
             same.send(request("ACK", f"sip:{room}", Via=VIA, without=["Contact"], **about))
     assert answers < 6, "of eleven"
+
+
+def test_a_second_invite_before_the_answer_to_the_first_comes_again_later(
+    server: Server, tmp_path: Path
+) -> None:
+    """RFC 3261 §14.2: 500 with Retry-After. Redis is slow, so the first one is pending."""
+    shard, names = shard_of(ROOM, 4), Keys()
+    with redis.Redis(unix_socket_path=server.socket) as client:
+        client.hset(names.room(shard, ROOM), mapping={"private": "1"})
+        client.hset(names.members(shard, ROOM), mapping={"alice@example.org": "owner devices"})
+        with edge_process(tmp_path, server.url) as edge, User(edge.endpoints()[0]) as alice:
+            entered = alice.ask(request("INVITE", Via=VIA, CSeq="1 INVITE"))
+            to = f"<sip:{ROOM}>;tag={entered.to_tag}"
+            alice.send(request("ACK", Via=VIA, CSeq="1 ACK", To=to))
+            first, second = (
+                request("INVITE", Via=VIA, CSeq=f"{number} INVITE", To=to, Subject=f"{number}")
+                for number in (2, 3)
+            )
+            client.client_pause(20_000)
+            alice.send(first)
+            refused = answer_to(alice, second)
+            client.client_unpause()
+            assert refused.status == 500
+            assert 0 <= int(refused.headers.get("Retry-After") or "-1") <= 10
+            for data in (first, second):
+                while (again := answer_to(alice, data)).status == 503:
+                    time.sleep(0.5)  # the edge has waited for Redis for too long
+                assert again.status == 200
+    topics = [fields[b"text"] for fields in entries(server, ROOM) if fields[b"type"] == b"topic"]
+    assert topics == [b"2", b"3"]
+
+
+def answer_to(user: User, data: bytes) -> Response:
+    """The response to a request, which is sent in a transaction of its own."""
+    branch = f"hG4bK{secrets.token_hex(8)}"
+    user.send(data.replace(b"hG4bK776", branch.encode()))
+    while branch not in str((response := user.response()).headers.get("Via")):
+        pass
+    return response
 
 
 def is_silent(user: User, seconds: float) -> bool:

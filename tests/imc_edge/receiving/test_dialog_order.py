@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.imc_edge.conference.requests import FACTORY, ROOM, invite, request, resource_list, subscribe
-from tests.imc_edge.doubles import edge
-from tests.imc_edge.receiving.test_conferences import BOB, answer
+from tests.imc_edge.doubles import FakeFlow, edge
+from tests.imc_edge.receiving.test_conferences import BOB, answer, until
 
 IN_DIALOG = f"<sip:{ROOM}>;tag=OURS"
 
@@ -39,6 +39,32 @@ async def test_a_request_with_a_lower_number_gets_500(method: str, headers: dict
     # the last one was accepted before, unless it needs no worker
     last = 500 if method == "INVITE" and not headers else good
     assert statuses == [good, 500, good, good, last]
+
+
+async def test_of_two_invites_at_once_the_second_comes_again_later() -> None:
+    """RFC 3261 §14.2. A retransmission of the first is no second one, and other dialogs have their own."""
+    async with edge() as at:
+
+        def change(number: int, subject: str, **headers: str) -> FakeFlow:
+            flow = FakeFlow("tcp", ("192.0.2.1", 5062))
+            usual = {"To": IN_DIALOG, "Call_ID": "c"} | headers
+            at.acceptor.receive(request("INVITE", Subject=subject, CSeq=f"{number} INVITE", **usual), flow)
+            return flow
+
+        first, again, second, other = (
+            change(7, "first"),
+            change(7, "first"),
+            change(8, "second"),
+            change(8, "other", Call_ID="d"),
+        )
+        await until(lambda: all(each.sent for each in (first, again, second, other)))
+        statuses = [each.responses[-1].status for each in (first, again, second, other)]
+        assert statuses == [200, 200, 500, 200]
+        assert 0 <= int(second.responses[0].headers.get("Retry-After") or "-1") <= 10
+        assert (
+            await answer(at, request("INVITE", Subject="second", CSeq="8 INVITE", To=IN_DIALOG, Call_ID="c"))
+        ).status == 200
+        assert [each.text for each in at.store.entries][-1] == "second"
 
 
 async def test_the_first_request_of_a_dialog_counts() -> None:
