@@ -10,7 +10,7 @@ from typing import Final
 
 from imc_common.bodies.encoding import TooLargeError
 from imc_common.bodies.errors import BodyError
-from imc_common.bodies.xml import Element, elements_of, quoted
+from imc_common.bodies.xml import Element, TooManyElementsError, elements_of, quoted
 from imc_common.sip.params import find
 from imc_common.sip.uri import Uri
 
@@ -34,7 +34,10 @@ def listed_uris(document: bytes) -> list[Uri]:
 
     `TooLargeError` means more than `MAX_ENTRIES`, `HiddenUsersError` that all entries would be shown to all.
     """
-    elements = elements_of(document, MAX_ENTRIES * _ELEMENTS_PER_ENTRY)
+    try:
+        elements = elements_of(document, MAX_ENTRIES * _ELEMENTS_PER_ENTRY)
+    except TooManyElementsError:
+        raise TooLargeError("Resource List Too Long") from None
     root = elements[-1]  # the root ends last
     if (root.namespace, root.name) != (_NAMESPACE, "resource-lists"):
         raise BodyError("Not A Resource List")

@@ -37,8 +37,13 @@ class Element(NamedTuple):
     attributes: Mapping[str, str]
 
 
+class TooManyElementsError(BodyError):
+    """The document has more elements than the caller reads."""
+
+
 def elements_of(document: bytes, max_elements: int = MAX_ELEMENTS) -> list[Element]:
-    """The elements of a document in the order in which they end. Raises `BodyError`."""
+    """The elements of a document in the order in which they end. Raises `BodyError`, for more than
+    ``max_elements`` `TooManyElementsError`."""
     parser = expat.ParserCreate("utf-8", " ")
     reader = _XmlReader(parser, max_elements)
     parser.buffer_text = False  # where a text begins is known only at its first piece
@@ -73,8 +78,10 @@ class _XmlReader:
 
     def started(self, name: str, attributes: dict[str, str]) -> None:
         self._started += 1
-        if len(self._open) == MAX_DEPTH or self._started > self._max_elements:
+        if len(self._open) == MAX_DEPTH:
             raise BodyError("XML Too Complex")
+        if self._started > self._max_elements:
+            raise TooManyElementsError("XML Too Complex")
         self._open.append((name, attributes))
         self._pieces.clear()
         self._start = -1

@@ -465,6 +465,23 @@ async def test_a_refer_that_names_no_user_is_refused(refer_to: str) -> None:
         assert at.store.entries == []
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"Refer-To: <{CAROL}>"],
+        [f"Refer-To: <{BOB}>, <{CAROL}>"],
+        ["Refer-To: <cid:list@example.org>", "Require: multiple-refer"],
+    ],
+)
+async def test_a_refer_names_one_user(lines: list[str]) -> None:
+    """Not several, and no list of them (RFC 5368)."""
+    async with edge() as at:
+        refer_to = {} if "," in lines[0] or "cid:" in lines[0] else {"Refer_To": f"<{BOB}>"}
+        response = await answer(at, request("REFER", lines=lines, **refer_to))
+        assert response.status == (420 if len(lines) > 1 else 400)
+        assert at.store.entries == []
+
+
 @pytest.mark.parametrize("tag", ["norefersub", "nosub", "gruu", "norefersub, gruu"])
 async def test_a_client_may_require_that_a_refer_makes_no_subscription(tag: str) -> None:
     """RFC 4488, RFC 7614: none is made."""
@@ -767,6 +784,19 @@ async def test_a_long_list_that_comes_deflated_is_read(number: int) -> None:
     packed = zlib.compress(resource_list(*rooms))
     async with edge() as at:
         assert (await answer(at, subscribe(FACTORY, packed, Content_Encoding="deflate"))).status == 200
+
+
+@pytest.mark.parametrize("number", [1_001, 5_000, 10_000])
+async def test_a_longer_list_is_refused_as_a_whole(number: int) -> None:
+    """Of users or rooms. Nothing is asked about its entries."""
+    packed = zlib.compress(resource_list(*(f"sip:{each}@e.org" for each in range(number))))
+    async with edge(max_body=65_535) as at:
+        for data in (
+            subscribe(FACTORY, packed, Content_Encoding="deflate"),
+            request("INVITE", FACTORY, packed, Content_Type=LISTS, Content_Encoding="deflate"),
+        ):
+            assert (await answer(at, data)).status == 413
+        assert at.store.entries == []
 
 
 async def test_a_bomb_in_place_of_a_list_is_refused() -> None:
