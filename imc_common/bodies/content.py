@@ -13,6 +13,7 @@ from typing import Final, final
 from imc_common.bodies.charsets import charset_of, to_utf8
 from imc_common.bodies.cpim import Cpim, Envelope, has_cpim_part
 from imc_common.bodies.encoding import TooLargeError
+from imc_common.bodies.encrypted import clear_envelope, is_encrypted
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import CPIM, HTML, IMDN, IS_COMPOSING, PLAIN, essence
 from imc_common.bodies.html import MAX_TEXT, shown_text
@@ -33,7 +34,8 @@ class Content:
     """What was found in a body. At most one of `text`, `imdns` and `composing` is there.
 
     `text` is in UTF-8; None if there is no text that can be read. `envelope` is that of the body itself, None
-    if it is not CPIM. `nests_cpim`: there is, or may be, CPIM inside another CPIM or inside a multipart.
+    if it is not CPIM. `clear_envelope` is that beside an encrypted message, None if there is none.
+    `nests_cpim`: there is, or may be, CPIM inside another CPIM or inside another multipart.
     `shortened` is the shorter form of the body for Redis (`usual_cpim`), empty if it has none.
     """
 
@@ -41,6 +43,7 @@ class Content:
     imdns: Final[tuple[Imdn, ...]]
     composing: Final[IsComposing | None]
     envelope: Final[Envelope | None]
+    clear_envelope: Final[Envelope | None]
     nests_cpim: Final[bool]
     shortened: Final[bytes]
 
@@ -51,6 +54,7 @@ class Content:
         imdns: tuple[Imdn, ...] = (),
         composing: IsComposing | None = None,
         envelope: Envelope | None = None,
+        clear_envelope: Envelope | None = None,
         nests_cpim: bool = False,
         shortened: bytes = b"",
     ) -> None:
@@ -58,6 +62,7 @@ class Content:
         self.imdns = imdns
         self.composing = composing
         self.envelope = envelope
+        self.clear_envelope = clear_envelope
         self.nests_cpim = nests_cpim
         self.shortened = shortened
 
@@ -65,8 +70,8 @@ class Content:
     def parse(cls, content_type: str, body: bytes) -> Content:
         """What is in a body of any type.
 
-        Raises `BodyError` if CPIM, IMDN or isComposing is malformed, and `TooLargeError` if the parts would
-        be too large when inflated: each recipient would inflate them, too.
+        Raises `BodyError` if CPIM, IMDN, isComposing or an encrypted message is malformed, and
+        `TooLargeError` if the parts would be too large when inflated: each recipient would inflate them, too.
 
         Text is read in text/plain, text/html, message/cpim (RFC 3862), and in the first readable part of
         multipart/mixed, multipart/alternative and the like (RFC 2046 §5.1), also within each other.
@@ -82,6 +87,8 @@ class Content:
     @classmethod
     def parse_fully(cls, content_type: str, body: bytes) -> Content:
         """The same without the fast path for usual bodies."""
+        if is_encrypted(content_type):
+            return cls(clear_envelope=clear_envelope(content_type, body))
         kind = essence(content_type)
         cpim = Cpim.parse(body) if kind == CPIM else None
         nests_cpim = _nests_cpim(cpim, kind, body)

@@ -13,6 +13,7 @@ from imc_common.address import split
 from imc_common.bodies.charsets import ASCII_COMPATIBLE, charset_of
 from imc_common.bodies.content import Content
 from imc_common.bodies.cpim import IMDN_NAMESPACE, Cpim, CpimHeader
+from imc_common.bodies.encrypted import is_encrypted
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import CPIM, IMDN, IS_COMPOSING, PLAIN, essence
 from imc_common.bodies.imdn import Imdn, receipt_part
@@ -56,7 +57,8 @@ def relayed_message(event: Event, settings: Settings, message_id: str) -> Text:
     """
     content_type, body = event.data.content_type, event.data.body
     if event.client:
-        if event.client in _CPIM_CLIENTS and essence(content_type) != CPIM:
+        is_wrapped = event.client in _CPIM_CLIENTS and essence(content_type) != CPIM
+        if is_wrapped and not (event.client == DEVICE_CLIENT and is_encrypted(content_type)):
             return wrapped(event, _author(event), content_type, body, message_id)
         if event.client == TEXT_CLIENT and essence(content_type) == CPIM:
             text = unwrapped(body)

@@ -129,8 +129,8 @@ class RoomRequest:
     `kept_ms` of a message that expires: for how many ms the room may keep it. 0: not at all; None: as long as
     it keeps others.
 
-    `cpim`: the body is a CPIM message (RFC 3862). So is that of a message with `message_id`, whose entry does
-    not say so.
+    `cpim`: the body is a CPIM message (RFC 3862), or an encrypted one that names its author in CPIM. So is
+    that of a message with `message_id`, whose entry does not say so.
 
     `message_id` of a message that asks for receipts is the author's name for it (RFC 5438 §6.3). Of a
     `disposition`, a receipt of RFC 5438, it is a list of pairs, separated by spaces: a message's id, and

@@ -28,13 +28,15 @@ def check_inner_sender(content: Content, sender: str, *, ignores_case: bool = Fa
 
     Raises SipError: 403, or 400 if the one it names cannot be read.
     """
-    envelope = content.envelope
+    envelope = content.envelope or content.clear_envelope
     if envelope is not None:
         for value in envelope.senders:
             if not _is_plainly(value, sender) and not _is_sender(value, sender, ignores_case):
                 raise SipError(403, "CPIM From Is Not The Sender")
         if content.nests_cpim:
             raise SipError(403, "CPIM In CPIM")
+        if content.clear_envelope is not None and any(map(_is_nobody, envelope.senders)):
+            raise SipError(403, "Anonymous Encrypted Message")  # `with_author` cannot name the author in it
     elif content.nests_cpim:
         raise SipError(403, "CPIM In Multipart")
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from imc_common.bodies.charsets import charset_of
 from imc_common.bodies.content import Content
+from imc_common.bodies.cpim import Envelope
 from imc_common.bodies.essence import PLAIN, essence
 from imc_common.bodies.imdn import RECEIVED
 from imc_common.rooms.commands import CommandParser, Parsed
@@ -51,7 +52,7 @@ def room_request_of(
     expires = expires_at(request, at)
     if parsed.type == "typing":
         expires = min(expires or at + MAX_TYPING_MS, at + MAX_TYPING_MS)
-    is_cpim = content is not None and content.envelope is not None and parsed.body is None
+    is_cpim = content is not None and _envelope(content) is not None and parsed.body is None
     hops = request.max_forwards
     data = RequestData(
         content_type=content_type,
@@ -102,10 +103,14 @@ def _message_id(content: Content, parsed: Parsed, delivery_ids: DeliveryIds, sen
         ids = dict.fromkeys([imdn.message_id for imdn in content.imdns])
         positions = [delivery_ids.position_in(each, parsed.room, sender) or "-" for each in ids]
         return " ".join([word for pair in zip(ids, positions, strict=True) for word in pair])
-    envelope = content.envelope
-    if envelope is None or not envelope.wants_receipts or parsed.type != "message":
-        return ""
-    return envelope.message_id
+    envelope = _envelope(content)
+    # Whether the author of an encrypted message asks for receipts is encrypted, too.
+    is_wanted = envelope is not None and (envelope.wants_receipts or content.clear_envelope is not None)
+    return envelope.message_id if envelope is not None and is_wanted and parsed.type == "message" else ""
+
+
+def _envelope(content: Content) -> Envelope | None:
+    return content.envelope or content.clear_envelope
 
 
 def _detail(content: Content, parsed: Parsed) -> str:

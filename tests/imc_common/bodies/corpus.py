@@ -201,3 +201,28 @@ CPIM: Final = (
     LINPHONE_RECEIPTS,
 )
 XML: Final = (IMDN_DOCUMENT, RFC_3994_4)
+
+LIME_TYPE: Final = (
+    'multipart/encrypted;protocol="application/lime";boundary=---------------------------14737809831466499882'
+)
+
+
+def lime(sender: str, *devices: str, message_id: str = "Yt2~q8", content_type: str = LIME_TYPE) -> bytes:
+    """An encrypted message as liblinphone 5 makes it, of a device for others; the content is no real one.
+
+    Its parts are base64, and the last one says "deflate" of what was encrypted.
+    """
+    headers = f"From: <{sender}>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: {message_id}\r\n"
+    key = "application/lime\r\nContent-Id: {}\r\nContent-Description: Cipher key"
+    parts = [
+        ("message/cpim", f"{headers}\r\nContent-Type: text/plain\r\n\r\n"),
+        ("message/sipfrag", f"From: <{sender}>"),
+        *((key.format(device), "AQABBAAMxQ+kz1Q==" * 9) for device in devices),
+        (
+            "application/octet-stream\r\nContent-Encoding: deflate\r\nContent-Description: Encrypted message",
+            "Zm9vYmFy" * 30,
+        ),
+    ]
+    line = "--" + content_type.rpartition("boundary=")[2]
+    body = "".join(f"{line}\r\nContent-Type: {kind}\r\n\r\n{content}\r\n" for kind, content in parts)
+    return f"{body}{line}--\r\n".encode()

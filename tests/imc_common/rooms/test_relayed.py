@@ -16,11 +16,13 @@ from imc_common.rooms.texts import render
 from imc_common.settings import Settings
 from tests.imc_common.bodies.corpus import (
     IMDN_DOCUMENT,
+    LIME_TYPE,
     LINPHONE,
     LINPHONE_RECEIPTS,
     LINPHONE_TYPING,
     RFC_5438_6,
     RFC_5438_7_2,
+    lime,
 )
 
 ALICE, BOB, ROOM = "alice@example.org", "bob@example.org", "chat-000@example.org"
@@ -65,6 +67,13 @@ def test_what_is_cpim_already_is_relayed_byte_for_byte() -> None:
         assert as_sent_to(client, "message/cpim", LINPHONE) == Text("message/cpim", LINPHONE)
         typing = as_sent_to(client, "message/cpim", LINPHONE_TYPING, "typing")
         assert typing == Text("message/cpim", LINPHONE_TYPING)
+
+
+@pytest.mark.parametrize("client", ["", DEVICE_CLIENT, TEXT_CLIENT])
+def test_an_encrypted_message_is_relayed_byte_for_byte(client: str) -> None:
+    """In CPIM, no client would decrypt it."""
+    body = lime(f"sip:{ALICE};gr=urn:uuid:1", f"sip:{BOB};gr=urn:uuid:2")
+    assert as_sent_to(client, LIME_TYPE, body) == Text(LIME_TYPE, body)
 
 
 def test_a_client_without_cpim_gets_the_text_with_the_prefix() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from imc_common.bodies.cpim import Cpim
 from imc_common.rooms.request import RequestData
+from tests.imc_common.bodies.corpus import LIME_TYPE, lime
 from tests.imc_edge.doubles import edge, message
 
 CONTENT = b"Content-Type: text/plain;charset=utf-8\r\n\r\nhello"
@@ -178,6 +179,19 @@ async def test_cpim_inside_of_something_is_refused(header: bytes) -> None:
     part = b"--b\r\n" + inner + b"\r\n--b--\r\n"
     assert await outcome(part, "multipart/mixed;boundary=b") == (403, "CPIM In Multipart")
     assert await outcome(cpim(from_("<sip:alice@example.org>"), content=inner)) == (403, "CPIM In CPIM")
+
+
+@pytest.mark.parametrize(
+    ("sender", "expected"),
+    [
+        ("sip:alice@example.org;gr=urn:uuid:1", 202),
+        ("sip:dave@example.org", 403),
+        ("sip:anonymous@anonymous.invalid", 403),
+    ],
+)
+async def test_an_encrypted_message_names_its_sender(sender: str, expected: int) -> None:
+    """In the part that is not encrypted. It is relayed as it came."""
+    assert (await outcome(lime(sender, "sip:bob@example.org;gr=1"), LIME_TYPE))[0] == expected
 
 
 async def test_a_telephone_number_is_the_user_with_this_number() -> None:

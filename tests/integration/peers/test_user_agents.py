@@ -13,6 +13,7 @@ import redis
 
 from imc_common import keys
 from tests.chaos.servers import Single
+from tests.imc_common.bodies.corpus import LIME_TYPE, lime
 from tests.imc_edge.conftest import make_certificate
 from tests.integration.peers.baresip import Baresip
 from tests.integration.peers.kamailio import ROOT
@@ -162,5 +163,31 @@ async def test_a_baresip_user_talks_in_a_room(everywhere: Everywhere, alice: Sip
             wait_until(lambda: db.xlen(keys.events(shard)) == 0, "the phone's response", 100)
             failed = repr(db.xrange(keys.undelivered(shard)))  # other tests' rooms may be of this shard
         assert phone.address not in failed
+    finally:
+        phone.stop()
+
+
+async def test_a_baresip_user_refuses_an_encrypted_message_and_gets_the_next(
+    everywhere: Everywhere, alice: SipUser, tmp_path: Path
+) -> None:
+    """415: it shows nothing of it."""
+    room = f"encrypted@127.0.0.1:{everywhere.port}"
+    phone = Baresip(tmp_path, "carol", room)
+    phone.start()
+    try:
+        await alice.say(f"sip:{room}", "#create")
+        await alice.assert_gets(".*You have created.*")
+        phone.message("#join")
+        await alice.assert_gets(f".*{phone.address} has joined.*")
+        phone.assert_gets_eventually(".*You have joined.*")
+        body = lime(f"sip:{alice.address};gr=urn:uuid:1", f"sip:{phone.address};gr=urn:uuid:2")
+        await alice.say(f"sip:{room}", body, content_type=LIME_TYPE)
+        await alice.say(f"sip:{room}", "in clear")
+        phone.assert_gets(f"<{alice.address}>: in clear")
+        shard = keys.shard_of(room, 4)
+        with redis.Redis.from_url(everywhere.redis.url) as db:
+            wait_until(lambda: db.xlen(keys.events(shard)) == 0, "the phone's responses", 100)
+            failed = [fields for _, fields in db.xrange(keys.undelivered(shard))]  # type: ignore[union-attr, str-unpack]
+        assert [each[b"status"] for each in failed if each[b"from"] == phone.address.encode()] == [b"415"]
     finally:
         phone.stop()
