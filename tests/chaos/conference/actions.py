@@ -30,9 +30,9 @@ def aor(user: str) -> str:
     return f"sip:{user}@{DOMAIN}"
 
 
-async def create(phone: Phone, subject: str, users: list[str]) -> str:
+async def create(phone: Phone, subject: str, users: list[str], marks: Headers = ()) -> str:
     """INVITE to the factory: the address of the new room, empty if there is none."""
-    headers = [("Require", "recipient-list-invite"), ("Subject", subject), _LISTS]
+    headers = [("Require", "recipient-list-invite"), ("Subject", subject), _LISTS, *marks]
     headers.append(("Content-Disposition", "recipient-list"))
     answer, session = await _invite(phone, FACTORY, headers, _list(*map(aor, users)))
     if answer is None or answer.status != 200 or session is None:
