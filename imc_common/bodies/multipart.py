@@ -12,8 +12,8 @@ from imc_common.bodies.charsets import parameter
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.mime_part import MimePart
 
-MAX_PARTS: Final = 16
-"""Parts that are read; further ones are left out."""
+MAX_PARTS: Final = 256
+"""Parts that are read; further ones are left out. Linphone packs many receipts into one body."""
 
 
 def parts_of(content_type: str, body: bytes) -> list[MimePart]:

@@ -167,6 +167,8 @@ class Admission:
         content = None
         if content_type is not None and content_type != PLAIN:
             content = self._content(content_type, body, sender)
+        self._rules.check_size(body, content)
+        if content is not None:
             body = with_author(body, content, sender.address, sender.display_name)
         room_request = room_request_of(
             request,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from imc_common.address import MAX_ADDRESS, without_case
+from imc_common.bodies.content import Content
 from imc_common.bodies.encoding import TooLargeError, UnknownEncodingError, inflate
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.essence import PLAIN
+from imc_common.bodies.mime_part import MAX_CONTENT
 from imc_common.rooms.room_rules import RoomRules
 from imc_common.settings import Settings
 from imc_common.sip.errors import SipError
@@ -83,8 +85,20 @@ class MessageRules:
             raise SipError(415, "Unsupported Media Type", [("Accept", self._capabilities.accept)])
 
     def content_of(self, request: Request) -> bytes:
-        """The body without its Content-Encoding (RFC 3261 §20.12). Raises SipError."""
-        return inflated(request, self._max_body)
+        """The body without its Content-Encoding (RFC 3261 §20.12). Raises SipError.
+
+        It may be longer than `max_body`: `check_size`.
+        """
+        return inflated(request, MAX_CONTENT)
+
+    def check_size(self, body: bytes, content: Content | None) -> None:
+        """Raises SipError for an inflated body that is too large.
+
+        Receipts may be larger than messages, because no room keeps them. Linphone packs those of all messages
+        that it has missed into one body, and would take a refusal for an answer.
+        """
+        if len(body) > self._max_body and not (content is not None and content.imdns):
+            raise SipError(413, "Inflated Body Too Large")
 
     def _accepts(self, media_type: str) -> bool:
         return (

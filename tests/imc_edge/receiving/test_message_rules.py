@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 
 import pytest
 
@@ -95,3 +96,31 @@ async def test_harmless_faults_are_accepted_and_counted_unless_strict() -> None:
     async with edge(strict=True) as at:
         assert (await at.ask_one(data)).status == 400
         assert at.store.entries == []
+
+
+def receipts(count: int) -> bytes:
+    """Receipts of so many messages in one body, as Linphone sends them after it was off."""
+    document = (
+        '<imdn xmlns="urn:ietf:params:xml:ns:imdn"><message-id>m{}</message-id>'
+        "<datetime>2026-11-30T00:59:37Z</datetime>"
+        "<delivery-notification><status><delivered/></status></delivery-notification></imdn>"
+    )
+    part = "--b\r\nContent-Type: message/imdn+xml\r\nContent-Length: {}\r\n\r\n{}\r\n"
+    parts = "".join(
+        part.format(len(each), each) for each in (document.format(number) for number in range(count))
+    )
+    head = "From: <sip:alice@example.org>\r\nTo: <sip:chat-000@example.org>\r\n\r\n"
+    return f"{head}Content-Type: multipart/mixed;boundary=b\r\n\r\n{parts}--b--\r\n".encode()
+
+
+@pytest.mark.parametrize(("body", "status"), [(receipts(190), 202), (receipts(260), 413), (b"x" * 8193, 413)])
+async def test_packed_receipts_may_be_longer_than_messages(body: bytes, status: int) -> None:
+    """`max_body` is for what rooms keep. All receipts count."""
+    async with edge() as at:
+        packed = zlib.compress(body)
+        assert len(body) > 8192
+        kind = "message/cpim" if body.startswith(b"From") else "text/plain"
+        response = await at.ask_one(message(packed, Content_Type=kind, Content_Encoding="deflate"))
+        assert response.status == status
+        ids = [each.message_id.split()[::2] for each in at.store.entries]
+        assert ids == ([[f"m{number}" for number in range(190)]] if status == 202 else [])
