@@ -196,6 +196,10 @@ class Linphone:
         lines = (self._folder / "events").read_text().split("\n")
         return [json.loads(line) for line in lines[:-1]]  # the last one may not be complete yet
 
+    def log(self) -> str:
+        """What the library has logged: with LINPHONE_LOG in the environment, all SIP messages."""
+        return (self._folder / "log").read_text(errors="replace")
+
     def _states(self, kind: str) -> list[str]:
         return [event["state"] for event in self.events() if event["kind"] == kind]
 

@@ -5,6 +5,7 @@ The proxy runs ``deploy/kamailio/linphone.cfg``. Each wait is for a state, so no
 
 from __future__ import annotations
 
+import re
 import secrets
 import signal
 
@@ -22,6 +23,8 @@ from tests.integration.peers.group_chat import (  # noqa: F401 # pytest finds fi
     telephony_fixture,
 )
 from tests.integration.peers.telephony import DOMAIN, Platform
+from tests.patience import PATIENCE
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -116,10 +119,16 @@ def test_a_client_that_was_started_again_has_no_session(phone: MakeGroupLinphone
     bob.wait_until_left(room)
 
 
-def test_a_client_that_was_off_is_invited_when_it_comes(phone: MakeGroupLinphone) -> None:
-    """It gets the messages since it was added."""
+@pytest.mark.parametrize("is_registered", [False, True])
+def test_a_client_that_was_off_is_invited_when_it_comes(
+    phone: MakeGroupLinphone, is_registered: bool
+) -> None:
+    """It gets the messages since it was added. The registrar may still have had it when it was invited."""
     alice, bob = phone("alice"), phone("bob")
-    bob.stop()
+    if is_registered:
+        bob.vanish()
+    else:
+        bob.stop()
     room = alice.create("later", BOB)
     alice.write(room, "are you there?")
     bob.start()
@@ -187,6 +196,55 @@ def test_a_device_that_comes_later_is_invited_by_itself(phone: MakeGroupLinphone
     bob.leave_room(room)
     alice.wait_for_room(room)
     tablet.wait_until_left(room)
+
+
+def test_the_author_hears_once_of_a_reader_with_two_devices(
+    phone: MakeGroupLinphone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One receipt says "delivered" and one "displayed". Those of the second device go no further."""
+    monkeypatch.setenv("LINPHONE_LOG", "1")
+    alice, bob, tablet = phone("alice"), phone("bob"), phone("bob", device="tablet")
+    room = alice.create("receipts", BOB)
+    for device in (bob, tablet):
+        device.wait_for_room(room, alice=True)
+    alice.wait_for_devices(room, BOB, 2)
+    alice.write(room, "once")
+    for device in (bob, tablet):
+        device.wait_for_text(room, "once", ALICE)
+    alice.assert_is("delivered", "once")
+    bob.mark_as_read(room)
+    alice.assert_is("displayed", "once")
+    tablet.mark_as_read(room)
+    wait_until(lambda: _says_displayed(tablet.log()), "a 202 to the receipt of the tablet", PATIENCE)
+    tablet.write(room, "after all receipts")
+    alice.wait_for_text(room, "after all receipts", BOB)
+    told = [alice.log().count(f"<{status}/>") for status in ("delivered", "displayed")]
+    assert told == [1, 1]
+
+
+def _says_displayed(log: str) -> bool:
+    """Whether this client got a 202 to a receipt that says "displayed". Its log has the body first."""
+    sent = re.search(r"<display-notification>.*?\nCall-ID: (\S+)", log, re.DOTALL)
+    answer = r"SIP/2\.0 202 [^\n]*\n(?:[^\n]+\n)*?Call-ID: "
+    return sent is not None and re.search(answer + re.escape(sent[1]), log) is not None
+
+
+def test_the_author_hears_of_all_that_a_client_gets_when_it_is_back(phone: MakeGroupLinphone) -> None:
+    """The client packs its receipts into one body, which is longer than messages may be."""
+    alice, bob = phone("alice"), phone("bob")
+    room = alice.create("many receipts", BOB)
+    bob.wait_for_room(room, alice=True)
+    bob.stop()
+    texts = [f"missed {number}" for number in range(40)]
+    for text in texts:
+        alice.write(room, text)
+    bob.start()
+    bob.wait_for_text(room, texts[-1], ALICE)
+    for text in texts:
+        alice.assert_is("delivered", text)
+    bob.mark_as_read(room)
+    for text in texts:
+        alice.assert_is("displayed", text)
 
 
 def test_a_text_user_takes_part_with_commands(
