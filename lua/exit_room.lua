@@ -1,6 +1,7 @@
 -- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused, or has to be confirmed
 -- first (owner_exit). A client that leaves by BYE cannot be asked: then an admin, or else a member, becomes owner, unless
--- the room is to be destroyed. A BYE in a dialog of an earlier stay ends nothing. A sender who is only invited declines.
+-- the room is to be destroyed. A BYE in a dialog of an earlier stay ends nothing, also one that the room has ended, while the
+-- device was off. A sender who is only invited declines.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -42,15 +43,22 @@ local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix
 --- @include "destroy"
 --- @include "announce"
 --- @include "own_dialog"
+--- @include "farewells"
 
 assert(owned_rooms_prefix, "owner_exit, announce_joins and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set
 redis.call("SCARD", owned_rooms)
 redis.call("SCARD", history_off)
 redis.call("XLEN", history) -- is a stream
-local reason = refusal("member")
-if request.dialog and is_outdated() then
+local reason, former = refusal("member"), nil
+for _, farewell in ipairs(request.dialog and farewells_in(request.room, request.from) or {}) do
+    former = same_dialog(dialog_ids(farewell.dialog), dialog_ids(request.dialog)) and farewell or former
+end
+if former or (request.dialog and is_outdated()) then
     commit()
+    if former then
+        drop_farewell(request.room, former.device)
+    end
     return "done"
 elseif sender_role == "invited" then
     return decline()

@@ -1,7 +1,7 @@
 -- BYE requests and notices of a removal that found nobody: a hash for each user of a shard, "ROOM DEVICE" to the dialog that
 -- has to end, or "ROOM USER" to "notice". The room may be gone by now, so its own hash is no place for them. While one is
 -- sent, only its event exists. Needs events, and for say_farewell request, emit and room_prefix. Gives farewells_key,
--- farewells_of, keep_farewell, drop_farewell, say_farewell.
+-- farewells_of, farewells_in, keep_farewell, drop_farewell, say_farewell.
 -- Events of this include: `bye` to the device; dialog: the one to end; or `you_were_dropped` to the user
 -- Both have catch_up: probe, if they are to find out who is back.
 --- @include "device_name"
@@ -19,6 +19,19 @@ local function farewells_of(user)
     for i = 1, #all, 2 do
         local address, device = all[i]:match("^(%S+) (%S+)$")
         found[#found + 1] = { address = address, device = device, dialog = all[i + 1] }
+    end
+    return found
+end
+
+-- Of those, the ones of devices in the room with this address; `who` is the user, or one device. May be called after commit: a
+-- key of a wrong type has none.
+local function farewells_in(address, who)
+    local user, found = user_of(who), {}
+    if redis.call("TYPE", farewells_key(user)).ok == "hash" then
+        for _, each in ipairs(farewells_of(user)) do
+            local is_meant = who == user or without_aor(each.device) == who
+            found[#found + 1] = each.address == address and is_device(each.device) and is_meant and each or nil
+        end
     end
     return found
 end

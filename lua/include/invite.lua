@@ -1,10 +1,12 @@
 -- A user is asked to join by INVITE, because its client shows rooms as conferences. Until the outcome is known, the user's
 -- field of the members has " inviting" behind the role, and `invitation:USER` in the room's hash is the id of the event. If
 -- only one device of a member is asked, the id is in `invitation:DEVICE`, and the member goes on as before.
--- Needs request, emit, and what role gives. Gives send_invite, invite_devices, is_under_way, and what device_name gives.
+-- Needs request, emit, and what role gives. A device that has not got the BYE of an earlier stay gets that first: Linphone leaves
+-- a room to which it is invited again. Gives send_invite, invite_devices, is_under_way, and what device_name gives.
 -- Events of this include: `invite` to the user or the device; text: the topic, list: some of the other members, detail: devices of the
 -- user that are in the room; joined: since when the user is a member, unless this event is the beginning.
 --- @include "device_name"
+--- @include "farewells"
 --- @include "reported"
 local MAX_LISTED = 50
 local first_members = {}
@@ -59,6 +61,11 @@ local function send_invite(room, members, address, user, inviter)
         end
     end
     local cause = request
+    request = { room = address, from = address }
+    for _, farewell in ipairs(farewells_in(address, user)) do
+        drop_farewell(address, farewell.device)
+        emit("bye", { farewell.device }, "dialog", farewell.dialog)
+    end
     request = { room = address, from = inviter, data = about }
     -- the creator of a room has no such place
     joined = joined or is_device(user) and "0-0" or ""

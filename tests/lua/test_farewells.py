@@ -15,6 +15,7 @@ from tests.lua.conference import (
     accept,
     devices,
     dialog,
+    events,
     handle,
     named,
     opened,
@@ -169,7 +170,9 @@ def test_a_device_that_has_entered_again_gets_no_bye(room: Shard, how: str) -> N
 def test_a_user_who_was_added_again_gets_the_bye_before_the_invite(room: Shard) -> None:
     """Linphone would end its session, and with it the new stay, if it was invited to a room that it shows."""
     handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
-    ((to, more),) = named(room, "invite")
+    ((_, bye, missed), (_, to, more)) = [each for each in events(room) if each[0] in {"bye", "invite"}]
+    about = {"event": "bye", "of": missed["id"], "dialog": missed["dialog"]}
+    report(room, "keep_farewell", bye, "480", **about)
     report(room, "mark_away", to, "480", event="invite", of=more["id"], user=ALICE)
     come_online(room)
     order = [
@@ -178,6 +181,30 @@ def test_a_user_who_was_added_again_gets_the_bye_before_the_invite(room: Shard) 
         if fields["event"] in {"bye", "catch_up"}
     ]
     assert order == ["bye", "catch_up"]
+
+
+@pytest.mark.parametrize("device", ["", BOBS, BOBS_OTHER])
+def test_a_device_that_missed_its_bye_gets_it_before_it_is_invited_again(room: Shard, device: str) -> None:
+    """It may be back without a word, and Linphone leaves a room to which it is invited again."""
+    if device:
+        handle(room, "add", ALICE, user=BOB)  # by a command, so without an INVITE
+        handle(room, "invite_device", BOB, device=device)
+    else:
+        handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    found = [(name, to) for name, to, _ in events(room) if name in {"bye", "invite"}]
+    bye = [] if device == BOBS_OTHER else [("bye", AWAY)]
+    assert found == [*bye, ("invite", device or BOB)]
+    assert kept(room) == ({} if bye else {f"{ROOM} {AWAY}": dialog(BOBS)})
+
+
+def test_a_bye_in_a_session_that_the_room_has_ended_ends_no_later_stay(room: Shard) -> None:
+    """The device was off when its user was removed, and leaves when its user is a member again."""
+    handle(room, "add", ALICE, user=BOB)
+    handle(room, "exit", BOB, device=BOBS, dialog=dialog(BOBS))
+    assert BOB in room.members()
+    assert kept(room) == {}
+    handle(room, "exit", BOB, device=BOBS, dialog=dialog("another"))
+    assert BOB not in room.members()
 
 
 def test_the_farewells_of_one_user_are_few(room: Shard) -> None:
