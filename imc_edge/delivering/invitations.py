@@ -24,7 +24,7 @@ from imc_common.rooms.event import Event
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
 from imc_common.rooms.roles import INVITED
 from imc_common.store import Command, ReplyError, StoreUnreachable
-from imc_common.store.protocols import ScriptRunner
+from imc_common.store.protocols import DurableScriptRunner
 from imc_edge.delivering.absence import Position, parse
 from imc_edge.delivering.acceptance import Acceptance
 from imc_edge.delivering.credentials import Credentials
@@ -58,7 +58,7 @@ class Invitations:
     def __init__(  # noqa: PLR0917 # the parts it connects
         self,
         context: DeliveryContext,
-        store: ScriptRunner,
+        store: DurableScriptRunner,
         transports: Transports,
         next_hops: NextHops,
         transactions: InviteTransactions,
@@ -234,7 +234,10 @@ class Invitations:
         ]
 
     async def flush(self) -> None:
-        """Write the reports that there are. What fails is kept; then this takes a moment."""
+        """Write the reports that there are. What fails is kept; then this takes a moment.
+
+        They are as safe as accepted requests: after a failover that loses one, no INVITE would bring another.
+        """
         reports = list(self._reports)
         self._reports.clear()
         commands = []
@@ -243,7 +246,7 @@ class Invitations:
             args = (RETRANSMISSION_SECONDS * 1000, 0, "", each.digest, len(each.fields), *each.fields)
             commands.append(self._store.script("accept_many", keys.accepting(shard), args))
         try:
-            replies = await self._store.run(commands)
+            replies = await self._store.run(commands, durable=True)
         except StoreUnreachable as error:
             replies = [error] * len(reports)
         failed = [each for each, reply in zip(reports, replies, strict=True) if isinstance(reply, Exception)]

@@ -14,7 +14,7 @@ from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.sip.message import Request
 from imc_common.sip.parse import parse_message
-from imc_common.store import StoreUnreachable
+from imc_common.store import NotDurable, StoreUnreachable
 from imc_common.tracer import Tracer
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.recipients import Recipients
@@ -123,6 +123,7 @@ class Redis:
         self.settled: dict[str, set[bytes]] = {}
         self.gone: set[str] = set()
         self.unreachable = False
+        self.has_replica = True
         self.replies: dict[str, list[Any]] = {}
         self.tried: dict[str, int] = {}
         self.away: dict[str, bytes | None] = {}
@@ -136,11 +137,13 @@ class Redis:
         self.scripts.command(name, keys, args)  # which checks them
         return ("SCRIPT", name, len(keys), *keys, *args)
 
-    async def run(self, commands: Sequence[Command]) -> list[Any]:
+    async def run(self, commands: Sequence[Command], *, durable: bool = False) -> list[Any]:
         """Note each command; give planned replies, or good ones."""
         await asyncio.sleep(0)
         if self.unreachable:
             raise StoreUnreachable("unreachable")
+        if durable and not self.has_replica:
+            raise NotDurable("written on the primary alone")
         return [self._reply(command) for command in commands]
 
     def _reply(self, command: Command) -> Any:

@@ -128,6 +128,17 @@ async def test_a_report_that_redis_does_not_take_is_written_later(sending: Sendi
     assert outcomes(sending) == [(BOB, "200", "0")]
 
 
+async def test_a_report_that_no_replica_has_is_written_again(sending: Sending) -> None:
+    """`durability = replicas`: a failover would lose it, and another server would settle the event."""
+    sent = await invite(sending)
+    sending.redis.has_replica = False
+    await accept(sending, sent)
+    assert (outcomes(sending), sending.deliver.in_flight()) == ([], 1)
+    sending.redis.has_replica = True
+    await sending.until(lambda: sending.deliver.in_flight() == 0)
+    assert outcomes(sending) == [(BOB, "200", "0")]
+
+
 @pytest.mark.parametrize("status", [302, 404, 405, 480, 486, 488, 603])
 async def test_a_refusal_is_acknowledged_and_reported(sending: Sending, status: int) -> None:
     """RFC 3261 §17.1.1.3: in the same transaction; also when it comes again."""
