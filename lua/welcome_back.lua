@@ -1,7 +1,7 @@
 -- The report of a probe that found the member there: what follows the probed message is handed to it, in all rooms of
 -- the shard. Messages before it that the member could not take are lost (include/exchange.lua): they are recorded in
--- undelivered. If the probe was an `idle`, `history_id` is the first missed message: it is tried alone, to see whether the
--- member can take it. For a device, `members` are the devices of the room.
+-- undelivered. If the probe was an `idle`, `history_id` is a missed message: it is tried alone, to see whether the member can
+-- take it. For a device, `members` are the devices of the room.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -33,6 +33,7 @@ assert(room_prefix, "undelivered_max and room_prefix")
 --- @include "role"
 --- @include "positions"
 --- @include "missed"
+--- @include "exchange"
 --- @include "call_all_back"
 
 local FAILED_PROBES = 2 -- at least, before an `idle` was sent; and the next attempt is the third
@@ -43,12 +44,15 @@ redis.call("XLEN", history)
 undelivered_max = math.max(0, tonumber(undelivered_max))
 local user, probed = request.from, request.history_id or request.of or "0-0"
 local value = redis.call("HGET", members, user)
-local position, refused = unpack(redis.call("HMGET", room, "away:" .. user, "refused:" .. user))
+local about = { "away:" .. user, "refused:" .. user, "joined:" .. user_of(user) }
+local position, refused, joined = unpack(redis.call("HMGET", room, unpack(about)))
 local first, count = (refused or ""):match("^(%S+) (%d+)")
 local is_idle = request.event == "idle"
 local is_passed = is_away(value) and position and not is_idle and not is_before(probed, position)
 local is_exchange = is_passed and first and is_before(first, probed) and not is_before(first, position)
 local lost = is_exchange and missed(history, first, user, tonumber(count), now, "(" .. probed) or {}
+local is_still_away = is_idle and is_away(value) and position
+local tried = is_still_away and missed(history, probed, user, 1, now, probed)[1]
 
 commit()
 for _, each in ipairs(lost) do
@@ -58,7 +62,10 @@ end
 if is_passed then
     redis.call("HSET", room, "away:" .. user, behind(probed))
     redis.call("HDEL", room, "refused:" .. user)
-elseif is_idle and is_away(value) and position then
+elseif is_still_away then
+    if try_again(room, request.room, user, value, tried, refused, position, joined) then
+        return "done"
+    end
     count = math.max(first == probed and tonumber(count) or 0, FAILED_PROBES)
     redis.call("HSET", room, "refused:" .. user, table.concat({ probed, count, "-", 0 }, " "))
 end

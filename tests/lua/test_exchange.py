@@ -101,6 +101,30 @@ def test_who_was_away_loses_nothing_however_long_it_was(
     assert about(room, "refused") is None
 
 
+@pytest.mark.parametrize("bad", [(), (0,), (1, 2)])
+@pytest.mark.parametrize("failing", range(1, 17))
+def test_who_comes_back_at_any_moment_loses_nothing(room: Shard, bad: tuple[int, ...], failing: int) -> None:
+    """Its own messages are signs that it is there, while nothing reaches it; then, between any two requests,
+    everything does, but for what it cannot take."""
+    phone = Phone(room, off("480"))
+    missed = told(room, 9, phone)
+    poison = [missed[at] for at in bad]
+    count = 0
+
+    def respond(fields: Fields) -> str:
+        nonlocal count
+        count += 1
+        return "480" if count <= failing else fails_on(poison)(fields)
+
+    phone.status_of = respond
+    while count <= failing:
+        phone.sign()
+    for _ in range(PROBES):
+        phone.sign()
+    assert phone.got == [each for each in missed if each not in poison]
+    assert [each for each, _ in lost(room)] == poison
+
+
 def test_who_is_found_and_gone_again_each_time_loses_nothing(room: Shard) -> None:
     """It registers, or takes an ``idle``, and then no message arrives; not even a later one."""
     phone = Phone(room, off("480"))
