@@ -68,6 +68,8 @@ class Verdict:
     """Versions of rosters that phones got."""
     rosters: list[str] = field(default_factory=list)
     """What was wrong with who is in a room, as phones show it."""
+    unjudged: int = 0
+    """Users of whom the observer of their room does not know when they were members."""
 
     @property
     def ok(self) -> bool:
@@ -79,7 +81,7 @@ class Verdict:
             f"doubled {len(self.doubled)}, misdirected {len(self.misdirected)}, "
             f"reordered {len(self.reordered)}, wrong rosters {len(self.rosters)}, versions {self.versions}, "
             f"duplicates {self.duplicates}, late {self.late}, "
-            f"longest gap {self.longest_gap:.1f} s"
+            f"longest gap {self.longest_gap:.1f} s, unjudged {self.unjudged}"
         )
 
 
@@ -174,7 +176,15 @@ def _check_members(
     senders: dict[str, str],
     verdict: Verdict,
 ) -> None:
-    """Each member received exactly the messages of its time as a member, in the room's order."""
+    """Each member received exactly the messages of its time as a member, in the room's order.
+
+    Notices of joins and leaves are not kept for who is away. If another member got more of them about a user
+    than the observer did, nobody knows which messages were due to that user.
+    """
+    known, unclear = _changes(order), set[str]()
+    for log in logs.values():
+        unclear |= {user for user, count in _changes(log).items() if count > known[user]}
+    verdict.unjudged += len(unclear)
     due: dict[str, list[str]] = defaultdict(list)
     turns = {line.what: line.at for line in order if line.kind is Kind.MESSAGE}
     inside: set[str] = set()
@@ -187,10 +197,15 @@ def _check_members(
             for user in inside:
                 if senders.get(line.what) != user:
                     due[user].append(line.what)
-    for user in due.keys() | logs.keys():
+    for user in (due.keys() | logs.keys()) - unclear:
         lines = [line for line in logs.get(user, []) if line.kind is Kind.MESSAGE]
         verdict.late += sum(line.at > turns.get(line.what, line.at) + LATE_SECONDS for line in lines)
         compare(room, user, due.get(user, []), [line.what for line in lines], verdict)
+
+
+def _changes(log: list[Received]) -> Counter[str]:
+    """How often this log tells that a user joined or left, by user."""
+    return Counter(line.what for line in log if line.kind is not Kind.MESSAGE)
 
 
 def compare(room: str, user: str, due: list[str], got: list[str], verdict: Verdict) -> None:

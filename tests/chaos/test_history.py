@@ -91,6 +91,17 @@ def test_a_message_to_someone_who_left_is_misdirected(scene: Scene) -> None:
     assert scene.verdict().misdirected == [f"{ROOM}: bob got a1 and was not a member"]
 
 
+def test_who_left_unseen_by_the_observer_is_not_judged(scene: Scene) -> None:
+    """bob left and came again while the observer was away: a1 was not due to bob. Others are judged."""
+    for kind in (Kind.LEFT, Kind.JOINED):
+        for number in range(2):
+            scene.told("alice", kind, "bob", f"alice-{kind.value}-{number}")
+    scene.says("carol", "c1", OBSERVER)
+    verdict = scene.verdict()
+    assert verdict.lost == [f"{ROOM}: alice never got c1"]
+    assert verdict.unjudged == 1
+
+
 def test_messages_in_another_order_than_the_rooms_are_reordered(scene: Scene) -> None:
     """bob's order differs from the room's."""
     scene.says("alice", "a1", OBSERVER)
