@@ -104,6 +104,10 @@ class GroupLinphone(Linphone):
         ended = "LinphoneChatRoomStateTerminated"
         self._wait_for(lambda: self.rooms().get(room, {}).get("state") == ended, f"the end of {room}")
 
+    def is_one_to_one(self, room: str) -> bool:
+        """Whether it shows a room as a chat of two."""
+        return bool(self.rooms()[room].get("one_to_one"))
+
     def has_left(self, room: str) -> bool:
         """Whether it shows that this user is not in the room."""
         return bool(self.rooms().get(room, {}).get("left"))

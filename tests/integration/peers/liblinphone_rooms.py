@@ -20,6 +20,8 @@ FLEXISIP = 2
 """The backend of rooms on a server, as the library numbers it."""
 BASIC = 1
 """The capability of chats that are not rooms on a server."""
+ONE_TO_ONE = 32
+"""The capability of a room of two, to which nobody can be added."""
 TICKS = 10
 """Turns of the library's event loop between two looks at the rooms."""
 
@@ -52,6 +54,7 @@ class RoomEvent(Event):
     members: NotRequired[dict[str, Member]]
     admin: NotRequired[bool]
     left: NotRequired[bool]
+    one_to_one: NotRequired[bool]
     ephemeral: NotRequired[bool]
 
 
@@ -136,6 +139,7 @@ class GroupPhone(Phone):
             "members": {self._address_of("participant", member): self._member(member) for member in members},
             "admin": self._flag("participant_is_admin", me),
             "left": self._flag("chat_room_has_been_left", room),
+            "one_to_one": bool(self._number("chat_room_get_capabilities", room) & ONE_TO_ONE),
         }
 
     def _member(self, participant: int) -> Member:

@@ -361,3 +361,14 @@ def test_a_message_that_vanishes_is_passed_on_as_it_is_marked(phone: MakeGroupLi
     bob.wait_for_room(room, alice=True)
     alice.write(room, "gone in an hour", ephemeral=3600)
     assert bob.wait_for_text(room, "gone in an hour", ALICE)["ephemeral"]
+    group = alice.create("a group", BOB)
+    bob.wait_for_room(group, alice=True)
+    for device in (alice, bob):
+        assert [device.is_one_to_one(each) for each in (room, group)] == [True, False]
+    bob.stop()
+    bob.start()
+    bob.wait_for_room(group, alice=True)
+    assert [bob.is_one_to_one(each) for each in (room, group)] == [True, False]
+    tablet = phone("bob", device="tablet")
+    tablet.wait_for_room(room, alice=True)
+    assert tablet.is_one_to_one(room)
