@@ -1,7 +1,8 @@
 -- A device subscribes to the roster of the room (RFC 4575), refreshes its subscription, or ends it. Each gets a NOTIFY at once
 -- (RFC 6665 §4.2.1.2): what has changed, if the device names the version that it was sent last, or else the whole roster.
 -- `detail` is the time in seconds, the version that the device has, and "list" if the request was for several rooms. A client
--- that subscribes knows the room: if it is not there, as with a new name after it was installed again, it enters now.
+-- that subscribes knows the room: if it is not there, as with a new name after it was installed again, it enters now. But not
+-- while a BYE of an earlier stay of its user is on its way to it: that ends what it shows, and it is invited when it registers.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -38,6 +39,8 @@ local entry_id, delivery_chunk, history_max = unpack(ARGV)
 local MAX_SECONDS, MAX_VERSION = 7 * 24 * 3600, 2 ^ 31
 -- Of one user, by devices that are not in the room, as while the report of the INVITE is on its way.
 local MAX_EARLY = 8
+-- Events among which such a BYE is looked for.
+local MAX_EVENTS = 1000
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("SCARD", away_rooms)
 redis.call("ZCARD", probes)
@@ -77,8 +80,22 @@ if is_allowed and seconds > 0 and not is_in_room then
     end
 end
 
+local function gets_bye(name)
+    for _, entry in ipairs(redis.call("XRANGE", events, "-", "+", "COUNT", MAX_EVENTS)) do
+        local event = {}
+        for i = 1, #entry[2], 2 do
+            event[entry[2][i]] = entry[2][i + 1]
+        end
+        if event.event == "bye" and event.room == request.room and without_aor(event.to) == name then
+            return true
+        end
+    end
+    return false
+end
+
 -- While an INVITE is under way, its report brings the name that the device has in the room.
 local enters = is_allowed and seconds > 0 and not is_in_room and not is_under_way(room, request.from, value)
+    and not gets_bye(device)
 -- In From is the name by which the client keeps the room: its user's, if its INVITE went there.
 local is_by_aor = ids.remote_uri and not ids.remote_uri:find(";gr=", 1, true)
 local has_place, replaced = place_for(device)

@@ -197,6 +197,17 @@ def test_a_device_that_missed_its_bye_gets_it_before_it_is_invited_again(room: S
     assert kept(room) == ({} if bye else {f"{ROOM} {AWAY}": dialog(BOBS)})
 
 
+def test_a_device_does_not_enter_by_subscribe_while_its_bye_is_on_its_way(room: Shard) -> None:
+    """It would be in the room, and would show it no longer. It is invited when it registers."""
+    handle(room, "add", ALICE, user=BOB)
+    come_online(room)
+    subscribe(room, BOBS)
+    assert [device for device in devices(room) if device.startswith(BOB)] == []
+    assert ended(room) == [(AWAY, BOBS)]
+    subscribe(room, BOBS, call_id="later")
+    assert [device for device in devices(room) if device.startswith(BOB)] == [BOBS]
+
+
 def test_a_bye_in_a_session_that_the_room_has_ended_ends_no_later_stay(room: Shard) -> None:
     """The device was off when its user was removed, and leaves when its user is a member again."""
     handle(room, "add", ALICE, user=BOB)
