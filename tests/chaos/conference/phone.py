@@ -281,7 +281,9 @@ class Phone:
         """The device is in the room no longer."""
         self.note(f"is out of {place.room}")
         if place.session is not None:
-            place.session.is_confirmed = True  # its BYE may overtake the ACK, after which no 200 is sent again
+            place.session.is_confirmed = (
+                True  # its BYE may overtake the ACK, after which no 200 is sent again
+            )
         place.is_in = False
         place.session = None
         place.subscription = None
