@@ -197,8 +197,11 @@ class Invitations:
             return len(due)
         for at, invitation in enumerate(due):
             self._in_flight += 1
-            is_wanted = _is_wanted(invitation, *replies[2 * at : 2 * at + 2])
-            if not is_wanted and not invitation.may_have_been_sent:
+            about = replies[2 * at : 2 * at + 2]
+            is_wanted = _is_wanted(invitation, *about)
+            if not is_wanted and not (
+                invitation.may_have_been_sent and _is_of_earlier_stay(invitation, *about)
+            ):
                 invitation.withdraw()
                 continue
             self._order.started(invitation)
@@ -272,3 +275,13 @@ def _is_wanted(invitation: Invitation, value: Any, about: Any) -> bool:
     if not is_member or latest != event_id.encode():
         return False
     return joined is None or parse(event_id) >= parse(joined.decode())
+
+
+def _is_of_earlier_stay(invitation: Invitation, value: Any, about: Any) -> bool:
+    """Whether the user has left since, and perhaps come again: then no device may stay in the room by it.
+
+    Otherwise another INVITE of the present stay may have been accepted and reported.
+    """
+    joined = about[1]
+    is_member = value is not None and value != INVITED.encode()
+    return not is_member or (joined is not None and invitation.stay < parse(joined.decode()))

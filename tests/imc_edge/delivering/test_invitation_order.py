@@ -90,6 +90,18 @@ async def test_an_invite_that_another_edge_may_have_sent_is_repeated_and_ended(
     assert second.request.call_id != first.request.call_id
 
 
+@pytest.mark.parametrize("joined", [b"1-0", b"0-9", None])
+async def test_an_invite_of_the_present_stay_that_was_accepted_is_not_repeated(
+    sending: Sending, joined: bytes | None
+) -> None:
+    """A worker knows already who has accepted it: the device would lose the room."""
+    sending.redis.members[BOB] = b"member devices"
+    sending.redis.about = {f"invitation:{BOB}": None, f"joined:{BOB}": joined}
+    await sending.feed("1-0", entry("invite", (BOB,), joined="1-0"), again=True)
+    assert methods(sending) == []
+    assert outcomes(sending) == [(BOB, "withdrawn", "0")]
+
+
 async def test_such_an_invite_is_repeated_to_each_device(sending: Sending) -> None:
     """The proxy names the devices of the user. Who does not respond is not waited for long."""
     sending.redis.members[BOB] = None
