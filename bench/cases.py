@@ -141,7 +141,8 @@ def devices(plan: Plan) -> Iterator[Record]:
             preload(system.redis_socket, group, devices=recipients == "devices")
         for number in range(plan.runs):
             for (recipients, body), group in groups.items():
-                measured = plan.measure(system, [group], cpim=body == "message/cpim")
+                forms = {"cpim": body == "message/cpim", "devices": recipients == "devices"}
+                measured = plan.measure(system, [group], **forms)
                 yield record("devices", measured, recipients=recipients, body=body, number=number)
 
 

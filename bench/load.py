@@ -94,6 +94,7 @@ def run(
     senders: int = 4,
     grace: float = 10.0,
     cpim: bool = False,
+    devices: bool = False,
     offline: int | None = None,
     return_after: float | None = None,
     on_begin: Callable[[], None] | None = None,
@@ -101,13 +102,14 @@ def run(
     """Run one window of load. The generator limits time and traffic, and sends only to loopback.
 
     ``cpim``: messages are in message/cpim, otherwise in plain text.
+    ``devices``: each member has one device, as `bench.preload` writes them.
     ``offline``: in the group with this id every second member has no phone, until ``return_after`` seconds
     were measured. ``on_begin`` is called, in a thread of its own, when measuring begins.
     """
     command = [
         str(program), f"target={system.target}", f"proxy={system.proxy}", f"senders={senders}",
         f"setup={int(setup)}", f"seconds={seconds}", f"warmup={warmup}", f"grace={grace}",
-        f"cpim={int(cpim)}",
+        f"cpim={int(cpim)}", f"devices={int(devices)}",
         *map(str, groups),
     ]  # fmt: skip
     command += [f"offline={offline}"] if offline is not None else []

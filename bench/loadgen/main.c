@@ -1,6 +1,6 @@
 /* Plays all users of the benchmark: senders, and the outbound proxy behind which the members respond with 200.
  *
- *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10 cpim=0 offline=0 return=2.5
+ *   loadgen target=127.0.0.1:5060 proxy=127.0.0.1:5070 senders=4 setup=1 warmup=1 seconds=5 grace=10 cpim=0 devices=0 offline=0 return=2.5
  *           group=ID,ROOMS,MEMBERS,OUTSTANDING,RATE …
  *
  * A group is ROOMS rooms chat-ID-0… with MEMBERS members each. RATE 0: closed loop, OUTSTANDING messages in
@@ -30,6 +30,7 @@ static struct group groups[MAX_GROUPS];
 static unsigned group_count, senders = 4;
 static struct sockaddr_in target;
 static bool cpim; /* messages are in message/cpim, as Linphone sends them */
+static bool devices; /* each member has one device, which names itself (bench/preload.py) */
 static int offline_group = -1; /* its members with odd numbers have no phone, until they return */
 static uint64_t returning = UINT64_MAX;
 static uint64_t begin = UINT64_MAX, end = UINT64_MAX, quiet_since;
@@ -51,15 +52,16 @@ static void wrap(const struct sip_message *m, char *out, size_t size) {
 }
 
 static void transmit(const struct group *g, const struct record *r) {
-    char call_id[64], user[48], room[32], body[BODY + 1];
+    char call_id[64], user[48], room[32], device[64] = "", body[BODY + 1];
     snprintf(call_id, sizeof call_id, "%x-%u-%llu", run, g->id, (unsigned long long)r->sequence);
     snprintf(user, sizeof user, "u-%u-%u-%u", g->id, r->room, r->sender);
     snprintf(room, sizeof room, "chat-%u-%u", g->id, r->room);
+    if (devices) snprintf(device, sizeof device, ";gr=urn:uuid:%036x", r->room);
     if (r->kind == CHAT) group_body(g, r, body);
     else if (r->kind == CREATE) snprintf(body, sizeof body, "#create %s", room);
     else strcpy(body, "#join");
     struct path path = {.socket = (int)(r->sequence % senders), .peer = target};
-    struct sip_message message = {room, user, DOMAIN, call_id, net_name(path.socket), "text/plain", body};
+    struct sip_message message = {room, user, DOMAIN, device, call_id, net_name(path.socket), "text/plain", body};
     char wrapped[1024];
     if (cpim && r->kind == CHAT) {
         wrap(&message, wrapped, sizeof wrapped);
@@ -254,6 +256,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
         else if (!strcmp(argv[i], "grace")) grace = atof(value);
         else if (!strcmp(argv[i], "cpim")) cpim = atoi(value);
+        else if (!strcmp(argv[i], "devices")) devices = atoi(value);
         else if (!strcmp(argv[i], "offline")) offline_group = atoi(value);
         else if (!strcmp(argv[i], "return")) return_after = atof(value);
         else if (!strcmp(argv[i], "group")) add_group(value);

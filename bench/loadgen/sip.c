@@ -99,13 +99,13 @@ size_t sip_message(const struct sip_message *m, char *out) {
     return (size_t)snprintf(out, MAX_MESSAGE,
         "MESSAGE sip:%s@%s SIP/2.0\r\n"
         "Via: SIP/2.0/UDP %s;rport;branch=z9hG4bK%s\r\n"
-        "From: <sip:%s@%s>;tag=%s\r\n"
+        "From: <sip:%s@%s%s>;tag=%s\r\n"
         "To: <sip:%s@%s>\r\n"
         "Call-ID: %s\r\n"
         "CSeq: 1 MESSAGE\r\n"
         "Max-Forwards: 70\r\n"
         "Content-Type: %s\r\n"
         "Content-Length: %zu\r\n\r\n%s",
-        m->room, m->domain, m->sent_by, m->call_id, m->user, m->domain, m->call_id, m->room, m->domain,
+        m->room, m->domain, m->sent_by, m->call_id, m->user, m->domain, m->device, m->call_id, m->room, m->domain,
         m->call_id, m->type, strlen(m->body), m->body);
 }

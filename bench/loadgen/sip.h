@@ -28,7 +28,7 @@ size_t sip_frame(const char *data, size_t length);
 size_t sip_respond(const struct sip *request, const char *status, char *out);
 
 struct sip_message {
-    const char *room, *user, *domain, *call_id, *sent_by, *type, *body;
+    const char *room, *user, *domain, *device, *call_id, *sent_by, *type, *body; /* device: parameters of its URI */
 };
 
 /* Writes a MESSAGE of user to room; the branch and the From tag follow from the Call-ID. */
