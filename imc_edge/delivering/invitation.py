@@ -192,11 +192,12 @@ class Invitation:
         number = self._request.cseq + self._attempts_with_credentials
         made = self._dialogs[tag] = MadeDialog(self._invitations, self.event.room, self._to, dialog, number)
         made.acknowledge()
-        if device and not self._outcome.is_farewell and not self._stay_is_over:
+        if self._outcome.is_farewell or self._stay_is_over:
+            made.end(self._bye_ended)
+        elif device:
             self._outcome.has_device = True
             self._report(dialog, device)
-        else:
-            # a farewell; or who was removed meanwhile; or a client that is no group chat
+        else:  # a client that is no group chat: its user gets texts from now on
             made.end()
             self._fail(NO_GROUP_CHAT)
 
@@ -289,6 +290,11 @@ class Invitation:
     def _report(self, dialog: Dialog, device: str) -> None:
         ids, delivered = self._invitations.delivery_ids, self._outcome.delivered
         self._invitations.report(Acceptance(self.event, self._to, device, dialog, ids=ids, done=delivered))
+
+    def _bye_ended(self) -> None:
+        """Only now the event is settled. If this edge dies before, the next one sends the INVITE again."""
+        if not any(each.is_ending for each in self._dialogs.values()):
+            self._fail(NO_GROUP_CHAT)
 
     # --- how it ends
 

@@ -24,6 +24,7 @@ class MadeDialog:
         "_is_asked",
         "_is_ended",
         "_number",
+        "_on_end",
         "_room",
         "_to",
         "dialog",
@@ -42,6 +43,7 @@ class MadeDialog:
         self._is_asked = False
         """Whether the way of the ACK was looked for."""
         self._is_ended = False
+        self._on_end: Callable[[], None] | None = None
         self.dialog = dialog
         self.has_ended = False
         """Whether there is nothing to wait for after `end`."""
@@ -54,8 +56,9 @@ class MadeDialog:
             self._is_asked = True
             self._reach(self._acknowledge)
 
-    def end(self) -> None:
-        """Send a BYE, unless that was done."""
+    def end(self, on_end: Callable[[], None] | None = None) -> None:
+        """Send a BYE, unless that was done. ``on_end`` is called when it has a response or failed."""
+        self._on_end = on_end or self._on_end
         if not self._is_ended:
             self._is_ended = True
             self._reach(self._end)
@@ -64,6 +67,12 @@ class MadeDialog:
     def is_ending(self) -> bool:
         """Whether a BYE was asked for, and has no response yet."""
         return self._is_ended and not self.has_ended
+
+    def ended(self) -> None:
+        """The BYE has its response, or none will come."""
+        self.has_ended = True
+        if self._on_end is not None:
+            self._on_end()
 
     def _reach(self, send: Callable[[Targets | None], None]) -> None:
         """Find where requests of the dialog go."""
@@ -85,7 +94,7 @@ class MadeDialog:
     def _end(self, targets: Targets | None) -> None:
         hops = targets.draw(self._invitations.random) if targets is not None else []
         if not hops:
-            self.has_ended = True
+            self.ended()
             return
         bye = in_dialog(self.dialog, "BYE", self._number + 1)
         key = self._key(bye.start.hex(), 1)
@@ -120,13 +129,13 @@ class _Bye:
     def t1_passed(self) -> None: ...
 
     def accepted(self) -> None:
-        self._made.has_ended = True
+        self._made.ended()
 
     def rejected(self, response: Response) -> None:
-        self._made.has_ended = True
+        self._made.ended()
 
     def failed(self, error: Exception) -> None:
-        self._made.has_ended = True
+        self._made.ended()
 
     def broke(self, error: Exception) -> None:
-        self._made.has_ended = True
+        self._made.ended()

@@ -248,6 +248,23 @@ async def test_a_farewell_that_finds_nobody_is_made_later(
     assert second.request.uri == f"sip:{BOB}"
 
 
+@pytest.mark.parametrize("status", [200, 481, None])
+async def test_a_farewell_is_settled_when_its_bye_has_ended(sending: Sending, status: int | None) -> None:
+    """If the edge dies before, another one makes a session again: otherwise the phone would keep this one."""
+    sending.redis.members[BOB] = None
+    await sending.event("bye", (DEVICE,), dialog=dialog())
+    await sending.reply(sending.wires.sent[0], 481)
+    await accept(sending, sending.wires.sent[1])
+    bye = await next_sent(sending, 4)
+    assert methods(sending) == ["BYE", "INVITE", "ACK", "BYE"]
+    assert outcomes(sending) == []
+    if status:
+        await sending.reply(bye, status)
+    else:
+        await sending.pass_time(33.0)
+    assert [outcome[:2] for outcome in outcomes(sending)] == [(DEVICE, "481")]
+
+
 async def test_what_was_long_ago_is_forgotten(sending: Sending) -> None:
     """Only what may still be under way is kept in memory."""
     order = sending.deliver._invitations._order
