@@ -27,7 +27,7 @@ end
 -- key of a wrong type has none.
 local function farewells_in(address, who)
     local user, found = user_of(who), {}
-    if redis.call("TYPE", farewells_key(user)).ok == "hash" then
+    if type(redis.pcall("HLEN", farewells_key(user))) == "number" then
         for _, each in ipairs(farewells_of(user)) do
             local is_meant = who == user or without_aor(each.device) == who
             found[#found + 1] = each.address == address and is_device(each.device) and is_meant and each or nil
