@@ -1,4 +1,4 @@
-"""Members who send beside the load: what cannot be rendered, or requests for the history of their room."""
+"""A member who sends beside the load what cannot be rendered."""
 
 from __future__ import annotations
 
@@ -29,16 +29,6 @@ Said = tuple[int, int, str, bytes]
 def unrenderable(number: int) -> Said:
     """The first member of the first room sends such messages."""
     return (0, 0, *BODIES[number % len(BODIES)])
-
-
-def requests_for_history(group: Group, messages: int) -> Callable[[int], Said]:
-    """All members of all rooms, one after the other, ask for so many messages."""
-    body = f"#history {messages}".encode()
-
-    def said(number: int) -> Said:
-        return number % group.rooms, number // group.rooms % group.members, "text/plain", body
-
-    return said
 
 
 @contextmanager

@@ -160,27 +160,6 @@ def history(plan: Plan) -> Iterator[Record]:
                     yield record("history", measured, history=kept, members=members, number=number)
 
 
-def history_requests(plan: Plan) -> Iterator[Record]:
-    """Rooms of 20 at a steady rate, alone and beside members of other rooms who ask for 100 messages each."""
-    system = Imc()
-    small, asking = Group(100, 20, 1000, rate=100), Group(20, 20, 1, id=1)
-    with running(system):
-        preload(system.redis_socket, small)
-        preload(system.redis_socket, asking, stored=100)
-        requests = beside.requests_for_history(asking, 100)
-        for number in range(plan.runs):
-            for rate in (0, 50):
-                with beside.beside(system, asking, rate, requests) as statuses:
-                    measured = plan.measure(system, [small], seconds=max(plan.seconds, 10))
-                shown = sum(group["notices"] for group in measured.groups)
-                about = {
-                    "requests_per_second": rate,
-                    "accepted": statuses.count(202),
-                    "messages_shown": shown,
-                }
-                yield record("history_requests", measured, **about, number=number)
-
-
 def half_offline(plan: Plan) -> Iterator[Record]:
     """Rooms of 20, every second member without a phone, beside Kamailio with `msilo` on MariaDB, in turn.
 

@@ -32,7 +32,6 @@ def line(record: Record) -> str:
             "processes",
             "beside",
             "unrenderable_per_second",
-            "requests_per_second",
             "recipients",
             "history",
             "returning",
@@ -202,11 +201,6 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
         ("seconds_until_all_caught_up",),
     ),
     "history": _plain_table("With and without the history of rooms", ("history", "members")),
-    "history_requests": _plain_table(
-        "20-member rooms beside members of other rooms who ask for 100 messages each",
-        ("requests_per_second",),
-        ("accepted", "messages_shown"),
-    ),
     "growth": _plain_table("Growth with the size of the room", ("members",)),
     "large_room": _plain_table("20-member rooms beside a room of 10,000", ("beside",)),
     "unrenderable": _plain_table(
