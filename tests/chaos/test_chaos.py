@@ -23,7 +23,6 @@ SHORT = (
     "--pause=0.1",
     "--fault-pause=1",
     "--longest-fault=4",
-    "--group-chats=1",
 )
 NOTHING_WRONG = "lost 0, doubled 0, misdirected 0, reordered 0, wrong rosters 0"
 
@@ -32,11 +31,21 @@ NOTHING_WRONG = "lost 0, doubled 0, misdirected 0, reordered 0, wrong rosters 0"
 async def test_random_faults_lose_double_misdirect_or_reorder_no_message(kind: str) -> None:
     """Edges, workers and servers are killed, suspended, isolated, full or busy, several at a time."""
     program("redis-server")
-    status, said = await chaos("--redis", kind, *SHORT)
+    status, said = await chaos("--redis", kind, *SHORT, "--group-chats=0")
     assert status == 0, said
     assert NOTHING_WRONG in said
     assert int(re.findall(r"deliveries (\d+)", said)[0]) > 100  # a slow machine makes fewer deliveries
     assert int(re.findall(r"faults (\d+)", said)[0]) >= 3
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", ["single", "sentinel", "cluster"])
+async def test_random_faults_leave_the_right_rosters(kind: str) -> None:
+    """The same with phones that show group chats."""
+    program("redis-server")
+    status, said = await chaos("--redis", kind, *SHORT, "--group-chats=1")
+    assert status == 0, said
+    assert NOTHING_WRONG in said
 
 
 async def chaos(*options: str) -> tuple[int, str]:
