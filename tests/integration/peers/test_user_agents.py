@@ -145,16 +145,21 @@ async def test_a_sipp_user_over_tcp_or_ipv6_talks_in_a_room(
     await alice.assert_gets(f"<{sender}>: over {mode}")
 
 
+async def meet(alice: SipUser, phone: Baresip, room: str) -> None:
+    """Alice makes a room, and the phone joins it."""
+    await alice.say(f"sip:{room}", "#create")
+    await alice.assert_gets(".*You have created.*")
+    phone.message("#join")
+    await alice.assert_gets(f".*{phone.address} has joined.*")
+
+
 async def test_a_baresip_user_talks_in_a_room(everywhere: Everywhere, alice: SipUser, tmp_path: Path) -> None:
     """A real softphone joins, sends and receives; it accepts the delivery with 200."""
     room = f"phone@127.0.0.1:{everywhere.port}"
     phone = Baresip(tmp_path, "carol", room)
     phone.start()
     try:
-        await alice.say(f"sip:{room}", "#create")
-        await alice.assert_gets(".*You have created.*")
-        phone.message("#join")
-        await alice.assert_gets(f".*{phone.address} has joined.*")
+        await meet(alice, phone, room)
         phone.message("hello from a phone")
         await alice.assert_gets(f"<{phone.address}>: hello from a phone")
         await alice.say(f"sip:{room}", "hello, phone")
@@ -175,10 +180,7 @@ async def test_a_baresip_user_refuses_an_encrypted_message_and_gets_the_next(
     phone = Baresip(tmp_path, "carol", room)
     phone.start()
     try:
-        await alice.say(f"sip:{room}", "#create")
-        await alice.assert_gets(".*You have created.*")
-        phone.message("#join")
-        await alice.assert_gets(f".*{phone.address} has joined.*")
+        await meet(alice, phone, room)
         phone.assert_gets_eventually(".*You have joined.*")
         body = lime(f"sip:{alice.address};gr=urn:uuid:1", f"sip:{phone.address};gr=urn:uuid:2")
         await alice.say(f"sip:{room}", body, content_type=LIME_TYPE)
