@@ -14,7 +14,6 @@ from typing import Final, Literal
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.rooms.commands import COMMANDS
-from imc_common.rooms.spans import DEFAULT_SHOWN, MAX_SHOWN
 from imc_common.settings import Settings
 
 TYPING_INTERVAL_MS: Final = 10_000
@@ -149,7 +148,6 @@ def _further(settings: Settings) -> list[Action]:
             (*history, *authors),
             (int(settings.shows_nicknames), settings.history_max_messages, history_age_ms),
         ),
-        Action("show_history", history[:1], (MAX_SHOWN, DEFAULT_SHOWN, history_age_ms)),
         Action("set_history", history, (settings.history_max_messages,)),
         Action("destroy_room", history, with_index=True),
         Action(

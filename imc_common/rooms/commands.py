@@ -103,7 +103,7 @@ COMMANDS = (
     RoomCommand("bans", (), ("[room]",), "list the banned users", "list_bans"),
     RoomCommand("nick", (), ("[name]", "[room]"), "take a nickname, or none", "set_nickname"),
     RoomCommand("topic", (), ("[text]",), "show or set the topic", "set_topic"),
-    RoomCommand("history", (), (SPAN,), "show what was said", "show_history"),
+    RoomCommand("history", (), (SPAN,), "show what was said", "request_history"),
     RoomCommand("set", (), ("history", WISH, "[room]"), "say what the room keeps", "set_history"),
     RoomCommand("announce", (), ("on/off", "[room]"), "show or hide joins and leaves", "set_announce"),
     RoomCommand("open", (), ("[room]",), "show the room as a group chat in Linphone", "open_room"),

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 from imc_common import keys
 from imc_common.devices import is_device, user_of
 from imc_common.keys import Keys
-from imc_common.rooms.event import Event
+from imc_common.rooms.event import REPLAY, Event
+from imc_common.rooms.spans import DEFAULT_SHOWN, MAX_SHOWN
 from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.store.protocols import ScriptRunner
@@ -48,13 +49,20 @@ def oldest_ms(settings: Settings, now: float) -> int:
 
 
 def hand_out(scripts: ScriptRunner, settings: Settings, item: Event, *, now: float) -> Command:
-    """The command that hands out the part that `item` asks for, an event `catch_up`.
+    """The command that hands out the part that `item` asks for, an event `catch_up`; or all that the user has
+    asked for, if it is a `REPLAY`.
 
     The reply is the number of messages, or ``gone`` if that was done before. ``now``: seconds since the
     epoch.
     """
     names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
     shard, room, (who,) = item.shard, item.room, item.to
+    if item.catch_up == REPLAY:
+        of_room = [make(shard, room) for make in (names.room, names.members, names.history)]
+        age_ms = int(settings.history_max_age * 1000)
+        return scripts.script(
+            "show_history", [keys.events(shard), *of_room], [item.entry_id, MAX_SHOWN, DEFAULT_SHOWN, age_ms]
+        )
     recipients = keys.devices(shard, room) if is_device(who) else names.members(shard, room)
     return scripts.script(
         "hand_out",

@@ -6,6 +6,10 @@ the messages go out like all others. So however many users come back at once, wh
 bounded, and the rest waits in Redis and costs nothing. If this process dies, the shard's next owner finds the
 `catch_up` entries like any other event.
 
+The same holds for what users ask for with `#history` (`lua/show_history.lua`). Such an answer is handed out
+as a whole, and counts as many parts as it may have: what is handed out next waits for as long. Answers and
+parts take turns, and so do the users who have asked.
+
 Nothing is handed out to a user while a failure in that room is not recorded in Redis. The next owner would
 take such a message for one that is still to be sent, and send it before the history.
 
@@ -16,22 +20,26 @@ keeps pace, half as many when it is late.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import structlog
 
+from imc_common.address import counted_as
 from imc_common.devices import is_device
 from imc_common.metrics import Metrics
-from imc_common.rooms.event import Event
-from imc_common.rooms.history import hand_out
+from imc_common.rooms.event import REPLAY, Event
+from imc_common.rooms.history import CATCH_UP_PART, hand_out
+from imc_common.rooms.spans import shown_at_most
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 from imc_common.tracer import Tracer
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.outgoing import Outgoing
+from imc_edge.delivering.turns import Turns
 
 MAX_PARTS: Final = 8
 """Parts handed out in one go at most."""
@@ -57,13 +65,16 @@ log = structlog.get_logger()
 
 
 class _Item:
-    """A work item: a room and a user that gets its next part."""
+    """A work item: a room and a user that gets its next part, or an answer."""
 
-    __slots__ = ("event", "outgoing")
+    __slots__ = ("event", "is_answer", "outgoing", "parts")
 
     def __init__(self, outgoing: Outgoing, event: Event) -> None:
         self.outgoing = outgoing
         self.event = event
+        self.is_answer = event.catch_up == REPLAY
+        self.parts = math.ceil(shown_at_most(event.text) / CATCH_UP_PART) if self.is_answer else 1
+        """As how many parts it counts."""
 
 
 class _Started(NamedTuple):
@@ -74,7 +85,7 @@ class _Started(NamedTuple):
 
 
 class CatchUps:
-    """The work items of this edge, first come, first served."""
+    """The work items of this edge: parts first come, first served, answers in turn by user."""
 
     def __init__(
         self,
@@ -93,6 +104,8 @@ class CatchUps:
         self._wall = wall
         self._settings = settings
         self._waiting: deque[_Item] = deque()
+        self._answers: Turns[_Item] = Turns()
+        self._is_turn_of_answers = False
         self._started: deque[_Started] = deque()
         self._held: dict[_Item, asyncio.TimerHandle] = {}
         """Work items for devices that wait for `DEVICE_SECONDS`."""
@@ -100,13 +113,15 @@ class CatchUps:
         """When a room was last handed out to a device."""
         self._wake = asyncio.Event()
         self._parts = 1
+        self._owed = 0
+        """Parts handed out too many: the next goes are smaller."""
         self._caught_up = metrics.counter(
             "imc_caught_up", "Messages that users had missed and that were handed out to them."
         )
         metrics.gauge(
             "imc_catch_ups_waiting",
-            "Rooms of users who are back that wait for their next part.",
-            lambda: len(self._waiting) + len(self._held),
+            "Rooms of users who are back that wait for their next part, and answers to #history that wait.",
+            lambda: len(self._waiting) + len(self._answers) + len(self._held),
         )
 
     def reload(self, settings: Settings) -> None:
@@ -117,7 +132,7 @@ class CatchUps:
         """A work item was read; it stays in flight until its part is in the out-stream."""
         item = _Item(outgoing, outgoing.event)
         (user,) = item.event.to
-        if is_device(user) and self._is_new(item.event.room, user):
+        if not item.is_answer and is_device(user) and self._is_new(item.event.room, user):
             loop = asyncio.get_running_loop()
             self._held[item] = loop.call_later(DEVICE_SECONDS, self._release, item)
         else:
@@ -134,8 +149,17 @@ class CatchUps:
 
     def _release(self, item: _Item) -> None:
         self._held.pop(item, None)
-        self._waiting.append(item)
+        self._queue(item)
         self._wake.set()
+
+    def _queue(self, item: _Item, *, first: bool = False) -> None:
+        """Let an item wait for its turn, behind or before others."""
+        if item.is_answer:
+            self._answers.add(counted_as(item.event.actor), item, first=first)
+        elif first:
+            self._waiting.appendleft(item)
+        else:
+            self._waiting.append(item)
 
     def started(self, outgoing: Outgoing) -> None:
         """A message from a history is about to be sent."""
@@ -145,15 +169,16 @@ class CatchUps:
         """Leave what waits to the next owners of the shards: this process is about to end."""
         for timer in self._held.values():
             timer.cancel()
-        for item in (*self._waiting, *self._held):
+        for item in (*self._waiting, *self._answers, *self._held):
             self._context.events.forget(item.outgoing)
         self._waiting.clear()
+        self._answers.clear()
         self._held.clear()
 
     async def run(self) -> None:
         """Hand out until cancelled."""
         while True:
-            if not self._waiting:
+            if not (self._waiting or self._answers or self._owed):
                 self._wake.clear()
                 await self._wake.wait()
             await self.go()
@@ -166,9 +191,9 @@ class CatchUps:
         """Hand out as many parts as the process has time for now."""
         if self._is_busy():
             return
-        items = [self._waiting.popleft() for _ in range(min(self._parts, len(self._waiting)))]
+        items = self._next_ones()
         items = [item for item in items if self._context.may_send(item.outgoing)]  # else: the new owner's
-        early = [item for item in items if self._is_early(item.event)]
+        early = [item for item in items if not item.is_answer and self._is_early(item.event)]
         self._waiting += early
         items = [item for item in items if item not in early]
         if not items:
@@ -179,13 +204,30 @@ class CatchUps:
                 [hand_out(self._store, self._settings, item.event, now=now) for item in items]
             )
         except StoreUnreachable:  # each script may have run: then it finds its entry gone
-            self._waiting.extendleft(reversed(items))
+            for item in reversed(items):
+                self._queue(item, first=True)
             await asyncio.sleep(RETRY_SECONDS)
             return
         for item, reply in zip(items, replies, strict=True):
             self._handed_out(item, reply)
         if any(isinstance(reply, ReplyError) for reply in replies):
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _next_ones(self) -> list[_Item]:
+        """The items whose turn it is, for as many parts as may be handed out now, less what is owed."""
+        left, items = self._parts - self._owed, []
+        while left > 0 and (item := self._next_one()) is not None:
+            items.append(item)
+            left -= item.parts
+        self._owed = max(0, -left)
+        return items
+
+    def _next_one(self) -> _Item | None:
+        """Parts and answers take turns."""
+        self._is_turn_of_answers = not self._is_turn_of_answers
+        if self._answers and (self._is_turn_of_answers or not self._waiting):
+            return self._answers.next()
+        return self._waiting.popleft() if self._waiting else None
 
     def _is_early(self, event: Event) -> bool:
         """Whether Redis does not know yet of all that has failed before."""
@@ -203,10 +245,10 @@ class CatchUps:
         if isinstance(reply, ReplyError):
             # The others go on meanwhile. Full memory passes; a key of a wrong type has to be repaired.
             log.warning("history not handed out", room=event.room, user=event.to[0], reason=str(reply))
-            self._waiting.append(item)
+            self._queue(item)
             return
         count = reply if isinstance(reply, int) else 0
-        self._caught_up.value += count
+        self._caught_up.value += 0 if item.is_answer else count
         if self._tracer.enabled:
             self._tracer.record("handed out", event.room, event.to, "", messages=count)
         item.outgoing.pending = 0

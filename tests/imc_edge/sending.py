@@ -315,9 +315,11 @@ class Sending:
         self.deliver.fan_out.recipients = made
         return made
 
-    def outgoing(self, name: str, entry_id: str, to: tuple[str, ...], shard: int = 3) -> Outgoing:
+    def outgoing(
+        self, name: str, entry_id: str, to: tuple[str, ...], shard: int = 3, **about: Any
+    ) -> Outgoing:
         """An event in flight that was never read."""
-        event = Event(entry_id, shard, name, ROOM, to, actor=ROOM)
+        event = Event(entry_id, shard, name, ROOM, to, **{"actor": ROOM, **about})
         return Outgoing(event, [], len(to), resent=False, deadline=None)
 
     async def event(

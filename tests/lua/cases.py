@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from imc_common import keys
 from imc_common.rooms.delivery_reports import AS_TEXT
+from imc_common.rooms.event import REPLAY
 from imc_common.settings import Settings
 from imc_worker.delivery_reports import DeliveryReports
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, IN, OUT, ROOM, SCRIPT_OF, SHARD, Shard, decoded
@@ -178,6 +179,21 @@ def _hands_out(shard: Shard) -> tuple[list[str], list[Any]]:
     item = {"event": "catch_up", "room": ROOM, "from": ROOM, "to": CAROL, "data": "", "first": "1"}
     shard.redis.xadd(OUT, item, id=LEADING)  # type: ignore[arg-type]
     return shard.call_hand_out(LEADING, CAROL)
+
+
+def _shows_history(shard: Shard) -> tuple[list[str], list[Any]]:
+    settled_room(shard)
+    keep_some(shard)
+    item = {
+        "event": "catch_up",
+        "room": ROOM,
+        "from": CAROL,
+        "to": CAROL,
+        "data": "\x81",
+        "catch_up": "replay",
+    }
+    shard.redis.xadd(OUT, item, id=LEADING)  # type: ignore[arg-type]
+    return shard.call_hand_out(LEADING, CAROL, catch_up=REPLAY)
 
 
 def _trims(shard: Shard) -> tuple[list[str], list[Any]]:
@@ -451,6 +467,7 @@ CASES = ROOM_CASES | {
     "claim a stream": Case("claim_stream", _claims_stream),
     "list pending": Case("list_pending", _lists_pending),
     "hand out": Case("hand_out", _hands_out),
+    "show the history": Case("show_history", _shows_history),
     "probe": Case("probe_users", _probes),
     "trim": Case("trim_history", _trims),
 }

@@ -43,6 +43,7 @@ def handle(shard: Shard, kind: str, sender: str, room: str = ROOM, **fields: str
     entry_id = shard.put(kind, sender, room, **fields)
     command = shard.command(SCRIPT_OF[kind], entry_id, sender, room, fields.get("user", ""))
     assert shard.run(SCRIPT_OF[kind], *command) == "done"
+    shard.show()
 
 
 def report(shard: Shard, script: str, recipient: str, status: str, room: str = ROOM, **fields: str) -> None:

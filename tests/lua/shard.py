@@ -10,7 +10,7 @@ import redis
 
 from imc_common import keys
 from imc_common.keys import Keys
-from imc_common.rooms.event import CATCH_UP, OF_CONFERENCES, Event
+from imc_common.rooms.event import CATCH_UP, OF_CONFERENCES, REPLAY, Event
 from imc_common.rooms.history import hand_out
 from imc_common.rooms.roles import AWAY
 from imc_common.scripts import Command, Scripts
@@ -140,7 +140,15 @@ class Shard:
         reply = self.run(script, *self.command(script, entry_id, sender, room, user))
         assert reply == "done", reply
         assert not any(entry == entry_id for entry, _ in decoded(self.redis.xrange(IN)))
+        self.show()
         return self.drain()
+
+    def show(self) -> None:
+        """Shows what members have asked for with `#history`, as an edge does."""
+        for item, fields in decoded(self.redis.xrange(OUT)):
+            if (fields["event"], fields.get("catch_up")) == (CATCH_UP, REPLAY):
+                call = self.call_hand_out(item, fields["to"], fields["room"], catch_up=REPLAY)
+                assert isinstance(self.run("show_history", *call), int)
 
     def time_out(self, user: str, room: str = ROOM) -> list[Heard]:
         """The member has been away for longer than members may be."""
@@ -170,10 +178,12 @@ class Shard:
         where = [IN, OUT, keys.away_rooms(SHARD, user), keys.probes(SHARD), keys.probe_waits(SHARD)]
         return where, [entry_id, self.keys.room(SHARD, "")]
 
-    def call_hand_out(self, entry_id: str, user: str, room: str = ROOM) -> tuple[list[str], list[Any]]:
-        """KEYS and ARGV of hand_out, as an edge gives them."""
+    def call_hand_out(
+        self, entry_id: str, user: str, room: str = ROOM, *, catch_up: str = ""
+    ) -> tuple[list[str], list[Any]]:
+        """KEYS and ARGV of hand_out, or of show_history for a replay, as an edge gives them."""
         under = Settings(**{n: value for n, value in self.settings.items() if n in Settings.model_fields})
-        item = Event(entry_id, SHARD, CATCH_UP, room, (user,))
+        item = Event(entry_id, SHARD, CATCH_UP, room, (user,), catch_up=catch_up)
         now = float(self.redis.time()[0])
         command = hand_out(self, under, item, now=now)  # type: ignore[arg-type] # only `script` is called
         count = 3 + int(command[2])

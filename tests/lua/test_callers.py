@@ -21,7 +21,7 @@ from imc_common.keys import Keys, shard_of
 from imc_common.metrics import Metrics
 from imc_common.rooms.commands import COMMANDS
 from imc_common.rooms.delivery_reports import AS_TEXT
-from imc_common.rooms.event import CATCH_UP, MORE, PROBE, Event
+from imc_common.rooms.event import CATCH_UP, MORE, PROBE, REPLAY, Event
 from imc_common.rooms.history import hand_out
 from imc_common.rooms.roster import notify_devices
 from imc_common.scripts import Command
@@ -99,7 +99,8 @@ async def worker() -> None:
     await bench.store.run([("HSET", keys.devices(shard, ROOM), device, "device")])
     await Janitor(bench.store, bench.settings, bench.ownership.owned, lambda: 1.7e9, Metrics()).tidy(shard)
     item = Event("1-1", shard, CATCH_UP, ROOM, (BOB,))
-    assert await bench.store.run([hand_out(bench.store, bench.settings, item, now=1.7e9)]) == [b"gone"]
+    for each in (item, Event("1-1", shard, CATCH_UP, ROOM, (BOB,), catch_up=REPLAY)):
+        assert await bench.store.run([hand_out(bench.store, bench.settings, each, now=1.7e9)]) == [b"gone"]
     assert await bench.store.run([notify_devices(bench.store, bench.settings, item)]) == [b"gone"]
     await Recoverer(
         bench.store, bench.consumer, bench.ownership.owned, keys.requests, 3.0, lambda shard, entry: False

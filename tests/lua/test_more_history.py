@@ -49,7 +49,8 @@ def miss(shard: Shard, missed: list[str], user: str = BOB) -> list[str]:
 def shown(shard: Shard, text: str = "more", who: str = BOB, **fields: str) -> list[str]:
     """The ids of the messages that `#history` sends, and the names of the notices."""
     entry_id = shard.put("history", who, text=text, **fields)
-    assert shard.run("show_history", *shard.command("show_history", entry_id, who)) == "done"
+    assert shard.run("request_history", *shard.command("request_history", entry_id, who)) == "done"
+    shard.show()
     return [event.get("history_id", event["event"]) for event in out(shard)]
 
 

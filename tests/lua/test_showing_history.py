@@ -12,6 +12,7 @@ from tests.lua.shard import (
     DAVE,
     OUT,
     ROOM,
+    SCRIPT_OF,
     SHARD,
     Shard,
     decoded,
@@ -44,7 +45,8 @@ def say(shard: Shard, count: int = 1, sender: str = ALICE) -> list[str]:
 def shown(shard: Shard, who: str = BOB, **fields: str) -> list[str]:
     """The ids of the messages that `#history` sends, without the notice (`test_more_history`)."""
     entry_id = shard.put("history", who, **fields)
-    assert shard.run("show_history", *shard.command("show_history", entry_id, who)) == "done"
+    assert shard.run("request_history", *shard.command("request_history", entry_id, who)) == "done"
+    shard.show()
     found = [event for _, event in decoded(shard.redis.xrange(OUT)) if event["event"] != "more_said"]
     shard.redis.xtrim(OUT, maxlen=0)
     assert {(event["event"], event["to"], event.get("catch_up")) for event in found} <= {
@@ -119,6 +121,27 @@ def test_what_is_too_much_goes_at_once(room: Shard) -> None:
 def test_only_members_see_the_history(room: Shard, who: str) -> None:
     say(room)
     assert room.ask("history", who) == refused(who, "not_member", "history")
+
+
+@pytest.mark.parametrize("leave", ["exit", "remove"])
+def test_who_leaves_before_an_edge_has_time_sees_nothing(room: Shard, leave: str) -> None:
+    """A request is one event, however much it asks for: what is said meanwhile waits behind one entry."""
+    say(room, 3)
+    room.redis.xtrim(OUT, maxlen=0)
+    entry_id = room.put("history", BOB, text="3")
+    assert room.run("request_history", *room.command("request_history", entry_id, BOB)) == "done"
+    ((_, item),) = decoded(room.redis.xrange(OUT))
+    assert (item["event"], item["to"], item["catch_up"], item["text"]) == ("catch_up", BOB, "replay", "3")
+    leaving = room.put(leave, BOB if leave == "exit" else ALICE, user=BOB)
+    script = SCRIPT_OF[leave]
+    assert (
+        room.run(script, *room.command(script, leaving, BOB if leave == "exit" else ALICE, user=BOB))
+        == "done"
+    )
+    room.show()
+    events = [fields["event"] for _, fields in decoded(room.redis.xrange(OUT))]
+    assert events
+    assert not {"message", "nothing_said", "catch_up"} & set(events)
 
 
 @pytest.mark.parametrize("wish", ["off", "20", "7d", "join", "all"])

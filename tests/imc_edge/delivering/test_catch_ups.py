@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from imc_common.metrics import Metrics
-from imc_common.rooms.event import CATCH_UP
+from imc_common.rooms.event import CATCH_UP, REPLAY
 from imc_common.settings import Settings
 from imc_common.store import ReplyError
 from imc_common.tracer import Tracer
@@ -21,6 +21,7 @@ from tests.imc_edge.delivering.test_deliver import BOB, CAROL
 from tests.imc_edge.sending import ROOM, Redis, Sending, entry, on_loopback
 
 USER = "user{}@127.0.0.1"
+ANNA = "anna@127.0.0.1"
 
 
 def handed_out(redis: Redis) -> list[str]:
@@ -146,12 +147,24 @@ class Pace:
             self.sending.deliver.context.events.add(outgoing)
             self.catch_ups.add(outgoing)
 
+    def ask(self, entry_id: str, user: str, text: str) -> None:
+        """A user's `#history` is read."""
+        outgoing = self.sending.outgoing(CATCH_UP, entry_id, (user,), catch_up=REPLAY, text=text, actor=user)
+        outgoing.pending = 1
+        self.sending.deliver.context.events.add(outgoing)
+        self.catch_ups.add(outgoing)
+
     def start(self, count: int) -> list[Any]:
         """So many messages from histories are in flight."""
         started = [self.sending.outgoing("message", f"9-{number}", (BOB,)) for number in range(count)]
         for each in started:
             self.catch_ups.started(each)
         return started
+
+    @property
+    def shown(self) -> int:
+        """Answers handed out so far."""
+        return len(self.sending.redis.of("show_history"))
 
     @property
     def done(self) -> int:
@@ -212,6 +225,68 @@ async def test_users_that_do_not_respond_hold_up_the_others_for_a_second_only(pa
     pace.sending.clock.now += RECENT_SECONDS + 0.1
     await pace.catch_ups.go()
     assert pace.done == 1
+
+
+def test_answers_take_turns_by_user_and_count_as_what_they_may_have(pace: Pace) -> None:
+    """Each user's own answers keep their order."""
+    asked = {"1-0": (ANNA, "100"), "2-0": (ANNA, ""), "3-0": (f"{ANNA}:5070", "7"), "4-0": (BOB, "more")}
+    for entry_id, (who, text) in asked.items():
+        pace.ask(entry_id, who, text)
+    taken = [pace.catch_ups._next_one() for _ in range(5)]
+    assert [(item.event.entry_id, item.parts) for item in taken if item] == [
+        ("1-0", 10),
+        ("4-0", 10),
+        ("2-0", 2),
+        ("3-0", 1),
+    ]
+
+
+async def test_an_answer_is_paid_for_by_what_is_handed_out_next(pace: Pace) -> None:
+    """An answer of 100 messages counts as ten parts. Parts and answers take turns."""
+    pace.add(30)
+    for number in (1, 2):
+        pace.ask(f"8-{number}", USER.format(number), "100")
+    pace.catch_ups._parts = MAX_PARTS
+    per_go = []
+    for _ in range(4):
+        before = pace.done, pace.shown
+        await pace.catch_ups.go()
+        per_go.append((pace.done - before[0], pace.shown - before[1]))
+    # Answer: 8 - 10 = -2. Part 1 of the 6 left, then an answer: 5 - 10 = -5. Three parts of the 3 left.
+    assert per_go == [(0, 1), (1, 1), (3, 0), (8, 0)]
+
+
+async def test_an_answer_that_redis_did_not_take_keeps_its_place(pace: Pace) -> None:
+    """It is the next one of its user. One that was refused, because a key has a wrong type, is the last."""
+    pace.ask("1-0", BOB, "1")
+    pace.ask("2-0", BOB, "1")
+    pace.sending.redis.unreachable = True
+    await pace.catch_ups.go()
+    pace.sending.redis.unreachable = False
+    pace.sending.redis.replies["show_history"] = [ReplyError("WRONGTYPE"), 50]
+    for _ in range(3):
+        await pace.catch_ups.go()
+    shown = [str(args[0]) for args in pace.sending.redis.of("show_history")]
+    assert shown == ["1-0"]  # the replies that were planned are not noted
+    assert "imc_caught_up_total 0.0" in pace.metrics.page().decode()  # the fifty messages were not missed
+    assert pace.sending.deliver.in_flight() == 0
+
+
+async def test_an_answer_for_a_device_waits_for_nothing(sending: Sending) -> None:
+    """It knows the room: its user has asked there."""
+    fields = entry(CATCH_UP, ("bob@127.0.0.1;gr=1",), **{"from": BOB, "catch_up": REPLAY})
+    await sending.feed("1-0", fields)
+    await sending.until(lambda: len(sending.redis.of("show_history")) == 1)
+    assert sending.deliver.in_flight() == 0
+
+
+async def test_a_draining_edge_leaves_answers_to_the_next_owner(sending: Sending) -> None:
+    for number in range(MAX_PENDING):
+        sending.deliver._catch_ups.started(sending.outgoing("message", f"9-{number}", (BOB,)))
+    await sending.feed("1-0", entry(CATCH_UP, (BOB,), **{"from": BOB, "catch_up": REPLAY}))
+    assert sending.deliver.in_flight() == 1
+    await sending.deliver.drain(sending.clock.now + 30)
+    assert (sending.deliver.in_flight(), sending.redis.of("show_history")) == (0, [])
 
 
 async def test_while_redis_is_unreachable_what_waits_keeps_its_order(pace: Pace) -> None:
