@@ -25,6 +25,7 @@ CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "half_offline": cases.half_offline,
     "herd": cases.herd,
     "history": cases.history,
+    "history_requests": cases.history_requests,
     "growth": cases.growth,
     "large_room": cases.large_room,
     "unrenderable": cases.unrenderable_messages,

@@ -50,7 +50,7 @@ def beside(system: System, group: Group, rate: float, said: Callable[[int], Said
             for number in count():
                 if stop.wait(1 / rate):
                     return
-                user.send(_message(group, f"{run}-{number}", said(number), user.getsockname()))
+                user.send(message(group, f"{run}-{number}", said(number), user.getsockname()))
                 with suppress(BlockingIOError):
                     while True:
                         statuses.append(int(user.recv(65_535).split(b" ", 2)[1]))
@@ -66,7 +66,8 @@ def beside(system: System, group: Group, rate: float, said: Callable[[int], Said
                 thread.join()
 
 
-def _message(group: Group, name: str, said: Said, sent_by: tuple[str, int]) -> bytes:
+def message(group: Group, name: str, said: Said, sent_by: tuple[str, int]) -> bytes:
+    """The MESSAGE of a member, sent from this address; ``name`` is its Call-ID, branch and tag."""
     host, port = sent_by
     room, member, content_type, body = said
     head = (

@@ -11,11 +11,13 @@ from statistics import median
 from typing import Any
 
 from bench import beside, load
+from bench.asking import Asking
 from bench.load import Group, Measured
 from bench.preload import preload
 from bench.quota import shares
 from bench.returning import Herd, seconds_until_caught_up
-from bench.systems import Imc, Kamailio, KamailioMsilo, System, running
+from bench.systems import RAISED_LIMITS, Imc, Kamailio, KamailioMsilo, System, running
+from imc_common.settings import Settings
 
 Record = dict[str, Any]
 
@@ -26,6 +28,7 @@ SENDERS = 32
 """Sockets of users: enough for an even distribution by the kernel."""
 SHARE = 0.15
 """The part of a core for each edge and worker, so that four of each and the rest fit on two cores."""
+DEFAULT_LIMITS = {name: str(Settings.model_fields[name].default) for name in RAISED_LIMITS}
 NO_LIMITS = {"max_members": "0", "max_rooms_per_owner": "0"}
 
 
@@ -198,6 +201,36 @@ def herd(plan: Plan) -> Iterator[Record]:
             )
             about = {"returning": herd.users, "seconds_until_all_caught_up": herd.seconds}
             yield record("herd", beside, **about, number=number)
+
+
+def history_requests(plan: Plan) -> Iterator[Record]:
+    """Rooms of 20 at a steady rate, alone and beside members of 20 other rooms who ask for their history.
+
+    These rooms hold 500 messages each, and the limits of users are the default ones. Half of the windows with
+    requests begin with as many as are allowed at once, and some more; in the others they come as often as is
+    allowed in the long run. Raises `RuntimeError` if not all arrives that was asked for.
+    """
+    system = Imc(settings=DEFAULT_LIMITS)
+    small, full = Group(100, 20, 1000, rate=100), Group(20, 20, 1, id=1)
+    seconds = max(plan.seconds, 10)  # in which the budgets of users are full again
+    with running(system):
+        preload(system.redis_socket, small)
+        preload(system.redis_socket, full, stored=500)
+        for number in range(plan.runs):
+            for name in ("nobody", "all at once", "steadily"):
+                asking = Asking(system, full, at_once=name == "all at once", seconds=seconds)
+                on_begin = None if name == "nobody" else asking.run
+                measured = plan.measure(system, [small], seconds=seconds, grace=60.0, on_begin=on_begin)
+                group = measured.groups[0]
+                if name != "nobody":
+                    asking.check(group["earlier"])
+                about = {
+                    "p50_ms": group["delivered_latency"]["p50_us"] / 1000,
+                    "longest_ms": group["delivered_latency"]["max_us"] / 1000,
+                    "history_per_second": group["earlier_in_window"] / seconds,
+                    "refused_requests": asking.statuses[403],
+                }
+                yield record("history_requests", measured, asking=name, **about, number=number)
 
 
 def growth(plan: Plan) -> Iterator[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,12 +60,17 @@ def room(group: Group, number: int, hash_size: int, *, devices: bool = False) ->
 
 
 def history(group: Group, number: int, hash_size: int, stored: int) -> bytes:
-    """Fill the history of one room, as `lua/include/keep.lua` does. The reply is an integer."""
+    """Fill the history of one room, as `lua/include/keep.lua` does. The reply is an integer.
+
+    The messages are of now: workers remove what is too old. The load generator counts them as `earlier`.
+    """
     address = f"chat-{group.id}-{number}@{DOMAIN}"
     shard = shard_of(address, hash_size)
     sender = f"u-{group.id}-{number}-0@{DOMAIN}"
-    data = RequestData(body=b"." * 40, call_id=f"{number:x}-0-{number}", at=1_700_000_000_000).pack()
-    add = b"redis.call('XADD', KEYS[1], i .. '-0', ARGV[2], ARGV[3])"
+    now = time.time_ns() // 1_000_000
+    body = f"imcbench 0 {group.id} {number} ".ljust(40, ".").encode()
+    data = RequestData(body=body, call_id=f"{number:x}-0-{number}", at=now).pack()
+    add = b"redis.call('XADD', KEYS[1], ARGV[4] - ARGV[1] + i .. '-0', ARGV[2], ARGV[3])"
     script = b"for i = 1, tonumber(ARGV[1]) do %b end return 1" % add
     words = [
         b"EVAL",
@@ -74,6 +80,7 @@ def history(group: Group, number: int, hash_size: int, stored: int) -> bytes:
         b"%d" % stored,
         sender.encode(),
         data,
+        b"%d" % now,
     ]
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 

@@ -34,6 +34,7 @@ def line(record: Record) -> str:
             "unrenderable_per_second",
             "recipients",
             "history",
+            "asking",
             "returning",
             "stored",
         )
@@ -201,6 +202,11 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
         ("seconds_until_all_caught_up",),
     ),
     "history": _plain_table("With and without the history of rooms", ("history", "members")),
+    "history_requests": _plain_table(
+        "20-member rooms beside members of others who ask for their history",
+        ("asking",),
+        ("p50_ms", "longest_ms", "history_per_second", "refused_requests"),
+    ),
     "growth": _plain_table("Growth with the size of the room", ("members",)),
     "large_room": _plain_table("20-member rooms beside a room of 10,000", ("beside",)),
     "unrenderable": _plain_table(

@@ -63,6 +63,18 @@ def test_the_performance_page_quotes_what_cpim_costs() -> None:
     assert {float(members): ratio for ratio, members in quoted} == measured
 
 
+def test_the_performance_page_quotes_what_requests_for_history_cost() -> None:
+    """The p99 of others: at once, alone, in the long run; then the longest delivery, beside and alone."""
+    found = rows(RESULTS, "## 20-member rooms beside members of others who ask for their history")
+    of = {row[0]: row for row in found}
+    measured = [number(of[name][3]) for name in ("all at once", "nobody", "steadily")]
+    measured += [round(number(of[name][6])) for name in ("all at once", "nobody")]
+    start = "**Members who ask for history**"
+    [paragraph] = [text for text in PERFORMANCE.split("\n\n") if text.startswith(start)]
+    quoted = [float(each) for each in re.findall(r"(?<!below )\b([\d.]+) ms", paragraph.replace("\n", " "))]
+    assert quoted == measured
+
+
 def test_results_of_chaos_runs_are_quoted_once() -> None:
     """In docs/reliability.md; a second copy would soon differ."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("lua/*.md")]

@@ -168,6 +168,7 @@ void group_print(const struct group *g, FILE *out) {
         {"no_response", (long long)t->no_response}, {"refused", (long long)t->refused},
         {"repeated", (long long)t->repeated}, {"doubled", (long long)t->doubled}, {"wrong", (long long)t->wrong},
         {"reordered", (long long)t->reordered}, {"late", (long long)t->late}, {"notices", (long long)t->notices},
+        {"earlier", (long long)t->earlier}, {"earlier_in_window", (long long)t->earlier_in_window},
         {"lost", t->lost}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         fprintf(out, ", \"%s\": %lld", counts[i].name, counts[i].value);

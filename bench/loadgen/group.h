@@ -18,8 +18,10 @@ struct record {
 
 struct totals {
     uint64_t sent, accepted, completed, deliveries;          /* within the measured window */
+    uint64_t earlier_in_window;                               /* the same: what was said in an earlier run */
     uint64_t retransmitted, no_response, refused;             /* sent requests, from start to end */
     uint64_t repeated, doubled, wrong, reordered, late, notices; /* deliveries, from start to end */
+    uint64_t earlier;                                         /* what was said in an earlier run, start to end */
     int64_t lost;
 };
 

@@ -101,8 +101,13 @@ static void take_delivery(const struct sip *delivery, uint64_t now) {
         groups[0].totals.notices++;
         return;
     }
+    if (delivered_run != run) {
+        groups[0].totals.earlier++; /* from the history of a room */
+        if (now >= begin && now < end) groups[0].totals.earlier_in_window++;
+        return;
+    }
     struct group *g = group_by(id);
-    if (delivered_run == run && g) group_delivered(g, delivery, sequence, text, now, begin, end);
+    if (g) group_delivered(g, delivery, sequence, text, now, begin, end);
 }
 
 /* Whether a MESSAGE to this URI is for a member without a phone. */
@@ -285,12 +290,16 @@ int main(int argc, char **argv) {
     cpu = cpu_seconds() - cpu;
     say("end");
     unsigned open = 1;
-    for (uint64_t last = clock_now() + (uint64_t)(grace * 1e9); open && clock_now() < last;) {
+    uint64_t last = clock_now() + (uint64_t)(grace * 1e9);
+    while (open && clock_now() < last) {
         turn(last, false);
         open = 0;
         for (unsigned i = 0; i < group_count; i++) open += groups[i].open_count;
     }
-    until(clock_now() + SECOND / 2, false); /* wait for late doubles */
+    quiet_since = clock_now();
+    do /* wait for late doubles, and for what others than these users have asked for */
+        until(quiet_since + SECOND / 2, false);
+    while (clock_now() < quiet_since + SECOND / 2 && clock_now() < last);
     groups[0].totals.notices -= notices;
     printf("{\"seconds\": %.3f, \"setup_seconds\": %.2f, \"cpu_seconds\": %.3f, \"groups\": [", seconds,
            (double)(set_up_at - started) / 1e9, cpu);

@@ -114,6 +114,19 @@ def test_a_correct_system_has_no_faults(measure: Callable[..., load.Measured]) -
     assert measured.groups[0]["delivered_latency"]["count"] > 0
 
 
+def test_what_an_earlier_run_has_sent_is_no_fault(measure: Callable[..., load.Measured]) -> None:
+    """It comes from the history of a room. What belongs to no run is a notice."""
+
+    def with_others(deliveries: Deliveries) -> Deliveries:
+        earlier = [re.sub(rb"imcbench \w+ ", b"imcbench 0 ", one) for one in deliveries[:1]]
+        return [*deliveries, *earlier, *(one.replace(b"imcbench", b"a notice") for one in earlier)]
+
+    measured = measure(with_others, PATIENCE)
+    assert measured.faults == {}
+    seen = measured.groups[0]
+    assert seen["notices"] == seen["earlier"] >= seen["earlier_in_window"] > 0
+
+
 def test_a_missing_delivery_counts_as_lost(measure: Callable[..., load.Measured]) -> None:
     """Of three members, one does not get it."""
     faults = measure(lambda deliveries: deliveries[1:]).faults
