@@ -10,6 +10,7 @@ QUIET := --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip $(QUIET)
 INSTALL := install --no-compile # Python compiles what it imports; few modules of the tools are
 ARGS ?=
+OPENSIPS ?= opensips
 REDIS ?= all
 SECONDS ?= 60
 SEED ?=
@@ -18,7 +19,7 @@ SEED ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-linphone test test-compiled test-compose docs chaos chaos-test fuzz format lock compiled clean
+.PHONY: help run demo-linphone test test-compiled test-compose test-opensips docs chaos chaos-test fuzz format lock compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +34,7 @@ test: $(VENV)/test.stamp ## format check, lint, strict types, all tests, coverag
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 6 --dist worksteal --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos and not compose" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 6 --dist worksteal --cov --cov-report= --durations=25 --durations-min=5 -m "not chaos and not compose and not opensips" $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
 
 test-compiled: $(VENV)/test.stamp $(COMPILED)/compiled.stamp ## the tests of what `make compiled` compiles, on that
@@ -46,6 +47,9 @@ test-compiled: $(VENV)/test.stamp $(COMPILED)/compiled.stamp ## the tests of wha
 
 test-compose: $(VENV)/test.stamp ## compose.yaml on the Docker engine of this machine; needs its base images, and some minutes
 	IMC_REQUIRE_TOOLS=1 $(BIN)/python -m pytest -m compose --no-cov tests/integration/compose $(ARGS)
+
+test-opensips: $(VENV)/test.stamp ## the configurations of deploy/opensips, with OPENSIPS=/path/to/sbin/opensips
+	OPENSIPS=$(OPENSIPS) IMC_REQUIRE_TOOLS=1 $(BIN)/python -m pytest -m opensips --no-cov tests/integration/peers $(ARGS)
 
 docs: $(VENV)/test.stamp ## the pages as a site, in site/; a link that leads nowhere is a failure
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -14,8 +14,12 @@ from imc_common.settings import Settings
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "deploy" / "kamailio"
 PAGE = (ROOT / "docs" / "migration.md").read_text()
-BEFORE, AFTER = ((FILES / name).read_text() for name in ("before.cfg", "after.cfg"))
-SNIPPETS = re.findall(r"```kamailio\n(.*?)```", PAGE, re.DOTALL)
+PROXIES = ("kamailio", "opensips")
+BEFORE, AFTER = (
+    {proxy: (ROOT / "deploy" / proxy / name).read_text() for proxy in PROXIES}
+    for name in ("before.cfg", "after.cfg")
+)
+SNIPPETS = {proxy: re.findall(rf"```{proxy}\n(.*?)```", PAGE, re.DOTALL) for proxy in PROXIES}
 PARAMETERS = (
     *("db_url", "db_mode", "rooms_table", "members_table", "hash_size", "imc_cmd_start_char"),
     *("outbound_proxy", "extra_hdrs", "create_on_join", "check_on_create"),
@@ -23,30 +27,35 @@ PARAMETERS = (
 """All parameters of both modules, from the module's README of Kamailio 5.6 and 6.0 and of OpenSIPS 3.5."""
 
 
-def changed(sign: str) -> list[str]:
+def changed(proxy: str, sign: str) -> list[str]:
     """The lines that only after.cfg (``+``) or only before.cfg (``-``) has."""
-    lines = difflib.ndiff(BEFORE.splitlines(), AFTER.splitlines())
+    lines = difflib.ndiff(BEFORE[proxy].splitlines(), AFTER[proxy].splitlines())
     changes = [line[2:] for line in lines if line.startswith(f"{sign} ")]
     return [line for line in changes if line.strip("} ") and not line.startswith("# ")]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_each_snippet_is_a_part_of_a_tested_file(snippet: str) -> None:
+@pytest.mark.parametrize(
+    ("proxy", "snippet"), [(proxy, each) for proxy in PROXIES for each in SNIPPETS[proxy]]
+)
+def test_each_snippet_is_a_part_of_a_tested_file(proxy: str, snippet: str) -> None:
     """Nothing on the page is untested."""
-    assert snippet in BEFORE + AFTER
+    assert snippet in BEFORE[proxy] + AFTER[proxy]
 
 
 @pytest.mark.parametrize("sign", ["+", "-"])
-def test_the_page_names_every_line_to_change(sign: str) -> None:
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_the_page_names_every_line_to_change(proxy: str, sign: str) -> None:
     """Who makes the changes of the page gets the tested file."""
-    shown = "".join(SNIPPETS).splitlines()
-    assert [line for line in changed(sign) if line not in shown] == []
+    shown = "".join(SNIPPETS[proxy]).splitlines()
+    assert [line for line in changed(proxy, sign) if line not in shown] == []
 
 
-@pytest.mark.parametrize("name", ["imc.toml", "dispatcher.list"])
-def test_the_other_files_are_shown_as_they_are(name: str) -> None:
+@pytest.mark.parametrize(
+    "file", [FILES / "imc.toml", FILES / "dispatcher.list", ROOT / "deploy/opensips/dispatcher.sql"]
+)
+def test_the_other_files_are_shown_as_they_are(file: Path) -> None:
     """The settings and the list of edges."""
-    assert f"\n{(FILES / name).read_text()}```" in PAGE
+    assert f"\n{file.read_text()}```" in PAGE
 
 
 def test_the_settings_are_valid() -> None:

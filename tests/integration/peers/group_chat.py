@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from tests.integration.peers.group_linphone import GroupLinphone
-from tests.integration.peers.telephony import DOMAIN, FILES, PASSWORD, Platform, platform
+from tests.integration.peers.telephony import DOMAIN, FILES, PASSWORD, Platform, platform_of
 from tests.ports import free_port
 
 MakeGroupLinphone = Callable[..., GroupLinphone]
@@ -21,14 +21,14 @@ ALICE, BOB, CAROL, DAVE = (f"{name}@{DOMAIN}" for name in ("alice", "bob", "caro
 
 
 @contextmanager
-def group_chat_platform(folder: Path) -> Iterator[Platform]:
-    """It runs; alice, bob, carol and dave may register."""
-    with platform(folder, "alice", "bob", "carol", "dave") as running:
+def group_chat_platform(folder: Path, kind: type[Platform] = Platform, **more: str) -> Iterator[Platform]:
+    """It runs; alice, bob, carol and dave may register. Edges and workers get more settings."""
+    with platform_of(kind, folder, ("alice", "bob", "carol", "dave"), more) as running:
         settings = (FILES / "imc.toml").read_text().replace("chat-.*", "(chat|chatroom)-.*")
         settings += "max_invitations_per_hour = 0\nmax_invitations_per_target = 0\n"
         settings += f'history_max_messages = 500\nmi_listen = "127.0.0.1:{free_port()}"\n'
         running.add_configuration("imc.toml", settings)
-        running.add_configuration("linphone.cfg", (FILES / "linphone.cfg").read_text())
+        running.add_configuration("linphone.cfg", (running.files / "linphone.cfg").read_text())
         running.start_imc()
         running.start_proxy("linphone.cfg")
         running.wait_for_edges(2)

@@ -12,9 +12,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
 import sqlalchemy as sa
 
@@ -38,12 +39,17 @@ PROXY = "127.0.0.4"
 class Platform:
     """A proxy with one of the two configurations, its database, and imc beside it."""
 
+    files: ClassVar[Path] = FILES
+    """The folder of the proxy's configurations."""
+    names: ClassVar[tuple[str, ...]] = ("before.cfg", "after.cfg", "dispatcher.list")
+
     def __init__(self, folder: Path, database: str, redis: Single, settings: dict[str, str]) -> None:
         self.database, self.redis, self.folder = database, redis, folder
         self.port, self.edge_port = free_port(), free_port()
         self.tls_port, self.edge_tls_port = free_port(), free_port()
-        for name in ("before.cfg", "after.cfg", "dispatcher.list", "imc.toml"):
-            self.add_configuration(name, (FILES / name).read_text())
+        for file in (*(self.files / name for name in self.names), FILES / "imc.toml"):
+            name = file.name
+            self.add_configuration(name, file.read_text())
             assert "10.0.0." not in (folder / name).read_text(), name
         env = {"IMC_DRAIN_TIMEOUT": "2"} | {f"IMC_{name.upper()}": value for name, value in settings.items()}
         config = ["--config", str(folder / "imc.toml")]
@@ -57,13 +63,24 @@ class Platform:
             for host in EDGES.values()
         }
         self.worker = Process("worker", [sys.executable, "-m", "imc_worker", *config], folder, env)
-        self.proxy = Process("kamailio", [], folder)
+        self.proxy = Process("proxy", [], folder)
+
+    @staticmethod
+    def require_programs() -> None:
+        """Skip or fail the test if a program is not installed."""
+        for program in ("kamailio", "kamcmd"):
+            require(program)
+
+    @staticmethod
+    def create_tables(database: str) -> None:
+        """The tables of users, registrations and the module."""
+        create_kamailio_tables(database, "standard", "auth_db", "usrloc", "imc")
 
     def add_configuration(self, name: str, text: str) -> None:
         """Write a file with the addresses and paths of this test, for `start_proxy`."""
-        (self.folder / name).write_text(self._here(text))
+        (self.folder / name).write_text(self.here(text))
 
-    def _here(self, text: str) -> str:
+    def here(self, text: str) -> str:
         """A file of deploy/kamailio with the addresses and paths of this test."""
         for shown, host in EDGES.items():
             text = text.replace(f"{shown}:5060", f"{host}:{self.edge_port}")
@@ -74,12 +91,18 @@ class Platform:
             ("10.0.0.1/32", f"{PROXY}/32"),
             ("ipv4=10.0.0.1\n", f"ipv4={PROXY}\n"),
             ("redis://10.0.0.21:6379/0", self.redis.url),
-            ("mysql://kamailio:kamailiorw@localhost/kamailio", self.database),
-            ("/etc/kamailio/", f"{self.folder}/"),
-            ("/run/kamailio/", f"{self.folder}/"),
+            *self.places(),
         ):
             text = text.replace(shown, real)
         return text
+
+    def places(self) -> list[tuple[str, str]]:
+        """Paths and database in the configurations, and those of this test."""
+        return [
+            ("mysql://kamailio:kamailiorw@localhost/kamailio", self.database),
+            ("/etc/kamailio/", f"{self.folder}/"),
+            ("/run/kamailio/", f"{self.folder}/"),
+        ]
 
     def add_certificates(self) -> None:
         """Make an authority, `ca.pem`, and certificates of proxy and edges, which then listen for TLS."""
@@ -122,8 +145,12 @@ class Platform:
         config = ["-f", f"{self.folder}/{configuration}", "-w", str(self.folder), "-Y", str(self.folder)]
         self.proxy.command = [require("kamailio"), *config, "-DD", "-E", "-m", "64", "-M", "8"]
         self.proxy.command += [word for name in defines for word in ("-A", name)]
+        self.run_proxy()
+
+    def run_proxy(self) -> None:
+        """Start it by its command; returns when it responds to OPTIONS."""
         self.proxy.start()
-        wait_until(lambda: options(self.port, PROXY) == 200, "the proxy")
+        wait_until(lambda: options(self.port, PROXY) is not None, "the proxy")
 
     def stop_proxy(self) -> None:
         """End it with SIGTERM, which has its module write its rooms to the database."""
@@ -158,21 +185,34 @@ class Platform:
             process.end(signal.SIGTERM)
 
 
+PlatformT = TypeVar("PlatformT", bound=Platform)
+
+
 @contextmanager
 def platform(folder: Path, *subscribers: str, **settings: str) -> Iterator[Platform]:
     """A platform with these users, of which nothing runs but the servers of its databases.
 
     Edges and workers get the settings beside those of imc.toml.
     """
-    for program in ("kamailio", "kamcmd", "redis-server", "redis-cli"):
+    with platform_of(Platform, folder, subscribers, settings) as running:
+        yield running
+
+
+@contextmanager
+def platform_of(
+    kind: type[PlatformT], folder: Path, subscribers: Iterable[str], settings: dict[str, str]
+) -> Iterator[PlatformT]:
+    """The same, with another proxy."""
+    kind.require_programs()
+    for program in ("redis-server", "redis-cli"):
         require(program)
     with ExitStack() as stack:
         url = stack.enter_context(empty_mariadb())
-        create_kamailio_tables(url, "standard", "auth_db", "usrloc", "imc")
+        kind.create_tables(url)
         redis = Single(folder)
         stack.callback(redis.stop)
         redis.start()
-        running = Platform(folder, url, redis, settings)
+        running = kind(folder, url, redis, settings)
         stack.callback(running.stop)
         for name in subscribers:
             running.add_subscriber(name)
