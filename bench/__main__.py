@@ -25,6 +25,7 @@ CASES: dict[str, Callable[[Plan], Iterator[Record]]] = {
     "half_offline": cases.half_offline,
     "herd": cases.herd,
     "history": cases.history,
+    "other_build": cases.other_build,
     "history_requests": cases.history_requests,
     "growth": cases.growth,
     "large_room": cases.large_room,
@@ -46,6 +47,8 @@ def main() -> int:
         print(f"not installed: {', '.join(missing)}; on Debian: apt-get install {DEBIAN}")
         return 2
     names = options.only or (QUICK if options.quick else (*CASES, "latency"))
+    if not options.other:
+        names = [name for name in names if name != "other_build"]
     records: list[Record] = []
     described = machine.describe()
     with tempfile.TemporaryDirectory(prefix="imc-bench-") as folder:
@@ -56,6 +59,7 @@ def main() -> int:
             seconds=options.seconds or (2.0 if options.quick else 5.0),
             warmup=0.7 if options.quick else 1.5,
             quick=options.quick,
+            other=options.other,
         )
         for name in sorted(names, key=["fan_out", "latency", *CASES].index):
             case = CASES.get(name) or (lambda plan: cases.latency(plan, cases.full_load(records)))
@@ -93,8 +97,17 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, help="number of windows per system and case")
     parser.add_argument("--seconds", type=float, help="length of a window in seconds")
+    parser.add_argument(
+        "--other",
+        default="",
+        metavar="PYTHON",
+        help="the interpreter of another build, for the case other_build",
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if "other_build" in (options.only or ()) and not options.other:
+        parser.error("other_build needs --other")
+    return options
 
 
 if __name__ == "__main__":

@@ -34,7 +34,10 @@ NO_LIMITS = {"max_members": "0", "max_rooms_per_owner": "0"}
 
 @dataclass(frozen=True)
 class Plan:
-    """Number and length of windows. `program`: the compiled load generator. `one_by_one`: see `load`."""
+    """Number and length of windows. `program`: the compiled load generator. `one_by_one`: see `load`.
+
+    `other`: the interpreter of another build of imc.
+    """
 
     program: Path
     one_by_one: Path
@@ -42,6 +45,7 @@ class Plan:
     seconds: float
     warmup: float
     quick: bool
+    other: str = ""
 
     def measure(self, system: System, groups: list[Group], **options: Any) -> Measured:
         """Measure one window of this plan's length."""
@@ -161,6 +165,22 @@ def history(plan: Plan) -> Iterator[Record]:
                 for kept, system in systems.items():
                     measured = plan.measure(system, [group])
                     yield record("history", measured, history=kept, members=members, number=number)
+
+
+def other_build(plan: Plan) -> Iterator[Record]:
+    """Full load on this build, whose rooms keep no history, and on another build, in turn.
+
+    The order changes with every turn. The rooms are created by commands: builds may store them differently.
+    """
+    for members, rooms in ((2, 1000), (20, 100), (200, 10)):
+        systems = {"this": Imc(settings={"history_max_messages": "0"}), "other": Imc(python=plan.other)}
+        with running(*systems.values()):
+            for system in systems.values():
+                plan.measure(system, [Group(rooms, members, 16)], setup=True, seconds=0.2)
+            for number in range(plan.runs):
+                for build in sorted(systems, reverse=number % 2 == 0):
+                    measured = plan.measure(systems[build], [Group(rooms, members, DEPTH["imc"][members])])
+                    yield record("other_build", measured, build=build, members=members, number=number)
 
 
 def half_offline(plan: Plan) -> Iterator[Record]:

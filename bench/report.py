@@ -35,6 +35,7 @@ def line(record: Record) -> str:
             "recipients",
             "history",
             "asking",
+            "build",
             "returning",
             "stored",
         )
@@ -202,6 +203,9 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
         ("seconds_until_all_caught_up",),
     ),
     "history": _plain_table("With and without the history of rooms", ("history", "members")),
+    "other_build": _plain_table(
+        "This build without the history of rooms beside another", ("build", "members")
+    ),
     "history_requests": _plain_table(
         "20-member rooms beside members of others who ask for their history",
         ("asking",),

@@ -185,13 +185,15 @@ class Imc:
         processes: int = 1,
         settings: Mapping[str, str] | None = None,
         preload: Path | None = None,
+        python: str = PYTHON,
     ) -> None:
-        """``preload``: a library that is preloaded into the edges."""
+        """``preload``: a library that is preloaded into the edges. ``python``: runs the processes."""
         self.target, self.proxy = free_address(), free_address()
         self.folder = Path(tempfile.mkdtemp(prefix="imc-bench-"))
         self.redis_socket = self.folder / "redis.sock"
         self._processes = processes
         self._preload = preload
+        self._python = python
         self._settings = {
             "db_url": f"unix://{self.redis_socket}",
             "listen": f"udp:{self.target}",
@@ -223,7 +225,7 @@ class Imc:
     def start_processes(self) -> None:
         for role in ("worker", "edge"):
             for _ in range(self._processes):
-                self._run(role, PYTHON, "-P", "-m", f"imc_{role}")
+                self._run(role, self._python, "-P", "-m", f"imc_{role}")
         wait_responding(self.target, [*chain.from_iterable(self._running.values())])
 
     def stop_processes(self) -> None:
