@@ -63,6 +63,17 @@ def test_the_performance_page_quotes_what_cpim_costs() -> None:
     assert {float(members): ratio for ratio, members in quoted} == measured
 
 
+def test_the_performance_page_compares_with_the_time_before_rooms_had_a_history() -> None:
+    """CPU per delivery of this build without history, divided by that of the other one, by members."""
+    of: dict[float, dict[str, float]] = {}
+    for row in rows(RESULTS, "## This build without the history of rooms beside another"):
+        of.setdefault(number(row[1]), {})[row[0]] = number(row[3])
+    measured = [f"{of[members]['this'] / of[members]['other']:.2f}" for members in (2, 20, 200)]
+    start = "**Switched off, history costs nothing that this machine shows**"
+    [paragraph] = [text for text in PERFORMANCE.split("\n\n") if text.startswith(start)]
+    assert re.findall(r"\d\.\d\d", paragraph.partition("times as much")[0]) == measured
+
+
 def test_the_performance_page_quotes_what_requests_for_history_cost() -> None:
     """The p99 of others: at once, alone, in the long run; then the longest delivery, beside and alone."""
     found = rows(RESULTS, "## 20-member rooms beside members of others who ask for their history")
