@@ -23,7 +23,7 @@ PAGES = [file for file in FILES if file.endswith(".md")]
 NAMES_OF_OTHERS = {
     *("communication_type", "dump.rdb", "redis.conf", "resolv.conf", "results.json"),
     *("auth_check", "auth_db", "db_mode", "is_subscriber", "m_store", "proxy_authorize", "t_replicate"),
-    *("use_domain", "db_mysql"),
+    *("use_domain", "db_mysql", "next_edge", "to_edge"),
 }
 """Of Kamailio, OpenSIPS, Redis, the system, and of the benchmark's output, which is not in the repository."""
 NOT_SETTINGS = {"IMC_REQUIRE_TOOLS"}

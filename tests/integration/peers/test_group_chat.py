@@ -140,6 +140,7 @@ def test_a_client_that_was_off_learns_that_it_was_removed(phone: MakeGroupLinpho
     """And takes part again when it is added again."""
     alice, bob = phone("alice"), phone("bob")
     room = alice.create("removed", BOB)
+    alice.wait_for_room(room, bob=False)
     bob.wait_for_room(room, alice=True)
     bob.stop()
     alice.remove(room, BOB)

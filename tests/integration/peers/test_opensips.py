@@ -19,7 +19,10 @@ from tests.integration.peers.telephony import DOMAIN, PASSWORD, Platform, platfo
 from tests.integration.peers.test_phone_off import *  # noqa: F403 # the same must be true here
 from tests.integration.peers.test_phone_off import CATCH_UP_MAX, NAMES
 from tests.integration.peers.test_telephony import *  # noqa: F403 # and this
-from tests.integration.peers.test_telephony import log_in
+from tests.integration.peers.test_telephony import (
+    log_in,
+    test_the_proxy_uses_the_other_edge_when_one_dies_or_drains,
+)
 from tests.integration.sip_user import SipUser
 from tests.processes import wait_until
 
@@ -87,6 +90,22 @@ def test_users_of_the_old_module_go_on_with_imc_and_back(old: OpenSipsPlatform, 
     finally:
         alice.stop()
         bob.stop()
+
+
+def test_an_edge_that_refuses_a_tcp_connection_is_passed_over(tmp_path: Path) -> None:
+    """As one that does not respond over UDP."""
+    with platform_of(OpenSipsPlatform, tmp_path, ("alice",), {}) as proxy:
+        rows = (FILES / "dispatcher.sql").read_text().replace(":5060'", ":5060;transport=tcp'")
+        proxy.add_configuration("dispatcher.sql", rows)
+        proxy.start_imc()
+        proxy.start_proxy("after.cfg")
+        proxy.wait_for_edges(2)
+        alice = Linphone(tmp_path, "alice", proxy.uri, PASSWORD, domain=DOMAIN)
+        alice.start()
+        try:
+            test_the_proxy_uses_the_other_edge_when_one_dies_or_drains(proxy, lambda _: alice)
+        finally:
+            alice.stop()
 
 
 async def test_the_old_module_counts_who_is_invited_and_refuses_long_texts(
