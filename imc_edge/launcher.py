@@ -25,9 +25,9 @@ from imc_edge.delivering.wiring import assemble
 from imc_edge.flow import Transports
 from imc_edge.health import Health
 from imc_edge.identity.nonces import KeyFileError, NonceKeys
-from imc_edge.identity.redis_clock import RedisClock
 from imc_edge.identity.trusted_peers import TrustedPeers
 from imc_edge.receiving.acceptor import Acceptor
+from imc_edge.redis_clock import RedisClock
 from imc_edge.routing.next_hop import next_hops_of
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
@@ -95,9 +95,11 @@ class Edge(Process):
         streams = OwnedStreams(store, settings, "edge", READING, self.metrics)
         own = OwnAddresses(store, self._listening(), settings.advertise)
         next_hops = next_hops_of(settings, Resolver(clock), own, clock)
-        deliver = assemble(settings, store, streams, self._transports(), next_hops, clock, time.time)
         redis_clock = RedisClock(store, clock)
         await redis_clock.read()
+        deliver = assemble(
+            settings, store, streams, self._transports(), next_hops, clock, time.time, redis_clock
+        )
         nonce_keys = self._nonce_keys = NonceKeys(store, settings.digest_key_file, redis_clock)
         await nonce_keys.read()
         health = Health(store, 1 << settings.hash_size, settings.max_backlog)

@@ -29,11 +29,11 @@ class EventRenderer:
     """Knows the settings that decide what an event's text and headers are."""
 
     def __init__(
-        self, delivery_ids: DeliveryIds, settings: Settings, wall: Callable[[], float] = time.time
+        self, delivery_ids: DeliveryIds, settings: Settings, redis_clock: Callable[[], float] = time.time
     ) -> None:
-        """``wall`` gives seconds since the epoch."""
+        """``redis_clock`` gives seconds since the epoch."""
         self._delivery_ids = delivery_ids
-        self._numbers = SequenceNumbers(wall)
+        self._numbers = SequenceNumbers(redis_clock)
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:

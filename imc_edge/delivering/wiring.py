@@ -45,10 +45,12 @@ def assemble(  # noqa: PLR0917 # the parts it connects
     next_hops: NextHops,
     clock: Callable[[], float],
     wall: Callable[[], float],
+    redis_clock: Callable[[], float],
 ) -> Deliver:
     """The delivering side of an edge, ready to run.
 
-    ``clock`` is monotonic, ``wall`` gives seconds since the epoch.
+    ``clock`` is monotonic. ``wall`` and ``redis_clock`` give seconds since the epoch; all edges share the
+    latter.
     """
     counts = DeliveryCounts(streams.metrics)
     delivery_ids = DeliveryIds(store.secret)
@@ -70,7 +72,7 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         wall=wall,
         tracer=streams.tracer,
     )
-    renderer = EventRenderer(delivery_ids, settings, wall)
+    renderer = EventRenderer(delivery_ids, settings, redis_clock)
     invites = InviteTransactions(transports, context.wheel)
     context.transactions.otherwise = invites.receive
     invitations = Invitations(

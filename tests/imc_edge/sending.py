@@ -279,6 +279,7 @@ class Sending:
             next_hops_of(self.settings, self.resolver or Resolver(self.clock), own, self.clock),
             self.clock,
             self.clock.wall,
+            self.clock.wall,
         )
         self._next_id = 0
 

@@ -21,9 +21,9 @@ from imc_edge.delivering.wiring import assemble
 from imc_edge.flow import Flow, Hop, TransportUser
 from imc_edge.health import Health
 from imc_edge.identity.nonces import NonceKeys
-from imc_edge.identity.redis_clock import RedisClock
 from imc_edge.launcher import EVENTS_PER_READ
 from imc_edge.receiving.acceptor import Acceptor
+from imc_edge.redis_clock import RedisClock
 from imc_edge.routing.next_hop import next_hops_of
 from imc_edge.routing.own_addresses import OwnAddresses
 from imc_edge.routing.resolver import Resolver
@@ -127,7 +127,10 @@ class Edge(Process):
             self.consumer = Consumer(self.store, self.ownership, keys.events, EVENTS_PER_READ, block_ms=200)
             next_hops = next_hops_of(settings, Resolver(clock), OwnAddresses(self.store, ()), clock)
             streams: Any = self  # it has what is needed of these
-            self._deliver = assemble(settings, self.store, streams, self, next_hops, clock, self.wall)
+            # Redis has the time of the simulation, whatever an edge's own clock says
+            self._deliver = assemble(
+                settings, self.store, streams, self, next_hops, clock, self.wall, simulation.wall
+            )
             self.ownership.can_release = lambda shard: not self._deliver.in_flight(shard)
             recoverer = self._recoverer(keys.events, self._deliver.holds)
             for part in (self.ownership, self._deliver, Ticker(self._deliver), recoverer):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from imc_common.store import Command, ReplyError, StoreUnreachable
-from imc_edge.identity import redis_clock
-from imc_edge.identity.redis_clock import RedisClock
+from imc_edge import redis_clock
+from imc_edge.redis_clock import RedisClock
 from tests.imc_edge.sending import Clock
 
 
