@@ -42,7 +42,8 @@ local user = user_of(request.from)
 -- invited by the user's address: the client keeps the room under the To of its INVITE
 local by_aor = request.from == user and ";aor" or ""
 local device = device_in(devices, request.device) or assert(request.device, "device") .. by_aor
-local dialog = dialog_of(request)
+-- until its ACK is confirmed, it matters since when (unknown_session)
+local dialog = dialog_of(request):gsub('("state":"accepted")}$', '%1,"accepted_at":' .. entry_id:match("^%d+") .. "}")
 local value = redis.call("HGET", members, user)
 local position, joined = unpack(redis.call("HMGET", room, "away:" .. user, "joined:" .. user))
 local has_place, replaced = place_for(device)

@@ -1,5 +1,5 @@
--- A client has confirmed (ACK) the dialog that it has begun by INVITE. An ACK names no device: the dialog is found by its
--- Call-ID, among those of the sender's devices.
+-- A session is confirmed by ACK: a client has sent it, or has got it from an edge and repeats its 2xx no more. The session is
+-- found by its Call-ID, among those of the sender's devices.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream

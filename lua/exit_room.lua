@@ -1,7 +1,7 @@
 -- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused, or has to be confirmed
 -- first (owner_exit). A client that leaves by BYE cannot be asked: then an admin, or else a member, becomes owner, unless
--- the room is to be destroyed. A BYE in a dialog of an earlier stay ends nothing, also one that the room has ended, while the
--- device was off. A sender who is only invited declines.
+-- the room is to be destroyed. A BYE in a session that the room does not have ends no stay; a device that has none here is
+-- invited again. A sender who is only invited declines.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -34,6 +34,7 @@
 --   role_changed  to all members: one became owner, because the last one has left by BYE; user: that one, role: owner
 --   destroyed  to all members, the sender too: it was the last owner
 --   refused    to the sender: unknown_room, not_member, last_owner, confirm_exit
+--   invite     to the device that has ended a session that the room does not have
 local requests, events, rooms, room, members, private_rooms, owned_rooms, history, history_off = unpack(KEYS)
 local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix, owned_rooms_prefix = unpack(ARGV)
 --- @include "request"
@@ -43,7 +44,7 @@ local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix
 --- @include "destroy"
 --- @include "announce"
 --- @include "own_dialog"
---- @include "farewells"
+--- @include "invite"
 
 assert(owned_rooms_prefix, "owner_exit, announce_joins and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set
@@ -51,13 +52,19 @@ redis.call("SCARD", owned_rooms)
 redis.call("SCARD", history_off)
 redis.call("XLEN", history) -- is a stream
 local reason, former = refusal("member"), nil
+local is_unknown, device = false, nil
+if request.dialog then
+    is_unknown, device = unknown_session()
+end
 for _, farewell in ipairs(request.dialog and farewells_in(request.room, request.from) or {}) do
     former = same_dialog(dialog_ids(farewell.dialog), dialog_ids(request.dialog)) and farewell or former
 end
-if former or (request.dialog and is_outdated()) then
+if former or is_unknown then
     commit()
     if former then
         drop_farewell(request.room, former.device)
+    elseif not reason and device and device == without_aor(device) and not is_under_way(room, device, "") then
+        send_invite(room, members, request.room, device, request.from)
     end
     return "done"
 elseif sender_role == "invited" then

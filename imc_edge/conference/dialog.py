@@ -35,7 +35,8 @@ class Dialog(NamedTuple):
 
     `routes` are values of Route in the order in which a request has them. `is_list`: it belongs to a
     subscription to several rooms (RFC 4662), which share it. `expires_in` is how long a subscription still
-    lasts, in seconds; 0 for a session. `lift` is added to the CSeq numbers of its requests.
+    lasts, in seconds; 0 for a session. `lift` is added to the CSeq numbers of its requests. `cseq` is the
+    number of our INVITE that has made it, 0 for one that the device has begun.
     """
 
     call_id: str
@@ -50,6 +51,7 @@ class Dialog(NamedTuple):
     expires_in: int = 0
     lift: int = 0
     event_id: str = ""
+    cseq: int = 0
 
     @classmethod
     def of_request(cls, request: Request, local_tag: str, target: Uri, *, trusts_routes: bool) -> Dialog:
@@ -89,6 +91,7 @@ class Dialog(NamedTuple):
             remote_uri=_usable(response.to.uri),
             target=_usable(target),
             routes=tuple(reversed(_route_set(response))),
+            cseq=response.cseq.number,
         )
 
     @classmethod
@@ -109,6 +112,7 @@ class Dialog(NamedTuple):
                 expires_in=int(known.get("expires_in") or 0),
                 lift=int(known.get("lift") or 0),
                 event_id=str(known.get("event_id") or ""),
+                cseq=int(known.get("cseq") or 0),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EntryError(f"a dialog cannot be read: {error!r}") from error
@@ -116,7 +120,7 @@ class Dialog(NamedTuple):
     def to_json(self, state: str = "") -> str:
         """The text that Redis keeps. ``state``: how far an INVITE has come."""
         known: dict[str, Any] = {name: getattr(self, name) for name in _TEXTS}
-        known |= {"routes": list(self.routes), "cseq": 0, "remote_cseq": self.remote_cseq}
+        known |= {"routes": list(self.routes), "cseq": self.cseq, "remote_cseq": self.remote_cseq}
         if self.is_list:
             known["list"] = True
         if self.event_id:

@@ -13,32 +13,93 @@ from imc_common.sip.params import find
 from imc_common.sip.uri import Uri
 from imc_edge.conference.dialog import Dialog, contact_of
 from imc_edge.conference.sender_device import is_contact_of
+from imc_edge.delivering.transaction_states import T1
 from imc_edge.identifiers import DeliveryIds
 
+VALID_SECONDS: Final = 64 * T1
+"""How long a device repeats its 2xx without an ACK. Then its session ends (RFC 3261 §13.3.1.4)."""
 
-class Acceptance:
-    """A report of a 2xx, and what is to be done when Redis has it. Redis accepts a report once."""
 
-    __slots__ = ("digest", "done", "event", "fields")
+class Report:
+    """What a worker hears of the session of a device, and what is to be done when Redis has it.
+
+    Redis accepts a report once, by its digest.
+    """
+
+    __slots__ = ("came_at", "digest", "done", "event", "fields", "is_abandoned", "too_late")
 
     def __init__(
         self,
         event: Event,
-        to: str,
-        device: str,
-        dialog: Dialog,
+        fields: list[str | bytes],
+        digest: str,
         *,
-        ids: DeliveryIds,
+        came_at: float,
         done: Callable[[], None],
+        too_late: Callable[[], None],
+        is_abandoned: Callable[[], bool],
     ) -> None:
-        """``to``: who was invited by this event, its recipient or a device of it."""
-        fields: list[str | bytes] = ["type", "delivery_report", "from", to, "room", event.room]
-        fields += ["event", event.name, "user", event.actor, "status", "200", "of", event.entry_id]
-        fields += ["device", device, "dialog", dialog.to_json("confirmed"), "data", event.data.pack()]
+        """``came_at``: by the clock.
+
+        ``too_late`` is called instead of ``done`` if Redis was unreachable for longer than `VALID_SECONDS`.
+        ``is_abandoned`` says whether the shard was lost; then neither is called.
+        """
         self.event: Final = event
         self.fields: Final = fields
-        self.digest: Final = ids.message_id(event.room, f"{dialog.call_id} {dialog.remote_tag}", 0).decode()
+        self.digest: Final = digest
+        self.came_at: Final = came_at
         self.done: Final = done
+        self.too_late: Final = too_late
+        self.is_abandoned: Final = is_abandoned
+
+
+def acceptance(
+    event: Event,
+    to: str,
+    device: str,
+    dialog: Dialog,
+    *,
+    ids: DeliveryIds,
+    came_at: float,
+    done: Callable[[], None],
+    too_late: Callable[[], None],
+    is_abandoned: Callable[[], bool] = lambda: False,
+) -> Report:
+    """A device has accepted an INVITE. ``to``: the recipient of the event, or a device of it.
+
+    The device gets its ACK when this is done. If the edge dies before, the device ends its session by itself,
+    and does not stay in a session of which nobody knows.
+    """
+    fields: list[str | bytes] = ["type", "delivery_report", "from", to, "room", event.room]
+    fields += ["event", event.name, "user", event.actor, "status", "200", "of", event.entry_id]
+    fields += ["device", device, "dialog", dialog.to_json("accepted"), "data", event.data.pack()]
+    digest = ids.message_id(event.room, f"{dialog.call_id} {dialog.remote_tag}", 0).decode()
+    return Report(
+        event, fields, digest, came_at=came_at, done=done, too_late=too_late, is_abandoned=is_abandoned
+    )
+
+
+def confirmation(event: Event, user: str, dialog: Dialog, *, ids: DeliveryIds, came_at: float) -> Report:
+    """The device has its ACK: from now on, a BYE in this session says that the user leaves.
+
+    Before that, it may say that no ACK has come for 32 s (RFC 3261 §13.3.1.4).
+    """
+    fields: list[str | bytes] = ["type", "confirm_dialog", "from", user, "room", event.room]
+    fields += ["dialog", dialog.to_json(), "data", event.data.pack()]
+    digest = ids.message_id(event.room, f"{dialog.call_id} {dialog.remote_tag}", 1).decode()
+    return Report(
+        event,
+        fields,
+        digest,
+        came_at=came_at,
+        done=_nothing,
+        too_late=_nothing,
+        is_abandoned=lambda: False,
+    )
+
+
+def _nothing() -> None:
+    """Nobody waits for it."""
 
 
 class Accepted(NamedTuple):

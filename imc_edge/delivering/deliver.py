@@ -25,6 +25,7 @@ from imc_common.settings import Settings
 from imc_common.shards.consumer import Batch, Consumer
 from imc_common.store import StoreUnreachable
 from imc_common.tracer import Tracer
+from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering.absence import Absence, parse
 from imc_edge.delivering.catch_ups import CatchUps
 from imc_edge.delivering.counts import DeliveryCounts
@@ -50,6 +51,8 @@ ALONE_TURNS: Final = 2
 """Turns of the timer wheel for which an event that may end the process is alone in being sent, at most."""
 NO_MESSAGES: Final = frozenset((CATCH_UP, *OF_CONFERENCES))
 """Events that are sent in another way than a MESSAGE, or not at all."""
+NO_SESSION: Final = "gone-"
+"""Begins the Call-ID of a BYE to a device that had no session with the room (`lua/include/dialog.lua`)."""
 FULL_SECONDS: Final = 0.002
 """Pause between two looks whether reading may go on."""
 
@@ -98,6 +101,8 @@ class Deliver:
         """What was read last (shard, entry id): part of it may still wait to be started."""
         self._left_out: set[int] = set()
         """Shards that were lost while their part of the last read was started: the rest has to wait."""
+        self._owned_before: frozenset[int] = frozenset()
+        """Shards that were owned in the last turn."""
         self._reading = True
         self._drained = asyncio.Event()
         self._sent_in_batch = 0
@@ -172,6 +177,7 @@ class Deliver:
         self._left_out.update(shard for shard, _ in self._being_read if shard not in owned)
         self._former_failures.keep(owned)
         more = self.context.transactions.advance()
+        self._invitations.turn()
         self._events.sweep()
         self.context.failure_log.turn()
         self.context.courier.turn()
@@ -408,8 +414,9 @@ class Deliver:
 
         Whether the event is settled later."""
         event = outgoing.event
+        had_session = not Dialog.parse(event.dialog).call_id.startswith(NO_SESSION)
         event = replace(event, name=INVITE, entry_id=f"{event.entry_id}.bye", text="", list="")
-        return self._invitations.say_farewell(outgoing, event, device)
+        return self._invitations.say_farewell(outgoing, event, device, had_session=had_session)
 
     def _hand_out(self, outgoing: Outgoing) -> None:
         """A user is back, and is to get the next part of what it missed."""
@@ -440,8 +447,10 @@ class Deliver:
 
     def _abandon(self, owned: frozenset[int]) -> None:
         """Leave the events of lost shards to their new owners."""
-        if self._events.abandon(owned):
+        self._events.abandon(owned)
+        if not owned >= self._owned_before:  # an INVITE may outlive its event, if another device has accepted
             self._invitations.let_go()
+        self._owned_before = owned
 
     def _send_some(self, outgoing: Outgoing, to: Sequence[str]) -> Sequence[str]:
         """Send to as many as go in one batch; returns the others. If there are some, the batch is full."""

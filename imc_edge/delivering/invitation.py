@@ -14,7 +14,7 @@ from imc_common.sip.message import Response
 from imc_common.sip.uri import Uri
 from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering.absence import parse
-from imc_edge.delivering.acceptance import Acceptance, accepted_by, device_of
+from imc_edge.delivering.acceptance import acceptance, accepted_by, device_of
 from imc_edge.delivering.courier import MAX_CONTACTS, REFUSED
 from imc_edge.delivering.dialog_request import DialogRequest, cancelled, refusal_acknowledged
 from imc_edge.delivering.failure_log import log_fault
@@ -101,8 +101,8 @@ class Invitation:
         return self._outcome.to
 
     @property
-    def may_have_been_sent(self) -> bool:
-        """By an edge that owned the shard before: then some device may have accepted."""
+    def was_taken_over(self) -> bool:
+        """Whether an edge that owned the shard before may have sent it."""
         return self._outcome.outgoing.resent and not self._outcome.is_farewell
 
     @property
@@ -176,7 +176,7 @@ class Invitation:
     # --- what the transaction reports: `InviteUser`
 
     def accepted(self, response: Response) -> None:
-        """A device has accepted. The first 2xx of each is reported, and every one acknowledged."""
+        """A device has accepted. The first 2xx of each is reported, and each is acknowledged after that."""
         self._final()
         try:
             dialog, device, _ = accepted_by(response, user_of(self._to))
@@ -185,18 +185,18 @@ class Invitation:
             return
         tag = dialog.remote_tag
         if tag in self._dialogs:
-            self._dialogs[tag].acknowledge()
+            if self._dialogs[tag].is_acknowledged:
+                self._dialogs[tag].acknowledge()
             return
         if len(self._dialogs) >= MAX_ACCEPTING:
             return  # no user has so many devices: each new tag would cost memory and a request to the worker
         number = self._request.cseq + self._attempts_with_credentials
         made = self._dialogs[tag] = MadeDialog(self._invitations, self.event.room, self._to, dialog, number)
-        made.acknowledge()
         if self._outcome.is_farewell or self._stay_is_over:
             made.end(self._bye_ended)
         elif device:
             self._outcome.has_device = True
-            self._report(dialog, device)
+            self._report(made, device)
         else:  # a client that is no group chat: its user gets texts from now on
             made.end()
             self._fail(NO_GROUP_CHAT)
@@ -205,8 +205,7 @@ class Invitation:
         """Nobody has accepted."""
         status = response.status
         if self._stay_is_over:
-            if not (status < 400 and self.may_have_been_sent and self._redirect(response)):
-                self._fail(WITHDRAWN)
+            self._fail(WITHDRAWN)
             return
         if status in {401, 407} and self._send_with_credentials(response):
             return
@@ -287,9 +286,32 @@ class Invitation:
             self._fail(NO_GROUP_CHAT)
         return bool(devices)
 
-    def _report(self, dialog: Dialog, device: str) -> None:
-        ids, delivered = self._invitations.delivery_ids, self._outcome.delivered
-        self._invitations.report(Acceptance(self.event, self._to, device, dialog, ids=ids, done=delivered))
+    def _report(self, made: MadeDialog, device: str) -> None:
+        ids, now = self._invitations.delivery_ids, self._invitations.context.clock()
+
+        def done() -> None:
+            made.acknowledge()
+            self._outcome.delivered()
+            self._invitations.acknowledged(made, self.event)
+
+        def too_late() -> None:
+            made.has_ended = True
+            self._outcome.has_device = False
+            self._fail(TIMEOUT)
+
+        self._invitations.report(
+            acceptance(
+                self.event,
+                self._to,
+                device,
+                made.dialog,
+                ids=ids,
+                came_at=now,
+                done=done,
+                too_late=too_late,
+                is_abandoned=lambda: self._outcome.outgoing.abandoned,
+            )
+        )
 
     def _bye_ended(self) -> None:
         """Only now the event is settled. If this edge dies before, the next one sends the INVITE again."""
@@ -313,7 +335,7 @@ class Invitation:
 
         Otherwise it could reach a device after the next INVITE of the room, and end the session of that.
         """
-        if self._outcome.outgoing.abandoned and not self._had_final:
+        if not self._had_final and not self._invitations.context.may_send(self._outcome.outgoing):
             self._invitations.transactions.stop_sending(self._branch())
 
     def left(self, dialog: str) -> None:
@@ -326,9 +348,15 @@ class Invitation:
     def withdraw(self) -> None:
         """It is not sent: the user is no member any more, or was invited anew."""
         self._final()
+        self._forget_farewell()
         if not self._is_settled:
             self._is_settled = True
             self._outcome.failed(WITHDRAWN)
+
+    def _forget_farewell(self) -> None:
+        """Nobody has heard it, so it may be said again."""
+        if self._outcome.is_farewell and not self._dialogs:
+            self._invitations.farewell_failed(self.event.room, self._to)
 
     def _final(self) -> None:
         if not self._had_final:
@@ -337,6 +365,7 @@ class Invitation:
 
     def _fail(self, outcome: str) -> None:
         self._final()
+        self._forget_farewell()
         if not self._is_settled:
             self._is_settled = True
             self._outcome.failed(outcome)

@@ -19,6 +19,7 @@ from typing import Any, Final
 import structlog
 
 from imc_common import keys
+from imc_common.devices import user_of
 from imc_common.keys import Keys
 from imc_common.rooms.event import Event
 from imc_common.rooms.request import RETRANSMISSION_SECONDS
@@ -26,14 +27,16 @@ from imc_common.rooms.roles import INVITED
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_common.store.protocols import DurableScriptRunner
 from imc_edge.delivering.absence import Position, parse
-from imc_edge.delivering.acceptance import Acceptance
+from imc_edge.delivering.acceptance import VALID_SECONDS, Report, confirmation
 from imc_edge.delivering.credentials import Credentials
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.dialog_request import DialogRequest
+from imc_edge.delivering.former_acceptances import FormerAcceptances
 from imc_edge.delivering.invitation import Invitation
 from imc_edge.delivering.invitation_order import FAREWELL, InvitationOrder, Place
 from imc_edge.delivering.invite_outcome import FarewellOutcome, InviteOutcome
 from imc_edge.delivering.invite_transaction import InviteTransactions
+from imc_edge.delivering.made_dialog import MadeDialog
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.stray_acceptances import StrayAcceptances
 from imc_edge.flow import Transports
@@ -46,6 +49,8 @@ TURN_SECONDS: Final = 0.05
 """It is looked again so often whether an INVITE may be sent that waits."""
 FAREWELL_SECONDS: Final = 30.0
 """Until a device may be told again, in a session made for that, that its user is not in a room."""
+CONFIRM_SECONDS: Final = 12.0
+"""A device that has not repeated its 2xx for so long has its ACK: it does so each 4 s (T2)."""
 RETRY_SECONDS: Final = 0.5
 """Pause after Redis was unreachable, or refused a report."""
 
@@ -87,8 +92,11 @@ class Invitations:
         self._order = InvitationOrder(context.clock)
         self.strays = StrayAcceptances(self, store, names, hash_size=hash_size)
         """Acceptances that no transaction here waits for."""
-        self._reports: deque[Acceptance] = deque()
+        self._former_acceptances = FormerAcceptances(self, store, names)
+        self._reports: deque[Report] = deque()
         self._wake = asyncio.Event()
+        self._unconfirmed: deque[tuple[float, MadeDialog, Event]] = deque()
+        """Sessions whose device may not have its ACK yet, and when to look at them again."""
         self._farewells: dict[tuple[str, str], float] = {}
         """When room and device were last separated, in the last `FAREWELL_SECONDS`, oldest first."""
 
@@ -108,13 +116,14 @@ class Invitations:
         for each in made:
             self._add(each)
 
-    def say_farewell(self, outgoing: Outgoing, event: Event, to: str) -> bool:
+    def say_farewell(self, outgoing: Outgoing, event: Event, to: str, *, had_session: bool) -> bool:
         """Send this INVITE to a device, and BYE in the new dialog: it has lost the one in which it got a BYE.
 
         Linphone forgets its sessions at a restart, but shows the room as before. The event of the BYE is
-        settled after that. False: it is not done, because it was just before.
+        settled after that. False: it is not done, because it was just before, to a device that has not
+        entered the room since: it has only subscribed.
         """
-        if self._said_lately(event.room, to):
+        if self._said_lately(event.room, to) and not had_session:
             return False
         request = self.request_of(replace(event, to=(to,)))
         if request is None:
@@ -136,6 +145,10 @@ class Invitations:
         said[room, device] = now
         return False
 
+    def farewell_failed(self, room: str, device: str) -> None:
+        """The device did not accept it, or it was not sent."""
+        self._farewells.pop((room, device), None)
+
     def bye_started(self, outgoing: Outgoing, device: str) -> None:
         """A BYE is sent to a device: its user is not invited anew before that has ended."""
         self._order.bye_started(outgoing, device)
@@ -154,10 +167,25 @@ class Invitations:
         self._in_flight -= 1
         self._wake.set()
 
-    def report(self, report: Acceptance) -> None:
-        """Have a 2xx written into the in-stream."""
+    def report(self, report: Report) -> None:
+        """Have this written into the in-stream."""
         self._reports.append(report)
         self._wake.set()
+
+    def acknowledged(self, made: MadeDialog, event: Event) -> None:
+        """The ACK of a session that Redis has was sent. When it has arrived, the worker hears of that."""
+        self._unconfirmed.append((made.acknowledged_at + CONFIRM_SECONDS, made, event))
+
+    def turn(self) -> None:
+        """To be called often: report the sessions whose device has its ACK."""
+        now, unconfirmed = self.context.clock(), self._unconfirmed
+        while unconfirmed and unconfirmed[0][0] <= now:
+            _, made, event = unconfirmed.popleft()
+            if made.acknowledged_at > now - CONFIRM_SECONDS:
+                self.acknowledged(made, event)
+            else:
+                user = user_of(event.to[0])
+                self.report(confirmation(event, user, made.dialog, ids=self.delivery_ids, came_at=now))
 
     async def run(self) -> None:
         """Report, and send what waits, until cancelled."""
@@ -182,32 +210,33 @@ class Invitations:
         """Send the INVITEs that may be sent now, if they are still wanted. Returns how many there were.
 
         Redis is asked at the last moment: the user may have been removed since the event was written, and
-        perhaps was added again, which is another event. An edge that owned the shard before may have sent the
-        INVITE, and a device accepted it; then it is sent again, because the same device accepts once more and
-        gets its BYE before the user is invited anew.
+        perhaps was added again, which is another event. An edge that owned the shard before may have sent it,
+        and a device accepted it.
         """
         due = self._due()
         if not due:
             return 0
         try:
             replies = await self._store.run([each for one in due for each in self._questions(one)])
+            taken_over = [each for each in due if each.was_taken_over]
+            accepted = dict(
+                zip(taken_over, await self._former_acceptances.acknowledge(taken_over), strict=True)
+            )
         except StoreUnreachable:
             self._waiting.extendleft(reversed(due))
             await asyncio.sleep(RETRY_SECONDS)
             return len(due)
         for at, invitation in enumerate(due):
-            self._in_flight += 1
-            about = replies[2 * at : 2 * at + 2]
-            is_wanted = _is_wanted(invitation, *about)
-            if not is_wanted and not (
-                invitation.may_have_been_sent and _is_of_earlier_stay(invitation, *about)
-            ):
-                invitation.withdraw()
+            is_accepted = accepted.get(invitation, False)
+            if is_accepted is None:
+                self._waiting.append(invitation)
                 continue
-            self._order.started(invitation)
-            invitation.start()
-            if not is_wanted:
-                invitation.end_stay()
+            self._in_flight += 1
+            if not is_accepted and _is_wanted(invitation, *replies[2 * at : 2 * at + 2]):
+                self._order.started(invitation)
+                invitation.start()
+            else:
+                invitation.withdraw()
         return len(due)
 
     def _due(self) -> list[Invitation]:
@@ -240,8 +269,17 @@ class Invitations:
         """Write the reports that there are. What fails is kept; then this takes a moment.
 
         They are as safe as accepted requests: after a failover that loses one, no INVITE would bring another.
+        One that is too old is dropped: the session has ended, because there was no ACK.
         """
-        reports = list(self._reports)
+        long_ago = self.context.clock() - VALID_SECONDS
+        reports = []
+        for each in self._reports:
+            if each.is_abandoned():
+                continue  # the shard's new owner sends the INVITE again
+            if each.came_at > long_ago:
+                reports.append(each)
+            else:
+                each.too_late()
         self._reports.clear()
         commands = []
         for each in reports:
@@ -275,13 +313,3 @@ def _is_wanted(invitation: Invitation, value: Any, about: Any) -> bool:
     if not is_member or latest != event_id.encode():
         return False
     return joined is None or parse(event_id) >= parse(joined.decode())
-
-
-def _is_of_earlier_stay(invitation: Invitation, value: Any, about: Any) -> bool:
-    """Whether the user has left since, and perhaps come again: then no device may stay in the room by it.
-
-    Otherwise another INVITE of the present stay may have been accepted and reported.
-    """
-    joined = about[1]
-    is_member = value is not None and value != INVITED.encode()
-    return not is_member or (joined is not None and invitation.stay < parse(joined.decode()))

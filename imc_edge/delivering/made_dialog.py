@@ -27,6 +27,7 @@ class MadeDialog:
         "_on_end",
         "_room",
         "_to",
+        "acknowledged_at",
         "dialog",
         "has_ended",
     )
@@ -44,12 +45,20 @@ class MadeDialog:
         """Whether the way of the ACK was looked for."""
         self._is_ended = False
         self._on_end: Callable[[], None] | None = None
+        self.acknowledged_at = 0.0
+        """When its last ACK was asked for, by the clock: the device repeats its 2xx until one arrives."""
         self.dialog = dialog
         self.has_ended = False
         """Whether there is nothing to wait for after `end`."""
 
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether its ACK was sent, or is about to be."""
+        return self._is_asked
+
     def acknowledge(self) -> None:
         """Send the ACK: once for each copy of the 2xx."""
+        self.acknowledged_at = self._invitations.context.clock()
         if self._ack is not None:
             self._invitations.transports.send(*self._ack, _Ignored())
         elif not self._is_asked:
@@ -61,6 +70,8 @@ class MadeDialog:
         self._on_end = on_end or self._on_end
         if not self._is_ended:
             self._is_ended = True
+            if not self._is_asked:
+                self.acknowledge()  # a session is confirmed before it ends (RFC 3261 §15)
             self._reach(self._end)
 
     @property

@@ -29,7 +29,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from imc_common.rooms.delivery_reports import AWAY
-from imc_common.rooms.event import PROBE
+from imc_common.rooms.event import BYE, PROBE
 from imc_common.sip.message import Response
 from imc_edge.delivering.absence import Absence
 from imc_edge.delivering.away_rules import arrived_before, note_failure, note_response, withholds
@@ -134,7 +134,8 @@ class Recipient:
         # Backed off after Timer F: whatever is offered meanwhile fails at once, as RFC 3261 §8.1.3.1 treats
         # silence (408). Waiting for 32 s with each of them would tell nothing new.
         if self.backed_off_until:
-            if context.clock() < self.backed_off_until and not outgoing.event.catch_up:
+            is_tried = outgoing.event.catch_up or outgoing.event.name == BYE  # an INVITE may wait for its end
+            if context.clock() < self.backed_off_until and not is_tried:
                 self.fail(outgoing, TIMEOUT)
                 return
             self.backed_off_until = 0.0  # but unresponsive still: the next delivery is a probe

@@ -29,7 +29,7 @@ from imc_common.store import Command, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
 from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering.absence import parse
-from imc_edge.delivering.acceptance import Acceptance, accepted_by
+from imc_edge.delivering.acceptance import acceptance, accepted_by
 from imc_edge.delivering.made_dialog import MadeDialog
 from imc_edge.identifiers import HASH_LENGTH
 
@@ -121,11 +121,8 @@ class StrayAcceptances:
         if isinstance(value, Exception) or isinstance(about, Exception):
             return
         made = MadeDialog(self._invitations, stray.room, stray.to, stray.dialog, stray.number)
-        made.acknowledge()
         *invitations, joined, own, by_aor = about
-        if any(_is_dialog(stray.dialog, each) for each in (own, by_aor)):
-            return
-        ids = self._invitations.delivery_ids
+        ids, now = self._invitations.delivery_ids, self._invitations.context.clock()
         event_id = stray.dialog.call_id[HASH_LENGTH:]
         entry = next(
             (
@@ -135,12 +132,29 @@ class StrayAcceptances:
             ),
             "",
         )
+        shard = keys.shard_of(stray.room, self._hash_size)
+        event = Event(entry, shard, INVITE, stray.room, (stray.to,), actor=stray.room)
+
+        def acknowledge() -> None:
+            made.acknowledge()
+            self._invitations.acknowledged(made, event)
+
         is_of_stay = entry and (joined is None or parse(entry) >= parse(joined.decode()))
-        if is_of_stay and value not in {None, INVITED.encode()} and stray.device:
-            shard = keys.shard_of(stray.room, self._hash_size)
-            event = Event(entry, shard, INVITE, stray.room, (stray.to,), actor=stray.room)
-            report = Acceptance(event, stray.to, stray.device, stray.dialog, ids=ids, done=_nothing)
-            self._invitations.report(report)
+        if any(_is_dialog(stray.dialog, each) for each in (own, by_aor)):
+            acknowledge()
+        elif is_of_stay and value not in {None, INVITED.encode()} and stray.device:
+            self._invitations.report(
+                acceptance(
+                    event,
+                    stray.to,
+                    stray.device,
+                    stray.dialog,
+                    ids=ids,
+                    came_at=now,
+                    done=acknowledge,
+                    too_late=_nothing,
+                )
+            )
         else:
             made.end()
 
@@ -150,11 +164,11 @@ def _is_dialog(dialog: Dialog, kept: Any) -> bool:
     if kept is None:
         return False
     try:
-        known = Dialog.parse(kept.decode())
+        known = Dialog.parse(kept.decode(errors="replace"))
     except EntryError:
         return False
     return (known.call_id, known.remote_tag) == (dialog.call_id, dialog.remote_tag)
 
 
 def _nothing() -> None:
-    """The event was settled before."""
+    """The event was settled before, and the session has ended."""

@@ -53,15 +53,23 @@ local function dismiss(user)
     if not is_member(redis.call("HGET", members, user)) then
         return false
     end
-    local found = devices_in_room(user)
+    local found, has_entered = devices_in_room(user), {}
     for _, device in ipairs(found) do
+        has_entered[without_aor(device)] = true
         dismiss_device(device)
         record_departure(without_aor(device)) -- the user may be back before the others hear of it
     end
-    -- of devices that have subscribed and not entered (subscribe), or were invited and have not accepted
+    -- Of devices that have subscribed and not entered: they show the room, but the room knows no session of theirs.
     for _, device in ipairs(has_devices and with_field("subscription", user) or {}) do
-        end_subscription(device, subscription_of(device))
+        local subscription = subscription_of(device)
+        if not has_entered[without_aor(device)] then
+            local name = (dialog_ids(subscription.dialog) or {}).remote_uri or ""
+            notify_of_end(device, subscription)
+            end_dialog(name:find(";gr=", 1, true) and device or device .. ";aor", unknown_dialog(subscription.dialog))
+        end
+        end_subscription(device, subscription)
     end
+    -- of those that were invited and have not accepted
     for _, device in ipairs(with_field("invitation", user)) do
         redis.call("HDEL", room, "invitation:" .. device)
     end

@@ -1,5 +1,5 @@
 -- The device of the sender that a request in a dialog comes from: the one that it names, or the one that has this dialog. Needs
--- room, request, and what dialog gives. Gives own_device, is_outdated.
+-- room, request, and what dialog gives. Gives own_device, unknown_session.
 --- @include "device"
 --- @include "device_name"
 
@@ -16,22 +16,23 @@ local function own_device()
     return named
 end
 
--- Whether the room has ended the dialog of this request: it is of an earlier stay of the user. A device whose dialog is not
--- known may have this one, and so may one that is not in the room yet.
-local function is_outdated()
-    local devices, ids, is_other = devices_of(request.room), dialog_ids(request.dialog or ""), false
-    local named = device_in(devices, request.device)
-    if not ids or (request.device and not named) then
-        return false
-    end
+-- RFC 3261 §13.3.1.4: so many ms without an ACK after its 2xx, a client ends the session by BYE; a second is for the way.
+local WITHOUT_ACK_MS = 31 * 1000
+
+-- Whether a BYE in the session of this request does not say that the user leaves; and what the room calls its device, if that
+-- is in the room without a session. The session is one of an earlier stay of the user. Or its ACK did not arrive, because the edge
+-- is gone that has sent the INVITE. A client ends such a session after a while, or when it accepts another INVITE.
+local function unknown_session()
+    local devices, ids = devices_of(request.room), dialog_ids(request.dialog or "")
     for _, device in ipairs(redis.call("HKEYS", devices)) do
         if user_of(device) == request.from then
             local known = dialog_ids(redis.call("HGET", room, "dialog:" .. device) or "")
-            if same_dialog(known, ids) or (not known and (not named or named == device)) then
-                return false
+            if same_dialog(known, ids) then
+                local age = known.state == "accepted" and entry_id:match("^%d+") - (known.accepted_at or 0)
+                return age and age >= WITHOUT_ACK_MS, device
             end
-            is_other = true
         end
     end
-    return is_other
+    local named = device_in(devices, request.device)
+    return true, named and redis.call("HEXISTS", room, "dialog:" .. named) == 0 and named or nil
 end

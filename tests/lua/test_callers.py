@@ -27,8 +27,8 @@ from imc_common.rooms.roster import notify_devices
 from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.shards.recoverer import Recoverer
-from imc_edge.identity.redis_clock import RedisClock
 from imc_edge.receiving.device_offers import DELAY_SECONDS
+from imc_edge.redis_clock import RedisClock
 from imc_worker.all_shards import AllShards
 from imc_worker.automatic_answers import NEEDED
 from imc_worker.dispatcher import Dispatcher
@@ -38,7 +38,7 @@ from tests.checked_scripts import CheckedScripts, check_call
 from tests.fake_store import FakeStore
 from tests.imc_edge.doubles import edge, message
 from tests.imc_edge.receiving.test_registration import register
-from tests.imc_edge.sending import Sending
+from tests.imc_edge.sending import Sending, entry
 from tests.imc_worker.conftest import ALICE, BOB, ROOM, Bench
 from tests.lua.header import header_of
 from tests.lua.shard import SCRIPT_OF, SCRIPTS
@@ -156,12 +156,13 @@ class _Nowhere:
 
 
 async def sending_edge() -> None:
-    """An edge delivers an event, one that fails, and one that cannot be rendered."""
+    """An edge delivers events, one that fails, one that cannot be rendered, and an INVITE of another edge."""
     async with Sending() as sending:
         for status in (200, 404):
             await sending.event(to=("bob@127.0.0.1:5071",))
             await sending.reply(sending.wires.sent[-1], status)
         await sending.event("no such event", to=("bob@127.0.0.1:5071",))
+        await sending.feed("9-0", entry("invite", ("bob@127.0.0.1:5071",)), again=True)
 
 
 async def command_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.lua.conference import (
     PHONE,
     about,
     accept,
+    contents,
     devices,
     dialog,
     events,
@@ -107,10 +109,80 @@ def test_a_bye_of_an_earlier_stay_ends_nothing(room: Shard, named_device: bool) 
     assert (BOB in room.members(), BOBS in devices(room)) == (False, False)
 
 
-@pytest.mark.parametrize("device", [BOBS, BOBS_OTHER])
-def test_a_bye_in_a_dialog_that_the_room_cannot_know_ends_the_stay(room: Shard, device: str) -> None:
-    """Of a device that has subscribed, or that is not in the room yet: its report comes later."""
+@pytest.mark.parametrize("device", [BOBS, BOBS_OTHER, None])
+def test_a_bye_in_a_session_that_was_never_acknowledged_ends_nothing(room: Shard, device: str | None) -> None:
+    """RFC 3261 §13.3.1.4: the client ends it by itself. One without a session here is invited again."""
     accept(room, BOBS, by=BOBS)
     room.redis.hdel(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}")
-    handle(room, "exit", BOB, dialog=dialog("unknown"), device=device)
-    assert BOB not in room.members()
+    events(room)
+    for _ in range(2):
+        handle(room, "exit", BOB, dialog=dialog("unknown"), **({"device": device} if device else {}))
+    assert (BOB in room.members(), BOBS in devices(room)) == (True, True)
+    assert [to for to, _ in named(room, "invite")] == ([BOBS] if device == BOBS else [])
+
+
+@pytest.mark.parametrize("by", [BOB, BOBS])
+@pytest.mark.parametrize("is_confirmed", [False, True])
+@pytest.mark.parametrize("seconds", [30, 32])
+def test_a_bye_after_32_seconds_without_ack_ends_nothing(
+    room: Shard, by: str, is_confirmed: bool, seconds: int
+) -> None:
+    """The edge is gone that had to send it. A device that was invited by its name is invited again."""
+    made = json.dumps({"call_id": "c", "remote_tag": "r", "state": "accepted"}, separators=(",", ":"))
+    report(room, "admit_device", by, "200", event="invite", device=BOBS, user=ALICE, dialog=made)
+    if is_confirmed:
+        handle(room, "confirm_dialog", BOB, dialog=dialog("c"))
+    events(room)
+    key, name = room.keys.room(SHARD, ROOM), BOBS if by == BOBS else f"{BOBS};aor"
+    known = about(room, "dialog", name) or ""
+    known = re.sub(r'(?<="accepted_at":)\d+', lambda at: str(int(at[0]) - seconds * 1000), known)
+    room.redis.hset(key, f"dialog:{name}", known)
+    handle(room, "exit", BOB, dialog=dialog("c"))
+    assert (BOB in room.members()) == (seconds == 32 and not is_confirmed)
+    invited = [to for to, _ in named(room, "invite")]
+    assert invited == ([BOBS] if BOB in room.members() and by == BOBS else [])
+
+
+@pytest.mark.parametrize("by", [BOB, BOBS])
+def test_a_device_that_shows_the_room_and_has_not_entered_is_told(room: Shard, by: str) -> None:
+    """It has accepted an INVITE of an edge that is gone, and subscribed. Its session is not known here."""
+    handle(room, "remove", ALICE, user=BOB)
+    events(room)
+    handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    early = dialog("early", remote_uri=f"sip:{by}")
+    handle(room, "subscribe", BOB, device=BOBS, dialog=early, detail="600 0")
+    assert list(devices(room)) == [PHONE], "the INVITE is under way"
+    contents(room)
+    handle(room, "remove", ALICE, user=BOB)
+    found = events(room)
+    assert [to for name, to, _ in found if name == "notify"] == [BOBS]
+    ((to, more),) = [(to, more) for name, to, more in found if name == "bye"]
+    assert to == (BOBS if by == BOBS else f"{BOBS};aor")
+    assert json.loads(more["dialog"])["call_id"].startswith("gone-")
+    assert about(room, "subscription", BOBS) is None
+
+
+def acceptances(room: Shard, event_id: str, user: str = BOB) -> list[str] | str:
+    """The Call-IDs of the sessions, as an edge gets them."""
+    found = room.run("list_acceptances", [OUT, room.keys.room(SHARD, ROOM)], [event_id, ROOM, user])
+    return found if isinstance(found, str) else [json.loads(each)["call_id"] for each in found]
+
+
+def test_an_edge_finds_who_has_accepted_an_invite_that_it_takes_over(room: Shard) -> None:
+    """Those in the room, and those whose report waits for a worker; of this user."""
+    event_id = about(room, "invitation", BOB) or ""
+    assert acceptances(room, event_id) == []
+    accept(room, BOBS)
+    room.put(
+        "delivery_report", BOB, ROOM, status="200", of=event_id, dialog=dialog("waits"), device=BOBS_OTHER
+    )
+    room.put("delivery_report", CAROL, ROOM, status="200", of="1-1", dialog=dialog("another"))
+    assert acceptances(room, event_id) == ["waits", BOBS]
+    assert acceptances(room, "9-9", CAROL) == []
+
+
+def test_behind_many_requests_the_report_may_wait(room: Shard) -> None:
+    """The edge asks again."""
+    for _ in range(1000):
+        room.put("message", CAROL, ROOM)
+    assert acceptances(room, "1-0") == "unknown"

@@ -46,6 +46,17 @@ def methods(sending: Sending) -> list[str]:
 
 
 def reports(sending: Sending) -> list[dict[str, Any]]:
+    """Who has accepted, as the worker hears it."""
+    return [each for each in requests(sending) if each["type"] == "delivery_report"]
+
+
+def confirmations(sending: Sending) -> list[str]:
+    """The tags of the devices that got their ACK, as the worker hears it."""
+    found = [each["dialog"] for each in requests(sending) if each["type"] == "confirm_dialog"]
+    return [json.loads(dialog)["remote_tag"] for dialog in found]
+
+
+def requests(sending: Sending) -> list[dict[str, Any]]:
     """The requests to the worker."""
     found = []
     for args in sending.redis.of("accept_many"):
@@ -95,8 +106,11 @@ async def test_a_device_that_accepts_is_acknowledged_and_reported(sending: Sendi
     assert (report["type"], report["event"], report["status"]) == ("delivery_report", "invite", "200")
     assert (report["from"], report["device"], report["of"]) == (BOB, DEVICE, "1-0")
     made = json.loads(report["dialog"])
-    assert (made["target"], made["remote_tag"], made["state"]) == (GRUU, "there", "confirmed")
-    assert made["routes"] == ["<sip:127.0.0.9;lr>"]
+    assert (made["target"], made["remote_tag"], made["state"]) == (GRUU, "there", "accepted")
+    assert (made["routes"], made["cseq"]) == (["<sip:127.0.0.9;lr>"], 1)
+    assert confirmations(sending) == []
+    await sending.pass_time(module.CONFIRM_SECONDS + 0.1)
+    assert confirmations(sending) == ["there"]
     assert outcomes(sending) == [(BOB, "200", "0")]
     assert sending.deliver.in_flight() == 0
 
@@ -109,23 +123,40 @@ async def test_each_device_of_a_user_is_a_dialog_of_its_own(sending: Sending) ->
     await accept(sending, sent, "tablet", other)
     await accept(sending, sent)
     assert [report["device"] for report in reports(sending)] == [DEVICE, f"{BOB};gr=urn:uuid:2"]
+    await sending.pass_time(module.CONFIRM_SECONDS + 0.1)
     digests = {args[3] for args in sending.redis.of("accept_many")}
-    assert len(digests) == 2, "so Redis takes each once, also from the next owner of the shard"
+    assert len(digests) == 4, "so Redis takes each once, also from the next owner of the shard"
+    assert confirmations(sending) == ["there", "tablet"]
     assert methods(sending) == ["INVITE", "ACK", "ACK", "ACK"]
     assert sending.wires.sent[1].data == sending.wires.sent[3].data
     assert len(outcomes(sending)) == 1
 
 
+async def test_a_device_that_repeats_its_2xx_may_have_no_ack(sending: Sending) -> None:
+    """RFC 3261 §13.3.1.4: it ends its session if none comes, which must not look as if its user left."""
+    sent = await invite(sending)
+    await accept(sending, sent)
+    await sending.pass_time(module.CONFIRM_SECONDS - 4)
+    await accept(sending, sent)
+    await sending.pass_time(module.CONFIRM_SECONDS - 1.1)
+    assert confirmations(sending) == []
+    await sending.pass_time(1.3)
+    assert confirmations(sending) == ["there"]
+
+
 async def test_a_report_that_redis_does_not_take_is_written_later(sending: Sending) -> None:
-    """Until then the event is in flight: the next owner of the shard would send it again."""
+    """Until then the event is in flight, and the device has no ACK: so its session ends if this edge does."""
     sent = await invite(sending)
     sending.redis.replies["accept_many"] = [ReplyError("OOM"), [b"accepted"]]
     sending.redis.unreachable = True
     await accept(sending, sent)
+    await accept(sending, sent)
     assert sending.deliver.in_flight() == 1
+    assert methods(sending) == ["INVITE"]
     sending.redis.unreachable = False
     await sending.until(lambda: sending.deliver.in_flight() == 0)
     assert outcomes(sending) == [(BOB, "200", "0")]
+    assert methods(sending) == ["INVITE", "ACK"]
 
 
 async def test_a_report_that_no_replica_has_is_written_again(sending: Sending) -> None:
@@ -440,8 +471,33 @@ async def test_an_invite_of_a_lost_shard_is_not_sent_again(sending: Sending) -> 
     await sending.pass_time(2.0)
     assert methods(sending) == ["INVITE"]
     await accept(sending, sent)
-    assert methods(sending) == ["INVITE", "ACK"], "one that was on its way"
-    assert [report["device"] for report in reports(sending)] == [DEVICE]
+    assert methods(sending) == ["INVITE"], "the device ends its session, or accepts that of the new owner"
+    assert reports(sending) == []
+
+
+async def test_an_invite_that_outlives_its_event_is_not_sent_again_either(sending: Sending) -> None:
+    """Another device of the user has accepted, so the event is settled."""
+    sent = await invite(sending)
+    other = f"sip:{BOB};gr=urn:uuid:2"
+    await sending.reply(sent, 302, f"Contact: <{GRUU}>, <{other}>")
+    first, second = sending.wires.sent[-2:]
+    await accept(sending, first)
+    assert sending.deliver.in_flight() == 0
+    sending.owner.shards = frozenset()
+    await sending.pass_time(2.0)
+    assert [each.data for each in sending.wires.sent].count(second.data) == 1
+
+
+async def test_a_report_that_could_not_be_written_for_long_is_dropped(sending: Sending) -> None:
+    """RFC 3261 §13.3.1.4: without an ACK, the device has ended its session after 64*T1."""
+    sent = await invite(sending)
+    sending.redis.unreachable = True
+    await accept(sending, sent)
+    sending.clock.now += 33.0
+    sending.redis.unreachable = False
+    await sending.until(lambda: sending.deliver.in_flight() == 0)
+    assert (methods(sending), requests(sending)) == (["INVITE"], [])
+    assert outcomes(sending) == [(BOB, "408", "1")]
 
 
 @pytest.mark.parametrize("provisional", [False, True])
@@ -473,15 +529,38 @@ async def test_a_device_that_has_lost_its_session_is_told_in_a_new_one(sending: 
 
 
 async def test_a_device_is_told_once_in_a_while(sending: Sending) -> None:
-    """It may ask for its rosters again at once, which leads to another BYE."""
+    """It may ask for its rosters again at once, which leads to another BYE. One in a session is another."""
     sending.redis.members[BOB] = None
-    for seconds in (0.0, 0.0, module.FAREWELL_SECONDS):
+    for seconds, call_id in (
+        (0.0, "gone-1"),
+        (0.0, "gone-2"),
+        (module.FAREWELL_SECONDS, "gone-3"),
+        (0.0, "a session"),
+    ):
         sending.clock.now += seconds
-        await sending.event("bye", (DEVICE,), dialog=dialog())
+        await sending.event("bye", (DEVICE,), dialog=dialog(call_id=call_id))
         await sending.reply(sending.wires.sent[-1], 481)
         if sending.wires.sent[-1].request.method == "INVITE":
+            await accept(sending, sending.wires.sent[-1])
+            await sending.reply(sending.wires.sent[-1])
+    told = ["INVITE", "BYE"]
+    assert [each for each in methods(sending) if each != "ACK"] == [
+        *("BYE", *told),
+        "BYE",
+        *("BYE", *told),
+        *("BYE", *told),
+    ]
+
+
+async def test_a_device_that_was_not_told_is_told_the_next_time(sending: Sending) -> None:
+    """It was away, or its user was a member again for a moment."""
+    for value, is_sent in ((b"member", False), (None, True), (None, True)):
+        sending.redis.members[BOB] = value
+        await sending.event("bye", (DEVICE,), dialog=dialog(call_id="gone-1"))
+        await sending.reply(sending.wires.sent[-1], 481)
+        assert (sending.wires.sent[-1].request.method == "INVITE") == is_sent
+        if is_sent:
             await sending.reply(sending.wires.sent[-1], 480)
-    assert [each for each in methods(sending) if each != "ACK"] == ["BYE", "INVITE", "BYE", "BYE", "INVITE"]
 
 
 @pytest.mark.parametrize("name", ["bye", "notify"])

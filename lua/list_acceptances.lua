@@ -1,0 +1,32 @@
+-- Which devices have accepted an INVITE, for an edge that takes its event over from another one. The reports of some may still
+-- wait for a worker.
+--
+-- KEYS:
+--   events  imc:{S}:out         stream
+--   room    imc_rooms:{S}:ROOM  hash
+--
+-- ARGV:
+--   event_id  the event of the INVITE
+--   address   of the room
+--   user      the user who was invited, or whose device was
+--
+-- Returns:
+--   (list)   of dialogs: those that the devices of the user have in the room, and those of the reports
+--   unknown  too many requests wait
+local events, room = unpack(KEYS)
+local event_id, address, user = unpack(ARGV)
+--- @include "reported"
+--- @include "device"
+--- @include "device_name"
+
+local reported, are_more = reported_events()
+if are_more then
+    return "unknown"
+end
+local found = reported[event_id] or {}
+for _, device in ipairs(redis.call("HKEYS", devices_of(address))) do
+    if user_of(device) == user then
+        found[#found + 1] = redis.call("HGET", room, "dialog:" .. device) or nil
+    end
+end
+return found
