@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.conference import actions
-from tests.chaos.conference.phone import Phone, Place, Respond
+from tests.chaos.conference.phone import Phone, Place, Respond, Session
 from tests.chaos.conference.registrar import Registrar
 from tests.chaos.conference.requests import Requests
 from tests.chaos.conference.roster import Entry
@@ -122,7 +122,13 @@ class Devices:
         """A device of a user, which the registrar knows, and of which an edge has the copy of a REGISTER."""
         gruu = f"{actions.aor(user)};gr=urn:uuid:{name}"
         made = Device(
-            user, gruu, await self.requests(*edges), random.Random(0), self.problems, self._subscribe
+            user,
+            gruu,
+            await self.requests(*edges),
+            random.Random(0),
+            self.problems,
+            self._subscribe,
+            self._hang_up,
         )
         self.proxy.registrar.phones.setdefault(user, []).append(made)
         self.proxy.registrar.redirects.add(user)
@@ -136,6 +142,9 @@ class Devices:
 
     def _subscribe(self, phone: Phone, place: Place) -> None:
         self.spawn(self._subscribe_soon(phone, place))
+
+    def _hang_up(self, phone: Phone, session: Session, room: str) -> None:
+        self.spawn(actions.hang_up(phone, session, room))
 
     async def _subscribe_soon(self, phone: Phone, place: Place) -> None:
         await actions.subscribe(phone, place)

@@ -35,8 +35,8 @@ LISTS = ("hash-max-listpack-entries", "hash-max-listpack-value", "set-max-listpa
 """Settings of the server: what is smaller is kept as a list."""
 
 
-CLOCK = ("simulated_seconds", "simulated_microseconds")
-"""Keys from which scripts read the time."""
+CLOCK = ("simulated_seconds", "simulated_microseconds", "simulated_milliseconds")
+"""Keys from which scripts read the time; the last one is for ids of stream entries."""
 
 
 @contextmanager
@@ -49,8 +49,13 @@ def simulated_scripts() -> Iterator[Scripts]:
             text = path.read_text().replace(
                 'redis.call("TIME")', f'redis.call("MGET", "{CLOCK[0]}", "{CLOCK[1]}")'
             )
+            text = re.sub(r'redis\.call\("SMEMBERS", ([^)]*)\)', r'redis.call("SORT", \1, "ALPHA")', text)
             path.write_text(
-                re.sub(r'redis\.call\("SMEMBERS", ([^)]*)\)', r'redis.call("SORT", \1, "ALPHA")', text)
+                re.sub(
+                    r'((?:"XADD"|append\(history), .*?)"\*"',
+                    rf'\1redis.call("GET", "{CLOCK[2]}") .. "-*"',
+                    text,
+                )
             )
         yield Scripts(copy)
 
@@ -164,8 +169,17 @@ class Server:
     def _run(self, commands: Sequence[Command]) -> list[Any]:
         if not commands:
             return []
-        seconds, rest = divmod(self.simulation.wall(), 1)
-        clock: Command = ("MSET", CLOCK[0], int(seconds), CLOCK[1], int(rest * 1e6))
+        now = self.simulation.wall()
+        seconds, rest = divmod(now, 1)
+        clock: Command = (
+            "MSET",
+            CLOCK[0],
+            int(seconds),
+            CLOCK[1],
+            int(rest * 1e6),
+            CLOCK[2],
+            int(now * 1000),
+        )
         self._socket.sendall(b"".join(map(pack, (clock, *commands))))
         return [self._reply() for _ in (clock, *commands)][1:]
 
@@ -196,7 +210,10 @@ _REAL = object()
 
 
 def _lasting(server: Server, command: Command) -> Command:
-    """The command as the server gets it: leases end by simulated time."""
+    """The command as the server gets it: leases end, and entries are numbered, by simulated time."""
+    if command[0] == "XADD":
+        at = command.index("*")
+        return (*command[:at], f"{int(server.simulation.wall() * 1000)}-*", *command[at + 1 :])
     return (*command[:-1], FOREVER_MS) if command[:2] == ("EVALSHA", server.acquire) else command
 
 

@@ -117,6 +117,11 @@ async def leave(phone: Phone, place: Place) -> int:
     return status
 
 
+async def hang_up(phone: Phone, session: Session, room: str) -> None:
+    """BYE in a session that the device gives up. Whatever the response, it has ended (RFC 3261 §15.1.1)."""
+    await phone.requests.send("BYE", f"sip:{room}", [*_in_dialog(session, "BYE")])
+
+
 async def refer(phone: Phone, room: str, target: str) -> int:
     """REFER: ``target`` is a value of Refer-To."""
     return await _alone(phone, "REFER", room, [("Refer-To", target)])

@@ -27,6 +27,8 @@ class Guest:
     phones: list[Phone]
     is_member: bool = False
     is_admin: bool = False
+    left_at: list[float] = field(default_factory=list)
+    """When its stays in the room were ended: the times just before the request that was accepted."""
     talking: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the user sends, and while it is removed or leaves: so what it has said has been accepted."""
 
@@ -49,6 +51,8 @@ class GroupChat:
     sent: list[Sent] = field(default_factory=list)
     room: str = ""
     subject: str = ""
+    perhaps: set[str] = field(default_factory=set)
+    """Subjects of later requests without an answer that says whether they were accepted."""
     first: list[str] = field(default_factory=list)
     """The members that it was made with."""
     actions: int = 0
@@ -151,8 +155,8 @@ class GroupChat:
             return False
         status = await actions.refer(phone, self.room, target)
         phone.note(f"REFER {target} in {self.room}: {status}")
-        if status == 403 and phone.user != self.host.user:
-            return False  # the role was given a moment ago, and no worker has come to it
+        if status in {403, 404} and phone.user != self.host.user:
+            return False  # the user or the role was added a moment ago, and no worker has come to it
         if status not in CALM:
             self.problems.append(f"{phone.name}: REFER {target} in {self.room} ended with {status}")
         return status in CALM
@@ -171,8 +175,10 @@ class GroupChat:
             if admin and not await self._refer(f"<{actions.aor(guest.user)}>;text;admin=false", by_host=True):
                 guest.is_admin = True
                 return
+            at = now()
             if await self._refer(f"<{actions.aor(guest.user)};method=BYE>;text"):
                 guest.is_member = False
+                guest.left_at.append(at)
 
     async def _add(self) -> None:
         guest = self._some(members=False)
@@ -194,29 +200,37 @@ class GroupChat:
         if guest is None:
             return
         async with guest.talking:
-            found = [(phone, place) for phone, place in self._in_room(guest) if place.session]
+            found = [
+                (phone, place)
+                for phone, place in self._in_room(guest)
+                if place.session and place.session.is_confirmed
+            ]
             if not found:
                 return
+            at = now()
             phone, place = self.random.choice(found)
             if place.subscription and not place.subscription.is_list and self.random.random() < 0.7:
                 await actions.unsubscribe(phone, place)
             status = await actions.leave(phone, place)
             phone.note(f"BYE in {self.room}: {status}")
-            if status == 200:
+            if status == 481 or (status == 200 and guest.left_at):
+                await self._make_sure_that_it_has_left(guest, at)
+            elif status == 200:
                 guest.is_member = guest.is_admin = False
-            elif status == 481:
-                await self._make_sure_that_it_has_left(guest)
+                guest.left_at.append(at)
             elif status:
                 self.problems.append(f"{phone.name}: BYE to {self.room} ended with {status}")
 
-    async def _make_sure_that_it_has_left(self, guest: Guest) -> None:
+    async def _make_sure_that_it_has_left(self, guest: Guest, at: float) -> None:
         """An edge found no such member. Perhaps the BYE was accepted before, and its response was lost.
 
-        Or no worker had come to what has added the user meanwhile.
+        Or no worker had come to what has added the user meanwhile. And a BYE in a session of an earlier stay,
+        whose end the device has missed, ends nothing.
         """
         while not await self._refer(f"<{actions.aor(guest.user)};method=BYE>;text", by_host=True):
             await asyncio.sleep(0.5)
         guest.is_member = guest.is_admin = False
+        guest.left_at.append(at)
 
     async def _rename(self) -> None:
         phone = self._admin()
@@ -228,8 +242,11 @@ class GroupChat:
         subject = f"subject {self.actions}"
         status = await actions.rename(phone, place, subject)
         if status in CALM:
-            self.subject = subject
-        elif not (status == 0 and place.session is None) and phone.user == self.host.user:
+            self.subject, self.perhaps = subject, set()
+            return
+        if status in {0, 500}:  # its response was lost, or that of the one before (RFC 3261 §14.2)
+            self.perhaps.add(subject)
+        if status != 500 and not (status == 0 and place.session is None) and phone.user == self.host.user:
             self.problems.append(f"{phone.name}: re-INVITE to {self.room} ended with {status}")
 
     async def _refresh(self) -> None:
@@ -262,7 +279,6 @@ class GroupChat:
     async def go_away(self, phone: Phone, kind: str) -> None:
         """The device is switched off, killed, or loses its network."""
         phone.note(f"goes away: {kind}")
-        phone.been_away = True
         if kind == "off":
             places = [place for place in phone.places.values() if place.subscription]
             for place in places:

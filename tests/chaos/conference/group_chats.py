@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import redis as client
 
@@ -13,7 +14,7 @@ from imc_common import keys
 from tests.chaos.conference import actions
 from tests.chaos.conference.group_chat import GroupChat, Guest
 from tests.chaos.conference.judge import Device, check_messages, check_roster
-from tests.chaos.conference.phone import Phone, Place
+from tests.chaos.conference.phone import Phone, Place, Session
 from tests.chaos.conference.requests import Requests
 from tests.chaos.conference.roster import Entry
 from tests.chaos.history import History, Verdict, first_copies
@@ -100,12 +101,20 @@ class GroupChats:
 
     def _phone(self, user: str, device: int) -> Phone:
         gruu = f"{actions.aor(user)};gr=urn:uuid:{device}"
-        phone = Phone(user, gruu, self._requests, self._random, self._problems, self._subscribe)
+        phone = Phone(
+            user, gruu, self._requests, self._random, self._problems, self._subscribe, self._hang_up
+        )
         phone.notes = self.notes
         return phone
 
     def _subscribe(self, phone: Phone, place: Place) -> None:
-        task = asyncio.get_running_loop().create_task(self._subscribe_soon(phone, place))
+        self._run_beside(self._subscribe_soon(phone, place))
+
+    def _hang_up(self, phone: Phone, session: Session, room: str) -> None:
+        self._run_beside(actions.hang_up(phone, session, room))
+
+    def _run_beside(self, request: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(request)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -154,7 +163,10 @@ class GroupChats:
         return found
 
     async def _have_subscriptions(self) -> None:
-        """A phone whose subscription has ended asks again, as Linphone does when it is looked at."""
+        """A phone whose subscription has ended asks again, as Linphone does when it is looked at.
+
+        One that has an old subscription refreshes it, which Linphone does before it expires.
+        """
         while self._tasks:
             await asyncio.wait(self._tasks, timeout=1)
         without = [
@@ -164,6 +176,13 @@ class GroupChats:
             if (place := chat.place(phone)) and place.is_in and not place.subscription
         ]
         await asyncio.gather(*(actions.subscribe(*each) for each in without))
+        for phone in (phone for chat in self.chats for phone in chat.phones):
+            for place in phone.places.values():
+                made = place.subscription
+                if place.has_old_subscription and made is not None and made.remote_tag:
+                    await actions.refresh(
+                        phone, made, {each: phone.places[each].roster.version for each in made.rooms}
+                    )
 
     def check(self, history: History, verdict: Verdict) -> None:
         """Add what was wrong to the verdict."""
@@ -174,19 +193,29 @@ class GroupChats:
             order = first_copies(chat.observer, history.received[chat.observer], verdict)[
                 chat.room.partition("@")[0]
             ]
-            devices = [self._device(chat, phone, verdict) for phone in chat.phones]
+            devices = [
+                self._device(chat, phone, guest, verdict) for guest in chat.everyone for phone in guest.phones
+            ]
             verdict.messages += sum(sent.accepted for sent in chat.sent)
             check_messages(chat.room, order, chat.sent, first=chat.first, devices=devices, verdict=verdict)
             self._check_room(chat, verdict)
 
     @staticmethod
-    def _device(chat: GroupChat, phone: Phone, verdict: Verdict) -> Device:
+    def _device(chat: GroupChat, phone: Phone, guest: Guest, verdict: Verdict) -> Device:
         log = [line for line in phone.log if line.room == chat.room]
         verdict.deliveries += len(log)
-        marks = [line.what for line in first_copies(phone.name, log, verdict).get(chat.room, ())]
+        first = first_copies(phone.name, log, verdict).get(chat.room, ())
         place = chat.place(phone)
-        is_by_aor = place is not None and place.name != phone.gruu
-        return Device(phone.name, phone.user, bool(place and place.is_in), marks, is_by_aor)
+        is_by_aor = place is not None and place.was_by_aor
+        return Device(
+            phone.name,
+            phone.user,
+            bool(place and place.is_in),
+            [line.what for line in first],
+            is_by_aor,
+            came_at={line.what: line.at for line in first},
+            left_at=tuple(guest.left_at),
+        )
 
     def _check_room(self, chat: GroupChat, verdict: Verdict) -> None:
         """Redis has who should be there, and every phone shows what Redis has."""
@@ -200,7 +229,7 @@ class GroupChats:
                     f"{chat.room}: {guest.user} is {role or 'no member'} in Redis, and should be "
                     f"{'admin' if guest.is_admin else 'member' if guest.is_member else 'no member'}"
                 )
-        if topic != chat.subject:
+        if topic not in {chat.subject, *chat.perhaps}:
             findings.append(f"{chat.room}: subject {topic!r} in Redis, not {chat.subject!r}")
         there = {device.removesuffix(";aor") for device in devices}
         users = {

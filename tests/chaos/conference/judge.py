@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -22,7 +23,8 @@ class Device:
     """A device at the end. ``log`` has its messages of the room, without repeated deliveries.
 
     ``may_echo``: it may get its own messages, because it does not say which device it is: it was invited by
-    its user's address.
+    its user's address. ``came_at`` says when each message came, and ``left_at`` when each stay of its user
+    was ended.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Device:
     is_in: bool
     log: list[str]
     may_echo: bool = False
+    came_at: dict[str, float] = field(default_factory=dict)
+    left_at: tuple[float, ...] = ()
 
 
 def stays(order: list[Received], first: Iterable[str]) -> dict[str, list[Stay]]:
@@ -60,6 +64,7 @@ def check_messages(
     """Each device in the room got all that was said since its user has joined, as often as its user has.
 
     After its user has left, it may lack the last messages: it was away, or had not accepted the invitation.
+    Then some that were on their way may still come, behind a gap.
     """
     senders = {each.mark: each.sender for each in sent}
     said = {line.what for line in order if line.kind is Kind.MESSAGE}
@@ -73,12 +78,14 @@ def check_messages(
         own = {mark for mark, sender in senders.items() if sender == device.name}
         got = [mark for mark in device.log if not (device.may_echo and mark in own)]
         due: list[str] = []
-        for stay in known.get(device.user, []):
+        for number, stay in enumerate(known.get(device.user, [])):
             marks = [mark for mark in stay.marks if mark not in own]
             here = set(got).intersection(marks)
             if stay.is_over:
-                last = max((place for place, mark in enumerate(marks, 1) if mark in here), default=0)
-                due += marks[:last]
+                until = device.left_at[number] if number < len(device.left_at) else math.inf
+                in_time = {mark for mark in here if device.came_at.get(mark, 0.0) < until}
+                last = max((place for place, mark in enumerate(marks, 1) if mark in in_time), default=0)
+                due += marks[:last] + [mark for mark in marks[last:] if mark in here]
             elif device.is_in:
                 due += marks
         compare(room, device.name, due, got, verdict)

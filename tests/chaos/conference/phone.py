@@ -1,4 +1,9 @@
-"""One device of a user, as Linphone is: what it shows of rooms, and how it responds (RFC 4579, 4575)."""
+"""One device of a user, as Linphone is: what it shows of rooms, and how it responds (RFC 4579, 4575).
+
+Observed with liblinphone 5.1.65: without an ACK it ends its session after 32 s by BYE, and has left the room.
+If it is invited again, it first ends the session that it has by BYE, and then accepts. It subscribes then
+unless it has a subscription.
+"""
 
 from __future__ import annotations
 
@@ -61,13 +66,17 @@ class Place:
     name: str
     roster: Roster
     is_in: bool = False
+    was_by_aor: bool = False
+    """Whether it was invited by its user's address once. Then it could not name itself in messages."""
     session: Session | None = None
     subscription: Subscription | None = None
+    has_old_subscription: bool = False
+    """It was invited again before it got the BYE of the stay before: the room has ended its subscription."""
 
 
 @dataclass
 class Phone:
-    """A device. ``spawn`` runs something beside; ``problems`` are what the product must never do."""
+    """A device. ``problems`` are what the product must never do."""
 
     user: str
     gruu: str
@@ -75,6 +84,8 @@ class Phone:
     random: random.Random
     problems: list[str]
     subscribe: Callable[[Phone, Place], None]
+    hang_up: Callable[[Phone, Session, str], None]
+    """Sends a BYE to a room."""
     notes: list[tuple[float, str]] = field(default_factory=list)
     """What happened, for whoever reads the findings."""
     places: dict[str, Place] = field(default_factory=dict)
@@ -85,10 +96,10 @@ class Phone:
     """What the proxy responds for it, 0 for nothing, and after how many seconds; None while it is there."""
     lives: int = 0
     """How often it was started again."""
-    been_away: bool = False
+    accepted: int = 0
+    """How many INVITEs it has accepted."""
 
     def __post_init__(self) -> None:
-        self._answers: dict[tuple[str, str], tuple[int, Session]] = {}
         self._list: Subscription | None = None
 
     @property
@@ -108,6 +119,7 @@ class Phone:
             known = self.places[room] = Place(room, name or self.gruu, Roster(f"{self.name} of {room}"))
         if name:
             known.name = name
+            known.was_by_aor |= name != self.gruu
         return known
 
     def note(self, what: str) -> None:
@@ -169,7 +181,7 @@ class Phone:
             self._take_list(subscription, content_type, request.body)
         elif request.body:
             (room,) = subscription.rooms
-            self._apply(room, request.body)
+            self._apply(room, request.body, is_end=state.startswith("terminated"))
         if state.startswith("terminated"):
             reason = _REASON.search(state)
             for room in subscription.rooms:
@@ -177,9 +189,9 @@ class Phone:
             if self._list is subscription:
                 self._list = None
 
-    def _apply(self, room: str, document: bytes) -> None:
+    def _apply(self, room: str, document: bytes, *, is_end: bool) -> None:
         place = self.places[room]
-        self.note(f"roster of {room}: {place.roster.apply(document)}")
+        self.note(f"roster of {room}: {place.roster.apply(document, is_end=is_end)}")
 
     def _take_list(self, subscription: Subscription, content_type: str, body: bytes) -> None:
         """RFC 4662: one room of a list, or several."""
@@ -191,8 +203,8 @@ class Phone:
             if room not in subscription.rooms:
                 self.problems.append(f"{self.name}: NOTIFY with {room}, which it did not ask for")
                 continue
-            self._apply(room, part.body)
             ended = re.search(rf'uri="sip:{re.escape(room)}"><instance [^>]*state="terminated"[^>]*', listed)
+            self._apply(room, part.body, is_end=ended is not None)
             if ended:
                 reason = _REASON.search(ended[0].replace('"', ""))
                 self._subscription_ended(room, subscription, reason[1] if reason else "")
@@ -223,41 +235,41 @@ class Phone:
         )
 
     def accept(self, request: Message, respond: Respond) -> None:
-        """Respond 200 to an INVITE, again until the ACK comes, and subscribe to the roster."""
+        """Respond 200 to an INVITE, again until the ACK comes, and subscribe to the roster.
+
+        It is another one also if it has the same Call-ID, and comes from another edge.
+        """
         key = request.get("call-id"), request.tag("from")
         room, name = _room_in(request.get("from")), request.address("to")
         place = self.place(room, name)
-        known = self._answers.get(key)
-        if known and known[0] == self.lives and place.session is known[1]:
-            # the same INVITE, from another edge
-            self._send_200(respond, known[1])
-            return
-        is_new = place.session is not None or place.subscription is None
-        if place.session is not None and place.session.is_confirmed:
-            # a session without ACK is one of which no edge knows: that of the INVITE is gone
-            # Linphone ends its session, which is how a user leaves a room
-            self.problems.append(f"{self.name} was invited to {room}, in which it is")
+        if place.session is not None:
+            self.note(f"was invited to {room}, and ends {place.session.call_id}")
+            place.has_old_subscription = place.subscription is not None
+            place.session.is_confirmed = True  # its 200 is not repeated any more
+            self.hang_up(self, place.session, room)
+        self.accepted += 1
         tag = self.requests.new_id("t")
         session = Session(key[0], tag, key[1], name, f"sip:{room}", is_confirmed=False)
-        self._answers[key] = self.lives, session
         place.session = session
         place.is_in = True
         self.note(f"accepts {session.call_id} of {room} as {name}")
-        self._send_200(respond, session)
-        if is_new:
+        self._send_200(respond, place)
+        if place.subscription is None:
             self.subscribe(self, place)
 
-    def _send_200(self, respond: Respond, session: Session) -> None:
-        lives, begun = self.lives, now()
+    def _send_200(self, respond: Respond, place: Place) -> None:
+        lives, begun, session = self.lives, now(), place.session
+        assert session is not None
         session.is_confirmed = False
 
         def again(interval: float) -> None:
             if session.is_confirmed or self.lives != lives or not self.is_on:
                 return
             if now() > begun + LAST:
-                # if an INVITE was forked, the first device that accepts ends it for the next edge
-                if self.absence is None and not self.been_away and session.local_uri == self.gruu:
-                    self.problems.append(f"{self.name}: no ACK for its 200 ({session.call_id})")
+                self.note(f"gets no ACK, and ends {session.call_id}")
+                self.hang_up(self, session, place.room)
+                if place.session is session:
+                    self.left(place)
                 return
             send()
             asyncio.get_running_loop().call_later(interval, again, min(2 * interval, T2))

@@ -128,12 +128,14 @@ class Registrar:
                 phone.accept(request, respond)
             else:
                 respond(100)
-                delay = self.random.uniform(1.0, 6.0)
-                asyncio.get_running_loop().call_later(delay, self._accept_late, phone, request, respond)
+                delay, before = self.random.uniform(1.0, 6.0), phone.accepted
+                accept = partial(self._accept_late, phone, request, respond, before)
+                asyncio.get_running_loop().call_later(delay, accept)
 
     @staticmethod
-    def _accept_late(phone: Phone, request: Message, respond: Respond) -> None:
-        if phone.absence is None:
+    def _accept_late(phone: Phone, request: Message, respond: Respond, before: int) -> None:
+        """Unless it has accepted another INVITE meanwhile: a client takes them in their order."""
+        if phone.absence is None and phone.accepted == before:
             phone.accept(request, respond)
 
     def _plan(self, phone: Phone, request: Message) -> str:

@@ -32,12 +32,13 @@ class Roster:
     """Whether a version is missing: the phone has to subscribe again."""
     _seen: dict[int, bytes] = field(default_factory=dict)
 
-    def apply(self, document: bytes) -> str:
-        """A NOTIFY has come; returns a line about it.
+    def apply(self, document: bytes, *, is_end: bool = False) -> str:
+        """A NOTIFY has come; returns a line about it. ``is_end``: it ends its subscription.
 
         Each version comes once, or again with the same content, as after the death of an edge. A partial
         document is that of the next version. A full one may follow a version that did not come, because the
-        phone was away; it is never older than what the phone knows.
+        phone was away; it is never older than what the phone knows. There is one exception: a SUBSCRIBE whose
+        user was removed meanwhile gets a last NOTIFY, which says no more than that.
         """
         root = Xml.fromstring(document)  # noqa: S314 # of the edges under test
         version, is_full = int(root.get("version", "")), root.get("state", "full") == "full"
@@ -46,6 +47,8 @@ class Roster:
         if known == document:
             self.repeated += 1
             return f"{about}, again"
+        if is_end and not is_full and version <= self.version:
+            return f"{about}, the end"
         if known is not None:
             self._find(f"version {version} came with two contents")
         elif version <= self.version:
