@@ -19,6 +19,8 @@ local event_id, address, user = unpack(ARGV)
 --- @include "device"
 --- @include "device_name"
 
+redis.call("XLEN", events) -- is a stream
+redis.call("HLEN", room)
 local reported, are_more = reported_events()
 if are_more then
     return "unknown"

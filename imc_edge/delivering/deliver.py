@@ -447,8 +447,9 @@ class Deliver:
 
     def _abandon(self, owned: frozenset[int]) -> None:
         """Leave the events of lost shards to their new owners."""
-        self._events.abandon(owned)
-        if not owned >= self._owned_before:  # an INVITE may outlive its event, if another device has accepted
+        are_abandoned = self._events.abandon(owned)
+        # an INVITE may outlive its event, if another device has accepted
+        if are_abandoned or not owned >= self._owned_before:
             self._invitations.let_go()
         self._owned_before = owned
 

@@ -100,15 +100,21 @@ class EventsInFlight:
                 self.something_to_record.set()
         self._watched = watched
 
-    def abandon(self, owned: frozenset[int]) -> None:
-        """Abandon all events of shards that are not owned any more: their new owners send them."""
+    def abandon(self, owned: frozenset[int]) -> bool:
+        """Abandon all events of shards that are not owned any more: their new owners send them.
+
+        Returns whether there were any.
+        """
+        are_abandoned = False
         for shard in [shard for shard in self.by_shard if shard not in owned]:
             events = self.by_shard.pop(shard)
             for outgoing in events.values():
                 outgoing.abandoned = True
                 self._unrecorded.pop(outgoing, None)
             if events:
+                are_abandoned = True
                 log.warning("shard lost with deliveries pending", shard=shard, events=len(events))
+        return are_abandoned
 
     def count(self, shard: int | None = None) -> int:
         """Events in flight, of one shard or of all."""

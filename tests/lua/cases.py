@@ -290,6 +290,12 @@ def _broadcasts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     return shard.call_together(ids)
 
 
+def _lists_acceptances(shard: Shard) -> tuple[list[str], list[Any]]:
+    fields = {"status": "200", "of": "1-0", "dialog": '{"call_id":"c"}'}
+    shard.put("delivery_report", BOB, ROOM, **fields)
+    return [OUT, shard.keys.room(SHARD, ROOM)], ["1-0", ROOM, BOB]
+
+
 def _looks_up_member(shard: Shard) -> tuple[list[str], list[Any]]:
     settled_room(shard)
     return [shard.keys.room(SHARD, ROOM), shard.keys.members(SHARD, ROOM)], [CAROL]
@@ -449,6 +455,7 @@ CASES = ROOM_CASES | {
     "CSeq": Case("check_sequence", _checks_sequence),
     "find rooms": Case("find_rooms", _finds_rooms),
     "look up a member": Case("look_up_member", _looks_up_member),
+    "acceptances": Case("list_acceptances", _lists_acceptances),
     "check a referral": Case("check_referral", _checks_referral),
     "messages": Case("broadcast_messages", _broadcasts_many),
     "charge a budget": Case("charge_budget", _charges_budget),
