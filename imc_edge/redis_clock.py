@@ -1,13 +1,14 @@
 """The time by Redis's clock, the one clock that all edges share.
 
 An edge remembers the offset of its own monotonic clock from Redis's. It reads Redis's clock periodically,
-because clocks drift, and Redis's can be corrected or be that of another server after a failover. No edge's
-wall clock is used.
+because clocks drift, and Redis's can be corrected or be that of another server after a failover. An edge's
+wall clock is only used before the first read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -30,8 +31,8 @@ class RedisClock:
         self._offset: float | None = None
 
     def __call__(self) -> float:
-        """Redis's time now; before the first read a time that no other edge knows."""
-        return self._clock() + (self._offset or 0.0)
+        """Redis's time now; before the first read, that of this machine."""
+        return time.time() if self._offset is None else self._clock() + self._offset
 
     async def run(self) -> None:
         """Read the time periodically, until cancelled."""

@@ -42,8 +42,11 @@ local user = user_of(request.from)
 -- invited by the user's address: the client keeps the room under the To of its INVITE
 local by_aor = request.from == user and ";aor" or ""
 local device = device_in(devices, request.device) or assert(request.device, "device") .. by_aor
--- until its ACK is confirmed, it matters since when (unknown_session)
-local dialog = dialog_of(request):gsub('("state":"accepted")}$', '%1,"accepted_at":' .. entry_id:match("^%d+") .. "}")
+-- Until its ACK is confirmed, it matters since when, and of which event (unknown_session). `detail` says how many ms after the
+-- 2xx the report was written.
+local accepted_at = entry_id:match("^%d+") - (tonumber(request.detail) or 0)
+local dialog = dialog_of(request):gsub('("state":"accepted")}$',
+    string.format('%%1,"accepted_at":%.0f,"of":"%s"}', accepted_at, (request.of or ""):match("^[%d-]*")))
 local value = redis.call("HGET", members, user)
 local position, joined = unpack(redis.call("HMGET", room, "away:" .. user, "joined:" .. user))
 local has_place, replaced = place_for(device)

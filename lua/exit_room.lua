@@ -63,8 +63,12 @@ if former or is_unknown then
     commit()
     if former then
         drop_farewell(request.room, former.device)
-    elseif not reason and device and device == without_aor(device) and not is_under_way(room, device, "") then
-        send_invite(room, members, request.room, device, request.from)
+    elseif not reason and device and not is_under_way(room, without_aor(device), "") then
+        if device ~= without_aor(device) then -- it will know the room under another name
+            forget_device(device)
+            record_departure(without_aor(device))
+        end
+        send_invite(room, members, request.room, without_aor(device), request.from)
     end
     return "done"
 elseif sender_role == "invited" then

@@ -18,6 +18,10 @@ local event_id, address, user = unpack(ARGV)
 --- @include "reported"
 --- @include "device"
 --- @include "device_name"
+--- @include "now"
+
+-- RFC 3261 §13.3.1.4: 64*T1 after its 2xx, a device without an ACK has ended the session.
+local VALID_MS = 32 * 1000
 
 redis.call("XLEN", events) -- is a stream
 redis.call("HLEN", room)
@@ -27,8 +31,11 @@ if are_more then
 end
 local found = reported[event_id] or {}
 for _, device in ipairs(redis.call("HKEYS", devices_of(address))) do
-    if user_of(device) == user then
-        found[#found + 1] = redis.call("HGET", room, "dialog:" .. device) or nil
+    local dialog = user_of(device) == user and redis.call("HGET", room, "dialog:" .. device)
+    local is_confirmed = dialog and dialog:find('"state":"confirmed"}', 1, true)
+    local accepted_at = dialog and tonumber(dialog:match('"accepted_at":(%d+)'))
+    if dialog and (is_confirmed or not accepted_at or now < accepted_at + VALID_MS) then
+        found[#found + 1] = dialog
     end
 end
 return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -20,7 +21,7 @@ VALID_SECONDS: Final = 64 * T1
 """How long a device repeats its 2xx without an ACK. Then its session ends (RFC 3261 §13.3.1.4)."""
 
 
-class Report:
+class SessionReport:
     """What a worker hears of the session of a device, and what is to be done when Redis has it.
 
     Redis accepts a report once, by its digest.
@@ -52,6 +53,10 @@ class Report:
         self.too_late: Final = too_late
         self.is_abandoned: Final = is_abandoned
 
+    def fields_at(self, now: float) -> list[str | bytes]:
+        """The fields of the request, with how long ago the device has responded, in ms."""
+        return [*self.fields, "detail", str(round(max(0.0, now - self.came_at) * 1000))]
+
 
 def acceptance(
     event: Event,
@@ -64,7 +69,7 @@ def acceptance(
     done: Callable[[], None],
     too_late: Callable[[], None],
     is_abandoned: Callable[[], bool] = lambda: False,
-) -> Report:
+) -> SessionReport:
     """A device has accepted an INVITE. ``to``: the recipient of the event, or a device of it.
 
     The device gets its ACK when this is done. If the edge dies before, the device ends its session by itself,
@@ -74,24 +79,24 @@ def acceptance(
     fields += ["event", event.name, "user", event.actor, "status", "200", "of", event.entry_id]
     fields += ["device", device, "dialog", dialog.to_json("accepted"), "data", event.data.pack()]
     digest = ids.message_id(event.room, f"{dialog.call_id} {dialog.remote_tag}", 0).decode()
-    return Report(
+    return SessionReport(
         event, fields, digest, came_at=came_at, done=done, too_late=too_late, is_abandoned=is_abandoned
     )
 
 
-def confirmation(event: Event, user: str, dialog: Dialog, *, ids: DeliveryIds, came_at: float) -> Report:
+def confirmation(event: Event, user: str, dialog: Dialog, *, ids: DeliveryIds) -> SessionReport:
     """The device has its ACK: from now on, a BYE in this session says that the user leaves.
 
-    Before that, it may say that no ACK has come for 32 s (RFC 3261 §13.3.1.4).
+    Before that, it may say that no ACK has come for 32 s (RFC 3261 §13.3.1.4). It is never too late for this.
     """
     fields: list[str | bytes] = ["type", "confirm_dialog", "from", user, "room", event.room]
     fields += ["dialog", dialog.to_json(), "data", event.data.pack()]
     digest = ids.message_id(event.room, f"{dialog.call_id} {dialog.remote_tag}", 1).decode()
-    return Report(
+    return SessionReport(
         event,
         fields,
         digest,
-        came_at=came_at,
+        came_at=math.inf,
         done=_nothing,
         too_late=_nothing,
         is_abandoned=lambda: False,

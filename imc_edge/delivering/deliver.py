@@ -162,6 +162,8 @@ class Deliver:
         self._events.record_all()
         await self._settlement.flush(everything=True)
         with suppress(StoreUnreachable):
+            await self._invitations.finish()
+        with suppress(StoreUnreachable):
             await self._takeover.finish()
         self.context.courier.close()
         self._drained.set()

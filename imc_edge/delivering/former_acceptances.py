@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.rooms.request import EntryError
-from imc_common.store import Command
+from imc_common.store import Command, ReplyError
 from imc_common.store.protocols import ScriptRunner
 from imc_edge.conference.dialog import Dialog
+from imc_edge.delivering.failure_log import log_fault
 from imc_edge.delivering.made_dialog import MadeDialog
 from imc_edge.identifiers import HASH_LENGTH
 
@@ -40,7 +41,15 @@ class FormerAcceptances:
         if not taken_over:
             return []
         replies = await self._store.run([self._question(each) for each in taken_over])
-        return [self._take(*each) for each in zip(taken_over, replies, strict=True)]
+        return [self._guarded(*each) for each in zip(taken_over, replies, strict=True)]
+
+    def _guarded(self, invitation: Invitation, reply: Any) -> bool | None:
+        """An error of ours must not end more than this invitation."""
+        try:
+            return self._take(invitation, reply)
+        except Exception as error:  # whatever it is
+            log_fault(error, invitation.invited, invitation.event.call_id)
+            return True
 
     def _question(self, invitation: Invitation) -> Command:
         event, (room, user) = invitation.event, invitation.place
@@ -48,7 +57,7 @@ class FormerAcceptances:
         return self._store.script("list_acceptances", names, (event.entry_id, room, user))
 
     def _take(self, invitation: Invitation, reply: Any) -> bool | None:
-        if reply == b"unknown":
+        if reply == b"unknown" or (isinstance(reply, ReplyError) and reply.transient):
             return None
         dialogs = reply if isinstance(reply, list) else []  # a key of a wrong type has none
         made = [dialog for text in dialogs if (dialog := self._made_by(invitation, text)) is not None]

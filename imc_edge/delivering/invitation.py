@@ -55,6 +55,7 @@ class Invitation:
         "_started_at",
         "_stay_is_over",
         "_to",
+        "_unreported",
         "_was_cancelled",
         "event",
         "place",
@@ -91,6 +92,8 @@ class Invitation:
         self._realms: set[str] = set()
         self._dialogs: dict[str, MadeDialog] = {}
         """By tag of the device that has accepted."""
+        self._unreported: set[str] = set()
+        """Tags of those that get their ACK when Redis has the report."""
         self._had_final = False
         self._was_cancelled = False
         self._is_settled = False
@@ -185,7 +188,7 @@ class Invitation:
             return
         tag = dialog.remote_tag
         if tag in self._dialogs:
-            if self._dialogs[tag].is_acknowledged:
+            if tag not in self._unreported:
                 self._dialogs[tag].acknowledge()
             return
         if len(self._dialogs) >= MAX_ACCEPTING:
@@ -290,6 +293,7 @@ class Invitation:
         ids, now = self._invitations.delivery_ids, self._invitations.context.clock()
 
         def done() -> None:
+            self._unreported.discard(made.dialog.remote_tag)
             made.acknowledge()
             self._outcome.delivered()
             self._invitations.acknowledged(made, self.event)
@@ -299,6 +303,7 @@ class Invitation:
             self._outcome.has_device = False
             self._fail(TIMEOUT)
 
+        self._unreported.add(made.dialog.remote_tag)
         self._invitations.report(
             acceptance(
                 self.event,

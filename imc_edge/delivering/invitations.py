@@ -27,10 +27,11 @@ from imc_common.rooms.roles import INVITED
 from imc_common.store import Command, ReplyError, StoreUnreachable
 from imc_common.store.protocols import DurableScriptRunner
 from imc_edge.delivering.absence import Position, parse
-from imc_edge.delivering.acceptance import VALID_SECONDS, Report, confirmation
+from imc_edge.delivering.acceptance import VALID_SECONDS, SessionReport, confirmation
 from imc_edge.delivering.credentials import Credentials
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.dialog_request import DialogRequest
+from imc_edge.delivering.failure_log import log_fault
 from imc_edge.delivering.former_acceptances import FormerAcceptances
 from imc_edge.delivering.invitation import Invitation
 from imc_edge.delivering.invitation_order import FAREWELL, InvitationOrder, Place
@@ -93,7 +94,7 @@ class Invitations:
         self.strays = StrayAcceptances(self, store, names, hash_size=hash_size)
         """Acceptances that no transaction here waits for."""
         self._former_acceptances = FormerAcceptances(self, store, names)
-        self._reports: deque[Report] = deque()
+        self._reports: deque[SessionReport] = deque()
         self._wake = asyncio.Event()
         self._unconfirmed: deque[tuple[float, MadeDialog, Event]] = deque()
         """Sessions whose device may not have its ACK yet, and when to look at them again."""
@@ -167,7 +168,7 @@ class Invitations:
         self._in_flight -= 1
         self._wake.set()
 
-    def report(self, report: Report) -> None:
+    def report(self, report: SessionReport) -> None:
         """Have this written into the in-stream."""
         self._reports.append(report)
         self._wake.set()
@@ -181,14 +182,24 @@ class Invitations:
         now, unconfirmed = self.context.clock(), self._unconfirmed
         while unconfirmed and unconfirmed[0][0] <= now:
             _, made, event = unconfirmed.popleft()
-            if made.acknowledged_at > now - CONFIRM_SECONDS:
+            if made.acknowledged_at + CONFIRM_SECONDS > now:
                 self.acknowledged(made, event)
             else:
-                user = user_of(event.to[0])
-                self.report(confirmation(event, user, made.dialog, ids=self.delivery_ids, came_at=now))
+                self._confirm(made, event)
+
+    def _confirm(self, made: MadeDialog, event: Event) -> None:
+        if made.is_acknowledged:
+            self.report(confirmation(event, user_of(event.to[0]), made.dialog, ids=self.delivery_ids))
+
+    async def finish(self) -> None:
+        """The process ends: report what it knows. Raises `StoreUnreachable`."""
+        while self._unconfirmed:
+            _, made, event = self._unconfirmed.popleft()
+            self._confirm(made, event)
+        await self.flush(retries=False)
 
     async def run(self) -> None:
-        """Report, and send what waits, until cancelled."""
+        """SessionReport, and send what waits, until cancelled."""
         while True:
             if not self._reports and not self._waiting:
                 self._wake.clear()
@@ -226,10 +237,11 @@ class Invitations:
             self._waiting.extendleft(reversed(due))
             await asyncio.sleep(RETRY_SECONDS)
             return len(due)
+        unknown = [each for each in due if accepted.get(each, False) is None]
+        self._waiting.extend(unknown)
         for at, invitation in enumerate(due):
             is_accepted = accepted.get(invitation, False)
             if is_accepted is None:
-                self._waiting.append(invitation)
                 continue
             self._in_flight += 1
             if not is_accepted and _is_wanted(invitation, *replies[2 * at : 2 * at + 2]):
@@ -237,6 +249,8 @@ class Invitations:
                 invitation.start()
             else:
                 invitation.withdraw()
+        if unknown:  # a worker has to come to the reports first
+            await asyncio.sleep(RETRY_SECONDS)
         return len(due)
 
     def _due(self) -> list[Invitation]:
@@ -265,26 +279,25 @@ class Invitations:
             ("HMGET", about, f"invitation:{invitation.invited}", f"joined:{user}"),
         ]
 
-    async def flush(self) -> None:
+    async def flush(self, *, retries: bool = True) -> None:
         """Write the reports that there are. What fails is kept; then this takes a moment.
 
         They are as safe as accepted requests: after a failover that loses one, no INVITE would bring another.
         One that is too old is dropped: the session has ended, because there was no ACK.
         """
-        long_ago = self.context.clock() - VALID_SECONDS
-        reports = []
+        now, reports = self.context.clock(), []
         for each in self._reports:
             if each.is_abandoned():
                 continue  # the shard's new owner sends the INVITE again
-            if each.came_at > long_ago:
+            if each.came_at > now - VALID_SECONDS:
                 reports.append(each)
             else:
-                each.too_late()
+                _guarded(each, each.too_late)
         self._reports.clear()
         commands = []
         for each in reports:
-            shard = each.event.shard
-            args = (RETRANSMISSION_SECONDS * 1000, 0, "", each.digest, len(each.fields), *each.fields)
+            shard, fields = each.event.shard, each.fields_at(now)
+            args = (RETRANSMISSION_SECONDS * 1000, 0, "", each.digest, len(fields), *fields)
             commands.append(self._store.script("accept_many", keys.accepting(shard), args))
         try:
             replies = await self._store.run(commands, durable=True)
@@ -293,12 +306,20 @@ class Invitations:
         failed = [each for each, reply in zip(reports, replies, strict=True) if isinstance(reply, Exception)]
         for each, reply in zip(reports, replies, strict=True):
             if not isinstance(reply, Exception):
-                each.done()
+                _guarded(each, each.done)
             elif isinstance(reply, ReplyError):
-                log.warning("invitation not reported", room=each.event.room, reason=str(reply))
+                log.warning("session not reported", room=each.event.room, reason=str(reply))
         self._reports.extendleft(reversed(failed))
-        if failed:
+        if failed and retries:
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _guarded(report: SessionReport, act: Callable[[], None]) -> None:
+    """An error of ours must not end more than one report."""
+    try:
+        act()
+    except Exception as error:  # whatever it is
+        log_fault(error, report.event.to[0], report.event.call_id)
 
 
 def _is_wanted(invitation: Invitation, value: Any, about: Any) -> bool:

@@ -53,8 +53,8 @@ class MadeDialog:
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether its ACK was sent, or is about to be."""
-        return self._is_asked
+        """Whether its ACK was sent."""
+        return self._ack is not None
 
     def acknowledge(self) -> None:
         """Send the ACK: once for each copy of the 2xx."""
@@ -96,11 +96,13 @@ class MadeDialog:
 
     def _acknowledge(self, targets: Targets | None) -> None:
         hops = targets.draw(self._invitations.random) if targets is not None else []
-        if hops:
-            ack = in_dialog(self.dialog, "ACK", self._number)
-            # RFC 3261 §8.1.1.7: the ACK of a 2xx is a transaction of its own
-            self._ack = hops[0], self._bytes(ack, hops[0], self._key(f"ack {self.dialog.remote_tag}", 0))
-            self.acknowledge()
+        if not hops:
+            self._is_asked = False  # the next copy of the 2xx asks again
+            return
+        ack = in_dialog(self.dialog, "ACK", self._number)
+        # RFC 3261 §8.1.1.7: the ACK of a 2xx is a transaction of its own
+        self._ack = hops[0], self._bytes(ack, hops[0], self._key(f"ack {self.dialog.remote_tag}", 0))
+        self.acknowledge()
 
     def _end(self, targets: Targets | None) -> None:
         hops = targets.draw(self._invitations.random) if targets is not None else []

@@ -60,6 +60,8 @@ class StrayAcceptances:
         self._hash_size = hash_size
         self._waiting: deque[_Stray] = deque()
         self._wake = asyncio.Event()
+        self._known: dict[tuple[str, str], MadeDialog] = {}
+        """The last of those that got an ACK, by Call-ID and tag: each copy of their 2xx gets one."""
 
     def receive(self, data: bytes) -> bool:
         """Take a response, if it is a 2xx to an INVITE of ours."""
@@ -72,6 +74,10 @@ class StrayAcceptances:
             return False
         if stray is None:
             return False
+        known = self._known.get((stray.dialog.call_id, stray.dialog.remote_tag))
+        if known is not None and known.is_acknowledged:
+            known.acknowledge()
+            return True
         self._waiting.append(stray)
         self._wake.set()
         return True
@@ -136,6 +142,9 @@ class StrayAcceptances:
         event = Event(entry, shard, INVITE, stray.room, (stray.to,), actor=stray.room)
 
         def acknowledge() -> None:
+            if len(self._known) >= MAX_WAITING:
+                del self._known[next(iter(self._known))]
+            self._known[stray.dialog.call_id, stray.dialog.remote_tag] = made
             made.acknowledge()
             self._invitations.acknowledged(made, event)
 

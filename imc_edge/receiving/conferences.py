@@ -132,7 +132,7 @@ class Conferences:
             confirmation = replace(confirmation, dialog=dialog_ids(request))
         except SipError:
             return False
-        if self._ids.is_ours(request):  # the room's own INVITE was confirmed when it was accepted
+        if self._ids.is_ours(request):  # an edge confirms the sessions of the room's own INVITEs
             self._commit.note(confirmation, fingerprint.digest)
         if not is_known:
             self._commit.tell(announcement(exchange))

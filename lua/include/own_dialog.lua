@@ -16,8 +16,9 @@ local function own_device()
     return named
 end
 
--- RFC 3261 §13.3.1.4: so many ms without an ACK after its 2xx, a client ends the session by BYE; a second is for the way.
-local WITHOUT_ACK_MS = 31 * 1000
+-- RFC 3261 §13.3.1.4: 32 s after its 2xx, a client without an ACK ends the session by BYE; a second is for the way, and
+-- the BYE may take as long again. A session that is older has its ACK, though nobody has confirmed that.
+local WITHOUT_ACK_MS, CONFIRMED_MS = 31 * 1000, 120 * 1000
 
 -- Whether a BYE in the session of this request does not say that the user leaves; and what the room calls its device, if that
 -- is in the room without a session. The session is one of an earlier stay of the user. Or its ACK did not arrive, because the edge
@@ -28,8 +29,13 @@ local function unknown_session()
         if user_of(device) == request.from then
             local known = dialog_ids(redis.call("HGET", room, "dialog:" .. device) or "")
             if same_dialog(known, ids) then
-                local age = known.state == "accepted" and entry_id:match("^%d+") - (known.accepted_at or 0)
-                return age and age >= WITHOUT_ACK_MS, device
+                if known.state ~= "accepted" then
+                    return false
+                elseif (known.of or "") ~= "" and #redis.call("XRANGE", events, known.of, known.of) > 0 then
+                    return true -- the INVITE may be sent again by another edge: the client ends this session then
+                end
+                local age = entry_id:match("^%d+") - (known.accepted_at or 0)
+                return age >= WITHOUT_ACK_MS and age < CONFIRMED_MS, device
             end
         end
     end

@@ -123,11 +123,11 @@ def test_a_bye_in_a_session_that_was_never_acknowledged_ends_nothing(room: Shard
 
 @pytest.mark.parametrize("by", [BOB, BOBS])
 @pytest.mark.parametrize("is_confirmed", [False, True])
-@pytest.mark.parametrize("seconds", [30, 32])
+@pytest.mark.parametrize("seconds", [30, 32, 121])
 def test_a_bye_after_32_seconds_without_ack_ends_nothing(
     room: Shard, by: str, is_confirmed: bool, seconds: int
 ) -> None:
-    """The edge is gone that had to send it. A device that was invited by its name is invited again."""
+    """The edge is gone that had to send it. The device is invited again. An older session has had its ACK."""
     made = json.dumps({"call_id": "c", "remote_tag": "r", "state": "accepted"}, separators=(",", ":"))
     report(room, "admit_device", by, "200", event="invite", device=BOBS, user=ALICE, dialog=made)
     if is_confirmed:
@@ -140,7 +140,44 @@ def test_a_bye_after_32_seconds_without_ack_ends_nothing(
     handle(room, "exit", BOB, dialog=dialog("c"))
     assert (BOB in room.members()) == (seconds == 32 and not is_confirmed)
     invited = [to for to, _ in named(room, "invite")]
-    assert invited == ([BOBS] if BOB in room.members() and by == BOBS else [])
+    assert invited == ([BOBS] if BOB in room.members() else [])
+    assert (list(devices(room)) == [PHONE]) == (BOB not in room.members() or by == BOB), "another name"
+
+
+def test_the_age_of_a_session_counts_from_its_2xx(room: Shard) -> None:
+    """The report was written 5 s later, because Redis was unreachable."""
+    of = about(room, "invitation", BOB) or ""
+    made = json.dumps({"call_id": "c", "remote_tag": "r", "state": "accepted"}, separators=(",", ":"))
+    entry = room.put(
+        "delivery_report",
+        BOBS,
+        ROOM,
+        status="200",
+        detail="5000",
+        of=of,
+        event="invite",
+        device=BOBS,
+        user=ALICE,
+        dialog=made,
+    )
+    assert room.run("admit_device", *room.command("admit_device", entry, BOBS, ROOM)) == "done"
+    known = json.loads(about(room, "dialog", BOBS) or "")
+    assert known["accepted_at"] == int(entry.partition("-")[0]) - 5000
+    assert known["of"] == of
+
+
+def test_a_bye_ends_nothing_while_the_invite_may_be_sent_again(room: Shard) -> None:
+    """liblinphone ends its session when it gets the INVITE once more, from the edge that takes it over."""
+    handle(room, "remove", ALICE, user=BOB)
+    handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    made = json.dumps({"call_id": "c", "remote_tag": "r", "state": "accepted"}, separators=(",", ":"))
+    of = about(room, "invitation", BOB) or ""
+    report(room, "admit_device", BOBS, "200", event="invite", device=BOBS, user=ALICE, dialog=made, of=of)
+    for is_settled in (False, True):
+        if is_settled:
+            events(room)
+        handle(room, "exit", BOB, dialog=dialog("c"))
+        assert (BOB in room.members()) is not is_settled
 
 
 @pytest.mark.parametrize("by", [BOB, BOBS])
@@ -179,6 +216,20 @@ def test_an_edge_finds_who_has_accepted_an_invite_that_it_takes_over(room: Shard
     room.put("delivery_report", CAROL, ROOM, status="200", of="1-1", dialog=dialog("another"))
     assert acceptances(room, event_id) == ["waits", BOBS]
     assert acceptances(room, "9-9", CAROL) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds", "counts"), [("accepted", 31, True), ("accepted", 33, False), ("confirmed", 33, True)]
+)
+def test_a_session_that_has_ended_without_ack_is_no_acceptance(
+    room: Shard, state: str, seconds: int, counts: bool
+) -> None:
+    """RFC 3261 §13.3.1.4: the device is to be invited again."""
+    accept(room, BOBS, by=BOBS)
+    at = int(room.put("message", CAROL, ROOM).partition("-")[0]) - seconds * 1000
+    known = json.dumps({"call_id": "c", "accepted_at": at, "state": state}, separators=(",", ":"))
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}", known)
+    assert acceptances(room, "1-0") == (["c"] if counts else [])
 
 
 def test_behind_many_requests_the_report_may_wait(room: Shard) -> None:

@@ -20,6 +20,8 @@ from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering import invitations as module
 from imc_edge.delivering.invitation import MAX_ACCEPTING
 from imc_edge.delivering.invite_transaction import TRANSITIONS, InviteTransactions
+from imc_edge.delivering.made_dialog import MadeDialog
+from imc_edge.routing.targets import Targets
 from tests.imc_edge.delivering.test_dialog_request import DEVICE, GRUU, dialog
 from tests.imc_edge.sending import ROOM, Sending, Sent, on_loopback
 
@@ -142,6 +144,61 @@ async def test_a_device_that_repeats_its_2xx_may_have_no_ack(sending: Sending) -
     assert confirmations(sending) == []
     await sending.pass_time(1.3)
     assert confirmations(sending) == ["there"]
+
+
+async def test_an_edge_that_ends_reports_whom_it_has_sent_an_ack(sending: Sending) -> None:
+    """At a restart, too, the user of each device can leave by BYE."""
+    await accept(sending, await invite(sending))
+    assert confirmations(sending) == []
+    await sending.deliver.drain(sending.clock() + 1)
+    assert confirmations(sending) == ["there"]
+
+
+async def test_no_ack_is_no_confirmation(sending: Sending, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way to the device is unknown. The next copy of the 2xx asks for it again."""
+    sent = await invite(sending)
+    hops = sending.deliver._invitations.next_hops
+    with monkeypatch.context() as patched:
+        patched.setattr(type(hops), "known", lambda *_: Targets([]))
+        await accept(sending, sent)
+    assert methods(sending) == ["INVITE"]
+    await sending.pass_time(module.CONFIRM_SECONDS + 0.1)
+    assert confirmations(sending) == []
+    await accept(sending, sent)
+    assert methods(sending) == ["INVITE", "ACK"]
+
+
+async def test_a_report_tells_how_long_ago_the_device_has_responded(sending: Sending) -> None:
+    """Its 32 s without an ACK count from there (RFC 3261 §13.3.1.4)."""
+    sent = await invite(sending)
+    sending.redis.unreachable = True
+    await accept(sending, sent)
+    sending.clock.now += 7.5
+    sending.redis.unreachable = False
+    await sending.until(lambda: bool(reports(sending)))
+    assert [each["detail"] for each in reports(sending)] == ["7500"]
+
+
+async def test_an_error_in_one_report_ends_no_other(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is."""
+    first, second = await invite(sending), await invite(sending, "carol@127.0.0.1")
+    sending.redis.unreachable = True
+    await accept(sending, first)
+    await accept(sending, second, "there", "Contact: <sip:carol@127.0.0.1;gr=urn:uuid:3>")
+    acknowledge = MadeDialog.acknowledge
+    broken = [True]
+
+    def act(made: MadeDialog) -> None:
+        if broken.pop() if broken else False:
+            raise RuntimeError("an error of ours")
+        acknowledge(made)
+
+    monkeypatch.setattr(MadeDialog, "acknowledge", act)
+    sending.redis.unreachable = False
+    await sending.until(lambda: "ACK" in methods(sending))
+    assert len(reports(sending)) == 2
 
 
 async def test_a_report_that_redis_does_not_take_is_written_later(sending: Sending) -> None:
