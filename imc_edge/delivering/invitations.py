@@ -308,7 +308,7 @@ class Invitations:
             if not isinstance(reply, Exception):
                 _guarded(each, each.done)
             elif isinstance(reply, ReplyError):
-                log.warning("session not reported", room=each.event.room, reason=str(reply))
+                log.warning("invitation not reported", room=each.event.room, reason=str(reply))
         self._reports.extendleft(reversed(failed))
         if failed and retries:
             await asyncio.sleep(RETRY_SECONDS)
