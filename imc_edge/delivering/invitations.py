@@ -199,7 +199,7 @@ class Invitations:
         await self.flush(retries=False)
 
     async def run(self) -> None:
-        """SessionReport, and send what waits, until cancelled."""
+        """Report, and send what waits, until cancelled."""
         while True:
             if not self._reports and not self._waiting:
                 self._wake.clear()
