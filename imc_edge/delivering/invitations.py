@@ -237,11 +237,11 @@ class Invitations:
             self._waiting.extendleft(reversed(due))
             await asyncio.sleep(RETRY_SECONDS)
             return len(due)
-        unknown = [each for each in due if accepted.get(each, False) is None]
-        self._waiting.extend(unknown)
+        unknown: list[Invitation] = []
         for at, invitation in enumerate(due):
             is_accepted = accepted.get(invitation, False)
-            if is_accepted is None:
+            if is_accepted is None or _is_unknown(invitation, replies[2 * at]):
+                unknown.append(invitation)
                 continue
             self._in_flight += 1
             if not is_accepted and _is_wanted(invitation, *replies[2 * at : 2 * at + 2]):
@@ -249,7 +249,8 @@ class Invitations:
                 invitation.start()
             else:
                 invitation.withdraw()
-        if unknown:  # a worker has to come to the reports first
+        if unknown:  # a worker has to come to the reports first, or Redis has to be back
+            self._waiting.extend(unknown)
             await asyncio.sleep(RETRY_SECONDS)
         return len(due)
 
@@ -322,10 +323,18 @@ def _guarded(report: SessionReport, act: Callable[[], None]) -> None:
         log_fault(error, report.event.to[0], report.event.call_id)
 
 
+def _is_unknown(invitation: Invitation, value: Any) -> bool:
+    """Whether it has to be asked again, because Redis did not say if the user of a farewell is a member."""
+    return invitation.stay == FAREWELL and isinstance(value, ReplyError) and value.transient
+
+
 def _is_wanted(invitation: Invitation, value: Any, about: Any) -> bool:
-    """Whether an INVITE may be sent, by the replies to its questions; yes, if these are errors."""
+    """Whether an INVITE may be sent, by the replies to its questions.
+
+    If these are errors, a user is invited, and no farewell is said.
+    """
     if isinstance(value, Exception) or isinstance(about, Exception):
-        return True
+        return invitation.stay != FAREWELL
     is_member = value is not None and value != INVITED.encode()
     if invitation.stay == FAREWELL:
         return not is_member

@@ -204,6 +204,20 @@ async def test_a_user_who_is_a_member_again_gets_no_farewell(sending: Sending) -
     assert outcomes(sending) == [(DEVICE, "481", "0")]
 
 
+@pytest.mark.parametrize("code", ["CLUSTERDOWN", "WRONGTYPE"])
+async def test_no_farewell_is_said_to_who_may_be_a_member(sending: Sending, code: str) -> None:
+    """One node of a Cluster is down for a moment. The user is asked about again, unless that is of no use."""
+    sending.redis.members[BOB] = ReplyError(code)  # type: ignore[assignment]
+    await sending.event("bye", (DEVICE,), dialog=dialog())
+    await sending.reply(sending.wires.sent[-1], 481)
+    assert methods(sending) == ["BYE"]
+    assert len(outcomes(sending)) == (code == "WRONGTYPE")
+    sending.redis.members[BOB] = None
+    if code == "CLUSTERDOWN":
+        await next_sent(sending, 2)
+        assert methods(sending) == ["BYE", "INVITE"]
+
+
 @pytest.mark.parametrize(("status", "outcome"), [(480, "480"), (603, "481")])
 async def test_a_farewell_that_finds_nobody_is_made_later(
     sending: Sending, status: int, outcome: str
