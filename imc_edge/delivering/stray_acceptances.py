@@ -3,7 +3,8 @@
 An INVITE to a user may be forked. The first device that accepts ends the event. If the edge dies then, no
 other one sends the INVITE again, and nobody waits for the other devices. Each of them repeats its 200 for
 32 s (§13.3.1.4). An edge that gets one, as after a restart at the same address, acknowledges it and has the
-device let in. If the invitation does not count any more, the session gets BYE.
+device let in. If the invitation does not count any more, the device gets no ACK, and ends the session by
+itself. It gets no BYE: what Redis replies may be from before a failover, and the next copy is looked at anew.
 
 Who sends such a response is nobody that we trust. But its Call-ID is a keyed hash of the one who was invited,
 so nobody can make one that was never invited.
@@ -164,7 +165,7 @@ class StrayAcceptances:
                     too_late=_nothing,
                 )
             )
-        else:
+        elif not stray.device:  # a telephone, which would go on
             made.end()
 
 
