@@ -174,6 +174,7 @@ async def test_a_report_tells_how_long_ago_the_device_has_responded(sending: Sen
     sending.redis.unreachable = True
     await accept(sending, sent)
     sending.clock.now += 7.5
+    await sending.settle_down()  # the try that was under way has failed
     sending.redis.unreachable = False
     await sending.until(lambda: bool(reports(sending)))
     assert [each["detail"] for each in reports(sending)] == ["7500"]
@@ -552,6 +553,8 @@ async def test_a_report_that_could_not_be_written_for_long_is_dropped(sending: S
     sending.redis.unreachable = True
     await accept(sending, sent)
     sending.clock.now += 33.0
+    (invitation,) = sending.deliver._invitations._order.all_started()
+    await sending.until(lambda: invitation._is_settled)
     sending.redis.unreachable = False
     await sending.until(lambda: sending.deliver.in_flight() == 0)
     assert (methods(sending), requests(sending)) == (["INVITE"], [])
