@@ -32,8 +32,8 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 
 -- RFC 6665 §4.2.2, without those that registrars send for a phone that is switched off.
 local ENDED = { ["405"] = true, ["481"] = true, ["489"] = true }
--- Hundredths of seconds by which the CSeq numbers of a subscription are lifted after a 500: an edge has sent to the device
--- whose clock is ahead of that of the next one (imc_edge/delivering/sequence_numbers.py). From 10 s to a day.
+-- Hundredths of seconds by which the CSeq numbers of a subscription are lifted after a 500: a failover has led to a server
+-- whose clock is behind (imc_edge/delivering/sequence_numbers.py). From 10 s to a day.
 local FIRST_LIFT, MAX_LIFT = 1000, 10000000
 -- Outcomes that say that nobody is there: those of imc_common/rooms/delivery_reports.py without 500, which a lift may mend.
 local NOBODY = {
