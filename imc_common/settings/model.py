@@ -193,7 +193,8 @@ class Settings(BaseModel):
         0,
         ge=0,
         description="Memory in Redis that all messages kept by rooms may take, in bytes. Each shard has an"
-        " equal share. Beyond it the oldest messages of a shard are removed, about once a minute. 0: no limit.",
+        " equal share. Beyond it the oldest messages of a shard are removed, about once a minute."
+        " 0: no limit.",
         json_schema_extra=_about(reload="worker"),
     )
     catch_up_max: int = Field(
