@@ -35,7 +35,8 @@ class Action:
     """One script: the keys it takes after the room's own, and its arguments after `delivery_chunk`.
 
     `owner` is the field that names the user whose rooms in other shards are counted for `OWNED_ELSEWHERE`,
-    `admits` the field with the user who becomes a member, and whose devices stand for `CLIENT_DEVICES`.
+    `admits` the field with the user who becomes a member or asks for the room, and whose devices stand for
+    `CLIENT_DEVICES`.
     `of_device`: if the request is about a device, the devices of the room stand in the place of its members.
     `with_index` adds the prefixes of the users' room sets, for scripts that touch those of several users, and
     `with_room_prefix` that of the rooms, for scripts that touch several.
@@ -128,6 +129,7 @@ def _further(settings: Settings) -> list[Action]:
         Action("join_room", (owned, private), join, owner=b"from", admits=b"from"),
         Action("invite_member", (), (max_members,)),
         Action("accept_invitation", (private,), (announce_joins, CLIENT_DEVICES), admits=b"from"),
+        Action("open_room", (), (CLIENT_DEVICES,), admits=b"from"),
         Action("remove_member", (private_of_user,)),
         Action(
             "add_member",

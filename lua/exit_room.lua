@@ -43,8 +43,8 @@ local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix
 --- @include "owners"
 --- @include "destroy"
 --- @include "announce"
---- @include "own_dialog"
 --- @include "invite"
+--- @include "unknown_session"
 
 assert(owned_rooms_prefix, "owner_exit, announce_joins and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set

@@ -1,5 +1,5 @@
--- A member wants the room in a client that shows rooms as conferences: its devices are asked by INVITE. Until one accepts,
--- the member goes on as before.
+-- A member wants the room in a client that shows rooms as conferences: those of its devices that are not in the room are asked by
+-- INVITE. If no device of the user is known, the INVITE goes to the user's address. Until one accepts, the member goes on as before.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -11,6 +11,7 @@
 -- ARGV:
 --   entry_id        the request's id in requests
 --   delivery_chunk  recipients per event entry, at most
+--   client_devices  devices of the sender that show conferences, separated by spaces
 --
 -- Returns:
 --   done   the request was handled, which may be a refusal
@@ -20,9 +21,11 @@
 -- Events:
 --   refused  to the sender: unknown_room, not_member
 local requests, events, rooms, room, members = unpack(KEYS)
-local entry_id, delivery_chunk = unpack(ARGV)
+local entry_id, delivery_chunk, client_devices = unpack(ARGV)
+assert(client_devices, "client_devices")
 --- @include "request"
 --- @include "refuse"
+--- @include "device"
 --- @include "invite"
 
 local reason = refusal("member")
@@ -30,6 +33,23 @@ if reason then
     return refuse(reason)
 end
 
+local value = redis.call("HGET", members, request.from)
+local missing = {}
+for device in client_devices:gmatch("%S+") do
+    local is_own = user_of(device) == request.from
+    if is_own and not device_in(devices_of(request.room), device) and not is_under_way(room, device, "") then
+        missing[#missing + 1] = device
+    end
+end
+-- Linphone leaves a room to which it is invited again, so one INVITE has to have its outcome before the next one. While its
+-- user is being asked as a whole, the answer decides what the user gets.
+local is_asked = is_under_way(room, request.from, value)
+local is_by_address = client_devices == "" or is_inviting(value)
+
 commit()
-send_invite(room, members, request.room, request.from, request.from)
+if is_by_address and not is_asked then
+    send_invite(room, members, request.room, request.from, request.from)
+elseif not is_asked then
+    invite_devices(table.concat(missing, " "), request.from)
+end
 return "done"

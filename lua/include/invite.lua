@@ -2,7 +2,8 @@
 -- field of the members has " inviting" behind the role, and `invitation:USER` in the room's hash is the id of the event. If
 -- only one device of a member is asked, the id is in `invitation:DEVICE`, and the member goes on as before.
 -- Needs request, emit, and what role gives. A device that has not got the BYE of an earlier stay gets that first: Linphone leaves
--- a room to which it is invited again. Gives send_invite, invite_devices, is_under_way, and what device_name gives.
+-- a room to which it is invited again. Gives send_invite, invite_devices, is_pending, is_under_way,
+-- and what device_name gives.
 -- Events of this include: `invite` to the user or the device; text: the topic, list: some of the other members, detail: devices of the
 -- user that are in the room; joined: since when the user is a member, unless this event is the beginning.
 --- @include "device_name"
@@ -17,10 +18,15 @@ local function is_reported(id)
     return reported[id] or are_more
 end
 
+-- Whether the INVITE with this id has no outcome yet, as far as workers know.
+local function is_pending(id)
+    return #redis.call("XRANGE", events, id, id) > 0 or is_reported(id)
+end
+
 -- Whether the user's INVITE has no outcome yet. If its event got lost, as with an edge's dead letters, it is sent again.
 local function is_under_way(room, user, value)
     local id = not is_away(value) and redis.call("HGET", room, "invitation:" .. user)
-    return id and (#redis.call("XRANGE", events, id, id) > 0 or is_reported(id))
+    return id and is_pending(id)
 end
 
 -- Some members of the room, read once in a script, which may invite hundreds.
@@ -37,17 +43,28 @@ local function some_members(members)
     return first_members[members]
 end
 
--- The user's devices in the room, without ";aor". Linphone ends its session with a room when it is invited again, which
--- would look as if the user left: they are not to be invited.
+-- The user's devices in the room. Linphone ends its session with a room when it is invited again: they are not to be invited.
 local function present_devices(address, user)
     local key, found = "imc_devices:" .. events:match("{%d+}") .. ":" .. address, {}
     local prefix = user_of(user) .. ";gr="
     for _, device in ipairs(redis.pcall("HKEYS", key)) do -- a key of a wrong type has no devices
         if device:sub(1, #prefix) == prefix then
-            found[#found + 1] = without_aor(device)
+            found[#found + 1] = device
         end
     end
-    return table.concat(found, " ")
+    return found
+end
+
+-- After commit. A proxy that forks an INVITE to the user sends it to these devices, too. Their sessions get the id of its
+-- event: that one ends is then no sign that the user leaves (unknown_session).
+local function note_reinvited(room, present, id)
+    for _, device in ipairs(present) do
+        local dialog = redis.call("HGET", room, "dialog:" .. device)
+        if dialog then
+            dialog = dialog:gsub('^{"reinvited":"[%d-]*",', "{"):gsub("^{", '{"reinvited":"' .. id .. '",')
+            redis.call("HSET", room, "dialog:" .. device, dialog)
+        end
+    end
 end
 
 -- After commit. `room` and `members` are the keys of the room with this address. Returns the id of the event. What the
@@ -69,10 +86,14 @@ local function send_invite(room, members, address, user, inviter)
     request = { room = address, from = inviter, data = about }
     -- the creator of a room has no such place
     joined = joined or is_device(user) and "0-0" or ""
+    local present = present_devices(address, user)
     local id = emit("invite", { user }, "text", topic or "", "list", table.concat(others, " "), "detail",
-        present_devices(address, user), "joined", joined)
+        (table.concat(present, " "):gsub(";aor", "")), "joined", joined)
     request = cause
     redis.call("HSET", room, "invitation:" .. user, id)
+    if not is_device(user) then
+        note_reinvited(room, present, id)
+    end
     return id
 end
 

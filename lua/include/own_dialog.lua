@@ -1,5 +1,5 @@
 -- The device of the sender that a request in a dialog comes from: the one that it names, or the one that has this dialog. Needs
--- room, request, and what dialog gives. Gives own_device, unknown_session.
+-- room, request, and what dialog gives. Gives own_device.
 --- @include "device"
 --- @include "device_name"
 
@@ -14,31 +14,4 @@ local function own_device()
         end
     end
     return named
-end
-
--- RFC 3261 §13.3.1.4: 32 s after its 2xx, a client without an ACK ends the session by BYE; a second is for the way, and
--- the BYE may take as long again. A session that is older has its ACK, though nobody has confirmed that.
-local WITHOUT_ACK_MS, CONFIRMED_MS = 31 * 1000, 120 * 1000
-
--- Whether a BYE in the session of this request does not say that the user leaves; and what the room calls its device, if that
--- is in the room without a session. The session is one of an earlier stay of the user. Or its ACK did not arrive, because the edge
--- is gone that has sent the INVITE. A client ends such a session after a while, or when it accepts another INVITE.
-local function unknown_session()
-    local devices, ids = devices_of(request.room), dialog_ids(request.dialog or "")
-    for _, device in ipairs(redis.call("HKEYS", devices)) do
-        if user_of(device) == request.from then
-            local known = dialog_ids(redis.call("HGET", room, "dialog:" .. device) or "")
-            if same_dialog(known, ids) then
-                if known.state ~= "accepted" then
-                    return false
-                elseif (known.of or "") ~= "" and #redis.call("XRANGE", events, known.of, known.of) > 0 then
-                    return true -- the INVITE may be sent again by another edge: the client ends this session then
-                end
-                local age = entry_id:match("^%d+") - (known.accepted_at or 0)
-                return age >= WITHOUT_ACK_MS and age < CONFIRMED_MS, device
-            end
-        end
-    end
-    local named = device_in(devices, request.device)
-    return true, named and redis.call("HEXISTS", room, "dialog:" .. named) == 0 and named or nil
 end

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.conference import BOBS, accept, devices, events, handle, named, report
+from tests.lua.conference import (
+    BOBS,
+    BOBS_OTHER,
+    about,
+    accept,
+    devices,
+    dialog,
+    events,
+    handle,
+    named,
+    opened,
+    report,
+)
 from tests.lua.shard import ALICE, BOB, CAROL, ROOM, SHARD, Shard, decoded, refused
 
 
@@ -45,6 +57,85 @@ def test_the_devices_that_are_in_the_room_are_named(room: Shard) -> None:
     handle(room, "open", BOB)
     ((_, invitation),) = named(room, "invite")
     assert invitation["detail"] == BOBS
+
+
+def test_only_the_known_devices_that_are_not_in_the_room_are_asked(room: Shard) -> None:
+    """Each by its own name. If all of them are in the room, nobody is: Linphone leaves at a second INVITE."""
+    room.settings["client_devices"] = f"{BOBS} {BOBS_OTHER}"
+    handle(room, "open", BOB)
+    assert [to for to, _ in named(room, "invite")] == [BOBS, BOBS_OTHER]
+    accept(room, BOBS, by=BOBS)
+    events(room)
+    for _ in range(2):  # the first INVITE is under way when the second command comes
+        handle(room, "open", BOB)
+    assert [to for to, _ in named(room, "invite")] == [BOBS_OTHER]
+    accept(room, BOBS_OTHER, by=BOBS_OTHER)
+    events(room)
+    handle(room, "open", BOB)
+    assert named(room, "invite") == []
+
+
+def test_while_the_user_is_asked_no_second_invite_is_sent(room: Shard) -> None:
+    """To none of the devices: one of them may just be accepting."""
+    handle(room, "open", BOB)
+    room.settings["client_devices"] = BOBS
+    handle(room, "open", BOB)
+    assert [to for to, _ in named(room, "invite")] == [BOB]
+
+
+def test_who_is_still_asked_as_a_whole_is_not_asked_by_device(room: Shard) -> None:
+    """If all devices declined, the user would get nothing."""
+    room.settings["client_devices"] = BOBS
+    handle(room, "add", ALICE, user=CAROL, dialog=dialog("alice"))
+    events(room)
+    room.settings["client_devices"] = f"{CAROL};gr=urn:uuid:3"
+    handle(room, "open", CAROL)
+    assert [to for to, _ in named(room, "invite")] == [CAROL]
+
+
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_a_device_that_is_asked_again_by_a_forking_proxy_ends_no_stay(
+    room: Shard, *, is_settled: bool
+) -> None:
+    """liblinphone ends the session that it has by BYE, and accepts. Either may arrive first."""
+    for name, by_name in ((BOBS, BOBS), (f"{BOBS_OTHER};aor", BOB)):
+        accept(room, BOBS if by_name == BOBS else BOBS_OTHER, by=by_name)
+        assert name in devices(room)
+    handle(room, "open", BOB)
+    if is_settled:
+        events(room)
+    for device in (BOBS, BOBS_OTHER):
+        handle(room, "exit", BOB, dialog=dialog(device), device=device)
+    assert set(devices(room)) == {BOBS, f"{BOBS_OTHER};aor"}
+    assert BOB in room.members()
+    assert "bye" not in [name for name, _, _ in events(room)]
+    made = {"device": BOBS, "dialog": dialog("new"), "of": about(room, "invitation", BOB) or ""}
+    report(room, "admit_device", BOB, "200", event="invite", user=BOB, **made)
+    handle(room, "exit", BOB, dialog=dialog("new"), device=BOBS)
+    assert BOB not in room.members(), "the session that it has now"
+
+
+def test_the_creator_may_be_asked_again_too(shard: Shard) -> None:
+    """Its session is not one of an INVITE."""
+    opened(shard, BOB)
+    handle(shard, "open", ALICE)
+    handle(shard, "exit", ALICE, dialog=dialog("alice"))
+    assert ALICE in shard.members()
+
+
+def test_a_later_bye_says_that_the_user_leaves(room: Shard) -> None:
+    """An INVITE has reached all devices a minute after it was sent."""
+    accept(room, BOBS)
+    for _ in range(2):
+        handle(room, "open", BOB)
+        events(room)
+    known = about(room, "dialog", f"{BOBS};aor") or ""
+    assert known.count("reinvited") == 1
+    at = known.partition('"reinvited":"')[2].partition("-")[0]
+    later = known.replace(at, str(int(at) - 65_000))
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{BOBS};aor", later)
+    handle(room, "exit", BOB, dialog=dialog(BOBS))
+    assert BOB not in room.members()
 
 
 def test_whose_client_has_no_conferences_goes_on_with_texts(room: Shard) -> None:

@@ -1,0 +1,40 @@
+-- Whether a BYE says that the user leaves the room. Needs room, request, entry_id, and what dialog and invite give. Gives unknown_session.
+--- @include "device"
+--- @include "device_name"
+
+-- RFC 3261 §13.3.1.4: 32 s after its 2xx, a client without an ACK ends the session by BYE; a second is for the way, and
+-- the BYE may take as long again. A session that is older has its ACK, though nobody has confirmed that.
+local WITHOUT_ACK_MS, CONFIRMED_MS = 31 * 1000, 120 * 1000
+-- How long after its event an INVITE may reach a device: RFC 3261 §17.1.1.2, at two targets.
+local REINVITED_MS = 64 * 1000
+
+-- Whether the INVITE with this id, which was sent to the user while the device was in the room, may just have reached the device:
+-- the client then ends its session, and accepts.
+local function is_reinvited(id)
+    return (id or "") ~= "" and (is_pending(id) or entry_id:match("^%d+") - id:match("^%d+") < REINVITED_MS)
+end
+
+-- Whether a BYE in the session of this request does not say that the user leaves; and what the room calls its device, if that
+-- is in the room without a session. The session is one of an earlier stay of the user. Or its ACK did not arrive, because the edge
+-- is gone that has sent the INVITE. A client ends such a session after a while, or when it accepts another INVITE.
+local function unknown_session()
+    local devices, ids = devices_of(request.room), dialog_ids(request.dialog or "")
+    for _, device in ipairs(redis.call("HKEYS", devices)) do
+        if user_of(device) == request.from then
+            local known = dialog_ids(redis.call("HGET", room, "dialog:" .. device) or "")
+            if same_dialog(known, ids) then
+                if is_reinvited(known.reinvited) then
+                    return true
+                elseif known.state ~= "accepted" then
+                    return false
+                elseif (known.of or "") ~= "" and #redis.call("XRANGE", events, known.of, known.of) > 0 then
+                    return true -- the INVITE may be sent again by another edge: the client ends this session then
+                end
+                local age = entry_id:match("^%d+") - (known.accepted_at or 0)
+                return age >= WITHOUT_ACK_MS and age < CONFIRMED_MS, device
+            end
+        end
+    end
+    local named = device_in(devices, request.device)
+    return true, named and redis.call("HEXISTS", room, "dialog:" .. named) == 0 and named or nil
+end
