@@ -32,5 +32,6 @@ local text = device and redis.call("HGET", room, "dialog:" .. device)
 commit()
 if text and not text:find('"state":"confirmed"}', 1, true) then
     redis.call("HSET", room, "dialog:" .. device, (text:gsub("}$", ',"state":"confirmed"}')))
+    redis.call("HDEL", room, "unacknowledged:" .. without_aor(device))
 end
 return "done"

@@ -1,7 +1,7 @@
 -- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused, or has to be confirmed
 -- first (owner_exit). A client that leaves by BYE cannot be asked: then an admin, or else a member, becomes owner, unless
 -- the room is to be destroyed. A BYE in a session that the room does not have ends no stay; a device that has none here is
--- invited again. A sender who is only invited declines.
+-- invited again, but not without end if no ACK reaches it. A sender who is only invited declines.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream
@@ -45,6 +45,7 @@ local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix
 --- @include "announce"
 --- @include "invite"
 --- @include "unknown_session"
+--- @include "unacknowledged"
 
 assert(owned_rooms_prefix, "owner_exit, announce_joins and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set
@@ -64,11 +65,16 @@ if former or is_unknown then
     if former then
         drop_farewell(request.room, former.device)
     elseif not reason and device and not is_under_way(room, without_aor(device), "") then
+        local is_asked = count_unacknowledged(without_aor(device))
         if device ~= without_aor(device) then -- it will know the room under another name
             forget_device(device)
             record_departure(without_aor(device))
         end
-        send_invite(room, members, request.room, without_aor(device), request.from)
+        if is_asked then
+            send_invite(room, members, request.room, without_aor(device), request.from)
+        else
+            redis.call("HDEL", room, "dialog:" .. device) -- that session has ended
+        end
     end
     return "done"
 elseif sender_role == "invited" then

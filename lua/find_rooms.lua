@@ -1,5 +1,5 @@
 -- The rooms of a shard that a device can show as group chats and does not: its user is a member, and the device is not in
--- them. Public rooms have no index of their members, so a page of them is looked through; the first page has the private
+-- them, or has left because no ACK has reached it. Public rooms have no index of their members, so a page of them is looked through; the first page has the private
 -- rooms of the user as well.
 --
 -- KEYS:
@@ -24,6 +24,7 @@ local user, device, first, count, members_prefix, devices_prefix, room_prefix, s
 since = assert(tonumber(since), "two numbers, three prefixes and a time")
 --- @include "role"
 --- @include "asked_lately"
+--- @include "unacknowledged"
 
 local page = redis.call("ZRANGE", rooms, 0, 0, "BYSCORE", "LIMIT", first, count)
 local reply = { #page, 0 }
@@ -37,7 +38,8 @@ for _, address in ipairs(page) do
         reply[2] = reply[2] + 1
     elseif type(value) == "string" and is_member(value) then
         local present = redis.pcall("HMGET", devices_prefix .. address, device, device .. ";aor")
-        if not (present[1] or present[2] or present.err) then
+        local is_there = (present[1] or present[2]) and not has_given_up(room_prefix .. address, device)
+        if not is_there and not present.err then
             reply[#reply + 1] = address
         end
     end

@@ -1,5 +1,6 @@
 -- A device that shows rooms as conferences has come, after its user became a member: it is asked to enter by INVITE. Until it
--- accepts, the member goes on as before. A device that is in the room is never asked: it would leave. `detail`
+-- accepts, the member goes on as before. A device that is in the room is never asked: it would leave; unless it has left already,
+-- because no ACK has reached it. `detail`
 -- is when it has come, in ms since the epoch, if it was not there before.
 --
 -- KEYS:
@@ -24,6 +25,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "role"
 --- @include "device"
 --- @include "invite"
+--- @include "unacknowledged"
 local devices = devices_of(request.room)
 --- @include "place_for"
 --- @include "asked_lately"
@@ -31,7 +33,8 @@ local devices = devices_of(request.room)
 redis.call("ZCARD", rooms) -- is a sorted set
 local device = assert(request.device, "device")
 local value = redis.call("HGET", members, request.from)
-local is_wanted = is_member(value) and user_of(device) == request.from and not device_in(devices, device)
+local is_wanted = is_member(value) and user_of(device) == request.from
+    and (not device_in(devices, device) or has_given_up(room, device))
 -- A member whose client is being asked as a whole has no devices yet: the answer decides.
 is_wanted = is_wanted and not is_inviting(value) and not is_under_way(room, device, "")
     and not is_asked_lately(room, request.from, tonumber(request.detail) or 0)

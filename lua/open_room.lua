@@ -27,6 +27,7 @@ assert(client_devices, "client_devices")
 --- @include "refuse"
 --- @include "device"
 --- @include "invite"
+--- @include "unacknowledged"
 
 local reason = refusal("member")
 if reason then
@@ -37,7 +38,8 @@ local value = redis.call("HGET", members, request.from)
 local missing = {}
 for device in client_devices:gmatch("%S+") do
     local is_own = user_of(device) == request.from
-    if is_own and not device_in(devices_of(request.room), device) and not is_under_way(room, device, "") then
+    local is_there = device_in(devices_of(request.room), device) and not has_given_up(room, device)
+    if is_own and not is_there and not is_under_way(room, device, "") then
         missing[#missing + 1] = device
     end
 end

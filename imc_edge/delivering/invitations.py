@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from imc_common import keys
+from imc_common import client_devices, keys
 from imc_common.devices import user_of
 from imc_common.keys import Keys
 from imc_common.rooms.event import Event
@@ -52,6 +52,8 @@ FAREWELL_SECONDS: Final = 30.0
 """Until a device may be told again, in a session made for that, that its user is not in a room."""
 CONFIRM_SECONDS: Final = 12.0
 """A device that has not repeated its 2xx for so long has its ACK: it does so each 4 s (T2)."""
+LOST_SECONDS: Final = 16.0
+"""The ACKs of a device do not arrive if it still repeats its 2xx after so long: four copies of T2."""
 RETRY_SECONDS: Final = 0.5
 """Pause after Redis was unreachable, or refused a report."""
 
@@ -98,6 +100,8 @@ class Invitations:
         self._wake = asyncio.Event()
         self._unconfirmed: deque[tuple[float, MadeDialog, Event]] = deque()
         """Sessions whose device may not have its ACK yet, and when to look at them again."""
+        self._unheard: set[str] = set()
+        """Users with a device that no ACK reaches: its next REGISTER leads to another INVITE."""
         self._farewells: dict[tuple[str, str], float] = {}
         """When room and device were last separated, in the last `FAREWELL_SECONDS`, oldest first."""
 
@@ -184,6 +188,9 @@ class Invitations:
             _, made, event = unconfirmed.popleft()
             if made.acknowledged_at + CONFIRM_SECONDS > now:
                 self.acknowledged(made, event)
+                if made.acknowledged_at > made.came_at + LOST_SECONDS:
+                    self._unheard.add(user_of(event.to[0]))
+                    self._wake.set()
             else:
                 self._confirm(made, event)
 
@@ -201,15 +208,26 @@ class Invitations:
     async def run(self) -> None:
         """Report, and send what waits, until cancelled."""
         while True:
-            if not self._reports and not self._waiting:
+            if not self._reports and not self._waiting and not self._unheard:
                 self._wake.clear()
                 await self._wake.wait()
+            if self._unheard:
+                await self._count_unheard()
             if self._reports:
                 await self.flush()
             if self._waiting:
                 self._wake.clear()
                 if not await self.start_next():
                     await self._woken()
+
+    async def _count_unheard(self) -> None:
+        """The room gives up a device that no ACK reaches (`lua/exit_room.lua`): it is offered later again."""
+        users, self._unheard = self._unheard, set()
+        try:
+            await self._store.run([each for user in users for each in client_devices.count(user)])
+        except StoreUnreachable:
+            self._unheard |= users
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _woken(self) -> None:
         """Wait until another INVITE has ended, but not long: the end of a BYE wakes nobody."""

@@ -28,6 +28,7 @@ class MadeDialog:
         "_room",
         "_to",
         "acknowledged_at",
+        "came_at",
         "dialog",
         "has_ended",
     )
@@ -45,6 +46,7 @@ class MadeDialog:
         """Whether the way of the ACK was looked for."""
         self._is_ended = False
         self._on_end: Callable[[], None] | None = None
+        self.came_at = invitations.context.clock()
         self.acknowledged_at = 0.0
         """When its last ACK was asked for, by the clock: the device repeats its 2xx until one arrives."""
         self.dialog = dialog

@@ -29,6 +29,7 @@ local function let_in(device, value, position, dialog, replaced)
     local user = user_of(device)
     if replaced then
         dismiss_device(replaced)
+        redis.call("HDEL", room, "unacknowledged:" .. without_aor(replaced))
         record_departure(without_aor(replaced))
     end
     redis.call("HSET", members, user, role_of(value) .. " devices")

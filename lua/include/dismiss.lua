@@ -69,9 +69,11 @@ local function dismiss(user)
         end
         end_subscription(device, subscription)
     end
-    -- of those that were invited and have not accepted
-    for _, device in ipairs(with_field("invitation", user)) do
-        redis.call("HDEL", room, "invitation:" .. device)
+    -- of those that were invited and have not accepted, or have got no ACK
+    for _, kind in ipairs({ "invitation", "unacknowledged" }) do
+        for _, device in ipairs(with_field(kind, user)) do
+            redis.call("HDEL", room, kind .. ":" .. device)
+        end
     end
     record_departure(user)
     return #found > 0

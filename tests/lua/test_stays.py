@@ -23,6 +23,7 @@ from tests.lua.conference import (
     report,
 )
 from tests.lua.shard import ALICE, BOB, CAROL, OUT, ROOM, SHARD, Shard, decoded
+from tests.lua.test_offers import find
 
 
 @pytest.fixture
@@ -142,6 +143,51 @@ def test_a_bye_after_32_seconds_without_ack_ends_nothing(
     invited = [to for to, _ in named(room, "invite")]
     assert invited == ([BOBS] if BOB in room.members() else [])
     assert (list(devices(room)) == [PHONE]) == (BOB not in room.members() or by == BOB), "another name"
+
+
+def leave_without_ack(room: Shard, number: int) -> list[str]:
+    """Bob's device has accepted, got no ACK, and ends its session after 32 s; who is invited then."""
+    made = {"call_id": f"c{number}", "remote_tag": "r", "state": "accepted"}
+    text = json.dumps(made, separators=(",", ":"))
+    report(room, "admit_device", BOBS, "200", event="invite", device=BOBS, user=ALICE, dialog=text)
+    name = f"dialog:{BOBS}"
+    known = re.sub(
+        r'(?<="accepted_at":)\d+', lambda at: str(int(at[0]) - 32_000), about(room, *name.split(":", 1)) or ""
+    )
+    room.redis.hset(room.keys.room(SHARD, ROOM), name, known)
+    events(room)
+    handle(room, "exit", BOB, dialog=dialog(f"c{number}"), device=BOBS)
+    return [to for to, _ in named(room, "invite")]
+
+
+def test_a_device_that_no_ack_reaches_is_invited_three_times(room: Shard) -> None:
+    """A proxy loses its ACKs: each INVITE would bring the next BYE. Then it is invited when it registers."""
+    for number in range(3):
+        assert leave_without_ack(room, number) == [BOBS]
+    for number in (3, 4):
+        assert leave_without_ack(room, number) == []
+        assert (BOB in room.members(), BOBS in devices(room)) == (True, True)
+        assert about(room, "dialog", BOBS) is None
+        room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
+        assert find(room, BOB, BOBS) == [0, 0, ROOM]
+        handle(room, "invite_device", BOB, device=BOBS)
+        assert [to for to, _ in named(room, "invite")] == [BOBS]
+    accept(room, BOBS, by=BOBS)
+    handle(room, "confirm_dialog", BOB, dialog=dialog(BOBS))
+    assert find(room, BOB, BOBS) == [0, 0]
+    assert leave_without_ack(room, 5) == [BOBS], "an ACK has arrived"
+
+
+def test_who_leaves_is_forgotten_to_have_got_no_ack(room: Shard) -> None:
+    """Also by a device that is not in the room any more, as after it got another name."""
+    accept(room, BOBS_OTHER, by=BOBS_OTHER)
+    for number in range(4):
+        leave_without_ack(room, number)
+    room.settings["client_devices"] = BOBS
+    handle(room, "open", BOB)
+    assert [to for to, _ in named(room, "invite")] == [BOBS]
+    again(room)
+    assert about(room, "unacknowledged", BOBS) is None
 
 
 def test_the_age_of_a_session_counts_from_its_2xx(room: Shard) -> None:

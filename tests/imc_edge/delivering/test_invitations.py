@@ -146,6 +146,17 @@ async def test_a_device_that_repeats_its_2xx_may_have_no_ack(sending: Sending) -
     assert confirmations(sending) == ["there"]
 
 
+async def test_a_device_that_no_ack_reaches_is_offered_its_rooms_later(sending: Sending) -> None:
+    """It repeats its 2xx for 32 s. The room gives it up after some INVITEs; a REGISTER leads to one."""
+    sent = await invite(sending)
+    for each in range(8):
+        await accept(sending, sent)
+        names = [names for command, names, _ in sending.redis.ran if command == "HINCRBY"]
+        assert names == [(client_devices(user_shard(BOB), BOB),)] * (each > 6)
+        await sending.pass_time(4)
+    assert confirmations(sending) == []
+
+
 async def test_an_edge_that_ends_reports_whom_it_has_sent_an_ack(sending: Sending) -> None:
     """At a restart, too, the user of each device can leave by BYE."""
     await accept(sending, await invite(sending))
