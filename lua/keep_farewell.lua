@@ -1,6 +1,7 @@
 -- The report of a BYE or a notice of a removal that found nobody: it is sent again when the user is back, or by a probe. In
 -- the report, `from` is the device or the user, and `dialog` the one that has to end. A device that has entered the room
--- since needs none, nor does a user who is a member again.
+-- since needs none, nor does a user who is a member again. `status` "withdrawn": the device has lost its session, and could not be
+-- told in a new one, because its user is a member again. It is told when the user leaves, unless it enters before.
 --
 -- KEYS:
 --   requests     imc:{S}:in            stream
@@ -28,6 +29,7 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "device"
 --- @include "farewells"
 --- @include "forgotten"
+--- @include "dialog"
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room)
@@ -43,6 +45,9 @@ if not is_device(device) then
     dialog, is_needed = "notice", redis.call("HEXISTS", room, "joined:" .. device) == 0
 end
 is_needed = is_needed and not is_forgotten(user)
+if is_needed and request.status == "withdrawn" then
+    dialog = unknown_dialog(dialog)
+end
 
 commit()
 if is_needed then

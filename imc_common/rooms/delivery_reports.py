@@ -26,7 +26,10 @@ NOT_SENT: Final = "away"
 """The outcome of a delivery that an edge did not try, because it knows that the recipient is away."""
 
 WITHDRAWN: Final = "withdrawn"
-"""The outcome of an INVITE that was not sent, or ended, because its user was removed meanwhile."""
+"""The outcome of an INVITE that was not sent, or ended, because its user was removed meanwhile.
+
+Also that of a BYE whose device has lost its session, and is not told in a new one while its user is a member.
+"""
 
 AWAY: Final = frozenset(
     {
@@ -91,7 +94,8 @@ def consequence(
     if event_name == NOTIFY:
         return "settle_notify"
     if event_name in {BYE, DROPPED}:
-        return "keep_farewell" if is_away else "welcome_back" if catch_up == PROBE else None
+        is_kept = is_away or outcome == WITHDRAWN
+        return "keep_farewell" if is_kept else "welcome_back" if catch_up == PROBE else None
     if event_name == IDLE:
         return None if is_away else "welcome_back"
     if event_name != "message":

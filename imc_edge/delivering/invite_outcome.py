@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imc_common.rooms.delivery_reports import AWAY, DECLINED
+from imc_common.rooms.delivery_reports import AWAY, DECLINED, WITHDRAWN
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.outgoing import Outgoing
 
@@ -58,5 +58,8 @@ class FarewellOutcome(InviteOutcome):
     is_farewell = True
 
     def failed(self, outcome: str) -> None:
-        """If nobody was there, the BYE is sent again later. Otherwise its outcome was the first one."""
-        super().failed(outcome if outcome in AWAY else GONE)
+        """If nobody was there, the BYE is sent again later; if the user is a member again, when it leaves.
+
+        Otherwise its outcome was the first one.
+        """
+        super().failed(outcome if outcome in AWAY or outcome == WITHDRAWN else GONE)

@@ -12,7 +12,7 @@ redis.call("HLEN", probe_waits)
 -- If what is asked for here gets lost, as with an edge's dead letters, the next probe finds the user still away.
 local NEXT_PROBE_MS = 60 * 1000
 local left, returned = {}, {}
-local farewells = farewells_of(user_of(request.from))
+local farewells = farewells_due(user_of(request.from))
 for _, entry in ipairs(redis.call("SMEMBERS", away_rooms)) do
     local address, who = room_and_who(entry, user_of(request.from))
     local is_away = redis.call("HEXISTS", room_prefix .. address, "away:" .. who) == 1

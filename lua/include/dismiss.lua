@@ -3,6 +3,7 @@
 --- @include "roster"
 --- @include "notify"
 --- @include "dialog"
+--- @include "farewells"
 
 -- What the room keeps of a device that has left.
 local OF_A_DEVICE = { "dialog", "subscription", "away", "returning", "more", "refused" }
@@ -74,6 +75,11 @@ local function dismiss(user)
         for _, device in ipairs(with_field(kind, user)) do
             redis.call("HDEL", room, kind .. ":" .. device)
         end
+    end
+    -- of those that show the room since an earlier stay
+    for _, farewell in ipairs(farewells_in(request.room, user)) do
+        drop_farewell(request.room, farewell.device)
+        end_dialog(farewell.device, farewell.dialog)
     end
     record_departure(user)
     return #found > 0

@@ -1,7 +1,7 @@
 -- BYE requests and notices of a removal that found nobody: a hash for each user of a shard, "ROOM DEVICE" to the dialog that
 -- has to end, or "ROOM USER" to "notice". The room may be gone by now, so its own hash is no place for them. While one is
--- sent, only its event exists. Needs events, and for say_farewell request, emit and room_prefix. Gives farewells_key,
--- farewells_of, farewells_in, keep_farewell, drop_farewell, say_farewell.
+-- sent, only its event exists. Needs events, and for farewells_due and say_farewell request, emit and room_prefix. Gives
+-- farewells_key, farewells_of, farewells_due, farewells_in, keep_farewell, drop_farewell, say_farewell.
 -- Events of this include: `bye` to the device; dialog: the one to end; or `you_were_dropped` to the user
 -- Both have catch_up: probe, if they are to find out who is back.
 --- @include "device_name"
@@ -21,6 +21,19 @@ local function farewells_of(user)
         found[#found + 1] = { address = address, device = device, dialog = all[i + 1] }
     end
     return found
+end
+
+-- Those that can be said now, and whether there are any at all. A device that has lost its session (unknown_dialog) is told by an
+-- INVITE and a BYE, for which its user must not be a member.
+local function farewells_due(user)
+    local due, all = {}, farewells_of(user)
+    for _, each in ipairs(all) do
+        local is_lost = each.dialog:find('"call_id":"gone-', 1, true)
+        if not (is_lost and redis.call("HEXISTS", room_prefix .. each.address, "joined:" .. user) == 1) then
+            due[#due + 1] = each
+        end
+    end
+    return due, #all > 0
 end
 
 -- Of those, the ones of devices in the room with this address; `who` is the user, or one device. May be called after commit: a

@@ -29,7 +29,7 @@ end
 -- Reads all rooms where the user is away, up to the first with a message to send; writes nothing.
 local function plan(user)
     local made = { user = user, rooms = {}, wait = tonumber(redis.call("HGET", probe_waits, user) or 0) }
-    made.farewells = farewells_of(user)
+    made.farewells, made.has_farewells = farewells_due(user)
     for i, entry in ipairs(redis.call("SMEMBERS", away_rooms_prefix .. user)) do
         local about = { entry = entry }
         about.address, about.who = room_and_who(entry, user)
@@ -87,11 +87,9 @@ local function carry_out(made)
             redis.call("SREM", away_rooms, about.entry)
         end
     end
-    if made.farewells[1] then
-        stays = true
-        if not is_probed then
-            is_probed = say_farewell(made.farewells[1], "catch_up", "probe")
-        end
+    stays = stays or made.has_farewells
+    if made.farewells[1] and not is_probed then
+        is_probed = say_farewell(made.farewells[1], "catch_up", "probe")
     end
     if silent and not is_probed then
         request = { room = silent.address, from = silent.address }

@@ -218,6 +218,44 @@ def test_a_bye_in_a_session_that_the_room_has_ended_ends_no_later_stay(room: Sha
     assert BOB in room.members(), "no device of bob has this session"
 
 
+def lost_its_session(shard: Shard) -> None:
+    """Bob is a member again when the BYE of his earlier stay finds a device that has lost its session."""
+    handle(shard, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    for to, fields in named(shard, "bye"):
+        about = {"event": "bye", "of": fields["id"], "dialog": fields["dialog"]}
+        report(shard, "keep_farewell", to, "withdrawn", **about)
+
+
+def test_a_device_that_shows_an_earlier_stay_is_told_when_its_user_leaves(room: Shard) -> None:
+    """It was not told meanwhile, because its user is a member, and its own INVITE has failed."""
+    lost_its_session(room)
+    come_online(room)
+    assert probe(room) == 0
+    assert ended(room) == []
+    assert decoded(room.redis.zrange(keys.probes(SHARD), 0, -1)) == [BOB], (
+        "the room may end, or an edge lose this"
+    )
+    handle(room, "remove", ALICE, user=BOB)
+    ((to, call_id),) = ended(room)
+    assert (to, call_id.startswith("gone-")) == (AWAY, True)
+    assert kept(room) == {}
+
+
+def test_a_device_that_shows_an_earlier_stay_of_a_room_that_ends_is_told(room: Shard) -> None:
+    """By a sign of its user, or a probe."""
+    lost_its_session(room)
+    handle(room, "destroy", ALICE)
+    assert AWAY not in [to for to, _ in ended(room)]
+    assert probe(room) == 1
+    assert [to for to, _ in ended(room)] == [AWAY]
+
+
+def test_a_device_that_shows_an_earlier_stay_and_enters_is_not_told(room: Shard) -> None:
+    lost_its_session(room)
+    accept(room, BOBS, by=BOBS)
+    assert kept(room) == {}
+
+
 def test_the_farewells_of_one_user_are_few(room: Shard) -> None:
     """A further device learns it when it asks for its rosters."""
     for number in range(120):

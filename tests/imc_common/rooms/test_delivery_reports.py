@@ -89,6 +89,7 @@ def test_a_bye_that_finds_nobody_is_sent_again_later(history: bool) -> None:
     assert consequence("bye", "480", history=history) == "keep_farewell"
     found = [consequence("bye", outcome, "probe", history=history) for outcome in ("200", "481", "408")]
     assert found == ["welcome_back", "welcome_back", "keep_farewell"]
+    assert consequence("bye", WITHDRAWN, history=history) == "keep_farewell"
 
 
 @pytest.mark.parametrize("outcome", ["200", "403", "415", "488", "480", "408", "503"])

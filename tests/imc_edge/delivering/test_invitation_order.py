@@ -197,11 +197,11 @@ async def test_a_redirection_of_an_earlier_stay_leads_nowhere(sending: Sending) 
 
 
 async def test_a_user_who_is_a_member_again_gets_no_farewell(sending: Sending) -> None:
-    """The device has lost the session of an earlier stay, and shows the room with reason."""
+    """The device has lost the session of an earlier stay. It shows the room until its user leaves."""
     await sending.event("bye", (DEVICE,), dialog=dialog())
     await sending.reply(sending.wires.sent[0], 481)
     assert methods(sending) == ["BYE"]
-    assert outcomes(sending) == [(DEVICE, "481", "0")]
+    assert outcomes(sending) == [(DEVICE, "withdrawn", "1")]
 
 
 @pytest.mark.parametrize("code", ["CLUSTERDOWN", "WRONGTYPE"])
