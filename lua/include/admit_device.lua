@@ -23,6 +23,19 @@ local function adopt_subscription(device)
     end
 end
 
+-- After commit. A client that has missed the end of its user's earlier stay does not subscribe again: it has a subscription. If
+-- it has ended that, it says so (481).
+local function resume_subscription(device)
+    for _, farewell in ipairs(farewells_in(request.room, without_aor(device))) do
+        local text = (dialog_ids(farewell.dialog) or {}).subscription
+        local kept = type(text) == "string" and cjson.decode(text)
+        if kept and kept.expires_at > now and not subscription_of(device) then
+            kept.version, kept.rev, kept.pending = tonumber(redis.call("HGET", room, "last_version")) or 0, -1, ""
+            keep_subscription(device, kept)
+        end
+    end
+end
+
 -- After commit. `value` is the user's field of the members, `position` from where on a new device has missed messages; nil:
 -- nothing. A device that is in the room already keeps its place; a new one may take that of another, `replaced`. What a device has missed is handed to it.
 local function let_in(device, value, position, dialog, replaced)
@@ -36,13 +49,13 @@ local function let_in(device, value, position, dialog, replaced)
     redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user,
         "invitation:" .. without_aor(device))
     redis.call("SREM", away_rooms, request.room)
-    drop_farewell(request.room, device)
     if dialog then
         redis.call("HSET", room, "dialog:" .. device, dialog)
     end
     if redis.call("HSETNX", devices, device, position and "device away" or "device") == 1 then
         has_devices = true
         adopt_subscription(device)
+        resume_subscription(device)
         record_arrival(without_aor(device))
         record(user)
         if position then
@@ -51,6 +64,7 @@ local function let_in(device, value, position, dialog, replaced)
             redis.call("ZADD", probes, "NX", now + NEXT_PROBE_MS, user)
         end
     end
+    drop_farewell(request.room, device)
     if is_away(redis.call("HGET", devices, device)) then
         call_back(room, request.room, device, true)
     end

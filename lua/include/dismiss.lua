@@ -23,6 +23,16 @@ local function is_own(device, dialog)
     return same_dialog(dialog_ids(request.dialog), dialog_ids(dialog))
 end
 
+-- The dialog of a BYE, with the subscription that ends beside it: a device that has missed the end of both goes on with that
+-- subscription when it is invited anew (admit_device).
+local function with_subscription(dialog, subscription)
+    if not subscription or subscription.expires_at <= now then
+        return dialog
+    end
+    local kept = { dialog = subscription.dialog, expires_at = subscription.expires_at, lift = subscription.lift }
+    return dialog:match("^(.*)}%s*$") .. ',"subscription":' .. cjson.encode(cjson.encode(kept)) .. "}"
+end
+
 -- After commit. A subscriber gets a last NOTIFY, which says that its user has left, and then a BYE.
 local function dismiss_device(device)
     local subscription = subscription_of(device)
@@ -34,7 +44,7 @@ local function dismiss_device(device)
     -- It may have come by SUBSCRIBE, and show the room all the same.
     dialog = dialog or subscription and unknown_dialog(subscription.dialog)
     if dialog and not (request.dialog and is_own(device, dialog)) then
-        end_dialog(device, dialog)
+        end_dialog(device, with_subscription(dialog, subscription))
     end
     forget_device(device)
 end
@@ -66,7 +76,8 @@ local function dismiss(user)
         if not has_entered[without_aor(device)] then
             local name = (dialog_ids(subscription.dialog) or {}).remote_uri or ""
             notify_of_end(device, subscription)
-            end_dialog(name:find(";gr=", 1, true) and device or device .. ";aor", unknown_dialog(subscription.dialog))
+            name = name:find(";gr=", 1, true) and device or device .. ";aor"
+            end_dialog(name, with_subscription(unknown_dialog(subscription.dialog), subscription))
         end
         end_subscription(device, subscription)
     end

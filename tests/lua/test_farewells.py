@@ -12,12 +12,15 @@ from tests.lua.conference import (
     BOBS,
     BOBS_OTHER,
     PHONE,
+    about,
     accept,
+    contents,
     devices,
     dialog,
     events,
     handle,
     named,
+    notified,
     opened,
     report,
     subscribe,
@@ -254,6 +257,61 @@ def test_a_device_that_shows_an_earlier_stay_and_enters_is_not_told(room: Shard)
     lost_its_session(room)
     accept(room, BOBS, by=BOBS)
     assert kept(room) == {}
+
+
+def removed_and_added(shard: Shard, status: str) -> None:
+    """Bob's device has subscribed and misses the end of his stay. He is added again, and it accepts."""
+    opened_with(shard, BOBS, CAROL)
+    subscribe(shard, BOBS)
+    contents(shard)
+    handle(shard, "remove", ALICE, user=BOB)
+    found = events(shard)
+    ((_, to, bye),) = [each for each in found if each[0] == "bye"]
+    about = {"event": "bye", "of": bye["id"], "dialog": bye["dialog"]}
+    ((_, _, last),) = [each for each in found if each[0] == "notify"]
+    report(shard, "settle_notify", to, "480", event="notify", of=last["id"])
+    if status != "480":
+        handle(shard, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    report(shard, "keep_farewell", to, status, **about)
+    if status == "480":
+        handle(shard, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+        report(shard, "keep_farewell", to, status, **about)
+    contents(shard)
+    shard.settings["history_max_messages"] = 0
+    accept(shard, BOBS, by=BOBS)
+
+
+@pytest.mark.parametrize("status", ["480", "withdrawn"])
+def test_a_device_that_has_missed_the_end_of_its_subscription_goes_on_with_it(
+    shard: Shard, status: str
+) -> None:
+    """It does not subscribe again. Its next NOTIFY has the whole roster, and a later version."""
+    removed_and_added(shard, status)
+    ((to, content),) = notified(shard)
+    assert (to, content["full"], content["version"]) == (BOBS, True, 3)
+    report(shard, "settle_notify", BOBS, "200", event="notify", of=content["id"])
+    handle(shard, "topic", ALICE, text="Dinner")
+    assert [to for to, _ in notified(shard)] == [BOBS]
+
+
+def test_a_subscription_that_the_device_has_ended_after_all_ends(shard: Shard) -> None:
+    """It says so; and if it has subscribed before it was let in, that subscription counts."""
+    removed_and_added(shard, "480")
+    ((_, content),) = notified(shard)
+    report(shard, "settle_notify", BOBS, "481", event="notify", of=content["id"])
+    handle(shard, "topic", ALICE, text="Dinner")
+    assert notified(shard) == []
+
+
+def test_a_new_subscription_counts_and_not_the_one_before(shard: Shard) -> None:
+    removed_and_added(shard, "480")
+    subscribe(shard, BOBS, call_id="new")
+    ((_, content),) = contents(shard)
+    assert content["full"] is True
+    assert about(shard, "subscription", BOBS) != ""
+    assert (
+        json.loads(json.loads(about(shard, "subscription", BOBS) or "")["dialog"])["call_id"] == f"new {BOBS}"
+    )
 
 
 def test_the_farewells_of_one_user_are_few(room: Shard) -> None:

@@ -160,13 +160,15 @@ class GroupChats:
                     found.append(f"{guest.user} is a member of {chat.room}, and no device of it is there")
                 elif not guest.is_member:
                     found += [f"{name} still shows {chat.room}" for name in shown]
+            found += [
+                f"{phone.name} waits for its ACK in {chat.room}"
+                for phone in chat.phones
+                if (p := chat.place(phone)) and p.session and not p.session.is_confirmed
+            ]
         return found
 
     async def _have_subscriptions(self) -> None:
-        """A phone whose subscription has ended asks again, as Linphone does when it is looked at.
-
-        One that has an old subscription refreshes it, which Linphone does before it expires.
-        """
+        """A phone whose subscription has ended asks again, as Linphone does when it is looked at."""
         while self._tasks:
             await asyncio.wait(self._tasks, timeout=1)
         without = [
@@ -176,13 +178,6 @@ class GroupChats:
             if (place := chat.place(phone)) and place.is_in and not place.subscription
         ]
         await asyncio.gather(*(actions.subscribe(*each) for each in without))
-        for phone in (phone for chat in self.chats for phone in chat.phones):
-            for place in phone.places.values():
-                made = place.subscription
-                if place.has_old_subscription and made is not None and made.remote_tag:
-                    await actions.refresh(
-                        phone, made, {each: phone.places[each].roster.version for each in made.rooms}
-                    )
 
     def check(self, history: History, verdict: Verdict) -> None:
         """Add what was wrong to the verdict."""

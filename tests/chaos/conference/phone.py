@@ -70,8 +70,6 @@ class Place:
     """Whether it was invited by its user's address once. Then it could not name itself in messages."""
     session: Session | None = None
     subscription: Subscription | None = None
-    has_old_subscription: bool = False
-    """It was invited again before it got the BYE of the stay before: the room has ended its subscription."""
 
 
 @dataclass
@@ -244,7 +242,6 @@ class Phone:
         place = self.place(room, name)
         if place.session is not None:
             self.note(f"was invited to {room}, and ends {place.session.call_id}")
-            place.has_old_subscription = place.subscription is not None
             place.session.is_confirmed = True  # its 200 is not repeated any more
             self.hang_up(self, place.session, room)
         self.accepted += 1
