@@ -12,7 +12,7 @@ from typing import Final
 from imc_common.address import MAX_ADDRESS, AddressError
 
 _GR: Final = ";gr="
-_BY_AOR: Final = ";aor"
+BY_AOR: Final = ";aor"
 
 
 def device_address(user: str, gr: str, *, by_aor: bool = False) -> str:
@@ -25,7 +25,7 @@ def device_address(user: str, gr: str, *, by_aor: bool = False) -> str:
     device = f"{user}{_GR}{gr}"
     if len(device) > MAX_ADDRESS:
         raise AddressError("it is too long")
-    return f"{device}{_BY_AOR if by_aor else ''}"
+    return f"{device}{BY_AOR if by_aor else ''}"
 
 
 def is_device(address: str) -> bool:
@@ -41,10 +41,10 @@ def user_of(address: str) -> str:
 
 def request_uri(device: str) -> str:
     """The Request-URI of requests to the device; the user's, if `device` is a user's address."""
-    return f"sip:{device.removesuffix(_BY_AOR) if is_device(device) else device}"
+    return f"sip:{device.removesuffix(BY_AOR) if is_device(device) else device}"
 
 
 def to_uri(device: str) -> str:
     """The URI in To of requests to the device: what its INVITE had there."""
-    is_by_aor = is_device(device) and device.endswith(_BY_AOR)
+    is_by_aor = is_device(device) and device.endswith(BY_AOR)
     return f"sip:{user_of(device) if is_by_aor else device}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import blake2b, blake2s
 from typing import Final, final
 
+from imc_common.devices import BY_AOR
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Request
 
@@ -103,9 +104,12 @@ class DeliveryIds:
         self._event = blake2s(secret, digest_size=8, person=b"event")
 
     def recipient_id(self, address: str) -> bytes:
-        """The part of the recipient."""
+        """The part of the recipient.
+
+        A device that is invited by another URI than before is the same one, and knows what it has got.
+        """
         keyed = self._recipient.copy()
-        keyed.update(address.encode())
+        keyed.update(address.removesuffix(BY_AOR).encode())
         return hexlify(keyed.digest())
 
     def position_in(self, delivery_id: str, room: str, recipient: str) -> str:

@@ -104,9 +104,18 @@ class Invitation:
         return self._outcome.to
 
     @property
+    def recipient(self) -> str:
+        """The user or device that this INVITE goes to."""
+        return self._to
+
+    @property
     def was_taken_over(self) -> bool:
         """Whether an edge that owned the shard before may have sent it."""
         return self._outcome.outgoing.resent and not self._outcome.is_farewell
+
+    def may_reach(self, device: str) -> bool:
+        """Whether it has no final response, and goes to this device, or to its user: a proxy may fork it."""
+        return not self._had_final and self._to in {device, user_of(device)}
 
     @property
     def is_over(self) -> bool:

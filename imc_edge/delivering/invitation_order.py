@@ -3,7 +3,8 @@
 Linphone ends its session with a room when it is invited to it again, and that is how a user leaves a room. So
 nothing of an earlier stay of the user may be on its way when it is invited anew: neither an INVITE, nor the
 session that one has made, nor the BYE that ends it. All of them are events of the room's shard, so one edge
-sends them, in the order of its stream. The INVITEs of one stay wait for each other not.
+sends them, in the order of its stream. INVITEs of one stay wait for each other only if they may reach the
+same device.
 """
 
 from __future__ import annotations
@@ -65,10 +66,12 @@ class InvitationOrder:
         if stay == FAREWELL:
             return True
         byes = [each for each in self._byes.get(place, ()) if each.pending and not each.abandoned]
-        earlier = [each for each in self._started.get(place, ()) if each.stay < stay]
+        started = self._started.get(place, ())
+        earlier = [each for each in started if each.stay < stay]
         for each in earlier:
             each.end_stay()
-        return not byes and all(each.is_over for each in earlier)
+        is_first = not any(each.may_reach(invitation.recipient) for each in started if each.stay == stay)
+        return not byes and is_first and all(each.is_over for each in earlier)
 
     def _forget(self) -> None:
         """Forget what was long ago, and is over."""

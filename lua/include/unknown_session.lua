@@ -19,9 +19,11 @@ end
 -- is gone that has sent the INVITE. A client ends such a session after a while, or when it accepts another INVITE.
 local function unknown_session()
     local devices, ids = devices_of(request.room), dialog_ids(request.dialog or "")
+    local without_session, count = nil, 0
     for _, device in ipairs(redis.call("HKEYS", devices)) do
         if user_of(device) == request.from then
-            local known = dialog_ids(redis.call("HGET", room, "dialog:" .. device) or "")
+            local text = redis.call("HGET", room, "dialog:" .. device)
+            local known = dialog_ids(text or "")
             if same_dialog(known, ids) then
                 if is_reinvited(known.reinvited) then
                     return true
@@ -32,9 +34,14 @@ local function unknown_session()
                 end
                 local age = entry_id:match("^%d+") - (known.accepted_at or 0)
                 return age >= WITHOUT_ACK_MS and age < CONFIRMED_MS, device
+            elseif not text then
+                without_session, count = device, count + 1
             end
         end
     end
     local named = device_in(devices, request.device)
+    if not request.device and count == 1 then
+        named = without_session -- invited by its user's address, a device does not name itself
+    end
     return true, named and redis.call("HEXISTS", room, "dialog:" .. named) == 0 and named or nil
 end

@@ -6,8 +6,9 @@ from base64 import b64decode
 
 import pytest
 
+from imc_common.devices import device_address
 from imc_common.sip import Request, parse_message
-from imc_edge.identifiers import Fingerprints
+from imc_edge.identifiers import DeliveryIds, Fingerprints
 from tests.imc_edge.conference.requests import FACTORY, invite, request
 from tests.imc_edge.doubles import message
 
@@ -55,3 +56,12 @@ def parsed(data: bytes) -> Request:
     found = parse_message(data)
     assert isinstance(found, Request)
     return found
+
+
+def test_a_device_has_one_name_in_call_ids_by_whatever_uri_it_was_invited() -> None:
+    """So it recognises what it has got before it was invited by another one."""
+    ids = DeliveryIds(b"secret")
+    device = device_address("bob@example.org", "urn:uuid:1")
+    assert (
+        ids.recipient_id(device) == ids.recipient_id(f"{device};aor") != ids.recipient_id("bob@example.org")
+    )

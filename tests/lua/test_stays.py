@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from imc_common import keys
 from tests.lua.conference import (
     BOBS,
     BOBS_OTHER,
@@ -112,14 +113,20 @@ def test_a_bye_of_an_earlier_stay_ends_nothing(room: Shard, named_device: bool) 
 
 @pytest.mark.parametrize("device", [BOBS, BOBS_OTHER, None])
 def test_a_bye_in_a_session_that_was_never_acknowledged_ends_nothing(room: Shard, device: str | None) -> None:
-    """RFC 3261 §13.3.1.4: the client ends it by itself. One without a session here is invited again."""
+    """RFC 3261 §13.3.1.4: the client ends it by itself. One without a session here is invited again.
+
+    Also one that does not name itself, if it is the only one.
+    """
     accept(room, BOBS, by=BOBS)
     room.redis.hdel(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}")
     events(room)
     for _ in range(2):
         handle(room, "exit", BOB, dialog=dialog("unknown"), **({"device": device} if device else {}))
     assert (BOB in room.members(), BOBS in devices(room)) == (True, True)
-    assert [to for to, _ in named(room, "invite")] == ([BOBS] if device == BOBS else [])
+    assert [to for to, _ in named(room, "invite")] == ([] if device == BOBS_OTHER else [BOBS])
+    room.redis.hset(keys.devices(SHARD, ROOM), BOBS_OTHER, "device")
+    handle(room, "exit", BOB, dialog=dialog("unknown"))
+    assert named(room, "invite") == [], "there are two"
 
 
 @pytest.mark.parametrize("by", [BOB, BOBS])

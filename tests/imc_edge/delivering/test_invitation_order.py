@@ -178,12 +178,27 @@ async def test_the_bye_of_the_room_comes_before_the_next_invite(sending: Sending
     assert second.request.uri == f"sip:{BOB}"
 
 
-async def test_the_invites_of_one_stay_do_not_wait_for_each_other(sending: Sending) -> None:
-    """Devices are invited alone, and the user again."""
-    for to in (BOB, DEVICE, OTHER):
+async def test_invites_of_one_stay_to_different_devices_do_not_wait(sending: Sending) -> None:
+    """Devices are invited alone."""
+    for to in (DEVICE, OTHER):
         await sending.event("invite", (to,), joined="1-0")
-    assert methods(sending) == ["INVITE"] * 3
+    assert methods(sending) == ["INVITE"] * 2
     assert outcomes(sending) == []
+
+
+@pytest.mark.parametrize(("first", "second"), [(DEVICE, DEVICE), (BOB, DEVICE), (BOB, BOB)])
+async def test_an_invite_waits_for_another_one_that_may_reach_the_same_device(
+    sending: Sending, first: str, second: str
+) -> None:
+    """An INVITE to a user may be forked. The device would accept both, and end the first session by BYE."""
+    await sending.event("invite", (first,), joined="1-0")
+    await sending.event("invite", (second,), joined="1-0")
+    await sending.reply(sending.wires.sent[0], 100)
+    await sending.pass_time(1.0)
+    assert methods(sending) == ["INVITE"]
+    await sending.reply(sending.wires.sent[0], 480)
+    sent = await next_sent(sending, 3)
+    assert sent.request.uri == f"sip:{second}"
 
 
 async def test_a_redirection_of_an_earlier_stay_leads_nowhere(sending: Sending) -> None:
