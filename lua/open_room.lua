@@ -46,7 +46,14 @@ end
 -- Linphone leaves a room to which it is invited again, so one INVITE has to have its outcome before the next one. While its
 -- user is being asked as a whole, the answer decides what the user gets.
 local is_asked = is_under_way(room, request.from, value)
-local is_by_address = client_devices == "" or is_inviting(value)
+-- Linphone keeps a room under the address by which it was invited. A proxy that forks would bring an INVITE to the user's address
+-- to devices that know the room under their own name: they would show it twice. It has forked if a device here has no such name.
+local has_own_name, is_forked = false, false
+for _, device in ipairs(redis.call("HKEYS", devices_of(request.room))) do
+    is_forked = is_forked or device ~= without_aor(device)
+    has_own_name = has_own_name or (user_of(device) == request.from and device == without_aor(device))
+end
+local is_by_address = (client_devices == "" and not (has_own_name and is_forked)) or is_inviting(value)
 
 commit()
 if is_by_address and not is_asked then

@@ -114,8 +114,12 @@ class Invitation:
         return self._outcome.outgoing.resent and not self._outcome.is_farewell
 
     def may_reach(self, device: str) -> bool:
-        """Whether it has no final response, and goes to this device, or to its user: a proxy may fork it."""
-        return not self._had_final and self._to in {device, user_of(device)}
+        """Whether it has no final response, and goes to this device, or to its user: a proxy may fork it.
+
+        One of a shard that was lost holds up nothing: the shard's next owner knows nothing of it.
+        """
+        is_under_way = not self._had_final and not self._outcome.outgoing.abandoned
+        return is_under_way and self._to in {device, user_of(device)}
 
     @property
     def is_over(self) -> bool:

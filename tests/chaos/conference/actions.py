@@ -129,11 +129,20 @@ async def refer(phone: Phone, room: str, target: str) -> int:
 
 async def say(phone: Phone, place: Place, mark: str) -> int:
     """A message in CPIM."""
+    return await _write(phone, place, mark, f"mark={mark}")
+
+
+async def open_room(phone: Phone, place: Place) -> int:
+    """The command that asks for the room on the user's other devices."""
+    return await _write(phone, place, phone.requests.new_id("m"), "#open")
+
+
+async def _write(phone: Phone, place: Place, message_id: str, text: str) -> int:
     body = (
         f"From: <{place.name}>\r\nTo: <sip:{place.room}>\r\nDateTime: 2026-11-29T01:33:53Z\r\n"
-        f"NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: {mark}\r\n"
+        f"NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: {message_id}\r\n"
         "imdn.Disposition-Notification: positive-delivery, negative-delivery, display\r\n\r\n"
-        f"Content-Type: text/plain\r\nContent-Length: {len(mark) + 5}\r\n\r\nmark={mark}"
+        f"Content-Type: text/plain\r\nContent-Length: {len(text)}\r\n\r\n{text}"
     ).encode()
     return await _alone(
         phone, "MESSAGE", place.room, [("Content-Type", "message/cpim")], body=body, sender=place.name

@@ -25,8 +25,12 @@ class Guest:
 
     user: str
     phones: list[Phone]
+    is_forked: bool = False
+    """The proxy forks an INVITE to this user."""
     is_member: bool = False
     is_admin: bool = False
+    has_opened: bool = False
+    """It has asked for the room by a command. For a minute, a BYE in an older session may end nothing."""
     left_at: list[float] = field(default_factory=list)
     """When its stays in the room were ended: the times just before the request that was accepted."""
     talking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -133,6 +137,7 @@ class GroupChat:
             self._rename,
             self._refresh,
             self._subscribe_anew,
+            self._open,
         ]
         while not self.stop.is_set():
             await self._wait(self.random.uniform(0, 16 * self.pause))
@@ -213,7 +218,7 @@ class GroupChat:
                 await actions.unsubscribe(phone, place)
             status = await actions.leave(phone, place)
             phone.note(f"BYE in {self.room}: {status}")
-            if status == 481 or (status == 200 and guest.left_at):
+            if status == 481 or (status == 200 and (guest.left_at or guest.has_opened)):
                 await self._make_sure_that_it_has_left(guest, at)
             elif status == 200:
                 guest.is_member = guest.is_admin = False
@@ -225,7 +230,7 @@ class GroupChat:
         """An edge found no such member. Perhaps the BYE was accepted before, and its response was lost.
 
         Or no worker had come to what has added the user meanwhile. And a BYE in a session of an earlier stay,
-        whose end the device has missed, ends nothing.
+        whose end the device has missed, ends nothing; nor does one after `#open`.
         """
         while not await self._refer(f"<{actions.aor(guest.user)};method=BYE>;text", by_host=True):
             await asyncio.sleep(0.5)
@@ -261,6 +266,20 @@ class GroupChat:
         if guest.is_member:
             for phone, place in self._in_room(guest):
                 await actions.subscribe(phone, place)
+
+    async def _open(self) -> None:
+        """Linphone ends the session that it has if it is invited again, which must not end the stay."""
+        guest = self.random.choice(self.everyone)
+        async with guest.talking:
+            found = self._in_room(guest) if guest.is_member else []
+            if not found or (guest.is_forked and any(place.name == phone.gruu for phone, place in found)):
+                return  # in a room whose INVITEs are forked, imc sends none to such a user
+            guest.has_opened = True
+            phone, place = self.random.choice(found)
+            status = await actions.open_room(phone, place)
+            phone.note(f"#open in {self.room}: {status}")
+            if status not in CALM:
+                self.problems.append(f"{phone.name}: #open in {self.room} ended with {status}")
 
     # --- absences
 

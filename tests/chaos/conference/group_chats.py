@@ -95,9 +95,10 @@ class GroupChats:
     def _guest(self, user: str) -> Guest:
         phones = [self._phone(user, device) for device in range(self._random.choice((1, 1, 2)))]
         self._proxy.registrar.phones[user] = phones
-        if self._random.random() < 0.7:
+        is_forked = self._random.random() >= 0.7
+        if not is_forked:
             self._proxy.registrar.redirects.add(user)
-        return Guest(user, phones)
+        return Guest(user, phones, is_forked)
 
     def _phone(self, user: str, device: int) -> Phone:
         gruu = f"{actions.aor(user)};gr=urn:uuid:{device}"

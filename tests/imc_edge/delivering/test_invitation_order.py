@@ -201,6 +201,18 @@ async def test_an_invite_waits_for_another_one_that_may_reach_the_same_device(
     assert sent.request.uri == f"sip:{second}"
 
 
+async def test_an_invite_does_not_wait_for_one_of_a_shard_that_was_lost(sending: Sending) -> None:
+    """A proxy has responded 100, and may take long. The next owner would not wait either."""
+    await sending.event("invite", (DEVICE,), joined="1-0")
+    await sending.reply(sending.wires.sent[0], 100)
+    everything, sending.owner.shards = sending.owner.shards, frozenset()
+    await sending.pass_time(0.2)
+    sending.owner.shards = everything
+    await sending.event("invite", (DEVICE,), joined="1-0")
+    await next_sent(sending, 2)
+    assert methods(sending) == ["INVITE"] * 2
+
+
 async def test_a_redirection_of_an_earlier_stay_leads_nowhere(sending: Sending) -> None:
     first = await invite(sending)
     await sending.reply(first, 100)
