@@ -57,7 +57,9 @@ class Invitation:
         "_to",
         "_unreported",
         "_was_cancelled",
+        "accepted_at",
         "event",
+        "made_at",
         "place",
         "stay",
     )
@@ -80,6 +82,10 @@ class Invitation:
         self.stay = FAREWELL if outcome.is_farewell else parse(event.joined or event.entry_id)
         """When the user became a member, by which the INVITEs of one stay are known."""
         self._stay_is_over = False
+        self.made_at = invitations.context.clock()
+        """When it was asked for."""
+        self.accepted_at: dict[str, float] = {}
+        """When each device has accepted."""
         self._started_at = 0.0
         self._hops: deque[Hop] = deque()
         self._hop: Hop | None = None
@@ -212,6 +218,7 @@ class Invitation:
             made.end(self._bye_ended)
         elif device:
             self._outcome.has_device = True
+            self.accepted_at[device] = self._invitations.context.clock()
             self._report(made, device)
         else:  # a client that is no group chat: its user gets texts from now on
             made.end()

@@ -73,6 +73,14 @@ class InvitationOrder:
         is_first = not any(each.may_reach(invitation.recipient) for each in started if each.stay == stay)
         return not byes and is_first and all(each.is_over for each in earlier)
 
+    def is_needless(self, invitation: Invitation) -> bool:
+        """Whether the device has accepted another INVITE of this stay while this one waited."""
+        return any(
+            each.accepted_at.get(invitation.recipient, -1.0) >= invitation.made_at
+            for each in self._started.get(invitation.place, ())
+            if each.stay == invitation.stay
+        )
+
     def _forget(self) -> None:
         """Forget what was long ago, and is over."""
         long_ago = self._clock() - KNOWN_SECONDS

@@ -262,6 +262,7 @@ class Invitations:
                 unknown.append(invitation)
                 continue
             self._in_flight += 1
+            is_accepted = is_accepted or self._order.is_needless(invitation)
             if not is_accepted and _is_wanted(invitation, *replies[2 * at : 2 * at + 2]):
                 self._order.started(invitation)
                 invitation.start()

@@ -201,6 +201,18 @@ async def test_an_invite_waits_for_another_one_that_may_reach_the_same_device(
     assert sent.request.uri == f"sip:{second}"
 
 
+async def test_a_device_that_has_accepted_is_not_sent_the_invite_that_has_waited(sending: Sending) -> None:
+    """No worker has come to the report yet. A later INVITE is sent: the session has ended meanwhile."""
+    await sending.event("invite", (DEVICE,), joined="1-0")
+    await sending.event("invite", (DEVICE,), joined="1-0")
+    await accept(sending, sending.wires.sent[0])
+    await sending.pass_time(1.0)
+    assert methods(sending) == ["INVITE", "ACK"]
+    assert [outcome[:2] for outcome in outcomes(sending)] == [(DEVICE, "200"), (DEVICE, "withdrawn")]
+    await sending.event("invite", (DEVICE,), joined="1-0")
+    assert (await next_sent(sending, 3)).request.method == "INVITE"
+
+
 async def test_an_invite_does_not_wait_for_one_of_a_shard_that_was_lost(sending: Sending) -> None:
     """A proxy has responded 100, and may take long. The next owner would not wait either."""
     await sending.event("invite", (DEVICE,), joined="1-0")
