@@ -23,6 +23,7 @@ class Outgoing:
         "parked",
         "pending",
         "recorded",
+        "reported",
         "resent",
         "sweeps",
         "templates",
@@ -50,6 +51,9 @@ class Outgoing:
         """Recipients that responded 2xx, as far as this is not recorded in Redis yet."""
         self.failed: list[tuple[str, str]] = []
         """Recipients whose delivery failed, with the outcome, as far as not recorded yet."""
+        self.reported: list[tuple[str, str]] = []
+        """Failures with a consequence that were recorded while others were open. They are recorded once more
+        at the end: a failover may have undone the record, and the event would end without it."""
         self.recorded = resent
         """Whether Redis may hold a set of settled recipients of this event."""
         self.resent = resent

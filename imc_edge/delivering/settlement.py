@@ -278,6 +278,11 @@ class Settlement:
                 self._away.setdefault(user_of(address), set()).add(event.shard)
                 if event.name == INVITE and is_device(address):
                     self._unreached.add(user_of(address))
+            if needs_report and not complete:
+                outgoing.reported.append((address, outcome))
+        if complete:  # a recipient that Redis knows counts once
+            for address, outcome in outgoing.reported:
+                outcomes += (address, outcome, "1")
         self._counts.deliveries["200"] += len(outgoing.delivered)
         # Recorded outcomes are forgotten here, so a later `settle` of the event adds only what is new. From
         # now on Redis holds a set for it: the short `settle_delivered` is no longer right.

@@ -74,6 +74,21 @@ async def test_a_half_delivered_event_is_recorded_within_200_ms() -> None:
         assert (last[1], last[5:]) == (1, (DAVE, "200", "0"))
 
 
+async def test_a_failure_is_recorded_again_with_the_end_of_its_event() -> None:
+    """A failover may have undone the first record and its report: the member would lose the message."""
+    async with Sending(on_loopback(history_max_messages=500)) as sending:
+        await sending.event(to=(BOB, CAROL, DAVE))
+        await sending.reply(sending.wires.sent[0], 480)
+        await sending.reply(sending.wires.sent[1], 486)
+        await sending.pass_time(0.2)
+        (first,) = sending.redis.of("settle")
+        assert (first[1], first[5:]) == (0, (BOB, "480", "1", CAROL, "486", "0"))
+        await sending.reply(sending.wires.sent[2])
+        last = sending.redis.of("settle")[-1]
+        assert (last[1], last[5:]) == (1, (DAVE, "200", "0", BOB, "480", "1"))
+        assert 'imc_deliveries_total{outcome="480"} 1.0' in sending.metrics.page().decode()
+
+
 async def test_settling_goes_on_after_an_outage_of_redis() -> None:
     """No outcome is lost or recorded twice."""
     async with Sending() as sending:
