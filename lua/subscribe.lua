@@ -114,7 +114,9 @@ if not is_allowed then
     subscription.expires_at, subscription.version = now, last
     notify(device, subscription, "noresource", ',"users":[]')
     if is_own_device and seconds > 0 and (request.detail or ""):find("list", 1, true) then
-        end_dialog(device, unknown_dialog(dialog)) -- it was off when its user was removed
+        -- it was off when its user was removed; it may miss this as well
+        local asked = { dialog = dialog, expires_at = now + seconds * 1000 }
+        end_dialog(device, with_subscription(unknown_dialog(dialog), asked))
     end
 elseif seconds > 0 then
     notify(device, subscription, "", nil)

@@ -303,6 +303,25 @@ def test_a_subscription_that_the_device_has_ended_after_all_ends(shard: Shard) -
     assert notified(shard) == []
 
 
+def test_a_subscription_that_was_refused_is_resumed_when_its_device_did_not_hear_of_that(
+    shard: Shard,
+) -> None:
+    """It asks for its rosters when its user is no member, and is away when it is told so."""
+    opened_with(shard, BOBS, CAROL)
+    handle(shard, "remove", ALICE, user=BOB)
+    events(shard)
+    fields = {"device": BOBS, "dialog": dialog("asked"), "detail": "600 0 list"}
+    handle(shard, "subscribe", BOB, **fields)
+    for _ in range(2):
+        found_nobody(shard)
+        handle(shard, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    shard.settings["history_max_messages"] = 0
+    accept(shard, BOBS, by=BOBS)
+    subscription = json.loads(about(shard, "subscription", BOBS) or "{}")
+    assert json.loads(subscription["dialog"])["call_id"] == "asked"
+    assert [to for to, _ in notified(shard)] == [BOBS]
+
+
 def test_a_new_subscription_counts_and_not_the_one_before(shard: Shard) -> None:
     removed_and_added(shard, "480")
     subscribe(shard, BOBS, call_id="new")
