@@ -112,9 +112,12 @@ class Dispatcher:
         history_off, history_prefix = self._histories[shard]
         try:
             for _, _, flat in entries:
-                pairs = iter(flat)
-                dict(zip(pairs, pairs, strict=True))[b"room"].decode()
-        except (KeyError, ValueError):  # UnicodeDecodeError is one
+                if len(flat) % 2 or flat[4] != b"room":  # where it is as a rule (`RoomRequest.to_fields`)
+                    pairs = iter(flat)
+                    dict(zip(pairs, pairs, strict=True))[b"room"].decode()
+                else:
+                    flat[5].decode()
+        except (KeyError, IndexError, ValueError):  # UnicodeDecodeError is one
             return None
         settings = [self._chunk, MAX_RECIPIENTS, *self._history, self._shows_nicknames]
         prefixes = [members_prefix, history_prefix, room_prefix, keys.authors_prefix(shard)]

@@ -187,7 +187,7 @@ class Event:
         try:
             if isinstance(fields, list) and fields[::2] == _USUAL:
                 name, room, actor, data, to = fields[1::2]
-                return cls(
+                return Event(  # not cls: compiled, this is a direct call
                     entry_id if isinstance(entry_id, str) else entry_id.decode(),
                     shard,
                     name.decode(),
@@ -198,7 +198,7 @@ class Event:
                 )
             # most entries have few of these fields: only those are decoded
             get = as_mapping(fields).get
-            return cls(
+            return Event(
                 entry_id if isinstance(entry_id, str) else entry_id.decode(),
                 shard,
                 get(b"event", b"").decode(),

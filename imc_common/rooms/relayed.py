@@ -68,7 +68,8 @@ def relayed_message(event: Event, settings: Settings, message_id: str) -> Text:
     charset = _prefix_charset(content_type)
     if charset is None:
         return Text(content_type, body)
-    return Text(content_type, _prefix(settings.sender_prefix, event, charset) + body)
+    name = event.nick or shown_name(event.data.display_name) if "{name" in settings.sender_prefix else ""
+    return Text(content_type, _prefix(settings.sender_prefix, event.actor, name, charset) + body)
 
 
 def receipts_for_author(event: Event) -> list[Text]:
@@ -172,9 +173,9 @@ def _date_time(at: int) -> str:
     return datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _prefix(template: str, event: Event, charset: str) -> bytes:
-    user, host = split(event.actor)
-    name = event.nick or shown_name(event.data.display_name) if "{name" in template else ""
+@lru_cache(maxsize=4096)
+def _prefix(template: str, actor: str, name: str, charset: str) -> bytes:
+    user, host = split(actor)
     return template.format(user=user, host=host, name=name or user).encode(charset, "replace")
 
 

@@ -98,12 +98,12 @@ class RequestData:
     def unpack(cls, data: bytes) -> RequestData:
         """The value of a packed `data`; the defaults if it is empty. Raises `EntryError`."""
         if not data:
-            return cls()
+            return RequestData()
         try:
             fields = _unpack(data)
             headers = fields.get("hdr")
             shortened = fields.get("short", b"")
-            return cls(
+            return RequestData(  # not cls: compiled, this is a direct call
                 fields["ct"],
                 lengthened(shortened) if shortened else fields["body"],
                 max_forwards=fields["mf"],

@@ -68,7 +68,8 @@ def parse_fast(data: bytes, limits: Limits) -> Request | None:
     (
         uri, plain_uri, via, port, further_vias,
         from_, sender, quoted_name, bare_name, plain_from, tag, to, plain_to,
-        call_id, cseq, max_forwards, content_type, length, *further,
+        call_id, cseq, max_forwards, content_type, length,
+        user_agent, allow, supported, authorization, asserted,
     ) = match.groups()  # fmt: skip
     if not (via and from_ and to and call_id and cseq and max_forwards and content_type and length):
         return None
@@ -82,16 +83,25 @@ def parse_fast(data: bytes, limits: Limits) -> Request | None:
         "Content-Type": content_type,
         "Content-Length": length,
     }
-    if any(further):
-        first.update((name, value) for name, value in zip(_FURTHER, further, strict=True) if value)
+    if user_agent:
+        first["User-Agent"] = user_agent
+    if allow:
+        first["Allow"] = allow
+    if supported:
+        first["Supported"] = supported
+    if authorization:
+        first["Authorization"] = authorization
+    if asserted:
+        first["P-Asserted-Identity"] = asserted
     end = match.end()
     body = data[end:]
-    hops = further_vias.count("\r\n")
+    size = len(body)
+    hops = further_vias.count("\r\n") if further_vias else 0
     if (
         text.count("\r\n", 0, end) != len(first) + hops + 2  # otherwise a header is repeated
         or hops >= limits.vias
-        or int(length) != len(body)
-        or len(body) > limits.body
+        or int(length) != size
+        or size > limits.body
         or len(uri) > limits.uri
         or (port is not None and not 0 < int(port) <= 65_535)
     ):

@@ -56,20 +56,22 @@ class EventRenderer:
         message_id, is_in_cpim = "", essence(event.data.content_type) == CPIM
         if (event.client or is_in_cpim) and not (is_in_cpim and event.name == "message"):
             message_id = f"{self._delivery_ids.message_id(room, position, 0).decode()}.{position}"
-        message_id_of = self._delivery_ids.message_id
         is_again = position != event.entry_id
         return [
             make_template(
-                message_id_of(room, position, number),
+                self._delivery_ids.message_id(room, position, number),
                 event,
                 text,
                 headers,
-                branch_id=message_id_of(room, event.entry_id, number) if is_again else b"",
+                branch_id=self._branch_id(event, number) if is_again else b"",
                 names_position=self._names_position,
                 first_cseq=TEXT_CSEQ if is_in_cpim and event.client == TEXT_CLIENT else 1,
             )
             for number, text in enumerate(render(event, self._settings, message_id))
         ]
+
+    def _branch_id(self, event: Event, number: int) -> bytes:
+        return self._delivery_ids.message_id(event.room, event.entry_id, number)
 
     def in_dialog(self, event: Event) -> DialogRequest | None:
         """What is sent for an event of a conference; None for the work item `roster`. Raises any error."""

@@ -24,14 +24,14 @@ class FanOut:
     def __init__(self, context: DeliveryContext, recipients: Recipients, back_off: BackOff) -> None:
         self.recipients = recipients
         self._context = context
-        self._start = context.transactions.start
+        self._transactions = context.transactions
         self._back_off = back_off
 
     def send(self, outgoing: Outgoing, to: Sequence[str]) -> None:
         """Send the event to these recipients now, or when the turn of each comes."""
         template = outgoing.templates[0]
         branch_end, from_, cseq, tail = template.branch_end, template.from_, template.cseq, template.tail
-        start, recipients, join = self._start, self.recipients, b"".join
+        transactions, recipients = self._transactions, self.recipients
         load, tick = self._context.load, self._context.wheel.tick
         condition_of_new = self._context.condition_of_new(outgoing)
         # `Recipient.offer` and `Courier.send` make three checks that the loop skips. Two hold for all
@@ -50,7 +50,8 @@ class FanOut:
             hop = recipient.ready_hop
             if hop is not None and any_ready:
                 recipient_id = recipient.recipient_id
-                request = join((recipient.head, branch_end, recipient.to, from_, recipient_id, cseq, tail))
+                pieces = (recipient.head, branch_end, recipient.to, from_, recipient_id, cseq, tail)
+                request = b"".join(pieces)
                 # RFC 3261 §18.1.1: longer requests need TCP, which the courier decides.
                 if len(request) <= MAX_DATAGRAM or hop.transport != "udp":
                     # RFC 3428 §8: one MESSAGE at a time. Until this one has ended, what follows is offered,
@@ -59,7 +60,7 @@ class FanOut:
                     recipient.outgoing = outgoing
                     recipient.started = tick
                     load.responsive += 1
-                    start(recipient_id + branch_end, hop, request, recipient)
+                    transactions.start(recipient_id + branch_end, hop, request, recipient)
                     continue
             recipient.offer(outgoing)
 

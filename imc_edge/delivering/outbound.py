@@ -179,6 +179,7 @@ def make_template(
     )
 
 
+@lru_cache(maxsize=4096)
 def _from_member(name: str, address: str, room: str) -> bytes:
     """From the end of the Call-ID to the tag of From, with the name of the member who wrote."""
     return _from(sender_display(name, address), room)

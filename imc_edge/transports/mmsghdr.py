@@ -54,16 +54,16 @@ def system_call() -> Callable[..., int] | None:
 class Buffers:
     """Room for datagrams and their sources, and what describes them to the kernel."""
 
-    def __init__(self, datagrams: int, size: int) -> None:
-        """``size``: bytes for each datagram."""
-        self.data = memoryview(bytearray(datagrams * size))
+    def __init__(self, datagrams: int, size: int, stride: int) -> None:
+        """``size``: bytes for each datagram; ``stride``: from the start of one to that of the next."""
+        self.data = memoryview(bytearray(datagrams * stride))
         self.names = bytearray(datagrams * ADDRESS)
         self._vectors = (_Vector * datagrams)()
         self._messages = (_Message * datagrams)()
         data = ctypes.addressof(ctypes.c_char.from_buffer(self.data))
         names = ctypes.addressof(ctypes.c_char.from_buffer(self.names))
         for i in range(datagrams):
-            self._vectors[i].base = data + i * size
+            self._vectors[i].base = data + i * stride
             self._vectors[i].length = size
             header = self._messages[i].header
             header.name = names + i * ADDRESS

@@ -18,6 +18,8 @@ MAX_DATAGRAMS: Final = 64
 """Datagrams of one call."""
 MAX_BYTES: Final = 65536
 """Bytes for each: no datagram is longer. Pages that are never written to take no memory."""
+STRIDE: Final = MAX_BYTES + 832
+"""From one datagram to the next. Multiples of 64 KiB would share few places in the processor's caches."""
 MAX_SOURCES: Final = 1024
 """Addresses remembered as text."""
 
@@ -36,7 +38,7 @@ class Reader:
         """Only where `is_supported`."""
         self._fd = sock.fileno()
         self._family = sock.family
-        self._buffers = Buffers(MAX_DATAGRAMS, MAX_BYTES)
+        self._buffers = Buffers(MAX_DATAGRAMS, MAX_BYTES, STRIDE)
         self._sources: dict[bytes, tuple[str, int]] = {}
 
     def read(self) -> list[bytes]:
@@ -56,7 +58,7 @@ class Reader:
         datagrams: list[bytes] = []
         for (length,) in LENGTH.iter_unpack(buffers.messages[: count * MESSAGE_BYTES]):
             datagrams.append(data[at : at + length].tobytes())
-            at += MAX_BYTES
+            at += STRIDE
         return datagrams
 
     def source(self, index: int) -> tuple[str, int]:
