@@ -202,7 +202,7 @@ class Consumer:
             del self._pages[shard]
         now = asyncio.get_running_loop().time()
         await self._start(
-            sorted(s for s in readable - self._pages.keys() if self._not_before.get(s, 0.0) <= now)
+            sorted(s for s in readable.difference(self._pages) if self._not_before.get(s, 0.0) <= now)
         )
 
     async def _start(self, shards: list[int]) -> None:
