@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 # The number of messages in flight that suits each system best. With more, Kamailio loses datagrams. imc
 # makes larger batches, but records partial deliveries in Redis if they take longer than 150 ms.
-DEPTH = {"kamailio": {2: 64, 20: 32, 200: 8}, "imc": {2: 512, 20: 128, 200: 16}}
+DEPTH = {"kamailio": {2: 64, 20: 32, 200: 8}, "imc": {2: 512, 20: 256, 200: 16}}
 SENDERS = 32
 """Sockets of users: enough for an even distribution by the kernel."""
 SHARE = 0.15
