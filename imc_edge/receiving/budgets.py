@@ -298,6 +298,10 @@ class Budgets:
         if self._deliveries is not None:
             self._deliveries.add(charge.user, deliveries - expected)
 
+    def are_too_many(self, invitations: int) -> bool:
+        """Whether one user may never send so many invitations at once."""
+        return 0 < self._per_hour < invitations
+
     def invitation(self, room_request: RoomRequest, digest: str) -> Command | None:
         """What charges an invitation, to be run before it is accepted. None if no limit applies.
 

@@ -42,6 +42,8 @@ MAX_WAITING_EACH: Final = 8
 """Requests of one user, at whatever port, that wait so at a time."""
 ROLES: Final = frozenset((b"owner", b"admin", b"member"))
 """Replies of `lua/look_up_member.lua` for those who belong to a room."""
+HIDDEN: Final = frozenset((b"unknown", b"private"))
+"""Its replies for no room and for a private room of others, which must look alike, in time as well."""
 AGAIN: Final = b"again"
 """In place of a role: the request was accepted before, so it gets the response that it got then.
 
@@ -123,7 +125,12 @@ class ConferenceCommit:
             raise SipError(403, "Limit Exceeded", [("Retry-After", "1")])
 
     async def charge(self, asked: Asked, wanted: RoomRequest, invited: Sequence[str]) -> None:
-        """Charge an invitation of each of these users. Raises SipError as `count` does."""
+        """Charge an invitation of each of these users. Raises SipError as `count` does.
+
+        More users than the limit allows at once are refused uncharged: no later attempt could succeed.
+        """
+        if self._budgets.are_too_many(len(invited)):
+            raise SipError(403, "Limit Exceeded")
         digest = asked.fingerprint.digest
         invitations = [replace(wanted, type="invite", user=user) for user in invited]
         charges = [charge for each in invitations if (charge := self._budgets.invitation(each, digest))]
@@ -143,7 +150,7 @@ class ConferenceCommit:
         reply, *known = await self.ask([look, *self._questions(asked)])
         if _was_accepted(known):
             return AGAIN
-        if reply == b"unknown" and asked.target.startswith(PREFIX):
+        if reply in HIDDEN and asked.target.startswith(PREFIX):
             reply = await self._look_again(asked)
         if reply is None or isinstance(reply, Exception):
             raise SipError(503, "Service Unavailable", [("Retry-After", "1")])
@@ -153,10 +160,10 @@ class ConferenceCommit:
             otherwise = SipError(403, "Not A Member") if reply == b"none" else SipError(404, "Not Found")
         raise otherwise
 
-    async def check_order(self, asked: Asked, room: str) -> None:
-        """Raises SipError for a request about this room that is out of order in its dialog, unless it came
-        before."""
-        _was_accepted(await self.ask(self._questions(asked, room)))
+    async def check_order(self, asked: Asked, room: str) -> bool:
+        """Whether a request about this room was accepted before. Raises SipError for one that was not, and is
+        out of order in its dialog."""
+        return _was_accepted(await self.ask(self._questions(asked, room)))
 
     async def check_referral(self, asked: Asked, wanted: RoomRequest) -> None:
         """Raises SipError for what an owner or admin may not do to this user."""
@@ -217,7 +224,7 @@ class ConferenceCommit:
             for _ in range(MAX_LOOKS):
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
                 (reply,) = await self.ask([self.look(asked.target, user)])
-                if reply != b"unknown":
+                if reply not in HIDDEN:
                     break
         finally:
             self._waiting[counted] -= 1

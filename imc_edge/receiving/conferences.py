@@ -220,10 +220,11 @@ class Conferences:
             dialog=self._dialog(asked).to_json("early"),
         )
         await self._commit.count(asked, made)
-        await self._commit.check_order(asked, room)
+        was_accepted = await self._commit.check_order(asked, room)
         invitees = self._rules.invitees(request, sender)  # after the count: a list may be long
         made = replace(made, detail=" ".join(invitees))
-        await self._commit.charge(asked, made, invitees)
+        if not was_accepted:
+            await self._commit.charge(asked, made, invitees)
         await self._answer_invite(asked, made)
 
     async def _enter(self, asked: Asked) -> None:
@@ -297,7 +298,7 @@ class Conferences:
             raise SipError(403, "Only Owners And Admins May Do This")
         if role != AGAIN:
             await self._commit.check_referral(asked, wanted)
-        await self._commit.charge(asked, wanted, (wanted.user,) if wanted.type == "add" else ())
+            await self._commit.charge(asked, wanted, (wanted.user,) if wanted.type == "add" else ())
         # No subscription is made, so no NOTIFY tells what became of it: the roster does. RFC 4488 §4 has a
         # header that says so, but only to a client that has asked for it.
         headers = [_contact(asked, wanted.room)]

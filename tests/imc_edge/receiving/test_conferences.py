@@ -195,7 +195,7 @@ async def test_what_cannot_be_a_new_room_is_refused(data: bytes, status: int) ->
 
 async def test_each_invitee_counts_as_an_invitation() -> None:
     """A list is no way around the limit (`max_invitations_per_hour`)."""
-    async with edge(max_invitations_per_hour=1) as at:
+    async with edge(max_invitations_per_hour=2) as at:
         charge = at.store.script("charge_invitation", (), ())[1]
         replies = [[0, 0], [60_000, 1]]
 
@@ -206,6 +206,33 @@ async def test_each_invitee_counts_as_an_invitation() -> None:
         response = await answer(at, invite(BOB, CAROL))
         assert (response.status, response.headers.get("Retry-After")) == (403, "60")
         assert at.store.entries == []
+
+
+async def test_a_list_longer_than_the_limit_of_invitations_costs_none() -> None:
+    """It could never be accepted, and the user could then invite nobody for an hour."""
+    async with edge(max_invitations_per_hour=1) as at:
+        charge = at.store.script("charge_invitation", (), ())[1]
+        assert (await answer(at, invite(BOB, CAROL))).status == 403
+        assert charge not in [command[1] for batch in at.store.batches for command in batch]
+        assert (await answer(at, invite(BOB, Call_ID="shorter"))).status == 200
+
+
+async def test_a_list_that_comes_again_costs_no_further_invitations() -> None:
+    """As from a proxy that got no answer from the first edge. Redis recognises the last invitation only."""
+    async with edge(max_invitations_per_hour=30) as at, edge(at.store, max_invitations_per_hour=30) as other:
+        charge = at.store.script("charge_invitation", (), ())[1]
+        charged = []
+
+        def reply(command: Any) -> Any:
+            if command[1] == charge:
+                charged.append(command)
+                return [0, 0]
+            return at.store.remember(command)
+
+        at.store.reply = reply
+        for each in (at, other):
+            assert (await answer(each, invite(BOB, CAROL))).status == 200
+        assert len(charged) == 2
 
 
 async def test_without_a_factory_edges_take_no_dialogs() -> None:
@@ -531,6 +558,25 @@ async def test_methods_that_the_factory_does_not_know_get_405() -> None:
     async with edge() as at:
         for method in ("BYE", "REFER"):
             assert (await answer(at, request(method, FACTORY))).status == 405
+
+
+@pytest.mark.uncompiled  # a constant is replaced
+@pytest.mark.parametrize("role", [b"private", b"unknown"])
+async def test_a_hidden_room_takes_as_long_as_none(role: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room of a client is waited for. A private room of others must not be known by a faster answer."""
+    monkeypatch.setattr(conference_commit, "MAX_LOOKS", 3)
+    async with edge() as at:
+        look, looks = at.store.script("look_up_member", (), ())[1], []
+
+        def reply(command: Any) -> Any:
+            if command[1] != look:
+                return at.store.remember(command)
+            looks.append(command)
+            return role
+
+        at.store.reply = reply
+        assert (await answer(at, subscribe("sip:chatroom-1@example.org"))).status == 404
+        assert len(looks) == 1 + 3
 
 
 # --- SUBSCRIBE
