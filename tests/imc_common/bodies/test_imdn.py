@@ -14,7 +14,7 @@ import pytest
 from imc_common.bodies.errors import BodyError
 from imc_common.bodies.imdn import Imdn
 from imc_common.bodies.is_composing import IsComposing
-from imc_common.bodies.xml import MAX_DEPTH, MAX_ELEMENTS, elements_of
+from imc_common.bodies.xml import MAX_DEPTH, MAX_ELEMENTS, MAX_NAMESPACE, elements_of
 from tests.imc_common.bodies import corpus
 from tests.mutator import Mutator
 
@@ -83,13 +83,14 @@ def test_what_is_no_receipt_is_an_error(document: bytes) -> None:
 
 
 def test_no_document_costs_more_than_its_length() -> None:
-    """Entities, depth and number of elements."""
+    """Entities, depth, number of elements, and a long namespace of many names."""
     before = time.process_time()
     for document in (
         BILLION_LAUGHS,
         b"<a>" * 20_000,
         b"<a>" + b"<b/>" * 16_000 + b"</a>",
         b"<a " + b"".join(b"b%d='' " % n for n in range(6000)) + b"/>",
+        b"<a xmlns:b='%b' " % (b"n" * 30_000) + b"".join(b"b:c%d='' " % n for n in range(6000)) + b"/>",
     ):
         for _ in range(10):
             with suppress(BodyError):
@@ -99,6 +100,22 @@ def test_no_document_costs_more_than_its_length() -> None:
         elements_of(b"<a>" * (MAX_DEPTH + 1) + b"</a>" * (MAX_DEPTH + 1))
     with pytest.raises(BodyError):
         elements_of(b"<a>" + b"<b/>" * MAX_ELEMENTS + b"</a>")
+    with pytest.raises(BodyError):
+        elements_of(b"<a xmlns='%b'/>" % (b"n" * (MAX_NAMESPACE + 1)))
+
+
+def test_names_have_the_namespace_that_was_declared_last() -> None:
+    """Namespaces in XML 1.0 §6: by prefix; the default one holds for elements only."""
+    document = b"""<a xmlns="u" xmlns:p="v" x="1" p:y="2"><p:b xmlns:p="w" p:z="3"/><p:b/><c xmlns=""/></a>"""
+    assert [(each.namespace, each.name, each.attributes) for each in elements_of(document)] == [
+        ("w", "b", {"w z": "3"}),
+        ("v", "b", {}),
+        ("", "c", {}),
+        ("u", "a", {"x": "1", "v y": "2"}),
+    ]
+    for unknown in (b"<q:a/>", b"<a q:x='1'/>", b"<a><b xmlns:q='u'/><q:c/></a>"):
+        with pytest.raises(BodyError):
+            elements_of(unknown)
 
 
 def test_mutated_documents_are_read_or_refused() -> None:
