@@ -68,6 +68,8 @@ class Verdict:
     """Versions of rosters that phones got."""
     rosters: list[str] = field(default_factory=list)
     """What was wrong with who is in a room, as phones show it."""
+    forgone: int = 0
+    """Messages that a user had missed when it left the room: these are not sent any more."""
     unjudged: int = 0
     """Users of whom the observer of their room does not know when they were members."""
 
@@ -81,7 +83,7 @@ class Verdict:
             f"doubled {len(self.doubled)}, misdirected {len(self.misdirected)}, "
             f"reordered {len(self.reordered)}, wrong rosters {len(self.rosters)}, versions {self.versions}, "
             f"duplicates {self.duplicates}, late {self.late}, "
-            f"longest gap {self.longest_gap:.1f} s, unjudged {self.unjudged}"
+            f"longest gap {self.longest_gap:.1f} s, forgone {self.forgone}, unjudged {self.unjudged}"
         )
 
 
@@ -178,6 +180,8 @@ def _check_members(
 ) -> None:
     """Each member received exactly the messages of its time as a member, in the room's order.
 
+    Who leaves a room does not get any more what was missed until then: these are the last messages of the stay.
+
     Notices of joins and leaves are not kept for who is away. If another member got more of them about a user
     than the observer did, nobody knows which messages were due to that user.
     """
@@ -186,13 +190,17 @@ def _check_members(
         unclear |= {user for user, count in _changes(log).items() if count > known[user]}
     verdict.unjudged += len(unclear)
     due: dict[str, list[str]] = defaultdict(list)
+    got = {user: {line.what for line in log} for user, log in logs.items()}
+    stay: Counter[str] = Counter()
     turns = {line.what: line.at for line in order if line.kind is Kind.MESSAGE}
     inside: set[str] = set()
     for line in order:
         if line.kind is Kind.JOINED:
             inside.add(line.what)
+            stay[line.what] = len(due[line.what])
         elif line.kind is Kind.LEFT:
             inside.discard(line.what)
+            verdict.forgone += _forgo(due[line.what], stay[line.what], got.get(line.what, set()))
         else:
             for user in inside:
                 if senders.get(line.what) != user:
@@ -201,6 +209,14 @@ def _check_members(
         lines = [line for line in logs.get(user, []) if line.kind is Kind.MESSAGE]
         verdict.late += sum(line.at > turns.get(line.what, line.at) + LATE_SECONDS for line in lines)
         compare(room, user, due.get(user, []), [line.what for line in lines], verdict)
+
+
+def _forgo(due: list[str], since: int, got: set[str]) -> int:
+    """Take back the last messages of a stay, which began at this place, if the user did not get them."""
+    before = len(due)
+    while len(due) > since and due[-1] not in got:
+        due.pop()
+    return before - len(due)
 
 
 def _changes(log: list[Received]) -> Counter[str]:

@@ -56,6 +56,31 @@ def test_a_message_that_a_member_did_not_receive_is_lost(scene: Scene) -> None:
     assert scene.verdict().lost == [f"{ROOM}: bob never got a1"]
 
 
+def test_what_a_member_had_missed_when_it_left_is_not_due_any_more(scene: Scene) -> None:
+    """bob was away and left: only what it missed last. A message before one that it got is lost."""
+    scene.says("alice", "a1", OBSERVER)
+    scene.says("alice", "a2", OBSERVER, "bob")
+    scene.says("alice", "a3", OBSERVER)
+    scene.says("alice", "a4", OBSERVER)
+    scene.told(OBSERVER, Kind.LEFT, "bob")
+    verdict = scene.verdict()
+    assert verdict.lost == [f"{ROOM}: bob never got a1"]
+    assert verdict.forgone == 2
+
+
+def test_what_an_earlier_stay_got_is_not_taken_back(scene: Scene) -> None:
+    """bob leaves twice, and gets nothing in the second stay: a1 stays due."""
+    scene.says("alice", "a1", OBSERVER)
+    scene.says("alice", "a2", OBSERVER, "bob")
+    for kind in (Kind.LEFT, Kind.JOINED):
+        scene.told(OBSERVER, kind, "bob", f"again {kind.value}")
+    scene.says("alice", "a3", OBSERVER)
+    scene.told(OBSERVER, Kind.LEFT, "bob", "left again")
+    verdict = scene.verdict()
+    assert verdict.lost == [f"{ROOM}: bob never got a1"]
+    assert verdict.forgone == 1
+
+
 def test_an_accepted_message_that_nobody_received_is_lost(scene: Scene) -> None:
     """The sender got a 202."""
     scene.says("alice", "a1")
