@@ -43,15 +43,8 @@ part, catch_up_max = math.max(1, tonumber(part)), math.max(1, tonumber(catch_up_
 --- @include "invite_again"
 --- @include "invite"
 --- @include "missed_notify"
+--- @include "work_item"
 
-local entry = redis.call("XRANGE", events, entry_id, entry_id)[1]
-if not entry then
-    return "gone"
-end
-local item = {}
-for i = 1, #entry[2], 2 do
-    item[entry[2][i]] = entry[2][i + 1]
-end
 local user, address = item.to or "", item.room or ""
 local value = redis.call("HGET", members, user)
 local about = { "away:" .. user, "returning:" .. user, "inviter:" .. user, "joined:" .. user_of(user), "refused:" .. user }

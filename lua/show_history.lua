@@ -32,15 +32,8 @@ local delivery_chunk, request = 1, nil
 --- @include "device"
 --- @include "unseen"
 --- @include "now"
+--- @include "work_item"
 
-local entry = redis.call("XRANGE", events, entry_id, entry_id)[1]
-if not entry then
-    return "gone"
-end
-local item = {}
-for i = 1, #entry[2], 2 do
-    item[entry[2][i]] = entry[2][i + 1]
-end
 redis.call("XLEN", history) -- is a stream
 max_shown, max_age_ms = tonumber(max_shown), tonumber(max_age_ms)
 default_shown = assert(tonumber(default_shown), "default_shown")
