@@ -180,7 +180,7 @@ def _check_members(
 ) -> None:
     """Each member received exactly the messages of its time as a member, in the room's order.
 
-    Who leaves a room does not get any more what was missed until then: these are the last messages of the stay.
+    Who leaves does not get any more what was missed until then: these are the last messages of the stay.
 
     Notices of joins and leaves are not kept for who is away. If another member got more of them about a user
     than the observer did, nobody knows which messages were due to that user.
