@@ -187,7 +187,7 @@ def _check_members(
     """
     known, unclear = _changes(order), set[str]()
     for log in logs.values():
-        unclear |= {user for user, count in _changes(log).items() if count > known[user]}
+        unclear |= {user for (kind, user), count in _changes(log).items() if count > known[kind, user]}
     verdict.unjudged += len(unclear)
     due: dict[str, list[str]] = defaultdict(list)
     got = {user: {line.what for line in log} for user, log in logs.items()}
@@ -219,9 +219,9 @@ def _forgo(due: list[str], since: int, got: set[str]) -> int:
     return before - len(due)
 
 
-def _changes(log: list[Received]) -> Counter[str]:
-    """How often this log tells that a user joined or left, by user."""
-    return Counter(line.what for line in log if line.kind is not Kind.MESSAGE)
+def _changes(log: list[Received]) -> Counter[tuple[Kind, str]]:
+    """How often this log tells that a user joined, and how often that it left."""
+    return Counter((line.kind, line.what) for line in log if line.kind is not Kind.MESSAGE)
 
 
 def compare(room: str, user: str, due: list[str], got: list[str], verdict: Verdict) -> None:

@@ -127,6 +127,18 @@ def test_who_left_unseen_by_the_observer_is_not_judged(scene: Scene) -> None:
     assert verdict.unjudged == 1
 
 
+def test_who_joined_more_often_than_the_observer_knows_is_not_judged(scene: Scene) -> None:
+    """All others were away when bob left and came again. Bob hears of its joins only."""
+    scene.told(OBSERVER, Kind.LEFT, "bob")
+    scene.told(OBSERVER, Kind.JOINED, "bob", "joined again")
+    scene.says("alice", "a1", OBSERVER)
+    for number in range(3):
+        scene.told("bob", Kind.JOINED, "bob", f"joined {number}")
+    verdict = scene.verdict()
+    assert verdict.ok
+    assert verdict.unjudged == 1
+
+
 def test_messages_in_another_order_than_the_rooms_are_reordered(scene: Scene) -> None:
     """bob's order differs from the room's."""
     scene.says("alice", "a1", OBSERVER)
