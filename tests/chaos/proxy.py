@@ -18,7 +18,7 @@ HEADER_NAMES = (b"Via", b"From", b"To", b"Call-ID", b"CSeq")
 """What a response copies from the request (RFC 3261 §8.2.6.2)."""
 
 _JOINED = re.compile(rb"\b(u\d+)@\S* has joined|You (have joined)| has added ([a-z]\w*)@")
-_LEFT = re.compile(rb"\b([a-z]\w*)@\S* has left| ha(?:s|ve) removed ([a-z]\w*)@")
+_LEFT = re.compile(rb"\b([a-z]\w*)@\S* has left|You (have left)| ha(?:s|ve) removed ([a-z]\w*)@")
 _SKIPPED = re.compile(rb"You have missed \d+ earlier messages")
 _BRANCH = re.compile(rb"branch=(z9hG4bK[A-Za-z0-9.-]+)")
 _ADDRESS = re.compile(rb"sips?:([^@>;\s]+)@")
@@ -161,7 +161,7 @@ class Proxy(asyncio.DatagramProtocol):
         elif joined := _JOINED.search(body):
             kind, what = Kind.JOINED, (user[1] if joined[2] else joined[1] or joined[3]).decode()
         elif left := _LEFT.search(body):
-            kind, what = Kind.LEFT, (left[1] or left[2]).decode()
+            kind, what = Kind.LEFT, (user[1] if left[2] else left[1] or left[3]).decode()
         else:
             if _SKIPPED.search(body):
                 self.problems.append(f"{name} missed more than a catch-up hands out: {body!r}")
