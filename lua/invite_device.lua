@@ -1,7 +1,6 @@
 -- A device that shows rooms as conferences has come, after its user became a member: it is asked to enter by INVITE. Until it
--- accepts, the member goes on as before. A device that is in the room is never asked: it would leave; unless it has left already,
--- because no ACK has reached it. `detail`
--- is when it has come, in ms since the epoch, if it was not there before.
+-- accepts, the member goes on as before. A device that is in the room is not asked: it would leave. One that no ACK has reached
+-- is asked again, because it has left already. `detail` is when it has come, in ms since the epoch, if it was not there before.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream

@@ -23,15 +23,18 @@ def nickname(text: str) -> str:
     return "" if " " in name or name != normalize("NFKC", text) else name
 
 
-@lru_cache(maxsize=1024)
 def shown_name(text: str) -> str:
     """A display name fit to be shown in place of an address, at most `MAX_NAME` characters; empty: unfit.
 
     It needs a letter: a name of digits could pass for another member's telephone number. Compatibility forms
     are replaced (NFKC), so that a fullwidth ``@`` is an ``@``.
     """
-    if len(text) > 8 * MAX_NAME:  # nobody's name, and not worth the work
-        return ""
+    # nobody's name, and not worth the work; nor is it remembered, because it may be as long as a message
+    return "" if len(text) > 8 * MAX_NAME else _shown(text)
+
+
+@lru_cache(maxsize=1024)
+def _shown(text: str) -> str:
     name = " ".join(normalize("NFKC", text).split())
     # marks that reverse the direction of writing, and characters without a glyph, are not printable
     if not name.isprintable() or not _FORBIDDEN.isdisjoint(name) or not any(map(str.isalpha, name)):

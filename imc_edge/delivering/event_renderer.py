@@ -63,15 +63,12 @@ class EventRenderer:
                 event,
                 text,
                 headers,
-                branch_id=self._branch_id(event, number) if is_again else b"",
+                branch_id=self._delivery_ids.message_id(room, event.entry_id, number) if is_again else b"",
                 names_position=self._names_position,
                 first_cseq=TEXT_CSEQ if is_in_cpim and event.client == TEXT_CLIENT else 1,
             )
             for number, text in enumerate(render(event, self._settings, message_id))
         ]
-
-    def _branch_id(self, event: Event, number: int) -> bytes:
-        return self._delivery_ids.message_id(event.room, event.entry_id, number)
 
     def in_dialog(self, event: Event) -> DialogRequest | None:
         """What is sent for an event of a conference; None for the work item `roster`. Raises any error."""

@@ -148,7 +148,9 @@ def make_template(
         if event.client == DEVICE_CLIENT:  # its client shows the author inside CPIM, and a room without name
             from_ += _from("", event.room)
         else:
-            from_ += _from_member(event.nick or data.display_name, event.actor, event.room)
+            # Cut before it is remembered: a name may be as long as a message, and thousands are remembered.
+            name = (event.nick or data.display_name)[: MAX_NAME + 1]
+            from_ += _from_member(name, event.actor, event.room)
     else:
         # RFC 3834 §5, as far as it applies to SIP: automatic responders must not respond to this
         lines = "Max-Forwards: 70\r\nAuto-Submitted: auto-generated\r\n"

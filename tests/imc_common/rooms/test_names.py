@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,3 +65,15 @@ def test_no_name_has_a_part_of_an_address_or_an_invisible_character(text: str) -
     assert len(name) <= MAX_NAME
     assert name == "" or name.isprintable()
     assert not set(name) & set('@<>:*"\\|#()')
+
+
+def test_a_long_name_is_not_remembered() -> None:
+    """What is remembered stays small, whatever names users choose."""
+    tracemalloc.start()
+    try:
+        for number in range(500):
+            assert shown_name(f"{number} {'x' * 20_000}") == ""
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 
@@ -273,3 +274,15 @@ def test_short_requests_have_few_lengths() -> None:
             head = request_head(f"sip:{'u' * user}@example.org", "SIP/2.0/UDP 192.0.2.1:5060", b"s" * 16)
             sizes.add(len(first_request(head, to, b"s" * 16, template)))
     assert len(sizes) <= 6
+
+
+def test_long_display_names_are_not_remembered() -> None:
+    """What is remembered by name stays small, whatever names users choose."""
+    tracemalloc.start()
+    try:
+        for number in range(500):
+            build(event(data=RequestData(display_name=f"{number} {'x' * 20_000}")))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2_000_000
