@@ -560,21 +560,27 @@ async def test_methods_that_the_factory_does_not_know_get_405() -> None:
             assert (await answer(at, request(method, FACTORY))).status == 405
 
 
+def looks_that_find(at: Edge, role: bytes) -> list[Any]:
+    """Have each look for a member of a room find this; returns the looks, as they come."""
+    look, looks = at.store.script("look_up_member", (), ())[1], []
+
+    def reply(command: Any) -> Any:
+        if command[1] != look:
+            return at.store.remember(command)
+        looks.append(command)
+        return role
+
+    at.store.reply = reply
+    return looks
+
+
 @pytest.mark.uncompiled  # a constant is replaced
 @pytest.mark.parametrize("role", [b"private", b"unknown"])
 async def test_a_hidden_room_takes_as_long_as_none(role: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A room of a client is waited for. A private room of others must not be known by a faster answer."""
     monkeypatch.setattr(conference_commit, "MAX_LOOKS", 3)
     async with edge() as at:
-        look, looks = at.store.script("look_up_member", (), ())[1], []
-
-        def reply(command: Any) -> Any:
-            if command[1] != look:
-                return at.store.remember(command)
-            looks.append(command)
-            return role
-
-        at.store.reply = reply
+        looks = looks_that_find(at, role)
         assert (await answer(at, subscribe("sip:chatroom-1@example.org"))).status == 404
         assert len(looks) == 1 + 3
 
@@ -717,15 +723,7 @@ async def test_a_user_who_asks_for_many_rooms_that_do_not_exist_soon_gets_404(
     monkeypatch.setattr(conference_commit, "MAX_WAITING_EACH", 1)
     monkeypatch.setattr(conference_commit, "MAX_LOOKS", 3)
     async with edge() as at:
-        look, looks = at.store.script("look_up_member", (), ())[1], []
-
-        def reply(command: Any) -> Any:
-            if command[1] != look:
-                return at.store.remember(command)
-            looks.append(command)
-            return b"unknown"
-
-        at.store.reply = reply
+        looks = looks_that_find(at, b"unknown")
         flow = FakeFlow("tcp", ("192.0.2.1", 5062))
         for number in (1, 2):
             alice = f"sip:alice@192.0.2.1:{number}"
