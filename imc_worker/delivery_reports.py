@@ -45,6 +45,7 @@ class DeliveryReports:
             ),
             "settle_notify": Action("settle_notify", of_user, (FIRST_PROBE_MS,)),
             "keep_farewell": Action("keep_farewell", of_user[1:], (FIRST_PROBE_MS,)),
+            "readmit_device": Action("readmit_device"),
             "welcome_back": Action(
                 "welcome_back",
                 (*of_user, _of_shard(keys.undelivered), history),

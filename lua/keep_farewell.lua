@@ -1,7 +1,7 @@
 -- The report of a BYE or a notice of a removal that found nobody: it is sent again when the user is back, or by a probe. In
 -- the report, `from` is the device or the user, and `dialog` the one that has to end. A device that has entered the room
 -- since needs none, nor does a user who is a member again. `status` "withdrawn": the device has lost its session, and could not be
--- told in a new one, because its user is a member again. It is told when the user leaves, unless it enters before.
+-- told in a new one, because its user is a member again. It is invited. If it does not accept, it is told when the user leaves.
 --
 -- KEYS:
 --   requests     imc:{S}:in            stream
@@ -26,30 +26,38 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
 --- @include "now"
---- @include "device"
+--- @include "role"
 --- @include "farewells"
 --- @include "forgotten"
 --- @include "dialog"
+--- @include "invite"
+--- @include "readmit"
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room)
 redis.call("HLEN", members)
 redis.call("ZCARD", probes)
 redis.call("HLEN", probe_waits)
+redis.call("HLEN", devices)
 first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local device, dialog = request.from, request.dialog or ""
 local user = user_of(device)
 redis.call("HLEN", farewells_key(user)) -- is a hash
-local is_needed = dialog ~= "" and not device_in(devices_of(request.room), without_aor(device))
+local is_needed = dialog ~= "" and not device_in(devices, without_aor(device))
 if not is_device(device) then
     dialog, is_needed = "notice", redis.call("HEXISTS", room, "joined:" .. device) == 0
 end
 is_needed = is_needed and not is_forgotten(user)
-if is_needed and request.status == "withdrawn" then
+local is_lost = is_needed and request.status == "withdrawn"
+local is_wanted = is_lost and needs_invite(without_aor(device))
+if is_lost then
     dialog = unknown_dialog(dialog)
 end
 
 commit()
+if is_wanted then -- first: it is of no use to send the BYE before that INVITE
+    send_invite(room, members, request.room, without_aor(device), request.room)
+end
 if is_needed then
     keep_farewell(request.room, device, dialog)
     if redis.call("ZADD", probes, "NX", now + first_wait_ms, user) == 1 then

@@ -2,7 +2,7 @@
 -- (RFC 6665 §4.2.1.2): what has changed, if the device names the version that it was sent last, or else the whole roster.
 -- `detail` is the time in seconds, the version that the device has, and "list" if the request was for several rooms. A client
 -- that subscribes knows the room: if it is not there, as with a new name after it was installed again, it enters now. But not
--- while a BYE of an earlier stay of its user is on its way to it: that ends what it shows, and it is invited when it registers.
+-- while a BYE of an earlier stay of its user is on its way to it: that ends what it shows, and then it is invited (readmit_device).
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream

@@ -67,6 +67,7 @@ Consequence = Literal[
     "admit_as_text",
     "settle_notify",
     "keep_farewell",
+    "readmit_device",
 ]
 """The script that a worker runs."""
 
@@ -94,8 +95,7 @@ def consequence(
     if event_name == NOTIFY:
         return "settle_notify"
     if event_name in {BYE, DROPPED}:
-        is_kept = is_away or outcome == WITHDRAWN
-        return "keep_farewell" if is_kept else "welcome_back" if catch_up == PROBE else None
+        return _of_farewell(event_name, outcome, catch_up)
     if event_name == IDLE:
         return None if is_away else "welcome_back"
     if event_name != "message":
@@ -103,3 +103,12 @@ def consequence(
     if is_away:
         return "mark_away" if history else None
     return "resume_catch_up" if catch_up == MORE else "welcome_back" if catch_up == PROBE else None
+
+
+def _of_farewell(event_name: str, outcome: str, catch_up: str) -> Consequence | None:
+    """What follows from what tells a user or a device that the user is no member any more."""
+    if outcome in AWAY or outcome == WITHDRAWN:
+        return "keep_farewell"
+    if event_name == BYE:
+        return "readmit_device"
+    return "welcome_back" if catch_up == PROBE else None

@@ -25,12 +25,15 @@ from imc_edge.delivering.outbound import MAX_DATAGRAM
 from imc_edge.delivering.outcome import ERROR, FORBIDDEN, NO_TARGET, TIMEOUT, TRANSPORT, WITHDRAWN
 from imc_edge.delivering.redirection import contacts
 from imc_edge.delivering.transaction import TransactionTimeoutError
+from imc_edge.delivering.transaction_states import T1
 from imc_edge.flow import Hop
 from imc_edge.routing.targets import Targets
 
 if TYPE_CHECKING:  # the invitations know each of theirs
     from imc_edge.delivering.invitations import Invitations
 
+FORKED_SECONDS: Final = 64 * T1
+"""How long a proxy sends an INVITE to a device that does not respond."""
 MAX_ACCEPTING: Final = 16
 """Devices whose 2xx to one INVITE counts; a user has fewer in a room (`lua/include/admit_device.lua`)."""
 
@@ -126,6 +129,19 @@ class Invitation:
         """
         is_under_way = not self._had_final and not self._outcome.outgoing.abandoned
         return is_under_way and self._to in {device, user_of(device)}
+
+    def is_forked_to(self, device: str) -> bool:
+        """Whether another device has accepted it, and a proxy may still bring it to this one.
+
+        RFC 3261 §16.7: the proxy cancels its other branches. One without a response cannot be cancelled, and
+        may reach a device that comes back, until Timer B (§17.1.1.2).
+        """
+        if device == self._to or user_of(device) != self._to or device in self.accepted_at:
+            return False
+        last = max(self.accepted_at.values(), default=-FORKED_SECONDS)
+        return (
+            self._invitations.context.clock() < last + FORKED_SECONDS and not self._outcome.outgoing.abandoned
+        )
 
     @property
     def is_over(self) -> bool:

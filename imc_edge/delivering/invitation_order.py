@@ -57,10 +57,11 @@ class InvitationOrder:
         """The INVITEs of the last time."""
         return [each for started in self._started.values() for each in started]
 
-    def may_start(self, invitation: Invitation) -> bool:
+    def may_start(self, invitation: Invitation, *, is_latest: bool = True) -> bool:
         """Whether nothing of an earlier stay is under way; what is left of one is ended now.
 
-        A farewell waits for nothing: it is part of what others wait for.
+        A farewell waits for nothing: it is part of what others wait for. ``is_latest``: none of a later stay
+        waits, so this one may wait until a proxy no longer forks an accepted one to its device.
         """
         place, stay = invitation.place, invitation.stay
         if stay == FAREWELL:
@@ -70,7 +71,10 @@ class InvitationOrder:
         earlier = [each for each in started if each.stay < stay]
         for each in earlier:
             each.end_stay()
-        is_first = not any(each.may_reach(invitation.recipient) for each in started if each.stay == stay)
+        same, device = [each for each in started if each.stay == stay], invitation.recipient
+        is_first = not any(
+            each.may_reach(device) or (is_latest and each.is_forked_to(device)) for each in same
+        )
         return not byes and is_first and all(each.is_over for each in earlier)
 
     def is_needless(self, invitation: Invitation) -> bool:

@@ -278,11 +278,13 @@ class Invitations:
         due: list[Invitation] = []
         held: dict[Place, Position] = {}
         left: deque[Invitation] = deque()
+        latest = {each.place: each.stay for each in sorted(self._waiting, key=lambda each: each.stay)}
         for invitation in self._waiting:
             stay = invitation.stay
             is_first = stay <= held.get(invitation.place, stay)
             is_free = self._in_flight + len(due) < MAX_IN_FLIGHT
-            if is_free and is_first and self._order.may_start(invitation):
+            is_latest = stay == latest[invitation.place]
+            if is_free and is_first and self._order.may_start(invitation, is_latest=is_latest):
                 due.append(invitation)
             else:
                 left.append(invitation)

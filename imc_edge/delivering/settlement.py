@@ -31,7 +31,7 @@ from imc_common import client_devices, keys
 from imc_common.devices import is_device, user_of
 from imc_common.presence import note_away
 from imc_common.rooms.delivery_reports import AWAY, consequence, is_stored
-from imc_common.rooms.event import INVITE, NOTIFY, PROBE, REPORTED, Event
+from imc_common.rooms.event import BYE, INVITE, NOTIFY, PROBE, REPORTED, Event
 from imc_common.scripts import Command
 from imc_common.store import ReplyError, StoreUnreachable
 from imc_common.store.protocols import ScriptRunner
@@ -259,7 +259,7 @@ class Settlement:
         complete = not left and not outgoing.pending
         # A report costs a script of a worker, so only failures that change a room or tell a sender something
         # get one; and whatever became of a message after which the worker goes on with the history.
-        is_reported = event.catch_up in REPORTED or event.name == NOTIFY
+        is_reported = event.catch_up in REPORTED or event.name in {BYE, NOTIFY}
         history = self.keeps_history and (is_stored(event) or event.name == "invited")
         for address in outgoing.delivered:
             outcomes += (address, "200", "1" if is_reported else "0")

@@ -25,8 +25,9 @@ local function unknown_session()
             local text = redis.call("HGET", room, "dialog:" .. device)
             local known = dialog_ids(text or "")
             if same_dialog(known, ids) then
-                if is_reinvited(known.reinvited) then
-                    return true
+                local own = redis.call("HGET", room, "invitation:" .. without_aor(device))
+                if is_reinvited(known.reinvited) or (own and is_pending(own)) then
+                    return true -- the client ends this session because it accepts that INVITE
                 elseif known.state ~= "accepted" then
                     return false
                 elseif (known.of or "") ~= "" and #redis.call("XRANGE", events, known.of, known.of) > 0 then

@@ -429,6 +429,7 @@ ROOM_CASES |= {
     "BYE without response": _runs(
         "keep_farewell", "delivery_report", DEVICE, status="408", event="bye", of="1-1", dialog=_DIALOG
     ),
+    "BYE accepted": _shows("readmit_device", f"{CAROL};gr=2", status="200", is_report=True),
     "notice of a removal without response": _runs(
         "keep_farewell", "delivery_report", EVE, status="408", event="you_were_dropped", of="1-1"
     ),

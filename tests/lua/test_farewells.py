@@ -25,7 +25,7 @@ from tests.lua.conference import (
     report,
     subscribe,
 )
-from tests.lua.shard import ALICE, BOB, CAROL, ROOM, SHARD, Shard, decoded
+from tests.lua.shard import ALICE, BOB, CAROL, IN, ROOM, SHARD, Shard, decoded
 
 AWAY = f"{BOBS};aor"
 
@@ -63,6 +63,13 @@ def kept(shard: Shard, user: str = BOB) -> dict[str, str]:
 def come_online(shard: Shard, user: str = BOB) -> None:
     entry_id = shard.put("user_online", user, user)
     assert shard.run("call_user_back", *shard.call_online(entry_id, user)) == "done"
+
+
+def go_on(shard: Shard) -> None:
+    """The user was found: the request that a script has written takes effect."""
+    for entry_id, fields in decoded(shard.redis.xrange(IN)):
+        assert (fields["type"], fields["from"], fields["room"]) == ("user_online", BOB, BOB)
+        assert shard.run("call_user_back", *shard.call_online(entry_id, BOB)) == "done"
 
 
 def ended(shard: Shard) -> list[tuple[str, str]]:
@@ -106,7 +113,8 @@ def test_a_user_is_probed_with_the_bye(room: Shard) -> None:
     assert probe(room) == 1
     ((to, more),) = named(room, "bye")
     about = {"event": "bye", "of": more["id"], "dialog": more["dialog"], "catch_up": "probe"}
-    report(room, "welcome_back", to, "200", **about)
+    report(room, "readmit_device", to, "200", **about)
+    go_on(room)
     assert len(ended(room)) == 1
     assert kept(room) == {}
     assert not room.redis.exists(keys.probes(SHARD), keys.probe_waits(SHARD))
@@ -201,12 +209,14 @@ def test_a_device_that_missed_its_bye_gets_it_before_it_is_invited_again(room: S
 
 
 def test_a_device_does_not_enter_by_subscribe_while_its_bye_is_on_its_way(room: Shard) -> None:
-    """It would be in the room, and would show it no longer. It is invited when it registers."""
+    """It would be in the room, and would show it no longer. It is invited when it has got the BYE."""
     handle(room, "add", ALICE, user=BOB)
     come_online(room)
     subscribe(room, BOBS)
     assert [device for device in devices(room) if device.startswith(BOB)] == []
     assert ended(room) == [(AWAY, BOBS)]
+    report(room, "readmit_device", AWAY, "200", event="bye")
+    assert [to for to, _ in named(room, "invite")] == [BOBS]
     subscribe(room, BOBS, call_id="later")
     assert [device for device in devices(room) if device.startswith(BOB)] == [BOBS]
 
@@ -219,6 +229,110 @@ def test_a_bye_in_a_session_that_the_room_has_ended_ends_no_later_stay(room: Sha
     assert kept(room) == {}
     handle(room, "exit", BOB, device=BOBS, dialog=dialog("another"))
     assert BOB in room.members(), "no device of bob has this session"
+
+
+@pytest.fixture
+def another(room: Shard) -> Shard:
+    """Bob is a member again, and his other device is in the room."""
+    handle(room, "add", ALICE, user=BOB)
+    accept(room, BOBS_OTHER, by=BOBS_OTHER)
+    events(room)
+    return room
+
+
+def invited(shard: Shard) -> list[str]:
+    """Who was invited since the last time."""
+    return [to for to, _ in named(shard, "invite")]
+
+
+def got_bye(shard: Shard, device: str = AWAY, status: str = "200", **more: str) -> None:
+    report(shard, "readmit_device", device, status, event="bye", of="1-1", dialog=dialog(BOBS), **more)
+
+
+@pytest.mark.parametrize("status", ["200", "481", "403"])
+def test_a_device_that_got_the_bye_of_an_earlier_stay_is_invited(another: Shard, status: str) -> None:
+    """Its user is a member through another device. No REGISTER is needed, and no sign of the user follows."""
+    come_online(another)
+    ((to, _),) = ended(another)
+    got_bye(another, to, status)
+    assert invited(another) == [BOBS]
+    assert another.redis.xlen(IN) == 0
+    accept(another, BOBS, by=BOBS)
+    assert {BOBS, BOBS_OTHER} <= set(devices(another))
+
+
+def test_a_probe_finds_the_device_that_is_invited(another: Shard) -> None:
+    assert probe(another) == 1
+    ((to, _),) = ended(another)
+    got_bye(another, to, catch_up="probe")
+    assert invited(another) == [BOBS]
+    go_on(another)
+    assert not another.redis.exists(keys.probes(SHARD), keys.probe_waits(SHARD))
+
+
+def test_a_device_that_got_the_bye_of_the_present_stay_is_not_invited(room: Shard) -> None:
+    """Its user is no member, or the room is gone."""
+    got_bye(room)
+    handle(room, "invite", ALICE, user=BOB)
+    events(room)
+    got_bye(room)
+    handle(room, "destroy", ALICE)
+    events(room)
+    got_bye(room)
+    assert invited(room) == []
+
+
+@pytest.mark.parametrize("device", [BOBS, BOB])
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_a_device_that_may_get_another_invite_is_not_invited(
+    another: Shard, device: str, is_settled: bool
+) -> None:
+    """One to it, or to its user. The report of its acceptance may wait, too. Linphone would accept both."""
+    if device == BOB:
+        handle(another, "remove", ALICE, user=BOB)
+        handle(another, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    else:
+        handle(another, "invite_device", BOB, device=BOBS)
+    if is_settled:
+        ((_, invitation),) = named(another, "invite")
+        entry = another.put("delivery_report", AWAY)
+        another.put("delivery_report", device, of=invitation["id"], dialog=dialog("waits"))
+        assert another.run("readmit_device", *another.command("readmit_device", entry, AWAY)) == "done"
+    else:
+        named_before = about(another, "invitation", device)
+        got_bye(another)
+        assert about(another, "invitation", device) == named_before
+        assert invited(another) == [device]
+    assert invited(another) == []
+
+
+def test_a_device_that_is_in_the_room_or_has_no_place_is_not_invited(another: Shard) -> None:
+    """One that had to give way, because its user has eight."""
+    for number in range(7):
+        name = f"{BOB};gr=urn:uuid:m{number}"
+        accept(another, name, by=name)
+    events(another)
+    got_bye(another)
+    got_bye(another, f"{BOB};gr=urn:uuid:m0")
+    got_bye(another, BOBS_OTHER)
+    assert invited(another) == []
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_a_device_that_has_lost_its_session_is_invited(another: Shard, accepts: bool) -> None:
+    """It was started again. It cannot be told of the end in a new session. So there is no BYE before."""
+    come_online(another)
+    ((_, to, bye),) = [each for each in events(another) if each[0] == "bye"]
+    report(another, "keep_farewell", to, "withdrawn", event="bye", of=bye["id"], dialog=bye["dialog"])
+    found = events(another)
+    assert [(name, who) for name, who, _ in found if name in {"bye", "invite"}] == [("invite", BOBS)]
+    assert list(kept(another)) == [f"{ROOM} {AWAY}"]
+    if accepts:
+        accept(another, BOBS, by=BOBS)
+        assert kept(another) == {}
+    else:
+        handle(another, "remove", ALICE, user=BOB)
+        assert AWAY in [to for to, _ in ended(another)]
 
 
 def lost_its_session(shard: Shard) -> None:

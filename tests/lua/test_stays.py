@@ -233,6 +233,22 @@ def test_a_bye_ends_nothing_while_the_invite_may_be_sent_again(room: Shard) -> N
         assert (BOB in room.members()) is not is_settled
 
 
+def test_a_bye_ends_nothing_while_the_device_is_sent_an_invite(room: Shard) -> None:
+    """The edge that sends it does not know that a proxy has forked another one to this device."""
+    handle(room, "invite_device", BOB, device=BOBS)
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
+    room.redis.hset(room.keys.members(SHARD, ROOM), BOB, "member devices")
+    handle(room, "invite_device", BOB, device=BOBS)
+    accept(room, BOBS_OTHER, by=BOBS_OTHER)
+    room.redis.hset(keys.devices(SHARD, ROOM), f"{BOBS};aor", "device")
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{BOBS};aor", dialog("forked"))
+    handle(room, "exit", BOB, dialog=dialog("forked"))
+    assert BOB in room.members()
+    events(room)
+    handle(room, "exit", BOB, dialog=dialog("forked"))
+    assert BOB not in room.members()
+
+
 @pytest.mark.parametrize("by", [BOB, BOBS])
 def test_a_device_that_shows_the_room_and_has_not_entered_is_told(room: Shard, by: str) -> None:
     """It has accepted an INVITE of an edge that is gone, and subscribed. Its session is not known here."""

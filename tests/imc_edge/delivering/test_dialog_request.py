@@ -86,7 +86,7 @@ async def test_a_dialog_has_its_own_route(sending: Sending) -> None:
     assert (sent.hop.host, sent.hop.port) == ("127.0.0.9", 5099)
     assert sent.request.headers.get_all("Route") == routes
     await sending.reply(sent)
-    assert sending.redis.of("settle")[0][-3:] == (DEVICE, "200", "0")
+    assert sending.redis.of("settle")[0][-3:] == (DEVICE, "200", "1")
 
 
 async def test_numbers_grow_in_a_dialog(sending: Sending) -> None:

@@ -213,6 +213,44 @@ async def test_a_device_that_has_accepted_is_not_sent_the_invite_that_has_waited
     assert (await next_sent(sending, 3)).request.method == "INVITE"
 
 
+async def forked(sending: Sending) -> None:
+    """A device has accepted an INVITE to its user. Then its other one is invited."""
+    await sending.event("invite", (BOB,), joined="1-0")
+    await accept(sending, sending.wires.sent[0])
+    await sending.event("invite", (OTHER,), joined="1-0")
+
+
+async def test_a_device_is_not_invited_while_a_proxy_may_have_forked_an_invite_to_it(
+    sending: Sending,
+) -> None:
+    """RFC 3261 §16.7: a branch without a response cannot be cancelled. It ends with Timer B."""
+    await forked(sending)
+    await sending.pass_time(31.0)
+    assert methods(sending) == ["INVITE", "ACK"]
+    await sending.pass_time(2.0)
+    assert (await next_sent(sending, 3)).request.uri == f"sip:{OTHER}"
+
+
+async def test_a_device_that_a_proxy_has_forked_an_invite_to_is_not_invited(sending: Sending) -> None:
+    await forked(sending)
+    await accept(sending, sending.wires.sent[0], "tablet", f"Contact: <sip:{OTHER}>")
+    await sending.pass_time(33.0)
+    assert methods(sending) == ["INVITE", "ACK", "ACK"]
+    assert [outcome[:2] for outcome in outcomes(sending)] == [(BOB, "200"), (OTHER, "withdrawn")]
+
+
+async def test_an_invite_of_a_later_stay_does_not_wait_for_a_forked_one(sending: Sending) -> None:
+    """The one that waits is of no use any more."""
+    await forked(sending)
+    sending.redis.about = {f"invitation:{BOB}": b"3-0", f"joined:{BOB}": b"3-0"}
+    await sending.event("invite", (BOB,))
+    bye = await next_sent(sending, 3)
+    assert bye.request.method == "BYE"
+    await sending.reply(bye)
+    second = await next_sent(sending, 4)
+    assert (second.request.method, second.request.uri) == ("INVITE", f"sip:{BOB}")
+
+
 async def test_an_invite_does_not_wait_for_one_of_a_shard_that_was_lost(sending: Sending) -> None:
     """A proxy has responded 100, and may take long. The next owner would not wait either."""
     await sending.event("invite", (DEVICE,), joined="1-0")

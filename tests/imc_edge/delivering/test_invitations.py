@@ -600,6 +600,14 @@ async def test_a_device_that_has_lost_its_session_is_told_in_a_new_one(sending: 
     assert [outcome for _, outcome, _ in outcomes(sending)] == ["481"]
 
 
+@pytest.mark.parametrize("status", [200, 403])
+async def test_the_worker_hears_of_a_bye_that_has_reached_its_device(sending: Sending, status: int) -> None:
+    """The user may be a member again. Then the device is invited."""
+    await sending.event("bye", (DEVICE,), dialog=dialog())
+    await sending.reply(sending.wires.sent[0], status)
+    assert outcomes(sending) == [(DEVICE, str(status), "1")]
+
+
 async def test_a_device_is_told_once_in_a_while(sending: Sending) -> None:
     """It may ask for its rosters again at once, which leads to another BYE. One in a session is another."""
     sending.redis.members[BOB] = None

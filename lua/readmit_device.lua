@@ -1,0 +1,43 @@
+-- The report of a BYE that a device has got, of an earlier stay of its user: it shows the room no longer. If its user is a member
+-- again through another device, it is invited. In the report, `from` is the device. If the BYE was a probe (`catch_up`), it has
+-- found the user.
+--
+-- KEYS:
+--   requests  imc:{S}:in            stream
+--   events    imc:{S}:out           stream
+--   rooms     imc_rooms:{S}         sorted set
+--   room      imc_rooms:{S}:ROOM    hash
+--   members   imc_members:{S}:ROOM  hash
+--
+-- ARGV:
+--   entry_id        the request's id in requests
+--   delivery_chunk  recipients per event entry, at most
+--
+-- Returns:
+--   done   the request was handled, which may be a refusal
+--   gone   it was handled before: nothing changed
+--   early  an older request is still there: nothing changed
+local requests, events, rooms, room, members = unpack(KEYS)
+local entry_id, delivery_chunk = unpack(ARGV)
+--- @include "request"
+--- @include "emit"
+--- @include "role"
+--- @include "invite"
+--- @include "readmit"
+
+redis.call("ZCARD", rooms) -- is a sorted set
+redis.call("HLEN", room)
+redis.call("HLEN", members)
+redis.call("HLEN", devices)
+local device = without_aor(request.from)
+local user, is_probe = user_of(device), request.catch_up == "probe"
+local is_needed = needs_invite(device)
+
+commit()
+if is_probe then -- what the user has missed elsewhere follows
+    redis.call("XADD", requests, "*", "type", "user_online", "from", user, "room", user, "data", "")
+end
+if is_needed then
+    send_invite(room, members, request.room, device, request.room)
+end
+return "done"
