@@ -27,9 +27,10 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "emit"
 --- @include "now"
 --- @include "role"
+--- @include "roster"
 --- @include "farewells"
 --- @include "forgotten"
---- @include "dialog"
+--- @include "resume_subscription"
 --- @include "invite"
 --- @include "readmit"
 
@@ -38,12 +39,12 @@ redis.call("HLEN", room)
 redis.call("HLEN", members)
 redis.call("ZCARD", probes)
 redis.call("HLEN", probe_waits)
-redis.call("HLEN", devices)
 first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local device, dialog = request.from, request.dialog or ""
 local user = user_of(device)
 redis.call("HLEN", farewells_key(user)) -- is a hash
-local is_needed = dialog ~= "" and not device_in(devices, without_aor(device))
+local name = device_in(devices, without_aor(device))
+local is_needed = dialog ~= "" and not name
 if not is_device(device) then
     dialog, is_needed = "notice", redis.call("HEXISTS", room, "joined:" .. device) == 0
 end
@@ -55,6 +56,9 @@ if is_lost then
 end
 
 commit()
+if name and resume_subscription(name, dialog) then -- it has accepted an INVITE before this BYE came
+    ask_for_notify()
+end
 if is_wanted then -- first: it is of no use to send the BYE before that INVITE
     send_invite(room, members, request.room, without_aor(device), request.room)
 end

@@ -6,6 +6,7 @@
 --- @include "now"
 --- @include "call_back"
 --- @include "farewells"
+--- @include "resume_subscription"
 redis.call("HLEN", farewells_key(user_of(request.from))) -- is a hash
 
 -- If what is asked for here gets lost, as with an edge's dead letters, a probe finds the device still away.
@@ -20,19 +21,6 @@ local function adopt_subscription(device)
         subscription.rev = -1
         redis.call("HDEL", room, "subscription:" .. early)
         keep_subscription(device, subscription)
-    end
-end
-
--- After commit. A client that has missed the end of its user's earlier stay does not subscribe again: it has a subscription. If
--- it has ended that, it says so (481).
-local function resume_subscription(device)
-    for _, farewell in ipairs(farewells_in(request.room, without_aor(device))) do
-        local text = (dialog_ids(farewell.dialog) or {}).subscription
-        local kept = type(text) == "string" and cjson.decode(text)
-        if kept and kept.expires_at > now and not subscription_of(device) then
-            kept.version, kept.rev, kept.pending = tonumber(redis.call("HGET", room, "last_version")) or 0, -1, ""
-            keep_subscription(device, kept)
-        end
     end
 end
 
@@ -55,7 +43,9 @@ local function let_in(device, value, position, dialog, replaced)
     if redis.call("HSETNX", devices, device, position and "device away" or "device") == 1 then
         has_devices = true
         adopt_subscription(device)
-        resume_subscription(device)
+        for _, farewell in ipairs(farewells_in(request.room, without_aor(device))) do
+            resume_subscription(device, farewell.dialog)
+        end
         record_arrival(without_aor(device))
         record(user)
         if position then

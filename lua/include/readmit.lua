@@ -1,9 +1,8 @@
 -- A device that has got the BYE of an earlier stay shows the room no longer, but its user may be a member again through another
--- device. Then it is invited. Needs room, members, request, and what role and invite give. Gives needs_invite, and what place_for gives.
+-- device. Then it is invited. Needs room, members, devices, and what role and invite give. Gives needs_invite, and what place_for gives.
 --- @include "device"
 --- @include "device_name"
 --- @include "unacknowledged"
-local devices = devices_of(request.room)
 --- @include "place_for"
 
 -- Whether this device, without ";aor", is to be invited. No INVITE is under way that may reach it: neither one to it, nor one to

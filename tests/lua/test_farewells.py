@@ -23,9 +23,10 @@ from tests.lua.conference import (
     notified,
     opened,
     report,
+    rosters,
     subscribe,
 )
-from tests.lua.shard import ALICE, BOB, CAROL, IN, ROOM, SHARD, Shard, decoded
+from tests.lua.shard import ALICE, BOB, CAROL, IN, OUT, ROOM, SHARD, Shard, decoded
 
 AWAY = f"{BOBS};aor"
 
@@ -406,6 +407,34 @@ def test_a_device_that_has_missed_the_end_of_its_subscription_goes_on_with_it(
     report(shard, "settle_notify", BOBS, "200", event="notify", of=content["id"])
     handle(shard, "topic", ALICE, text="Dinner")
     assert [to for to, _ in notified(shard)] == [BOBS]
+
+
+@pytest.mark.parametrize("status", ["withdrawn", "481", "480", "200"])
+def test_a_device_that_accepts_before_it_gets_the_bye_goes_on_with_its_subscription(
+    shard: Shard, status: str
+) -> None:
+    """It was not there when the BYE was sent, and the INVITE to its user was. It knows the session no more.
+
+    If it knows it, it has left.
+    """
+    opened_with(shard, BOBS, CAROL)
+    subscribe(shard, BOBS)
+    contents(shard)
+    handle(shard, "remove", ALICE, user=BOB)
+    found_nobody(shard)
+    handle(shard, "add", ALICE, user=BOB)
+    come_online(shard)
+    ((to, bye),) = named(shard, "bye")
+    shard.settings["history_max_messages"] = 0
+    accept(shard, BOBS, by=BOBS)
+    about = {"event": "bye", "of": bye["id"], "dialog": bye["dialog"]}
+    script = "readmit_device" if status in {"200", "481"} else "keep_farewell"
+    contents(shard)
+    for entry in rosters(shard):
+        shard.redis.xdel(OUT, entry)
+    report(shard, script, to, status, **about)
+    found = [(to, content["full"]) for to, content in notified(shard)]
+    assert found == ([] if status == "200" else [(BOBS, True)])
 
 
 def test_a_subscription_that_the_device_has_ended_after_all_ends(shard: Shard) -> None:
