@@ -322,6 +322,7 @@ class Deliver:
             return
         to = [address for address in event.to if address not in settled]
         outgoing = self._outgoing(event, templates, to, resent=True)
+        outgoing.settled = settled.difference(event.to)
         rest = self._start(outgoing, to, away=missed.get(entry_id, frozenset()))
         await self._send_rest(outgoing, rest)
         for _ in range(ALONE_TURNS if alone else 0):

@@ -56,6 +56,19 @@ class EventsInFlight:
         elif outgoing.parked:
             self._watch_again(outgoing)
 
+    def delivered_in_part(self, outgoing: Outgoing, address: str) -> None:
+        """A device of the recipient responded 2xx, and others have not responded. It is recorded at once."""
+        outgoing.delivered.append(address)
+        self.half_delivered.append(outgoing)
+        self.something_to_record.set()
+
+    def complete(self, outgoing: Outgoing) -> None:
+        """The delivery has ended; which devices responded 2xx was said before."""
+        outgoing.recorded = True
+        outgoing.pending -= 1
+        if not outgoing.pending:
+            self._end(outgoing)
+
     def failed(self, outgoing: Outgoing, address: str, outcome: str) -> None:
         """The delivery to one recipient has failed."""
         outgoing.failed.append((address, outcome))

@@ -118,6 +118,11 @@ class Invitation:
         return self._to
 
     @property
+    def outcome(self) -> InviteOutcome:
+        """What becomes of the event."""
+        return self._outcome
+
+    @property
     def was_taken_over(self) -> bool:
         """Whether an edge that owned the shard before may have sent it."""
         return self._outcome.outgoing.resent and not self._outcome.is_farewell
@@ -233,12 +238,12 @@ class Invitation:
         if self._outcome.is_farewell or self._stay_is_over:
             made.end(self._bye_ended)
         elif device:
-            self._outcome.has_device = True
             self.accepted_at[device] = self._invitations.context.clock()
             self._report(made, device)
-        else:  # a client that is no group chat: its user gets texts from now on
+        else:  # a client that is no group chat: its user gets texts, unless a device has accepted, too
             made.end()
-            self._fail(NO_GROUP_CHAT)
+            if not self._unreported:
+                self._fail(NO_GROUP_CHAT)
 
     def rejected(self, response: Response) -> None:
         """Nobody has accepted."""
@@ -317,10 +322,11 @@ class Invitation:
             dict.fromkeys([device for uri in uris if (device := device_of(uri, user_of(self._to)))])
         )
         # A device that is in the room would end its session with it, which is how a user leaves.
-        asked = [device for device in devices if device not in self.event.detail.split()]
-        if asked:
+        known = outcome.accepted.union(self.event.detail.split())
+        asked = [device for device in devices if device not in known]
+        if asked and self._invitations.add_devices(outcome, self.event, asked):
             self._final()
-            self._invitations.add_devices(outcome, self.event, asked)
+            self._is_settled = True  # by the outcomes of these
         elif devices:
             self._fail(NO_GROUP_CHAT)
         return bool(devices)
@@ -331,13 +337,16 @@ class Invitation:
         def done() -> None:
             self._unreported.discard(made.dialog.remote_tag)
             made.acknowledge()
-            self._outcome.delivered()
+            if not self._is_settled:
+                self._is_settled = True
+                self._outcome.delivered(device)
             self._invitations.acknowledged(made, self.event)
 
         def too_late() -> None:
+            self._unreported.discard(made.dialog.remote_tag)
             made.has_ended = True
-            self._outcome.has_device = False
-            self._fail(TIMEOUT)
+            if not self._unreported:
+                self._fail(TIMEOUT)
 
         self._unreported.add(made.dialog.remote_tag)
         self._invitations.report(

@@ -110,16 +110,18 @@ class Invitations:
         outcome = InviteOutcome(self.context, outgoing, to)
         self._add(Invitation(self, outcome, outgoing.event, request, to))
 
-    def add_devices(self, outcome: InviteOutcome, event: Event, devices: Sequence[str]) -> None:
-        """The INVITE of an event goes to each of these devices instead of to their user."""
+    def add_devices(self, outcome: InviteOutcome, event: Event, devices: Sequence[str]) -> bool:
+        """The INVITE of an event goes to each of these devices instead of to their user; False if to none."""
         made: list[Invitation] = []
         for device in devices:
             request = self.request_of(replace(event, to=(device,)))
             if request is not None:
                 made.append(Invitation(self, outcome, event, request, device))
-        outcome.pending += len(made) - 1  # after all requests could be made
+        if made:
+            outcome.named(len(made))  # after all requests could be made
         for each in made:
             self._add(each)
+        return bool(made)
 
     def say_farewell(self, outgoing: Outgoing, event: Event, to: str, *, had_session: bool) -> bool:
         """Send this INVITE to a device, and BYE in the new dialog: it has lost the one in which it got a BYE.
@@ -248,9 +250,8 @@ class Invitations:
         try:
             replies = await self._store.run([each for one in due for each in self._questions(one)])
             taken_over = [each for each in due if each.was_taken_over]
-            accepted = dict(
-                zip(taken_over, await self._former_acceptances.acknowledge(taken_over), strict=True)
-            )
+            replied = await self._former_acceptances.acknowledge(taken_over)
+            accepted = dict(zip(taken_over, replied, strict=True))
         except StoreUnreachable:
             self._waiting.extendleft(reversed(due))
             await asyncio.sleep(RETRY_SECONDS)

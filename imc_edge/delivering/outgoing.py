@@ -25,6 +25,7 @@ class Outgoing:
         "recorded",
         "reported",
         "resent",
+        "settled",
         "sweeps",
         "templates",
         "text_form",
@@ -58,6 +59,8 @@ class Outgoing:
         """Whether Redis may hold a set of settled recipients of this event."""
         self.resent = resent
         """Whether this event may have been sent before, by this or another process."""
+        self.settled: frozenset[str] = frozenset()
+        """Devices that an edge before has recorded, if a proxy has named them in place of their user."""
         self.deadline = deadline
         """Monotonic time after which it is not sent any more (RFC 3428 §7); None: never."""
         self.abandoned = False

@@ -14,6 +14,13 @@ local function is_reinvited(id)
     return (id or "") ~= "" and (is_pending(id) or entry_id:match("^%d+") - id:match("^%d+") < REINVITED_MS)
 end
 
+-- Whether the INVITE with this id may be sent to the device again by another edge: the client ends its session then. If a proxy
+-- has named several devices in place of their user, the event stays until all have responded. Those that have accepted are recorded.
+local function may_be_repeated(id, device)
+    local is_recorded = redis.pcall("SISMEMBER", (events:gsub(":out$", ":settled:")) .. id, device) == 1
+    return not is_recorded and #redis.call("XRANGE", events, id, id) > 0
+end
+
 -- Whether a BYE in the session of this request does not say that the user leaves; and what the room calls its device, if that
 -- is in the room without a session. The session is one of an earlier stay of the user. Or its ACK did not arrive, because the edge
 -- is gone that has sent the INVITE. A client ends such a session after a while, or when it accepts another INVITE.
@@ -30,8 +37,8 @@ local function unknown_session()
                     return true -- the client ends this session because it accepts that INVITE
                 elseif known.state ~= "accepted" then
                     return false
-                elseif (known.of or "") ~= "" and #redis.call("XRANGE", events, known.of, known.of) > 0 then
-                    return true -- the INVITE may be sent again by another edge: the client ends this session then
+                elseif (known.of or "") ~= "" and may_be_repeated(known.of, without_aor(device)) then
+                    return true
                 end
                 local age = entry_id:match("^%d+") - (known.accepted_at or 0)
                 return age >= WITHOUT_ACK_MS and age < CONFIRMED_MS, device

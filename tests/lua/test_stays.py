@@ -233,6 +233,21 @@ def test_a_bye_ends_nothing_while_the_invite_may_be_sent_again(room: Shard) -> N
         assert (BOB in room.members()) is not is_settled
 
 
+def test_a_bye_ends_the_stay_if_only_other_devices_are_still_invited(room: Shard) -> None:
+    """A proxy has named them. The event of the INVITE stays, and this device is recorded at it."""
+    handle(room, "remove", ALICE, user=BOB)
+    handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    made = json.dumps({"call_id": "c", "remote_tag": "r", "state": "accepted"}, separators=(",", ":"))
+    of = about(room, "invitation", BOB) or ""
+    report(room, "admit_device", BOBS, "200", event="invite", device=BOBS, user=ALICE, dialog=made, of=of)
+    room.redis.sadd(keys.settled(SHARD, of), BOBS_OTHER)
+    handle(room, "exit", BOB, dialog=dialog("c"))
+    assert BOB in room.members()
+    room.redis.sadd(keys.settled(SHARD, of), BOBS)
+    handle(room, "exit", BOB, dialog=dialog("c"))
+    assert BOB not in room.members()
+
+
 def test_a_bye_ends_nothing_while_the_device_is_sent_an_invite(room: Shard) -> None:
     """The edge that sends it does not know that a proxy has forked another one to this device."""
     handle(room, "invite_device", BOB, device=BOBS)

@@ -26,6 +26,7 @@ from tests.imc_edge.delivering.test_dialog_request import DEVICE, GRUU, dialog
 from tests.imc_edge.sending import ROOM, Sending, Sent, on_loopback
 
 BOB = "bob@127.0.0.1"
+OTHER = f"{BOB};gr=urn:uuid:2"
 CONTACT = f'Contact: <{GRUU}>;+org.linphone.specs="groupchat"'
 ROUTE = "Record-Route: <sip:127.0.0.9;lr>"
 
@@ -65,6 +66,14 @@ def requests(sending: Sending) -> list[dict[str, Any]]:
         fields = args[5:]
         found.append(dict(zip(fields[::2], fields[1::2], strict=True)))
     return found
+
+
+async def redirected(sending: Sending) -> tuple[Sent, Sent]:
+    """A proxy has named two devices of the user: the INVITEs to them."""
+    sent = await invite(sending)
+    await sending.reply(sent, 302, f"Contact: <{GRUU}>, <sip:{OTHER}>")
+    first, second = sending.wires.sent[-2:]
+    return first, second
 
 
 def outcomes(sending: Sending) -> list[tuple[Any, ...]]:
@@ -281,7 +290,61 @@ async def test_a_redirection_to_devices_invites_each_of_them(sending: Sending) -
     await accept(sending, phones)
     (report,) = reports(sending)
     assert (report["from"], report["device"]) == (DEVICE, DEVICE)
-    assert outcomes(sending) == [(BOB, "200", "0")]
+    assert outcomes(sending) == [(DEVICE, "200", "0")]
+    assert sending.deliver.in_flight() == 0
+
+
+@pytest.mark.parametrize("status", [200, 480])
+async def test_an_invite_to_devices_stays_until_each_has_responded(sending: Sending, status: int) -> None:
+    """If this edge dies before, the next one has to invite the others. Who has accepted is recorded."""
+    first, second = await redirected(sending)
+    await accept(sending, first)
+    assert sending.redis.of("settle")[-1][1] == 0
+    assert outcomes(sending) == [(DEVICE, "200", "0")]
+    assert sending.deliver.in_flight() == 1
+    if status == 200:
+        await accept(sending, second, "tablet", f"Contact: <sip:{OTHER}>")
+    else:
+        await sending.reply(second, status)
+    assert sending.redis.of("settle")[-1][1] == 1
+    assert sending.redis.of("settle")[-1][5:] == ((OTHER, "200", "0") if status == 200 else ())
+    assert sending.deliver.in_flight() == 0
+    assert sending.deliver.context.counts.deliveries["200"] == 1 + (status == 200)
+
+
+async def test_who_accepts_when_the_shard_is_lost_is_not_recorded(sending: Sending) -> None:
+    """The next owner may have invited that device again, which then sends BYE in this session."""
+    first, _ = await redirected(sending)
+    script = sending.redis.script
+
+    def lost(name: str, *args: Any) -> Any:
+        if name == "accept_many":
+            sending.owner.shards = frozenset()
+        return script(name, *args)
+
+    sending.redis.script = lost  # type: ignore[method-assign]
+    await accept(sending, first)
+    assert [report["device"] for report in reports(sending)] == [DEVICE]
+    await sending.pass_time(1.0)
+    assert outcomes(sending) == []
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_telephone_beside_a_device_that_has_accepted_changes_nothing(
+    sending: Sending, is_late: bool
+) -> None:
+    """A proxy has forked the INVITE. The report of the device may not be written yet."""
+    sent = await invite(sending)
+    sending.redis.unreachable = True
+    await accept(sending, sent)
+    await accept(sending, sent, "phone", "Contact: <sip:bob@127.0.0.1:5071>")
+    assert outcomes(sending) == []
+    if is_late:
+        sending.clock.now += 33.0
+        await sending.settle_down()
+    sending.redis.unreachable = False
+    await sending.until(lambda: sending.deliver.in_flight() == 0)
+    assert outcomes(sending) == [(BOB, "408", "1") if is_late else (BOB, "200", "0")]
 
 
 async def test_a_device_that_is_in_the_room_is_not_invited_again(sending: Sending) -> None:
@@ -544,14 +607,10 @@ async def test_an_invite_of_a_lost_shard_is_not_sent_again(sending: Sending) -> 
     assert reports(sending) == []
 
 
-async def test_an_invite_that_outlives_its_event_is_not_sent_again_either(sending: Sending) -> None:
-    """Another device of the user has accepted, so the event is settled."""
-    sent = await invite(sending)
-    other = f"sip:{BOB};gr=urn:uuid:2"
-    await sending.reply(sent, 302, f"Contact: <{GRUU}>, <{other}>")
-    first, second = sending.wires.sent[-2:]
+async def test_an_invite_to_a_further_device_is_not_sent_again_either(sending: Sending) -> None:
+    """Another device of the user has accepted."""
+    first, second = await redirected(sending)
     await accept(sending, first)
-    assert sending.deliver.in_flight() == 0
     sending.turn()
     sending.owner.shards = frozenset()
     await sending.pass_time(2.0)
