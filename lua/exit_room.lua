@@ -67,8 +67,12 @@ if former or is_unknown then
     elseif not reason and device and not is_under_way(room, without_aor(device), "") then
         local is_asked = count_unacknowledged(without_aor(device))
         if device ~= without_aor(device) then -- it will know the room under another name
+            local subscription = subscription_of(device)
             forget_device(device)
             record_departure(without_aor(device))
+            if subscription then -- the client may go on with it (adopt_subscription)
+                keep_subscription(without_aor(device), subscription)
+            end
         end
         if is_asked then
             send_invite(room, members, request.room, without_aor(device), request.from)

@@ -64,6 +64,7 @@ class Invitation:
         "event",
         "made_at",
         "place",
+        "reported_at",
         "stay",
     )
 
@@ -89,6 +90,8 @@ class Invitation:
         """When it was asked for."""
         self.accepted_at: dict[str, float] = {}
         """When each device has accepted."""
+        self.reported_at: dict[str, float] = {}
+        """When Redis got the report of that."""
         self._started_at = 0.0
         self._hops: deque[Hop] = deque()
         self._hop: Hop | None = None
@@ -101,8 +104,8 @@ class Invitation:
         self._realms: set[str] = set()
         self._dialogs: dict[str, MadeDialog] = {}
         """By tag of the device that has accepted."""
-        self._unreported: set[str] = set()
-        """Tags of those that get their ACK when Redis has the report."""
+        self._unreported: dict[str, str] = {}
+        """Tags and devices of those that get their ACK when Redis has the report."""
         self._had_final = False
         self._was_cancelled = False
         self._is_settled = False
@@ -130,10 +133,12 @@ class Invitation:
     def may_reach(self, device: str) -> bool:
         """Whether it has no final response, and goes to this device, or to its user: a proxy may fork it.
 
-        One of a shard that was lost holds up nothing: the shard's next owner knows nothing of it.
+        Or the device has accepted, and Redis has no report yet. One of a shard that was lost holds up
+        nothing: the shard's next owner knows nothing of it.
         """
-        is_under_way = not self._had_final and not self._outcome.outgoing.abandoned
-        return is_under_way and self._to in {device, user_of(device)}
+        is_under_way = not self._had_final and self._to in {device, user_of(device)}
+        is_reported = device not in self._unreported.values()
+        return (is_under_way or not is_reported) and not self._outcome.outgoing.abandoned
 
     def is_forked_to(self, device: str) -> bool:
         """Whether another device has accepted it, and a proxy may still bring it to this one.
@@ -335,20 +340,22 @@ class Invitation:
         ids, now = self._invitations.delivery_ids, self._invitations.context.clock()
 
         def done() -> None:
-            self._unreported.discard(made.dialog.remote_tag)
+            self._unreported.pop(made.dialog.remote_tag, None)
             made.acknowledge()
+            self.reported_at[device] = self._invitations.context.clock()
             if not self._is_settled:
                 self._is_settled = True
                 self._outcome.delivered(device)
             self._invitations.acknowledged(made, self.event)
 
         def too_late() -> None:
-            self._unreported.discard(made.dialog.remote_tag)
+            self._unreported.pop(made.dialog.remote_tag, None)
+            self.accepted_at.pop(device, None)
             made.has_ended = True
             if not self._unreported:
                 self._fail(TIMEOUT)
 
-        self._unreported.add(made.dialog.remote_tag)
+        self._unreported[made.dialog.remote_tag] = device
         self._invitations.report(
             acceptance(
                 self.event,

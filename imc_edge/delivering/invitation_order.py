@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from imc_common.devices import user_of
@@ -21,6 +22,9 @@ if TYPE_CHECKING:  # the invitations know their order
 
 KNOWN_SECONDS: Final = 64.0
 """How long an INVITE is remembered: a late 2xx, or the report of an early one, may be under way."""
+
+REPORT_SECONDS: Final = 16.0
+"""A worker may come so late to the report of a device that has accepted. Sessions without ACK last longer."""
 
 FAREWELL: Final = (-1, 0)
 """`Invitation.stay` of an INVITE to a device whose user is no member."""
@@ -78,9 +82,14 @@ class InvitationOrder:
         return not byes and is_first and all(each.is_over for each in earlier)
 
     def is_needless(self, invitation: Invitation) -> bool:
-        """Whether the device has accepted another INVITE of this stay while this one waited."""
+        """Whether the device has accepted another INVITE of this stay while this one waited.
+
+        Or just before: then this one was written before the report of that came to a worker.
+        """
+        device, made_at = invitation.recipient, invitation.made_at
         return any(
-            each.accepted_at.get(invitation.recipient, -1.0) >= invitation.made_at
+            each.accepted_at.get(device, -inf) >= made_at
+            or each.reported_at.get(device, -inf) >= made_at - REPORT_SECONDS
             for each in self._started.get(invitation.place, ())
             if each.stay == invitation.stay
         )

@@ -6,6 +6,7 @@
 --- @include "now"
 --- @include "call_back"
 --- @include "farewells"
+--- @include "invite"
 --- @include "resume_subscription"
 redis.call("HLEN", farewells_key(user_of(request.from))) -- is a hash
 
@@ -27,7 +28,11 @@ end
 -- After commit. `value` is the user's field of the members, `position` from where on a new device has missed messages; nil:
 -- nothing. A device that is in the room already keeps its place; a new one may take that of another, `replaced`. What a device has missed is handed to it.
 local function let_in(device, value, position, dialog, replaced)
-    local user = user_of(device)
+    local user, own = user_of(device), redis.call("HGET", room, "invitation:" .. without_aor(device))
+    if dialog and own and own ~= request.of and is_pending(own) then
+        -- it was written before this report came, and may be on its way: then the client ends this session (unknown_session)
+        dialog = dialog:gsub("^{", '{"repeated":"' .. own .. '",')
+    end
     if replaced then
         dismiss_device(replaced)
         redis.call("HDEL", room, "unacknowledged:" .. without_aor(replaced))

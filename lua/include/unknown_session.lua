@@ -32,7 +32,7 @@ local function unknown_session()
             local text = redis.call("HGET", room, "dialog:" .. device)
             local known = dialog_ids(text or "")
             if same_dialog(known, ids) then
-                local own = redis.call("HGET", room, "invitation:" .. without_aor(device))
+                local own = known.repeated or redis.call("HGET", room, "invitation:" .. without_aor(device))
                 if is_reinvited(known.reinvited) or (own and is_pending(own)) then
                     return true -- the client ends this session because it accepts that INVITE
                 elseif known.state ~= "accepted" then

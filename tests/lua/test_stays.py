@@ -20,6 +20,7 @@ from tests.lua.conference import (
     events,
     handle,
     named,
+    notified,
     opened,
     report,
 )
@@ -152,6 +153,23 @@ def test_a_bye_after_32_seconds_without_ack_ends_nothing(
     assert (list(devices(room)) == [PHONE]) == (BOB not in room.members() or by == BOB), "another name"
 
 
+def test_a_device_that_gets_another_name_keeps_its_subscription(room: Shard) -> None:
+    """It has subscribed, and ends an earlier session, before the report of its acceptance comes."""
+    accept(room, BOBS_OTHER, by=BOBS_OTHER)
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
+    fields = {"device": BOBS, "dialog": dialog("s", remote_uri=f"sip:{BOB}"), "detail": "600 0"}
+    handle(room, "subscribe", BOB, **fields)
+    assert f"{BOBS};aor" in devices(room)
+    handle(room, "exit", BOB, dialog=dialog("earlier"))
+    assert f"{BOBS};aor" not in devices(room)
+    room.settings["history_max_messages"] = 0
+    for by in (BOB, BOBS):
+        accept(room, BOBS, by=by)
+        contents(room)
+        handle(room, "topic", ALICE, text=f"Lunch with {by}")
+        assert [to for to, _ in notified(room)] == [f"{BOBS};aor"]
+
+
 def leave_without_ack(room: Shard, number: int) -> list[str]:
     """Bob's device has accepted, got no ACK, and ends its session after 32 s; who is invited then."""
     made = {"call_id": f"c{number}", "remote_tag": "r", "state": "accepted"}
@@ -245,6 +263,20 @@ def test_a_bye_ends_the_stay_if_only_other_devices_are_still_invited(room: Shard
     assert BOB in room.members()
     room.redis.sadd(keys.settled(SHARD, of), BOBS)
     handle(room, "exit", BOB, dialog=dialog("c"))
+    assert BOB not in room.members()
+
+
+def test_a_bye_ends_nothing_while_an_invite_is_sent_that_was_written_before_the_report(room: Shard) -> None:
+    """The device has accepted an INVITE that a proxy has forked. The next one is not wanted any more."""
+    room.redis.hset(room.keys.members(SHARD, ROOM), BOB, "member devices")
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
+    handle(room, "invite_device", BOB, device=BOBS)
+    accept(room, BOBS)
+    assert about(room, "invitation", BOBS) is None
+    handle(room, "exit", BOB, dialog=dialog(BOBS))
+    assert BOB in room.members()
+    events(room)
+    handle(room, "exit", BOB, dialog=dialog(BOBS))
     assert BOB not in room.members()
 
 

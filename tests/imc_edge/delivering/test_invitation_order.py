@@ -210,7 +210,26 @@ async def test_a_device_that_has_accepted_is_not_sent_the_invite_that_has_waited
     assert methods(sending) == ["INVITE", "ACK"]
     assert [outcome[:2] for outcome in outcomes(sending)] == [(DEVICE, "200"), (DEVICE, "withdrawn")]
     await sending.event("invite", (DEVICE,), joined="1-0")
+    assert methods(sending) == ["INVITE", "ACK"], "it was written before a worker came to the report"
+    sending.clock.now += invitation_order.REPORT_SECONDS
+    await sending.event("invite", (DEVICE,), joined="1-0")
     assert (await next_sent(sending, 3)).request.method == "INVITE"
+
+
+@pytest.mark.parametrize("seconds", [1.0, 33.0])
+async def test_an_invite_waits_for_the_report_of_a_device_that_has_accepted(
+    sending: Sending, seconds: float
+) -> None:
+    """Redis is unreachable. If it is so for too long, the device has ended its session."""
+    await sending.event("invite", (DEVICE,), joined="1-0")
+    sending.redis.unreachable = True
+    await accept(sending, sending.wires.sent[0])
+    await sending.event("invite", (DEVICE,), joined="1-0")
+    sending.clock.now += seconds
+    sending.redis.unreachable = False
+    await sending.until(lambda: sending.deliver.in_flight() == (seconds > 32.0))
+    await sending.settle_down()
+    assert methods(sending) == ["INVITE", "INVITE" if seconds > 32.0 else "ACK"]
 
 
 async def forked(sending: Sending) -> None:
