@@ -45,7 +45,7 @@ local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix
 --- @include "announce"
 --- @include "invite"
 --- @include "unknown_session"
---- @include "unacknowledged"
+--- @include "readmit"
 
 assert(owned_rooms_prefix, "owner_exit, announce_joins and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set
@@ -61,10 +61,18 @@ for _, farewell in ipairs(request.dialog and farewells_in(request.room, request.
     former = same_dialog(dialog_ids(farewell.dialog), dialog_ids(request.dialog)) and farewell or former
 end
 if former or is_unknown then
+    -- not in the room, and shows it no longer
+    local missing = former and without_aor(former.device) or not device and request.device
+    local is_needed = missing and needs_invite(missing)
     commit()
     if former then
         drop_farewell(request.room, former.device)
-    elseif not reason and device and not is_under_way(room, without_aor(device), "") then
+    end
+    if is_needed then
+        if former or count_unacknowledged(missing) then
+            send_invite(room, members, request.room, missing, request.from)
+        end
+    elseif not former and not reason and device and not is_under_way(room, without_aor(device), "") then
         local is_asked = count_unacknowledged(without_aor(device))
         if device ~= without_aor(device) then -- it will know the room under another name
             local subscription = subscription_of(device)

@@ -222,12 +222,17 @@ def test_a_device_does_not_enter_by_subscribe_while_its_bye_is_on_its_way(room: 
     assert [device for device in devices(room) if device.startswith(BOB)] == [BOBS]
 
 
-def test_a_bye_in_a_session_that_the_room_has_ended_ends_no_later_stay(room: Shard) -> None:
+@pytest.mark.parametrize("names_itself", [True, False])
+def test_a_bye_in_a_session_that_the_room_has_ended_ends_no_later_stay(
+    room: Shard, names_itself: bool
+) -> None:
     """The device was off when its user was removed, and leaves when its user is a member again."""
     handle(room, "add", ALICE, user=BOB)
-    handle(room, "exit", BOB, device=BOBS, dialog=dialog(BOBS))
+    events(room)
+    handle(room, "exit", BOB, dialog=dialog(BOBS), **({"device": BOBS} if names_itself else {}))
     assert BOB in room.members()
     assert kept(room) == {}
+    assert invited(room) == [BOBS], "it shows the room no longer"
     handle(room, "exit", BOB, device=BOBS, dialog=dialog("another"))
     assert BOB in room.members(), "no device of bob has this session"
 
