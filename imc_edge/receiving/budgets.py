@@ -20,7 +20,8 @@ Likewise, the ports of one invited user count as one target.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, final
 
@@ -298,26 +299,33 @@ class Budgets:
         if self._deliveries is not None:
             self._deliveries.add(charge.user, deliveries - expected)
 
-    def are_too_many(self, invitations: int) -> bool:
-        """Whether one user may never send so many invitations at once."""
-        return 0 < self._per_hour < invitations
+    def are_too_many(self, invited: Sequence[str]) -> bool:
+        """Whether one user may never invite all these at once."""
+        most = max(Counter(map(counted_as, invited)).values(), default=0)
+        return 0 < self._per_hour < len(invited) or 0 < self._per_target < most
 
     def invitation(self, room_request: RoomRequest, digest: str) -> Command | None:
         """What charges an invitation, to be run before it is accepted. None if no limit applies.
 
         `invitation_excess` reads the reply.
         """
-        if room_request.type not in INVITATIONS or not (self._per_hour or self._per_target):
+        if room_request.type not in INVITATIONS:
+            return None
+        return self.invitations(room_request, (room_request.user,), digest)
+
+    def invitations(self, room_request: RoomRequest, invited: Sequence[str], digest: str) -> Command | None:
+        """The same for a request that invites all these users, or none of them."""
+        if not invited or not (self._per_hour or self._per_target):
             return None
         user = counted_as(room_request.sender)
         shard = keys.shard_of(user, self._hash_size)
-        budgets = (
-            keys.budget(shard, "invitation", user),
-            keys.budget(shard, "invitation", f"{user} {counted_as(room_request.user)}"),
-        )
+        targets = Counter(map(counted_as, invited))
+        budgets = [keys.budget(shard, "invitation", user)]
+        budgets += [keys.budget(shard, "invitation", f"{user} {target}") for target in targets]
         # The digest leaves out the body, which may name a room in another shard, where it is no duplicate.
         once = f"{digest} {room_request.room} {room_request.user}"
-        return self._store.script("charge_invitation", budgets, (once, self._per_hour, self._per_target))
+        limits = (once, self._per_hour, self._per_target)
+        return self._store.script("charge_invitation", budgets, (*limits, *targets.values()))
 
     def _meter(self, kind: str, per_second: float, burst: int, max_owed: int = 0) -> Meter | None:
         """``max_owed``: what a user can owe at most; 0: as much as the budget holds."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -125,18 +124,15 @@ class ConferenceCommit:
             raise SipError(403, "Limit Exceeded", [("Retry-After", "1")])
 
     async def charge(self, asked: Asked, wanted: RoomRequest, invited: Sequence[str]) -> None:
-        """Charge an invitation of each of these users. Raises SipError as `count` does.
+        """Charge an invitation of each of these users, or of none. Raises SipError as `count` does.
 
-        More users than the limit allows at once are refused uncharged: no later attempt could succeed.
+        For more users than a limit allows at once there is no Retry-After: no later attempt could succeed.
         """
-        if self._budgets.are_too_many(len(invited)):
+        if self._budgets.are_too_many(invited):
             raise SipError(403, "Limit Exceeded")
-        digest = asked.fingerprint.digest
-        invitations = [replace(wanted, type="invite", user=user) for user in invited]
-        charges = [charge for each in invitations if (charge := self._budgets.invitation(each, digest))]
-        excess = None
-        for reply in await self.ask(charges):
-            excess = excess or invitation_excess(reply)
+        charge = self._budgets.invitations(wanted, invited, asked.fingerprint.digest)
+        replies = await self.ask([charge]) if charge is not None else []
+        excess = invitation_excess(replies[0]) if replies else None
         if excess is not None:
             await self._refuse(asked, wanted, excess)
 

@@ -224,8 +224,8 @@ def _charges_budget(shard: Shard) -> tuple[list[str], list[Any]]:
 
 
 def _charges_invitation(shard: Shard) -> tuple[list[str], list[Any]]:
-    targets = (ALICE, f"{ALICE} {BOB}")
-    return [keys.budget(SHARD, "invitation", who) for who in targets], ["digest", 30, 3]
+    targets = (ALICE, f"{ALICE} {BOB}", f"{ALICE} {CAROL}")
+    return [keys.budget(SHARD, "invitation", who) for who in targets], ["digest", 30, 3, 1, 2]
 
 
 def _reads_clock(_: Shard) -> tuple[list[str], list[Any]]:

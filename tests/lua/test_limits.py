@@ -62,8 +62,16 @@ def test_a_full_budget_is_deleted(shard: Shard) -> None:
 
 def take(shard: Shard, target: str, digest: str, per_hour: int = 4, per_target: int = 2) -> Any:
     """Milliseconds to wait, and whether that is so for every target."""
-    budgets = [keys.budget(SHARD, "invitation", who) for who in (ALICE, f"{ALICE} {target}")]
-    return shard.run("charge_invitation", budgets, [digest, per_hour, per_target])
+    return take_all(shard, {target: 1}, digest, per_hour, per_target)
+
+
+def take_all(
+    shard: Shard, targets: dict[str, int], digest: str, per_hour: int = 4, per_target: int = 2
+) -> Any:
+    """The same for a list of users, with how many invitations of each there are."""
+    who = (ALICE, *(f"{ALICE} {target}" for target in targets))
+    budgets = [keys.budget(SHARD, "invitation", each) for each in who]
+    return shard.run("charge_invitation", budgets, [digest, per_hour, per_target, *targets.values()])
 
 
 def test_the_limit_of_invitations_to_one_user_is_separate(shard: Shard) -> None:
@@ -82,6 +90,22 @@ def test_a_retransmitted_invitation_is_not_charged_again(shard: Shard) -> None:
     assert [take(shard, BOB, "1")] * 5 == [[0, 0]] * 5
     take(shard, BOB, "1")
     assert take(shard, BOB, "2") == [0, 0]
+
+
+def test_the_invitations_of_one_request_are_charged_together_or_not_at_all(shard: Shard) -> None:
+    """A list that is longer than what is left of the hour costs nothing. So a shorter one is accepted."""
+    take(shard, BOB, "1")
+    four = {BOB: 1, CAROL: 1, DAVE: 2}
+    for number in range(3):
+        wait, is_for_all = take_all(shard, four, f"a{number}")
+        assert HOUR / 8 < wait <= HOUR / 4
+        assert is_for_all
+    assert take_all(shard, {BOB: 1, CAROL: 1}, "b") == [0, 0]
+    assert take_all(shard, {BOB: 1, CAROL: 1}, "b") == [0, 0], "a retransmission"
+    wait, is_for_all = take_all(shard, {BOB: 1, DAVE: 1}, "c")
+    assert (HOUR / 4 < wait <= HOUR / 2, is_for_all) == (True, 0), "bob has been invited twice"
+    assert take(shard, DAVE, "d") == [0, 0]
+    assert take(shard, "eve@example.org", "e")[1] == 1, "that were four"
 
 
 def test_a_limit_of_0_is_no_limit(shard: Shard) -> None:

@@ -197,7 +197,7 @@ async def test_each_invitee_counts_as_an_invitation() -> None:
     """A list is no way around the limit (`max_invitations_per_hour`)."""
     async with edge(max_invitations_per_hour=2) as at:
         charge = at.store.script("charge_invitation", (), ())[1]
-        replies = [[0, 0], [60_000, 1]]
+        replies = [[60_000, 1]]
 
         def reply(command: Any) -> Any:
             return replies.pop(0) if command[1] == charge else at.store.remember(command)
@@ -208,11 +208,21 @@ async def test_each_invitee_counts_as_an_invitation() -> None:
         assert at.store.entries == []
 
 
-async def test_a_list_longer_than_the_limit_of_invitations_costs_none() -> None:
+@pytest.mark.parametrize(
+    ("limits", "invited"),
+    [
+        ({"max_invitations_per_hour": 1}, (BOB, CAROL)),
+        ({"max_invitations_per_target": 1}, (BOB, BOB.replace("bob", "Bob"))),
+    ],
+)
+async def test_a_list_longer_than_the_limit_of_invitations_costs_none(
+    limits: dict[str, int], invited: tuple[str, str]
+) -> None:
     """It could never be accepted, and the user could then invite nobody for an hour."""
-    async with edge(max_invitations_per_hour=1) as at:
+    async with edge(**limits) as at:
         charge = at.store.script("charge_invitation", (), ())[1]
-        assert (await answer(at, invite(BOB, CAROL))).status == 403
+        response = await answer(at, invite(*invited))
+        assert (response.status, response.headers.get("Retry-After")) == (403, None)
         assert charge not in [command[1] for batch in at.store.batches for command in batch]
         assert (await answer(at, invite(BOB, Call_ID="shorter"))).status == 200
 
@@ -232,7 +242,17 @@ async def test_a_list_that_comes_again_costs_no_further_invitations() -> None:
         at.store.reply = reply
         for each in (at, other):
             assert (await answer(each, invite(BOB, CAROL))).status == 200
-        assert len(charged) == 2
+        assert len(charged) == 1
+
+
+async def test_a_list_is_charged_at_once() -> None:
+    """All of its users, or none: the ports of one user count as one."""
+    async with edge(max_invitations_per_hour=30) as at:
+        charge = at.store.script("charge_invitation", (), ())[1]
+        assert (await answer(at, invite(BOB, CAROL))).status == 200
+        (command,) = [each for batch in at.store.batches for each in batch if each[1] == charge]
+        assert command[2] == 3
+        assert command[-4:] == (30, 3, 1, 1)
 
 
 async def test_without_a_factory_edges_take_no_dialogs() -> None:
