@@ -442,6 +442,17 @@ def test_a_device_that_accepts_before_it_gets_the_bye_goes_on_with_its_subscript
     assert found == ([] if status == "200" else [(BOBS, True)])
 
 
+@pytest.mark.parametrize("status", ["480", "withdrawn"])
+def test_a_user_who_leaves_before_the_subscription_goes_on_leaves_an_empty_roster(
+    shard: Shard, status: str
+) -> None:
+    """The device has missed the NOTIFY before. RFC 4575 §4.4: it cannot apply a change."""
+    removed_and_added(shard, status)
+    handle(shard, "remove", ALICE, user=BOB)
+    ((to, content),) = contents(shard)
+    assert (to, content["full"], content["users"], content["terminated"]) == (BOBS, True, [], "noresource")
+
+
 def test_a_subscription_that_the_device_has_ended_after_all_ends(shard: Shard) -> None:
     """It says so; and if it has subscribed before it was let in, that subscription counts."""
     removed_and_added(shard, "480")
