@@ -84,6 +84,7 @@ async def worker() -> None:
         ("invite", BOB, "480"),
         ("notify", device, "200"),
         ("bye", device, "480"),
+        ("bye", device, "200"),
         ("message", device, "480"),
     ):
         about = {"event": event, "status": status, "device": device, "dialog": dialog}
