@@ -61,11 +61,10 @@ ARGUMENT |= {"shows_nicknames": 0, "max_backlog": 0, "settled_ttl_ms": 60_000, "
 
 
 class Call(NamedTuple):
-    """KEYS and ARGV of one call: those of its own, and the lists at the end."""
+    """One call: ARGV of its own, and the list at the end of ARGV."""
 
     named: dict[str, Any]
-    more_keys: list[Any]
-    more_args: list[Any]
+    more: list[Any]
 
 
 def _append(client: redis.Redis, stream: str, fields: list[Any], count: int) -> list[Any]:
@@ -77,31 +76,31 @@ def _append(client: redis.Redis, stream: str, fields: list[Any], count: int) -> 
 
 def _broadcast_one(client: redis.Redis) -> Iterator[Call]:
     for entry in _append(client, IN, MESSAGE, BLOCK):
-        yield Call({"entry_id": entry}, [], [])
+        yield Call({"entry_id": entry}, [])
 
 
 def _broadcast_many(client: redis.Redis) -> Iterator[Call]:
     entries = _append(client, IN, MESSAGE, BLOCK * BATCH)
     for first in range(0, len(entries), BATCH):
-        yield Call({}, [KEY["members"]] * BATCH, entries[first : first + BATCH])
+        yield Call({}, entries[first : first + BATCH])
 
 
 def _accept(client: redis.Redis) -> Iterator[Call]:
     for number in range(BLOCK):
         more = [part for each in range(BATCH) for part in (f"{number} {each}", len(MESSAGE), *MESSAGE)]
-        yield Call({"members_prefix": Keys().members(SHARD, "")}, [], more)
+        yield Call({"members_prefix": Keys().members(SHARD, "")}, more)
 
 
 def _settle(client: redis.Redis) -> Iterator[Call]:
     for entry in _append(client, OUT, EVENT, BLOCK):
         more = [part for user in USERS[2:] for part in (user, "200", 0)]
-        yield Call({"entry_id": entry, "call_id": "c@h"}, [], more)
+        yield Call({"entry_id": entry, "call_id": "c@h"}, more)
 
 
 def _settle_delivered(client: redis.Redis) -> Iterator[Call]:
     entries = _append(client, OUT, EVENT, BLOCK * BATCH)
     for first in range(0, len(entries), BATCH):
-        yield Call({}, [], entries[first : first + BATCH])
+        yield Call({}, entries[first : first + BATCH])
 
 
 CASES: dict[str, Callable[[redis.Redis], Iterator[Call]]] = {
@@ -127,9 +126,8 @@ def commands(client: redis.Redis, script: str, text: str) -> list[tuple[Any, ...
     for call in CASES[script](client):
         wanted = header(text, "KEYS")
         names = [KEY[name] for name in wanted if name != "..."]
-        names += call.more_keys if "..." in wanted else []
         values = ARGUMENT | call.named
-        args = [values[name] for name in header(text, "ARGV") if name != "..."] + call.more_args
+        args = [values[name] for name in header(text, "ARGV") if name != "..."] + call.more
         found.append(("EVALSHA", sha, len(names), *names, *args))
     return found
 

@@ -241,8 +241,8 @@ class Committer:
             # Plain messages at the head of their shards go first, many to a script. What these scripts leave
             # (a message that is refused, say) and everything behind it gets scripts of its own.
             answers = self._automatic_answers.among(entries)
-            if batches := leading_messages(entries, answers):
-                await self._broadcast(entries, batches, results)
+            if scripts := leading_messages(entries, answers, spans_shards=self._dispatcher.spans_shards):
+                await self._broadcast(entries, scripts, results)
             left = [at for at, result in enumerate(results) if result is None]
             outcomes = await self._dispatcher.commands([entries[at] for at in left], answers)
             replies = iter(await self._store.run([each for each in outcomes if isinstance(each, tuple)]))
@@ -254,24 +254,27 @@ class Committer:
         return results
 
     async def _broadcast(
-        self, entries: list[PendingEntry], batches: list[list[int]], results: list[Any]
+        self, entries: list[PendingEntry], scripts: list[list[list[int]]], results: list[Any]
     ) -> None:
-        """Handle batches of plain messages, given as places in `entries`; fills the results of those handled.
+        """Handle plain messages, given for each script as places in `entries`; fills the results of those
+        handled.
 
         Raises StoreUnreachable.
         """
-        commands = [self._dispatcher.messages([entries[at] for at in batch]) for batch in batches]
-        replies = iter(await self._store.run([command for command in commands if command is not None]))
-        for batch, command in zip(batches, commands, strict=True):
-            reply = 0 if command is None else next(replies)
+        commands = [
+            self._dispatcher.messages([[entries[at] for at in batch] for batch in script])
+            for script in scripts
+        ]
+        for script, reply in zip(scripts, await self._store.run(commands), strict=True):
             if isinstance(reply, Exception):
                 # The script failed as a whole and changed nothing. An error that one entry causes shows again
                 # when that entry is handled alone.
                 if not _is_fault_of_server(reply):
                     log.warning("messages are handled one by one", reason=str(reply))
-                reply = 0
-            for at in batch[:reply]:
-                results[at] = DONE
+                continue
+            for batch, handled in zip(script, reply, strict=True):
+                for at in batch[:handled]:
+                    results[at] = DONE
 
     def _drop(self, shard: int) -> None:
         self._retried.pop(shard, None)

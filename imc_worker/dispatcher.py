@@ -12,6 +12,7 @@ from imc_common.keys import Keys
 from imc_common.rooms.request import EntryError
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
+from imc_common.store.url import is_cluster
 from imc_worker.actions import CLIENT_DEVICES, MUTE, OWNED_ELSEWHERE, Action, Fields, room_actions
 from imc_worker.all_shards import AllShards
 from imc_worker.automatic_answers import Answers
@@ -43,14 +44,20 @@ class Dispatcher:
         self._command = scripts.command
         self._all_shards = all_shards
         self.reload(settings)
+        self.spans_shards = not is_cluster(settings.db_url)
+        """Whether a script may have keys of several shards."""
         names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
-        # Built once: five keys cost more to build than all else that a message needs here.
+        # Built once: the keys cost more to build than all else that a message needs here.
         self._prefixes = [
             (keys.requests(s), keys.events(s), names.rooms(s), names.room(s, ""), names.members(s, ""))
             for s in range(1 << settings.hash_size)
         ]
-        self._histories = [
-            (keys.history_off(s), names.history(s, "")) for s in range(1 << settings.hash_size)
+        self._of_messages = [
+            (
+                (requests, events, keys.history_off(shard)),
+                (members, names.history(shard, ""), room, keys.authors_prefix(shard)),
+            )
+            for shard, (requests, events, _, room, members) in enumerate(self._prefixes)
         ]
 
     def reload(self, settings: Settings) -> None:
@@ -102,29 +109,23 @@ class Dispatcher:
             await self._count_owned(entries, waiting, outcomes, devices)
         return outcomes
 
-    def messages(self, entries: Sequence[PendingEntry]) -> Command | None:
-        """The command that handles these plain messages of one shard, in order.
-
-        None if one of them cannot be read: then each is handled alone, and the broken one is found.
-        """
-        shard = entries[0][0]
-        requests, events, _, room_prefix, members_prefix = self._prefixes[shard]
-        history_off, history_prefix = self._histories[shard]
-        try:
-            for _, _, flat in entries:
-                if len(flat) % 2 or flat[4] != b"room":  # where it is as a rule (`RoomRequest.to_fields`)
-                    pairs = iter(flat)
-                    dict(zip(pairs, pairs, strict=True))[b"room"].decode()
-                else:
-                    flat[5].decode()
-        except (KeyError, IndexError, ValueError):  # UnicodeDecodeError is one
-            return None
-        settings = [self._chunk, MAX_RECIPIENTS, *self._history, self._shows_nicknames]
-        prefixes = [members_prefix, history_prefix, room_prefix, keys.authors_prefix(shard)]
-        ids = [entry_id for _, entry_id, _ in entries]
-        return self._command(
-            "broadcast_messages", [requests, events, history_off], [*settings, *prefixes, *ids]
-        )
+    def messages(self, batches: Sequence[Sequence[PendingEntry]]) -> Command:
+        """The command that handles these plain messages: each batch is of one shard and in order."""
+        names: list[str] = []
+        args: list[str | bytes | int] = [
+            self._chunk,
+            MAX_RECIPIENTS,
+            *self._history,
+            self._shows_nicknames,
+        ]
+        for entries in batches:
+            keys_of_shard, prefixes = self._of_messages[entries[0][0]]
+            if names:
+                args.append("")
+            names += keys_of_shard
+            args += prefixes
+            args += [entry_id for _, entry_id, _ in entries]
+        return self._command("broadcast_messages", names, args)
 
     def _action_of(self, fields: Fields) -> Action | None:
         """None: the request or report changes no room."""

@@ -15,30 +15,27 @@ _WORDS = {"S": r"\d+", "ROLE": "worker|edge"}
 
 
 @cache
-def _patterns(script: str) -> tuple[list[re.Pattern[str]], re.Pattern[str] | None]:
-    """What each of the named keys looks like, and what all keys behind them look like."""
-    named, more = [], None
+def _patterns(script: str) -> tuple[list[re.Pattern[str]], bool]:
+    """What each of the named keys looks like, and whether those of further shards may be behind them."""
+    named = []
     for name, explanation in header_of(script).rows["KEYS"]:
+        if name == "...":
+            return named, True
         alternatives = re.split(", | or ", explanation.partition("  ")[0])
         patterns = [
             re.sub(r"[A-Z]+", lambda word: f"(?:{_WORDS.get(word[0], '.*')})", re.escape(each))
             for each in alternatives
         ]
-        pattern = re.compile("|".join(patterns), re.DOTALL)
-        if name == "...":
-            more = pattern
-        else:
-            named.append(pattern)
-    return named, more
+        named.append(re.compile("|".join(patterns), re.DOTALL))
+    return named, False
 
 
 def check_call(script: str, keys: Sequence[str], args: Sequence[object]) -> None:
     """Fails unless these are KEYS and ARGV as the script's header asks for them."""
-    named, more = _patterns(script)
-    assert len(keys) == len(named) or (more and len(keys) >= len(named)), (script, keys)
+    named, has_further = _patterns(script)
+    assert len(keys) == len(named) or (has_further and keys and len(keys) % len(named) == 0), (script, keys)
     for at, key in enumerate(keys):
-        pattern = named[at] if at < len(named) else more
-        assert pattern is not None
+        pattern = named[at % len(named)]
         assert pattern.fullmatch(key), (script, key, pattern.pattern)
     arguments = header_of(script).names("ARGV")
     if "..." in arguments:

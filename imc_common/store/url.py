@@ -111,6 +111,11 @@ def parse_url(url: str) -> RedisUrl:
     )
 
 
+def is_cluster(url: str) -> bool:
+    """Whether the keys of one script have to be of one slot. Raises UrlError."""
+    return parse_url(url).kind == "cluster"
+
+
 def _hosts(authority: str, default_port: int) -> tuple[Host, ...]:
     hosts = []
     for word in authority.split(","):

@@ -79,7 +79,7 @@ class FakeStore:
             return 30_000 if is_sent else command[5]
         if command[1] != self.accept_many:
             return b"accepted"
-        return [self._accept((command[3], digest)) for digest, _ in accepts_of(command)]
+        return [self._accept((memory, digest)) for memory, digest, _ in accepts_of(command)]
 
     def _accept(self, request: tuple[Any, Any]) -> bytes:
         if request in self._seen:
@@ -98,23 +98,29 @@ class FakeStore:
         fields: list[Sequence[Any]] = []
         for command in [command for batch in self.batches for command in batch]:
             if command[1] == self.accept_many:
-                fields += [each for _, each in accepts_of(command)]
+                fields += [each for _, _, each in accepts_of(command)]
             elif command[1] == self._send_notice:
                 fields.append(command[7:])
         return [entry_of(each) for each in fields]
 
 
-def accepts_of(command: Command) -> list[tuple[Any, Sequence[Any]]]:
-    """Digest and fields of each request that a script accepts."""
-    parts, found = list(command[10:]), []
+def accepts_of(command: Command) -> list[tuple[Any, Any, Sequence[Any]]]:
+    """Key of the memory, digest and fields of each request that a script accepts."""
+    first = 3 + int(command[2])
+    recent, parts = list(command[3:first:4]), list(command[first + 2 :])
+    found: list[tuple[Any, Any, Sequence[Any]]] = []
+    del parts[0]  # members_prefix
     while parts:
-        digest, size = parts[0], int(parts[1])
+        digest, size = parts[0], parts[1]
+        if digest == "":  # the next shard, and its members_prefix
+            del parts[:2], recent[0]
+            continue
         if size == 0:
             sender, room, data = parts[2:5]
-            found.append((digest, ["type", "message", "from", sender, "room", room, "data", data]))
+            found.append((recent[0], digest, ["type", "message", "from", sender, "room", room, "data", data]))
         else:
-            found.append((digest, parts[2 : 2 + size]))
-        del parts[: 2 + (size or 3)]
+            found.append((recent[0], digest, parts[2 : 2 + int(size)]))
+        del parts[: 2 + (int(size) or 3)]
     return found
 
 

@@ -41,10 +41,10 @@ class Deadly(dispatcher.Dispatcher):
         if b"deadly" in fields[b"data"]:
             os._exit(9)
         return super().room_command(action, shard, entry_id, fields, owned_elsewhere)
-    def messages(self, entries):
-        if any(b"deadly" in b"".join(fields) for _, _, fields in entries):
+    def messages(self, batches):
+        if any(b"deadly" in b"".join(fields) for batch in batches for _, _, fields in batch):
             os._exit(9)
-        return super().messages(entries)
+        return super().messages(batches)
 from imc_worker import launcher, __main__
 launcher.Dispatcher = Deadly
 sys.exit(__main__.main())

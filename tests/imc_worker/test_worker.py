@@ -174,6 +174,54 @@ async def test_consecutive_messages_share_scripts(bench: Bench) -> None:
     assert await bench.left() == 0
 
 
+ROOMS = {shard_of(f"room-{number}@example.org", 4): f"room-{number}@example.org" for number in range(64)}
+"""A room of each shard."""
+
+
+async def scripts_for_all_shards(bench: Bench, *, broken: int | None = None) -> int:
+    """Alice writes two messages in a room of each shard; the number of scripts for many messages.
+
+    ``broken`` is a shard that has no history any more, but a key of a wrong type in its place.
+    """
+    for room in ROOMS.values():
+        await bench.ask("create", ALICE, room=room)
+        await bench.ask("join", BOB, room=room)
+    await bench.work()
+    for room in (*ROOMS.values(), *ROOMS.values()):
+        await bench.ask("message", ALICE, room=room)
+    if broken is not None:
+        await bench.store.run([("SET", keys.history_off(broken), "no set")])
+    bench.store.ran.clear()
+    await bench.work()
+    script = bench.store.script("broadcast_messages", [], [])[1]
+    return sum(command[1:2] == (script,) for commands in bench.store.ran for command in commands)
+
+
+async def test_messages_of_all_shards_share_a_script(bench: Bench) -> None:
+    """Each room gets its own, in order."""
+    assert len(ROOMS) == 16
+    assert await scripts_for_all_shards(bench) == 1
+    for room in ROOMS.values():
+        assert [event for event, to in await bench.events(room) if to == BOB][-2:] == ["message"] * 2
+        assert await bench.left(room) == 0
+
+
+async def test_on_a_cluster_each_shard_has_its_script() -> None:
+    """A script there has keys of one slot."""
+    bench = Bench(db_url="redis+cluster://127.0.0.1:7000")
+    assert await scripts_for_all_shards(bench) == 16
+    assert [await bench.left(room) for room in ROOMS.values()] == [0] * 16
+    await bench.store.close()
+
+
+async def test_a_shard_with_a_key_of_a_wrong_type_is_no_concern_of_the_others(bench: Bench) -> None:
+    """Their messages are delivered at once."""
+    await scripts_for_all_shards(bench, broken=7)
+    for shard, room in ROOMS.items():
+        found = [event for event, to in await bench.events(room) if to == BOB].count("message")
+        assert (found, await bench.left(room)) == ((0, 2) if shard == 7 else (2, 0))
+
+
 async def test_messages_are_handled_one_by_one_if_the_shared_script_fails(bench: Bench) -> None:
     """The log says why, because it costs more: for example a Redis user without a permission."""
     for who in (ALICE, BOB):

@@ -290,6 +290,26 @@ def _broadcasts_many(shard: Shard) -> tuple[list[str], list[Any]]:
     return shard.call_together(ids)
 
 
+NEXT = SHARD + 1
+
+
+def _accepts_in_two_shards(shard: Shard) -> tuple[list[str], list[Any]]:
+    script_keys, args = _accepts(shard)
+    request = ["d1", 0, ALICE, ROOM, "\x81"]
+    return [*script_keys, *keys.accepting(NEXT)], [*args, "", shard.keys.members(NEXT, ""), *request]
+
+
+def _broadcasts_in_two_shards(shard: Shard) -> tuple[list[str], list[Any]]:
+    script_keys, args = _broadcasts_many(shard)
+    shard.redis.hset(shard.keys.members(NEXT, ROOM), mapping={ALICE: "owner", BOB: "member"})
+    fields = {"type": "message", "from": ALICE, "room": ROOM, "data": "\x81"}
+    entry = decoded(shard.redis.xadd(keys.requests(NEXT), fields))  # type: ignore[arg-type]
+    make = (shard.keys.members, shard.keys.history, shard.keys.room)
+    prefixes = [*(each(NEXT, "") for each in make), keys.authors_prefix(NEXT)]
+    names = [keys.requests(NEXT), keys.events(NEXT), keys.history_off(NEXT)]
+    return [*script_keys, *names], [*args, "", *prefixes, entry]
+
+
 def _lists_acceptances(shard: Shard) -> tuple[list[str], list[Any]]:
     fields = {"status": "200", "of": "1-0", "dialog": '{"call_id":"c"}'}
     shard.put("delivery_report", BOB, ROOM, **fields)
@@ -452,6 +472,7 @@ CASES = ROOM_CASES | {
     "notify devices": Case("notify_devices", _notifies_devices),
     "expire subscriptions": Case("expire_subscriptions", _expires_subscriptions),
     "accept of requests": Case("accept_many", _accepts),
+    "accept in two shards": Case("accept_many", _accepts_in_two_shards),
     "duplicate": Case("find_duplicate", _finds_duplicate),
     "CSeq": Case("check_sequence", _checks_sequence),
     "find rooms": Case("find_rooms", _finds_rooms),
@@ -459,6 +480,7 @@ CASES = ROOM_CASES | {
     "acceptances": Case("list_acceptances", _lists_acceptances),
     "check a referral": Case("check_referral", _checks_referral),
     "messages": Case("broadcast_messages", _broadcasts_many),
+    "messages in two shards": Case("broadcast_messages", _broadcasts_in_two_shards),
     "charge a budget": Case("charge_budget", _charges_budget),
     "charge an invitation": Case("charge_invitation", _charges_invitation),
     "limit notice": Case("send_limit_notice", _sends_limit_notice),

@@ -158,9 +158,10 @@ class Shard:
         return self.ask("remove_absent", user, room)
 
     def together(self, ids: Sequence[str], *, max_recipients: int = 1000, names: bool = False) -> Any:
-        """Runs broadcast_messages on these requests; the reply."""
+        """Runs broadcast_messages on these requests; how many of them were handled."""
         command = self.call_together(ids, max_recipients=max_recipients, names=names)
-        return self.run("broadcast_messages", *command)
+        (handled,) = self.run("broadcast_messages", *command)
+        return handled
 
     def call_together(
         self, ids: Sequence[str], *, max_recipients: int = 1000, names: bool = False

@@ -41,7 +41,7 @@ PLANTED = {
         "withdraw_invitation.lua", " and invitation == request.of", ""
     ),
     "a retransmission is accepted again": Fault(
-        "accept_many.lua", "if is_duplicate(i) then", "if false then"
+        "accept_many.lua", "if is_duplicate(shard, i) then", "if false then"
     ),
     "a request takes effect before an older one": Fault(
         "include/request.lua",

@@ -149,7 +149,7 @@ async def test_requests_of_one_batch_become_one_entry_each_while_their_slot_move
     requests = keys.requests(3)
     for moved in (requests, keys.seen(3, "recent")):
         await store.run([("DEL", key) for key in keys.accepting(3)])
-        pipeline = AcceptPipeline(store, Settings())
+        pipeline = AcceptPipeline(store, Settings(db_url=cluster.url))
         accepts = [Accept(3, digest, ["type", "list", "call_id", "c"]) for digest in ("known", "new")]
         assert await pipeline.run(accepts[:1]) == [b"accepted"]
         with half_moved(cluster, requests, moved):

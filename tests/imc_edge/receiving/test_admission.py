@@ -39,7 +39,7 @@ async def test_a_retransmission_gets_the_same_response_and_is_not_accepted_again
         second = await one.ask_one(again)
         assert first.status == second.status == 202
         assert header(first, "To") == header(second, "To")
-        (digest,) = {digest for command in one.store.accepts for digest, _ in accepts_of(command)}
+        (digest,) = {digest for command in one.store.accepts for _, digest, _ in accepts_of(command)}
         assert digest
         assert {command[7] for command in one.store.accepts} == {RETRANSMISSION_SECONDS * 1000}
 
@@ -52,7 +52,7 @@ async def test_another_call_id_cseq_or_from_tag_is_another_request(change: dict[
     async with edge() as at:
         await at.ask_one(message())
         await at.ask_one(message(**change))
-        digests = {digest for command in at.store.accepts for digest, _ in accepts_of(command)}
+        digests = {digest for command in at.store.accepts for _, digest, _ in accepts_of(command)}
         assert len(digests) == 2
 
 
