@@ -13,8 +13,9 @@ from imc_common.rooms.request import RequestData
 from tests.lua.shard import ALICE, BOB, IN, OUT, SHARD, Shard, decoded
 
 PAGE = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
-TOLERANCE = 0.15
-"""Versions of the servers differ; and so do ids and times, a little."""
+TOLERANCE = 0.2
+"""Versions of the servers differ; and so do ids and times, a little. After other work, Valkey states 16 or 32
+bytes more for each small key."""
 NOW_MS = 1_795_942_267_000
 USERS = [f"user-{number:04}@example.org" for number in range(480)]
 
