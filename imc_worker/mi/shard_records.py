@@ -8,6 +8,7 @@ from typing import Any, Final
 from imc_common import client_devices, keys
 from imc_common.address import without_port
 from imc_common.devices import user_of
+from imc_common.keys import Keys
 from imc_common.rooms.request import EntryError, RequestData
 from imc_common.settings import Settings
 from imc_common.store import Command, ReplyError
@@ -29,6 +30,7 @@ class ShardRecords:
     def __init__(self, store: CommandRunner, settings: Settings) -> None:
         self._store = store
         self._shards = range(1 << settings.hash_size)
+        self._names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
 
     async def failures(self, user: str) -> list[dict[str, Any]]:
         """The records of failed deliveries to the user, or of what the user sent."""
@@ -56,6 +58,13 @@ class ShardRecords:
                 found.append(about | message(fields.get("room", ""), entry, data))
         return found
 
+    async def farewells(self, user: str) -> list[dict[str, Any]]:
+        """The rooms that the user has left, of which a device of the user, or the user, is not told yet."""
+        names = [keys.farewells(shard, user) for shard in self._shards]
+        fields = [field.decode() for all_of_it in await self._paged("HKEYS", names) for field in all_of_it]
+        pairs = sorted(field.partition(" ") for field in fields)
+        return [{"ROOM": f"sip:{room}", "TO": f"sip:{who}"} for room, _, who in pairs]
+
     async def about(self, user: str) -> dict[str, Any]:
         """The devices that the user has registered, and whether there is a password."""
         who = without_port(user)
@@ -72,13 +81,39 @@ class ShardRecords:
 
     async def forget(self, user: str) -> None:
         """Delete the records of failures and the user's devices; dead letters and the password stay."""
-        commands: list[Command] = [client_devices.forget_all(user), ("DEL", keys.away_shards(user))]
+        commands: list[Command] = [client_devices.forget_all(user)]
         for shard in self._shards:
             async for entry, _, _ in self._entries(keys.undelivered(shard), user):
                 commands.append(("XDEL", keys.undelivered(shard), entry))
-            commands.append(("DEL", keys.away_rooms(shard, user), keys.farewells(shard, user)))
+            commands.append(("DEL", keys.farewells(shard, user)))
         for first in range(0, len(commands), ENTRIES):
             await self._run(commands[first : first + ENTRIES])
+        await self._forget_absence(user)
+
+    async def _forget_absence(self, user: str) -> None:
+        """Forget where the user was away, but for the rooms that keep the user, who gets what was missed."""
+        indexes = [keys.away_rooms(shard, user) for shard in self._shards]
+        for shard, entries in zip(self._shards, await self._paged("SMEMBERS", indexes), strict=True):
+            for entry in entries:
+                room = entry.decode().partition(" ")[0]
+                (stays,) = await self._run([("HEXISTS", self._names.members(shard, room), user)])
+                if not stays:
+                    await self._run([("SREM", indexes[shard], entry)])
+        counts = await self._paged("SCARD", indexes)
+        commands: list[Command] = [] if any(counts) else [("DEL", keys.away_shards(user))]
+        for shard, count in zip(self._shards, counts, strict=True):
+            if not count:
+                commands.append(("ZREM", keys.probes(shard), user))
+                commands.append(("HDEL", keys.probe_waits(shard), user))
+        for first in range(0, len(commands), ENTRIES):
+            await self._run(commands[first : first + ENTRIES])
+
+    async def _paged(self, command: str, names: list[str]) -> list[Any]:
+        """The reply to this command for each of these keys."""
+        replies: list[Any] = []
+        for first in range(0, len(names), ENTRIES):
+            replies += await self._run([(command, name) for name in names[first : first + ENTRIES]])
+        return replies
 
     async def _entries(self, stream: str, user: str) -> AsyncIterator[_Entry]:
         """The entries of a stream that name the user or one of the user's devices."""

@@ -1,6 +1,6 @@
 """MI about one user: back, shown, forgotten.
 
-Covers shard_records.py.
+Covers room_records.py and shard_records.py.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ async def test_a_user_is_exported(make_mi: MakeMi) -> None:
     with capture_logs() as logs:
         found = await mi.call("imc_user_export", f"sip:{BOB}")
     assert found["USER"] == f"sip:{BOB}"
-    shown = {"ROOM": f"sip:{ROOM}", "ROLE": "member", "AWAY": False, "NICK": "", "CREATOR": False}
+    shown = {"ROOM": f"sip:{ROOM}", "ROLE": "member", "AWAY": False, "NICK": ""}
     shown["DEVICES"] = [device]
     assert found["ROOMS"] == [shown]
+    assert (found["CREATOR_OF"], found["LEFT"]) == ([f"sip:{OTHER}"], [])
     assert found["BANNED_FROM"] == [f"sip:{OTHER}"]
     assert (found["REGISTERED_DEVICES"], found["PASSWORD"]) == ([], False)
     assert (found["FAILED_DELIVERIES"], found["DEAD_LETTERS"]) == ([], [])
@@ -139,6 +140,47 @@ async def test_all_else_that_redis_holds_is_exported(make_mi: MakeMi) -> None:
     assert "secret" not in str(found)
 
 
+async def test_what_names_the_user_elsewhere_is_exported(make_mi: MakeMi) -> None:
+    """Whom the user has banned or invited, receipts, and what is still to be told to devices of the user."""
+    mi = make_mi(history_max_messages=500)
+    await talk(mi)
+    device = f"{BOB};gr=urn:uuid:1"
+    await mi.bench.store.run(
+        [
+            (
+                "HSET",
+                NAMES.room(SHARD, ROOM),
+                "inviter:dave@example.org",
+                BOB,
+                "inviter:eve@example.org",
+                ALICE,
+            ),
+            ("HSET", NAMES.room(SHARD, ROOM), "ban:frank@example.org", BOB, "ban:grace@example.org", ALICE),
+            ("HSET", keys.authors(SHARD, ROOM, "recent"), "id 1", BOB, "id 2", ALICE),
+            ("HSET", keys.receipts(SHARD, ROOM, "older"), f"id2 {BOB}", 1, f"id1 {ALICE}", 1),
+            ("ZADD", keys.roster(shard_of(OTHER, 4), OTHER), 3, BOB),
+            ("HSET", keys.farewells(shard_of(OTHER, 4), BOB), f"{OTHER} {device}", "{}"),
+        ]
+    )
+    found = await mi.call("imc_user_export", BOB)
+    assert found["INVITED"] == [{"ROOM": f"sip:{ROOM}", "USER": "sip:dave@example.org"}]
+    assert found["BANNED"] == [{"ROOM": f"sip:{ROOM}", "USER": "sip:frank@example.org"}]
+    assert found["ASKED_FOR_RECEIPTS"] == [{"ROOM": f"sip:{ROOM}", "MESSAGE": "id 1"}]
+    assert found["SENT_RECEIPTS"] == [{"ROOM": f"sip:{ROOM}", "MESSAGE": "id2"}]
+    assert found["LEFT"] == [f"sip:{OTHER}"]
+    assert found["FAREWELLS"] == [{"ROOM": f"sip:{OTHER}", "TO": f"sip:{device}"}]
+
+
+async def test_a_ban_holds_at_every_port_and_is_exported_so(make_mi: MakeMi) -> None:
+    """Two users at one literal address differ in the port only."""
+    mi = make_mi(history_max_messages=500)
+    await mi.call("imc_create_room", ROOM, ALICE)
+    await mi.bench.ask("ban", ALICE, ROOM, user="bob@192.0.2.7:5070")
+    await settled(mi)
+    found = await mi.call("imc_user_export", "bob@192.0.2.7:5070")
+    assert found["BANNED_FROM"] == [f"sip:{ROOM}"]
+
+
 async def test_nothing_of_a_forgotten_user_is_left(make_mi: MakeMi) -> None:
     """Whatever key it is in, but for the mark that it was forgotten, which has a TTL, and bans."""
     mi = make_mi(history_max_messages=500)
@@ -161,12 +203,20 @@ async def test_nothing_of_a_forgotten_user_is_left(make_mi: MakeMi) -> None:
                 BOB,
                 "inviter:eve@example.org",
                 ALICE,
+                "ban:frank@example.org",
+                BOB,
             ),
+            ("ZADD", keys.probes(SHARD), 1, BOB),
+            ("HSET", keys.probe_waits(SHARD), BOB, 2000),
+            ("SADD", keys.away_rooms(SHARD, BOB), ROOM, f"{ROOM} {device}", OTHER),
+            ("HSET", keys.farewells(SHARD, BOB), f"{OTHER} {device}", "{}"),
         ]
     )
     await mi.call("imc_user_forget", BOB)
     inviters = [("HGET", NAMES.room(SHARD, ROOM), f"inviter:{who}@example.org") for who in ("dave", "eve")]
     assert await mi.bench.store.run(inviters) == [None, ALICE.encode()]
+    bans = await mi.bench.store.run([("HGET", NAMES.room(SHARD, ROOM), "ban:frank@example.org")])
+    assert bans == [ROOM.encode()]
     for stream in (keys.events, keys.requests):  # what is delivered or handled is deleted
         await mi.bench.store.run([("DEL", stream(shard)) for shard in range(16)])
     (names,) = await mi.bench.store.run([("KEYS", "*")])
@@ -216,3 +266,21 @@ async def test_a_user_is_back(make_mi: MakeMi) -> None:
     assert await mi.call("imc_user_online", BOB) == {"SHARDS": 1}
     await settled(mi)
     assert (await mi.bench.events())[-1] == ("catch_up", BOB)
+
+
+async def test_the_only_owner_who_is_away_still_gets_what_is_missed(make_mi: MakeMi) -> None:
+    """A user who is kept in a room is found there when it is back: by a REGISTER, and by probes."""
+    mi = make_mi(history_max_messages=500)
+    await mi.call("imc_create_room", ROOM, ALICE)
+    await mi.call("imc_add_member", ROOM, BOB)
+    away = (
+        ("SADD", keys.away_shards(ALICE), SHARD),
+        ("HSET", NAMES.members(SHARD, ROOM), ALICE, "owner away"),
+        ("HSET", NAMES.room(SHARD, ROOM), f"away:{ALICE}", "1-1"),
+        ("SADD", keys.away_rooms(SHARD, ALICE), ROOM),
+    )
+    await mi.bench.store.run(list(away))
+    assert (await mi.call("imc_user_forget", ALICE))["KEPT"] == [f"sip:{ROOM}"]
+    assert await mi.call("imc_user_online", ALICE) == {"SHARDS": 1}
+    await settled(mi)
+    assert (await mi.bench.events())[-1] == ("catch_up", ALICE)
