@@ -28,7 +28,8 @@ LOOK_SECONDS: Final = 1.0
 STEPS: Final = 20
 """Steps in this time. Each looks at some of the shards: the probes of all would keep Redis busy for 20 ms."""
 PROBES_PER_SECOND: Final = 320
-"""Probes of all shards, at most: a registrar that restarts must not be flooded by them."""
+"""Probes of all shards, at most: a registrar that restarts must not be flooded by them. With more shards than
+that, one probe of each would be too much: then some wait for their turn."""
 MAX_WAIT_MS: Final = 600_000
 """Between two probes of a user who does not come back."""
 PIPELINE: Final = 200
@@ -53,7 +54,12 @@ class Prober:
         self._owned = owned
         self._wall = wall
         self._names = Keys(settings.rooms_table, settings.members_table, settings.history_table)
-        self._max_probes = max(1, PROBES_PER_SECOND >> settings.hash_size)
+        self._shards = 1 << settings.hash_size
+        self._max_probes = max(1, PROBES_PER_SECOND // self._shards)
+        self._allowed = 0.0
+        """Probes that may be started now; negative after too many."""
+        self._next: dict[int, None] = {}
+        """Shards that are to be looked at, the one that waits for longest first."""
         self._probes = metrics.counter("imc_history_probes", "Users who were away and were probed.")
         self.reload(settings)
 
@@ -69,19 +75,25 @@ class Prober:
                 await self.probe(step, STEPS)
 
     async def probe(self, step: int = 0, steps: int = 1) -> None:
-        """Start the probes that are due now, in all owned shards or in those of one step.
+        """Start the probes that are due now, in all owned shards or in those of one step, and in those that
+        still wait.
 
         Raises StoreUnreachable.
         """
-        shards = sorted(self._owned())[step::steps]
-        for first in range(0, len(shards), PIPELINE):
-            some = shards[first : first + PIPELINE]
+        owned = self._owned()
+        per_second = PROBES_PER_SECOND * len(owned) / self._shards
+        self._allowed = min(per_second, self._allowed + per_second / steps)
+        self._next |= dict.fromkeys(sorted(owned)[step::steps])
+        while self._next and self._allowed > 0:
+            some = [shard for shard in itertools.islice(self._next, PIPELINE) if shard in owned]
+            self._next = dict.fromkeys(itertools.islice(self._next, PIPELINE, None))
             replies = await self._store.run([self._due(shard) for shard in some])
             for shard, reply in zip(some, replies, strict=True):
                 if isinstance(reply, ReplyError):
                     log.warning("probes not started", shard=shard, reason=str(reply))
                 else:
                     self._probes.value += reply
+                    self._allowed -= reply
 
     def _due(self, shard: int) -> Command:
         names, settings = self._names, self._settings

@@ -1,7 +1,8 @@
 -- The report of a probe that found the member there: what follows the probed message is handed to it, in all rooms of
 -- the shard. Messages before it that the member could not take are lost (include/exchange.lua): they are recorded in
--- undelivered. If the probe was an `idle`, `history_id` is a missed message: it is tried alone, to see whether the member can
--- take it. For a device, `members` are the devices of the room.
+-- undelivered. A message that could not be sent shows nothing: then the one behind it is tried. If the probe was an `idle`,
+-- `history_id` is a missed message: it is tried alone, to see whether the member can take it. For a device, `members` are the
+-- devices of the room.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -46,11 +47,14 @@ local user, probed = request.from, request.history_id or request.of or "0-0"
 local value = redis.call("HGET", members, user)
 local about = { "away:" .. user, "refused:" .. user, "joined:" .. user_of(user) }
 local position, refused, joined = unpack(redis.call("HMGET", room, unpack(about)))
-local first, count = (refused or ""):match("^(%S+) (%d+)")
+local first, count, trying, number = (refused or ""):match("^(%S+) (%d+) (%S+) (%d+)$")
 local is_idle = request.event == "idle"
 local is_passed = is_away(value) and position and not is_idle and not is_before(probed, position)
 local is_exchange = is_passed and first and is_before(first, probed) and not is_before(first, position)
-local lost = is_exchange and missed(history, first, user, tonumber(count), now, "(" .. probed) or {}
+local is_silent = is_exchange and not (request.status or ""):find("^%d%d%d")
+local following = is_silent and trying == probed and tonumber(number) < tonumber(count)
+    and missed(history, behind(probed), user, 1, now)[1]
+local lost = is_exchange and not is_silent and missed(history, first, user, tonumber(count), now, "(" .. probed) or {}
 local is_still_away = is_idle and is_away(value) and position
 local tried = is_still_away and missed(history, probed, user, 1, now, probed)[1]
 
@@ -59,7 +63,15 @@ for _, each in ipairs(lost) do
     redis.call("XADD", undelivered, "MAXLEN", "~", undelivered_max, "*", "event", "message", "from", user,
         "room", request.room, "user", each[2], "status", "refused", "of", each[1])
 end
-if is_passed then
+if is_silent then
+    if following then
+        keep_state(room, user, first, count, following[1], number + 1)
+        send_alone(following, request.room, user, value, number + 1, position, joined)
+    else
+        keep_state(room, user, first, count, "-", 0) -- the next probe begins with the first message
+    end
+    return "done"
+elseif is_passed then
     redis.call("HSET", room, "away:" .. user, behind(probed))
     redis.call("HDEL", room, "refused:" .. user)
 elseif is_still_away then

@@ -270,7 +270,7 @@ class Settlement:
             needs_report = is_reported or follows is not None
             outcomes += (address, outcome, "1" if needs_report else "0")
             self._counts.reports.value += needs_report
-            if outcome not in AWAY:
+            if outcome not in AWAY and outcome[:3].isdigit():
                 self._count_refused(event)
             # a probe of somebody who is still away is no failure that anybody should be told of
             self._counts.deliveries[PROBE if event.catch_up == PROBE else outcome] += 1

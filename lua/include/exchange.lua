@@ -5,7 +5,7 @@
 -- between gets the message. If no later one arrives, the position stays at the first. `refused:USER` in the room's hash has
 -- four words: the id of the first message, how often it has failed, the id of what is being tried now ("-": nothing; with
 -- "?" before it: it has failed, and an `idle` is sent; with "!": that was taken, and it is sent once more), and how many
--- messages lie before that. Needs what missed gives. Gives note_failure, try_again.
+-- messages lie before that. Needs what missed gives. Gives note_failure, try_again, keep_state, send_alone.
 -- Events of this include: `message` to the member, the one that has failed, or the one behind it; `idle` to the member;
 -- catch_up: probe, wait: 0, more: how many messages are given up if it arrives; since: from where on the member has missed
 -- messages, or the id of the message that has failed; joined: since when the user is one; client: what is known of the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from imc_common import keys
 from imc_common.keys import Keys, shard_of
 from imc_common.metrics import Metrics
-from imc_worker.prober import STEPS, Prober
+from imc_worker.prober import PIPELINE, PROBES_PER_SECOND, STEPS, Prober
 from tests.imc_worker.conftest import ALICE, BOB, ROOM, Bench
 
 SHARD = shard_of(ROOM, 4)
@@ -75,3 +76,31 @@ async def test_the_steps_of_a_second_look_at_each_shard_once(bench: Bench) -> No
         looked_at.append(await bench.events() != [])
         await bench.store.run([("XTRIM", keys.events(SHARD), "MAXLEN", 0)])
     assert looked_at.count(True) == 1
+
+
+async def test_many_shards_together_start_no_more_probes_than_allowed() -> None:
+    """Each of them has a user whose probe is due. All have their turn, one after the other."""
+    bench, shards = Bench(hash_size=10, history_max_messages=500), range(1024)
+    users = {shard: f"user{shard}@example.org" for shard in shards}
+    for shard, user in users.items():
+        about = {f"away:{user}": "1-0", "private": "0"}
+        await bench.store.run(
+            [
+                ("ZADD", keys.probes(shard), 1, user),
+                ("HSET", keys.probe_waits(shard), user, 60_000),
+                ("SADD", keys.away_rooms(shard, user), ROOM),
+                ("HSET", NAMES.members(shard, ROOM), user, "member away"),
+                ("HSET", NAMES.room(shard, ROOM), *(part for pair in about.items() for part in pair)),
+                ("XADD", NAMES.history(shard, ROOM), "1-0", ALICE, "data"),
+            ]
+        )
+    metrics = Metrics()
+    probing, counts = prober(bench, set(shards), metrics), []
+    for second in range(5):
+        for step in range(STEPS):
+            await probing.probe(step, STEPS)
+        found = re.search(rb"imc_history_probes_total (\d+)", metrics.page())
+        counts.append(int(found[1]) if found else 0)
+        assert counts[-1] <= PROBES_PER_SECOND * (second + 1) + PIPELINE
+    assert counts[-1] == len(shards)
+    await bench.store.close()

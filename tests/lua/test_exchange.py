@@ -218,3 +218,37 @@ def test_a_probe_that_is_an_idle_costs_no_message_its_identity(room: Shard) -> N
     assert phone.probes == [*["message"] * 3, "idle", "message", "idle", "message"]
     idle = next(fields for fields in sent if fields["event"] == "idle")
     assert (idle["from"], idle["client"], idle["since"], idle["data"]) == (ROOM, "cpim", missed, "")
+
+
+@pytest.mark.parametrize("outcome", ["error", "unsendable"])
+def test_a_later_message_that_was_not_sent_is_no_sign_that_the_member_is_there(
+    room: Shard, outcome: str
+) -> None:
+    """It has ended without a response. So the first message is not given up, and arrives later."""
+    phone = Phone(room, off("480"))
+    missed = told(room, 3, phone)
+    ended = {missed[0]: "480", missed[1]: outcome, missed[2]: "480"}
+    phone.status_of = lambda fields: "200" if fields["event"] == "idle" else ended[fields["history_id"]]
+    for _ in range(PROBES):
+        phone.probe()
+    assert missed[1] in phone.tried
+    assert lost(room) == []
+    assert about(room, "away") == missed[0]
+    phone.status_of = fails_on(())
+    phone.sign()
+    assert phone.got[-3:] == missed
+    assert about(room, "refused") is None
+
+
+@pytest.mark.parametrize("outcome", ["error", "unsendable"])
+def test_nobody_is_stuck_behind_a_later_message_that_cannot_be_sent(room: Shard, outcome: str) -> None:
+    """The one behind it shows that the member is there."""
+    phone = Phone(room, off("480"))
+    missed = told(room, 4, phone)
+    ended = {missed[0]: "480", missed[1]: outcome}
+    phone.status_of = lambda fields: ended.get(fields.get("history_id", ""), "200")
+    for _ in range(PROBES):
+        phone.probe()
+    assert [each for each, _ in lost(room)] == missed[:2]
+    assert phone.got[-2:] == missed[2:]
+    assert room.members()[BOB] == "member"

@@ -147,6 +147,15 @@ async def test_what_a_probe_gives_up_is_counted(status: int, given_up: int) -> N
         assert (int(found[1]) if found else 0) == given_up
 
 
+async def test_a_probe_that_was_not_sent_gives_up_nothing() -> None:
+    """Nobody has responded. A worker sees the same (`lua/welcome_back.lua`)."""
+    async with Sending(on_loopback(history_max_messages=500)) as sending:
+        await sending.event(to=("no-address",), history_id="5-0", catch_up="probe", since="3-0", more=2)
+        assert sending.wires.sent == []
+        assert 'outcome="probe"' in sending.metrics.page().decode()
+        assert 'outcome="refused"' not in sending.metrics.page().decode()
+
+
 def outcomes(settled: tuple[object, ...]) -> list[object]:
     """The recipients whose outcome a `settle` has recorded."""
     return list(settled[5::3])
