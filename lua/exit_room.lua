@@ -53,9 +53,9 @@ redis.call("SCARD", owned_rooms)
 redis.call("SCARD", history_off)
 redis.call("XLEN", history) -- is a stream
 local reason, former = refusal("member"), nil
-local is_unknown, device = false, nil
+local is_unknown, device, with_another, rest = false, nil, nil, nil
 if request.dialog then
-    is_unknown, device = unknown_session()
+    is_unknown, device, with_another, rest = unknown_session()
 end
 for _, farewell in ipairs(request.dialog and farewells_in(request.room, request.from) or {}) do
     former = same_dialog(dialog_ids(farewell.dialog), dialog_ids(request.dialog)) and farewell or former
@@ -65,6 +65,9 @@ if former or is_unknown then
     local missing = former and without_aor(former.device) or not device and request.device
     local is_needed = missing and needs_invite(missing)
     commit()
+    if rest then
+        redis.call("HSET", room, "dialog:" .. with_another, rest)
+    end
     if former then
         drop_farewell(request.room, former.device)
     end

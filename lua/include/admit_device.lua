@@ -43,7 +43,7 @@ local function let_in(device, value, position, dialog, replaced)
         "invitation:" .. without_aor(device))
     redis.call("SREM", away_rooms, request.room)
     if dialog then
-        redis.call("HSET", room, "dialog:" .. device, dialog)
+        redis.call("HSET", room, "dialog:" .. device, beside_former(dialog, redis.call("HGET", room, "dialog:" .. device)))
     end
     if redis.call("HSETNX", devices, device, position and "device away" or "device") == 1 then
         has_devices = true

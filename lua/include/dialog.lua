@@ -1,5 +1,5 @@
 -- Dialogs of devices (RFC 3261 §12): a field `dialog:DEVICE` of the room's hash for each, with the text of an edge. Needs room,
--- request and emit. Gives dialog_of, dialog_ids, same_dialog, unknown_dialog, end_dialog.
+-- request, entry_id and emit. Gives dialog_of, dialog_ids, same_dialog, beside_former, after_bye, unknown_dialog, end_dialog.
 -- Events of this include: `bye` to a device; dialog: the one that ends.
 
 -- What a dialog is known by, of the text of an edge; nil if it cannot be read.
@@ -22,6 +22,38 @@ end
 local function dialog_of(request)
     assert(dialog_ids(request.dialog or "") and request.dialog:find("}$"), "dialog")
     return request.dialog
+end
+
+-- A device accepts the INVITE of an edge, and that of the next one, which has the same Call-ID; it ends the session before. The
+-- reports of both may come in any order: so for a while the room keeps the tag of the session before, as former_tag.
+local BOTH_MS = 64 * 1000
+
+-- The text of a new session of a device, with the tag of the session that the room has, if that is as new and by the same INVITE.
+local function beside_former(text, former)
+    local new, old = dialog_ids(text), dialog_ids(former or "")
+    if not old or old.call_id ~= new.call_id or same_dialog(old, new)
+        or entry_id:match("^%d+") - (old.accepted_at or 0) >= BOTH_MS then
+        return text
+    end
+    return (text:gsub("^{", function() return '{"former_tag":' .. cjson.encode(old.remote_tag) .. "," end))
+end
+
+-- What is left of the sessions in `text`, which beside_former has made, after a BYE in `ids`, one of them; nil if this ends the last one.
+local function after_bye(text, ids)
+    local known = dialog_ids(text)
+    if not known or not known.former_tag or known.call_id ~= ids.call_id
+        or entry_id:match("^%d+") - (known.accepted_at or 0) >= BOTH_MS then
+        return nil
+    end
+    local is_former = ids.remote_tag == known.former_tag
+    if not is_former and ids.remote_tag ~= known.remote_tag then
+        return nil
+    end
+    local rest = text:gsub('"former_tag":"[^"]*",', "", 1)
+    if is_former then
+        return rest
+    end
+    return (rest:gsub('"remote_tag":"[^"]*"', function() return '"remote_tag":' .. cjson.encode(known.former_tag) end, 1))
 end
 
 -- A dialog that the device does not know, like `text` otherwise. Linphone ends its session with a room by BYE only, so for a

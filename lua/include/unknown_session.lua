@@ -21,8 +21,8 @@ local function may_be_repeated(id, device)
     return not is_recorded and #redis.call("XRANGE", events, id, id) > 0
 end
 
--- Whether a BYE in the session of this request does not say that the user leaves; and what the room calls its device, if that
--- is in the room without a session. The session is one of an earlier stay of the user. Or its ACK did not arrive, because the edge
+-- Whether a BYE in the session of this request does not say that the user leaves; what the room calls its device, if that
+-- is in the room without a session; and if the device has another session by the same INVITE, that device and what is left. The session is one of an earlier stay of the user. Or its ACK did not arrive, because the edge
 -- is gone that has sent the INVITE. A client ends such a session after a while, or when it accepts another INVITE.
 local function unknown_session()
     local devices, ids = devices_of(request.room), dialog_ids(request.dialog or "")
@@ -30,8 +30,10 @@ local function unknown_session()
     for _, device in ipairs(redis.call("HKEYS", devices)) do
         if user_of(device) == request.from then
             local text = redis.call("HGET", room, "dialog:" .. device)
-            local known = dialog_ids(text or "")
-            if same_dialog(known, ids) then
+            local known, rest = dialog_ids(text or ""), after_bye(text or "", ids or {})
+            if rest then
+                return true, nil, device, rest
+            elseif same_dialog(known, ids) then
                 local own = known.repeated or redis.call("HGET", room, "invitation:" .. without_aor(device))
                 if is_reinvited(known.reinvited) or (own and is_pending(own)) then
                     return true -- the client ends this session because it accepts that INVITE

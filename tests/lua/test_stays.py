@@ -296,6 +296,58 @@ def test_a_bye_ends_nothing_while_the_device_is_sent_an_invite(room: Shard) -> N
     assert BOB not in room.members()
 
 
+def by_tag(tag: str) -> str:
+    """A session of Bob's phone by one INVITE, which two edges have sent."""
+    about = {"call_id": "c", "local_tag": "l", "remote_tag": tag, "routes": [], "state": "accepted"}
+    return json.dumps(about, separators=(",", ":"))
+
+
+def accept_twice(room: Shard, *tags: str) -> None:
+    for tag in tags:
+        made = {"device": BOBS, "dialog": by_tag(tag), "user": ALICE}
+        report(room, "admit_device", BOBS, "200", event="invite", **made)
+    events(room)
+
+
+@pytest.mark.parametrize("ended", ["first", "second"])
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_bye_in_one_of_two_sessions_leaves_the_other(room: Shard, ended: str, is_named: bool) -> None:
+    """An edge was silent for long, so another one has sent the INVITE again. Reports come in any order."""
+    accept_twice(room, "first", "second")
+    fields = {"device": BOBS} if is_named else {}
+    handle(room, "exit", BOB, dialog=by_tag(ended), **fields)
+    assert (BOB in room.members(), BOBS in devices(room)) == (True, True)
+    left = "first" if ended == "second" else "second"
+    known = json.loads(about(room, "dialog", BOBS) or "")
+    assert (known["remote_tag"], known["routes"], known.get("former_tag")) == (left, [], None)
+    assert events(room) == []
+    handle(room, "exit", BOB, dialog=by_tag(ended), **fields)
+    assert BOB in room.members(), "a copy"
+    handle(room, "exit", BOB, dialog=by_tag(left), **fields)
+    assert (BOB in room.members(), BOBS in devices(room)) == (False, False)
+
+
+def test_the_session_before_is_not_kept_for_long(room: Shard) -> None:
+    """By then, the client has ended it: a BYE in the other one says that the user leaves."""
+    accept_twice(room, "first", "second")
+    text = about(room, "dialog", BOBS) or ""
+    at = str(json.loads(text)["accepted_at"])
+    aged = text.replace(at, str(int(at) - 125_000))
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}", aged)
+    accept_twice(room, "third")
+    assert "former_tag" not in (about(room, "dialog", BOBS) or "")
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}", aged)
+    handle(room, "exit", BOB, dialog=by_tag("second"))
+    assert BOB not in room.members()
+
+
+def test_a_session_by_another_invite_is_none_of_two(room: Shard) -> None:
+    """Nor is the same session, of which another edge tells."""
+    accept(room, BOBS, by=BOBS)
+    accept_twice(room, "first", "first")
+    assert "former_tag" not in (about(room, "dialog", BOBS) or "")
+
+
 @pytest.mark.parametrize("by", [BOB, BOBS])
 def test_a_device_that_shows_the_room_and_has_not_entered_is_told(room: Shard, by: str) -> None:
     """It has accepted an INVITE of an edge that is gone, and subscribed. Its session is not known here."""
