@@ -22,14 +22,16 @@ class Kind(Enum):
     MESSAGE = "message"
     JOINED = "joined"
     LEFT = "left"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """One MESSAGE that a user received from a room, without retransmissions of the same branch.
 
-    ``what`` is the message's mark, or the user who joined or left. ``identity`` is its Call-ID, CSeq and From
-    tag: the same for a repeated delivery, another for a doubled one. ``at`` is in seconds.
+    ``what`` is the message's mark, the user who joined or left, or how many earlier messages are skipped.
+    ``identity`` is its Call-ID, CSeq and From tag: the same for a repeated delivery, another for a doubled
+    one. ``at`` is in seconds.
     """
 
     room: str
@@ -70,6 +72,8 @@ class Verdict:
     """What was wrong with who is in a room, as phones show it."""
     forgone: int = 0
     """Messages that a user had missed when it left the room: these are not sent any more."""
+    skipped: int = 0
+    """Messages that a catch-up did not hand out, and whose exact number the user was told."""
     unjudged: int = 0
     """Users of whom the observer of their room does not know when they were members."""
 
@@ -83,7 +87,8 @@ class Verdict:
             f"doubled {len(self.doubled)}, misdirected {len(self.misdirected)}, "
             f"reordered {len(self.reordered)}, wrong rosters {len(self.rosters)}, versions {self.versions}, "
             f"duplicates {self.duplicates}, late {self.late}, "
-            f"longest gap {self.longest_gap:.1f} s, forgone {self.forgone}, unjudged {self.unjudged}"
+            f"longest gap {self.longest_gap:.1f} s, forgone {self.forgone}, skipped {self.skipped}, "
+            f"unjudged {self.unjudged}"
         )
 
 
@@ -104,7 +109,7 @@ class History:
             for room, lines in first_copies(user, log, verdict).items():
                 rooms[room][user] = lines
         for room, observer in observers.items():
-            order = rooms[room].pop(observer, [])
+            order = [line for line in rooms[room].pop(observer, []) if line.kind is not Kind.SKIPPED]
             self._check_senders(room, order, verdict)
             _check_members(room, order, rooms[room], self._senders(room), verdict)
         verdict.deliveries = sum(
@@ -206,9 +211,13 @@ def _check_members(
                 if senders.get(line.what) != user:
                     due[user].append(line.what)
     for user in (due.keys() | logs.keys()) - unclear:
-        lines = [line for line in logs.get(user, []) if line.kind is Kind.MESSAGE]
+        log = logs.get(user, [])
+        lines = [line for line in log if line.kind is Kind.MESSAGE]
+        skipped = _skipped(log, due[user], got.get(user, set()))
+        verdict.skipped += len(skipped)
+        due[user] = [mark for mark in due[user] if mark not in skipped]
         verdict.late += sum(line.at > turns.get(line.what, line.at) + LATE_SECONDS for line in lines)
-        compare(room, user, due.get(user, []), [line.what for line in lines], verdict)
+        compare(room, user, due[user], [line.what for line in lines], verdict)
 
 
 def _forgo(due: list[str], since: int, got: set[str]) -> int:
@@ -219,9 +228,22 @@ def _forgo(due: list[str], since: int, got: set[str]) -> int:
     return before - len(due)
 
 
+def _skipped(log: list[Received], due: list[str], got: set[str]) -> set[str]:
+    """What this user missed and was told the number of: so many due messages before the next one it got."""
+    places, skipped, count = {mark: place for place, mark in enumerate(due)}, set[str](), 0
+    for line in log:
+        if line.kind is Kind.SKIPPED:
+            count = int(line.what)
+        elif count and line.what in places:
+            block = set(due[max(0, places[line.what] - count) : places[line.what]])
+            skipped |= block if block.isdisjoint(got) else set()
+            count = 0
+    return skipped
+
+
 def _changes(log: list[Received]) -> Counter[tuple[Kind, str]]:
     """How often this log tells that a user joined, and how often that it left."""
-    return Counter((line.kind, line.what) for line in log if line.kind is not Kind.MESSAGE)
+    return Counter((line.kind, line.what) for line in log if line.kind in {Kind.JOINED, Kind.LEFT})
 
 
 def compare(room: str, user: str, due: list[str], got: list[str], verdict: Verdict) -> None:

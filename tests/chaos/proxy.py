@@ -19,7 +19,7 @@ HEADER_NAMES = (b"Via", b"From", b"To", b"Call-ID", b"CSeq")
 
 _JOINED = re.compile(rb"\b(u\d+)@\S* has joined|You (have joined)| has added ([a-z]\w*)@")
 _LEFT = re.compile(rb"\b([a-z]\w*)@\S* has left|You (have left)| ha(?:s|ve) removed ([a-z]\w*)@")
-_SKIPPED = re.compile(rb"You have missed \d+ earlier messages")
+_SKIPPED = re.compile(rb"You have missed (\d+) earlier message")
 _BRANCH = re.compile(rb"branch=(z9hG4bK[A-Za-z0-9.-]+)")
 _ADDRESS = re.compile(rb"sips?:([^@>;\s]+)@")
 _TAG = re.compile(rb";tag=([^;\s]+)")
@@ -162,9 +162,9 @@ class Proxy(asyncio.DatagramProtocol):
             kind, what = Kind.JOINED, (user[1] if joined[2] else joined[1] or joined[3]).decode()
         elif left := _LEFT.search(body):
             kind, what = Kind.LEFT, (user[1] if left[2] else left[1] or left[3]).decode()
+        elif skipped := _SKIPPED.search(body):
+            kind, what = Kind.SKIPPED, skipped[1].decode()
         else:
-            if _SKIPPED.search(body):
-                self.problems.append(f"{name} missed more than a catch-up hands out: {body!r}")
             return
         tag = _TAG.search(header(head, b"From"))
         parts = (header(head, b"Call-ID"), header(head, b"CSeq"), tag[1] if tag else b"")

@@ -68,6 +68,34 @@ def test_what_a_member_had_missed_when_it_left_is_not_due_any_more(scene: Scene)
     assert verdict.forgone == 2
 
 
+@pytest.mark.parametrize(
+    ("told", "lost", "skipped"), [("2", [], 2), ("1", ["a1"], 1), ("3", ["a1", "a2"], 0)]
+)
+def test_the_number_of_what_a_catch_up_leaves_out_is_told(
+    scene: Scene, told: str, lost: list[str], skipped: int
+) -> None:
+    """bob was away for long: so many messages before the next one that it got, and no others."""
+    scene.says("alice", "a0", OBSERVER, "bob")
+    for mark in ("a1", "a2"):
+        scene.says("alice", mark, OBSERVER)
+    scene.told("bob", Kind.SKIPPED, "1", "when it was back for a moment")
+    scene.told("bob", Kind.SKIPPED, told)
+    scene.says("alice", "a3", OBSERVER, "bob")
+    verdict = scene.verdict()
+    assert verdict.lost == [f"{ROOM}: bob never got {mark}" for mark in lost]
+    assert verdict.skipped == skipped
+
+
+def test_without_a_later_message_nothing_is_left_out(scene: Scene) -> None:
+    """A notice alone excuses nothing; nor does one with a number that the observer has."""
+    scene.says("alice", "a1", OBSERVER)
+    scene.told("bob", Kind.SKIPPED, "1")
+    scene.told(OBSERVER, Kind.SKIPPED, "1")
+    verdict = scene.verdict()
+    assert verdict.lost == [f"{ROOM}: bob never got a1"]
+    assert (verdict.skipped, verdict.unjudged) == (0, 0)
+
+
 def test_what_an_earlier_stay_got_is_not_taken_back(scene: Scene) -> None:
     """bob leaves twice, and gets nothing in the second stay: a1 stays due."""
     scene.says("alice", "a1", OBSERVER)

@@ -24,6 +24,7 @@ class Wire:
         (b"*** u3@chaos.example has added u4@chaos.example.", Kind.JOINED, "u4"),
         (b"*** u2@chaos.example has left.", Kind.LEFT, "u2"),
         (b"*** You have left this room.", Kind.LEFT, "u1"),
+        (b"*** You have missed 7 earlier messages. To see them, send #history more", Kind.SKIPPED, "7"),
         (b"*** u3@chaos.example has removed u4@chaos.example.", Kind.LEFT, "u4"),
     ],
 )
