@@ -29,6 +29,10 @@ local function destroy()
     redis.call("ZREM", rooms, request.room)
     redis.call("SREM", history_off, request.room)
     redis.call("DEL", room, members, history, devices, roster)
-    redis.call("DEL", "imc:" .. events:match("{%d+}") .. ":expiring:" .. request.room)
+    local prefix = "imc:" .. events:match("{%d+}") .. ":"
+    redis.call("DEL", prefix .. "expiring:" .. request.room)
+    for _, kind in ipairs({ "authors:", "receipts:" }) do
+        redis.call("DEL", prefix .. kind .. request.room .. ":recent", prefix .. kind .. request.room .. ":older")
+    end
     return "done"
 end

@@ -1,8 +1,8 @@
 -- Two hashes with a TTL that forget the oldest of what they hold: new fields go into the recent one. When that is full, it
 -- becomes the older one, and replaces the last. Gives turn_generation, in_generations.
 
--- After commit, and after a write to `recent`. A field is there for ttl_ms at least, and for twice as long at most: to set
--- the TTL with each message would cost a microsecond, and as much again in the append-only file.
+-- After commit, and after a write to `recent`. Without further writes, a field is there for ttl_ms at least, and for twice as
+-- long at most: to set the TTL with each message would cost a microsecond, and as much again in the append-only file.
 local function turn_generation(recent, older, max, ttl_ms)
     if redis.call("PTTL", recent) < ttl_ms then
         redis.call("PEXPIRE", recent, 2 * ttl_ms)

@@ -165,14 +165,20 @@ def test_a_catch_up_that_has_begun_is_not_begun_again(room: Shard) -> None:
 
 @pytest.mark.parametrize("command", ["destroy", "exit"])
 def test_nothing_is_kept_of_a_room_that_is_gone(room: Shard, command: str) -> None:
-    """Whichever way it ends; nor what its owners wished."""
+    """Whichever way it ends; nor what its owners wished, nor who asked for receipts and who sent them."""
+    of_receipts = [
+        *(keys.authors(SHARD, ROOM, "recent"), keys.authors(SHARD, ROOM, "older")),
+        *(keys.receipts(SHARD, ROOM, "recent"), keys.receipts(SHARD, ROOM, "older")),
+    ]
+    for name in of_receipts:
+        room.redis.hset(name, "id", BOB)
     say_once = room.put("message", ALICE)
     room.handle("broadcast_message", say_once, ALICE)
     room.redis.sadd(OFF, ROOM)
     room.ask(command, ALICE, text="confirm")
     assert not room.exists()
     assert kept(room) == []
-    assert not room.redis.exists(room.keys.history(SHARD, ROOM), OFF)
+    assert not room.redis.exists(room.keys.history(SHARD, ROOM), OFF, *of_receipts)
 
 
 def test_trimming_removes_what_is_too_old_and_too_much(real_shard: Shard) -> None:
