@@ -206,7 +206,12 @@ class Janitor:
             ]
             since = await self._store.run(
                 [
-                    ("HGET", self._names.room(shard, room), f"away:{device or user}")
+                    (
+                        "HMGET",
+                        self._names.room(shard, room),
+                        f"away:{device or user}",
+                        f"sign:{device or user}",
+                    )
                     for user, room, device in entries
                 ]
             )
@@ -232,7 +237,8 @@ def _members(reply: Any) -> Iterable[bytes]:
     return reply if isinstance(reply, list | set) else ()
 
 
-def _ms_of(position: Any) -> float:
-    """The time of a position; never due if there is none."""
-    text = position.partition(b"-")[0] if isinstance(position, bytes) else b""
-    return float(text) if text.isdigit() else float("inf")
+def _ms_of(reply: Any) -> float:
+    """The time of a position, or that of a later sign; never due if there is no position."""
+    found = reply if isinstance(reply, list) else (None,)
+    times = [each.partition(b"-")[0] if isinstance(each, bytes) else b"" for each in found]
+    return max(float(time or 0) for time in times) if times[0] and b"".join(times).isdigit() else float("inf")

@@ -1,4 +1,4 @@
--- A member who has been away for longer than the operator allows is removed, by request of the janitor. So is one all of whose
+-- A member who has been away, and has given no sign, for longer than the operator allows is removed, by request of the janitor. So is one all of whose
 -- devices have been away for as long. The last owner is never removed: a room without an owner could not be administered.
 --
 -- KEYS:
@@ -43,12 +43,16 @@ redis.call("SCARD", owned_rooms)
 redis.call("SCARD", away_rooms)
 local user = request.from
 
--- Since when this user or device is away, in ms; nil if it is here, or is being handed what it missed.
+-- Since when this user or device has given no sign, in ms; nil if it is here, or is being handed what it missed. The position
+-- may be older: of a message that the member cannot take, or while nothing reaches a member that goes on to send.
 local function away_since(who, value)
-    local position, leading = unpack(redis.call("HMGET", room, "away:" .. who, "returning:" .. who))
+    local about = { "away:" .. who, "returning:" .. who, "sign:" .. who }
+    local position, leading, sign = unpack(redis.call("HMGET", room, unpack(about)))
     local is_returning = leading and #redis.pcall("XRANGE", events, leading, leading) > 0
-    local since = is_away(value) and not is_returning and position and position:match("^%d+")
-    return since and tonumber(since)
+    if not is_away(value) or is_returning or not position then
+        return nil
+    end
+    return math.max(tonumber(position:match("^%d+")), tonumber((sign or "0"):match("^%d+")))
 end
 
 -- A member with devices is away since the last of them is.

@@ -44,7 +44,7 @@ local function here_again(who)
     for i = 1, #all, 2 do
         if is_away(all[i + 1]) then
             redis.call("HSET", who, all[i], (all[i + 1]:gsub(" away$", "")))
-            redis.call("HDEL", room, "away:" .. all[i], "returning:" .. all[i], "refused:" .. all[i])
+            redis.call("HDEL", room, "away:" .. all[i], "returning:" .. all[i], "refused:" .. all[i], "sign:" .. all[i])
         end
     end
 end

@@ -11,5 +11,9 @@ local function call_back(room, address, user, is_first)
         return
     end
     request = { room = address, from = address }
-    redis.call("HSET", room, field, emit("catch_up", { user }, "first", is_first and "1" or "0"))
+    local id = emit("catch_up", { user }, "first", is_first and "1" or "0")
+    redis.call("HSET", room, field, id)
+    if is_first then
+        redis.call("HSET", room, "sign:" .. user, id) -- whoever gives signs is not removed (remove_absent)
+    end
 end

@@ -8,7 +8,8 @@ local function end_away(room, members, address, user, value)
     if value ~= "invited" then
         redis.call("HSET", members, user, (value:gsub(" away$", "")))
     end
-    redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user)
+    redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user,
+        "sign:" .. user)
     redis.call("SREM", away_rooms, away_room(address, user))
     if redis.call("SCARD", away_rooms) == 0 and redis.call("EXISTS", farewells_key(user_of(user))) == 0 then
         redis.call("ZREM", probes, user_of(user))

@@ -8,11 +8,12 @@
 --   joined      id of the event that told of the join: from here on the user may see what was said
 --   away        id of the first message that a member who is away has not got
 --   returning   id of the event that leads to the next part of what the member missed
+--   sign        id of the event by which the member was last asked to catch up: it had given a sign that it is there
 --   more        what of the history the user was told of and has not got (unseen)
 --   refused     id of that first message, if the member may be there and cannot take it, and how often it has failed (exchange)
 --   inviter     who invited a user who could not be reached
 local ENDS_WITH_MEMBERSHIP = {
-    "invitation", "nick", "joined", "away", "returning", "more", "refused", "inviter",
+    "invitation", "nick", "joined", "away", "returning", "sign", "more", "refused", "inviter",
 }
 
 -- After commit. The user's role goes, and all state that ends with it.

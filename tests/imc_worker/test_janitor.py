@@ -89,14 +89,20 @@ async def test_a_history_of_a_wrong_type_stops_nothing(bench: Bench) -> None:
     assert await kept(bench) == 7
 
 
-@pytest.mark.parametrize(("days", "removed"), [(0, False), (9, True), (11, False)])
-async def test_who_is_away_for_too_long_is_removed(bench: Bench, days: int, removed: bool) -> None:
-    """By a request that the worker handles in its order."""
+@pytest.mark.parametrize(
+    ("days", "sign_days", "removed"),
+    [(0, None, False), (9, None, True), (11, None, False), (9, 8, False), (7, 8, True)],
+)
+async def test_who_is_away_for_too_long_is_removed(
+    bench: Bench, days: int, sign_days: int | None, removed: bool
+) -> None:
+    """By a request that the worker handles in its order. The time counts from the member's latest sign."""
     since = f"{(NOW - 10 * DAY) * 1000}-0"
+    sign = [] if sign_days is None else [f"sign:{BOB}", f"{(NOW - sign_days * DAY) * 1000}-0"]
     await bench.store.run(
         [
             ("HSET", NAMES.members(SHARD, ROOM), BOB, "member away"),
-            ("HSET", NAMES.room(SHARD, ROOM), f"away:{BOB}", since),
+            ("HSET", NAMES.room(SHARD, ROOM), f"away:{BOB}", since, *sign),
             ("SADD", keys.away_rooms(SHARD, BOB), ROOM),
             ("SADD", keys.away_rooms(SHARD, CAROL), "gone@example.org"),
             ("ZADD", keys.probes(SHARD), 1, BOB, 1, CAROL),

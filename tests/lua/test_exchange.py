@@ -240,6 +240,25 @@ def test_a_later_message_that_was_not_sent_is_no_sign_that_the_member_is_there(
     assert about(room, "refused") is None
 
 
+@pytest.mark.parametrize("sign", [False, True])
+def test_a_member_who_is_there_is_not_removed_for_the_message_that_it_cannot_take(
+    room: Shard, sign: bool
+) -> None:
+    """Nothing follows that message, so its position stays for days. It takes each ``idle``, or registers."""
+    phone = Phone(room, off("480"))
+    (missed,) = told(room, 1, phone)
+    phone.status_of = fails_on({missed}, "500") if not sign else off("500")
+    for _ in range(PROBES):
+        phone.sign() if sign else phone.probe()
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"away:{BOB}", "1-1")
+    room.settings["remove_after_days"] = 1
+    assert room.ask("remove_absent", BOB) == []
+    assert room.members()[BOB] == "member away"
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"sign:{BOB}", "2-1")
+    room.ask("remove_absent", BOB)
+    assert BOB not in room.members()
+
+
 @pytest.mark.parametrize("outcome", ["error", "unsendable"])
 def test_nobody_is_stuck_behind_a_later_message_that_cannot_be_sent(room: Shard, outcome: str) -> None:
     """The one behind it shows that the member is there."""
