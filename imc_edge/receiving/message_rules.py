@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from imc_common.address import MAX_ADDRESS, without_case
@@ -129,12 +130,12 @@ class MessageRules:
         return room
 
 
-def check_require(request: Request) -> None:
-    """RFC 3261 §8.2.2.3: we support no option tag, so every required one is refused. Raises SipError."""
+def check_require(request: Request, supported: Collection[str] = ()) -> None:
+    """RFC 3261 §8.2.2.3: a required option tag that is not supported is refused. Raises SipError."""
     if "Require" in request.headers:
-        required = ", ".join(request.tokens("Require"))
-        if required:
-            raise SipError(420, "Bad Extension", [("Unsupported", required)])
+        unknown = ", ".join(tag for tag in request.tokens("Require") if tag.lower() not in supported)
+        if unknown:
+            raise SipError(420, "Bad Extension", [("Unsupported", unknown)])
 
 
 def is_automatic(request: Request) -> bool:

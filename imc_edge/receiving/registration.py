@@ -25,6 +25,10 @@ DEFAULT_EXPIRES: Final = 3600
 MAX_CONTACTS: Final = 16
 """Contacts that are read and repeated in the response; nobody has so many devices."""
 
+OF_BINDINGS: Final = frozenset({"path", "outbound", "gruu"})
+"""Option tags that say how a registrar keeps bindings (RFC 3327, 5626, 5627), which an edge does not. In a
+copy they are nothing to refuse: a P-CSCF adds ``Require: path`` to each REGISTER (3GPP TS 24.229 §5.2.2)."""
+
 Meaning = Literal["online", "offline", "query"]
 
 
@@ -45,7 +49,7 @@ class Registration(NamedTuple):
 
 def registration_of(request: Request, *, ignores_case: bool) -> Registration:
     """What a REGISTER says of the user in To. Raises SipError for one that breaks a rule."""
-    check_require(request)
+    check_require(request, OF_BINDINGS)
     user = _user(request)
     if ignores_case:
         user = without_case(user)

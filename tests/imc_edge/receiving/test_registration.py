@@ -61,7 +61,7 @@ def test_contacts_and_expires_say_whether_the_user_is_there(
         pytest.param(register("*"), 400, id="* without Expires, §10.3"),
         pytest.param(register("*", Expires="60"), 400, id="* with another Expires"),
         pytest.param(register("*, <sip:c@h>", Expires="0"), 400, id="* and another contact"),
-        pytest.param(register("<sip:c@h>", Require="path"), 420, id="Require, §8.2.2.3"),
+        pytest.param(register("<sip:c@h>", Require="path, x-new"), 420, id="Require, §8.2.2.3"),
         pytest.param(register("<sip:c@h>", To="<tel:+4930123>"), 404, id="no SIP user"),
         pytest.param(register("<sip:c@h>", To="<sip:example.org>"), 404, id="no user part"),
         pytest.param(register("<sip:c@h>", To=f"<sip:{'c' * 300}@a.org>"), 404, id="too long a name"),
@@ -73,6 +73,12 @@ def test_what_breaks_a_rule_is_refused(data: bytes, status: int) -> None:
     with pytest.raises(SipError) as error:
         read(data)
     assert error.value.status == status
+
+
+@pytest.mark.parametrize("required", ["path", "path, outbound", "Gruu"])
+def test_what_is_required_of_a_registrar_is_nothing_to_refuse(required: str) -> None:
+    """RFC 3327, 5626, 5627: an edge keeps no bindings. A P-CSCF requires ``path`` in each REGISTER."""
+    assert read(register("<sip:c@192.0.2.7>", Require=required)).meaning == "online"
 
 
 def test_the_user_is_the_one_that_rooms_know() -> None:
