@@ -36,6 +36,7 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "emit"
 --- @include "missed"
 --- @include "exchange"
+--- @include "forgotten"
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("SCARD", away_rooms)
@@ -67,7 +68,8 @@ if not is_concerned then
 elseif HERE[value] then
     redis.call("HSET", members, user, value .. " away")
 elseif is_invitation then
-    redis.call("HSET", room, "inviter:" .. user, request.user or "")
+    local inviter = request.user or request.room
+    redis.call("HSET", room, "inviter:" .. user, is_forgotten(inviter) and request.room or inviter)
 end
 if is_inviting(value) and not is_away(value) then
     redis.call("HSET", members, user, value .. " away")

@@ -325,6 +325,20 @@ def test_an_invitation_that_finds_nobody_is_sent_again(room: Shard) -> None:
     assert invited[-1].event == "invited"
 
 
+def test_an_inviter_who_was_forgotten_meanwhile_is_not_named(room: Shard) -> None:
+    """The room itself invites from then on."""
+    room.ask("invite", ALICE, user=DAVE)
+    of = about(room, "invitation", DAVE)
+    room.redis.set(keys.forgotten(SHARD, ALICE), 1)
+    room.report("mark_away", "invited", DAVE, "480", user=ALICE, of=of or "")
+    assert about(room, "inviter", DAVE) == ROOM
+    come_online(room, DAVE)
+    ((entry, _),) = items(room)
+    assert room.run("hand_out", *room.call_hand_out(entry, DAVE)) == 0
+    ((_, fields),) = items(room)
+    assert (fields["event"], fields["to"], fields["from"]) == ("invited", DAVE, ROOM)
+
+
 def test_an_old_invitation_that_fails_changes_nothing(room: Shard) -> None:
     room.ask("invite", ALICE, user=DAVE)
     room.report("mark_away", "invited", DAVE, "480", user=ALICE, of="1-1")
