@@ -1,5 +1,6 @@
 -- The report of a NOTIFY: the device has seen the changes, or has no such subscription any more, or is not there. In the last
--- case its next NOTIFY is full, and is sent when the user is back. `from` is the device, `of` the id of the event.
+-- case its next NOTIFY is full, and is sent when the user is back. A device that has come by SUBSCRIBE and has no such subscription
+-- does not show the room: it is invited. `from` is the device, `of` the id of the event.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -26,7 +27,9 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "emit"
 --- @include "role"
 --- @include "roster"
---- @include "notify"
+--- @include "dismiss"
+--- @include "invite"
+--- @include "readmit"
 --- @include "away_rooms"
 --- @include "now"
 
@@ -47,6 +50,21 @@ local function wait_for_return(device)
     redis.call("SADD", away_rooms, away_room(request.room, device))
     if redis.call("ZADD", probes, "NX", now + first_wait_ms, user) == 1 then
         redis.call("HSET", probe_waits, user, first_wait_ms)
+    end
+end
+
+-- After commit. A device that has come by SUBSCRIBE, and has ended that, shows the room no longer, or never did: it was about to
+-- leave an earlier stay. If it is to be there, it is invited.
+local function leave_without_session(device)
+    local name = without_aor(device)
+    if redis.call("HEXISTS", devices, device) == 0 or redis.call("HEXISTS", room, "dialog:" .. device) == 1
+        or has_given_up(room, name) then
+        return
+    end
+    forget_device(device)
+    record_departure(name)
+    if needs_invite(name) then
+        send_invite(room, members, request.room, name, request.room)
     end
 end
 
@@ -76,6 +94,7 @@ elseif is_last and ENDED[status] and subscription.former then
     return "done"
 elseif is_last and ENDED[status] then
     end_subscription(device, subscription)
+    leave_without_session(device)
     return "done"
 end
 local is_again = false

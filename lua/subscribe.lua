@@ -120,6 +120,13 @@ if not is_allowed then
     end
 elseif seconds > 0 then
     notify(device, subscription, "", nil)
+elseif is_same and known.former and known.former.expires_at > now then
+    -- the subscription that it has replaced is the later one, and goes on (settle_notify)
+    notify(device, subscription, "timeout", nil)
+    keep_subscription(device, {
+        version = subscription.version, rev = -1, pending = "", dialog = known.former.dialog, expires_at = known.former.expires_at,
+    })
+    ask_for_notify()
 elseif is_same or not known then
     notify(device, subscription, "timeout", nil)
     end_subscription(device, subscription)

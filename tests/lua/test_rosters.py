@@ -257,6 +257,22 @@ def test_an_older_subscribe_that_comes_late_does_not_end_the_later_subscription(
     assert about(room, "subscription", PHONE) is None
 
 
+def test_an_older_subscription_that_comes_late_and_ends_does_not_end_the_later_one(room: Shard) -> None:
+    """The client has ended the older one. The SUBSCRIBE before that was overtaken."""
+    subscribe(room, PHONE, last=1, call_id="later")
+    ((_, later),) = contents(room)
+    settled(room, PHONE, later["id"])
+    for seconds in (600, 0):
+        subscribe(room, PHONE, seconds, last=1, call_id="older")
+    contents(room)
+    ((to, content),) = notified(room)
+    assert (to, content["full"], content["version"]) == (PHONE, True, 5)
+    assert "later" in json.loads(str(about(room, "subscription", PHONE)))["dialog"]
+    settled(room, PHONE, content["id"])
+    subscribe(room, PHONE, 0, last=5, call_id="later")
+    assert about(room, "subscription", PHONE) is None
+
+
 def test_a_subscription_that_was_used_does_not_give_way_again(room: Shard) -> None:
     """Its NOTIFY was accepted, so the one before is over."""
     subscribe(room, PHONE, last=1, call_id="later")

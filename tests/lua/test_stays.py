@@ -170,6 +170,38 @@ def test_a_device_that_gets_another_name_keeps_its_subscription(room: Shard) -> 
         assert [to for to, _ in notified(room)] == [f"{BOBS};aor"]
 
 
+@pytest.mark.parametrize("has_session", [False, True])
+@pytest.mark.parametrize("status", ["481", "480"])
+def test_a_device_that_came_by_subscribe_and_has_ended_that_is_invited(
+    room: Shard, status: str, has_session: bool
+) -> None:
+    """It has accepted an INVITE of an earlier stay late, subscribed, and got BYE. SUBSCRIBE came last."""
+    accept(room, BOBS_OTHER, by=BOBS_OTHER)
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
+    if has_session:
+        accept(room, BOBS)
+    early = dialog("s", remote_uri=f"sip:{BOB}")
+    handle(room, "subscribe", BOB, device=BOBS, dialog=early, detail="600 0")
+    ((to, content),) = contents(room)
+    assert to == f"{BOBS};aor"
+    report(room, "settle_notify", to, status, event="notify", of=content["id"])
+    is_out = status == "481" and not has_session
+    assert (f"{BOBS};aor" in devices(room)) is not is_out
+    assert [to for to, _ in named(room, "invite")] == ([BOBS] if is_out else [])
+
+
+def test_a_device_that_no_ack_reaches_and_that_has_unsubscribed_is_not_invited(room: Shard) -> None:
+    """It has got three INVITEs. It is invited when it registers."""
+    for number in range(4):
+        leave_without_ack(room, number)
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
+    handle(room, "subscribe", BOB, device=BOBS, dialog=dialog("s"), detail="600 0")
+    ((to, content),) = contents(room)
+    report(room, "settle_notify", to, "481", event="notify", of=content["id"])
+    assert BOBS in devices(room)
+    assert named(room, "invite") == []
+
+
 def leave_without_ack(room: Shard, number: int) -> list[str]:
     """Bob's device has accepted, got no ACK, and ends its session after 32 s; who is invited then."""
     made = {"call_id": f"c{number}", "remote_tag": "r", "state": "accepted"}
