@@ -148,7 +148,8 @@ def away_rooms(shard: int, user: str) -> str:
 def farewells(shard: int, user: str) -> str:
     """Hash with a TTL: ``ROOM DEVICE`` to the dialog that the device has to be told has ended.
 
-    `lua/include/farewells.lua` makes it. `imc reshard` leaves it where it is: the room may be gone.
+    `lua/include/farewells.lua` makes it. `imc reshard` leaves it where it is: the room may be gone. In a
+    shard that there is no more, nobody sends it, and it expires.
     """
     return f"imc:{{{shard}}}:farewells:{user}"
 

@@ -20,6 +20,9 @@ FORGOTTEN_SECONDS: Final = 3600
 """For how long after a user was forgotten failed deliveries to the user are not recorded: what was on its
 way then has ended long before."""
 
+_ALL_SHARDS: Final = range(1 << 12)
+"""Those of the greatest `hash_size`: `imc reshard` leaves farewells also in shards that it removes."""
+
 _Entry = tuple[bytes, dict[str, str], bytes]
 """The id of an entry of a stream, its fields without `data` as text, and `data`."""
 
@@ -60,7 +63,7 @@ class ShardRecords:
 
     async def farewells(self, user: str) -> list[dict[str, Any]]:
         """The rooms that the user has left, of which a device of the user, or the user, is not told yet."""
-        names = [keys.farewells(shard, user) for shard in self._shards]
+        names = [keys.farewells(shard, user) for shard in _ALL_SHARDS]
         fields = [field.decode() for all_of_it in await self._paged("HKEYS", names) for field in all_of_it]
         pairs = sorted(field.partition(" ") for field in fields)
         return [{"ROOM": f"sip:{room}", "TO": f"sip:{who}"} for room, _, who in pairs]
@@ -85,7 +88,7 @@ class ShardRecords:
         for shard in self._shards:
             async for entry, _, _ in self._entries(keys.undelivered(shard), user):
                 commands.append(("XDEL", keys.undelivered(shard), entry))
-            commands.append(("DEL", keys.farewells(shard, user)))
+        commands += [("DEL", keys.farewells(shard, user)) for shard in _ALL_SHARDS]
         for first in range(0, len(commands), ENTRIES):
             await self._run(commands[first : first + ENTRIES])
         await self._forget_absence(user)

@@ -244,6 +244,16 @@ async def _dump(mi: Mi, key: bytes) -> tuple[str, str]:
     return key.decode(), str(content)
 
 
+async def test_what_is_in_a_shard_that_a_reshard_has_removed_is_found(mi: Mi) -> None:
+    """The BYE that a device has not got is not moved, because its room may be gone."""
+    device = f"{BOB};gr=urn:uuid:1"
+    await mi.bench.store.run([("HSET", keys.farewells(4095, BOB), f"{OTHER} {device}", "{}")])
+    found = await mi.call("imc_user_export", BOB)
+    assert found["FAREWELLS"] == [{"ROOM": f"sip:{OTHER}", "TO": f"sip:{device}"}]
+    await mi.call("imc_user_forget", BOB)
+    assert await mi.bench.store.run([("EXISTS", keys.farewells(4095, BOB))]) == [0]
+
+
 async def test_the_only_owner_of_a_room_is_kept_there(mi: Mi) -> None:
     """As by imc_kick; the operator destroys the room first, or gives it another owner."""
     await mi.call("imc_create_room", ROOM, ALICE)
