@@ -1,4 +1,4 @@
-"""Plain messages that nothing else stands before: one script handles many (`broadcast_messages.lua`)."""
+"""Plain messages with nothing else before them: one script handles many (`broadcast_messages.lua`)."""
 
 from __future__ import annotations
 

@@ -207,9 +207,8 @@ class Settings(BaseModel):
     remove_after_days: int = Field(
         0,
         ge=0,
-        description="Days after which a member is removed from the room who is away and has given no sign."
-        " The last owner stays."
-        " 0: members are never removed.",
+        description="Days after which a member who is away, and has given no sign since, is removed from the"
+        " room. The last owner stays. 0: members are never removed.",
         json_schema_extra=_about(reload="worker"),
     )
 

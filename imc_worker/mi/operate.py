@@ -17,10 +17,11 @@ from imc_common.address import domain
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.rooms.roles import ROLES
 from imc_common.settings import Settings
-from imc_common.store import Command, ReplyError
+from imc_common.store import Command
 from imc_common.store.protocols import CommandRunner
 from imc_worker.mi.jsonrpc import MiError
 from imc_worker.mi.rooms import Rooms, RoomState
+from imc_worker.mi.run_all import run_all
 
 MAX_NOTICE = 1000
 """Bytes of a notice: with its headers it fits a datagram (RFC 3428 §8)."""
@@ -151,7 +152,9 @@ class Operator:
         while waiting:
             await asyncio.sleep(look)
             look = min(2 * look, LAST_LOOK)
-            replies = await self._run([("XRANGE", stream, entry, entry) for stream, entry in waiting])
+            replies = await run_all(
+                self._store, [("XRANGE", stream, entry, entry) for stream, entry in waiting]
+            )
             waiting = [one for one, found in zip(waiting, replies, strict=True) if found]
             if waiting and asyncio.get_running_loop().time() > until:
                 raise MiError(504, "no worker has handled it yet", "it stays in the stream until one does")
@@ -165,14 +168,7 @@ class Operator:
             data = replace(RequestData.unpack(request.data), call_id=f"mi-{secrets.token_hex(8)}", at=at)
             fields = replace(request, data=data.pack()).to_fields()
             commands.append(("XADD", stream, "*", *fields, "operator", "1"))
-        return list(zip(streams, await self._run(commands), strict=True))
-
-    async def _run(self, commands: list[Command]) -> list[Any]:
-        replies = await self._store.run(commands)
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise reply
-        return replies
+        return list(zip(streams, await run_all(self._store, commands), strict=True))
 
 
 def _is_last_owner(room: RoomState, user: str) -> bool:

@@ -10,9 +10,10 @@ from imc_common.address import without_port
 from imc_common.devices import user_of
 from imc_common.keys import Keys, shard_of
 from imc_common.settings import Settings
-from imc_common.store import Command, ReplyError
+from imc_common.store import Command
 from imc_common.store.protocols import CommandRunner
 from imc_worker.mi.rooms import RoomState
+from imc_worker.mi.run_all import run_all
 from imc_worker.mi.shard_records import ENTRIES, message
 
 _PARTS: Final[tuple[Literal["recent", "older"], ...]] = ("recent", "older")
@@ -30,7 +31,7 @@ class RoomRecords:
         """All that the room keeps of the user, by the names that `imc user export` uses."""
         uri = f"sip:{room.address}"
         fields = ("owner", f"ban:{without_port(user)}", f"nick:{user}")
-        ((creator, ban, nick),) = await self._run([("HMGET", self._hash_of(room), *fields)])
+        ((creator, ban, nick),) = await run_all(self._store, [("HMGET", self._hash_of(room), *fields)])
         found: dict[str, list[Any]] = {}
         if user in room.members:
             found["ROOMS"] = [
@@ -63,7 +64,7 @@ class RoomRecords:
         await self._forget_creator(room, user)
         await self._forget_caused(room, user)
         for name, field in [each for some in await self._receipts(room, user) for each in some]:
-            await self._run([("HDEL", name, field)])
+            await run_all(self._store, [("HDEL", name, field)])
         if user not in room.members:
             await self._forget_changes(room, user)
         return deleted
@@ -74,14 +75,14 @@ class RoomRecords:
     async def _devices(self, room: RoomState, user: str) -> list[str]:
         """The user's devices whose client shows the room as a conference."""
         shard = shard_of(room.address, self._hash_size)
-        (found,) = await self._run([("HKEYS", keys.devices(shard, room.address))])
+        (found,) = await run_all(self._store, [("HKEYS", keys.devices(shard, room.address))])
         return sorted(device for device in map(bytes.decode, found) if user_of(device) == user)
 
     async def _written(self, room: RoomState, user: str) -> AsyncIterator[tuple[bytes, bytes]]:
         """Id and data of the messages of this user that the room keeps."""
         history, start = self._names.history(shard_of(room.address, self._hash_size), room.address), "-"
         while True:
-            (page,) = await self._run([("XRANGE", history, start, "+", "COUNT", ENTRIES)])
+            (page,) = await run_all(self._store, [("XRANGE", history, start, "+", "COUNT", ENTRIES)])
             for entry, fields in page:
                 if fields[0] == user.encode():
                     yield entry, fields[1]
@@ -93,23 +94,23 @@ class RoomRecords:
         history = self._names.history(shard_of(room.address, self._hash_size), room.address)
         entries = [entry async for entry, _ in self._written(room, user)]
         for first in range(0, len(entries), ENTRIES):
-            await self._run([("XDEL", history, *entries[first : first + ENTRIES])])
+            await run_all(self._store, [("XDEL", history, *entries[first : first + ENTRIES])])
         return len(entries)
 
     async def _forget_creator(self, room: RoomState, user: str) -> None:
         """A room that the user has created, and is no longer in, names one of its owners instead."""
         name = self._hash_of(room)
-        (creator,) = await self._run([("HGET", name, "owner")])
+        (creator,) = await run_all(self._store, [("HGET", name, "owner")])
         if creator == user.encode() and user not in room.members:
             # what the creator's client said of the room has the creator's name in it
-            await self._run([("HSET", name, "owner", room.owner), ("HDEL", name, "conference")])
+            await run_all(self._store, [("HSET", name, "owner", room.owner), ("HDEL", name, "conference")])
 
     async def _caused(self, room: RoomState, kind: str, user: str) -> list[str]:
         """The fields of this kind in the room's hash that name the user as who has caused them."""
         name, cursor, found = self._hash_of(room), b"0", set[str]()
         while True:
-            ((cursor, flat),) = await self._run(
-                [("HSCAN", name, cursor, "MATCH", f"{kind}:*", "COUNT", ENTRIES)]
+            ((cursor, flat),) = await run_all(
+                self._store, [("HSCAN", name, cursor, "MATCH", f"{kind}:*", "COUNT", ENTRIES)]
             )
             found |= {flat[at].decode() for at in range(0, len(flat), 2) if flat[at + 1] == user.encode()}
             if cursor == b"0":
@@ -121,7 +122,7 @@ class RoomRecords:
         name = self._hash_of(room)
         commands: list[Command] = [("HDEL", name, each) for each in await self._caused(room, "inviter", user)]
         commands += [("HSET", name, each, room.address) for each in await self._caused(room, "ban", user)]
-        await self._run(commands)
+        await run_all(self._store, commands)
 
     async def _receipts(
         self, room: RoomState, user: str
@@ -132,7 +133,7 @@ class RoomRecords:
         found: tuple[list[tuple[str, str]], list[tuple[str, str]]] = ([], [])
         for part in _PARTS:
             names = keys.authors(shard, address, part), keys.receipts(shard, address, part)
-            of_authors, of_readers = await self._run([("HGETALL", name) for name in names])
+            of_authors, of_readers = await run_all(self._store, [("HGETALL", name) for name in names])
             for field, author in zip(of_authors[::2], of_authors[1::2], strict=True):
                 if author == user.encode():
                     found[0].append((names[0], field.decode(errors="surrogateescape")))
@@ -144,7 +145,7 @@ class RoomRecords:
     async def _changes(self, room: RoomState, user: str) -> dict[bytes, int]:
         """The changes of the roster that name the user, with their numbers."""
         name = keys.roster(shard_of(room.address, self._hash_size), room.address)
-        (flat,) = await self._run([("ZRANGE", name, 0, -1, "WITHSCORES")])
+        (flat,) = await run_all(self._store, [("ZRANGE", name, 0, -1, "WITHSCORES")])
         return {
             flat[at]: int(float(flat[at + 1]))
             for at in range(0, len(flat), 2)
@@ -156,14 +157,9 @@ class RoomRecords:
         changes that are too old to be kept."""
         own, about = await self._changes(room, user), self._hash_of(room)
         if own:
-            (known,) = await self._run([("HGET", about, "forgotten")])
-            await self._run([("HSET", about, "forgotten", max(int(float(known or 0)), *own.values()))])
+            (known,) = await run_all(self._store, [("HGET", about, "forgotten")])
+            await run_all(
+                self._store, [("HSET", about, "forgotten", max(int(float(known or 0)), *own.values()))]
+            )
             roster = keys.roster(shard_of(room.address, self._hash_size), room.address)
-            await self._run([("ZREM", roster, *own)])
-
-    async def _run(self, commands: list[Command]) -> list[Any]:
-        replies = await self._store.run(commands)
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise reply
-        return replies
+            await run_all(self._store, [("ZREM", roster, *own)])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 from imc_common.keys import Keys, shard_of
 from imc_common.rooms.roles import INVITED, RANKS, is_away, role_of
 from imc_common.settings import Settings
-from imc_common.store import Command, ReplyError
+from imc_common.store import Command
 from imc_common.store.protocols import CommandRunner
+from imc_worker.mi.run_all import run_all
 
 PAGE = 200
 """Rooms read per round trip."""
@@ -45,7 +46,7 @@ class Rooms:
     async def count(self) -> int:
         """The number of rooms."""
         shards = range(1 << self._hash_size)
-        replies = await self._run([("ZCARD", self._names.rooms(shard)) for shard in shards])
+        replies = await run_all(self._store, [("ZCARD", self._names.rooms(shard)) for shard in shards])
         return int(sum(replies))
 
     async def get(self, address: str) -> RoomState | None:
@@ -60,7 +61,7 @@ class Rooms:
             cursor, seen = b"0", set[str]()
             while True:
                 scan: Command = ("ZSCAN", self._names.rooms(shard), cursor, "COUNT", PAGE)
-                ((cursor, found),) = await self._run([scan])
+                ((cursor, found),) = await run_all(self._store, [scan])
                 fresh = [room for room in map(bytes.decode, found[::2]) if room not in seen]
                 seen.update(fresh)
                 for first in range(0, len(fresh), PAGE):
@@ -74,7 +75,7 @@ class Rooms:
             fields = ("private", "owner", "created_at")
             commands.append(("HMGET", self._names.room(shard, address), *fields))
             commands.append(("HLEN", self._names.members(shard, address)))
-        replies = await self._run(commands)
+        replies = await run_all(self._store, commands)
         heads, sizes = replies[::2], replies[1::2]
         members = await self._members([self._names.members(shard, one) for one in addresses], sizes)
         return [
@@ -90,30 +91,23 @@ class Rooms:
         fields = 0
         for name, size in zip(names, sizes, strict=True):
             if batch and fields + size > FIELDS:
-                found += map(_mapping, await self._run(batch))
+                found += map(_mapping, await run_all(self._store, batch))
                 batch, fields = [], 0
             if size > FIELDS:
                 found.append(await self._scanned(name))
             else:
                 batch.append(("HGETALL", name))
                 fields += size
-        return found + list(map(_mapping, await self._run(batch)))
+        return found + list(map(_mapping, await run_all(self._store, batch)))
 
     async def _scanned(self, name: str) -> dict[str, bytes]:
         members: dict[str, bytes] = {}
         cursor = b"0"
         while True:
-            ((cursor, flat),) = await self._run([("HSCAN", name, cursor, "COUNT", FIELDS // 4)])
+            ((cursor, flat),) = await run_all(self._store, [("HSCAN", name, cursor, "COUNT", FIELDS // 4)])
             members |= _mapping(flat)
             if cursor == b"0":
                 return members
-
-    async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        replies = await self._store.run(commands)
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise reply
-        return replies
 
 
 def _mapping(flat: list[bytes]) -> dict[str, bytes]:

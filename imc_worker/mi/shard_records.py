@@ -11,8 +11,9 @@ from imc_common.devices import user_of
 from imc_common.keys import Keys
 from imc_common.rooms.request import EntryError, RequestData
 from imc_common.settings import Settings
-from imc_common.store import Command, ReplyError
+from imc_common.store import Command
 from imc_common.store.protocols import CommandRunner
+from imc_worker.mi.run_all import run_all
 
 ENTRIES: Final = 500
 """Entries read per round trip."""
@@ -71,15 +72,16 @@ class ShardRecords:
     async def about(self, user: str) -> dict[str, Any]:
         """The devices that the user has registered, and whether there is a password."""
         who = without_port(user)
-        devices, has_password = await self._run(
-            [client_devices.look_up(user), ("HEXISTS", keys.users(keys.user_shard(who)), who)]
+        devices, has_password = await run_all(
+            self._store, [client_devices.look_up(user), ("HEXISTS", keys.users(keys.user_shard(who)), who)]
         )
         return {"REGISTERED_DEVICES": client_devices.devices_in(devices), "PASSWORD": has_password == 1}
 
     async def begin_to_forget(self, user: str) -> None:
         """From now on what is on its way to the user leaves no record (`lua/include/forgotten.lua`)."""
-        await self._run(
-            [("SET", keys.forgotten(shard, user), 1, "EX", FORGOTTEN_SECONDS) for shard in self._shards]
+        await run_all(
+            self._store,
+            [("SET", keys.forgotten(shard, user), 1, "EX", FORGOTTEN_SECONDS) for shard in self._shards],
         )
 
     async def forget(self, user: str) -> None:
@@ -90,7 +92,7 @@ class ShardRecords:
                 commands.append(("XDEL", keys.undelivered(shard), entry))
         commands += [("DEL", keys.farewells(shard, user)) for shard in _ALL_SHARDS]
         for first in range(0, len(commands), ENTRIES):
-            await self._run(commands[first : first + ENTRIES])
+            await run_all(self._store, commands[first : first + ENTRIES])
         await self._forget_absence(user)
 
     async def _forget_absence(self, user: str) -> None:
@@ -99,9 +101,9 @@ class ShardRecords:
         for shard, entries in zip(self._shards, await self._paged("SMEMBERS", indexes), strict=True):
             for entry in entries:
                 room = entry.decode().partition(" ")[0]
-                (stays,) = await self._run([("HEXISTS", self._names.members(shard, room), user)])
+                (stays,) = await run_all(self._store, [("HEXISTS", self._names.members(shard, room), user)])
                 if not stays:
-                    await self._run([("SREM", indexes[shard], entry)])
+                    await run_all(self._store, [("SREM", indexes[shard], entry)])
         counts = await self._paged("SCARD", indexes)
         commands: list[Command] = [] if any(counts) else [("DEL", keys.away_shards(user))]
         for shard, count in zip(self._shards, counts, strict=True):
@@ -109,20 +111,22 @@ class ShardRecords:
                 commands.append(("ZREM", keys.probes(shard), user))
                 commands.append(("HDEL", keys.probe_waits(shard), user))
         for first in range(0, len(commands), ENTRIES):
-            await self._run(commands[first : first + ENTRIES])
+            await run_all(self._store, commands[first : first + ENTRIES])
 
     async def _paged(self, command: str, names: list[str]) -> list[Any]:
         """The reply to this command for each of these keys."""
         replies: list[Any] = []
         for first in range(0, len(names), ENTRIES):
-            replies += await self._run([(command, name) for name in names[first : first + ENTRIES]])
+            replies += await run_all(
+                self._store, [(command, name) for name in names[first : first + ENTRIES]]
+            )
         return replies
 
     async def _entries(self, stream: str, user: str) -> AsyncIterator[_Entry]:
         """The entries of a stream that name the user or one of the user's devices."""
         start = "-"
         while True:
-            (page,) = await self._run([("XRANGE", stream, start, "+", "COUNT", ENTRIES)])
+            (page,) = await run_all(self._store, [("XRANGE", stream, start, "+", "COUNT", ENTRIES)])
             for entry, flat in page:
                 fields = dict(zip(flat[::2], flat[1::2], strict=True))
                 data = fields.pop(b"data", b"")
@@ -135,13 +139,6 @@ class ShardRecords:
             if len(page) < ENTRIES:
                 return
             start = f"({page[-1][0].decode()}"
-
-    async def _run(self, commands: list[Command]) -> list[Any]:
-        replies = await self._store.run(commands)
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise reply
-        return replies
 
 
 def message(room: str, entry: bytes, data: bytes) -> dict[str, Any]:

@@ -24,8 +24,9 @@ local function dialog_of(request)
     return request.dialog
 end
 
--- A device accepts the INVITE of an edge, and that of the next one, which has the same Call-ID; it ends the session before. The
--- reports of both may come in any order: so for a while the room keeps the tag of the session before, as former_tag.
+-- Two edges may send the same INVITE, with the same Call-ID. A device that accepts both ends the first session by BYE. Their
+-- reports come in any order, so the room cannot tell which session that is: for a while it keeps the tag of the other one, too,
+-- as former_tag.
 local BOTH_MS = 64 * 1000
 
 -- The text of a new session of a device, with the tag of the session that the room has, if that is as new and by the same INVITE.
@@ -38,7 +39,8 @@ local function beside_former(text, former)
     return (text:gsub("^{", function() return '{"former_tag":' .. cjson.encode(old.remote_tag) .. "," end))
 end
 
--- What is left of the sessions in `text`, which beside_former has made, after a BYE in `ids`, one of them; nil if this ends the last one.
+-- `text` is of two sessions (beside_former), `ids` of a BYE in one of them. Returns the text of the other session; nil if there
+-- is no other one.
 local function after_bye(text, ids)
     local known = dialog_ids(text)
     if not known or not known.former_tag or known.call_id ~= ids.call_id

@@ -1,5 +1,6 @@
--- A device shows the room no longer: it has got the BYE of an earlier stay, or has ended a session that the room does not know. Its
--- user may be a member, through another device. Then it is invited. Needs room, members, devices, and what role and invite give. Gives needs_invite, and what place_for gives.
+-- A device shows the room no longer: it has got the BYE of an earlier stay, or has ended a session that the room does not
+-- know. If its user is a member through another device, it is invited. Needs room, members, devices, and what role and
+-- invite give. Gives needs_invite, and what place_for gives.
 --- @include "device"
 --- @include "device_name"
 --- @include "unacknowledged"
