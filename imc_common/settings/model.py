@@ -233,17 +233,16 @@ class Settings(BaseModel):
         json_schema_extra=_about(reload="edge"),
     )
     max_invitations_per_hour: int = Field(
-        30,
+        200,
         ge=0,
-        description="Number of `invite` and `add` commands that one user may send per hour; as many may"
-        " come at once. 0: no limit.",
+        description="Number of users that one user may invite or add per hour, also all at once, by"
+        " commands or in Linphone. 0: no limit.",
         json_schema_extra=_about(reload="edge"),
     )
     max_invitations_per_target: int = Field(
-        3,
+        10,
         ge=0,
-        description="Number of `invite` and `add` commands for the same target that one user may send"
-        " per hour. 0: no limit.",
+        description="Number of times that one user may invite or add the same user per hour. 0: no limit.",
         json_schema_extra=_about(reload="edge"),
     )
     max_deliveries_per_second: float = Field(

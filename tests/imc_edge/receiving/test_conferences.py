@@ -227,6 +227,16 @@ async def test_a_list_longer_than_the_limit_of_invitations_costs_none(
         assert (await answer(at, invite(BOB, Call_ID="shorter"))).status == 200
 
 
+async def test_a_group_of_200_may_be_invited_at_once_by_default() -> None:
+    """A club or a school class needs no setting."""
+    users = [f"sip:user{number}@example.org" for number in range(201)]
+    async with edge() as at:
+        for invited, status in ((users[:200], 200), (users, 403)):
+            packed = zlib.compress(resource_list(*invited))
+            more = {"Content_Type": LISTS, "Content_Encoding": "deflate", "Call_ID": str(len(invited))}
+            assert (await answer(at, request("INVITE", FACTORY, packed, **more))).status == status
+
+
 async def test_a_list_that_comes_again_costs_no_further_invitations() -> None:
     """As from a proxy that got no answer from the first edge. Redis recognises the last invitation only."""
     async with edge(max_invitations_per_hour=30) as at, edge(at.store, max_invitations_per_hour=30) as other:
@@ -252,7 +262,7 @@ async def test_a_list_is_charged_at_once() -> None:
         assert (await answer(at, invite(BOB, CAROL))).status == 200
         (command,) = [each for batch in at.store.batches for each in batch if each[1] == charge]
         assert command[2] == 3
-        assert command[-4:] == (30, 3, 1, 1)
+        assert command[-4:] == (30, 10, 1, 1)
 
 
 async def test_without_a_factory_edges_take_no_dialogs() -> None:
