@@ -193,6 +193,11 @@ def roster(shard: int, room: str) -> str:
     return f"imc_roster:{{{shard}}}:{room}"
 
 
+def opening(shard: int, room: str) -> str:
+    """String with a TTL: a digest of the user whose request to make this room waits for a worker."""
+    return f"imc:{{{shard}}}:opening:{room}"
+
+
 def sequence(shard: int, dialog: str) -> str:
     """String with a TTL: the highest CSeq of a client in this dialog. Any shard may have it."""
     return f"imc:{{{shard}}}:cseq:{dialog}"

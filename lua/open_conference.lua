@@ -64,6 +64,7 @@ for address in (request.detail or ""):gmatch("%S+") do
 end
 
 commit()
+redis.call("DEL", "imc:" .. events:match("{%d+}") .. ":opening:" .. request.room)
 local created_at = entry_id:match("^%d+") -- the stream's id begins with the time, in ms since the epoch
 redis.call("HSET", room, "private", "1", "owner", request.from, "created_at", created_at, "rev", "1",
     "joined:" .. request.from, "0-0") -- a device that comes later gets everything

@@ -6,14 +6,11 @@ a MESSAGE is, and the response is sent.
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from imc_common import keys
-from imc_common.address import counted_as
 from imc_common.keys import Keys
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.settings import Settings
@@ -22,27 +19,21 @@ from imc_common.sip.message import Request
 from imc_common.store import Command, Store
 from imc_edge.commit import GroupCommit
 from imc_edge.conference.dialog import LIFETIME, record_routes
-from imc_edge.conference.dialog_ids import PREFIX
+from imc_edge.conference.dialog_ids import DialogIds
 from imc_edge.flow import Flow
 from imc_edge.identifiers import Fingerprint
 from imc_edge.identity.sender import Sender
 from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import Budgets, Excess, invitation_excess
-from imc_edge.receiving.command_group import CommandGroup, ask
+from imc_edge.receiving.command_group import CommandGroup, ask, failed
 from imc_edge.receiving.conference_rules import marks_of
 from imc_edge.receiving.options import Capabilities
 from imc_edge.receiving.responses import ACCEPTED, DUPLICATE, PendingResponse, Responses
 
-LOOK_AGAIN_SECONDS: Final = 0.05
-MAX_LOOKS: Final = 60
-"""A client subscribes to its new room at once, perhaps before a worker has made it: so often it is looked
-for."""
-MAX_WAITING_EACH: Final = 8
-"""Requests of one user, at whatever port, that wait so at a time."""
 ROLES: Final = frozenset((b"owner", b"admin", b"member"))
 """Replies of `lua/look_up_member.lua` for those who belong to a room."""
 HIDDEN: Final = frozenset((b"unknown", b"private"))
-"""Its replies for no room and for a private room of others, which must look alike, in time as well."""
+"""Its replies for no room and for a private room of others, which must look alike."""
 AGAIN: Final = b"again"
 """In place of a role: the request was accepted before, so it gets the response that it got then.
 
@@ -50,6 +41,8 @@ Its sender may have left meanwhile, by this very request.
 """
 SEQUENCE_TTL_MS: Final = 24 * 3600 * 1000
 """How long it is known which CSeq a dialog has come to."""
+OPENING_TTL_SECONDS: Final = 24 * 3600
+"""How long it is known who makes a room, if no worker makes it."""
 
 Send = Callable[[], None]
 
@@ -90,7 +83,7 @@ class ConferenceCommit:
         self._has_sent = has_sent
         self._wall_clock = wall_clock
         self._hash_size = settings.hash_size
-        self._waiting: Counter[str] = Counter()
+        self._ids = DialogIds(store.secret)
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -143,11 +136,13 @@ class ConferenceCommit:
         also for a request that comes out of order.
         """
         look = self.look(asked.target, asked.sender.address)
-        reply, *known = await self.ask([look, *self._questions(asked)])
+        opening = self._opening(asked.target)
+        # in this order: a worker that makes the room between the two deletes the key
+        maker, reply, *known = await self.ask([("GET", opening), look, *self._questions(asked)])
         if _was_accepted(known):
             return AGAIN
-        if reply in HIDDEN and asked.target.startswith(PREFIX):
-            reply = await self._look_again(asked)
+        if reply in HIDDEN and maker == self._maker(asked.sender.address, asked.target):
+            return b"owner"
         if reply is None or isinstance(reply, Exception):
             raise SipError(503, "Service Unavailable", [("Retry-After", "1")])
         if isinstance(reply, bytes) and reply in ROLES:
@@ -171,22 +166,21 @@ class ConferenceCommit:
         if reply == b"forbidden":
             raise SipError(403, "Not Allowed For This User")
 
-    async def check_lifetime(self, asked: Asked) -> None:
-        """Raises SipError for a request that would change the lifetime of messages, which no room can.
+    async def changes_lifetime(self, asked: Asked) -> bool:
+        """Whether a request wants another lifetime of messages than the room's, which no room can change.
 
-        Linphone names the lifetime that it knows in every INVITE, so it is compared with the room's.
+        Linphone names the lifetime that it knows in every INVITE, so it is compared with the room's. Raises
+        SipError.
         """
         wanted = dict(marks_of(asked.request)).get(LIFETIME)
         if wanted is None:
-            return
+            return False
         key = self._names.room(keys.shard_of(asked.target, self._hash_size), asked.target)
         (reply,) = await self.ask([("HGET", key, "conference")])
         if isinstance(reply, Exception):
             raise SipError(503, "Service Unavailable", [("Retry-After", "1")])
         known = RequestData.unpack(reply).headers if reply else ()
-        if dict(known).get(LIFETIME) != wanted:
-            warning = '399 imc "The lifetime of messages cannot be changed"'
-            raise SipError(488, "Not Acceptable Here", [("Warning", warning)])
+        return dict(known).get(LIFETIME) != wanted
 
     def _questions(self, asked: Asked, room: str = "") -> list[Command]:
         """Ask whether the request was accepted before, and whether it has its place in its dialog."""
@@ -209,24 +203,23 @@ class ConferenceCommit:
             "look_up_member", (names.room(shard, room), names.members(shard, room)), (user,)
         )
 
-    async def _look_again(self, asked: Asked) -> Any:
-        """The reply once the room is there, or when it has not come for long."""
-        user, counted = asked.sender.address, counted_as(asked.sender.address)
-        reply: Any = b"unknown"
-        if self._waiting[counted] >= MAX_WAITING_EACH:
-            return reply
-        self._waiting[counted] += 1
-        try:
-            for _ in range(MAX_LOOKS):
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
-                (reply,) = await self.ask([self.look(asked.target, user)])
-                if reply not in HIDDEN:
-                    break
-        finally:
-            self._waiting[counted] -= 1
-            if not self._waiting[counted]:
-                del self._waiting[counted]
-        return reply
+    def _opening(self, room: str) -> str:
+        return keys.opening(keys.shard_of(room, self._hash_size), room)
+
+    def _maker(self, user: str, room: str) -> bytes:
+        """What Redis keeps of the user who makes a room."""
+        return self._ids.digest(user, room).encode()
+
+    def _preparation(self, wanted: RoomRequest) -> list[Command]:
+        """What Redis has to know before a request is accepted.
+
+        A client subscribes to its new room at once, perhaps before a worker has made it. Its requests then
+        wait behind the one that makes the room.
+        """
+        if wanted.type != "open_conference":
+            return []
+        maker = self._maker(wanted.sender, wanted.room)
+        return [("SET", self._opening(wanted.room), maker, "EX", OPENING_TTL_SECONDS)]
 
     async def submit(
         self, asked: Asked, wanted: RoomRequest, tag: str, status: int, headers: Sequence[tuple[str, str]]
@@ -254,8 +247,10 @@ class ConferenceCommit:
             Accept(keys.shard_of(each.room, self._hash_size), digest, each.to_fields())
             for each, digest in wanted
         ]
-        replies = await self.ask(accepts)
-        if not all(isinstance(reply, bytes) and reply in ACCEPTED for reply in replies):
+        before = [command for each, _ in wanted for command in self._preparation(each)]
+        replies = await self.ask([*before, *accepts])
+        is_accepted = all(isinstance(reply, bytes) and reply in ACCEPTED for reply in replies[len(before) :])
+        if failed(replies) or not is_accepted:
             self.response(asked, tag).unavailable()
             return None
         self._has_sent(asked.sender.address)

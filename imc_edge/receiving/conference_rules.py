@@ -34,6 +34,8 @@ _NOTIFIED: Final = frozenset((CONFERENCE_INFO, "application/*", "*/*"))
 MAX_EXPIRES: Final = 3600
 """Seconds that a subscription lasts at most, and if the client names none (RFC 4575 §3.4)."""
 MAX_VERSION: Final = 0x7FFF_FFFF
+NO_SUBJECTS: Final = frozenset(("", "Media change"))
+"""Subjects of clients whose users have deleted it. The second is what Linphone then sends."""
 _MAX_MARK: Final = 64
 
 
@@ -167,12 +169,21 @@ def subject_of(request: Request) -> str:
     return topic
 
 
-def new_subject_of(request: Request) -> str:
-    """The same of a request that changes it; empty if it does not. Raises SipError, also for an empty one."""
-    subject = subject_of(request)
-    if not subject and "Subject" in request.headers:
-        raise SipError(488, "Not Acceptable Here", [("Warning", '399 imc "A room keeps its subject"')])
-    return subject
+def new_subject_of(request: Request) -> tuple[str, str]:
+    """The subject to which an INVITE changes that of a room, and why it does not. One is empty, or both.
+
+    The INVITE is accepted all the same: a refusal would leave the session as it is (RFC 3261 §14.1), but
+    Linphone then shows a room that its user has left.
+    """
+    given = request.headers.get("Subject")
+    if given is None:
+        return "", ""
+    subject = topic_of(given.strip())
+    if subject is None:
+        return "", f"A subject has at most {MAX_TEXT} characters, all of them readable"
+    if subject in NO_SUBJECTS:
+        return "", "A room keeps its subject"
+    return subject, ""
 
 
 def marks_of(request: Request) -> tuple[tuple[str, str], ...]:

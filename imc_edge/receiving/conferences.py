@@ -35,8 +35,6 @@ from imc_edge.receiving.accept_pipeline import Accept
 from imc_edge.receiving.budgets import Budgets
 from imc_edge.receiving.conference_commit import (
     AGAIN,
-    LOOK_AGAIN_SECONDS,
-    MAX_LOOKS,
     ROLES,
     Asked,
     ConferenceCommit,
@@ -63,6 +61,8 @@ MAY_CHANGE: Final = frozenset((b"owner", b"admin", AGAIN))
 """Roles that may change a room."""
 MAX_GONE: Final = 50
 """Rooms of one list of which a client learns that its user is not in them."""
+DRAIN_SECONDS: Final = 3
+"""How long a response that waits for Redis may hold up the end of an edge."""
 MAX_PAUSE: Final = 10
 """Seconds, at most, until a client may repeat an INVITE that came before the response to the last one."""
 _UNKNOWN_DIALOG: Final = 481
@@ -170,7 +170,7 @@ class Conferences:
     async def drain(self) -> None:
         """Return when all requests have their response."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=LOOK_AGAIN_SECONDS * MAX_LOOKS)
+            await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
 
     # --- one request
 
@@ -232,7 +232,7 @@ class Conferences:
 
         Linphone has no session after a restart. So its user may change the subject by this INVITE.
         """
-        subject = subject_of(asked.request)
+        subject, unchanged = new_subject_of(asked.request)
         entering = replace(
             self._wanted(asked, "enter_conference"),
             device=self._device(asked),
@@ -244,7 +244,7 @@ class Conferences:
         if subject and role in MAY_CHANGE and role != AGAIN:
             change = self._in_dialog(asked, replace(self._wanted(asked, "topic"), text=subject))
             further.append((change, self._ids.digest(asked.fingerprint.digest, change.room)))
-        await self._answer_invite(asked, entering, further)
+        await self._answer_invite(asked, entering, further, unchanged)
 
     async def _change_alone(self, asked: Asked) -> None:
         """One INVITE at a time in a dialog. Another one before the response gets 500 (RFC 3261 §14.2).
@@ -265,16 +265,15 @@ class Conferences:
 
         Nothing else of a room can be changed by it.
         """
-        subject = new_subject_of(asked.request)
+        subject, unchanged = new_subject_of(asked.request)
         change = self._in_dialog(asked, replace(self._wanted(asked, "topic"), text=subject))
         await self._commit.count(asked, change)
         role = await self._commit.role(asked, SipError(_UNKNOWN_DIALOG, "Call/Transaction Does Not Exist"))
-        await self._commit.check_lifetime(asked)
+        if await self._commit.changes_lifetime(asked):
+            subject, unchanged = "", "The lifetime of messages cannot be changed"
         if not subject:
-            self._repeat(
-                asked,
-                self._commit.answer(asked, self._tag(asked), 200, [_contact(asked, change.room, ";text")]),
-            )
+            headers = [_contact(asked, change.room, ";text"), *_warnings(unchanged)]
+            self._repeat(asked, self._commit.answer(asked, self._tag(asked), 200, headers))
             return
         if role not in MAY_CHANGE:
             raise SipError(403, "Only Owners And Admins May Change The Subject")
@@ -374,10 +373,17 @@ class Conferences:
         await self._commit.submit_all(asked, mine, self._tag(asked), 200, headers)
 
     async def _answer_invite(
-        self, asked: Asked, wanted: RoomRequest, further: Sequence[tuple[RoomRequest, str]] = ()
+        self,
+        asked: Asked,
+        wanted: RoomRequest,
+        further: Sequence[tuple[RoomRequest, str]] = (),
+        unchanged: str = "",
     ) -> None:
-        """Accept an INVITE when Redis has it, and what it asks for besides."""
-        headers = [_contact(asked, wanted.room, ";text"), *marks_of(asked.request)]
+        """Accept an INVITE when Redis has it, and what it asks for besides.
+
+        ``unchanged``: why something that it asks for is not done.
+        """
+        headers = [_contact(asked, wanted.room, ";text"), *marks_of(asked.request), *_warnings(unchanged)]
         if wanted.text:
             headers.append(("Subject", wanted.text))
         every = [(wanted, asked.fingerprint.digest), *further]
@@ -424,6 +430,11 @@ class Conferences:
 def _contact(asked: Asked, room: str, params: str = "") -> tuple[str, str]:
     """The Contact of a 2xx (RFC 3261 table 2, RFC 4579 §5.2)."""
     return "Contact", f"<{contact_scheme(asked.request.uri)}:{room}>;isfocus{params}"
+
+
+def _warnings(text: str) -> list[tuple[str, str]]:
+    """Why a request was accepted and something that it asks for is not done (RFC 3261 §20.43)."""
+    return [("Warning", f'399 imc "{text}"')] if text else []
 
 
 def _is_of_others(role: Any) -> bool:

@@ -37,6 +37,7 @@ class FakeStore:
         """Replies to `look_up_member`, by room; b"owner" for others."""
         self.forbidden: set[str] = set()
         """The users to whom `check_referral` allows nothing."""
+        self._strings: dict[Any, Any] = {}
         self.conference: bytes | None = None
         """What each room keeps of the request that made it."""
         self._sequences: dict[str | bytes | int, int] = {}
@@ -62,6 +63,11 @@ class FakeStore:
             return 0
         if command[0] == "HGET":
             return self.conference
+        if command[0] == "SET":
+            self._strings[command[1]] = command[2]
+            return b"OK"
+        if command[0] == "GET":
+            return self._strings.get(command[1])
         if command[1] == self._find_duplicate:
             return b"duplicate" if (command[3], command[5]) in self._seen else b"unknown"
         if command[1] == self._check_sequence:

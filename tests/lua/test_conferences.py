@@ -75,6 +75,13 @@ def test_a_client_makes_a_private_room_with_its_members(shard: Shard) -> None:
     assert json.loads(about(shard, "dialog", PHONE) or "")["call_id"] == "alice"
 
 
+def test_requests_to_a_room_that_is_made_wait_behind_nothing_more(shard: Shard) -> None:
+    """An edge has noted who makes it, and takes requests of that user before a worker has made it."""
+    shard.redis.set(keys.opening(SHARD, ROOM), "digest")
+    opened(shard, BOB)
+    assert not shard.redis.exists(keys.opening(SHARD, ROOM))
+
+
 def test_one_user_takes_few_places_whatever_ports_it_has(shard: Shard) -> None:
     """As with the commands that bring users into a room."""
     at_ports = [f"eve@192.0.2.1:{port}" for port in range(6000, 6100)]

@@ -82,6 +82,28 @@ def test_administrators_change_a_room(phone: MakeGroupLinphone) -> None:
     bob.wait_until_left(room)
 
 
+@pytest.mark.parametrize("subject", ["x" * 201, ""])
+def test_a_subject_that_no_room_can_have_ends_nothing(
+    phone: MakeGroupLinphone, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room keeps its subject, in a session that the client has begun and after a restart without one."""
+    monkeypatch.setenv("LINPHONE_LOG", "1")
+    alice, bob = phone("alice"), phone("bob")
+    room = alice.create("first", BOB)
+    bob.wait_for_room(room, alice=True)
+    for after in ("second", "third"):
+        before = _answers("INVITE", alice.log())
+        alice.rename(room, subject)
+        wait_until(lambda before=before: _answers("INVITE", alice.log()) > before, "an answer", PATIENCE)  # type: ignore[misc]
+        alice.rename(room, after)
+        bob.wait_for_subject(room, after)
+        alice.wait_for_subject(room, after)
+        assert not alice.has_left(room)
+        alice.stop()
+        alice.start()
+    assert {event["subject"] for event in bob.room_events()} <= {"", "first", "second", "third"}
+
+
 def test_a_client_that_was_off_gets_roster_and_messages(phone: MakeGroupLinphone) -> None:
     """It subscribes to the list of its rooms after the restart, and gets what it missed in order."""
     alice, bob, carol = (phone(name) for name in ("alice", "bob", "carol"))
@@ -328,6 +350,26 @@ def test_a_worker_that_is_killed_is_not_noticed(phone: MakeGroupLinphone, teleph
         room, "while no worker runs", ALICE
     )  # carol perhaps not: REFER and MESSAGE may change places
     assert bob.texts_in(room) == ["while no worker runs"]
+
+
+def test_a_room_that_is_made_while_no_worker_runs_is_shown_later(
+    phone: MakeGroupLinphone, telephony: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its creator subscribes to the roster at once, and only once."""
+    monkeypatch.setenv("LINPHONE_LOG", "1")
+    alice, bob = phone("alice"), phone("bob")
+    telephony.worker.end(signal.SIGKILL)
+    room = alice.create("no worker", BOB)
+    wait_until(lambda: _answers("SUBSCRIBE", alice.log()) > 0, "an answer to its SUBSCRIBE", PATIENCE)
+    telephony.worker.start()
+    alice.wait_for_room(room, bob=False)
+    alice.wait_until_admin(room)
+    bob.wait_for_room(room, alice=True)
+
+
+def _answers(method: str, log: str) -> int:
+    """How many final responses to such requests this client got, besides challenges."""
+    return len(re.findall(r"SIP/2\.0 (?!1|407)\d+ [^\n]*\n(?:[^\n]+\n)*?CSeq: \d+ " + method, log))
 
 
 def test_a_client_that_was_killed_comes_back_into_its_rooms(phone: MakeGroupLinphone) -> None:
