@@ -39,7 +39,9 @@ def register(app: typer.Typer) -> None:
 def chat(
     user: Annotated[str, typer.Argument(help="Your address: sip:USER@DOMAIN, or sip:USER@IP-ADDRESS:PORT.")],
     *,
-    room: Annotated[str, typer.Option(help="URI of the room, or of the manager.")],
+    room: Annotated[
+        str, typer.Option(help="URI of the room, or of the command address (setting `manager`).")
+    ],
     via: Annotated[
         str, typer.Option(help="HOST:PORT (UDP) of an edge, a balancer, or your registrar.")
     ] = "127.0.0.1:5060",
@@ -55,7 +57,10 @@ def chat(
         Path | None, typer.Option(exists=True, dir_okay=False, help="Send the lines of this file, then exit.")
     ] = None,
     wait: Annotated[
-        float, typer.Option(min=0, help="With a script: exit after so many seconds without a message.")
+        float,
+        typer.Option(
+            min=0, help="With --script or piped input: exit after so many seconds without a message."
+        ),
     ] = 2,
     login: Annotated[
         bool,

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from imc_cli.dead_letters import DeadLetter, drop, find, letters, parse_name, retry
+from imc_cli.failure import failure_text
 from imc_cli.options import add_command
 from imc_common.errors import ImcError
 from imc_common.escape import printable
@@ -126,7 +127,7 @@ def _with_store(loaded: Loaded, run: Callable[[Store, int], Coroutine[Any, Any, 
     try:
         asyncio.run(whole())
     except ImcError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(failure_text(error), err=True)
         raise typer.Exit(1) from None
 
 

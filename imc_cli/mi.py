@@ -68,9 +68,11 @@ def _show(result: Any) -> None:
         console.print(made)
 
     match result:
+        case {"MESSAGES": _, "ROOMS": _}:  # all of a user: too deep for a table
+            typer.echo(json.dumps(result, indent=2))
         case {"ROOMS": [*rooms]}:
             rows = [(room["URI"], room["MEMBERS"], room["OWNER"]) for room in rooms]
-            table(f"{len(rows)} rooms", ("room", "members", "owner"), rows)
+            table("1 room" if len(rows) == 1 else f"{len(rows)} rooms", ("room", "members", "owner"), rows)
         case {"ROOM": room, "PRIVATE": private, "CREATED_AT": created_at, "MEMBERS": members}:
             created = datetime.fromtimestamp(created_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             title = f"{room}, {'private' if private else 'public'}, created {created}"
@@ -81,7 +83,7 @@ def _show(result: Any) -> None:
             table("", ("", ""), [(name, _plain(value)) for name, value in result.items()])
         case list():
             for each in result:
-                console.print(terminal_safe(_plain(each)))
+                console.print(terminal_safe(" ".join(each) if isinstance(each, list) else str(each)))
         case _:
             console.print(terminal_safe(str(result)))
 

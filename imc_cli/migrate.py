@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from imc_cli.failure import failure_text
 from imc_cli.options import add_command
 from imc_cli.terminal import terminal_safe
 from imc_common.errors import ImcError
@@ -109,7 +110,7 @@ class _plain_errors:  # noqa: N801 # reads as a statement
         if error is None or isinstance(error, typer.Exit):
             return
         if isinstance(error, ImcError | OSError):
-            text = str(error)
+            text = failure_text(error)
         elif type(error).__module__.startswith("sqlalchemy"):
             text = f"{masked(self._url)}: {str(error).splitlines()[0]}"
         else:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from imc_cli.failure import failure_text
 from imc_cli.options import add_command
 from imc_cli.resharding import Resharding, Totals
 from imc_common.errors import ImcError
@@ -31,7 +32,7 @@ def reshard(
     try:
         totals = asyncio.run(_run(loaded.settings, hash_size))
     except ImcError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(failure_text(error), err=True)
         raise typer.Exit(1) from None
     typer.echo(
         f"{totals} are in {1 << hash_size} shards now; start all processes with hash_size = {hash_size}"

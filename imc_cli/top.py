@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imc_cli.failure import failure_text
 from imc_cli.options import add_command
 from imc_common.settings import Loaded
 
@@ -46,7 +47,7 @@ def top(
     try:
         asyncio.run(_top(loaded, every, seconds))
     except ImcError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(failure_text(error), err=True)
         raise typer.Exit(1) from None
 
 

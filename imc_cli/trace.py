@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imc_cli.failure import failure_text
 from imc_cli.options import add_command
 from imc_common.settings import Loaded
 
@@ -50,7 +51,7 @@ def trace(
         typer.echo(f"{address!r} is not an address: {error}", err=True)
         raise typer.Exit(2) from None
     except ImcError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(failure_text(error), err=True)
         raise typer.Exit(1) from None
 
 

@@ -1,4 +1,4 @@
-"""``imc user …``: users with passwords (``identity = digest``), and what rooms keep of a user."""
+"""``imc user …``: users with passwords (``identity = digest``), and what Redis stores about a user."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from imc_cli.failure import failure_text
 from imc_cli.options import add_command
 from imc_cli.password import read_password
 from imc_cli.terminal import terminal_safe
@@ -26,7 +27,8 @@ _User = Annotated[str, typer.Argument(help="Address of the user, such as alice@e
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
-        help="Users with passwords, for identity = digest; what rooms keep of a user.", no_args_is_help=True
+        help="Users with passwords (identity = digest), and the data stored about a user.",
+        no_args_is_help=True,
     )
     add_command(group, add)
     add_command(group, passwd)
@@ -82,7 +84,7 @@ def list_users(loaded: Loaded) -> None:
 
 
 def rotate(loaded: Loaded) -> None:
-    """Sign nonces with a new key from a minute later on. Nonces of the old key stay valid for their time."""
+    """Add a key that signs nonces from a minute later. Nonces of the old key stay valid until they expire."""
 
     async def run(users: Users) -> None:
         first_use = datetime.fromtimestamp(await users.rotate_key(), UTC)
@@ -92,12 +94,15 @@ def rotate(loaded: Loaded) -> None:
 
 
 def export(loaded: Loaded, user: _User) -> None:
-    """Print as JSON where a user is a member and what the user wrote that rooms keep. Needs MI."""
+    """Print the data that Redis stores about a user, as JSON. Needs MI."""
     _ask_mi(loaded, "imc_user_export", user)
 
 
 def forget(loaded: Loaded, user: _User) -> None:
-    """Remove a user from all rooms and delete what the user wrote that rooms keep. Needs MI."""
+    """Remove a user from all rooms, and delete the data stored about the user. Needs MI.
+
+    Bans of the user, dead letters and the password stay.
+    """
     _ask_mi(loaded, "imc_user_forget", user)
 
 
@@ -129,5 +134,5 @@ def _with_users(loaded: Loaded, run: Callable[[Users], Awaitable[None]]) -> None
     try:
         asyncio.run(main())
     except ImcError as error:
-        typer.echo(f"imc user: {printable(str(error), 500)}", err=True)
+        typer.echo(f"imc user: {failure_text(error)}", err=True)
         raise typer.Exit(1) from None

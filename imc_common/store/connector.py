@@ -74,7 +74,9 @@ class Connector:
                 )[1]
         except TimeoutError:
             raise StoreUnreachable(f"{name}: no connection in {CONNECT_SECONDS:g} s") from None
-        except OSError as error:  # refused, no route, name unknown, TLS
+        except ConnectionRefusedError as error:  # asyncio's text differs from that of uvloop
+            raise StoreUnreachable(f"{name}: connection refused") from error
+        except OSError as error:  # no route, name unknown, TLS
             raise StoreUnreachable(f"{name}: {error}") from error
 
     async def _primary_of_sentinels(self) -> Opened:

@@ -42,13 +42,14 @@ def assert_harmless(output: str) -> None:
 
 
 @hostile
-@pytest.mark.parametrize("form", ["room", "rooms", "members", "other", "list", "text"])
+@pytest.mark.parametrize("form", ["room", "rooms", "members", "user", "other", "list", "text"])
 def test_imc_mi_escapes_results(text: str, form: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In every form of a result."""
     results: dict[str, Any] = {
         "room": {"ROOM": text, "PRIVATE": 1, "CREATED_AT": 1, "MEMBERS": [{"URI": text, "ROLE": text}]},
         "rooms": {"ROOMS": [{"URI": text, "MEMBERS": 1, "OWNER": text}]},
         "members": {"ROOM": text, "MEMBERS": [text], "NO_MEMBERS": 1},
+        "user": {"ROOMS": [], "MESSAGES": [{"BODY": text}]},
         "other": {text: [text, text]},
         "list": [text, [text]],
         "text": text,

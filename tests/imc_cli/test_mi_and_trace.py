@@ -81,11 +81,14 @@ async def test_responses_without_a_result_are_errors(response: HttpResponse, err
     [
         ({"LEFT": ["sip:a@h", "sip:b@h"], "USER": "sip:u@h"}, ["LEFT", "sip:a@h", "sip:b@h", "sip:u@h"]),
         (["one", "two"], ["one", "two"]),
+        ([["text"], ["text", "room"]], ["text\ntext room\n"]),
+        ({"ROOMS": [{"URI": "sip:r@h", "MEMBERS": 2, "OWNER": "sip:o@h"}]}, ["1 room ", "sip:o@h"]),
+        ({"ROOMS": [{"ROOM": "sip:r@h", "ROLE": "member"}], "MESSAGES": []}, ['"ROLE": "member"']),
         ("OK", ["OK"]),
     ],
 )
 def test_any_mi_result_is_printed(result: Any, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """As a table or as text."""
+    """As a table, as text, or as JSON."""
     _show(result)
     shown = capsys.readouterr().out
     assert [word for word in words if word not in shown] == []
