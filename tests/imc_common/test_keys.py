@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from zlib import crc32
 
 import pytest
 
 from imc_common import keys
 
+ROOT = Path(__file__).parent.parent.parent
 HOSTILE = "a{8}b@example.org"
 """An address with the braces of a hash tag."""
 
@@ -40,3 +43,12 @@ def test_a_room_is_in_the_shard_of_its_crc_32(hash_size: int) -> None:
 def test_rooms_are_owned_at_all_ports_of_a_user() -> None:
     """Proxies rarely check the port in From."""
     assert keys.owned_rooms(0, "alice@example.org:5070") == keys.owned_rooms(0, "alice@example.org")
+
+
+def test_the_page_of_keys_names_each_field_of_a_room_by_user() -> None:
+    """Bans, what ends with the membership, and what a device has."""
+    page = (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lua").rglob("*.lua"))
+    kinds = set(re.findall(r'"([a-z]+):" \.\.', scripts)) - {"imc", "expiring"}
+    assert kinds > {"away", "ban", "dialog", "invitation", "joined", "nick"}
+    assert sorted(kind for kind in kinds if not re.search(rf"`{kind}:(USER|DEVICE)`", page)) == []

@@ -254,6 +254,7 @@ def test_the_page_lists_every_redis_key() -> None:
     made = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("imc:")}
     made |= {keys.lease(0, "worker"), keys.lease(0, "edge"), *keys.accepting(0)}
     made.add(keys.turn(keys.failures("uN", "DIGEST")))
+    made.add(keys.away_shards("USER").replace(keys.user_shard("USER"), "uN"))
     makers.remove(keys.accepting)
     makers.remove(keys.authors_prefix)
     for make in makers:
