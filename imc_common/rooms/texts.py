@@ -38,7 +38,7 @@ NOTICES = {
     " To invite them, send {start}invite {actor}",
     "invited": "{actor} invites you to this room. Send {start}accept to join or {start}deny to decline.",
     "invitation_sent": "You have invited {user}.",
-    "invitation_failed": "{user} {why}. Your invitation was withdrawn. Try again later.",
+    "invitation_failed": "Your invitation was withdrawn: {user} {why}. Try again later.",
     "denied": "{actor} has declined the invitation.",
     "you_were_removed": "{actor} has removed you from this room.",
     "removed": "{actor} has removed {user}.",
@@ -64,6 +64,8 @@ NOTICES = {
     "destroyed": "{actor} has deleted this room.",
 }
 """Events that are one sentence or two; the others have functions."""
+_ONE_SKIPPED = "You have missed 1 earlier message. To see it, send {start}history more"
+"""The same for a single message."""
 
 TO_ACTOR = {
     "joined": "You have joined this room. Send {start}help for a list of commands.",
@@ -150,7 +152,7 @@ OVER_LIMIT = {
 TOO_MUCH_HISTORY = "You are asking for too many messages. Try again in {detail}."
 """The same where the request over the limit of deliveries is `#history`."""
 
-WHY_FAILED = {"no_response": "did not respond", "delivery_failed": "could not be reached"}
+WHY_FAILED = {"no_response": "did not respond", "delivery_failed": "could not receive it"}
 _ROLES = {"owner": "an owner", "admin": "an admin", "member": "a plain member"}
 
 
@@ -245,6 +247,8 @@ def _template(event: Event) -> str:
     if event.name == "nickname_set" and not event.detail:
         is_own = event.to == (event.actor,)
         return "You have no nickname in this room." if is_own else "{actor} has no nickname any more."
+    if event.name == "skipped" and event.detail == "1":
+        return _ONE_SKIPPED
     if event.role == "invited" and event.name in OF_INVITATIONS:
         return _OWN_WITHDRAWAL if event.to == (event.actor,) else OF_INVITATIONS[event.name]
     if event.name == "role_changed" and event.actor == event.user:

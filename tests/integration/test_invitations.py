@@ -108,7 +108,7 @@ class TestInvitations:
         await add(alice, bob, room)
         await promote(alice, bob, "admin", room)
         await invite(bob, carol, room)
-        await bob.assert_gets(notice(f"{carol.address} could not be reached", "invitation was withdrawn"))
+        await bob.assert_gets(notice("invitation was withdrawn", f"{carol.address} could not receive it"))
         await alice.assert_gets_nothing()
         carol.status_for = lambda _: 200
         await carol.say(room, "#accept")

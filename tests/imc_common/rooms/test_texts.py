@@ -67,12 +67,12 @@ INVITE = f"To invite them, send #invite {ALICE}"
         (
             "invitation_failed",
             {"reason": "no_response", "detail": "408"},
-            f"{BOB} did not respond. Your invitation was withdrawn. Try again later.",
+            f"Your invitation was withdrawn: {BOB} did not respond. Try again later.",
         ),
         (
             "invitation_failed",
             {"reason": "delivery_failed", "detail": "404"},
-            f"{BOB} could not be reached. Your invitation was withdrawn. Try again later.",
+            f"Your invitation was withdrawn: {BOB} could not receive it. Try again later.",
         ),
         ("denied", {}, f"{ALICE} has declined the invitation."),
         ("you_were_removed", {"role": "member"}, f"{ALICE} has removed you from this room."),
@@ -96,6 +96,11 @@ INVITE = f"To invite them, send #invite {ALICE}"
             "skipped",
             {"detail": "214"},
             "You have missed 214 earlier messages. To see them, send #history more",
+        ),
+        (
+            "skipped",
+            {"detail": "1"},
+            "You have missed 1 earlier message. To see it, send #history more",
         ),
         ("more_said", {}, "There are more messages. To see them, send #history more"),
         ("destroyed", {}, f"{ALICE} has deleted this room."),
