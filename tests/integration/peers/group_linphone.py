@@ -137,9 +137,9 @@ class GroupLinphone(Linphone):
         every = [dict(event) for event in self.events() if event["kind"] == "received"]
         return [event for event in every if event.get("room") == room and event["text"] == text]
 
-    def add(self, room: str, user: str) -> None:
-        """Add a user to a room."""
-        self._do("add", room=room, users=[user])
+    def add(self, room: str, *users: str) -> None:
+        """Add users to a room, all at once."""
+        self._do("add", room=room, users=list(users))
 
     def remove(self, room: str, user: str) -> None:
         """Remove a user from a room."""

@@ -98,7 +98,8 @@ class GroupPhone(Phone):
                 self._call("chat_message_send", message)
                 self._watch(message, order["text"])
             case "add":
-                self._call("chat_room_add_participant", room, self._uri(order["users"][0]))
+                added = self._bctoolbox.made([self._uri(user) for user in order["users"]])
+                self._flag("chat_room_add_participants", room, added)
             case "remove":
                 self._call("chat_room_remove_participant", room, self._participant(room, order))
             case "promote" | "demote" as wish:

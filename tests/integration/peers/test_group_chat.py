@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import signal
+import socket
 
 import pytest
 
@@ -80,6 +81,35 @@ def test_administrators_change_a_room(phone: MakeGroupLinphone) -> None:
     bob.leave_room(room)
     alice.wait_for_room(room)
     bob.wait_until_left(room)
+
+
+def test_many_users_are_added_at_once(phone: MakeGroupLinphone) -> None:
+    """Linphone sends all its REFERs together, and answers the challenges to two of them."""
+    alice, bob = phone("alice"), phone("bob")
+    room = alice.create("many", BOB)
+    bob.wait_for_room(room, alice=True)
+    others = {"carol": False} | {f"member{number}": False for number in range(9)}
+    carol = phone("carol")
+    alice.add(room, *(f"{name}@{DOMAIN}" for name in others))
+    bob.wait_for_room(room, alice=True, **others)
+    carol.wait_for_room(room, alice=True, bob=False, **{name: False for name in others if name != "carol"})
+
+
+def test_another_connection_adds_nobody_in_the_name_of_a_user(
+    phone: MakeGroupLinphone, telephony: Platform
+) -> None:
+    """A REFER needs no credentials only over the connection over which its sender has registered."""
+    alice = phone("alice")
+    room = alice.create("mine", BOB)
+    refer = (
+        f"REFER sip:{room} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1;rport\r\n"
+        f"Max-Forwards: 70\r\nFrom: <sip:{ALICE}>;tag=1\r\nTo: <sip:{room}>\r\n"
+        f"Call-ID: {secrets.token_hex(8)}\r\nCSeq: 1 REFER\r\nContact: <sip:{ALICE}>\r\n"
+        f"Refer-To: <sip:{CAROL}>;text\r\nContent-Length: 0\r\n\r\n"
+    )
+    with socket.create_connection(telephony.address, timeout=PATIENCE) as connection:
+        connection.sendall(refer.encode())
+        assert connection.recv(65536).startswith(b"SIP/2.0 407 ")
 
 
 @pytest.mark.parametrize("subject", ["x" * 201, ""])
