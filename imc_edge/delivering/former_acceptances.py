@@ -1,8 +1,9 @@
 """Which devices have accepted an INVITE that an edge before has sent, and their ACKs (RFC 3261 §13.2.2.4).
 
 A device gets its ACK when Redis has the report of its 2xx. If the edge dies between these two, the device
-would end its session after 32 s. So the edge that takes the event over sends the ACK. It does not send the
-INVITE again: liblinphone would end the session that it has by BYE, and accept once more.
+would end its session after 32 s. So the edge that takes the event over sends the ACK, several times: it does
+not hear whether one arrives. It does not send the INVITE again: liblinphone would end the session that it has
+by BYE, and accept once more.
 
 If a proxy had named the devices of a user, the others may not have been invited. So the proxy is asked
 again, and only those are invited. If a proxy had forked the INVITE, it would reach the same devices again.
@@ -72,8 +73,7 @@ class FormerAcceptances:
         event, owner = invitation.event, self._invitations
         for dialog in made:
             session = MadeDialog(owner, event.room, invitation.invited, dialog, dialog.cseq)
-            session.acknowledge()
-            owner.acknowledged(session, event)
+            owner.acknowledge_unheard(session)
         if not is_device(invitation.invited):
             invitation.outcome.accepted_before(
                 device

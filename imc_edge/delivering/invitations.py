@@ -40,6 +40,7 @@ from imc_edge.delivering.invite_transaction import InviteTransactions
 from imc_edge.delivering.made_dialog import MadeDialog
 from imc_edge.delivering.outgoing import Outgoing
 from imc_edge.delivering.stray_acceptances import StrayAcceptances
+from imc_edge.delivering.transaction_states import T1, T2
 from imc_edge.flow import Transports
 from imc_edge.identifiers import DeliveryIds
 from imc_edge.routing.next_hop import NextHops
@@ -100,6 +101,8 @@ class Invitations:
         self._wake = asyncio.Event()
         self._unconfirmed: deque[tuple[float, MadeDialog, Event]] = deque()
         """Sessions whose device may not have its ACK yet, and when to look at them again."""
+        self._unheard_sessions: deque[tuple[float, MadeDialog]] = deque()
+        """Sessions by an INVITE of another edge, and when to send their ACK again."""
         self._unheard: set[str] = set()
         """Users with a device that no ACK reaches: its next REGISTER leads to another INVITE."""
         self._farewells: dict[tuple[str, str], float] = {}
@@ -183,9 +186,22 @@ class Invitations:
         """The ACK of a session that Redis has was sent. When it has arrived, the worker hears of that."""
         self._unconfirmed.append((made.acknowledged_at + CONFIRM_SECONDS, made, event))
 
+    def acknowledge_unheard(self, made: MadeDialog) -> None:
+        """Send an ACK whose device repeats its 2xx to another edge, which is gone.
+
+        It is sent as often as the 2xx may be. Nobody hears when the device repeats it no more, so the
+        session is not confirmed.
+        """
+        made.acknowledge()
+        self._unheard_sessions.append((self.context.clock() + T2, made))
+
     def turn(self) -> None:
-        """To be called often: report the sessions whose device has its ACK."""
-        now, unconfirmed = self.context.clock(), self._unconfirmed
+        """To be called often: report the sessions whose device has its ACK, and repeat other ACKs."""
+        now, unconfirmed, unheard = self.context.clock(), self._unconfirmed, self._unheard_sessions
+        while unheard and unheard[0][0] <= now:
+            _, made = unheard.popleft()
+            if made.came_at > now - VALID_SECONDS:
+                self.acknowledge_unheard(made)
         while unconfirmed and unconfirmed[0][0] <= now:
             _, made, event = unconfirmed.popleft()
             if made.acknowledged_at + CONFIRM_SECONDS > now:
@@ -201,10 +217,15 @@ class Invitations:
             self.report(confirmation(event, user_of(event.to[0]), made.dialog, ids=self.delivery_ids))
 
     async def finish(self) -> None:
-        """The process ends: report what it knows. Raises `StoreUnreachable`."""
+        """The process ends: report what it knows. Raises `StoreUnreachable`.
+
+        It knows nothing of a device that would not have repeated its 2xx yet.
+        """
+        now = self.context.clock()
         while self._unconfirmed:
             _, made, event = self._unconfirmed.popleft()
-            self._confirm(made, event)
+            if made.acknowledged_at + made.next_copy_after + T1 <= now:
+                self._confirm(made, event)
         await self.flush(retries=False)
 
     async def run(self) -> None:

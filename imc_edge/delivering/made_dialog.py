@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from imc_common.sip.message import Response
 from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering.dialog_request import DialogRequest, in_dialog
+from imc_edge.delivering.transaction_states import T1, T2
 from imc_edge.flow import Hop
 from imc_edge.routing.targets import Targets
 
@@ -57,6 +58,11 @@ class MadeDialog:
     def is_acknowledged(self) -> bool:
         """Whether its ACK was sent."""
         return self._ack is not None
+
+    @property
+    def next_copy_after(self) -> float:
+        """Seconds from the last ACK to the next copy of the 2xx, if it was lost (RFC 3261 §13.3.1.4)."""
+        return min(T1 + self.acknowledged_at - self.came_at, T2)
 
     def acknowledge(self) -> None:
         """Send the ACK: once for each copy of the 2xx."""

@@ -25,8 +25,11 @@ SECONDS = 40
 class _Run(GroupChatRun):
     """A host makes a room with a user who has two devices. All edges are killed once."""
 
-    def play_until_killed(self, moment: float, first_plan: str) -> tuple[str, Guest]:
-        """``moment``: seconds after the room was made. ``first_plan``: of the second device."""
+    def play_until_killed(self, moment: float, first_plan: str, away: float = 0.0) -> tuple[str, Guest]:
+        """``moment``: seconds after the room was made. ``first_plan``: of the second device.
+
+        ``away``: for so many seconds after that, no request reaches the devices.
+        """
         simulation, everyone = self.simulation, [each for chat in self._chats.chats for each in chat.everyone]
         self._loss = 0.0
         guest = next(each for each in everyone if len(each.phones) == 2)
@@ -48,6 +51,11 @@ class _Run(GroupChatRun):
             edge.kill()
         self.edges.clear()
         self.add_edge()
+        for phone in guest.phones if away else ():
+            phone.absence = 0, 0.0
+        simulation.run_until(simulation.now + away)
+        for phone in guest.phones:
+            phone.absence = None
         simulation.run_until(simulation.now + SECONDS)
         return made.result(), guest
 
@@ -68,6 +76,23 @@ def test_both_devices_that_a_proxy_has_named_are_in_the_room(
             assert place.is_in
             assert place.session is not None
             assert place.session.is_confirmed
+        assert not run._problems
+    finally:
+        run.close()
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2])
+def test_a_user_whose_devices_get_no_ack_for_a_while_stays_a_member(
+    moment: float, server: Server, scripts: Scripts
+) -> None:
+    """The edge that takes the event over does not hear whether its ACKs arrive."""
+    run = _Run(SEED, server.socket, scripts)
+    try:
+        room, guest = run.play_until_killed(moment, "accept", away=10.0)
+        members, devices, _ = run._room_in_redis(room)
+        assert guest.phones[0].name.partition(";")[0] in members
+        assert {each.name for each in guest.phones} <= set(devices)
+        assert all(each.places[room].is_in for each in guest.phones)
         assert not run._problems
     finally:
         run.close()

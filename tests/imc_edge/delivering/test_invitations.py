@@ -169,9 +169,24 @@ async def test_a_device_that_no_ack_reaches_is_offered_its_rooms_later(sending: 
 async def test_an_edge_that_ends_reports_whom_it_has_sent_an_ack(sending: Sending) -> None:
     """At a restart, too, the user of each device can leave by BYE."""
     await accept(sending, await invite(sending))
+    await sending.pass_time(1.1)
     assert confirmations(sending) == []
     await sending.deliver.drain(sending.clock() + 1)
     assert confirmations(sending) == ["there"]
+
+
+@pytest.mark.parametrize(("copy", "seconds"), [(0.0, 0.9), (1.5, 2.4), (7.5, 4.4)])
+async def test_an_edge_that_ends_reports_no_device_that_may_have_no_ack(
+    copy: float, seconds: float, sending: Sending
+) -> None:
+    """The next copy of its 2xx may be under way: the session would end as if the user had left."""
+    sent = await invite(sending)
+    await accept(sending, sent)
+    await sending.pass_time(copy)
+    await accept(sending, sent)
+    await sending.pass_time(seconds)
+    await sending.deliver.drain(sending.clock() + 1)
+    assert confirmations(sending) == []
 
 
 async def test_no_ack_is_no_confirmation(sending: Sending, monkeypatch: pytest.MonkeyPatch) -> None:
