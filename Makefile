@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run demo-linphone test test-compiled test-compose test-opensips docs chaos chaos-test fuzz format lock compiled clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Valkey, an edge and a worker here; plays the demo, then serves (ARGS=--once: ends after it)
 	@exec $(BIN)/imc up --demo $(ARGS)

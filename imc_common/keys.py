@@ -69,11 +69,11 @@ class Keys:
         return f"{self.rooms_table}:{{{shard}}}:{room}"
 
     def members(self, shard: int, room: str) -> str:
-        """Hash of one room's members: address to role."""
+        """Hash of one room's members: address to role, and what else is known (`imc_common.rooms.roles`)."""
         return f"{self.members_table}:{{{shard}}}:{room}"
 
     def history(self, shard: int, room: str) -> str:
-        """Stream of the messages that a room keeps. `lua/include/history.lua` describes an entry."""
+        """Stream of the messages that a room keeps. `lua/include/keep.lua` describes an entry."""
         return f"{self.history_table}:{{{shard}}}:{room}"
 
 
@@ -165,7 +165,7 @@ def probes(shard: int) -> str:
 
 
 def probe_waits(shard: int) -> str:
-    """Hash of these users: ms between the latest two probes."""
+    """Hash of these users: ms between the latest two probes; odd if the latest one was no message."""
     return f"imc:{{{shard}}}:probe_waits"
 
 

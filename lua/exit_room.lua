@@ -53,20 +53,42 @@ redis.call("SCARD", owned_rooms)
 redis.call("SCARD", history_off)
 redis.call("XLEN", history) -- is a stream
 local reason, former = refusal("member"), nil
-local is_unknown, device, with_another, rest = false, nil, nil, nil
+local is_unknown, device, twin, twin_dialog = false, nil, nil, nil
 if request.dialog then
-    is_unknown, device, with_another, rest = unknown_session()
+    is_unknown, device, twin, twin_dialog = unknown_session()
 end
 for _, farewell in ipairs(request.dialog and farewells_in(request.room, request.from) or {}) do
     former = same_dialog(dialog_ids(farewell.dialog), dialog_ids(request.dialog)) and farewell or former
 end
-if former or is_unknown then
-    -- not in the room, and shows it no longer
+
+-- After commit. A device in the room has ended its session, because it got no ACK. It is invited by its own name, but not
+-- without end.
+local function invite_anew()
+    local name = without_aor(device)
+    local is_asked = count_unacknowledged(name)
+    if device ~= name then -- it will know the room under another name
+        local subscription = subscription_of(device)
+        forget_device(device)
+        record_departure(name)
+        if subscription then -- the client may go on with it (admit_device)
+            keep_subscription(name, subscription)
+        end
+    end
+    if is_asked then
+        send_invite(room, members, request.room, name, request.from)
+    else
+        redis.call("HDEL", room, "dialog:" .. device) -- that session has ended
+    end
+end
+
+-- The session that ends is none by which the user is in the room: of an earlier stay (`former`), or unknown. The user stays.
+local function stay()
+    -- this device is not in the room, and shows it no longer
     local missing = former and without_aor(former.device) or not device and request.device
     local is_needed = missing and needs_invite(missing)
     commit()
-    if rest then
-        redis.call("HSET", room, "dialog:" .. with_another, rest)
+    if twin then
+        redis.call("HSET", room, "dialog:" .. twin, twin_dialog)
     end
     if former then
         drop_farewell(request.room, former.device)
@@ -76,22 +98,13 @@ if former or is_unknown then
             send_invite(room, members, request.room, missing, request.from)
         end
     elseif not former and not reason and device and not is_under_way(room, without_aor(device), "") then
-        local is_asked = count_unacknowledged(without_aor(device))
-        if device ~= without_aor(device) then -- it will know the room under another name
-            local subscription = subscription_of(device)
-            forget_device(device)
-            record_departure(without_aor(device))
-            if subscription then -- the client may go on with it (adopt_subscription)
-                keep_subscription(without_aor(device), subscription)
-            end
-        end
-        if is_asked then
-            send_invite(room, members, request.room, without_aor(device), request.from)
-        else
-            redis.call("HDEL", room, "dialog:" .. device) -- that session has ended
-        end
+        invite_anew()
     end
     return "done"
+end
+
+if former or is_unknown then
+    return stay()
 elseif sender_role == "invited" then
     return decline()
 elseif reason then

@@ -1,6 +1,6 @@
 -- The rooms of a shard that a device can show as group chats and does not: its user is a member, and the device is not in
--- them, or has left because no ACK has reached it. Public rooms have no index of their members, so a page of them is looked through; the first page has the private
--- rooms of the user as well.
+-- them, or has left because no ACK has reached it. Public rooms have no index of their members, so a page of them is looked
+-- through; the first page has the private rooms of the user as well.
 --
 -- KEYS:
 --   rooms          imc_rooms:{S}               sorted set

@@ -38,6 +38,7 @@ part, catch_up_max = math.max(1, tonumber(part)), math.max(1, tonumber(catch_up_
 --- @include "role"
 --- @include "missed"
 --- @include "unseen"
+--- @include "refused"
 --- @include "now"
 --- @include "end_away"
 --- @include "invite_again"
@@ -88,10 +89,10 @@ if #latest > catch_up_max then
 end
 
 found, left = missed(history, position, user, part, now)
-local suspect, failures = (refused or ""):match("^(%S+) (%d+)")
+local suspect, failures = refused_state(refused)
 if suspect and found[1] and found[1][1] == suspect then
     found, left = { found[1] }, found[2] and found[2][1] or left or behind(suspect)
-    redis.call("HSET", room, "refused:" .. user, table.concat({ suspect, failures, suspect, 0 }, " "))
+    keep_refused(room, user, suspect, failures, suspect, 0)
 end
 for i, message in ipairs(found) do
     local kind = left and i == #found and "more" or "part"

@@ -1,7 +1,8 @@
 -- The report of a BYE or a notice of a removal that found nobody: it is sent again when the user is back, or by a probe. In
 -- the report, `from` is the device or the user, and `dialog` the one that has to end. A device that has entered the room
--- since needs none, nor does a user who is a member again. `status` "withdrawn": the device has lost its session, and could not be
--- told in a new one, because its user is a member again. It is invited. If it does not accept, it is told when the user leaves.
+-- since needs none, nor does a user who is a member again. `status` "withdrawn": the device has lost its session, and could
+-- not be told in a new one, because its user is a member again. It is invited. If it does not accept, it is told when the
+-- user leaves.
 --
 -- KEYS:
 --   requests     imc:{S}:in            stream
@@ -25,7 +26,6 @@ local requests, events, rooms, room, members, probes, probe_waits = unpack(KEYS)
 local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "request"
 --- @include "emit"
---- @include "now"
 --- @include "role"
 --- @include "roster"
 --- @include "farewells"
@@ -33,13 +33,11 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "resume_subscription"
 --- @include "invite"
 --- @include "readmit"
+--- @include "first_probe"
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room)
 redis.call("HLEN", members)
-redis.call("ZCARD", probes)
-redis.call("HLEN", probe_waits)
-first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local device, dialog = request.from, request.dialog or ""
 local user = user_of(device)
 redis.call("HLEN", farewells_key(user)) -- is a hash
@@ -64,8 +62,6 @@ if is_wanted then -- first: it is of no use to send the BYE before that INVITE
 end
 if is_needed then
     keep_farewell(request.room, device, dialog)
-    if redis.call("ZADD", probes, "NX", now + first_wait_ms, user) == 1 then
-        redis.call("HSET", probe_waits, user, first_wait_ms)
-    end
+    plan_first_probe(user)
 end
 return "done"

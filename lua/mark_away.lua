@@ -49,14 +49,18 @@ local prober = user_of(user)
 local value = redis.call("HGET", members, user)
 local about = { "away:" .. user, "refused:" .. user, "invitation:" .. user, "joined:" .. prober }
 local known, refused, invitation, joined = unpack(redis.call("HMGET", room, unpack(about)))
-local is_first = not known or not (is_away(value) or value == "invited" or is_inviting(value)) or is_before(position, known)
 local is_kept = redis.call("SISMEMBER", history_off, request.room) == 0
-local is_concerned = is_kept and is_member(value) and not is_inviting(value) and HERE[value] ~= "devices"
--- a message of an earlier membership: what was said until the user came again must not be handed out
-is_concerned = is_concerned and not (joined and is_before(position, joined))
 local is_invitation = request.event == "invited" or request.event == "invite"
+local is_asked = value == "invited" or is_inviting(value)
+-- the position that the room has is of an absence that has ended, or of a later message
+local is_first = not known or not (is_away(value) or is_asked) or is_before(position, known)
+local is_concerned
 if is_invitation then
-    is_concerned = (value == "invited" or is_inviting(value)) and invitation == request.of
+    is_concerned = is_asked and invitation == request.of
+else
+    -- a message of an earlier membership is not missed: what was said until the user came again must not be handed out
+    local is_of_stay = not (joined and is_before(position, joined))
+    is_concerned = is_kept and is_of_stay and is_member(value) and not is_inviting(value) and HERE[value] ~= "devices"
 end
 
 commit()

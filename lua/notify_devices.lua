@@ -1,7 +1,8 @@
 -- Devices that have not seen the latest changes of their room get one NOTIFY each, with all of them together. Who has a
--- NOTIFY in flight gets the next one after its report (settle_notify), and who is away, or has missed one, when it is back. If
--- the last NOTIFY got lost, as with an edge's dead letters, the next one is full: a partial one may be for a version that the
--- device does not have. An edge asks for it, not more than once a second and room, with the id of the event roster, which ends here.
+-- NOTIFY in flight gets the next one after its report (settle_notify), and who is away, or has missed one, when it is back.
+-- If the last NOTIFY got lost, as with an edge's dead letters, the next one is full: a partial one may be for a version
+-- that the device does not have. An edge asks for it, not more than once a second and room, with the id of the event
+-- roster, which ends here.
 --
 -- KEYS:
 --   events   imc:{S}:out           stream

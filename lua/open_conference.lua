@@ -1,5 +1,6 @@
 -- The client of a conference (RFC 4579) creates a private room by INVITE, and with it (RFC 5366) its members: each is asked
--- by INVITE, and so are the other devices of the creator. `detail` has their addresses, separated by spaces. Who has no place in the room is left out.
+-- by INVITE, and so are the other devices of the creator. `detail` has their addresses, separated by spaces. Who has no
+-- place in the room is left out.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream

@@ -1,5 +1,6 @@
--- A member wants the room in a client that shows rooms as conferences: those of its devices that are not in the room are asked by
--- INVITE. If no device of the user is known, the INVITE goes to the user's address. Until one accepts, the member goes on as before.
+-- A member wants the room in a client that shows rooms as conferences: those of its devices that are not in the room are
+-- asked by INVITE. If no device of the user is known, the INVITE goes to the user's address. Until one accepts, the member
+-- goes on as before.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream

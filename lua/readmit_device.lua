@@ -1,7 +1,7 @@
--- The report of a BYE that a device has got, of an earlier stay of its user: it shows the room no longer. If its user is a member
--- again through another device, it is invited. If it has accepted an INVITE before and does not know the session of this BYE
--- (481), it goes on with its subscription. In the report, `from` is the device, and `dialog` that of the BYE. If the BYE was a
--- probe (`catch_up`), it has found the user.
+-- The report of a BYE that a device has got, of an earlier stay of its user: it shows the room no longer. If its user is a
+-- member again through another device, it is invited. If it has accepted an INVITE before and does not know the session of
+-- this BYE (481), it goes on with its subscription. In the report, `from` is the device, and `dialog` that of the BYE. If the
+-- BYE was a probe (`catch_up`), it has found the user.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -27,18 +27,18 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "resume_subscription"
 --- @include "invite"
 --- @include "readmit"
+--- @include "user_online"
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", room)
 redis.call("HLEN", members)
 local device = without_aor(request.from)
-local user, is_probe = user_of(device), request.catch_up == "probe"
 local is_needed = needs_invite(device)
 local name = request.status == "481" and device_in(devices, device)
 
 commit()
-if is_probe then -- what the user has missed elsewhere follows
-    redis.call("XADD", requests, "*", "type", "user_online", "from", user, "room", user, "data", "")
+if request.catch_up == "probe" then -- what the user has missed elsewhere follows
+    report_online(user_of(device))
 end
 if name and resume_subscription(name, request.dialog or "") then
     ask_for_notify()

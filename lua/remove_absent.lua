@@ -1,5 +1,6 @@
--- A member who has been away, and has given no sign, for longer than the operator allows is removed, by request of the janitor. So is one all of whose
--- devices have been away for as long. The last owner is never removed: a room without an owner could not be administered.
+-- A member who has been away, and has given no sign, for longer than the operator allows is removed, by request of the
+-- janitor. So is one all of whose devices have been away for as long. The last owner is never removed: a room without an
+-- owner could not be administered.
 --
 -- KEYS:
 --   requests       imc:{S}:in                  stream

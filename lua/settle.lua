@@ -1,5 +1,5 @@
--- How deliveries of an event ended. Each recipient counts once, however often an edge reports it. A failure is
--- kept in undelivered, unless the recipient is known to be away or was forgotten. If the worker must act on an outcome, it is also
+-- How deliveries of an event ended. Each recipient counts once, however often an edge reports it. A failure is kept in
+-- undelivered, unless the recipient is known to be away or was forgotten. If the worker must act on an outcome, it is also
 -- appended to the in-stream as a report.
 --
 -- KEYS:

@@ -1,6 +1,6 @@
--- The report of a NOTIFY: the device has seen the changes, or has no such subscription any more, or is not there. In the last
--- case its next NOTIFY is full, and is sent when the user is back. A device that has come by SUBSCRIBE and has no such subscription
--- does not show the room: it is invited. `from` is the device, `of` the id of the event.
+-- The report of a NOTIFY: the device has seen the changes, or has no such subscription any more, or is not there. In the
+-- last case its next NOTIFY is full, and is sent when the user is back. A device that has come by SUBSCRIBE and has no such
+-- subscription does not show the room: it is invited. `from` is the device, `of` the id of the event.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -31,7 +31,8 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "invite"
 --- @include "readmit"
 --- @include "away_rooms"
---- @include "now"
+--- @include "first_probe"
+--- @include "user_online"
 
 -- RFC 6665 §4.2.2, without those that registrars send for a phone that is switched off.
 local ENDED = { ["405"] = true, ["481"] = true, ["489"] = true }
@@ -46,15 +47,12 @@ local NOBODY = {
 
 -- After commit. The device is away as far as NOTIFY requests are concerned: whatever shows that its user is back leads here.
 local function wait_for_return(device)
-    local user = user_of(device)
     redis.call("SADD", away_rooms, away_room(request.room, device))
-    if redis.call("ZADD", probes, "NX", now + first_wait_ms, user) == 1 then
-        redis.call("HSET", probe_waits, user, first_wait_ms)
-    end
+    plan_first_probe(user_of(device))
 end
 
--- After commit. A device that has come by SUBSCRIBE, and has ended that, shows the room no longer, or never did: it was about to
--- leave an earlier stay. If it is to be there, it is invited.
+-- After commit. A device that has come by SUBSCRIBE, and has ended that, shows the room no longer, or never did: it was
+-- about to leave an earlier stay. If it is to be there, it is invited.
 local function leave_without_session(device)
     local name = without_aor(device)
     if redis.call("HEXISTS", devices, device) == 0 or redis.call("HEXISTS", room, "dialog:" .. device) == 1
@@ -71,9 +69,6 @@ end
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("HLEN", members)
 redis.call("SCARD", away_rooms)
-redis.call("ZCARD", probes)
-redis.call("HLEN", probe_waits)
-first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local device, subscription = request.from, subscription_of(request.from)
 if not subscription and device_in(devices, request.from) then
     device = device_in(devices, request.from)
@@ -103,8 +98,7 @@ if is_last then
 end
 if status:sub(1, 1) == "2" then
     if subscription.missed == "probe" then -- the user is back: what it has missed elsewhere follows
-        local user = user_of(device)
-        redis.call("XADD", requests, "*", "type", "user_online", "from", user, "room", user, "data", "")
+        report_online(user_of(device))
     end
     subscription.missed = nil
     subscription.failed = not is_last and subscription.failed or nil

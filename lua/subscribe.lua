@@ -1,8 +1,9 @@
--- A device subscribes to the roster of the room (RFC 4575), refreshes its subscription, or ends it. Each gets a NOTIFY at once
--- (RFC 6665 §4.2.1.2): what has changed, if the device names the version that it was sent last, or else the whole roster.
--- `detail` is the time in seconds, the version that the device has, and "list" if the request was for several rooms. A client
--- that subscribes knows the room: if it is not there, as with a new name after it was installed again, it enters now. But not
--- while a BYE of an earlier stay of its user is on its way to it: that ends what it shows, and then it is invited (readmit_device).
+-- A device subscribes to the roster of the room (RFC 4575), refreshes its subscription, or ends it. Each gets a NOTIFY at
+-- once (RFC 6665 §4.2.1.2): what has changed, if the device names the version that it was sent last, or else the whole
+-- roster. `detail` is the time in seconds, the version that the device has, and "list" if the request was for several
+-- rooms. A client that subscribes knows the room: if it is not there, as with a new name after it was installed again, it
+-- enters now. But not while a BYE of an earlier stay of its user is on its way to it: that ends what it shows, and then it
+-- is invited (readmit_device).
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -80,6 +81,7 @@ if is_allowed and seconds > 0 and not is_in_room then
     end
 end
 
+-- Whether a BYE to this device, without ";aor", is on its way.
 local function gets_bye(name)
     for _, entry in ipairs(redis.call("XRANGE", events, "-", "+", "COUNT", MAX_EVENTS)) do
         local event = {}
@@ -124,16 +126,16 @@ elseif is_same and known.former and known.former.expires_at > now then
     -- the subscription that it has replaced is the later one, and goes on (settle_notify)
     notify(device, subscription, "timeout", nil)
     keep_subscription(device, {
-        version = subscription.version, rev = -1, pending = "", dialog = known.former.dialog, expires_at = known.former.expires_at,
+        version = subscription.version, rev = -1, pending = "",
+        dialog = known.former.dialog, expires_at = known.former.expires_at,
     })
     ask_for_notify()
 elseif is_same or not known then
     notify(device, subscription, "timeout", nil)
     end_subscription(device, subscription)
 else -- the end of an older subscription, which another one has replaced
-    local kept = known
     notify(device, subscription, "timeout", nil)
-    kept.version = subscription.version
-    keep_subscription(device, kept)
+    known.version = subscription.version
+    keep_subscription(device, known)
 end
 return "done"

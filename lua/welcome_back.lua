@@ -47,14 +47,14 @@ local user, probed = request.from, request.history_id or request.of or "0-0"
 local value = redis.call("HGET", members, user)
 local about = { "away:" .. user, "refused:" .. user, "joined:" .. user_of(user) }
 local position, refused, joined = unpack(redis.call("HMGET", room, unpack(about)))
-local first, count, trying, number = (refused or ""):match("^(%S+) (%d+) (%S+) (%d+)$")
+local first, count, trying, number = refused_state(refused)
 local is_idle = request.event == "idle"
 local is_passed = is_away(value) and position and not is_idle and not is_before(probed, position)
 local is_exchange = is_passed and first and is_before(first, probed) and not is_before(first, position)
 local is_silent = is_exchange and not (request.status or ""):find("^%d%d%d")
-local following = is_silent and trying == probed and tonumber(number) < tonumber(count)
+local following = is_silent and trying == probed and number < count
     and missed(history, behind(probed), user, 1, now)[1]
-local lost = is_exchange and not is_silent and missed(history, first, user, tonumber(count), now, "(" .. probed) or {}
+local lost = is_exchange and not is_silent and missed(history, first, user, count, now, "(" .. probed) or {}
 local is_still_away = is_idle and is_away(value) and position
 local tried = is_still_away and missed(history, probed, user, 1, now, probed)[1]
 
@@ -65,10 +65,10 @@ for _, each in ipairs(lost) do
 end
 if is_silent then
     if following then
-        keep_state(room, user, first, count, following[1], number + 1)
+        keep_refused(room, user, first, count, following[1], number + 1)
         send_alone(following, request.room, user, value, number + 1, position, joined)
     else
-        keep_state(room, user, first, count, "-", 0) -- the next probe begins with the first message
+        keep_refused(room, user, first, count, "-", 0) -- the next probe begins with the first message
     end
     return "done"
 elseif is_passed then
@@ -78,8 +78,7 @@ elseif is_still_away then
     if try_again(room, request.room, user, value, tried, refused, position, joined) then
         return "done"
     end
-    count = math.max(first == probed and tonumber(count) or 0, FAILED_PROBES)
-    redis.call("HSET", room, "refused:" .. user, table.concat({ probed, count, "-", 0 }, " "))
+    keep_refused(room, user, probed, math.max(first == probed and count or 0, FAILED_PROBES), "-", 0)
 end
 call_all_back(user_of(user))
 return "done"

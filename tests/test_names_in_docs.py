@@ -59,6 +59,19 @@ def test_paths_exist(page: str) -> None:
     assert [path for path in sorted(paths) if not list(ROOT.glob(path.rstrip("/")))] == []
 
 
+@pytest.mark.parametrize("package", ["imc_cli", "imc_common", "imc_edge", "imc_worker", "lua"])
+def test_files_that_comments_of_the_code_name_exist(package: str) -> None:
+    """Scripts, modules and pages, by their paths."""
+    named = {
+        (path, file)
+        for file in FILES
+        if file.startswith(f"{package}/") and file.endswith((".py", ".lua"))
+        for path in re.findall(r"\b(?:lua|imc_[a-z]+|docs|tests)/[\w/]+\.(?:lua|py|md)\b", text_of(file))
+    }
+    assert named
+    assert sorted((path, file) for path, file in named if not (ROOT / path).exists()) == []
+
+
 @each_page
 def test_file_names_exist(page: str) -> None:
     """A file named without its folder is somewhere in the repository."""

@@ -123,7 +123,7 @@ class Places:
         )
 
     def allow_trials(self, outgoing: Outgoing) -> bool:
-        """Whether new recipients of this event may be sent to on trial (`Recipient.put_on_trial`)."""
+        """Whether new recipients of this event may be sent to on trial (`Recipient.distrust`)."""
         share = self._senders.get(_names(outgoing)[0])
         return self.in_flight < self._max_in_flight and (
             share is None or share.in_flight < self._max_trials_each

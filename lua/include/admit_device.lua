@@ -26,7 +26,8 @@ local function adopt_subscription(device)
 end
 
 -- After commit. `value` is the user's field of the members, `position` from where on a new device has missed messages; nil:
--- nothing. A device that is in the room already keeps its place; a new one may take that of another, `replaced`. What a device has missed is handed to it.
+-- nothing. A device that is in the room already keeps its place; a new one may take that of another, `replaced`. What a
+-- device has missed is handed to it.
 local function let_in(device, value, position, dialog, replaced)
     local user, own = user_of(device), redis.call("HGET", room, "invitation:" .. without_aor(device))
     if dialog and own and own ~= request.of and is_pending(own) then

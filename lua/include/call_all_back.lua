@@ -1,6 +1,6 @@
--- A user is back: an edge is asked to hand it what it missed, in each of the shard's rooms where it is away, and to send the
--- BYE and NOTIFY requests that found nobody. Needs
--- away_rooms, probes, probe_waits (of that user), room_prefix and what call_back needs. Gives call_all_back.
+-- A user is back: an edge is asked to hand it what it missed, in each of the shard's rooms where it is away, and to send
+-- the BYE and NOTIFY requests that found nobody. Needs away_rooms, probes, probe_waits (of that user), room_prefix and what
+-- call_back needs. Gives call_all_back.
 --- @include "call_back"
 --- @include "now"
 --- @include "away_rooms"

@@ -1,7 +1,7 @@
 -- The kind of client that a member uses in a room: "cpim" for one that has sent message/cpim, "text" for one that has
 -- refused it. The latter stays, also if it sends message/cpim: in a chat that is no conference, Linphone sends it, and
--- refuses it from others, since From inside is not the room. It stands behind the role, so that a broadcast need not read more than the members. Needs what may_speak
--- gives. Gives note_client, note_cpim.
+-- refuses it from others, since From inside is not the room. It stands behind the role, so that a broadcast need not read
+-- more than the members. Needs what may_speak gives. Gives note_client, note_cpim.
 
 -- After commit. Returns the user's new value.
 local function note_client(members, user, value, client)

@@ -1,5 +1,5 @@
--- The devices of a user leave the room with the user. Needs what notify needs. Gives dismiss,
--- dismiss_all.
+-- The devices of a user leave the room with the user. Needs what notify needs. Gives dismiss, dismiss_all, dismiss_device,
+-- forget_device, with_subscription, and what roster, notify, dialog and farewells give.
 --- @include "roster"
 --- @include "notify"
 --- @include "dialog"

@@ -1,7 +1,7 @@
 -- BYE requests and notices of a removal that found nobody: a hash for each user of a shard, "ROOM DEVICE" to the dialog that
 -- has to end, or "ROOM USER" to "notice". The room may be gone by now, so its own hash is no place for them. While one is
 -- sent, only its event exists. Needs events, and for farewells_due and say_farewell request, emit and room_prefix. Gives
--- farewells_key, farewells_of, farewells_due, farewells_in, keep_farewell, drop_farewell, say_farewell.
+-- farewells_key, farewells_due, farewells_in, keep_farewell, drop_farewell, say_farewell.
 -- Events of this include: `bye` to the device; dialog: the one to end; or `you_were_dropped` to the user
 -- Both have catch_up: probe, if they are to find out who is back.
 --- @include "device_name"

@@ -1,11 +1,11 @@
 -- A user is asked to join by INVITE, because its client shows rooms as conferences. Until the outcome is known, the user's
 -- field of the members has " inviting" behind the role, and `invitation:USER` in the room's hash is the id of the event. If
--- only one device of a member is asked, the id is in `invitation:DEVICE`, and the member goes on as before.
--- Needs request, emit, and what role gives. A device that has not got the BYE of an earlier stay gets that first: Linphone leaves
--- a room to which it is invited again. Gives send_invite, invite_devices, is_pending, is_under_way,
--- and what device_name gives.
--- Events of this include: `invite` to the user or the device; text: the topic, list: some of the other members, detail: devices of the
--- user that are in the room; joined: since when the user is a member, unless this event is the beginning.
+-- only one device of a member is asked, the id is in `invitation:DEVICE`, and the member goes on as before. A device that
+-- has not got the BYE of an earlier stay gets that first: Linphone leaves a room to which it is invited again. Needs
+-- request, emit, and what role gives. Gives send_invite, invite_devices, is_pending, is_under_way, and what device_name and
+-- farewells give.
+-- Events of this include: `invite` to the user or the device; text: the topic, list: some of the other members, detail:
+-- devices of the user that are in the room; joined: since when the user is a member, unless this event is the beginning.
 --- @include "device_name"
 --- @include "farewells"
 --- @include "reported"

@@ -1,8 +1,8 @@
 -- The history of a room: a stream with the messages that the room keeps, each under the id of its event. An entry is
--- sender and data, then "nick" and the nickname, if there is one, and "device" and the sending device, if the
--- request names one. The sender is the name of a field, because one more
--- field would cost every message 0.3 us. A message that expires also stands in imc:{S}:expiring:ROOM, a sorted set, until
--- the history is trimmed after that time. Needs events, history_max, request. Gives keep.
+-- sender and data, then "nick" and the nickname, if there is one, and "device" and the sending device, if the request names
+-- one. The sender is the name of a field, because one more field would cost every message 0.3 us. A message that expires
+-- also stands in imc:{S}:expiring:ROOM, a sorted set, until the history is trimmed after that time. Needs events,
+-- history_max, request. Gives keep.
 
 local ZERO = ("0"):byte()
 

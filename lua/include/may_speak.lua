@@ -7,8 +7,8 @@
 -- one whose client is asked for them; then " away" for a member who could not be reached. A device has such a field, too,
 -- in the devices of the room: "device". imc_common/rooms/roles.py reads it in the same way.
 
--- The values of members who are not away, with what is known of the client, or true. A table, because a broadcast looks at every member. A member who is away gets
--- no messages and no notices: the history of the room keeps the messages.
+-- The values of members who are not away, with what is known of the client, or true. A table, because a broadcast looks at
+-- every member. A member who is away gets no messages and no notices: the history of the room keeps the messages.
 local HERE = {
     owner = true, admin = true, member = true,
     ["owner cpim"] = "cpim", ["admin cpim"] = "cpim", ["member cpim"] = "cpim",

@@ -1,12 +1,13 @@
--- NOTIFY requests with the roster (RFC 4575), one for each subscription. A subscription is a field `subscription:DEVICE`
--- of the room's hash, as JSON: `dialog` is the edge's text, unread; `expires_at` in ms since the epoch; `version` of the
--- last NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event;
--- `missed`, if its last NOTIFY found nobody, "probe" while another one is tried (missed_notify); `failed`, if it failed in any way;
--- `lift`, by how much its CSeq numbers are higher (settle_notify); `former`, a subscription that it has replaced, until the device has accepted a NOTIFY.
--- Needs room, members and what roster and role give. Gives subscription_of, keep_subscription,
--- end_subscription, with_field, is_confirmed, notify, notify_of_end, expire_subscription.
--- Events of this include: `notify` to the device; dialog: where to send it, with version, lift and expires_in, the seconds that are left; detail: JSON with
--- full, version, subject, created_at, users as {address, role or "deleted", devices, devices that are gone}, terminated.
+-- NOTIFY requests with the roster (RFC 4575), one for each subscription. A subscription is a field `subscription:DEVICE` of
+-- the room's hash, as JSON: `dialog` is the edge's text, unread; `expires_at` in ms since the epoch; `version` of the last
+-- NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event;
+-- `missed`, if its last NOTIFY found nobody, "probe" while another one is tried (missed_notify); `failed`, if it failed in
+-- any way; `lift`, by how much its CSeq numbers are higher (settle_notify); `former`, a subscription that it has replaced,
+-- until the device has accepted a NOTIFY. Needs room, members and what roster and role give. Gives subscription_of,
+-- keep_subscription, end_subscription, with_field, is_confirmed, notify, notify_of_end, expire_subscription.
+-- Events of this include: `notify` to the device; dialog: where to send it, with version, lift and expires_in, the seconds
+-- that are left; detail: JSON with full, version, subject, created_at, users as {address, role or "deleted", devices,
+-- devices that are gone}, terminated.
 --- @include "now"
 local read_roster, changes_since = nil, {}
 

@@ -1,5 +1,5 @@
--- The role in a user's field of the members, and whether the user is away. Gives role_of, is_away, is_inviting, and what may_speak
--- gives.
+-- The role in a user's field of the members, and whether the user is away. Gives role_of, is_away, is_inviting, and what
+-- may_speak gives.
 --- @include "may_speak"
 
 local function role_of(value)

@@ -1,4 +1,5 @@
--- Whether a BYE says that the user leaves the room. Needs room, request, entry_id, and what dialog and invite give. Gives unknown_session.
+-- Whether a BYE says that the user leaves the room. Needs room, request, entry_id, and what dialog and invite give. Gives
+-- unknown_session.
 --- @include "device"
 --- @include "device_name"
 
@@ -8,31 +9,35 @@ local WITHOUT_ACK_MS, CONFIRMED_MS = 31 * 1000, 120 * 1000
 -- How long after its event an INVITE may reach a device: RFC 3261 §17.1.1.2, at two targets.
 local REINVITED_MS = 64 * 1000
 
--- Whether the INVITE with this id, which was sent to the user while the device was in the room, may just have reached the device:
--- the client then ends its session, and accepts.
+-- Whether the INVITE with this id, which was sent to the user while the device was in the room, may just have reached the
+-- device: the client then ends its session, and accepts.
 local function is_reinvited(id)
     return (id or "") ~= "" and (is_pending(id) or entry_id:match("^%d+") - id:match("^%d+") < REINVITED_MS)
 end
 
--- Whether the INVITE with this id may be sent to the device again by another edge: the client ends its session then. If a proxy
--- has named several devices in place of their user, the event stays until all have responded. Those that have accepted are recorded.
+-- Whether the INVITE with this id may be sent to the device again by another edge: the client ends its session then. If a
+-- proxy has named several devices in place of their user, the event stays until all have responded. Those that have accepted
+-- are recorded.
 local function may_be_repeated(id, device)
     local is_recorded = redis.pcall("SISMEMBER", (events:gsub(":out$", ":settled:")) .. id, device) == 1
     return not is_recorded and #redis.call("XRANGE", events, id, id) > 0
 end
 
--- Whether a BYE in the session of this request does not say that the user leaves; what the room calls its device, if that
--- is in the room without a session; and if the device has another session by the same INVITE, that device and what is left. The session is one of an earlier stay of the user. Or its ACK did not arrive, because the edge
--- is gone that has sent the INVITE. A client ends such a session after a while, or when it accepts another INVITE.
+-- Of the session of this BYE. Returns
+--   whether it is none by which the user is in the room: the BYE does not say that the user leaves. It is of an earlier stay of
+--     the user. Or its ACK did not arrive, because the edge is gone that has sent the INVITE: a client ends such a session
+--     after a while, or when it accepts another INVITE
+--   what the room calls its device, if that is in the room without a session now
+--   the device that has another session by the same INVITE, if there is one, and the text of that session
 local function unknown_session()
     local devices, ids = devices_of(request.room), dialog_ids(request.dialog or "")
     local without_session, count = nil, 0
     for _, device in ipairs(redis.call("HKEYS", devices)) do
         if user_of(device) == request.from then
             local text = redis.call("HGET", room, "dialog:" .. device)
-            local known, rest = dialog_ids(text or ""), after_bye(text or "", ids or {})
-            if rest then
-                return true, nil, device, rest
+            local known, other = dialog_ids(text or ""), after_bye(text or "", ids or {})
+            if other then
+                return true, nil, device, other
             elseif same_dialog(known, ids) then
                 local own = known.repeated or redis.call("HGET", room, "invitation:" .. without_aor(device))
                 if is_reinvited(known.reinvited) or (own and is_pending(own)) then

@@ -9,7 +9,7 @@ import pytest
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.rooms import commands, roles, texts
-from tests.lua.header import events_of, header_of
+from tests.lua.header import FOLDER, events_of, header_of
 from tests.lua.shard import SCRIPTS
 
 every_script = pytest.mark.parametrize("script", sorted(SCRIPTS.sources))
@@ -175,3 +175,22 @@ def test_no_script_knows_another_role() -> None:
     }
     assert named <= {*roles.ROLES, roles.INVITED}
     assert roles.INVITED in named
+
+
+def test_the_head_of_an_include_names_each_function_that_other_files_call() -> None:
+    """Who reads such a call finds where the function is."""
+    sources = {path: path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.lua")}
+    code = {path: re.sub(r"--.*", "", source) for path, source in sources.items()}
+    missing = []
+    for path in (FOLDER / "include").iterdir():
+        head = re.split(r"^(?!--)", sources[path], maxsplit=1, flags=re.MULTILINE)[0]
+        for name in re.findall(r"^local function (\w+)", sources[path], re.MULTILINE):
+            call = re.compile(rf"(?<!function ){name}\(")
+            is_shared = any(
+                call.search(text) and f"function {name}(" not in text
+                for other, text in code.items()
+                if other != path
+            )
+            if is_shared and not re.search(rf"\b{name}\b", head):
+                missing.append(f"{path.name}: {name}")
+    assert missing == []
