@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from imc_common import keys
@@ -125,30 +127,18 @@ class StrayAcceptances:
         ]
 
     def _take(self, stray: _Stray, value: Any, about: Any) -> None:
+        """Acknowledge it if the room has its session, report it if its invitation counts, or end it.
+
+        ``value`` and ``about`` are the replies to `_questions`.
+        """
         if isinstance(value, Exception) or isinstance(about, Exception):
             return
         made = MadeDialog(self._invitations, stray.room, stray.to, stray.dialog, stray.number)
         *invitations, joined, own, by_aor = about
-        ids, now = self._invitations.delivery_ids, self._invitations.context.clock()
-        event_id = stray.dialog.call_id[HASH_LENGTH:]
-        entry = next(
-            (
-                each.decode()
-                for each in invitations
-                if each is not None and ids.message_id(stray.room, each.decode(), 0).decode() == event_id
-            ),
-            "",
-        )
+        entry = self._entry_of(stray, invitations)
         shard = keys.shard_of(stray.room, self._hash_size)
         event = Event(entry, shard, INVITE, stray.room, (stray.to,), actor=stray.room)
-
-        def acknowledge() -> None:
-            if len(self._known) >= MAX_WAITING:
-                del self._known[next(iter(self._known))]
-            self._known[stray.dialog.call_id, stray.dialog.remote_tag] = made
-            made.acknowledge()
-            self._invitations.acknowledged(made, event)
-
+        acknowledge = partial(self._acknowledge, made, event)
         is_of_stay = entry and (joined is None or parse(entry) >= parse(joined.decode()))
         if any(_is_dialog(stray.dialog, each) for each in (own, by_aor)):
             acknowledge()
@@ -159,14 +149,28 @@ class StrayAcceptances:
                     stray.to,
                     stray.device,
                     stray.dialog,
-                    ids=ids,
-                    came_at=now,
+                    ids=self._invitations.delivery_ids,
+                    came_at=self._invitations.context.clock(),
                     done=acknowledge,
                     too_late=_nothing,
                 )
             )
         elif not stray.device:  # a telephone, which would go on
             made.end()
+
+    def _entry_of(self, stray: _Stray, invitations: Sequence[bytes | None]) -> str:
+        """The event of its INVITE, from which its Call-ID was made: one of these, or else empty."""
+        ids, event_id = self._invitations.delivery_ids, stray.dialog.call_id[HASH_LENGTH:].encode()
+        entries = (each.decode() for each in invitations if each is not None)
+        return next((entry for entry in entries if ids.message_id(stray.room, entry, 0) == event_id), "")
+
+    def _acknowledge(self, made: MadeDialog, event: Event) -> None:
+        """Redis has the session: its 2xx gets an ACK now, and so does each further copy."""
+        if len(self._known) >= MAX_WAITING:
+            del self._known[next(iter(self._known))]
+        self._known[made.dialog.call_id, made.dialog.remote_tag] = made
+        made.acknowledge()
+        self._invitations.acknowledged(made, event)
 
 
 def _is_dialog(dialog: Dialog, kept: Any) -> bool:

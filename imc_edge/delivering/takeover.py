@@ -189,6 +189,10 @@ class Takeover:
         render: Render,
         send: Send,
     ) -> None:
+        """Count, render, send and count back, as the module's docstring says.
+
+        ``responded`` has the reply to SMEMBERS for each entry. Raises `StoreUnreachable`.
+        """
         ids = [entry_id for entry_id, _ in entries]
         tries = await self._store.run([("GET", keys.attempts(shard, "out", entry_id)) for entry_id in ids])
         counts = [int(count) if isinstance(count, bytes) and count.isdigit() else 0 for count in tries]
@@ -231,7 +235,7 @@ class Takeover:
     ) -> tuple[list[tuple[str, list[bytes]]], list[Any]]:
         """Those that are still in the stream, and the reply to SMEMBERS for each: who has responded.
 
-        Entries that are settled meanwhile need no attempt: sent again, they would be duplicates.
+        Entries that were settled in the meantime need no attempt: sent again, they would be duplicates.
         """
         ids = [entry_id for entry_id, _ in entries]
         # The set is deleted together with the entry. So it is read first: if the entry is still found after
