@@ -549,6 +549,26 @@ class Settings(BaseModel):
             raise ValueError("it is a boolean")
         return value
 
+    @field_validator("rooms_table", "members_table", "history_table")
+    @classmethod
+    def _keys_of_its_own(cls, table: str, info: ValidationInfo) -> str:
+        """Two kinds of data under one key would destroy each other."""
+        others = {info.data.get(name): name for name in ("rooms_table", "members_table")}
+        if table in others:
+            raise ValueError(f"it must differ from {others[table]}")
+        if table in {"imc_devices", "imc_roster"}:  # `imc_common.keys`
+            raise ValueError("imc uses this prefix for other keys")
+        return table
+
+    @field_validator("conference_domain")
+    @classmethod
+    def _domain_that_is_served(cls, name: str, info: ValidationInfo) -> str:
+        """Every request to a room in another domain would get 404."""
+        domains = info.data.get("domains")
+        if name and domains and name not in domains:
+            raise ValueError("it must be one of the domains that the setting `domains` lists")
+        return name
+
     @field_validator("mi_token")
     @classmethod
     def _token_where_others_reach_mi(cls, token: str, info: ValidationInfo) -> str:

@@ -202,3 +202,28 @@ def test_mi_on_a_reachable_address_needs_a_token(listen: str, token: str, right:
         return
     loaded = load(None, {}, {"mi_listen": listen, "mi_token": token})
     assert "secret" not in repr(loaded.settings) + effective(loaded)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"members_table": "imc_rooms"}, "members_table: it must differ from rooms_table"),
+        ({"history_table": "imc_members"}, "history_table: it must differ from members_table"),
+        ({"rooms_table": "x", "history_table": "x"}, "history_table: it must differ from rooms_table"),
+        ({"rooms_table": "imc_devices"}, "rooms_table: imc uses this prefix for other keys"),
+    ],
+)
+def test_each_kind_of_data_has_keys_of_its_own(given: dict[str, str], problem: str) -> None:
+    """A room and its members under one key would destroy each other."""
+    with pytest.raises(SettingsError, match=problem):
+        load(None, {}, given)
+
+
+def test_rooms_of_clients_are_in_a_served_domain() -> None:
+    """Requests to a room elsewhere would get 404."""
+    both = {"conference_domain": "conf.example.org", "domains": "example.org"}
+    with pytest.raises(SettingsError, match="conference_domain: it must be one of the domains"):
+        load(None, {}, both)
+    assert load(None, {}, {**both, "domains": "example.org,Conf.Example.Org"})
+    assert load(None, {}, {"conference_domain": "conf.example.org"})
+    assert load(None, {}, {"domains": "example.org"})
