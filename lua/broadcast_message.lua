@@ -1,7 +1,8 @@
 -- A plain message goes to every member but its sender who is here, and into the history of the room. Only members
 -- may speak, and operators, whose messages are notices, which no history keeps. A sender who was away is back. This is
 -- the hot path: it reads the room only for a refusal, and the list of members only for a sender who may speak, so that
--- the time of a refusal does not tell how many members there are.
+-- the time of a refusal does not tell how many members there are. If the other member of a chat of two has deleted the chat, it
+-- is invited, and then gets this message.
 --
 -- KEYS:
 --   requests        imc:{S}:in                   stream
@@ -60,11 +61,16 @@ history_max, history_age_ms = tonumber(history_max), tonumber(history_age_ms)
 assert(history_age_ms, "history_age_ms")
 local nick = shows_nicknames == "1" and redis.call("HGET", room, "nick:" .. request.from)
 local is_unkept = history_max > 0 and (request.kept_ms == "0" or redis.call("SISMEMBER", history_off, request.room) == 1)
+--- @include "left"
+local left = speaks and n == 0 and member_who_left(members, room)
 commit()
 if request.operator == "1" then
     emit("notice", others)
     emit("notice", devices or {}, "client", "device")
     return "done"
+end
+if left then
+    bring_back(room, left)
 end
 local id = say(others, nick, is_unkept, apart, devices)
 if history_max > 0 and not is_unkept then

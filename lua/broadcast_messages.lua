@@ -35,6 +35,7 @@ local request
 --- @include "may_speak"
 --- @include "other_members"
 --- @include "other_devices"
+--- @include "left"
 --- @include "say"
 --- @include "keep"
 --- @include "authors"
@@ -83,6 +84,9 @@ local function accept()
         if own_is_away then
             return false
         end
+    end
+    if n == 0 and member_who_left(members, room_prefix .. room) then
+        return false
     end
     nicks[i] = shows_nicknames == "1" and redis.call("HGET", room_prefix .. room, "nick:" .. from)
     accepted[i], rooms[i], others[i], apart[i], devices[i] = request, room, to, to_apart, to_devices

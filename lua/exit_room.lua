@@ -1,6 +1,6 @@
 -- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused, or has to be confirmed
 -- first (owner_exit). A client that leaves by BYE cannot be asked: then an admin, or else a member, becomes owner, unless
--- the room is to be destroyed. A BYE in a session that the room does not have ends no stay; a device that has none here is
+-- the room is to be destroyed. A chat of two ends when both have left. A BYE in a session that the room does not have ends no stay; a device that has none here is
 -- invited again, but not without end if no ACK reaches it. A sender who is only invited declines.
 --
 -- KEYS:
@@ -41,6 +41,7 @@ local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix
 --- @include "refuse"
 --- @include "decline"
 --- @include "owners"
+--- @include "of_two"
 --- @include "destroy"
 --- @include "announce"
 --- @include "invite"
@@ -126,18 +127,29 @@ if is_last_owner and not heir then
         or destroy()
 end
 
+local other = request.dialog and other_of_two(request.from)
+if other and has_left(other) then
+    return destroy()
+end
+
 local owns_no_more = sender_role == "owner" and not owns_at_another_port(request.from)
 if heir then
     redis.call("SCARD", owned_rooms_prefix .. without_port(heir)) -- is a set
 end
 commit()
-local had_devices = dismiss(request.from)
-forget_member(request.from)
-redis.call("SREM", private_rooms, request.room)
+local had_devices = dismiss(request.from, other ~= nil)
+if other then
+    leave_chat_of_two(request.from)
+else
+    forget_member(request.from)
+    redis.call("SREM", private_rooms, request.room)
+end
 if owns_no_more then
     redis.call("SREM", owned_rooms, request.room)
 end
-announce("left", had_devices and {} or { request.from })
+if not other then
+    announce("left", had_devices and {} or { request.from })
+end
 if heir then
     redis.call("HSET", members, heir, (redis.call("HGET", members, heir):gsub("^%a+", "owner")))
     redis.call("SADD", owned_rooms_prefix .. without_port(heir), request.room)

@@ -34,6 +34,10 @@ end
 for _, address in ipairs(page) do
     -- a room of a wrong type is none
     local value = redis.pcall("HGET", members_prefix .. address, user)
+    if type(value) == "string" and is_inviting(value)
+        and redis.pcall("HEXISTS", room_prefix .. address, "left:" .. user) == 1 then
+        value = nil -- a chat of two that the user has deleted
+    end
     if type(value) == "string" and (is_inviting(value) or is_asked_lately(room_prefix .. address, user, since)) then
         reply[2] = reply[2] + 1
     elseif type(value) == "string" and is_member(value) then

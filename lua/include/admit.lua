@@ -4,6 +4,7 @@
 --- @include "announce"
 --- @include "roster"
 --- @include "invite"
+--- @include "left"
 redis.call("SCARD", private_rooms) -- is a set
 assert(client_devices, "client_devices")
 
@@ -15,6 +16,10 @@ local function admit(address, event, ...)
         redis.call("SADD", private_rooms, request.room)
     end
     record_arrival(address)
+    local left = member_who_left(members, room)
+    if left then
+        bring_back(room, left)
+    end
     -- Whoever is added by the client of a conference is asked by INVITE: its client may show conferences as well. So is
     -- who has registered such a client. What is said from now on waits until the client has accepted.
     if (request.dialog or client_devices ~= "") and address ~= request.from then

@@ -59,8 +59,8 @@ local function devices_in_room(user)
     return found
 end
 
--- After commit, before the user's role goes. Returns whether the user had devices.
-local function dismiss(user)
+-- After commit, before the user's role goes; `stays` if it does not. Returns whether the user had devices.
+local function dismiss(user, stays)
     if not is_member(redis.call("HGET", members, user)) then
         return false
     end
@@ -92,7 +92,9 @@ local function dismiss(user)
         drop_farewell(request.room, farewell.device)
         end_dialog(farewell.device, farewell.dialog)
     end
-    record_departure(user)
+    if not stays then
+        record_departure(user)
+    end
     return #found > 0
 end
 

@@ -91,6 +91,7 @@ local function send_invite(room, members, address, user, inviter)
         (table.concat(present, " "):gsub(";aor", "")), "joined", joined)
     request = cause
     redis.call("HSET", room, "invitation:" .. user, id)
+    redis.call("HDEL", room, "left:" .. user)
     if not is_device(user) then
         note_reinvited(room, present, id)
     end

@@ -12,8 +12,9 @@
 --   more        what of the history the user was told of and has not got (unseen)
 --   refused     id of that first message, if the member may be there and cannot take it, and how often it has failed (exchange)
 --   inviter     who invited a user who could not be reached
+--   left        the user has deleted a chat of two, and is invited with the next message (of_two)
 local ENDS_WITH_MEMBERSHIP = {
-    "invitation", "nick", "joined", "away", "returning", "sign", "more", "refused", "inviter",
+    "invitation", "nick", "joined", "away", "returning", "sign", "more", "refused", "inviter", "left",
 }
 
 -- After commit. The user's role goes, and all state that ends with it.

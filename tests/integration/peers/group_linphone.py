@@ -165,5 +165,9 @@ class GroupLinphone(Linphone):
         """Leave a room."""
         self._do("leave", room=room)
 
+    def delete(self, room: str) -> None:
+        """Delete a chat, which leaves it first."""
+        self._do("forget", room=room)
+
     def _do(self, wish: str, **more: object) -> None:
         self._order({"do": wish, **more})  # type: ignore[typeddict-item] # an order of liblinphone_rooms

@@ -9,6 +9,7 @@ import re
 import secrets
 import signal
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.integration.peers.group_chat import (  # noqa: F401 # pytest finds fi
     phone_fixture,
     telephony_fixture,
 )
+from tests.integration.peers.group_linphone import GroupLinphone
 from tests.integration.peers.telephony import DOMAIN, Platform
 from tests.patience import PATIENCE
 from tests.processes import wait_until
@@ -445,3 +447,31 @@ def test_a_message_that_vanishes_is_passed_on_as_it_is_marked(phone: MakeGroupLi
     tablet = phone("bob", device="tablet")
     tablet.wait_for_room(room, alice=True)
     assert tablet.is_one_to_one(room)
+
+
+@pytest.mark.parametrize("way", [GroupLinphone.delete, GroupLinphone.leave_room])
+def test_a_chat_of_two_that_one_has_deleted_comes_back_with_the_next_message(
+    phone: MakeGroupLinphone, way: Callable[[GroupLinphone, str], None]
+) -> None:
+    """On all devices of that user, also after a restart; the other one sees no change."""
+    alice, bob = phone("alice"), phone("bob")
+    tablet = phone("bob", device="tablet")
+    room = alice.create("", BOB)
+    for device in (bob, tablet):
+        device.wait_for_room(room, alice=True)
+    alice.write(room, "one")
+    for device in (bob, tablet):
+        device.wait_for_text(room, "one", ALICE)
+    way(bob, room)
+    tablet.wait_until_ended(room)
+    alice.wait_for_devices(room, BOB, 0)
+    bob.stop()
+    bob.start()
+    alice.write(room, "two")
+    for device in (bob, tablet):
+        device.wait_for_text(room, "two", ALICE)
+        assert device.texts_in(room) == ["one", "two"]
+    bob.write(room, "three")
+    alice.wait_for_text(room, "three", BOB)
+    alice.wait_for_room(room, bob=False)
+    assert set(alice.rooms()) == {room}
