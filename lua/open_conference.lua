@@ -75,7 +75,7 @@ end
 if request.data then
     redis.call("HSET", room, "conference", request.data)
 end
-redis.call("HSET", room, "dialog:" .. device, dialog)
+redis.call("HSET", room, "dialog:" .. device, dialog, "unshown:" .. device, "1")
 redis.call("HSET", devices, device, "device")
 redis.call("HSET", members, request.from, "owner devices")
 redis.call("ZADD", rooms, "1", request.room)

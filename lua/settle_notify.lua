@@ -1,6 +1,6 @@
 -- The report of a NOTIFY: the device has seen the changes, or has no such subscription any more, or is not there. In the
--- last case its next NOTIFY is full, and is sent when the user is back. A device that has come by SUBSCRIBE and has no such
--- subscription does not show the room: it is invited. `from` is the device, `of` the id of the event.
+-- last case its next NOTIFY is full, and is sent when the user is back. A device that has no such subscription, and has come by
+-- it or has accepted no NOTIFY yet, does not show the room: it is invited. `from` is the device, `of` the id of the event.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -51,17 +51,20 @@ local function wait_for_return(device)
     plan_first_probe(user_of(device))
 end
 
--- After commit. A device that has come by SUBSCRIBE, and has ended that, shows the room no longer, or never did: it was
--- about to leave an earlier stay. If it is to be there, it is invited.
-local function leave_without_session(device)
-    local name = without_aor(device)
-    if redis.call("HEXISTS", devices, device) == 0 or redis.call("HEXISTS", room, "dialog:" .. device) == 1
-        or has_given_up(room, name) then
+-- After commit. A device that has ended its subscription may not show the room: it has come by SUBSCRIBE and was about to leave
+-- an earlier stay, or it has not accepted any NOTIFY. Linphone keeps no room without one: it was killed before. If the
+-- device is to be there, it is invited. A session that the room knows ends first.
+local function leave_unshown(device)
+    local name, dialog = without_aor(device), redis.call("HGET", room, "dialog:" .. device)
+    local is_unshown = not dialog or redis.call("HEXISTS", room, "unshown:" .. device) == 1
+    if redis.call("HEXISTS", devices, device) == 0 or not is_unshown or has_given_up(room, name) then
         return
     end
     forget_device(device)
     record_departure(name)
-    if needs_invite(name) then
+    if dialog then -- the report of this BYE leads on (readmit_device)
+        end_dialog(device, dialog)
+    elseif needs_invite(name) then
         send_invite(room, members, request.room, name, request.room)
     end
 end
@@ -89,7 +92,7 @@ elseif is_last and ENDED[status] and subscription.former then
     return "done"
 elseif is_last and ENDED[status] then
     end_subscription(device, subscription)
-    leave_without_session(device)
+    leave_unshown(device)
     return "done"
 end
 local is_again = false
@@ -100,6 +103,7 @@ if status:sub(1, 1) == "2" then
     if subscription.missed == "probe" then -- the user is back: what it has missed elsewhere follows
         report_online(user_of(device))
     end
+    redis.call("HDEL", room, "unshown:" .. device)
     subscription.missed = nil
     subscription.failed = not is_last and subscription.failed or nil
     subscription.former = not is_last and subscription.former or nil

@@ -23,6 +23,7 @@ from tests.lua.conference import (
     notified,
     opened,
     report,
+    subscribe,
 )
 from tests.lua.shard import ALICE, BOB, CAROL, OUT, ROOM, SHARD, Shard, decoded
 from tests.lua.test_offers import find
@@ -170,24 +171,43 @@ def test_a_device_that_gets_another_name_keeps_its_subscription(room: Shard) -> 
         assert [to for to, _ in notified(room)] == [f"{BOBS};aor"]
 
 
-@pytest.mark.parametrize("has_session", [False, True])
 @pytest.mark.parametrize("status", ["481", "480"])
-def test_a_device_that_came_by_subscribe_and_has_ended_that_is_invited(
-    room: Shard, status: str, has_session: bool
-) -> None:
+def test_a_device_that_came_by_subscribe_and_has_ended_that_is_invited(room: Shard, status: str) -> None:
     """It has accepted an INVITE of an earlier stay late, subscribed, and got BYE. SUBSCRIBE came last."""
     accept(room, BOBS_OTHER, by=BOBS_OTHER)
     room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
-    if has_session:
-        accept(room, BOBS)
     early = dialog("s", remote_uri=f"sip:{BOB}")
     handle(room, "subscribe", BOB, device=BOBS, dialog=early, detail="600 0")
     ((to, content),) = contents(room)
     assert to == f"{BOBS};aor"
     report(room, "settle_notify", to, status, event="notify", of=content["id"])
-    is_out = status == "481" and not has_session
+    is_out = status == "481"
     assert (f"{BOBS};aor" in devices(room)) is not is_out
     assert [to for to, _ in named(room, "invite")] == ([BOBS] if is_out else [])
+
+
+@pytest.mark.parametrize("was_shown", [False, True])
+@pytest.mark.parametrize("is_creator", [False, True])
+def test_a_client_that_was_killed_before_it_had_a_roster_is_invited_again(
+    room: Shard, is_creator: bool, was_shown: bool
+) -> None:
+    """Linphone has not stored the room, and knows nothing of it after a restart: NOTIFY and BYE get 481."""
+    if not is_creator:
+        accept(room, BOBS, by=BOBS)
+    name, user = (PHONE, ALICE) if is_creator else (BOBS, BOB)
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{user}", "1-1")
+    handle(room, "message", CAROL)
+    for number, status in enumerate(["200", "481"] if was_shown else ["481"]):
+        subscribe(room, name, last=number, call_id=f"s{number}")
+        ((to, content),) = contents(room)
+        report(room, "settle_notify", to, status, event="notify", of=content["id"])
+    assert [to for to, _ in named(room, "bye")] == ([] if was_shown else [name])
+    assert (name in devices(room)) is was_shown
+    if not was_shown:
+        report(room, "readmit_device", name, "481", event="bye", dialog=dialog(name))
+        assert [to for to, _ in named(room, "invite")] == [name]
+        accept(room, name, by=name)
+        assert devices(room)[name] == "device away", "it gets what was said since its user is a member"
 
 
 def test_a_device_that_no_ack_reaches_and_that_has_unsubscribed_is_not_invited(room: Shard) -> None:

@@ -399,6 +399,25 @@ def test_a_room_that_is_made_while_no_worker_runs_is_shown_later(
     bob.wait_for_room(room, alice=True)
 
 
+def test_a_client_that_was_killed_while_it_made_a_room_comes_back_into_it(
+    phone: MakeGroupLinphone, telephony: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not stored the room, of which it had no roster: it is invited, and misses nothing."""
+    monkeypatch.setenv("LINPHONE_LOG", "1")
+    alice, bob = phone("alice"), phone("bob")
+    telephony.worker.end(signal.SIGKILL)
+    room = alice.create("killed", BOB)
+    wait_until(lambda: _answers("SUBSCRIBE", alice.log()) > 0, "an answer to its SUBSCRIBE", PATIENCE)
+    alice.vanish()
+    telephony.worker.start()
+    bob.wait_for_room(room, alice=True)
+    bob.write(room, "where are you?")
+    alice.start()
+    alice.wait_for_room(room, bob=False)
+    alice.wait_until_admin(room)
+    alice.wait_for_text(room, "where are you?", BOB)
+
+
 def _answers(method: str, log: str) -> int:
     """How many final responses to such requests this client got, besides challenges."""
     return len(re.findall(r"SIP/2\.0 (?!1|407)\d+ [^\n]*\n(?:[^\n]+\n)*?CSeq: \d+ " + method, log))
