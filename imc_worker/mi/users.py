@@ -38,7 +38,7 @@ class UserRecords:
 
     async def export(self, user: str) -> dict[str, Any]:
         """Where the user is a member, or banned, what the user wrote that rooms still keep, and all else that
-        Redis holds for longer than a few minutes."""
+        Redis holds for longer than an hour, but for hashes of passwords and of addresses."""
         found: dict[str, list[Any]] = {
             name: []
             for name in (
