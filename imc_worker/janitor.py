@@ -33,6 +33,7 @@ PAUSE: Final = 0.1
 REST: Final = 60.0
 """Seconds between two walks."""
 REST_WITHOUT_HISTORY: Final = 3600.0
+"""The same if rooms keep no messages: then there are only subscriptions and absent members to look at."""
 DAY: Final = 24 * 3600.0
 
 log = structlog.get_logger()
@@ -44,6 +45,18 @@ class Held(NamedTuple):
     messages: int = 0
     size: int = 0
     away: int = 0
+
+
+class Trimmed(NamedTuple):
+    """The reply of `lua/trim_history.lua`: how many messages stay and how many went by which rule, and the
+    times of the first and of the last that stay, in ms since the epoch."""
+
+    left: int
+    too_old: int
+    too_many: int
+    first_ms: int
+    last_ms: int
+    expired: int
 
 
 class Janitor:
@@ -138,20 +151,21 @@ class Janitor:
             self._command(both, retention(self._settings, wish if isinstance(wish, bytes) else b""))
             for both, wish in zip(names, wishes, strict=True)
         ]
-        left: list[tuple[str, list[int]]] = []
+        left: list[tuple[str, Trimmed]] = []
         for (name, _), reply in zip(names, await self._store.run(commands), strict=True):
             if isinstance(reply, ReplyError):
                 log.warning("history not trimmed", key=name, reason=str(reply))
                 continue
-            self._trimmed["age"] += reply[1]
-            self._trimmed["number"] += reply[2]
-            self._trimmed["expired"] += reply[5]
-            if reply[0]:
-                left.append((name, reply))
+            trimmed = Trimmed(*reply)
+            self._trimmed["age"] += trimmed.too_old
+            self._trimmed["number"] += trimmed.too_many
+            self._trimmed["expired"] += trimmed.expired
+            if trimmed.left:
+                left.append((name, trimmed))
         sizes = await self._store.run([self._size(name) for name, _ in left])
         found = [
-            Measured(size if isinstance(size, int) else 0, reply[0], reply[3], reply[4])
-            for (_, reply), size in zip(left, sizes, strict=True)
+            Measured(size if isinstance(size, int) else 0, trimmed.left, trimmed.first_ms, trimmed.last_ms)
+            for (_, trimmed), size in zip(left, sizes, strict=True)
         ]
         return await self._lower([name for name, _ in left], found, ceiling)
 
