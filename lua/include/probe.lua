@@ -52,6 +52,7 @@ local function carry_out(made)
         local address, who, message = about.address, about.who, about.message
         local room, members = room_prefix .. address, about.members
         if about.is_handed_out or (about.is_old and not message) then
+            -- what it missed is on its way, or too old to be sent: there is nothing to probe with
             stays = true
         elseif message then
             local since, joined = about.position, about.joined or ""
@@ -60,7 +61,8 @@ local function carry_out(made)
                 request = { room = address, from = address }
                 emit("idle", { who }, "catch_up", "probe", "since", message[1], unpack(client_of(who, about.value)))
             else
-                send_missed(message, address, who, about.value, "catch_up", "probe", "wait", wait, "since", since, "joined", joined)
+                send_missed(message, address, who, about.value, "catch_up", "probe", "wait", wait, "since", since,
+                    "joined", joined)
             end
             is_probed, stays = true, true
         elseif about.position and about.value == "invited" then
@@ -75,13 +77,13 @@ local function carry_out(made)
                 is_probed = true
             end
             stays = true
-        elseif about.has_missed then
+        elseif about.has_missed then -- a device that has missed a NOTIFY, and perhaps messages that are gone
             if about.position and is_away(about.value) then
                 end_away(room, members, address, who, about.value)
                 redis.call("SADD", away_rooms, about.entry)
             end
             stays, silent = true, silent or about
-        elseif about.position and is_away(about.value) then
+        elseif about.position and is_away(about.value) then -- the room keeps nothing of what it missed
             end_away(room, members, address, who, about.value)
         else -- has left the room
             redis.call("SREM", away_rooms, about.entry)
