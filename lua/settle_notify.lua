@@ -41,7 +41,8 @@ local ENDED = { ["405"] = true, ["481"] = true, ["489"] = true }
 local FIRST_LIFT, MAX_LIFT = 1000, 10000000
 -- Outcomes that say that nobody is there: those of imc_common/rooms/delivery_reports.py without 500, which a lift may mend.
 local NOBODY = {
-    ["404"] = true, ["408"] = true, ["410"] = true, ["430"] = true, ["477"] = true, ["478"] = true, ["480"] = true,
+    ["404"] = true, ["408"] = true, ["410"] = true, ["430"] = true, ["473"] = true, ["474"] = true,
+    ["475"] = true, ["476"] = true, ["477"] = true, ["478"] = true, ["479"] = true, ["480"] = true,
     ["502"] = true, ["503"] = true, ["504"] = true, ["604"] = true, ["no-target"] = true, ["surplus"] = true, ["away"] = true,
 }
 

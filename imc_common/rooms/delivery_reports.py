@@ -33,15 +33,18 @@ Also that of a BYE whose device has lost its session, and is not told in a new o
 
 AWAY: Final = frozenset(
     {
-        *("404", "408", "410", "430", "477", "478", "480", "500", "502", "503", "504", "604"),
+        *("404", "408", "410", "430", "480", "500", "502", "503", "504", "604"),
+        *("473", "474", "475", "476", "477", "478", "479"),
         *("no-target", "surplus", NOT_SENT),
     }
 )
 """Outcomes that say that nobody is there now. All others refuse this message, and say nothing of the next.
 
 404, 410 and 604 are among them: registrars respond so for a phone that is switched off (RFC 3261 §21.4.5).
-If a phone's TCP connection has ended, a proxy responds 430 (RFC 5626 §11.1), or 477 and 478 (Kamailio,
-OpenSIPS). Gateways respond 502 (RFC 3398 §7.2.4.1).
+If a phone's TCP connection has ended, a proxy responds 430 (RFC 5626 §11.1). 473 to 479 are no statuses of an
+RFC: Kamailio and OpenSIPS respond so if they could not send to a registered contact, because its connection
+has ended, its name cannot be resolved, or it is on a list of unreachable destinations (the `error.h` of both).
+Gateways respond 502 (RFC 3398 §7.2.4.1).
 """
 
 

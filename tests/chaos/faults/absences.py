@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tests.chaos.faults.injector import Fault, FaultInjector
 from tests.chaos.proxy import Absence
 
-AWAY = (404, 408, 410, 430, 477, 478, 480, 500, 502, 503, 504, 604)
+AWAY = (404, 408, 410, 430, *range(473, 481), 500, 502, 503, 504, 604)
 """What a registrar or proxy responds for a user who is not there."""
 LANES = ("absences", "more absences", "yet more absences")
 """Several groups of users are away at the same time."""
