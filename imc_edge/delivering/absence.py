@@ -14,13 +14,14 @@ All of this is about stored messages only. Positions are ids of Redis's streams 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from imc_common.rooms.event import MORE, PROBE, Event
 
 KNOWN_SECONDS: Final = 64.0
 """How long any of this is remembered. A worker marks the member as away within this time, and then emits no
-further live messages for it."""
+further live messages for it. If it takes the worker longer, `prolong` is called (`late_reports.py`)."""
 MAX_ROOMS: Final = 256
 """Rooms remembered for one recipient; the oldest is forgotten first."""
 
@@ -101,6 +102,12 @@ class Absence:
         if room.failed is None or position < room.failed:
             room.failed = position
 
+    def prolong(self, now: float, is_meant: Callable[[str], bool]) -> None:
+        """What has failed in these rooms, and is not forgotten yet, is remembered anew from now on."""
+        for name, room in self.rooms.items():
+            if room.failed is not None and now < room.until and is_meant(name):
+                self.known_until = room.until = now + KNOWN_SECONDS
+
     def forget(self, room_names: list[str]) -> None:
         """Another edge has delivered in these rooms meanwhile."""
         for name in room_names:
@@ -148,7 +155,8 @@ class Absence:
         return True
 
     def _begin_anew(self, event: Event) -> None:
-        """What failed before the recipient has joined the room, perhaps once more, is not sent any more."""
+        """What failed before is not sent any more: the recipient has joined the room since, or nothing of it
+        is left, as when it has expired."""
         room = self.rooms.get(event.room)
         if room is not None and room.failed is not None and room.failed < parse(event.joined):
             room.failed = None

@@ -34,6 +34,7 @@ from imc_edge.delivering.event_renderer import EventRenderer
 from imc_edge.delivering.fan_out import FanOut
 from imc_edge.delivering.former_failures import FormerFailures
 from imc_edge.delivering.invitations import Invitations
+from imc_edge.delivering.late_reports import LateReports
 from imc_edge.delivering.notice_limit import NoticeLimit
 from imc_edge.delivering.outbound import MessageTemplate, UnsendableError
 from imc_edge.delivering.outcome import NOT_SENT
@@ -68,6 +69,7 @@ class Deliver:
         former_failures: FormerFailures,
         catch_ups: CatchUps,
         *,
+        late_reports: LateReports,
         rosters: Rosters,
         invitations: Invitations,
         settlement: Settlement,
@@ -88,6 +90,7 @@ class Deliver:
         self._takeover = takeover
         self._former_failures = former_failures
         self._catch_ups = catch_ups
+        self._late_reports = late_reports
         self._rosters = rosters
         self._invitations = invitations
         context.lost_dialog = self._say_farewell
@@ -112,7 +115,7 @@ class Deliver:
         async with asyncio.TaskGroup() as tasks:
             settling = tasks.create_task(self._settlement.run())
             beside = (self._catch_ups, self._rosters, self._invitations, self._invitations.strays)
-            others = [tasks.create_task(each.run()) for each in beside]
+            others = [tasks.create_task(each.run()) for each in (*beside, self._late_reports)]
             await self._read()
             await self._drained.wait()
             settling.cancel()

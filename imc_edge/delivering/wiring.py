@@ -22,6 +22,7 @@ from imc_edge.delivering.former_failures import FormerFailures
 from imc_edge.delivering.in_flight import EventsInFlight
 from imc_edge.delivering.invitations import Invitations
 from imc_edge.delivering.invite_transaction import InviteTransactions
+from imc_edge.delivering.late_reports import LateReports
 from imc_edge.delivering.recipients import Recipients
 from imc_edge.delivering.rosters import Rosters
 from imc_edge.delivering.settlement import Settlement
@@ -89,17 +90,22 @@ def assemble(  # noqa: PLR0917 # the parts it connects
         random=random,
     )
     invites.otherwise = invitations.strays.receive
+    fan_out = FanOut(context, Recipients(context, delivery_ids, MAX_LONG_LIVED), back_off)
+    late_reports = LateReports(
+        store, context.ownership.owned, lambda: fan_out.recipients, clock, hash_size=settings.hash_size
+    )
     return Deliver(
         context,
         streams.consumer,
         takeover,
         FormerFailures(store),
         CatchUps(context, store, settings, streams.metrics, streams.tracer, wall=wall),
+        late_reports=late_reports,
         rosters=Rosters(context, store, settings),
         invitations=invitations,
         settlement=settlement,
         renderer=renderer,
-        fan_out=FanOut(context, Recipients(context, delivery_ids, MAX_LONG_LIVED), back_off),
+        fan_out=fan_out,
         counts=counts,
         tracer=streams.tracer,
         settings=settings,

@@ -68,6 +68,22 @@ def test_what_failed_before_a_member_left_and_joined_again_does_not_count(kind: 
     assert not absence.withholds(message("9-0"), 105.0)
 
 
+def test_a_failure_is_remembered_for_longer_where_workers_are_behind() -> None:
+    """From then on anew; in other rooms nothing changes, and what is forgotten stays so."""
+    absence = Absence()
+    for room in (ROOM, OTHER):
+        absence.failed(message("5-0", room=room), 100.0, sent=True)
+    absence.is_back()
+    almost = 100.0 + KNOWN_SECONDS - 1
+    absence.prolong(almost, lambda room: room == ROOM)
+    assert absence.known_until == almost + KNOWN_SECONDS
+    later = almost + KNOWN_SECONDS - 1
+    assert absence.withholds(message("6-0"), later)
+    assert not absence.withholds(message("6-0", room=OTHER), later)
+    absence.prolong(later + 2, lambda room: True)
+    assert not absence.withholds(message("6-0"), later + 2)
+
+
 def test_a_part_opens_a_room_also_if_what_failed_is_not_sent_any_more() -> None:
     """It has expired, or too much was missed."""
     absence = Absence()
