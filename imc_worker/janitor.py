@@ -18,7 +18,7 @@ import structlog
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.metrics import Metrics
-from imc_common.rooms.history import Retention, retention
+from imc_common.rooms.history import Retention, retention, too_old
 from imc_common.rooms.request import RequestData, RoomRequest
 from imc_common.scripts import Command
 from imc_common.settings import Settings
@@ -199,8 +199,9 @@ class Janitor:
         return ("MEMORY", "USAGE", name, *samples)
 
     def _command(self, names: tuple[str, str], kept: Retention) -> Command:
-        oldest = int((self._wall() - kept.seconds) * 1000) if kept.seconds else 0
-        return self._store.script("trim_history", names, [max(oldest, 0), kept.messages])
+        return self._store.script(
+            "trim_history", names, [*too_old(kept.seconds, self._wall()), kept.messages]
+        )
 
     async def _users_away(self, shard: int) -> list[str]:
         (users,) = await self._store.run([("ZRANGE", keys.probes(shard), 0, -1)])

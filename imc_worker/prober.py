@@ -17,7 +17,7 @@ import structlog
 from imc_common import keys
 from imc_common.keys import Keys
 from imc_common.metrics import Metrics
-from imc_common.rooms.history import oldest_ms
+from imc_common.rooms.history import too_old
 from imc_common.scripts import Command
 from imc_common.settings import Settings
 from imc_common.store import ReplyError, StoreUnreachable
@@ -105,7 +105,7 @@ class Prober:
                 self._max_probes,
                 MAX_WAIT_MS,
                 settings.history_max_messages,
-                oldest_ms(settings, self._wall()),
+                *too_old(settings.history_max_age, self._wall()),
                 *prefixes,
                 names.history(shard, ""),
             ],

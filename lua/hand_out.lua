@@ -17,7 +17,8 @@
 --   entry_id      id of the event catch_up in events
 --   part          messages handed out at once, at most
 --   catch_up_max  messages handed out after one absence, at most
---   oldest_ms     nothing older is handed out; ms since the epoch, 0: no limit
+--   oldest_ms     nothing older is handed out, by the edge's clock; ms since the epoch
+--   max_age_ms    the same as an age, by Redis's clock; 0: no limit
 --
 -- Returns:
 --   (number)  how many messages were handed out
@@ -28,10 +29,10 @@
 --            them (show_history)
 --   message  to the member; catch_up: part, or more for the last one if another part follows; since, of the first
 --            one: from where on the member has missed messages, also those that are not handed out; joined, of the
---            first one: since when the user is a member
+--            first one: since when the user is a member, or a later place up to which nothing is left to be sent
 --   invited  to the user, if this is no member but was invited; user: the same
 local events, room, members, history, away_rooms, probes, probe_waits = unpack(KEYS)
-local entry_id, part, catch_up_max, oldest_ms = unpack(ARGV)
+local entry_id, part, catch_up_max, oldest_ms, max_age_ms = unpack(ARGV)
 local delivery_chunk, request = 1, nil
 part, catch_up_max = math.max(1, tonumber(part)), math.max(1, tonumber(catch_up_max))
 --- @include "emit"
@@ -40,6 +41,7 @@ part, catch_up_max = math.max(1, tonumber(part)), math.max(1, tonumber(catch_up_
 --- @include "unseen"
 --- @include "refused"
 --- @include "now"
+--- @include "too_old"
 --- @include "end_away"
 --- @include "invite_again"
 --- @include "invite"
@@ -48,13 +50,14 @@ part, catch_up_max = math.max(1, tonumber(part)), math.max(1, tonumber(catch_up_
 
 local user, address = item.to or "", item.room or ""
 local value = redis.call("HGET", members, user)
-local about = { "away:" .. user, "returning:" .. user, "inviter:" .. user, "joined:" .. user_of(user), "refused:" .. user }
-local position, leading, inviter, joined, refused = unpack(redis.call("HMGET", room, unpack(about)))
+local about = { "away:" .. user, "returning:" .. user, "inviter:" .. user, "refused:" .. user }
+local position, leading, inviter, refused = unpack(redis.call("HMGET", room, unpack(about)))
+local joined = later_of(unpack(redis.call("HMGET", room, "joined:" .. user_of(user), "ended:" .. user)))
 redis.call("XLEN", history) -- is a stream
 redis.call("SCARD", away_rooms) -- is a set
 redis.call("ZCARD", probes) -- is a sorted set
 redis.call("HLEN", probe_waits) -- is a hash
-local oldest = string.format("%d-0", tonumber(oldest_ms))
+local oldest = oldest_kept(oldest_ms, max_age_ms)
 
 local found, left, id = {}, nil, nil
 redis.call("XDEL", events, entry_id)
@@ -105,7 +108,7 @@ end
 if left then
     redis.call("HSET", room, "away:" .. user, left, "returning:" .. user, id)
 else
-    end_away(room, members, address, user, value)
+    end_away(room, members, address, user, value, #found == 0)
     if is_device(user) then
         request = { room = address }
         notify_again(room, address, user)

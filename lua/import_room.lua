@@ -27,6 +27,7 @@ local address, private, owner, created_at, private_rooms_prefix, owned_rooms_pre
 local arguments, first_member = ARGV, 7
 
 --- @include "without_port"
+--- @include "place_now"
 
 assert(#arguments > first_member and #arguments % 2 == 0, "a room has members, each with a role")
 redis.call("ZCARD", rooms) -- is a sorted set
@@ -62,8 +63,7 @@ redis.call("ZADD", rooms, private, address)
 -- A position behind all that the room has kept.
 local joined
 if there then
-    joined = redis.call("XADD", events, "*", "", "")
-    redis.call("XDEL", events, joined)
+    joined = place_now()
 end
 for _, pair in ipairs(added) do
     local member, role = pair[1], pair[2]

@@ -47,8 +47,8 @@ first_wait_ms = assert(tonumber(first_wait_ms), "first_wait_ms")
 local user, position = request.from, request.history_id or request.of or "0-0"
 local prober = user_of(user)
 local value = redis.call("HGET", members, user)
-local about = { "away:" .. user, "refused:" .. user, "invitation:" .. user, "joined:" .. prober }
-local known, refused, invitation, joined = unpack(redis.call("HMGET", room, unpack(about)))
+local about = { "away:" .. user, "refused:" .. user, "invitation:" .. user, "joined:" .. prober, "ended:" .. user }
+local known, refused, invitation, joined, ended = unpack(redis.call("HMGET", room, unpack(about)))
 local is_kept = redis.call("SISMEMBER", history_off, request.room) == 0
 local is_invitation = request.event == "invited" or request.event == "invite"
 local is_asked = value == "invited" or is_inviting(value)
@@ -88,7 +88,7 @@ redis.call("SADD", away_rooms, away_room(request.room, user))
 -- A failed probe has its successor already; invitations are sent to users who are away, and so are probes, too. After
 -- any other message the user was here a moment ago: probes begin anew, unless it fails on the same message each time.
 local is_probe = request.catch_up == "probe" or is_invitation
-local failures = note_failure(user, value, position, refused, is_first and position or known, joined)
+local failures = note_failure(user, value, position, refused, is_first and position or known, later_of(joined, ended))
 local wait = first_wait_ms * 2 ^ math.min(math.max(failures - 1, 0), 8)
 local is_planned = redis.call("ZADD", probes, is_probe and "NX" or "LT", "CH", now + wait, prober) == 1
 if is_planned or (failures > 1 and not is_probe) then

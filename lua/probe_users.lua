@@ -11,7 +11,8 @@
 --   max_probes         users probed now, at most
 --   max_wait_ms        longest wait between two probes
 --   history_max        messages that a room keeps; 0: none, so nobody stays away
---   oldest_ms          nothing older is sent; ms since the epoch, 0: no limit
+--   oldest_ms          nothing older is sent, by the worker's clock; ms since the epoch
+--   max_age_ms         the same as an age, by Redis's clock; 0: no limit
 --   away_rooms_prefix  imc:{S}:away_rooms:
 --   room_prefix        imc_rooms:{S}:
 --   members_prefix     imc_members:{S}:
@@ -22,17 +23,19 @@
 --
 -- Events:
 --   message  to the user; catch_up: probe, wait: ms until the next one; since: from where on the member has missed messages;
---            joined: since when the user is one
+--            joined: since when the user is one, or a later place up to which nothing is left to be sent
 --   invited  to the user, whose invitation found nobody; user: the same
 local probes, probe_waits, events = unpack(KEYS)
-local max_probes, max_wait_ms, history_max, oldest_ms, away_rooms_prefix, room_prefix, members_prefix, history_prefix = unpack(ARGV)
-assert(history_prefix, "four numbers and four prefixes")
+local max_probes, max_wait_ms, history_max, oldest_ms, max_age_ms, away_rooms_prefix, room_prefix, members_prefix, history_prefix = unpack(ARGV)
+assert(history_prefix, "five numbers and four prefixes")
 local delivery_chunk, request, away_rooms = 1, nil, nil
 --- @include "emit"
 --- @include "role"
 --- @include "positions"
 --- @include "missed"
 --- @include "now"
+--- @include "too_old"
+local oldest = oldest_kept(oldest_ms, max_age_ms) -- also what probe needs
 --- @include "end_away"
 --- @include "invite_again"
 --- @include "invite"

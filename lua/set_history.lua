@@ -29,6 +29,7 @@ local entry_id, delivery_chunk, history_max = unpack(ARGV)
 --- @include "request"
 --- @include "refuse"
 --- @include "device"
+--- @include "place_now"
 
 redis.call("XLEN", history) -- is a stream
 redis.call("SCARD", history_off) -- is a set
@@ -45,6 +46,7 @@ local function here_again(who)
         if is_away(all[i + 1]) then
             redis.call("HSET", who, all[i], (all[i + 1]:gsub(" away$", "")))
             redis.call("HDEL", room, "away:" .. all[i], "returning:" .. all[i], "refused:" .. all[i], "sign:" .. all[i])
+            redis.call("HSET", room, "ended:" .. all[i], place_now())
         end
     end
 end

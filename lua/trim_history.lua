@@ -5,17 +5,18 @@
 --   expiring  imc:{S}:expiring:ROOM  sorted set
 --
 -- ARGV:
---   oldest_ms     what is older goes; ms since the epoch, 0: no limit
+--   oldest_ms     what is older goes, by the worker's clock; ms since the epoch
+--   max_age_ms    the same as an age, by Redis's clock; 0: no limit
 --   max_messages  how many stay; 0: none
 --
 -- Returns:
 --   (number)  in a list of six: how many stay, how many were too old, how many too many, the times of the first and of
 --             the last that stay, in ms since the epoch, and how many had expired
 local history, expiring = unpack(KEYS)
-local oldest_ms, max_messages = unpack(ARGV)
-local oldest, most = tonumber(oldest_ms), tonumber(max_messages)
-assert(oldest and most, "oldest_ms and max_messages")
+local oldest_ms, max_age_ms, max_messages = unpack(ARGV)
+local most = assert(tonumber(max_messages), "max_messages")
 --- @include "now"
+--- @include "too_old"
 --- @include "positions"
 
 local MAX_EXPIRED = 5000 -- of one run; Lua cannot pass on more than 8000 values
@@ -26,7 +27,7 @@ if #ended > 0 then
     expired = redis.call("XDEL", history, unpack(ended))
     redis.call("ZREM", expiring, unpack(ended))
 end
-local too_old = oldest > 0 and redis.call("XTRIM", history, "MINID", "=", string.format("%d-0", oldest)) or 0
+local too_old = redis.call("XTRIM", history, "MINID", "=", oldest_kept(oldest_ms, max_age_ms))
 local too_many = redis.call("XTRIM", history, "MAXLEN", "=", most)
 local first = redis.call("XRANGE", history, "-", "+", "COUNT", 1)[1]
 if not first then

@@ -45,8 +45,9 @@ redis.call("XLEN", history)
 undelivered_max = math.max(0, tonumber(undelivered_max))
 local user, probed = request.from, request.history_id or request.of or "0-0"
 local value = redis.call("HGET", members, user)
-local about = { "away:" .. user, "refused:" .. user, "joined:" .. user_of(user) }
-local position, refused, joined = unpack(redis.call("HMGET", room, unpack(about)))
+local about = { "away:" .. user, "refused:" .. user, "joined:" .. user_of(user), "ended:" .. user }
+local position, refused, joined, ended = unpack(redis.call("HMGET", room, unpack(about)))
+joined = later_of(joined, ended)
 local first, count, trying, number = refused_state(refused)
 local is_idle = request.event == "idle"
 local is_passed = is_away(value) and position and not is_idle and not is_before(probed, position)

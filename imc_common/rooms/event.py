@@ -72,9 +72,9 @@ class Event:
     sent again (`PART`, `MORE`, `PROBE`), and `wait` in how many ms a probe is followed by the next one. The
     first message of a part has `since`, the first place that was missed: what lies between is not sent. So
     have probes: the edge may know of an earlier failure of which the worker did not know. Both have `joined`,
-    the place since which the recipient is a member: an earlier failure does not count. A probe with another
-    than the first missed message has `more`: how many the member loses if it arrives, because it could not
-    take them.
+    the place since which the recipient is a member, or a later one up to which nothing is left to be sent: an
+    earlier failure does not count. A probe with another than the first missed message has `more`: how many
+    the member loses if it arrives, because it could not take them.
 
     `about`: the message that a receipt is about, if the receipt names its delivery.
 

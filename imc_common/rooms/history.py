@@ -43,9 +43,13 @@ def retention(settings: Settings, wish: bytes) -> Retention:
     return Retention(messages, seconds)
 
 
-def oldest_ms(settings: Settings, now: float) -> int:
-    """What is older is not handed out, in ms since the epoch; 0: no limit. ``now``: seconds since it."""
-    return max(0, int((now - settings.history_max_age) * 1000)) if settings.history_max_age else 0
+def too_old(max_age: float, now: float) -> tuple[int, int]:
+    """What is older than this is not kept: a time in ms since the epoch, and an age in ms; 0 and 0: no limit.
+
+    ``max_age`` and ``now`` are in seconds. Scripts compare the age with Redis's clock, and the time with what
+    they find: a message is too old if both say so.
+    """
+    return (max(0, int((now - max_age) * 1000)), int(max_age * 1000)) if max_age else (0, 0)
 
 
 def hand_out(scripts: ScriptRunner, settings: Settings, item: Event, *, now: float) -> Command:
@@ -75,5 +79,5 @@ def hand_out(scripts: ScriptRunner, settings: Settings, item: Event, *, now: flo
             keys.probes(shard),
             keys.probe_waits(shard),
         ],
-        [item.entry_id, CATCH_UP_PART, settings.catch_up_max, oldest_ms(settings, now)],
+        [item.entry_id, CATCH_UP_PART, settings.catch_up_max, *too_old(settings.history_max_age, now)],
     )

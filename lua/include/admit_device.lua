@@ -41,7 +41,7 @@ local function let_in(device, value, position, dialog, replaced)
     end
     redis.call("HSET", members, user, role_of(value) .. " devices")
     redis.call("HDEL", room, "away:" .. user, "returning:" .. user, "refused:" .. user, "inviter:" .. user,
-        "sign:" .. user, "left:" .. user, "invitation:" .. without_aor(device))
+        "sign:" .. user, "ended:" .. user, "left:" .. user, "invitation:" .. without_aor(device))
     redis.call("SREM", away_rooms, request.room)
     if dialog then
         redis.call("HSET", room, "dialog:" .. device, beside_former(dialog, redis.call("HGET", room, "dialog:" .. device)))

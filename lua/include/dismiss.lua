@@ -6,7 +6,7 @@
 --- @include "farewells"
 
 -- What the room keeps of a device that has left.
-local OF_A_DEVICE = { "dialog", "subscription", "away", "returning", "sign", "more", "refused", "unshown" }
+local OF_A_DEVICE = { "dialog", "subscription", "away", "returning", "sign", "ended", "more", "refused", "unshown" }
 
 local function forget_device(device)
     redis.call("HDEL", devices, device)

@@ -4,14 +4,8 @@
 -- also stands in imc:{S}:expiring:ROOM, a sorted set, until the history is trimmed after that time. Needs events,
 -- history_max, request. Gives keep.
 
+--- @include "place_now"
 local ZERO = ("0"):byte()
-
--- An id of the out-stream for a message that goes to nobody now: positions are compared with all ids of that stream.
-local function id_without_event()
-    local id = redis.call("XADD", events, "*", "", "")
-    redis.call("XDEL", events, id)
-    return id
-end
 
 -- Redis refuses an id that is not the greatest of its stream, as after the out-stream was deleted while the clock was
 -- set back: then the entry gets another one. After a script's first write no error may end it.
@@ -29,7 +23,7 @@ end
 -- After commit. Keeps the message whose event has this id, nil if it has none. Trimming with every message would cost
 -- 2 us: one in a hundred does it, by the last digits of its time.
 local function keep(history, id, nick)
-    id = id or id_without_event()
+    id = id or place_now() -- it goes to nobody now
     if append(history, id, nick) ~= id then
         id = append(history, "*", nick)
     end

@@ -9,12 +9,13 @@
 --   away        id of the first message that a member who is away has not got
 --   returning   id of the event that leads to the next part of what the member missed
 --   sign        id of the event by which the member was last asked to catch up: it had given a sign that it is there
+--   ended       id up to which nothing is left to be sent: an absence has ended, and nothing was there to be handed out
 --   more        what of the history the user was told of and has not got (unseen)
 --   refused     id of that first message, if the member may be there and cannot take it, and how often it has failed (exchange)
 --   inviter     who invited a user who could not be reached
 --   left        the user has deleted a chat of two, and is invited with the next message (of_two)
 local ENDS_WITH_MEMBERSHIP = {
-    "invitation", "nick", "joined", "away", "returning", "sign", "more", "refused", "inviter", "left",
+    "invitation", "nick", "joined", "away", "returning", "sign", "ended", "more", "refused", "inviter", "left",
 }
 
 -- After commit. The user's role goes, and all state that ends with it.

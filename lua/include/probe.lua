@@ -12,15 +12,15 @@ local function candidate(address, user, about)
     local room = room_prefix .. address
     about.members = is_device(user) and devices_of(address) or members_prefix .. address
     about.value = redis.call("HGET", about.members, user)
-    about.position, about.leading, about.inviter, about.joined = unpack(
-        redis.call("HMGET", room, "away:" .. user, "returning:" .. user, "inviter:" .. user, "joined:" .. user_of(user))
+    about.position, about.leading, about.inviter = unpack(
+        redis.call("HMGET", room, "away:" .. user, "returning:" .. user, "inviter:" .. user)
     )
+    about.joined = later_of(unpack(redis.call("HMGET", room, "joined:" .. user_of(user), "ended:" .. user)))
     about.has_missed = is_device(user) and has_missed_notify(room, user)
     if not about.position or about.value == "invited" or is_inviting(about.value) or not is_away(about.value) or history_max == 0 then
         return nil
     end
     about.is_handed_out = about.leading and #redis.call("XRANGE", events, about.leading, about.leading) > 0
-    local oldest = string.format("%d-0", tonumber(oldest_ms))
     about.is_old = is_before(about.position, oldest)
     local from = about.is_old and oldest or about.position
     return missed(history_prefix .. address, from, user, 1, now)[1]
@@ -79,12 +79,12 @@ local function carry_out(made)
             stays = true
         elseif about.has_missed then -- a device that has missed a NOTIFY, and perhaps messages that are gone
             if about.position and is_away(about.value) then
-                end_away(room, members, address, who, about.value)
+                end_away(room, members, address, who, about.value, true)
                 redis.call("SADD", away_rooms, about.entry)
             end
             stays, silent = true, silent or about
         elseif about.position and is_away(about.value) then -- the room keeps nothing of what it missed
-            end_away(room, members, address, who, about.value)
+            end_away(room, members, address, who, about.value, true)
         else -- has left the room
             redis.call("SREM", away_rooms, about.entry)
         end

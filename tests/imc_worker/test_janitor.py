@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.imc_worker.conftest import ALICE, BOB, CAROL, ROOM, Bench
 SHARD = shard_of(ROOM, 4)
 NAMES = Keys()
 DAY = 24 * 3600
-NOW = 1_800_000_000
+NOW = int(time.time())
 HISTORY = NAMES.history(SHARD, ROOM)
 
 

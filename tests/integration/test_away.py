@@ -230,6 +230,46 @@ async def test_what_expires_is_kept_until_then(imc: Service, open_user: OpenUser
     await bob.assert_gets_nothing()
 
 
+SOON = 20.0
+"""Seconds until the first probe and some more, on a busy machine; an edge remembers a failure for longer."""
+
+
+async def test_a_user_for_whom_nothing_is_left_gets_the_next_message_soon(
+    open_user: OpenUser, room: str
+) -> None:
+    """What was missed has expired meanwhile: the edge must not go on waiting for it."""
+    alice, carol = await open_user(a_name()), await open_user(a_name())
+    await in_a_room(room, alice, carol)
+    go(carol, 480)
+    await alice.say(room, "short", headers="Expires: 1\r\n")
+    await asyncio.sleep(1.5)
+    come_back(carol)
+    await register(carol)
+    await asyncio.sleep(0.5)
+    for text in await told(alice, room, 0, 3):
+        await carol.assert_gets(f"<[^>]+>: {text}", within=SOON)
+
+
+async def test_a_room_that_has_kept_nothing_for_a_moment_sends_what_follows_soon(
+    open_user: OpenUser, room: str
+) -> None:
+    """What carol has missed before is deleted, and everything after that arrives."""
+    alice, carol = await open_user(a_name()), await open_user(a_name())
+    await in_a_room(room, alice, carol)
+    go(carol, 480)
+    await told(alice, room, 0, 3)
+    await asyncio.sleep(0.5)
+    await alice.say(room, "#set history off")
+    await alice.say(room, "#set history 100")
+    texts = await told(alice, room, 3, 3)
+    await asyncio.sleep(0.5)
+    come_back(carol)
+    await register(carol)
+    texts += await told(alice, room, 6, 2)
+    for text in texts:
+        await carol.assert_gets(f"<[^>]+>: {text}", within=SOON)
+
+
 async def test_a_user_that_comes_and_goes_all_the_time_gets_everything_in_order(
     open_user: OpenUser, room: str
 ) -> None:

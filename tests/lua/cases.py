@@ -200,7 +200,7 @@ def _trims(shard: Shard) -> tuple[list[str], list[Any]]:
     for number in range(1, 4):
         shard.redis.xadd(shard.keys.history(SHARD, ROOM), {ALICE: "x"}, id=f"{number}-1")
     shard.redis.zadd(keys.expiring(SHARD, ROOM), {"3-1": 1})
-    return [shard.keys.history(SHARD, ROOM), keys.expiring(SHARD, ROOM)], [2, 500]
+    return [shard.keys.history(SHARD, ROOM), keys.expiring(SHARD, ROOM)], [2, 1, 500]
 
 
 def _probes(shard: Shard) -> tuple[list[str], list[Any]]:

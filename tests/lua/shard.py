@@ -196,8 +196,9 @@ class Shard:
 
     def call_probes(self, max_probes: int = 10) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of probe_users."""
-        history_max, oldest = (self.settings.get(name, 0) for name in ("history_max_messages", "oldest_ms"))
-        args = [max_probes, 600_000, history_max, oldest, keys.away_rooms(SHARD, "")]
+        names = ("history_max_messages", "oldest_ms", "max_age_ms")
+        args = [max_probes, 600_000, *(self.settings.get(name, 0) for name in names)]
+        args.append(keys.away_rooms(SHARD, ""))
         args += [make(SHARD, "") for make in (self.keys.room, self.keys.members, self.keys.history)]
         return [keys.probes(SHARD), keys.probe_waits(SHARD), OUT], args
 

@@ -8,6 +8,8 @@ import pytest
 
 from imc_common import keys
 from imc_common.rooms.request import RequestData
+from imc_edge.delivering.absence import parse
+from tests.lua.header import header_of
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, OUT, ROOM, SHARD, Shard, decoded, heard
 
 OTHER = "chat-001@example.org"
@@ -229,6 +231,52 @@ def test_what_is_too_old_or_has_expired_is_not_handed_out(real_shard: Shard) -> 
     fail(real_shard, "1-1")
     come_online(real_shard)
     assert [found[1] for found in hand_out(real_shard)] == ids[1:]
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600, 30 * 86_400])
+def test_a_wrong_clock_of_an_edge_loses_nothing(room: Shard, ahead: int) -> None:
+    """Redis's clock has to say as well that a message is too old."""
+    fail(room, missed := say(room))
+    come_online(room)
+    ((entry, _),) = [found for found in items(room) if found[1]["event"] == "catch_up"]
+    where, args = room.call_hand_out(entry, BOB)
+    place = header_of("hand_out").names("ARGV").index("oldest_ms")
+    args[place] = int(args[place]) + ahead * 1000
+    assert room.run("hand_out", where, args) == 1
+    assert [fields["history_id"] for _, fields in items(room) if fields["event"] == "message"] == [missed]
+
+
+def hand_out_nothing(shard: Shard) -> None:
+    """Bob gives a sign, and nothing of what he missed is left."""
+    come_online(shard)
+    ((entry, _),) = [found for found in items(shard) if found[1]["event"] == "catch_up"]
+    assert shard.run("hand_out", *shard.call_hand_out(entry, BOB)) == 0
+
+
+def test_an_absence_of_which_nothing_is_left_is_over_for_edges_too(room: Shard) -> None:
+    """An edge remembers the message that failed, and would withhold what follows. It is told that nothing
+    before this place is sent any more."""
+    fail(room, first := say(room))
+    room.redis.xdel(room.keys.history(SHARD, ROOM), first)
+    hand_out_nothing(room)
+    ended = about(room, "ended")
+    assert ended is not None
+    fail(room, second := say(room), status="away")
+    come_online(room)
+    hand_out(room)
+    ((_, part),) = [each for each in items(room) if each[1].get("catch_up") == "part"]
+    assert (part["since"], part["joined"]) == (second, ended)
+    assert parse(first) < parse(ended) < parse(second)
+    assert about(room, "ended") is None
+
+
+def test_a_later_membership_counts_more_than_the_end_of_an_absence(room: Shard) -> None:
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"ended:{BOB}", "5-0")
+    fail(room, say(room))
+    come_online(room)
+    hand_out(room)
+    ((_, part),) = [each for each in items(room) if each[1].get("catch_up") == "part"]
+    assert part["joined"] == about(room, "joined") != "5-0"
 
 
 def test_a_nickname_comes_with_the_message(room: Shard) -> None:

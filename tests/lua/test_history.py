@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from imc_common import keys
+from imc_common.rooms.history import too_old
 from tests.lua.shard import ALICE, BOB, CAROL, IN, OUT, ROOM, SHARD, Shard, decoded, heard
 
 OFF = keys.history_off(SHARD)
@@ -187,18 +188,30 @@ def test_trimming_removes_what_is_too_old_and_too_much(real_shard: Shard) -> Non
     for number in range(1, 301):
         real_shard.redis.xadd(history, {ALICE: "x"}, id=f"{number}-1")
     both = [history, EXPIRING]
-    assert real_shard.run("trim_history", both, [0, 500]) == [300, 0, 0, 1, 300, 0]
-    assert real_shard.run("trim_history", both, [11, 500]) == [290, 10, 0, 11, 300, 0]
-    stay, too_old, too_many, first, last, _ = real_shard.run("trim_history", both, [0, 100])
+    assert real_shard.run("trim_history", both, [0, 0, 500]) == [300, 0, 0, 1, 300, 0]
+    assert real_shard.run("trim_history", both, [11, 1, 500]) == [290, 10, 0, 11, 300, 0]
+    stay, too_old, too_many, first, last, _ = real_shard.run("trim_history", both, [0, 0, 100])
     assert (stay, too_old, too_many, first, last) == (100, 0, 190, 201, 300)
-    assert real_shard.run("trim_history", both, [0, 0]) == [0, 0, stay, 0, 0, 0]
+    assert real_shard.run("trim_history", both, [0, 0, 0]) == [0, 0, stay, 0, 0, 0]
     assert not real_shard.redis.exists(history)
+
+
+@pytest.mark.parametrize(
+    ("wall", "stay"), [(0, 1), (3600, 1), (-3600, 2), (30 * 86_400, 1), (-30 * 86_400, 2)]
+)
+def test_a_message_is_too_old_if_two_clocks_say_so(real_shard: Shard, wall: int, stay: int) -> None:
+    """A wrong clock of one worker, ahead by any time, removes nothing that is younger by Redis's clock."""
+    history, now = real_shard.keys.history(SHARD, ROOM), int(real_shard.redis.time()[0])
+    for age in (4000, 60):
+        real_shard.redis.xadd(history, {ALICE: "x"}, id=f"{(now - age) * 1000}-0")
+    args = [*too_old(3600.0, now + wall), 500]
+    assert real_shard.run("trim_history", [history, EXPIRING], args)[0] == stay
 
 
 def trim(shard: Shard, oldest_ms: int = 0) -> list[int]:
     """A walk of the janitor comes by."""
     found: list[int] = shard.run(
-        "trim_history", [shard.keys.history(SHARD, ROOM), EXPIRING], [oldest_ms, 500]
+        "trim_history", [shard.keys.history(SHARD, ROOM), EXPIRING], [oldest_ms, 1, 500]
     )
     return found
 

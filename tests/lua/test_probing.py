@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from imc_common import keys
+from imc_common.rooms.history import too_old
+from imc_edge.delivering.absence import parse
 from tests.lua.shard import ALICE, BOB, CAROL, DAVE, OUT, ROOM, SHARD, Shard
 from tests.lua.test_catch_up import about, fail, items, room, say
 
@@ -117,11 +119,33 @@ def test_a_member_who_has_missed_nothing_is_not_away(room: Shard) -> None:
     assert not room.redis.exists(PROBES, WAITS, keys.away_rooms(SHARD, BOB))
 
 
+def test_after_an_absence_of_which_nothing_is_left_probes_say_so(room: Shard) -> None:
+    """An edge remembers the message that failed, and would not send a later one before it."""
+    fail(room, first := say(room))
+    room.redis.xdel(room.keys.history(SHARD, ROOM), first)
+    assert probe(room) == []
+    ended = about(room, "ended")
+    assert ended is not None
+    fail(room, second := say(room), status="away")
+    (sent,) = probe(room)
+    assert (sent["since"], sent["joined"]) == (second, ended)
+    assert parse(first) < parse(ended) < parse(second)
+
+
+@pytest.mark.parametrize(("ahead", "probes"), [(0, 1), (30 * 86_400, 1)])
+def test_a_wrong_clock_of_a_worker_hides_no_message_from_probes(room: Shard, ahead: int, probes: int) -> None:
+    """Redis's clock has to say as well that a message is too old."""
+    fail(room, say(room))
+    now = int(room.redis.time()[0])
+    room.settings |= dict(zip(("oldest_ms", "max_age_ms"), too_old(3600.0, now + ahead), strict=True))
+    assert len(probe(room)) == probes
+
+
 def test_a_member_whose_missed_messages_are_too_old_stays_away(room: Shard) -> None:
     """So that a long absence is known; a new message is a probe again."""
     room.send_away(BOB, since="5-1")
     room.redis.sadd(keys.away_rooms(SHARD, BOB), ROOM)
-    room.settings["oldest_ms"] = 1000
+    room.settings |= {"oldest_ms": 1000, "max_age_ms": 1}
     assert probe(room) == []
     assert about(room, "away") == "5-1"
     missed = say(room)

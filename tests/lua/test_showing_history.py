@@ -156,7 +156,9 @@ def test_off_deletes_what_was_kept_and_nobody_is_away(room: Shard) -> None:
     room.ask("set", ALICE, text="off")
     assert not room.redis.exists(room.keys.history(SHARD, ROOM))
     assert room.members()[BOB] == "member"
-    assert not room.redis.hexists(room.keys.room(SHARD, ROOM), f"away:{BOB}")
+    of_room = room.keys.room(SHARD, ROOM)
+    assert not room.redis.hexists(of_room, f"away:{BOB}")
+    assert room.redis.hexists(of_room, f"ended:{BOB}"), "an edge must not wait for what has failed"
     room.ask("message", ALICE)
     assert not room.redis.exists(room.keys.history(SHARD, ROOM))
     assert decoded(room.redis.smembers(OFF)) == {ROOM}
