@@ -77,18 +77,20 @@ def note_away(user: str, shards: Sequence[int]) -> Command:
 async def user_is_online(store: CommandRunner, user: str, shards: int) -> int:
     """Do all that follows from a user's return; gives the number of shards that hand something out.
 
-    Raises StoreUnreachable, and `ReplyError` if Redis refused a request; the shard stays on the list then.
+    Raises StoreUnreachable, and `ReplyError` if Redis refused a request; the shards stay on the list then.
+    They are removed last: a Redis whose memory is full would not take them again.
     """
     reply, _ = await store.run([look_up(user), announcement(user, online=True)])
     if isinstance(reply, ReplyError):
         raise reply
     found = shards_in(reply, shards)
     if found:
-        replies = await store.run(wake_up(user, found))
+        *requests, removal = wake_up(user, found)
+        replies = await store.run(requests)
         refused = next((each for each in replies if isinstance(each, ReplyError)), None)
         if refused is not None:
-            await store.run([note_away(user, found)])
             raise refused
+        await store.run([removal])
     return len(found)
 
 

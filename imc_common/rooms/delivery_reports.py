@@ -41,10 +41,10 @@ AWAY: Final = frozenset(
 """Outcomes that say that nobody is there now. All others refuse this message, and say nothing of the next.
 
 404, 410 and 604 are among them: registrars respond so for a phone that is switched off (RFC 3261 §21.4.5).
-If a phone's TCP connection has ended, a proxy responds 430 (RFC 5626 §11.1). 473 to 479 are no statuses of an
-RFC: Kamailio and OpenSIPS respond so if they could not send to a registered contact, because its connection
-has ended, its name cannot be resolved, or it is on a list of unreachable destinations (the `error.h` of both).
-Gateways respond 502 (RFC 3398 §7.2.4.1).
+If a phone's TCP connection has ended, a proxy responds 430 (RFC 5626 §11.1). 473 to 479 are in no RFC.
+Kamailio and OpenSIPS respond so if they could not send to a contact: its connection has ended, its name
+cannot be resolved, or it is on a list of unreachable destinations (`error.h` of both). Gateways respond 502
+(RFC 3398 §7.2.4.1).
 """
 
 

@@ -122,8 +122,9 @@ class Settlement:
         writes = self._gather(sys.maxsize if everything else MAX_FAILED)
         if not writes and not self._away_again:
             return
+        refused = False
         try:
-            await self._note_away()
+            refused = await self._note_away()
             replies = await self._store.run([each.command for each in writes]) if writes else []
         except StoreUnreachable:
             # Every command may be repeated: a script that did run finds its entry gone, or its recipients
@@ -133,7 +134,6 @@ class Settlement:
             return
         except Exception as error:  # whatever it is, one of the commands is the reason
             replies = await self._run_each(writes, error)
-        refused = False
         for each, reply in zip(writes, replies, strict=True):
             if isinstance(reply, Exception):
                 refused = True
@@ -145,23 +145,33 @@ class Settlement:
         if refused:
             await self._pause()
 
-    async def _note_away(self) -> None:
+    async def _note_away(self) -> bool:
         """Note who is away, before the reports say so; and once more what was noted for the last ones.
 
-        An error does no harm: without the note, probes find out that the user is back. Raises
+        Returns whether Redis refuses some of it for now, as when its memory is full: that is tried again. Any
+        other error does no harm: without the note, probes find out that the user is back. Raises
         StoreUnreachable.
         """
         if not self._away and not self._away_again:
-            return
+            return False
         if self._unreached:
             await self._store.run([each for user in self._unreached for each in client_devices.count(user)])
             self._unreached = set()
         for user, shards in self._away.items():
             self._away_again.setdefault(user, set()).update(shards)
-        await self._store.run([note_away(user, sorted(each)) for user, each in self._away_again.items()])
+        noted = [*self._away_again.items()]
+        replies = await self._store.run([note_away(user, sorted(each)) for user, each in noted])
         self._away, self._away_again = {}, self._away
         if self._away_again:
             self._wake.set()
+        refused = [
+            each
+            for each, reply in zip(noted, replies, strict=True)
+            if isinstance(reply, ReplyError) and reply.transient
+        ]
+        for user, shards in refused:
+            self._away_again.setdefault(user, set()).update(shards)
+        return bool(refused)
 
     async def _run_each(self, writes: Sequence[_Write], error: Exception) -> list[Any]:
         """The reply to each command sent alone, or its error: one must not stop the others."""

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
+from itertools import islice
 from typing import Any, Final
 
 from imc_common.metrics import Metrics
 from imc_common.presence import NO_REGISTRAR, announcement, look_up, note_away, shards_in, wake_up
 from imc_common.settings import Settings
-from imc_common.store import Command
+from imc_common.store import Command, ReplyError
 from imc_edge.commit import Pending
 from imc_edge.receiving.command_group import CommandGroup, failed
 from imc_edge.receiving.recent import Recent
@@ -36,6 +37,10 @@ MAX_PER_TURN: Final = 20
 """Registered users that are looked up in this time; further ones wait."""
 MAX_WAITING: Final = 100_000
 """Users that wait; further ones are found by their next sign, or by probes."""
+RETRY_SECONDS: Final = 1.0
+"""Until Redis is asked again that has refused to write, as when its memory is full."""
+MAX_PER_RETRY: Final = 400
+"""Users for whom it is asked again in this time."""
 
 Submit = Callable[[Command, Pending], bool]
 
@@ -61,6 +66,9 @@ class WakeUps:
         """Senders, by the second in which each was looked up."""
         self._waiting: dict[str, None] = {}
         """Registered users that are to be looked up, first come, first served."""
+        self._refused: dict[str, set[int]] = {}
+        """Users of whom Redis refuses to write for now in which shards they have missed something."""
+        self._retry_at = 0.0
         self._left = MAX_PER_TURN
         """Look-ups of registered users that this turn has left."""
         self._used = asyncio.Event()
@@ -113,6 +121,7 @@ class WakeUps:
     def turn(self) -> None:
         """Look up the next users that wait."""
         self._left = MAX_PER_TURN
+        self._note_refused()
         while self._waiting and self._left:
             user = next(iter(self._waiting))
             del self._waiting[user]
@@ -149,14 +158,43 @@ class WakeUps:
             self._waiting[user] = None
             self._used.set()
 
-    def wake_up_failed(self, user: str, shards: Sequence[int]) -> None:
-        """Some of the requests are not in Redis: have the user found again by its next sign."""
+    def wake_up_failed(self, user: str, shards: Sequence[int], *, again: bool) -> None:
+        """Some of the requests are not in Redis: have the user found again by its next sign.
+
+        ``again``: look it up again, too, once Redis accepts writes.
+        """
         self._looked_up.put(user, int(self._clock()) - LOOK_AGAIN_SECONDS)
-        CommandGroup(self._submit, [note_away(user, shards)], _nothing)
+        CommandGroup(self._submit, [note_away(user, shards)], _NotedAway(self, user, shards, again=again))
+
+    def noted(self, user: str, shards: Sequence[int], replies: list[Any], *, again: bool) -> None:
+        """Redis was to write that the user has missed something in these shards."""
+        if _is_refused_for_now(replies):
+            if len(self._refused) < MAX_WAITING:
+                self._refused.setdefault(user, set()).update(shards)
+            self._used.set()
+        elif again:
+            self._wait(user)
+
+    def _note_refused(self) -> None:
+        """Try again what Redis has refused to write, from time to time."""
+        if not self._refused:
+            return
+        self._used.set()
+        if self._clock() < self._retry_at:
+            return
+        self._retry_at = self._clock() + RETRY_SECONDS
+        for user in list(islice(self._refused, MAX_PER_RETRY)):
+            shards = sorted(self._refused.pop(user))
+            CommandGroup(self._submit, [note_away(user, shards)], _NotedAway(self, user, shards, again=True))
 
 
-def _nothing(replies: list[Any]) -> None:
-    """The last step."""
+def _is_refused_for_now(replies: list[Any]) -> bool:
+    """Whether a command failed that may succeed later: Redis is unreachable, full, or read-only."""
+    return any(
+        reply is None
+        or (isinstance(reply, Exception) and not (isinstance(reply, ReplyError) and not reply.transient))
+        for reply in replies
+    )
 
 
 class _LookedUp:
@@ -185,7 +223,22 @@ class _Woken:
 
     def __call__(self, replies: list[Any]) -> None:
         if failed(replies):
-            self._wake_ups.wake_up_failed(self._user, self._shards)
+            self._wake_ups.wake_up_failed(self._user, self._shards, again=_is_refused_for_now(replies))
+
+
+class _NotedAway:
+    """What a user has missed was noted again."""
+
+    __slots__ = ("_again", "_shards", "_user", "_wake_ups")
+
+    def __init__(self, wake_ups: WakeUps, user: str, shards: Sequence[int], *, again: bool) -> None:
+        self._wake_ups = wake_ups
+        self._user = user
+        self._shards = shards
+        self._again = again
+
+    def __call__(self, replies: list[Any]) -> None:
+        self._wake_ups.noted(self._user, self._shards, replies, again=self._again)
 
 
 class _Responder:

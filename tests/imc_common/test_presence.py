@@ -83,3 +83,19 @@ def test_the_list_is_kept_at_the_user_and_the_requests_in_the_shards() -> None:
     *requests, removal = wake_up(USER, [1, 2])
     assert [command[1] for command in requests] == [keys.requests(1), keys.requests(2)]
     assert removal == ("SREM", keys.away_shards(USER), 1, 2)
+
+
+@pytest.mark.integration
+async def test_a_shard_stays_on_the_list_of_a_redis_whose_memory_is_full(server: Server) -> None:
+    """It refuses the request, and would refuse to write the shard again."""
+    store = await Store.connect(Settings(db_url=server.url))
+    try:
+        with Redis(unix_socket_path=server.socket) as db:
+            await store.run([note_away(USER, [3])])
+            db.config_set("maxmemory", 1)
+            with pytest.raises(ReplyError):
+                await user_is_online(store, USER, 16)
+            db.config_set("maxmemory", 0)
+            assert await user_is_online(store, USER, 16) == 1
+    finally:
+        await store.close()

@@ -168,7 +168,7 @@ class Redis:
             kept = self.about if str(command[2]).startswith("invitation:") else self.away
             return [kept.get(str(name).removeprefix("away:")) for name in command[2:]]
         if command[0] in {"SADD", "HINCRBY"}:
-            self.ran.append((command[0], (str(command[1]),), tuple(command[2:])))
+            return self._written(str(command[0]), command)
         if command[0] != "SCRIPT":
             return 1
         name, count = str(command[1]), int(command[2])
@@ -177,6 +177,13 @@ class Redis:
             return planned.pop(0)
         self.ran.append((name, command[3 : 3 + count], command[3 + count :]))
         return b"done"
+
+    def _written(self, name: str, command: Command) -> Any:
+        planned = self.replies.get(name)
+        if planned:
+            return planned.pop(0)
+        self.ran.append((name, (str(command[1]),), tuple(command[2:])))
+        return 1
 
     def _of_user(self, name: Any, key: Any, user: Any = "") -> Any:
         if name == "HGET":

@@ -359,3 +359,27 @@ async def test_edges_that_are_killed_meanwhile_lose_nothing(tmp_path: Path, room
         finally:
             alice.close()
             carol.close()
+
+
+async def test_a_sign_that_a_full_redis_cannot_heed_is_heeded_later(tmp_path: Path, room: str) -> None:
+    """The user has been away for long, so that its next probe is far away. It registers once."""
+    with service(tmp_path, "redis", {"history_max_messages": "500"}) as imc:
+        alice, carol = [await SipUser.open(name, imc.edge) for name in ("alice", "carol")]
+        try:
+            await in_a_room(room, alice, carol)
+            go(carol, 480)
+            texts = await told(alice, room, 0, 3)
+            shard = keys.shard_of(room.removeprefix("sip:"), Settings().hash_size)
+            wait_until(lambda: imc.redis.zcard(keys.probes(shard)) == 1, "carol is away")
+            imc.wait_until_settled()
+            imc.redis.zadd(keys.probes(shard), {carol.address: (time.time() + 600) * 1000})
+            imc.redis.config_set("maxmemory", 1)
+            come_back(carol)
+            await register(carol)
+            await asyncio.sleep(1)
+            imc.redis.config_set("maxmemory", 0)
+            for text in texts:
+                await carol.assert_gets(f"<[^>]+>: {text}", within=SOON)
+        finally:
+            alice.close()
+            carol.close()

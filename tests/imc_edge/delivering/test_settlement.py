@@ -5,12 +5,14 @@ Also covers in_flight.py and outcome.py.
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
 
+from imc_common import keys
 from imc_common.store import ReplyError
-from imc_edge.delivering.settlement import MAX_FAILED
+from imc_edge.delivering.settlement import MAX_FAILED, RETRY_SECONDS
 from tests.imc_edge.sending import Sending, on_loopback
 
 BOB = "bob@127.0.0.1:5071"
@@ -112,6 +114,21 @@ async def test_a_settle_that_redis_always_refuses_makes_the_event_a_dead_letter(
         await sending.until(lambda: len(sending.redis.of("move_to_dead_letters")) == 1)
         await sending.settle_down()
         assert sending.deliver.in_flight() == 0
+
+
+@pytest.mark.parametrize(("error", "is_noted"), [("OOM", True), ("WRONGTYPE", False)])
+async def test_who_is_away_is_noted_once_redis_accepts_it(error: str, is_noted: bool) -> None:
+    """A Redis whose memory is full takes the outcome. It takes the note later, without which the user's signs
+    lead to nothing."""
+    async with Sending(on_loopback(history_max_messages=500)) as sending:
+        sending.redis.replies["SADD"] = [ReplyError(f"{error} for a test")] * 3
+        await sending.event(to=(BOB,))
+        await sending.reply(sending.wires.sent[0], 480)
+        assert len(sending.redis.of("settle")) == 1
+        await asyncio.sleep(4 * RETRY_SECONDS)
+        await sending.settle_down()
+        noted = {(where, args) for name, where, args in sending.redis.ran if name == "SADD"}
+        assert noted == ({((keys.away_shards(BOB),), (3,))} if is_noted else set())
 
 
 async def test_deliveries_are_counted_by_outcome() -> None:

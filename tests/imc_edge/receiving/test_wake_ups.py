@@ -6,7 +6,7 @@ from typing import Any
 
 from imc_common import keys
 from imc_common.store import Command, ReplyError
-from imc_edge.receiving.wake_ups import MAX_PER_TURN
+from imc_edge.receiving.wake_ups import MAX_PER_TURN, RETRY_SECONDS
 from tests.imc_edge.doubles import Edge, FakeStore, edge, message
 from tests.imc_edge.receiving.test_registration import CAROL, register
 
@@ -20,11 +20,12 @@ class Shards(FakeStore):
         super().__init__()
         self.away = away or {}
         self.broken: set[str] = set()
+        self.error = "OOM"
         self.reply = self._reply
 
     def _reply(self, command: Command) -> Any:
         if command[0] in self.broken:
-            return ReplyError("OOM")
+            return ReplyError(self.error)
         if command[0] == "SMEMBERS":
             return self.away.get(str(command[1]).rpartition(":away:")[2], set())
         return 1 if command[0] in {"XADD", "SREM", "SADD", "PUBLISH"} else self.remember(command)
@@ -87,6 +88,48 @@ async def test_a_shard_that_could_not_be_asked_stays_on_the_list() -> None:
         await at.ask_one(register("<sip:c@192.0.2.7>"))
         await at.settle()
         assert store.of("SREM", "SADD")[-1] == ("SADD", keys.away_shards(CAROL), 3)
+
+
+async def test_a_user_who_registers_while_redis_is_full_is_woken_when_it_is_not() -> None:
+    """Redis removes the shard from the list, and refuses the request and to write the shard again."""
+    store = Shards({CAROL: {b"3"}})
+    store.broken |= {"XADD", "SADD"}
+    async with edge(store) as at:
+        await at.ask_one(register("<sip:c@192.0.2.7>"))
+        store.away = {}
+        for _ in range(3):
+            at.monotonic += RETRY_SECONDS
+            at.acceptor.wake_ups.turn()
+            at.acceptor.wake_ups.turn()  # not yet again
+            await at.settle()
+        assert store.of("SADD") == [("SADD", keys.away_shards(CAROL), 3)] * 4
+        assert len(store.of("XADD")) == 1
+        store.broken.clear()
+        at.monotonic += RETRY_SECONDS
+        at.acceptor.wake_ups.turn()
+        await at.settle()
+        store.away = {CAROL: {b"3"}}
+        at.acceptor.wake_ups.turn()
+        await at.settle()
+        assert [command[1] for command in store.of("XADD")] == [keys.requests(3)] * 2
+        at.monotonic += RETRY_SECONDS
+        at.acceptor.wake_ups.turn()
+        await at.settle()
+        assert len(store.of("SADD")) == 5
+
+
+async def test_a_stream_of_a_wrong_type_is_not_asked_again() -> None:
+    """Before the user gives another sign."""
+    store = Shards({CAROL: {b"3"}})
+    store.broken.add("XADD")
+    store.error = "WRONGTYPE"
+    async with edge(store) as at:
+        await at.ask_one(register("<sip:c@192.0.2.7>"))
+        for _ in range(3):
+            at.monotonic += RETRY_SECONDS
+            at.acceptor.wake_ups.turn()
+            await at.settle()
+        assert (len(store.of("XADD")), len(store.of("SADD"))) == (1, 1)
 
 
 async def test_a_registered_user_that_could_not_be_looked_up_is_looked_up_again() -> None:
