@@ -25,7 +25,7 @@ def health(
 ) -> None:
     """Check whether the process at `status_listen` is ready. Exit status: 0 yes, 1 no, 2 not set."""
     if not loaded.settings.status_listen:
-        typer.echo("status_listen is not set", err=True)
+        typer.echo("status_listen is not set. Set --status-listen HOST:PORT", err=True)
         raise typer.Exit(2)
     host, port = host_and_port(loaded.settings.status_listen)
     status, text = ask(host, port, "/livez" if live else "/readyz")

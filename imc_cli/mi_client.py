@@ -36,7 +36,9 @@ def ask(settings: Settings, command: str, params: list[Any] | dict[str, Any]) ->
     elif settings.mi_fifo:
         reply = _by_fifo(Path(settings.mi_fifo), settings.mi_reply_dir, request)
     else:
-        raise MiUnreachable("neither mi_listen nor mi_fifo is set")
+        raise MiUnreachable(
+            "neither mi_listen nor mi_fifo is set. Set --mi-listen HOST:PORT or --mi-fifo PATH"
+        )
     try:
         response = json.loads(reply)
     except ValueError:
@@ -59,7 +61,8 @@ def _by_http(settings: Settings, request: str) -> str:
         response = connection.getresponse()
         text = response.read().decode()
     except (OSError, http.client.HTTPException) as error:
-        raise MiUnreachable(f"no response from {host}:{port}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise MiUnreachable(f"no response from {host}:{port}: {why}") from error
     finally:
         connection.close()
     if response.status != 200:

@@ -49,6 +49,21 @@ def test_commands_that_fail_have_an_exit_status_and_a_reason(words: list[str], s
 
 
 @pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("mi which", "Set --mi-listen HOST:PORT or --mi-fifo PATH"),
+        ("mi which --mi-listen 127.0.0.1:1", "no response from 127.0.0.1:1: Connection refused\n"),
+        ("health", "Set --status-listen HOST:PORT"),
+    ],
+)
+def test_a_command_that_finds_no_process_says_what_to_set(command: str, said: str) -> None:
+    """Or where it has looked."""
+    result = imc(*command.split())
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
     ("response", "error"),
     [
         (HttpResponse(401), MiUnreachable),
