@@ -187,7 +187,7 @@ def test_imc_mi_is_a_client(mi: MiService, way: str) -> None:
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     table = imc("imc_list_rooms").stdout
-    assert "1 rooms" in table
+    assert "1 room " in table
     assert ROOM in table
     assert json.loads(imc("--json", "imc_list_rooms").stdout) == LISTED
     assert "owner" in imc("imc_show_room", f"room={ROOM}").stdout
