@@ -1,6 +1,7 @@
 -- The report of a NOTIFY: the device has seen the changes, or has no such subscription any more, or is not there. In the
 -- last case its next NOTIFY is full, and is sent when the user is back. A device that has no such subscription, and has come by
--- it or has accepted no NOTIFY yet, does not show the room: it is invited. `from` is the device, `of` the id of the event.
+-- it or has accepted no NOTIFY yet, does not show the room: it is invited. So is one that has accepted none and refuses a
+-- message, of which this may be the report, too. `from` is the device, `of` the id of the event.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -52,12 +53,16 @@ local function wait_for_return(device)
     plan_first_probe(user_of(device))
 end
 
--- After commit. A device that has ended its subscription may not show the room: it has come by SUBSCRIBE and was about to leave
--- an earlier stay, or it has not accepted any NOTIFY. Linphone keeps no room without one: it was killed before. If the
--- device is to be there, it is invited. A session that the room knows ends first.
-local function leave_unshown(device)
+-- So many sessions of a device in a row, in which it accepts no NOTIFY, end in this way.
+local MAX_UNSHOWN = 3
+
+-- After commit. A device that does not know its subscription or session may not show the room: it has come by SUBSCRIBE and was
+-- about to leave an earlier stay, or it has not accepted any NOTIFY. Linphone keeps no room without one: it was killed before.
+-- If the device is to be there, it is invited. A session that the room knows ends first.
+local function leave_unshown(device, is_by_subscribe)
     local name, dialog = without_aor(device), redis.call("HGET", room, "dialog:" .. device)
-    local is_unshown = not dialog or redis.call("HEXISTS", room, "unshown:" .. device) == 1
+    local count = tonumber(redis.call("HGET", room, "unshown:" .. name) or 0)
+    local is_unshown = (not dialog and is_by_subscribe) or (count > 0 and count <= MAX_UNSHOWN)
     if redis.call("HEXISTS", devices, device) == 0 or not is_unshown or has_given_up(room, name) then
         return
     end
@@ -82,7 +87,10 @@ local rev = tonumber(redis.call("HGET", room, "rev")) or 0
 local status, is_last = request.status or "", subscription and subscription.pending == request.of
 
 commit()
-if not subscription then
+if request.event == "message" then
+    leave_unshown(device, false)
+    return "done"
+elseif not subscription then
     return "done"
 elseif is_last and ENDED[status] and subscription.former then
     -- the subscription that this one has replaced is the later one
@@ -93,7 +101,7 @@ elseif is_last and ENDED[status] and subscription.former then
     return "done"
 elseif is_last and ENDED[status] then
     end_subscription(device, subscription)
-    leave_unshown(device)
+    leave_unshown(device, true)
     return "done"
 end
 local is_again = false
@@ -104,7 +112,7 @@ if status:sub(1, 1) == "2" then
     if subscription.missed == "probe" then -- the user is back: what it has missed elsewhere follows
         report_online(user_of(device))
     end
-    redis.call("HDEL", room, "unshown:" .. device)
+    redis.call("HDEL", room, "unshown:" .. without_aor(device))
     subscription.missed = nil
     subscription.failed = not is_last and subscription.failed or nil
     subscription.former = not is_last and subscription.former or nil

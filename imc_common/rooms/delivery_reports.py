@@ -60,6 +60,9 @@ DECLINED: Final = frozenset({"486", "600", "603"})
 """Outcomes of an INVITE that a client of conferences has not accepted now: it is asked again, as if it were
 away."""
 
+UNKNOWN_ROOM: Final = frozenset({"481", "488"})
+"""Outcomes of a message by which a client of conferences says that it does not know the room."""
+
 Consequence = Literal[
     "withdraw_invitation",
     "mark_away",
@@ -105,6 +108,8 @@ def consequence(
         return None
     if is_away:
         return "mark_away" if history else None
+    if outcome in UNKNOWN_ROOM and catch_up not in REPORTED:
+        return "settle_notify"
     return "resume_catch_up" if catch_up == MORE else "welcome_back" if catch_up == PROBE else None
 
 

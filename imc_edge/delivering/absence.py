@@ -123,6 +123,12 @@ class Absence:
         room.until = self.known_until
         room.extend(event)
 
+    def forget_arrivals(self, room_name: str) -> None:
+        """The recipient does not know this room. A device that is then invited again gets all anew."""
+        room = self.rooms.get(room_name)
+        if room is not None:
+            room.arrived, room.leads_on = None, False
+
     # --- what follows
 
     def has_arrived(self, event: Event) -> bool:

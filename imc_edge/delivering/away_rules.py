@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imc_common.rooms.delivery_reports import AWAY
+from imc_common.rooms.delivery_reports import AWAY, UNKNOWN_ROOM
 from imc_common.rooms.event import REPLAY
 from imc_edge.delivering.outcome import NOT_SENT, SURPLUS
 from imc_edge.delivering.outgoing import Outgoing
@@ -55,6 +55,8 @@ def note_failure(recipient: Recipient, outgoing: Outgoing, outcome: str) -> None
         recipient.close_short_way().failed(event, context.clock(), sent=sent)
     elif recipient.absence is not None and outcome.isdigit():
         recipient.absence.arrived(event, context.clock())
+        if outcome in UNKNOWN_ROOM:
+            recipient.absence.forget_arrivals(event.room)
 
 
 def note_response(recipient: Recipient, outgoing: Outgoing) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from imc_common.devices import is_device, user_of
+from imc_common.devices import BY_AOR, is_device, user_of
 from imc_common.rooms.event import Event
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Response
@@ -395,12 +395,17 @@ class Invitation:
         if not self._had_final and not self._invitations.context.may_send(self._outcome.outgoing):
             self._invitations.transactions.stop_sending(self._branch())
 
-    def left(self, dialog: str) -> None:
-        """The worker has a dialog ended by BYE, which may be one of these."""
+    def left(self, dialog: str, device: str) -> None:
+        """The worker has a dialog of a device ended by BYE, which may be one of these.
+
+        Then the device has accepted no longer: it may be invited again at once.
+        """
         ended = Dialog.parse(dialog)
         made = self._dialogs.get(ended.remote_tag)
         if made is not None and made.dialog.call_id == ended.call_id:
             del self._dialogs[ended.remote_tag]
+            self.accepted_at.pop(device.removesuffix(BY_AOR), None)
+            self.reported_at.pop(device.removesuffix(BY_AOR), None)
 
     def withdraw(self) -> None:
         """It is not sent: the user is no member any more, or was invited anew."""

@@ -49,7 +49,7 @@ class InvitationOrder:
         self._byes.setdefault(place, []).append(outgoing)
         self._oldest.append((self._clock(), place))
         for each in self._started.get(place, ()):
-            each.left(outgoing.event.dialog)
+            each.left(outgoing.event.dialog, device)
 
     def started(self, invitation: Invitation) -> None:
         """An INVITE is sent."""

@@ -48,7 +48,7 @@ local function let_in(device, value, position, dialog, replaced)
     end
     if redis.call("HSETNX", devices, device, position and "device away" or "device") == 1 then
         has_devices = true
-        redis.call("HSET", room, "unshown:" .. device, "1")
+        redis.call("HINCRBY", room, "unshown:" .. without_aor(device), 1)
         adopt_subscription(device)
         for _, farewell in ipairs(farewells_in(request.room, without_aor(device))) do
             resume_subscription(device, farewell.dialog)

@@ -6,7 +6,7 @@
 --- @include "farewells"
 
 -- What the room keeps of a device that has left.
-local OF_A_DEVICE = { "dialog", "subscription", "away", "returning", "sign", "ended", "more", "refused", "unshown" }
+local OF_A_DEVICE = { "dialog", "subscription", "away", "returning", "sign", "ended", "more", "refused" }
 
 local function forget_device(device)
     redis.call("HDEL", devices, device)
@@ -81,8 +81,8 @@ local function dismiss(user, stays)
         end
         end_subscription(device, subscription)
     end
-    -- of those that were invited and have not accepted, or have got no ACK
-    for _, kind in ipairs({ "invitation", "unacknowledged" }) do
+    -- of those that were invited and have not accepted, or have got no ACK or no roster
+    for _, kind in ipairs({ "invitation", "unacknowledged", "unshown" }) do
         for _, device in ipairs(with_field(kind, user)) do
             redis.call("HDEL", room, kind .. ":" .. device)
         end

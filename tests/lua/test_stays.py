@@ -187,6 +187,26 @@ def test_a_device_that_came_by_subscribe_and_has_ended_that_is_invited(room: Sha
 
 
 @pytest.mark.parametrize("was_shown", [False, True])
+def test_a_client_that_was_killed_before_it_has_subscribed_is_invited_again(
+    room: Shard, was_shown: bool
+) -> None:
+    """Its refusal of a message says so. If it refuses messages in each session, that ends some time."""
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
+    for number in range(4):
+        accept(room, BOBS, by=BOBS)
+        if was_shown:
+            subscribe(room, BOBS)
+            ((to, content),) = contents(room)
+            report(room, "settle_notify", to, "200", event="notify", of=content["id"])
+        report(room, "settle_notify", BOBS, "488", event="message", of="1-1")
+        is_out = not was_shown and number < 3
+        assert [to for to, _ in named(room, "bye")] == ([BOBS] if is_out else [])
+        assert (BOBS in devices(room)) is not is_out
+    report(room, "settle_notify", CAROL, "488", event="message", of="1-1")
+    assert events(room) == []
+
+
+@pytest.mark.parametrize("was_shown", [False, True])
 @pytest.mark.parametrize("is_creator", [False, True])
 def test_a_client_that_was_killed_before_it_had_a_roster_is_invited_again(
     room: Shard, is_creator: bool, was_shown: bool

@@ -36,7 +36,15 @@ def test_a_recipient_of_a_stored_message_is_away_when_nobody_is_there(outcome: s
     assert consequence("joined", outcome, history=True) is None
 
 
-@pytest.mark.parametrize("outcome", ["200", "403", "415", "486", "488", "606", "expired", "unsendable"])
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize("outcome", ["481", "488"])
+def test_a_device_may_not_know_the_room_of_a_message(outcome: str, history: bool) -> None:
+    """The worker knows whether it has shown the room."""
+    for catch_up in ("", "part"):
+        assert consequence("message", outcome, catch_up, history=history) == "settle_notify"
+
+
+@pytest.mark.parametrize("outcome", ["200", "403", "415", "486", "606", "expired", "unsendable"])
 def test_a_refusal_of_a_stored_message_does_not_mean_away(outcome: str) -> None:
     """The recipient is there and does not want this message: the next one is sent as usual."""
     assert consequence("message", outcome, history=True) is None

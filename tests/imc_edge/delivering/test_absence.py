@@ -197,6 +197,17 @@ def test_what_arrived_counts_for_its_room() -> None:
     assert not absence.has_arrived(message("4-0", PART, room=OTHER))
 
 
+def test_what_a_device_refuses_since_it_does_not_know_the_room_has_not_arrived() -> None:
+    """It is invited again, and then gets all anew. Other rooms are not concerned."""
+    absence = Absence()
+    for room in (ROOM, OTHER):
+        absence.arrived(message("5-0", PART, room=room), 100.0)
+    absence.forget_arrivals(ROOM)
+    absence.forget_arrivals("chat-003@example.org")
+    assert not absence.has_arrived(message("5-0", PART))
+    assert absence.has_arrived(message("5-0", PART, room=OTHER))
+
+
 def test_a_live_message_is_never_taken_for_one_that_arrived() -> None:
     """Only what comes from the history may come twice."""
     absence = Absence()

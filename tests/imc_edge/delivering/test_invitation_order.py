@@ -216,6 +216,20 @@ async def test_a_device_that_has_accepted_is_not_sent_the_invite_that_has_waited
     assert (await next_sent(sending, 3)).request.method == "INVITE"
 
 
+async def test_a_device_whose_session_the_room_has_ended_is_invited_again_at_once(sending: Sending) -> None:
+    """In the same stay: it does not show the room, and has had no roster."""
+    await sending.event("invite", (DEVICE,), joined="1-0")
+    first = sending.wires.sent[0]
+    await accept(sending, first)
+    await sending.pass_time(1.0)
+    ended = dialog(call_id=first.request.call_id, remote_tag="there")
+    await sending.event("bye", (f"{DEVICE};aor",), dialog=ended)
+    bye = await next_sent(sending, 3)
+    await sending.event("invite", (DEVICE,), joined="1-0")
+    await sending.reply(bye, 200)
+    assert (await next_sent(sending, 4)).request.method == "INVITE"
+
+
 @pytest.mark.parametrize("seconds", [1.0, 33.0])
 async def test_an_invite_waits_for_the_report_of_a_device_that_has_accepted(
     sending: Sending, seconds: float

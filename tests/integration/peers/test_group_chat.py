@@ -418,6 +418,25 @@ def test_a_client_that_was_killed_while_it_made_a_room_comes_back_into_it(
     alice.wait_for_text(room, "where are you?", BOB)
 
 
+def test_a_client_that_was_killed_when_it_had_accepted_comes_into_the_room(
+    phone: MakeGroupLinphone, telephony: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not stored the room, whether it had subscribed or not. The next message shows that."""
+    monkeypatch.setenv("LINPHONE_LOG", "1")
+    alice, bob = phone("alice"), phone("bob")
+    for number in range(3):
+        before = _answers("INVITE", bob.log())
+        room = alice.create(f"killed {number}", BOB)
+        wait_until(lambda before=before: _answers("INVITE", bob.log()) > before, "its answer", PATIENCE)  # type: ignore[misc]
+        telephony.worker.end(signal.SIGKILL)
+        bob.vanish()
+        telephony.worker.start()
+        bob.start()
+        alice.write(room, "are you there?")
+        bob.wait_for_text(room, "are you there?", ALICE)
+        bob.wait_for_room(room, alice=True)
+
+
 def _answers(method: str, log: str) -> int:
     """How many final responses to such requests this client got, besides challenges."""
     return len(re.findall(r"SIP/2\.0 (?!1|407)\d+ [^\n]*\n(?:[^\n]+\n)*?CSeq: \d+ " + method, log))
