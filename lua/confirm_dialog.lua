@@ -22,6 +22,7 @@ local entry_id, delivery_chunk = unpack(ARGV)
 --- @include "emit"
 --- @include "dialog"
 --- @include "own_dialog"
+--- @include "confirm"
 
 assert(tonumber(delivery_chunk), "delivery_chunk")
 redis.call("ZCARD", rooms) -- is a sorted set
@@ -31,7 +32,6 @@ local device = own_device()
 local text = device and redis.call("HGET", room, "dialog:" .. device)
 commit()
 if text and not text:find('"state":"confirmed"}', 1, true) then
-    redis.call("HSET", room, "dialog:" .. device, (text:gsub("}$", ',"state":"confirmed"}')))
-    redis.call("HDEL", room, "unacknowledged:" .. without_aor(device))
+    confirm_session(device, text)
 end
 return "done"

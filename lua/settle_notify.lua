@@ -1,7 +1,8 @@
 -- The report of a NOTIFY: the device has seen the changes, or has no such subscription any more, or is not there. In the
 -- last case its next NOTIFY is full, and is sent when the user is back. A device that has no such subscription, and has come by
 -- it or has accepted no NOTIFY yet, does not show the room: it is invited. So is one that has accepted none and refuses a
--- message, of which this may be the report, too. `from` is the device, `of` the id of the event.
+-- message, of which this may be the report, too. A session that its device still has so late is confirmed. `from` is the
+-- device, `of` the id of the event.
 --
 -- KEYS:
 --   requests     imc:{S}:in               stream
@@ -31,6 +32,7 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "dismiss"
 --- @include "invite"
 --- @include "readmit"
+--- @include "confirm"
 --- @include "away_rooms"
 --- @include "first_probe"
 --- @include "user_online"
@@ -113,6 +115,10 @@ if status:sub(1, 1) == "2" then
         report_online(user_of(device))
     end
     redis.call("HDEL", room, "unshown:" .. without_aor(device))
+    local session = redis.call("HGET", room, "dialog:" .. device)
+    if session and has_outlived_its_ack(session, tonumber((request.of or ""):match("^%d+")) or 0) then
+        confirm_session(device, session) -- the edge that has sent the ACK is gone
+    end
     subscription.missed = nil
     subscription.failed = not is_last and subscription.failed or nil
     subscription.former = not is_last and subscription.former or nil

@@ -73,7 +73,7 @@ class FormerAcceptances:
         event, owner = invitation.event, self._invitations
         for dialog in made:
             session = MadeDialog(owner, event.room, invitation.invited, dialog, dialog.cseq)
-            owner.acknowledge_unheard(session)
+            owner.acknowledge_unheard(session, event)
         if not is_device(invitation.invited):
             invitation.outcome.accepted_before(
                 device

@@ -101,7 +101,7 @@ class Invitations:
         self._wake = asyncio.Event()
         self._unconfirmed: deque[tuple[float, MadeDialog, Event]] = deque()
         """Sessions whose device may not have its ACK yet, and when to look at them again."""
-        self._unheard_sessions: deque[tuple[float, MadeDialog]] = deque()
+        self._unheard_sessions: deque[tuple[float, MadeDialog, Event]] = deque()
         """Sessions by an INVITE of another edge, and when to send their ACK again."""
         self._unheard: set[str] = set()
         """Users with a device that no ACK reaches: its next REGISTER leads to another INVITE."""
@@ -186,22 +186,24 @@ class Invitations:
         """The ACK of a session that Redis has was sent. When it has arrived, the worker hears of that."""
         self._unconfirmed.append((made.acknowledged_at + CONFIRM_SECONDS, made, event))
 
-    def acknowledge_unheard(self, made: MadeDialog) -> None:
+    def acknowledge_unheard(self, made: MadeDialog, event: Event) -> None:
         """Send an ACK whose device repeats its 2xx to another edge, which is gone.
 
-        It is sent as often as the 2xx may be. Nobody hears when the device repeats it no more, so the
-        session is not confirmed.
+        It is sent as often as the 2xx may be, because nobody hears when the device repeats it no more. A
+        session that has not ended after that is confirmed.
         """
         made.acknowledge()
-        self._unheard_sessions.append((self.context.clock() + T2, made))
+        self._unheard_sessions.append((self.context.clock() + T2, made, event))
 
     def turn(self) -> None:
         """To be called often: report the sessions whose device has its ACK, and repeat other ACKs."""
         now, unconfirmed, unheard = self.context.clock(), self._unconfirmed, self._unheard_sessions
         while unheard and unheard[0][0] <= now:
-            _, made = unheard.popleft()
+            _, made, event = unheard.popleft()
             if made.came_at > now - VALID_SECONDS:
-                self.acknowledge_unheard(made)
+                self.acknowledge_unheard(made, event)
+            else:
+                self._confirm(made, event)
         while unconfirmed and unconfirmed[0][0] <= now:
             _, made, event = unconfirmed.popleft()
             if made.acknowledged_at + CONFIRM_SECONDS > now:

@@ -154,6 +154,30 @@ def test_a_bye_after_32_seconds_without_ack_ends_nothing(
     assert (list(devices(room)) == [PHONE]) == (BOB not in room.members() or by == BOB), "another name"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "status", "leaves"), [(40, "200", True), (20, "200", False), (40, "408", False)]
+)
+def test_who_accepts_a_notify_after_32_seconds_has_its_ack(
+    room: Shard, seconds: int, status: str, leaves: bool
+) -> None:
+    """And may leave, though the edge died that has sent the ACK. The time is that of the NOTIFY."""
+    made = json.dumps({"call_id": "c", "remote_tag": "r", "state": "accepted"}, separators=(",", ":"))
+    report(room, "admit_device", BOBS, "200", event="invite", device=BOBS, user=ALICE, dialog=made)
+    handle(room, "subscribe", BOB, device=BOBS, dialog=dialog("s"), detail="600 0")
+    ((_, content),) = [each for each in notified(room) if each[0] == BOBS]
+    sent_at = int(content["id"].partition("-")[0])
+
+    def accepted(at: int) -> None:
+        known = re.sub(r'(?<="accepted_at":)\d+', str(at), about(room, "dialog", BOBS) or "")
+        room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}", known)
+
+    accepted(sent_at - seconds * 1000)
+    report(room, "settle_notify", BOBS, status, event="notify", of=content["id"])
+    accepted(sent_at - 40 * 1000)
+    handle(room, "exit", BOB, dialog=dialog("c"))
+    assert (BOB in room.members()) == (not leaves)
+
+
 def test_a_device_that_gets_another_name_keeps_its_subscription(room: Shard) -> None:
     """It has subscribed, and ends an earlier session, before the report of its acceptance comes."""
     accept(room, BOBS_OTHER, by=BOBS_OTHER)

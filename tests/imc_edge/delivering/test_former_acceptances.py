@@ -50,9 +50,12 @@ async def test_who_has_accepted_gets_the_ack_that_the_edge_before_owed(sending: 
     assert ack.request.to_tag == "there"
     assert ack.request.call_id == json.loads(dialog)["call_id"]
     assert outcomes(sending) == [(to, "withdrawn", "0")]
-    await sending.pass_time(60)
+    await sending.pass_time(31)
     assert methods(sending) == ["ACK"] * 8, "one for each T2 of 64*T1"
     assert confirmations(sending) == [], "the device may repeat its 2xx to the edge that is gone"
+    await sending.pass_time(2)
+    assert confirmations(sending) == ["there"], "without an ACK, it would have ended the session"
+    assert methods(sending) == ["ACK"] * 8
 
 
 async def taken_over(sending: Sending, *, is_recorded: bool, is_reported: bool) -> Sent:
