@@ -112,6 +112,10 @@ end
 for i = MAX_EARLY, #early do
     end_subscription(early[i], subscription_of(early[i]))
 end
+local session = is_in_room and seconds == 0 and redis.call("HGET", room, "dialog:" .. device)
+if session then
+    redis.call("HSET", room, "dialog:" .. device, with_leaving(session, entry_id:match("^%d+")))
+end
 if not is_allowed then
     subscription.expires_at, subscription.version = now, last
     notify(device, subscription, "noresource", ',"users":[]')

@@ -1,5 +1,5 @@
 -- Dialogs of devices (RFC 3261 §12): a field `dialog:DEVICE` of the room's hash for each, with the text of an edge. Needs room,
--- request, entry_id and emit. Gives dialog_of, dialog_ids, same_dialog, beside_former, after_bye, unknown_dialog, end_dialog.
+-- request, entry_id and emit. Gives dialog_of, dialog_ids, same_dialog, beside_former, after_bye, with_leaving, is_leaving, unknown_dialog, end_dialog.
 -- Events of this include: `bye` to a device; dialog: the one that ends.
 
 -- What a dialog is known by, of the text of an edge; nil if it cannot be read.
@@ -56,6 +56,23 @@ local function after_bye(text, ids)
         return rest
     end
     return (rest:gsub('"remote_tag":"[^"]*"', function() return '"remote_tag":' .. cjson.encode(known.former_tag) end, 1))
+end
+
+-- Of Linphone (5.1.65, seen): when its user leaves, it ends its subscription to the roster, and then its session by BYE. Without an
+-- ACK, the BYE comes first. A session that gives way to another one ends by BYE only.
+-- A BYE comes at most so long after that. Less than 32 s: a next session may end without ACK then (RFC 3261 §13.3.1.4).
+local LEAVING_MS = 30 * 1000
+
+-- `text` with the time at which the device has ended its subscription, in ms since 1970.
+local function with_leaving(text, at)
+    return (text:gsub('^{"leaving_at":%d+,', "{"):gsub("^{", '{"leaving_at":' .. at .. ","))
+end
+
+-- Whether a BYE with these ids says that the user leaves, whatever else it could mean.
+local function is_leaving(text, ids)
+    local known = dialog_ids(text)
+    local is_one = known and (same_dialog(known, ids) or (known.call_id == ids.call_id and known.former_tag == ids.remote_tag))
+    return is_one and known.leaving_at ~= nil and entry_id:match("^%d+") - known.leaving_at < LEAVING_MS
 end
 
 -- A dialog that the device does not know, like `text` otherwise. Linphone ends its session with a room by BYE only, so for a

@@ -36,7 +36,9 @@ local function unknown_session()
         if user_of(device) == request.from then
             local text = redis.call("HGET", room, "dialog:" .. device)
             local known, other = dialog_ids(text or ""), after_bye(text or "", ids or {})
-            if other then
+            if is_leaving(text or "", ids or {}) then
+                return false
+            elseif other then
                 return true, nil, device, other
             elseif same_dialog(known, ids) then
                 local own = known.repeated or redis.call("HGET", room, "invitation:" .. without_aor(device))

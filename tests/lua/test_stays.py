@@ -178,6 +178,35 @@ def test_who_accepts_a_notify_after_32_seconds_has_its_ack(
     assert (BOB in room.members()) == (not leaves)
 
 
+@pytest.mark.parametrize("seconds", [0, 29, 31])
+@pytest.mark.parametrize("tag", ["r", "former"])
+def test_a_bye_after_the_end_of_the_subscription_ends_the_stay(room: Shard, seconds: int, tag: str) -> None:
+    """Linphone does so when its user leaves. Without that, an INVITE might be sent again here."""
+    handle(room, "remove", ALICE, user=BOB)
+    handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    made = json.dumps({"call_id": "c", "remote_tag": "r", "state": "accepted"}, separators=(",", ":"))
+    of = about(room, "invitation", BOB) or ""
+    report(room, "admit_device", BOBS, "200", event="invite", device=BOBS, user=ALICE, dialog=made, of=of)
+    for lasts in (600, 0, 0):
+        handle(room, "subscribe", BOB, device=BOBS, dialog=dialog("s"), detail=f"{lasts} 0")
+    known = about(room, "dialog", BOBS) or ""
+    assert known.count("leaving_at") == 1
+    known = re.sub(r'(?<="leaving_at":)\d+', lambda at: str(int(at[0]) - seconds * 1000), known)
+    known = known.replace("{", '{"former_tag":"former",', 1)
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}", known)
+    handle(room, "exit", BOB, dialog=dialog("c", remote_tag=tag))
+    assert (BOB in room.members()) == (seconds > 30)
+
+
+def test_a_bye_in_another_session_is_none_of_the_one_that_ends(room: Shard) -> None:
+    """The device has ended its subscription, and the BYE of an earlier session comes late."""
+    accept(room, BOBS)
+    for lasts in (600, 0):
+        handle(room, "subscribe", BOB, device=BOBS, dialog=dialog("s"), detail=f"{lasts} 0")
+    handle(room, "exit", BOB, device=BOBS, dialog=dialog("unknown"))
+    assert BOB in room.members()
+
+
 def test_a_device_that_gets_another_name_keeps_its_subscription(room: Shard) -> None:
     """It has subscribed, and ends an earlier session, before the report of its acceptance comes."""
     accept(room, BOBS_OTHER, by=BOBS_OTHER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from tests.chaos.conference.phone import Phone, Place, Session, Subscription
@@ -202,6 +203,12 @@ async def unsubscribe(phone: Phone, place: Place) -> int:
     if made is None:
         return 0
     return await refresh(phone, made, {place.room: place.roster.version}, expires=0)
+
+
+async def end_soon(phone: Phone, made: Subscription) -> None:
+    """SUBSCRIBE with Expires 0, as soon as liblinphone sends it after a BYE for which it got no ACK."""
+    await asyncio.sleep(0.06)
+    await refresh(phone, made, dict.fromkeys(made.rooms, 0), expires=0)
 
 
 async def refresh(

@@ -14,7 +14,7 @@ from imc_common import keys
 from tests.chaos.conference import actions
 from tests.chaos.conference.group_chat import GroupChat, Guest
 from tests.chaos.conference.judge import Device, check_messages, check_roster
-from tests.chaos.conference.phone import Phone, Place, Session
+from tests.chaos.conference.phone import Phone, Place, Session, Subscription
 from tests.chaos.conference.requests import Requests
 from tests.chaos.conference.roster import Entry
 from tests.chaos.history import History, Verdict, first_copies
@@ -112,8 +112,10 @@ class GroupChats:
     def _subscribe(self, phone: Phone, place: Place) -> None:
         self._run_beside(self._subscribe_soon(phone, place))
 
-    def _hang_up(self, phone: Phone, session: Session, room: str) -> None:
+    def _hang_up(self, phone: Phone, session: Session, room: str, ended: Subscription | None) -> None:
         self._run_beside(actions.hang_up(phone, session, room))
+        if ended is not None and not ended.is_list:
+            self._run_beside(actions.end_soon(phone, ended))
 
     def _run_beside(self, request: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(request)
