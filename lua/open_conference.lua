@@ -39,6 +39,7 @@ assert(owned_rooms_prefix, "four numbers, devices and two prefixes")
 --- @include "invite"
 --- @include "without_port"
 --- @include "dialog"
+--- @include "place_now"
 
 local MAX_INVITED = 1000 -- at once, if the operator has set no limit
 max_members = tonumber(max_members)
@@ -68,7 +69,7 @@ commit()
 redis.call("DEL", "imc:" .. events:match("{%d+}") .. ":opening:" .. request.room)
 local created_at = entry_id:match("^%d+") -- the stream's id begins with the time, in ms since the epoch
 redis.call("HSET", room, "private", "1", "owner", request.from, "created_at", created_at, "rev", "1",
-    "joined:" .. request.from, "0-0") -- a device that comes later gets everything
+    "joined:" .. request.from, place_now()) -- before all messages: a device that comes later gets everything
 if (request.text or "") ~= "" then
     redis.call("HSET", room, "topic", request.text)
 end

@@ -250,6 +250,24 @@ async def test_a_user_for_whom_nothing_is_left_gets_the_next_message_soon(
         await carol.assert_gets(f"<[^>]+>: {text}", within=SOON)
 
 
+async def test_who_creates_a_room_anew_gets_what_is_said_there_soon(open_user: OpenUser, room: str) -> None:
+    """What the user has missed in the room before is gone with that one."""
+    alice, carol = await open_user(a_name()), await open_user(a_name())
+    await in_a_room(room, alice, carol)
+    go(carol, 480)
+    await told(alice, room, 0, 3)
+    await asyncio.sleep(0.5)
+    await alice.say(room, "#destroy")
+    await asyncio.sleep(0.5)
+    come_back(carol)
+    await carol.say(room, "#create")
+    await carol.assert_gets(notice("created"))
+    await alice.say(room, "#join")
+    await carol.assert_gets(notice("has joined"))
+    for text in await told(alice, room, 3, 3):
+        await carol.assert_gets(f"<[^>]+>: {text}", within=SOON)
+
+
 async def test_a_room_that_has_kept_nothing_for_a_moment_sends_what_follows_soon(
     open_user: OpenUser, room: str
 ) -> None:

@@ -253,6 +253,22 @@ def hand_out_nothing(shard: Shard) -> None:
     assert shard.run("hand_out", *shard.call_hand_out(entry, BOB)) == 0
 
 
+def test_what_failed_in_an_earlier_room_of_this_name_changes_nothing(room: Shard) -> None:
+    """Its owner has deleted it, and Bob has created it again: the report comes late. Edges are told that
+    nothing before the creation is sent any more."""
+    of_old_room = say(room)
+    room.ask("destroy", ALICE)
+    room.ask("create", BOB)
+    room.ask("join", ALICE)
+    fail(room, of_old_room)
+    assert room.members()[BOB] == "owner"
+    fail(room, missed := say(room))
+    come_online(room)
+    hand_out(room)
+    ((_, part),) = [each for each in items(room) if each[1].get("catch_up") == "part"]
+    assert parse(of_old_room) < parse(part["joined"]) < parse(missed)
+
+
 def test_an_absence_of_which_nothing_is_left_is_over_for_edges_too(room: Shard) -> None:
     """An edge remembers the message that failed, and would withhold what follows. It is told that nothing
     before this place is sent any more."""

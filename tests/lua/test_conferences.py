@@ -397,7 +397,7 @@ def test_a_later_device_of_the_creator_gets_all_that_was_said(shard: Shard) -> N
     opened(shard, BOB)
     handle(shard, "message", ALICE, device=PHONE)
     accept(shard, CREATORS_OTHER, by=CREATORS_OTHER)
-    assert about(shard, "away", CREATORS_OTHER) == "0-0"
+    assert about(shard, "away", CREATORS_OTHER) == about(shard, "joined", ALICE)
     assert devices(shard)[CREATORS_OTHER] == "device away"
 
 
