@@ -167,11 +167,11 @@ class Settings(BaseModel):
         json_schema_extra=_about(reload="worker"),
     )
     max_rooms_per_owner: int = Field(
-        50,
+        500,
         ge=0,
         description="Maximum number of rooms that one user may own; the port in the user's address is"
         " ignored. 0: no limit.",
-        json_schema_extra=_about(reload="worker"),
+        json_schema_extra=_about(reload="both"),
     )
 
     # History of rooms

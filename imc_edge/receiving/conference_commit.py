@@ -89,6 +89,7 @@ class ConferenceCommit:
     def reload(self, settings: Settings) -> None:
         """Go on with these settings."""
         self._names = Keys(settings.rooms_table, settings.members_table)
+        self._max_owned = settings.max_rooms_per_owner
         capabilities = Capabilities(settings.accept_types, conferences=True)
         self._capabilities = [capabilities.allow, capabilities.supported, *capabilities.events]
 
@@ -115,6 +116,18 @@ class ConferenceCommit:
         """Count a request that the limit of commands must not hold back. Raises SipError for a flood."""
         if not self._budgets.allows_signal(sender.address):
             raise SipError(403, "Limit Exceeded", [("Retry-After", "1")])
+
+    async def check_owned(self, sender: Sender) -> None:
+        """Raises SipError for who owns as many rooms as one may.
+
+        The worker counts, too, but its refusal comes after the 200: the app would show the room and lose it.
+        """
+        if not self._max_owned:
+            return
+        shards = range(1 << self._hash_size)
+        counts = await self.ask([("SCARD", keys.owned_rooms(shard, sender.address)) for shard in shards])
+        if sum(each for each in counts if isinstance(each, int)) >= self._max_owned:
+            raise SipError(403, "Too Many Rooms Owned")
 
     async def charge(self, asked: Asked, wanted: RoomRequest, invited: Sequence[str]) -> None:
         """Charge an invitation of each of these users, or of none. Raises SipError as `count` does.

@@ -224,6 +224,7 @@ class Conferences:
         invitees = self._rules.invitees(request, sender)  # after the count: a list may be long
         made = replace(made, detail=" ".join(invitees))
         if not was_accepted:
+            await self._commit.check_owned(asked.sender)
             await self._commit.charge(asked, made, invitees)
         await self._answer_invite(asked, made)
 

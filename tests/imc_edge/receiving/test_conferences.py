@@ -237,6 +237,26 @@ async def test_a_group_of_200_may_be_invited_at_once_by_default() -> None:
             assert (await answer(at, request("INVITE", FACTORY, packed, **more))).status == status
 
 
+@pytest.mark.parametrize(("owned", "most", "status"), [(1, 17, 200), (1, 16, 403), (9, 0, 200)])
+async def test_who_owns_as_many_rooms_as_allowed_makes_no_more(owned: int, most: int, status: int) -> None:
+    """Counted over the 16 shards, before the invitations. A worker would refuse it only after the 200."""
+    async with edge(max_rooms_per_owner=most, max_invitations_per_hour=30) as at:
+        asked: list[Any] = []
+
+        def reply(command: Any) -> Any:
+            asked.append(command)
+            return owned if command[0] == "SCARD" else at.store.remember(command)
+
+        at.store.reply = reply
+        response = await answer(at, invite(BOB, CAROL))
+        assert response.status == status
+        assert [each for each in asked if each[0] == "SCARD"] == [
+            ("SCARD", f"imc:{{{shard}}}:owned_rooms:alice@example.org") for shard in range(16 if most else 0)
+        ]
+        charge = at.store.script("charge_invitation", (), ())[1]
+        assert (charge in [each[1] for each in asked]) == (status == 200)
+
+
 async def test_a_list_that_comes_again_costs_no_further_invitations() -> None:
     """As from a proxy that got no answer from the first edge. Redis recognises the last invitation only."""
     async with edge(max_invitations_per_hour=30) as at, edge(at.store, max_invitations_per_hour=30) as other:
