@@ -40,7 +40,8 @@ async def test_a_device_that_accepts_its_invite_is_a_recipient_of_its_own() -> N
     assert ("message", PHONE) in await bench.events()
     entry = (await bench.stream(Keys().history(SHARD, ROOM)))[-1]
     assert entry["device"] == BOBS
-    await report(bench, "message", PHONE, "480", history_id="1-1", user=BOB)
+    ((last,),) = await bench.store.run([("XREVRANGE", Keys().history(SHARD, ROOM), "+", "-", "COUNT", 1)])
+    await report(bench, "message", PHONE, "480", history_id=last[0].decode(), user=BOB)
     assert (await values(bench, devices))[PHONE] == "device away"
     assert (await values(bench, members))[ALICE] == "owner devices"
     (away,) = await bench.store.run([("SMEMBERS", keys.away_rooms(SHARD, ALICE))])
