@@ -61,7 +61,8 @@ history_max, history_age_ms = tonumber(history_max), tonumber(history_age_ms)
 assert(history_age_ms, "history_age_ms")
 local nick = shows_nicknames == "1" and redis.call("HGET", room, "nick:" .. request.from)
 local is_unkept = history_max > 0 and (request.kept_ms == "0" or redis.call("SISMEMBER", history_off, request.room) == 1)
---- @include "left"
+--- @include "member_who_left"
+--- @include "bring_back"
 local left = speaks and n == 0 and member_who_left(members, room)
 commit()
 if request.operator == "1" then

@@ -35,7 +35,7 @@ local request
 --- @include "may_speak"
 --- @include "other_members"
 --- @include "other_devices"
---- @include "left"
+--- @include "member_who_left"
 --- @include "say"
 --- @include "keep"
 --- @include "authors"

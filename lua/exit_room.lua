@@ -1,7 +1,8 @@
 -- The sender leaves. When the last owner leaves, the room is destroyed, or that is refused, or has to be confirmed
 -- first (owner_exit). A client that leaves by BYE cannot be asked: then an admin, or else a member, becomes owner, unless
--- the room is to be destroyed. A chat of two ends when both have left. A BYE in a session that the room does not have ends no stay; a device that has none here is
--- invited again, but not without end if no ACK reaches it. A sender who is only invited declines.
+-- the room is to be destroyed. A chat of two ends when both have left. A BYE in a session that the room does not have ends
+-- no stay; a device that has none here is invited again, but not without end if no ACK reaches it. A sender who is only
+-- invited declines.
 --
 -- KEYS:
 --   requests       imc:{S}:in                    stream

@@ -4,7 +4,8 @@
 --- @include "announce"
 --- @include "roster"
 --- @include "invite"
---- @include "left"
+--- @include "member_who_left"
+--- @include "bring_back"
 redis.call("SCARD", private_rooms) -- is a set
 assert(client_devices, "client_devices")
 

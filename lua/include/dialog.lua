@@ -1,5 +1,6 @@
 -- Dialogs of devices (RFC 3261 §12): a field `dialog:DEVICE` of the room's hash for each, with the text of an edge. Needs room,
--- request, entry_id and emit. Gives dialog_of, dialog_ids, same_dialog, beside_former, after_bye, with_leaving, is_leaving, unknown_dialog, end_dialog.
+-- request, entry_id and emit. Gives dialog_of, dialog_ids, same_dialog, beside_former, after_bye, with_leaving, is_leaving,
+-- unknown_dialog, end_dialog.
 -- Events of this include: `bye` to a device; dialog: the one that ends.
 
 -- What a dialog is known by, of the text of an edge; nil if it cannot be read.
@@ -58,9 +59,10 @@ local function after_bye(text, ids)
     return (rest:gsub('"remote_tag":"[^"]*"', function() return '"remote_tag":' .. cjson.encode(known.former_tag) end, 1))
 end
 
--- Of Linphone (5.1.65, seen): when its user leaves, it ends its subscription to the roster, and then its session by BYE. Without an
--- ACK, the BYE comes first. A session that gives way to another one ends by BYE only.
--- A BYE comes at most so long after that. Less than 32 s: a next session may end without ACK then (RFC 3261 §13.3.1.4).
+-- When its user leaves, Linphone ends its subscription to the roster, and then its session by BYE (5.1.65, seen). If it has
+-- got no ACK, the BYE comes first. If it accepts another INVITE, there is only the BYE.
+-- A BYE comes at most so long after the end of the subscription. Less than 32 s: a next session may end without ACK then
+-- (RFC 3261 §13.3.1.4).
 local LEAVING_MS = 30 * 1000
 
 -- `text` with the time at which the device has ended its subscription, in ms since 1970.

@@ -6,8 +6,8 @@
 -- note_failure, try_again, send_alone, and what refused gives.
 -- Events of this include: `message` to the member, the one that has failed, or the one behind it; `idle` to the member;
 -- catch_up: probe, wait: 0, more: how many messages are given up if it arrives; since: from where on the member has missed
--- messages, or the id of the message that has failed; joined: since when the user is one, or
--- a later place up to which nothing is left to be sent; client: what is known of the member's client
+-- messages, or the id of the message that has failed; joined: since when the user is one, or a later place up to which
+-- nothing is left to be sent; client: what is known of the member's client
 --- @include "refused"
 
 local FAILURES = 3

@@ -1,6 +1,8 @@
--- A chat of two, as Linphone calls a room in its INVITE to the factory (imc_edge/conference/dialog.py: MARKS). Its apps delete such
--- a chat by BYE. The user stays a member and is invited again with the next message of the other one (left): that would reach
--- nobody otherwise. Needs room, members, events, and what room gives. Gives other_of_two, has_left, leave_chat_of_two.
+-- A chat of two, as Linphone calls a room in its INVITE to the factory (imc_edge/conference/dialog.py: MARKS). Its apps
+-- delete such a chat by BYE. The user stays a member and is invited again with the next message of the other one
+-- (bring_back): that would reach nobody otherwise. Needs room, members, events, and what room gives. Gives other_of_two,
+-- has_left, leave_chat_of_two.
+--- @include "place_now"
 
 -- The header and its value, as they follow each other in the data of that request (msgpack).
 local OF_TWO = "One-To-One-Chat-Room" .. string.char(0xa4) .. "true"
@@ -25,13 +27,12 @@ local function has_left(user)
     return redis.call("HEXISTS", room, "left:" .. user) == 1
 end
 
--- After commit. A new stay begins, so that the next INVITE is not taken for one of before (imc_edge/delivering/invitation_order.py).
+-- After commit. A new stay begins, so that the next INVITE is not taken for one of before
+-- (imc_edge/delivering/invitation_order.py).
 local function leave_chat_of_two(user)
-    local id = redis.call("XADD", events, "*", "", "")
-    redis.call("XDEL", events, id)
     for _, kind in ipairs(OF_A_RECIPIENT) do
         redis.call("HDEL", room, kind .. ":" .. user)
     end
     redis.call("HSET", members, user, "member inviting")
-    redis.call("HSET", room, "left:" .. user, "1", "joined:" .. user, id)
+    redis.call("HSET", room, "left:" .. user, "1", "joined:" .. user, place_now())
 end
