@@ -49,9 +49,7 @@ for i = 1, #all, 2 do
     if subscription and subscription.expires_at <= now then
         ended[#ended + 1] = { device, subscription }
     elseif subscription and all[i + 1] == "device" and subscription.rev < rev and subscription.missed ~= true then
-        local has_last = subscription.pending ~= ""
-        if not has_last or not is_under_way(subscription.pending) then
-            subscription.rev = has_last and -1 or subscription.rev
+        if subscription.pending == "" or not is_under_way(subscription.pending) then
             due[#due + 1] = { device, subscription }
         end
     end

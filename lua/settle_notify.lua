@@ -98,6 +98,7 @@ elseif is_last and ENDED[status] and subscription.former then
     -- the subscription that this one has replaced is the later one
     subscription.dialog, subscription.expires_at = subscription.former.dialog, subscription.former.expires_at
     subscription.former, subscription.lift, subscription.pending, subscription.rev = nil, nil, "", -1
+    subscription.sent = nil -- the last versions went to the other one
     keep_subscription(device, subscription)
     ask_for_notify()
     return "done"

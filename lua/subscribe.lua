@@ -59,7 +59,7 @@ local is_in_room = redis.call("HEXISTS", devices, device) == 1
 local ids = dialog_ids(dialog)
 local is_same = known and dialog_ids(known.dialog).call_id == ids.call_id
 local ended = tonumber(redis.call("HGET", room, "last_version")) or 0
-local subscription = { version = math.max(last, ended), rev = -1, pending = "" }
+local subscription = { version = math.max(last, ended), sent = last, rev = -1, pending = "" }
 if known then
     subscription.version = math.max(known.version, last)
     subscription.rev = is_in_room and known.version == last and known.rev or -1
@@ -117,7 +117,8 @@ if session then
     redis.call("HSET", room, "dialog:" .. device, with_leaving(session, entry_id:match("^%d+")))
 end
 if not is_allowed then
-    subscription.expires_at, subscription.version = now, last
+    -- with the version that the device has: nobody would remember another one, and the next roster would have the same
+    subscription.expires_at, subscription.version = now, last - 1
     notify(device, subscription, "noresource", ',"users":[]')
     if is_own_device and seconds > 0 and (request.detail or ""):find("list", 1, true) then
         -- it was off when its user was removed; it may miss this as well
@@ -139,7 +140,7 @@ elseif is_same or not known then
     end_subscription(device, subscription)
 else -- the end of an older subscription, which another one has replaced
     notify(device, subscription, "timeout", nil)
-    known.version = subscription.version
+    known.version, known.rev = subscription.version, -1
     keep_subscription(device, known)
 end
 return "done"

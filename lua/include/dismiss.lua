@@ -6,9 +6,13 @@
 --- @include "farewells"
 
 -- What the room keeps of a device that has left.
-local OF_A_DEVICE = { "dialog", "subscription", "away", "returning", "sign", "ended", "more", "refused" }
+local OF_A_DEVICE = { "dialog", "away", "returning", "sign", "ended", "more", "refused" }
 
 local function forget_device(device)
+    local subscription = subscription_of(device)
+    if subscription then
+        end_subscription(device, subscription)
+    end
     redis.call("HDEL", devices, device)
     for _, kind in ipairs(OF_A_DEVICE) do
         redis.call("HDEL", room, kind .. ":" .. device)

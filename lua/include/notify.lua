@@ -1,6 +1,7 @@
 -- NOTIFY requests with the roster (RFC 4575), one for each subscription. A subscription is a field `subscription:DEVICE` of
--- the room's hash, as JSON: `dialog` is the edge's text, unread; `expires_at` in ms since the epoch; `version` of the last
--- NOTIFY, and `rev`, the change it has seen (-1: unknown, so the next one is full); `pending`, the id of its event;
+-- the room's hash, as JSON: `dialog` is the edge's text, unread; `expires_at` in ms since the epoch; `version`, the highest of
+-- this device; `sent`, that of the last NOTIFY in this dialog, or the one that the device says it has; `rev`, the change
+-- it has seen (-1: unknown, so the next one is full); `pending`, the id of its event;
 -- `missed`, if its last NOTIFY found nobody, "probe" while another one is tried (missed_notify); `failed`, if it failed in
 -- any way; `lift`, by how much its CSeq numbers are higher (settle_notify); `former`, a subscription that it has replaced,
 -- until the device has accepted a NOTIFY. Needs room, members and what roster and role give. Gives subscription_of,
@@ -127,16 +128,19 @@ local function description(since)
     return made
 end
 
--- Whether the device has accepted the last NOTIFY. A partial roster is of no use to a device that lacks the one before.
+-- Whether the device has the latest version, and has got it here: later versions may have gone to another dialog of the
+-- device, which it did not know any more. RFC 4575 §4.4: a partial roster is of no use to a device that lacks the one before.
 local function is_confirmed(subscription)
-    return subscription.pending == "" and not subscription.failed
+    return subscription.pending == "" and not subscription.failed and subscription.sent == subscription.version
 end
 
 -- After commit. The next NOTIFY of this subscription, with what it has not seen, or with `rest`. `terminated` is the reason
 -- why the subscription ends with it, or empty: then it is kept. `is_full`: whether `rest` is a whole roster.
 local function notify(device, subscription, terminated, rest, is_full)
-    local made = rest and { full = tostring(is_full or false), rest = rest } or description(subscription.rev)
+    local since = is_confirmed(subscription) and subscription.rev or -1
+    local made = rest and { full = tostring(is_full or false), rest = rest } or description(since)
     subscription.version, subscription.rev = subscription.version + 1, now_in_room().rev
+    subscription.sent = subscription.version
     local version = string.format('"version":%d', subscription.version)
     local dialog = subscription.dialog:gsub("}%s*$", "")
     -- how long, not until when: the clock of an edge may be wrong
@@ -163,7 +167,6 @@ end
 local function expire_subscription(device, subscription)
     redis.call("HDEL", room, "subscription:" .. device)
     if redis.call("HGET", devices, device) == "device" then
-        subscription.rev = is_confirmed(subscription) and subscription.rev or -1
         notify(device, subscription, "timeout", nil)
     end
     end_subscription(device, subscription)

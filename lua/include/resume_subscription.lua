@@ -11,7 +11,6 @@ local function resume_subscription(device, dialog)
         return false
     end
     kept.version, kept.rev, kept.pending = tonumber(redis.call("HGET", room, "last_version")) or 0, -1, ""
-    kept.failed = true -- it may have missed the last one
     keep_subscription(device, kept)
     return true
 end

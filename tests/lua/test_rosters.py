@@ -343,6 +343,44 @@ def test_the_end_of_an_older_subscription_does_not_end_its_successor(room: Shard
     assert content["version"] == 4
 
 
+def leave_older(room: Shard, how: str) -> None:
+    """Bob's device has version 1 by a subscription, and a later one that gets the versions after that."""
+    subscribe(room, BOBS, call_id="older")
+    ((_, content),) = contents(room)
+    settled(room, BOBS, content["id"])
+    subscribe(room, BOBS, last=1, call_id="later")
+    ((_, content),) = contents(room)
+    if how == "is unknown":
+        settled(room, BOBS, content["id"], "481")
+    elif how == "ends":
+        subscribe(room, BOBS, 0, last=1, call_id="later")
+    else:
+        settled(room, BOBS, content["id"])
+        subscribe(room, BOBS, 0, last=2, call_id="older")
+    for _, content in contents(room):
+        settled(room, BOBS, content["id"], "481")
+
+
+@pytest.mark.parametrize("how", ["ends", "is unknown", "replaces"])
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_dialog_that_lacks_the_version_before_gets_a_full_notify(
+    room: Shard, how: str, leaves: bool
+) -> None:
+    """RFC 4575 §4.4. The version before went to another dialog, which the device does not know any more."""
+    accept(room, BOBS, by=BOBS)
+    room.redis.hset(keys.devices(SHARD, ROOM), BOBS, "device")
+    leave_older(room, how)
+    before = json.loads(str(about(room, "subscription", BOBS)))["version"]
+    if leaves:  # before an edge makes the NOTIFY that goes on
+        handle(room, "remove", ALICE, user=BOB)
+        told = dict(contents(room))[BOBS]
+        assert (told["terminated"], told["users"]) == ("noresource", [])
+    else:
+        add(room, CAROL)
+        told = dict(notified(room))[BOBS]
+    assert (told["full"], told["version"]) == (True, before + 1)
+
+
 @pytest.mark.parametrize("user", [EVE, DAVE])
 def test_others_than_members_learn_nothing(room: Shard, user: str) -> None:
     """Their subscription ends at once."""
@@ -352,6 +390,23 @@ def test_others_than_members_learn_nothing(room: Shard, user: str) -> None:
     ((device, content),) = contents(room)
     assert (device, content["terminated"], content["users"]) == (f"{user};gr=1", "noresource", [])
     assert about(room, "subscription", device) is None
+
+
+def test_what_is_said_to_others_than_members_takes_no_version(room: Shard) -> None:
+    """A device that was removed may be in the room again before it gets that, and then gets the roster."""
+    subscribe(room, BOBS, call_id="first")
+    ((_, content),) = contents(room)
+    settled(room, BOBS, content["id"])
+    handle(room, "remove", ALICE, user=BOB)
+    contents(room)
+    subscribe(room, BOBS, last=2, call_id="second")
+    ((_, told),) = contents(room)
+    add(room, BOB)
+    contents(room)
+    subscribe(room, BOBS, last=2, call_id="third")
+    ((_, roster),) = contents(room)
+    assert (told["terminated"], told["full"], told["version"]) == ("noresource", False, 2)
+    assert (roster["terminated"], roster["full"], roster["version"]) == ("", True, 3)
 
 
 @pytest.mark.parametrize("where", [ROOM, "chat-404@example.org"])

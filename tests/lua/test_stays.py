@@ -259,6 +259,18 @@ def test_a_client_that_was_killed_before_it_has_subscribed_is_invited_again(
     assert events(room) == []
 
 
+def test_a_client_that_is_invited_again_gets_a_later_version(room: Shard) -> None:
+    """The first roster may be on its way."""
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
+    for version in (1, 2):
+        accept(room, BOBS, by=BOBS)
+        subscribe(room, BOBS, call_id=f"s{version}")
+        assert [content["version"] for _, content in contents(room)] == [version]
+        report(room, "settle_notify", BOBS, "488", event="message", of="1-1")
+        assert BOBS not in devices(room)
+        events(room)
+
+
 @pytest.mark.parametrize("was_shown", [False, True])
 @pytest.mark.parametrize("is_creator", [False, True])
 def test_a_client_that_was_killed_before_it_had_a_roster_is_invited_again(
