@@ -232,9 +232,14 @@ class Invitation:
             self._fail(NO_GROUP_CHAT)  # it gets no ACK, and ends by itself
             return
         tag = dialog.remote_tag
+        if tag in self._dialogs and tag not in self._unreported:
+            self._dialogs[tag].acknowledge()
+            return
+        if self._outcome.outgoing.abandoned and not (self._outcome.is_farewell or self._stay_is_over):
+            # The shard's new owner does not send it again if another device has accepted it.
+            self._invitations.strays.take(response)
+            return
         if tag in self._dialogs:
-            if tag not in self._unreported:
-                self._dialogs[tag].acknowledge()
             return
         if len(self._dialogs) >= MAX_ACCEPTING:
             return  # no user has so many devices: each new tag would cost memory and a request to the worker

@@ -1,10 +1,11 @@
 """A 2xx to an INVITE whose transaction this process does not have (RFC 3261 §13.2.2.4).
 
-An INVITE to a user may be forked. The first device that accepts ends the event. If the edge dies then, no
-other one sends the INVITE again, and nobody waits for the other devices. Each of them repeats its 200 for
-32 s (§13.3.1.4). An edge that gets one, as after a restart at the same address, acknowledges it and has the
-device let in. If the invitation does not count any more, the device gets no ACK, and ends the session by
-itself. It gets no BYE: what Redis replies may be from before a failover, and the next copy is looked at anew.
+An INVITE to a user may be forked. The first device that accepts ends the event. If the edge dies then, or
+loses the shard, no other one sends the INVITE again, and nobody waits for the other devices. Each of them
+repeats its 200 for 32 s (§13.3.1.4). An edge that gets one, as after a restart at the same address,
+acknowledges it and has the device let in. If the invitation does not count any more, the device gets no ACK,
+and ends the session by itself. It gets no BYE: what Redis replies may be from before a failover, and the next
+copy is looked at anew.
 
 Who sends such a response is nobody that we trust. But its Call-ID is a keyed hash of the one who was invited,
 so nobody can make one that was never invited.
@@ -34,6 +35,7 @@ from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering.absence import parse
 from imc_edge.delivering.acceptance import acceptance, accepted_by
 from imc_edge.delivering.made_dialog import MadeDialog
+from imc_edge.delivering.transaction_states import T2
 from imc_edge.identifiers import HASH_LENGTH
 
 if TYPE_CHECKING:  # whose acceptances these are
@@ -68,11 +70,20 @@ class StrayAcceptances:
 
     def receive(self, data: bytes) -> bool:
         """Take a response, if it is a 2xx to an INVITE of ours."""
-        if not data.startswith(b"SIP/2.0 2") or len(self._waiting) >= MAX_WAITING:
+        if not data.startswith(b"SIP/2.0 2"):
             return False
         try:
             response = parse_message(data)
-            stray = self._stray(response) if isinstance(response, Response) else None
+        except SipError:
+            return False
+        return isinstance(response, Response) and self.take(response)
+
+    def take(self, response: Response) -> bool:
+        """The same for a 2xx that was read."""
+        if len(self._waiting) >= MAX_WAITING:
+            return False
+        try:
+            stray = self._stray(response)
         except (SipError, AddressError):
             return False
         if stray is None:
@@ -143,6 +154,8 @@ class StrayAcceptances:
         if any(_is_dialog(stray.dialog, each) for each in (own, by_aor)):
             acknowledge()
         elif is_of_stay and value not in {None, INVITED.encode()} and stray.device:
+            clock = self._invitations.context.clock
+            came_at = clock()
             self._invitations.report(
                 acceptance(
                     event,
@@ -150,9 +163,11 @@ class StrayAcceptances:
                     stray.device,
                     stray.dialog,
                     ids=self._invitations.delivery_ids,
-                    came_at=self._invitations.context.clock(),
+                    came_at=came_at,
                     done=acknowledge,
                     too_late=_nothing,
+                    # by then, its device may have accepted another INVITE; if not, it has repeated its 2xx
+                    is_abandoned=lambda: clock() > came_at + T2,
                 )
             )
         elif not stray.device:  # a telephone, which would go on

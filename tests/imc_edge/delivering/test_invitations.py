@@ -616,9 +616,32 @@ async def test_an_invite_of_a_lost_shard_is_not_sent_again(sending: Sending) -> 
     sending.owner.shards = frozenset()
     await sending.pass_time(2.0)
     assert methods(sending) == ["INVITE"]
+    sending.redis.about = {f"invitation:{BOB}": b"2-0"}
     await accept(sending, sent)
     assert methods(sending) == ["INVITE"], "the device ends its session, or accepts that of the new owner"
     assert reports(sending) == []
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_who_accepts_when_the_shard_is_lost_is_let_in(sending: Sending, *, is_known: bool) -> None:
+    """The new owner does not send the INVITE again if another device of the user has accepted it."""
+    sent = await invite(sending)
+    for tag in ("here", "there") if is_known else ():
+        sending.redis.unreachable = True
+        await accept(sending, sent, tag)
+    sending.owner.shards = frozenset()
+    sending.turn()
+    await sending.until(lambda: not sending.deliver._invitations._reports)
+    sending.redis.unreachable = False
+    made = {"call_id": sent.request.call_id, "remote_tag": "here", "local_tag": "l"}
+    made |= {"local_uri": "sip:r@e", "remote_uri": "sip:b@e", "target": "sip:b@e"}
+    sending.redis.about = {f"invitation:{BOB}": b"1-0", f"dialog:{DEVICE}": json.dumps(made).encode()}
+    for tag, contact in (("here", CONTACT), ("there", f"Contact: <sip:{OTHER}>")):
+        for _ in range(2):
+            await accept(sending, sent, tag, contact)
+    assert methods(sending) == ["INVITE", "ACK", "ACK", "ACK", "ACK"]
+    assert [(each["from"], each["device"], each["of"]) for each in reports(sending)] == [(BOB, OTHER, "1-0")]
+    assert outcomes(sending) == []
 
 
 async def test_an_invite_to_a_further_device_is_not_sent_again_either(sending: Sending) -> None:

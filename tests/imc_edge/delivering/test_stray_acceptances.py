@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from imc_edge.delivering import invitations as module
 from imc_edge.delivering.invitations import CONFIRM_SECONDS
 from tests.imc_edge.delivering.test_dialog_request import DEVICE, GRUU
 from tests.imc_edge.delivering.test_invitations import BOB, CONTACT, ROUTE, invite, methods, reports
@@ -53,6 +54,24 @@ async def test_a_device_whose_edge_is_gone_is_acknowledged_and_let_in(sending: S
     assert (report["event"], report["status"], report["of"]) == ("invite", "200", "1-0")
     assert (report["from"], report["device"]) == (BOB, OTHER)
     assert json.loads(report["dialog"])["remote_tag"] == "there"
+
+
+async def test_a_report_that_is_not_written_at_once_waits_for_the_next_2xx(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then, the device may have accepted the INVITE of another edge, and have ended this session."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    sent = await sent_by_another_edge()
+    invited(sending)
+    sending.redis.has_replica = False
+    await receive(sending, sent.response(200, TABLET, ROUTE))
+    sending.clock.now += 4.1
+    await sending.until(lambda: not sending.deliver._invitations._reports)
+    sending.redis.has_replica = True
+    await sending.settle_down()
+    assert methods(sending) == []
+    await receive(sending, sent.response(200, TABLET, ROUTE))
+    assert methods(sending) == ["ACK"]
 
 
 async def test_a_telephone_whose_edge_is_gone_gets_bye(sending: Sending) -> None:
