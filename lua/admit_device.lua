@@ -41,7 +41,10 @@ local keeps = tonumber(history_max) > 0 and redis.call("SISMEMBER", history_off,
 local user = user_of(request.from)
 -- invited by the user's address: the client keeps the room under the To of its INVITE
 local by_aor = request.from == user and ";aor" or ""
-local device = device_in(devices, request.device) or assert(request.device, "device") .. by_aor
+local known = device_in(devices, request.device)
+-- invited by its own name now, the client keeps the room under that
+local is_renamed = by_aor == "" and known ~= nil and known ~= request.device
+local device = not is_renamed and known or assert(request.device, "device") .. by_aor
 -- Until its ACK is confirmed, it matters since when, and of which event (unknown_session). `detail` says how many ms after the
 -- 2xx the report was written.
 local accepted_at = entry_id:match("^%d+") - (tonumber(request.detail) or 0)
@@ -49,7 +52,7 @@ local dialog = dialog_of(request):gsub('("state":"accepted")}$',
     string.format('%%1,"accepted_at":%.0f,"of":"%s"}', accepted_at, (request.of or ""):match("^[%d-]*")))
 local value = redis.call("HGET", members, user)
 local position, joined = unpack(redis.call("HMGET", room, "away:" .. user, "joined:" .. user))
-local has_place, replaced = place_for(device)
+local has_place, replaced = place_for(known or device)
 local is_of_stay = not (joined and request.of and is_before(request.of, joined))
 local is_wanted = is_member(value) and user_of(device) == user and has_place and is_of_stay
 position = keeps and (position or joined) or nil
@@ -58,6 +61,9 @@ commit()
 if not is_wanted then
     end_dialog(device, dialog)
     return "done"
+end
+if is_renamed then
+    forget_name(known)
 end
 let_in(device, value, position, dialog, replaced)
 return "done"

@@ -68,13 +68,8 @@ end
 local function invite_anew()
     local name = without_aor(device)
     local is_asked = count_unacknowledged(name)
-    if device ~= name then -- it will know the room under another name
-        local subscription = subscription_of(device)
-        forget_device(device)
-        record_departure(name)
-        if subscription then -- the client may go on with it (admit_device)
-            keep_subscription(name, subscription)
-        end
+    if device ~= name then
+        forget_name(device)
     end
     if is_asked then
         send_invite(room, members, request.room, name, request.from)

@@ -34,7 +34,8 @@ for _, device in ipairs(redis.call("HKEYS", devices_of(address))) do
     local dialog = user_of(device) == user and redis.call("HGET", room, "dialog:" .. device)
     local is_confirmed = dialog and dialog:find('"state":"confirmed"}', 1, true)
     local accepted_at = dialog and tonumber(dialog:match('"accepted_at":(%d+)'))
-    if dialog and (is_confirmed or not accepted_at or now < accepted_at + VALID_MS) then
+    local has_ended = dialog and dialog:find('"ended_for":', 1, true) -- for a session that was not reported (with_end)
+    if dialog and not has_ended and (is_confirmed or not accepted_at or now < accepted_at + VALID_MS) then
         found[#found + 1] = dialog
     end
 end

@@ -1,6 +1,6 @@
 -- Dialogs of devices (RFC 3261 §12): a field `dialog:DEVICE` of the room's hash for each, with the text of an edge. Needs room,
 -- request, entry_id and emit. Gives dialog_of, dialog_ids, same_dialog, beside_former, after_bye, with_leaving, is_leaving,
--- unknown_dialog, end_dialog.
+-- with_end, unknown_dialog, end_dialog.
 -- Events of this include: `bye` to a device; dialog: the one that ends.
 
 -- What a dialog is known by, of the text of an edge; nil if it cannot be read.
@@ -30,10 +30,11 @@ end
 -- as former_tag.
 local BOTH_MS = 64 * 1000
 
--- The text of a new session of a device, with the tag of the session that the room has, if that is as new and by the same INVITE.
+-- The text of a new session of a device, with the tag of the session that the room has, if that is as new and by the same INVITE,
+-- and has not ended.
 local function beside_former(text, former)
     local new, old = dialog_ids(text), dialog_ids(former or "")
-    if not old or old.call_id ~= new.call_id or same_dialog(old, new)
+    if not old or old.ended_for or old.call_id ~= new.call_id or same_dialog(old, new)
         or entry_id:match("^%d+") - (old.accepted_at or 0) >= BOTH_MS then
         return text
     end
@@ -67,7 +68,13 @@ local LEAVING_MS = 30 * 1000
 
 -- `text` with the time at which the device has ended its subscription, in ms since 1970.
 local function with_leaving(text, at)
-    return (text:gsub('^{"leaving_at":%d+,', "{"):gsub("^{", '{"leaving_at":' .. at .. ","))
+    return (text:gsub('"leaving_at":%d+,', "", 1):gsub("^{", '{"leaving_at":' .. at .. ","))
+end
+
+-- `text` of a session that its device has ended, because it accepts the INVITE with this id. The report of its new session replaces
+-- this one. If no report comes, as of an edge that dies, the device has no session from then on, and no ACK.
+local function with_end(text, id)
+    return (text:gsub('"ended_for":"[%d-]*",', "", 1):gsub("^{", '{"ended_for":"' .. id .. '",'))
 end
 
 -- Whether a BYE with these ids says that the user leaves, whatever else it could mean.

@@ -1,5 +1,5 @@
 -- The devices of a user leave the room with the user. Needs what notify needs. Gives dismiss, dismiss_all, dismiss_device,
--- forget_device, with_subscription, and what roster, notify, dialog and farewells give.
+-- forget_device, forget_name, with_subscription, and what roster, notify, dialog and farewells give.
 --- @include "roster"
 --- @include "notify"
 --- @include "dialog"
@@ -16,6 +16,17 @@ local function forget_device(device)
     redis.call("HDEL", devices, device)
     for _, kind in ipairs(OF_A_DEVICE) do
         redis.call("HDEL", room, kind .. ":" .. device)
+    end
+end
+
+-- After commit. A device that was invited by its user's address will know the room by its own name. It may go on with its
+-- subscription (admit_device).
+local function forget_name(device)
+    local name, subscription = without_aor(device), subscription_of(device)
+    forget_device(device)
+    record_departure(name)
+    if subscription then
+        keep_subscription(name, subscription)
     end
 end
 

@@ -2,8 +2,8 @@
 -- field of the members has " inviting" behind the role, and `invitation:USER` in the room's hash is the id of the event. If
 -- only one device of a member is asked, the id is in `invitation:DEVICE`, and the member goes on as before. A device that
 -- has not got the BYE of an earlier stay gets that first: Linphone leaves a room to which it is invited again. Needs
--- request, emit, and what role gives. Gives send_invite, invite_devices, is_pending, is_under_way, and what device_name and
--- farewells give.
+-- request, emit, and what role gives. Gives send_invite, invite_devices, is_pending, is_under_way, with_reinvited, and
+-- what device_name and farewells give.
 -- Events of this include: `invite` to the user or the device; text: the topic, list: some of the other members, detail:
 -- devices of the user that are in the room; joined: since when the user is a member, unless this event is the beginning.
 --- @include "device_name"
@@ -55,14 +55,18 @@ local function present_devices(address, user)
     return found
 end
 
--- After commit. A proxy that forks an INVITE to the user sends it to these devices, too. Their sessions get the id of its
--- event: that one ends is then no sign that the user leaves (unknown_session).
+-- The text of a session whose device may get the INVITE with this id, which goes to its user: that the session ends is then no
+-- sign that the user leaves (unknown_session).
+local function with_reinvited(dialog, id)
+    return (dialog:gsub('"reinvited":"[%d-]*",', "", 1):gsub("^{", '{"reinvited":"' .. id .. '",'))
+end
+
+-- After commit. A proxy that forks an INVITE to the user sends it to these devices, too.
 local function note_reinvited(room, present, id)
     for _, device in ipairs(present) do
         local dialog = redis.call("HGET", room, "dialog:" .. device)
         if dialog then
-            dialog = dialog:gsub('^{"reinvited":"[%d-]*",', "{"):gsub("^{", '{"reinvited":"' .. id .. '",')
-            redis.call("HSET", room, "dialog:" .. device, dialog)
+            redis.call("HSET", room, "dialog:" .. device, with_reinvited(dialog, id))
         end
     end
 end

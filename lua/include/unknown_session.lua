@@ -23,15 +23,22 @@ local function may_be_repeated(id, device)
     return not is_recorded and #redis.call("XRANGE", events, id, id) > 0
 end
 
+-- Whether the device has ended its session to accept another INVITE, and has now ended the session by that one as well: nobody
+-- has reported it, so there was no ACK.
+local function has_no_session(text)
+    local id = (dialog_ids(text or "") or {}).ended_for
+    return not text or (id ~= nil and entry_id:match("^%d+") - id:match("^%d+") >= WITHOUT_ACK_MS)
+end
+
 -- Of the session of this BYE. Returns
 --   whether it is none by which the user is in the room: the BYE does not say that the user leaves. It is of an earlier stay of
 --     the user. Or its ACK did not arrive, because the edge is gone that has sent the INVITE: a client ends such a session
 --     after a while, or when it accepts another INVITE
 --   what the room calls its device, if that is in the room without a session now
---   the device that has another session by the same INVITE, if there is one, and the text of that session
+--   a device whose session is another one now, or has ended, and the text of that session
 local function unknown_session()
     local devices, ids = devices_of(request.room), dialog_ids(request.dialog or "")
-    local without_session, count = nil, 0
+    local without_session, count, ended = nil, 0, nil
     for _, device in ipairs(redis.call("HKEYS", devices)) do
         if user_of(device) == request.from then
             local text = redis.call("HGET", room, "dialog:" .. device)
@@ -42,23 +49,27 @@ local function unknown_session()
                 return true, nil, device, other
             elseif same_dialog(known, ids) then
                 local own = known.repeated or redis.call("HGET", room, "invitation:" .. without_aor(device))
-                if is_reinvited(known.reinvited) or (own and is_pending(own)) then
-                    return true -- the client ends this session because it accepts that INVITE
+                local accepts = is_reinvited(known.reinvited) and known.reinvited or own and is_pending(own) and own
+                if accepts then
+                    return true, nil, device, with_end(text, accepts)
                 elseif known.state ~= "accepted" then
                     return false
                 elseif (known.of or "") ~= "" and may_be_repeated(known.of, without_aor(device)) then
-                    return true
+                    return true, nil, device, with_end(text, known.of)
                 end
                 local age = entry_id:match("^%d+") - (known.accepted_at or 0)
                 return age >= WITHOUT_ACK_MS and age < CONFIRMED_MS, device
             elseif not text then
                 without_session, count = device, count + 1
+            elseif has_no_session(text) then
+                ended = device
             end
         end
     end
     local named = device_in(devices, request.device)
-    if not request.device and count == 1 then
-        named = without_session -- invited by its user's address, a device does not name itself
+    if not request.device then
+        -- Invited by its user's address, a device does not name itself. If several have ended a session, each sends such a BYE.
+        named = ended or count == 1 and without_session or nil
     end
-    return true, named and redis.call("HEXISTS", room, "dialog:" .. named) == 0 and named or nil
+    return true, named and has_no_session(redis.call("HGET", room, "dialog:" .. named)) and named or nil
 end

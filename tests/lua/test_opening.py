@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.lua.conference import (
@@ -16,8 +18,10 @@ from tests.lua.conference import (
     named,
     opened,
     report,
+    subscribe,
 )
 from tests.lua.shard import ALICE, BOB, CAROL, ROOM, SHARD, Shard, decoded, refused
+from tests.lua.test_stays import aged
 
 
 @pytest.fixture(params=["public", "private"])
@@ -112,6 +116,66 @@ def test_a_device_that_is_asked_again_by_a_forking_proxy_ends_no_stay(
     report(room, "admit_device", BOB, "200", event="invite", user=BOB, **made)
     handle(room, "exit", BOB, dialog=dialog("new"), device=BOBS)
     assert BOB not in room.members(), "the session that it has now"
+
+
+@pytest.mark.parametrize("reported", [[], [BOBS], [BOBS, BOBS_OTHER]])
+@pytest.mark.parametrize("seconds", [30, 31])
+def test_a_device_whose_new_session_nobody_has_reported_is_invited(
+    room: Shard, seconds: int, reported: list[str]
+) -> None:
+    """The edge died that got its 2xx. Without ACK, it ends that session 32 s later (RFC 3261 §13.3.1.4)."""
+    both = [BOBS, BOBS_OTHER]
+    for device in both:
+        accept(room, device)
+    handle(room, "open", BOB)
+    events(room)
+    of = about(room, "invitation", BOB) or ""
+    for device in both:
+        handle(room, "exit", BOB, dialog=dialog(device))
+    for device in reported:
+        made = {"device": device, "dialog": dialog(f"new {device}"), "of": of}
+        report(room, "admit_device", BOB, "200", event="invite", user=BOB, **made)
+    missing = [device for device in both if device not in reported]
+    for device in missing:
+        text = aged(about(room, "dialog", f"{device};aor") or "", "ended_for", seconds)
+        room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{device};aor", text)
+    events(room)
+    for device in missing:
+        handle(room, "exit", BOB, dialog=dialog(f"new {device}"))
+    assert BOB in room.members()
+    assert sorted(to for to, _ in named(room, "invite")) == (missing if seconds > 30 else [])
+    for device in missing:
+        accept(room, device, by=device)
+    is_renamed = {device: device in missing for device in both}
+    assert set(devices(room)) == {each if is_renamed[each] else f"{each};aor" for each in both}
+    handle(room, "exit", BOB, dialog=dialog(f"new {reported[0]}" if reported else BOBS))
+    assert BOB not in room.members(), "the session that it has now"
+
+
+def test_a_bye_in_an_unknown_session_ends_none_that_is_known(room: Shard) -> None:
+    """It is of an earlier stay. A device with a session is not invited again."""
+    accept(room, BOBS)
+    handle(room, "open", BOB)
+    events(room)
+    handle(room, "exit", BOB, dialog=dialog("earlier"))
+    assert named(room, "invite") == []
+
+
+def test_what_is_noted_of_a_session_is_noted_once(room: Shard) -> None:
+    """The last time counts, in whichever order it is noted."""
+    accept(room, BOBS)
+    for _ in range(2):
+        handle(room, "open", BOB)
+        events(room)
+        handle(room, "exit", BOB, dialog=dialog(BOBS))
+    for _ in range(2):
+        subscribe(room, BOBS, seconds=0)
+        handle(room, "open", BOB)
+        events(room)
+    text = about(room, "dialog", f"{BOBS};aor") or ""
+    marks = ("reinvited", "ended_for", "leaving_at")
+    assert [text.count(f'"{mark}":') for mark in marks] == [1, 1, 1]
+    assert json.loads(text)["reinvited"] == about(room, "invitation", BOB)
 
 
 def test_a_proxy_that_forks_is_sent_no_invite_to_a_user_with_a_device_that_has_a_name(shard: Shard) -> None:

@@ -217,11 +217,12 @@ def test_a_device_that_gets_another_name_keeps_its_subscription(room: Shard) -> 
     handle(room, "exit", BOB, dialog=dialog("earlier"))
     assert f"{BOBS};aor" not in devices(room)
     room.settings["history_max_messages"] = 0
-    for by in (BOB, BOBS):
+    for by, name in ((BOB, f"{BOBS};aor"), (BOBS, BOBS)):
         accept(room, BOBS, by=by)
         contents(room)
         handle(room, "topic", ALICE, text=f"Lunch with {by}")
-        assert [to for to, _ in notified(room)] == [f"{BOBS};aor"]
+        assert [to for to, _ in notified(room)] == [name]
+        assert [each for each in devices(room) if each.startswith(BOBS)] == [name]
 
 
 @pytest.mark.parametrize("status", ["481", "480"])
@@ -433,6 +434,12 @@ def test_a_bye_ends_nothing_while_the_device_is_sent_an_invite(room: Shard) -> N
     assert BOB not in room.members()
 
 
+def aged(text: str, mark: str, seconds: int) -> str:
+    """The text of a session, as if its event with this mark was so long ago."""
+    assert text.count(mark) == 1
+    return re.sub(rf'(?<="{mark}":")\d+', lambda at: str(int(at[0]) - seconds * 1000), text)
+
+
 def by_tag(tag: str) -> str:
     """A session of Bob's phone by one INVITE, which two edges have sent."""
     about = {"call_id": "c", "local_tag": "l", "remote_tag": tag, "routes": [], "state": "accepted"}
@@ -483,6 +490,32 @@ def test_a_session_by_another_invite_is_none_of_two(room: Shard) -> None:
     accept(room, BOBS, by=BOBS)
     accept_twice(room, "first", "first")
     assert "former_tag" not in (about(room, "dialog", BOBS) or "")
+
+
+@pytest.mark.parametrize("is_reported", [False, True])
+def test_a_device_that_has_accepted_an_invite_again_without_a_report_is_invited(
+    room: Shard, *, is_reported: bool
+) -> None:
+    """Two edges have sent the INVITE, whose event is still there. The second one died, too."""
+    handle(room, "remove", ALICE, user=BOB)
+    handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    event_id = about(room, "invitation", BOB) or ""
+    about_it = {"event": "invite", "device": BOBS, "user": ALICE, "of": event_id}
+    report(room, "admit_device", BOBS, "200", dialog=by_tag("first"), **about_it)
+    handle(room, "exit", BOB, dialog=by_tag("first"))
+    assert (BOB in room.members(), BOBS in devices(room)) == (True, True)
+    assert acceptances(room, event_id) == [], "another edge sends it again"
+    if is_reported:
+        report(room, "admit_device", BOBS, "200", dialog=by_tag("second"), **about_it)
+        assert acceptances(room, event_id) == ["c"]
+        assert "former_tag" not in (about(room, "dialog", BOBS) or "")
+    else:
+        text = aged(about(room, "dialog", BOBS) or "", "ended_for", 31)
+        room.redis.hset(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}", text)
+    events(room)
+    handle(room, "exit", BOB, dialog=by_tag("second"))
+    assert (BOB in room.members()) is not is_reported
+    assert [to for to, _ in named(room, "invite")] == ([] if is_reported else [BOBS])
 
 
 @pytest.mark.parametrize("by", [BOB, BOBS])
