@@ -29,10 +29,14 @@ end
 -- nothing. A device that is in the room already keeps its place; a new one may take that of another, `replaced`. What a
 -- device has missed is handed to it.
 local function let_in(device, value, position, dialog, replaced)
-    local user, own = user_of(device), redis.call("HGET", room, "invitation:" .. without_aor(device))
+    local user = user_of(device)
+    local own, asked = unpack(redis.call("HMGET", room, "invitation:" .. without_aor(device), "invitation:" .. user))
     if dialog and own and own ~= request.of and is_pending(own) then
         -- it was written before this report came, and may be on its way: then the client ends this session (unknown_session)
         dialog = dialog:gsub("^{", '{"repeated":"' .. own .. '",')
+    end
+    if dialog and asked and asked ~= request.of and is_pending(asked) then
+        dialog = with_reinvited(dialog, asked) -- it has entered by itself, and will be one of those that a proxy names, too
     end
     if replaced then
         dismiss_device(replaced)

@@ -492,6 +492,26 @@ def test_a_session_by_another_invite_is_none_of_two(room: Shard) -> None:
     assert "former_tag" not in (about(room, "dialog", BOBS) or "")
 
 
+@pytest.mark.parametrize("by", [BOB, BOBS])
+@pytest.mark.parametrize("is_pending", [True, False])
+def test_a_device_that_enters_while_its_user_is_invited_may_accept_that_invite(
+    room: Shard, *, by: str, is_pending: bool
+) -> None:
+    """Linphone ends the session by which it has entered. A proxy may fork the INVITE, or name the device."""
+    handle(room, "remove", ALICE, user=BOB)
+    handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    if not is_pending:
+        events(room)
+    of = about(room, "invitation", BOB) or ""
+    handle(room, "enter_conference", BOB, device=BOBS, dialog=dialog("own"))
+    handle(room, "exit", BOB, dialog=dialog("own"))
+    assert (BOB in room.members()) is is_pending
+    if is_pending:
+        accepted(room, BOBS, of, by)
+        handle(room, "exit", BOB, dialog=dialog(BOBS))
+        assert BOB not in room.members()
+
+
 @pytest.mark.parametrize("is_reported", [False, True])
 def test_a_device_that_has_accepted_an_invite_again_without_a_report_is_invited(
     room: Shard, *, is_reported: bool
