@@ -46,7 +46,7 @@ local is_missing = keeps and position
 
 commit()
 if not is_concerned and not is_inviting(value) and invitation == request.of then
-    redis.call("HDEL", room, "invitation:" .. user)
+    redis.call("HDEL", room, "invitation:" .. user, "missed_invite:" .. user)
 end
 if not is_concerned then
     return "done"

@@ -37,6 +37,10 @@ local entry_id, delivery_chunk, first_wait_ms = unpack(ARGV)
 --- @include "missed"
 --- @include "exchange"
 --- @include "forgotten"
+--- @include "missed_invite"
+
+-- The user of the device was asked (RFC 3261 §21.4.24, §21.6): no probe asks again.
+local DECLINED = { ["486"] = true, ["600"] = true, ["603"] = true }
 
 redis.call("ZCARD", rooms) -- is a sorted set
 redis.call("SCARD", away_rooms)
@@ -49,6 +53,7 @@ local prober = user_of(user)
 local value = redis.call("HGET", members, user)
 local about = { "away:" .. user, "refused:" .. user, "invitation:" .. user, "joined:" .. prober, "ended:" .. user }
 local known, refused, invitation, joined, ended = unpack(redis.call("HMGET", room, unpack(about)))
+local of_user = is_device(user) and redis.call("HGET", room, "invitation:" .. prober)
 local is_kept = redis.call("SISMEMBER", history_off, request.room) == 0
 local is_invitation = request.event == "invited" or request.event == "invite"
 local is_asked = value == "invited" or is_inviting(value)
@@ -63,9 +68,28 @@ else
     is_concerned = is_kept and is_of_stay and is_member(value) and not is_inviting(value) and HERE[value] ~= "devices"
 end
 
+-- After commit. A device that is not in the room was not there, or has declined. It was invited alone, or a proxy has named it
+-- in place of its user, and another device has accepted.
+local function miss_invite()
+    local field = "missed_invite:" .. user
+    if invitation == request.of then
+        redis.call("HDEL", room, "invitation:" .. user)
+    end
+    if DECLINED[request.status or ""] or not is_invited_later(missed_invite_at(room, user) or now) then
+        redis.call("HDEL", room, field) -- it is asked when it registers again
+        redis.call("SREM", away_rooms, away_room(request.room, user))
+        return
+    end
+    redis.call("HSETNX", room, field, now)
+    redis.call("SADD", away_rooms, away_room(request.room, user))
+    if redis.call("ZADD", probes, "NX", now + first_wait_ms, prober) == 1 then
+        redis.call("HSET", probe_waits, prober, first_wait_ms)
+    end
+end
+
 commit()
-if not value and invitation == request.of then
-    redis.call("HDEL", room, "invitation:" .. user) -- a device that was not there: it is asked when it registers again
+if not value and is_device(user) and (invitation == request.of or of_user == request.of) then
+    miss_invite()
 end
 if not is_concerned then
     return "done"

@@ -1,6 +1,7 @@
 -- Of the users who are away, those whose next probe is due get the first message that they missed, to see whether they
 -- are back. Each failed probe doubles the wait until the next one. A user is probed in one room: if it is there, the
--- other rooms follow (welcome_back). A member who has missed nothing that the room still keeps is no longer away.
+-- other rooms follow (welcome_back). A member who has missed nothing that the room still keeps is no longer away. Each device
+-- that has missed an INVITE is invited to one room, by a request to the worker (invite_device).
 --
 -- KEYS:
 --   probes       imc:{S}:probes       sorted set
@@ -19,7 +20,7 @@
 --   history_prefix     imc_history:{S}:
 --
 -- Returns:
---   (number)  how many users were probed
+--   (number)  how many users were probed, or invited
 --
 -- Events:
 --   message  to the user; catch_up: probe, wait: ms until the next one; since: from where on the member has missed messages;

@@ -57,8 +57,8 @@ AS_TEXT: Final = "200-as-text"
 """The outcome of a message in CPIM that its recipient has accepted only as text."""
 
 DECLINED: Final = frozenset({"486", "600", "603"})
-"""Outcomes of an INVITE that a client of conferences has not accepted now: it is asked again, as if it were
-away."""
+"""Outcomes of an INVITE that a client of conferences has not accepted now. A user is asked again, as if it
+were away; a device that was asked alone, when it registers (`lua/mark_away.lua`)."""
 
 UNKNOWN_ROOM: Final = frozenset({"481", "488"})
 """Outcomes of a message by which a client of conferences says that it does not know the room."""

@@ -418,7 +418,7 @@ class Invitation:
         self._forget_farewell()
         if not self._is_settled:
             self._is_settled = True
-            self._outcome.failed(WITHDRAWN)
+            self._outcome.failed(WITHDRAWN, self._to)
 
     def _forget_farewell(self) -> None:
         """Nobody has heard it, so it may be said again."""
@@ -435,5 +435,5 @@ class Invitation:
         self._forget_farewell()
         if not self._is_settled:
             self._is_settled = True
-            self._outcome.failed(outcome)
+            self._outcome.failed(outcome, self._to)
             self._invitations.context.failure_log.note(outcome, self._hop, self._to)

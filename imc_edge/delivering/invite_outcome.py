@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from imc_common.devices import is_device
 from imc_common.rooms.delivery_reports import AWAY, DECLINED, WITHDRAWN
 from imc_edge.delivering.delivery_context import DeliveryContext
 from imc_edge.delivering.outgoing import Outgoing
@@ -23,10 +24,11 @@ class InviteOutcome:
     A proxy may fork the INVITE: then the first device that accepts ends the event, because nobody knows of
     the others. If a proxy has named the devices, each of them gets an INVITE of its own. Then the event stays
     until each has its outcome: if this edge dies before, the next one goes on with the others. The devices
-    that have accepted are recorded like recipients of a message.
+    that have accepted are recorded like recipients of a message. At its end, the worker hears of those that
+    were not there: it has them invited again later.
     """
 
-    __slots__ = ("_accepted", "_context", "_is_named", "_outcome", "outgoing", "pending", "to")
+    __slots__ = ("_accepted", "_context", "_is_named", "_missed", "_outcome", "outgoing", "pending", "to")
 
     def __init__(self, context: DeliveryContext, outgoing: Outgoing, to: str) -> None:
         self._context = context
@@ -39,6 +41,8 @@ class InviteOutcome:
         """Whether a proxy has named the devices."""
         self._accepted = set(outgoing.settled)
         """Devices that have accepted, as the worker hears, if a proxy has named them."""
+        self._missed: list[tuple[str, str]] = []
+        """Devices that were not there, if a proxy has named them, and their outcomes."""
 
     is_farewell = False
 
@@ -68,9 +72,14 @@ class InviteOutcome:
         else:
             self._context.events.delivered(self.outgoing, self.to)
 
-    def failed(self, outcome: str) -> None:
-        """One INVITE was in vain. If all were, and a client may accept later, that is the outcome."""
+    def failed(self, outcome: str, to: str) -> None:
+        """The INVITE to this user or device was in vain.
+
+        If all were, and a client may accept later, that is the outcome.
+        """
         self.pending -= 1
+        if is_device(to) and outcome in AWAY:
+            self._missed.append((to, outcome))
         if not self._outcome or outcome in INVITED_AGAIN:
             self._outcome = outcome
         self._end()
@@ -87,6 +96,7 @@ class InviteOutcome:
         if self.pending:
             return
         if self._accepted:
+            self.outgoing.failed += self._missed
             self._context.events.complete(self.outgoing)
         else:
             self._context.events.failed(self.outgoing, self.to, self._outcome)
@@ -99,9 +109,9 @@ class FarewellOutcome(InviteOutcome):
 
     is_farewell = True
 
-    def failed(self, outcome: str) -> None:
+    def failed(self, outcome: str, to: str) -> None:
         """If nobody was there, the BYE is sent again later; if the user is a member again, when it leaves.
 
         Otherwise its outcome was the first one.
         """
-        super().failed(outcome if outcome in AWAY or outcome == WITHDRAWN else GONE)
+        super().failed(outcome if outcome in AWAY or outcome == WITHDRAWN else GONE, to)

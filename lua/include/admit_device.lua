@@ -66,6 +66,9 @@ local function let_in(device, value, position, dialog, replaced)
         end
     end
     drop_farewell(request.room, device)
+    if redis.call("HDEL", room, "missed_invite:" .. without_aor(device)) == 1 then -- other rooms may wait (probe)
+        redis.call("ZADD", probes, now, user)
+    end
     if is_away(redis.call("HGET", devices, device)) then
         call_back(room, request.room, device, true)
     end

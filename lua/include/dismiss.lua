@@ -97,7 +97,7 @@ local function dismiss(user, stays)
         end_subscription(device, subscription)
     end
     -- of those that were invited and have not accepted, or have got no ACK or no roster
-    for _, kind in ipairs({ "invitation", "unacknowledged", "unshown" }) do
+    for _, kind in ipairs({ "invitation", "missed_invite", "unacknowledged", "unshown" }) do
         for _, device in ipairs(with_field(kind, user)) do
             redis.call("HDEL", room, kind .. ":" .. device)
         end

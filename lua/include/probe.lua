@@ -2,6 +2,8 @@
 -- Events of this include: `idle` to the user, who has failed on the same message several times; catch_up: probe, since: the
 -- id of that message, client: what is known of the member's client
 
+--- @include "missed_invite"
+
 -- After a wait as long, so after three failed probes with the message, every other probe is an `idle`: nobody sees it,
 -- whoever is there takes or refuses it, and it costs no message its order. A wait that is odd was that of an `idle`.
 local IDLE_FROM_MS = 16000
@@ -26,17 +28,20 @@ local function candidate(address, user, about)
     return missed(history_prefix .. address, from, user, 1, now)[1]
 end
 
--- Reads all rooms where the user is away, up to the first with a message to send; writes nothing.
+-- Reads all rooms where the user is away, up to the first with a message to send, and those for which a device has missed an
+-- INVITE; writes nothing.
 local function plan(user)
     local made = { user = user, rooms = {}, wait = tonumber(redis.call("HGET", probe_waits, user) or 0) }
     made.farewells, made.has_farewells = farewells_due(user)
-    for i, entry in ipairs(redis.call("SMEMBERS", away_rooms_prefix .. user)) do
+    local has_message = false
+    for _, entry in ipairs(redis.call("SMEMBERS", away_rooms_prefix .. user)) do
         local about = { entry = entry }
         about.address, about.who = room_and_who(entry, user)
-        about.message = candidate(about.address, about.who, about)
-        made.rooms[i] = about
-        if about.message and not about.is_handed_out then
-            break
+        about.missed_invite = missed_invite_at(room_prefix .. about.address, about.who)
+        if about.missed_invite or not has_message then
+            about.message = not about.missed_invite and candidate(about.address, about.who, about)
+            made.rooms[#made.rooms + 1] = about
+            has_message = has_message or (about.message and not about.is_handed_out)
         end
     end
     return made
@@ -44,14 +49,20 @@ end
 
 -- After the first write. Whether the user was probed.
 local function carry_out(made)
-    local user, is_probed, stays, silent = made.user, false, false, nil
+    local user, is_probed, stays, silent, invited = made.user, false, false, nil, {}
     away_rooms = away_rooms_prefix .. user
     local is_idle = made.wait >= IDLE_FROM_MS and made.wait % 2 == 0
     local wait = math.min(math.max(2 * (made.wait - made.wait % 2), 1000), max_wait_ms)
     for _, about in ipairs(made.rooms) do
         local address, who, message = about.address, about.who, about.message
         local room, members = room_prefix .. address, about.members
-        if about.is_handed_out or (about.is_old and not message) then
+        if about.missed_invite and is_invited_later(about.missed_invite) then
+            stays, invited[who] = true, invited[who] or {}
+            table.insert(invited[who], address)
+        elseif about.missed_invite then
+            redis.call("HDEL", room, "missed_invite:" .. who)
+            redis.call("SREM", away_rooms, about.entry)
+        elseif about.is_handed_out or (about.is_old and not message) then
             -- what it missed is on its way, or too old to be sent: there is nothing to probe with
             stays = true
         elseif message then
@@ -98,11 +109,14 @@ local function carry_out(made)
         notify_again(room_prefix .. silent.address, silent.address, silent.who, true)
         is_probed = true
     end
+    for device, addresses in pairs(invited) do -- to any of these; the next one follows when it has accepted (let_in)
+        invite_device_again(addresses[1 + jitter(#addresses)], device)
+    end
     if stays or redis.call("SCARD", away_rooms) > 0 then
         redis.call("ZADD", probes, now + wait + jitter(wait / 4), user)
         redis.call("HSET", probe_waits, user, wait)
     else
         redis.call("HDEL", probe_waits, user)
     end
-    return is_probed
+    return is_probed or next(invited) ~= nil
 end

@@ -328,8 +328,9 @@ async def test_histories_move_with_their_rooms(store: Store, target: int) -> Non
 @pytest.mark.parametrize("target", [2, 6])
 @pytest.mark.parametrize("value", ["device away", "device"])
 async def test_devices_move_with_their_rooms(store: Store, target: int, value: str) -> None:
-    """With the roster that they have seen, and the rooms where they are away, or have missed a NOTIFY."""
+    """With the roster that they have seen, and the rooms where they are away, or have missed a request."""
     device = "bob@example.org;gr=urn:uuid:1"
+    absent = "bob@example.org;gr=urn:uuid:2"
     changes: list[str | int] = [part for number in range(250) for part in (number, f"u{number}@example.org")]
     for room in ROOMS:
         shard = shard_of(room.address, 4)
@@ -345,7 +346,11 @@ async def test_devices_move_with_their_rooms(store: Store, target: int, value: s
                 ),
                 ("ZADD", keys.roster(shard, room.address), *changes),
                 ("HSET", Keys().room(shard, room.address), f"subscription:{device}", '{"missed":true}'),
-                ("SADD", keys.away_rooms(shard, "bob@example.org"), f"{room.address} {device}"),
+                ("HSET", Keys().room(shard, room.address), f"missed_invite:{absent}", "1"),
+                *[
+                    ("SADD", keys.away_rooms(shard, "bob@example.org"), f"{room.address} {each}")
+                    for each in (device, absent)
+                ],
             ]
         )
     await resharding(store, target).run()
@@ -363,7 +368,7 @@ async def test_devices_move_with_their_rooms(store: Store, target: int, value: s
         has_moved = shard_of(room.address, 4) != shard
         assert found[:3] == [value.encode(), 2, 250]
         assert found[3] == b"1" or not has_moved
-        away.add(f"{room.address} {device}".encode())
+        away |= {f"{room.address} {each}".encode() for each in (device, absent)}
     where = [("SMEMBERS", keys.away_rooms(shard, "bob@example.org")) for shard in range(1 << target)]
     assert set().union(*await store.run(where)) == away  # type: ignore[arg-type]
     left = await store.run(

@@ -322,7 +322,7 @@ async def test_an_invite_to_devices_stays_until_each_has_responded(sending: Send
     else:
         await sending.reply(second, status)
     assert sending.redis.of("settle")[-1][1] == 1
-    assert sending.redis.of("settle")[-1][5:] == ((OTHER, "200", "0") if status == 200 else ())
+    assert outcomes(sending)[-1] == (OTHER, str(status), "0" if status == 200 else "1")
     assert sending.deliver.in_flight() == 0
 
 
@@ -391,6 +391,27 @@ async def test_a_user_none_of_whose_devices_accepts_has_one_outcome(
     for one, status in zip(each, statuses, strict=True):
         await sending.reply(one, status, f"Contact: <sip:{BOB};gr=urn:uuid:3>")
     assert outcomes(sending) == [(BOB, outcome, "1")]
+
+
+@pytest.mark.parametrize(
+    ("status", "missed"), [(480, [(OTHER, "480", "1")]), (486, []), (488, []), (404, [(OTHER, "404", "1")])]
+)
+@pytest.mark.parametrize("is_last", [False, True])
+async def test_the_worker_hears_of_a_device_that_was_not_there(
+    sending: Sending, status: int, missed: list[tuple[str, str, str]], *, is_last: bool
+) -> None:
+    """Another device of the user has accepted. The worker has the missing one invited again later."""
+    first, second = await redirected(sending)
+    if not is_last:
+        await sending.reply(second, status)
+    await accept(sending, first)
+    if is_last:
+        await sending.reply(second, status)
+    await sending.until(lambda: sending.deliver.in_flight() == 0)
+    told = [args[5:] for args in sending.redis.of("settle")]
+    found = [tuple(args[at : at + 3]) for args in told for at in range(0, len(args), 3)]
+    assert [each for each in found if each[0] == OTHER] == missed
+    assert (DEVICE, "200", "0") in found
 
 
 async def test_a_client_without_gruu_is_left_in_peace(sending: Sending) -> None:
