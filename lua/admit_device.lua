@@ -39,12 +39,12 @@ redis.call("ZCARD", probes)
 redis.call("HLEN", probe_waits)
 local keeps = tonumber(history_max) > 0 and redis.call("SISMEMBER", history_off, request.room) == 0
 local user = user_of(request.from)
--- invited by the user's address: the client keeps the room under the To of its INVITE
+-- The client keeps the room under the To of its INVITE, so the last one that it has accepted says by which name. Before, it may
+-- have accepted another one, or have entered by itself: its own INVITE does not say by which name it knows the room.
 local by_aor = request.from == user and ";aor" or ""
+local device = assert(request.device, "device") .. by_aor
 local known = device_in(devices, request.device)
--- invited by its own name now, the client keeps the room under that
-local is_renamed = by_aor == "" and known ~= nil and known ~= request.device
-local device = not is_renamed and known or assert(request.device, "device") .. by_aor
+local is_renamed = known ~= nil and known ~= device
 -- Until its ACK is confirmed, it matters since when, and of which event (unknown_session). `detail` says how many ms after the
 -- 2xx the report was written.
 local accepted_at = entry_id:match("^%d+") - (tonumber(request.detail) or 0)

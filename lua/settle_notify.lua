@@ -90,7 +90,7 @@ local status, is_last = request.status or "", subscription and subscription.pend
 
 commit()
 if request.event == "message" then
-    leave_unshown(device, false)
+    leave_unshown(request.from, false) -- not of a name that the device had before (admit_device)
     return "done"
 elseif not subscription then
     return "done"

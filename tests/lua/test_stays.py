@@ -217,12 +217,44 @@ def test_a_device_that_gets_another_name_keeps_its_subscription(room: Shard) -> 
     handle(room, "exit", BOB, dialog=dialog("earlier"))
     assert f"{BOBS};aor" not in devices(room)
     room.settings["history_max_messages"] = 0
-    for by, name in ((BOB, f"{BOBS};aor"), (BOBS, BOBS)):
+    for number, by in enumerate((BOB, BOBS, BOB)):
+        name = f"{BOBS};aor" if by == BOB else BOBS
         accept(room, BOBS, by=by)
         contents(room)
-        handle(room, "topic", ALICE, text=f"Lunch with {by}")
+        handle(room, "topic", ALICE, text=f"Lunch {number}")
         assert [to for to, _ in notified(room)] == [name]
         assert [each for each in devices(room) if each.startswith(BOBS)] == [name]
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+@pytest.mark.parametrize("by", [BOB, BOBS])
+def test_a_device_that_has_entered_by_itself_has_the_name_of_the_invite_that_it_accepts(
+    room: Shard, *, by: str, is_settled: bool
+) -> None:
+    """Its own INVITE does not say by which name its client knows the room, and refuses messages (488)."""
+    _, of = again(room)
+    handle(room, "message", CAROL)
+    handle(room, "enter_conference", BOB, device=BOBS, dialog=dialog("own"))
+    assert devices(room)[BOBS] == "device away"
+    subscribe(room, BOBS)
+    if is_settled:
+        ((to, content),) = contents(room)
+        report(room, "settle_notify", to, "200", event="notify", of=content["id"])
+    accepted(room, BOBS, of, by)
+    events(room)
+    if by == BOB:
+        report(room, "settle_notify", BOBS, "488", event="message", of="1-1")
+        assert devices(room) == {PHONE: "device", f"{BOBS};aor": "device away"}
+        assert about(room, "away", f"{BOBS};aor") == about(room, "joined", BOB), "it gets all that was said"
+        assert named(room, "bye") == [], "it was a message for the other name"
+        assert json.loads(about(room, "dialog", f"{BOBS};aor") or "")["call_id"] == BOBS
+        kinds = ("dialog", "subscription", "away")
+        assert [about(room, kind, BOBS) for kind in kinds] == [None] * len(kinds)
+        assert about(room, "subscription", f"{BOBS};aor")
+    else:
+        assert devices(room) == {PHONE: "device", BOBS: "device away"}
+    handle(room, "exit", BOB, dialog=dialog("own"))
+    assert BOB in room.members()
 
 
 @pytest.mark.parametrize("status", ["481", "480"])
