@@ -37,7 +37,7 @@ redis.call("ZCARD", probes)
 redis.call("HLEN", probe_waits)
 local keeps = tonumber(history_max) > 0 and redis.call("SISMEMBER", history_off, request.room) == 0
 local user = request.from
-local device = device_in(devices, request.device) or assert(request.device, "device")
+local device = device_in(devices, request.device) or name_of(assert(request.device, "device"))
 local dialog = dialog_of(request)
 local value = redis.call("HGET", members, user)
 local position = redis.call("HGET", room, "away:" .. user)

@@ -49,6 +49,7 @@ redis.call("HLEN", probe_waits)
 local keeps = tonumber(history_max) > 0 and redis.call("SISMEMBER", history_off, request.room) == 0
 local value = redis.call("HGET", members, request.from)
 local seconds, last = (request.detail or ""):match("^(%d+) (%d+)")
+local is_list = (request.detail or ""):find("list", 1, true)
 seconds, last = math.min(tonumber(seconds or 0), MAX_SECONDS), math.min(tonumber(last or 0), MAX_VERSION)
 local device = device_in(devices, request.device) or assert(request.device, "device")
 local dialog = dialog_of(request)
@@ -98,7 +99,7 @@ end
 -- While an INVITE is under way, its report brings the name that the device has in the room.
 local enters = is_allowed and seconds > 0 and not is_in_room and not is_under_way(room, request.from, value)
     and not gets_bye(device)
--- In From is the name by which the client keeps the room: its user's, if its INVITE went there.
+-- In From is the name by which the client keeps the room: its user's, if its INVITE went there. Not if it asks for several rooms.
 local is_by_aor = ids.remote_uri and not ids.remote_uri:find(";gr=", 1, true)
 local has_place, replaced = place_for(device)
 local position, joined = unpack(redis.call("HMGET", room, "away:" .. request.from, "joined:" .. request.from))
@@ -106,7 +107,7 @@ position = keeps and (position or joined) or nil
 
 commit()
 if enters and has_place then
-    device = is_by_aor and device .. ";aor" or device
+    device = is_by_aor and device .. ";aor" or is_list and name_of(device) or device
     let_in(device, value, position, nil, replaced)
 end
 for i = MAX_EARLY, #early do
@@ -120,7 +121,7 @@ if not is_allowed then
     -- with the version that the device has: nobody would remember another one, and the next roster would have the same
     subscription.expires_at, subscription.version = now, last - 1
     notify(device, subscription, "noresource", ',"users":[]')
-    if is_own_device and seconds > 0 and (request.detail or ""):find("list", 1, true) then
+    if is_own_device and seconds > 0 and is_list then
         -- it was off when its user was removed; it may miss this as well
         local asked = { dialog = dialog, expires_at = now + seconds * 1000 }
         end_dialog(device, with_subscription(unknown_dialog(dialog), asked))

@@ -1,5 +1,5 @@
 -- A device of a member gets what is said in the room from now on. Needs room, members, request, and what emit and role give.
--- Needs away_rooms and probes (of the user). Gives let_in, and what place_for gives.
+-- Needs away_rooms and probes (of the user). Gives let_in, name_of, and what place_for gives.
 --- @include "dismiss"
 --- @include "place_for"
 --- @include "away_rooms"
@@ -12,6 +12,17 @@ redis.call("HLEN", farewells_key(user_of(request.from))) -- is a hash
 
 -- If what is asked for here gets lost, as with an edge's dead letters, a probe finds the device still away.
 local NEXT_PROBE_MS = 60 * 1000
+
+-- By which name a device that comes by itself is to be called. Its own INVITE, and its SUBSCRIBE to the list of its rooms, do not
+-- say by which name the client keeps the room. A device that has missed the end of an earlier stay keeps its name of that time.
+local function name_of(device)
+    for _, farewell in ipairs(farewells_in(request.room, device)) do
+        if farewell.device ~= device then
+            return farewell.device
+        end
+    end
+    return device
+end
 
 -- After commit. A client may subscribe before the room knows that it has accepted the INVITE: such a subscription is under the
 -- name without ";aor", and no changes were noted for it.

@@ -179,6 +179,27 @@ def test_a_device_that_has_entered_again_gets_no_bye(room: Shard, how: str) -> N
         assert len([device for device in devices(room) if device.startswith(BOB)]) == 1
 
 
+@pytest.mark.parametrize("how", ["enter_conference", "600 0 list", "600 0"])
+@pytest.mark.parametrize("name", [AWAY, BOBS])
+def test_a_device_that_enters_again_keeps_its_name(shard: Shard, name: str, how: str) -> None:
+    """Its own INVITE does not say it, nor does a SUBSCRIBE to several rooms. One to this room does."""
+    shard.settings["history_max_messages"] = 500
+    opened(shard, BOB, CAROL)
+    accept(shard, BOBS, by=BOB if name == AWAY else BOBS)
+    handle(shard, "remove", ALICE, user=BOB)
+    found_nobody(shard)
+    assert list(kept(shard)) == [f"{ROOM} {name}"]
+    handle(shard, "add", ALICE, user=BOB)  # by a command, so without an INVITE
+    fields = {"device": BOBS, "dialog": dialog("new", remote_uri=f"sip:{BOBS}")}
+    if how == "enter_conference":
+        handle(shard, how, BOB, **fields)
+    else:
+        handle(shard, "subscribe", BOB, **fields, detail=how)
+    named_itself = how == "600 0"
+    assert [device for device in devices(shard) if device.startswith(BOB)] == [BOBS if named_itself else name]
+    assert kept(shard) == {}
+
+
 def test_a_user_who_was_added_again_gets_the_bye_before_the_invite(room: Shard) -> None:
     """Linphone would end its session, and with it the new stay, if it was invited to a room that it shows."""
     handle(room, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
