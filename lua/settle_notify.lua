@@ -68,11 +68,15 @@ local function leave_unshown(device, is_by_subscribe)
     if redis.call("HEXISTS", devices, device) == 0 or not is_unshown or has_given_up(room, name) then
         return
     end
-    forget_device(device)
-    record_departure(name)
     if dialog then -- the report of this BYE leads on (readmit_device)
-        end_dialog(device, dialog)
-    elseif needs_invite(name) then
+        local subscription = subscription_of(device)
+        forget_device(device)
+        record_departure(name)
+        end_dialog(device, with_subscription(dialog, subscription))
+        return
+    end
+    forget_name(device) -- it may still have a subscription, and then does not subscribe when it accepts the INVITE
+    if needs_invite(name) then
         send_invite(room, members, request.room, name, request.room)
     end
 end

@@ -292,6 +292,28 @@ def test_a_client_that_was_killed_before_it_has_subscribed_is_invited_again(
     assert events(room) == []
 
 
+@pytest.mark.parametrize("has_session", [False, True])
+def test_a_client_that_is_invited_again_may_have_its_subscription_still(
+    room: Shard, has_session: bool
+) -> None:
+    """It refuses a message, and misses the BYE. It accepts an INVITE, and does not subscribe."""
+    room.settings["history_max_messages"] = 0
+    room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
+    accept(room, BOBS, by=BOBS)
+    if not has_session:
+        room.redis.hdel(room.keys.room(SHARD, ROOM), f"dialog:{BOBS}")
+    subscribe(room, BOBS)
+    contents(room)
+    report(room, "settle_notify", BOBS, "488", event="message", of="1-1")
+    found = events(room)
+    byes = [more for name, _, more in found if name == "bye"]
+    assert len(byes) == has_session
+    for bye in byes:
+        report(room, "keep_farewell", BOBS, "480", event="bye", of=bye["id"], dialog=bye["dialog"])
+    accept(room, BOBS, by=BOBS)
+    assert [(to, content["full"], content["version"]) for to, content in notified(room)] == [(BOBS, True, 2)]
+
+
 def test_a_client_that_is_invited_again_gets_a_later_version(room: Shard) -> None:
     """The first roster may be on its way."""
     room.redis.hset(room.keys.room(SHARD, ROOM), f"invitation:{BOB}", "1-1")
