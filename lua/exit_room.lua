@@ -48,6 +48,7 @@ local entry_id, delivery_chunk, owner_exit, announce_joins, private_rooms_prefix
 --- @include "invite"
 --- @include "unknown_session"
 --- @include "readmit"
+--- @include "resume_subscription"
 
 assert(owned_rooms_prefix, "owner_exit, announce_joins and both prefixes")
 redis.call("SCARD", private_rooms) -- is a set
@@ -89,6 +90,9 @@ local function stay()
     end
     if former then
         drop_farewell(request.room, former.device)
+    end
+    if former and not reason then -- it may have accepted an INVITE, and then goes on with its subscription (let_in)
+        resume_subscription(without_aor(former.device), former.dialog)
     end
     if is_needed then
         if former or count_unacknowledged(missing) then

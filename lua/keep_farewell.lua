@@ -53,6 +53,17 @@ if is_lost then
     dialog = unknown_dialog(dialog)
 end
 
+-- After commit. The BYE of a later session replaces this one. With it stays the subscription of an earlier one.
+local function with_kept(text)
+    for _, farewell in ipairs(is_device(device) and farewells_in(request.room, without_aor(device)) or {}) do
+        local kept = (dialog_ids(farewell.dialog) or {}).subscription
+        if kept and not (dialog_ids(text) or {}).subscription then
+            return text:match("^(.*)}%s*$") .. ',"subscription":' .. cjson.encode(kept) .. "}"
+        end
+    end
+    return text
+end
+
 commit()
 if name and resume_subscription(name, dialog) then -- it has accepted an INVITE before this BYE came
     ask_for_notify()
@@ -61,7 +72,7 @@ if is_wanted then -- first: it is of no use to send the BYE before that INVITE
     send_invite(room, members, request.room, without_aor(device), request.room)
 end
 if is_needed then
-    keep_farewell(request.room, device, dialog)
+    keep_farewell(request.room, device, with_kept(dialog))
     plan_first_probe(user)
 end
 return "done"

@@ -1,7 +1,7 @@
 -- The report of a BYE that a device has got, of an earlier stay of its user: it shows the room no longer. If its user is a
--- member again through another device, it is invited. If it has accepted an INVITE before and does not know the session of
--- this BYE (481), it goes on with its subscription. In the report, `from` is the device, and `dialog` that of the BYE. If the
--- BYE was a probe (`catch_up`), it has found the user.
+-- member again through another device, it is invited. If it does not know the session of this BYE (481), it has perhaps
+-- accepted an INVITE before, of which the report may come later: then it goes on with its subscription. In the report, `from`
+-- is the device, and `dialog` that of the BYE. If the BYE was a probe (`catch_up`), it has found the user.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream
@@ -34,13 +34,14 @@ redis.call("HLEN", room)
 redis.call("HLEN", members)
 local device = without_aor(request.from)
 local is_needed = needs_invite(device)
-local name = request.status == "481" and device_in(devices, device)
+local name = device_in(devices, device)
+local goes_on = request.status == "481" and is_member(redis.call("HGET", members, user_of(device)))
 
 commit()
 if request.catch_up == "probe" then -- what the user has missed elsewhere follows
     report_online(user_of(device))
 end
-if name and resume_subscription(name, request.dialog or "") then
+if goes_on and resume_subscription(name or device, request.dialog or "") and name then
     ask_for_notify()
 end
 if is_needed then

@@ -139,6 +139,7 @@ elseif is_same and known.former and known.former.expires_at > now then
 elseif is_same or not known then
     notify(device, subscription, "timeout", nil)
     end_subscription(device, subscription)
+    end_kept_subscription(device, dialog)
 else -- the end of an older subscription, which another one has replaced
     notify(device, subscription, "timeout", nil)
     known.version, known.rev = subscription.version, -1

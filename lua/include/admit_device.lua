@@ -24,13 +24,14 @@ local function name_of(device)
     return device
 end
 
--- After commit. A client may subscribe before the room knows that it has accepted the INVITE: such a subscription is under the
--- name without ";aor", and no changes were noted for it.
+-- After commit. A client may subscribe before the room knows that it has accepted the INVITE, or go on with a subscription of
+-- an earlier stay: such a subscription is under the name without ";aor", and no changes were noted for it. A NOTIFY of it may
+-- have found nobody; the device is here now.
 local function adopt_subscription(device)
     local early = without_aor(device)
     local subscription = subscription_of(early)
     if subscription then
-        subscription.rev = -1
+        subscription.rev, subscription.missed = -1, nil
         redis.call("HDEL", room, "subscription:" .. early)
         keep_subscription(device, subscription)
     end

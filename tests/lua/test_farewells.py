@@ -14,6 +14,7 @@ from tests.lua.conference import (
     PHONE,
     about,
     accept,
+    call_notify,
     contents,
     devices,
     dialog,
@@ -461,6 +462,115 @@ def test_a_device_that_accepts_before_it_gets_the_bye_goes_on_with_its_subscript
     report(shard, script, to, status, **about)
     found = [(to, content["full"]) for to, content in notified(shard)]
     assert found == ([] if status == "200" else [(BOBS, True)])
+
+
+def subscribed_and_away(shard: Shard) -> str:
+    """Bob's device has subscribed, and misses the end of his stay. He is added again. Its BYE's dialog."""
+    opened_with(shard, BOBS, CAROL)
+    subscribe(shard, BOBS)
+    contents(shard)
+    handle(shard, "remove", ALICE, user=BOB)
+    found_nobody(shard)
+    handle(shard, "add", ALICE, user=BOB)
+    events(shard)
+    shard.settings["history_max_messages"] = 0
+    return kept(shard)[f"{ROOM} {AWAY}"]
+
+
+def resumed(shard: Shard) -> list[tuple[str, bool]]:
+    """Who gets a NOTIFY in the dialog of its earlier subscription, and whether that is full."""
+    return [
+        (to, json.loads(more["detail"])["full"])
+        for to, more in named_after_rosters(shard)
+        if json.loads(more["dialog"])["call_id"] == f"s {BOBS}"
+    ]
+
+
+def named_after_rosters(shard: Shard) -> list[tuple[str, dict[str, str]]]:
+    for entry in rosters(shard):
+        shard.run("notify_devices", *call_notify(shard, entry))
+    return named(shard, "notify")
+
+
+@pytest.mark.parametrize("by", ["", BOBS])
+@pytest.mark.parametrize("how", ["bye", "481"])
+def test_a_device_that_accepts_goes_on_with_its_subscription_whatever_comes_first(
+    shard: Shard, how: str, by: str
+) -> None:
+    """It accepts an INVITE. Before the report, it ends its earlier session by BYE, or refuses ours."""
+    of_bye = subscribed_and_away(shard)
+    if by:
+        handle(shard, "invite_device", BOB, device=BOBS)
+    if how == "bye":
+        shard.redis.hset(keys.farewells(SHARD, BOB), f"{ROOM} {AWAY}", of_bye)
+        handle(shard, "exit", BOB, dialog=dialog(BOBS))
+    else:
+        come_online(shard)
+        report(shard, "readmit_device", AWAY, "481", event="bye", of="1-1", dialog=of_bye)
+    assert BOB in shard.members()
+    assert kept(shard) == {}
+    assert resumed(shard) == [], "it is not in the room yet"
+    accept(shard, BOBS, by=by)
+    name = by or AWAY
+    assert resumed(shard) == [(name, True)]
+    report(shard, "settle_notify", name, "200", event="notify", of=pending(shard, name))
+    handle(shard, "topic", ALICE, text="Dinner")
+    assert resumed(shard) == [(name, False)]
+
+
+def pending(shard: Shard, name: str) -> str:
+    return str(json.loads(about(shard, "subscription", name) or "")["pending"])
+
+
+@pytest.mark.parametrize("how", ["bye", "481"])
+def test_a_device_of_a_user_who_is_no_member_keeps_no_subscription(shard: Shard, how: str) -> None:
+    of_bye = subscribed_and_away(shard)
+    handle(shard, "remove", ALICE, user=BOB)
+    events(shard)
+    shard.redis.hset(keys.farewells(SHARD, BOB), f"{ROOM} {AWAY}", of_bye)
+    if how == "bye":
+        handle(shard, "exit", BOB, dialog=dialog(BOBS))
+    else:
+        report(shard, "readmit_device", AWAY, "481", event="bye", of="1-1", dialog=of_bye)
+    assert about(shard, "subscription", BOBS) is None
+
+
+@pytest.mark.parametrize("is_before", [False, True])
+def test_a_subscription_that_its_device_has_ended_does_not_go_on(shard: Shard, is_before: bool) -> None:
+    """When its user leaves, the device ends it before its session; if that got no ACK, after it."""
+    subscribed_and_away(shard)
+    if is_before:
+        subscribe(shard, BOBS, seconds=0)
+    handle(shard, "exit", BOB, dialog=dialog(BOBS))
+    assert (about(shard, "subscription", BOBS) is None) is is_before
+    if not is_before:
+        subscribe(shard, BOBS, seconds=0)
+    events(shard)
+    accept(shard, BOBS, by=BOBS)
+    assert resumed(shard) == []
+
+
+def test_the_bye_of_a_later_session_keeps_the_subscription_of_an_earlier_one(shard: Shard) -> None:
+    """The device has accepted an INVITE that counts no more, and misses the BYE of both sessions."""
+    subscribed_and_away(shard)
+    report(shard, "keep_farewell", AWAY, "480", event="bye", of="1-1", dialog=dialog("later"))
+    of_bye = json.loads(kept(shard)[f"{ROOM} {AWAY}"])
+    assert (of_bye["call_id"], of_bye["routes"]) == ("later", [])
+    accept(shard, BOBS)
+    assert resumed(shard) == [(AWAY, True)]
+
+
+def test_a_device_whose_notify_has_found_nobody_before_it_was_let_in_is_there(shard: Shard) -> None:
+    """It has subscribed before the report of its acceptance, and lost its network for a moment."""
+    opened_with(shard, BOBS_OTHER, CAROL)
+    handle(shard, "remove", ALICE, user=BOB)
+    handle(shard, "add", ALICE, user=BOB, dialog=dialog("alice"), device=PHONE)
+    subscribe(shard, BOBS)
+    content = dict(contents(shard))[BOBS]
+    report(shard, "settle_notify", BOBS, "480", event="notify", of=content["id"])
+    shard.settings["history_max_messages"] = 0  # it has missed nothing
+    accept(shard, BOBS)
+    assert [(to, content["full"]) for to, content in notified(shard)] == [(AWAY, True)]
 
 
 @pytest.mark.parametrize("status", ["480", "withdrawn"])
