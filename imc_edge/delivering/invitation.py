@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from imc_common.devices import BY_AOR, is_device, user_of
+from imc_common.rooms.delivery_reports import AWAY
 from imc_common.rooms.event import Event
 from imc_common.sip.errors import SipError
 from imc_common.sip.message import Response
@@ -376,8 +377,19 @@ class Invitation:
         )
 
     def _bye_ended(self) -> None:
-        """Only now the event is settled. If this edge dies before, the next one sends the INVITE again."""
-        if not any(each.is_ending for each in self._dialogs.values()):
+        """Only now the event is settled. If this edge dies before, the next one sends the INVITE again.
+
+        If a farewell's BYE finds nobody, as when the phone is switched off after its 2xx, the device still
+        shows the room after a restart: the farewell is said again when it is back.
+        """
+        dialogs = self._dialogs.values()
+        if any(each.is_ending for each in dialogs):
+            return
+        away = [each.bye_outcome for each in dialogs if each.bye_outcome in AWAY]
+        if away and self._outcome.is_farewell:
+            self._invitations.farewell_failed(self.event.room, self._to)
+            self._fail(away[0])
+        else:
             self._fail(NO_GROUP_CHAT)
 
     # --- how it ends

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from imc_common.sip.message import Response
 from imc_edge.conference.dialog import Dialog
 from imc_edge.delivering.dialog_request import DialogRequest, in_dialog
+from imc_edge.delivering.outcome import ERROR, NO_TARGET, TIMEOUT, TRANSPORT
+from imc_edge.delivering.transaction import TransactionTimeoutError
 from imc_edge.delivering.transaction_states import T1, T2
 from imc_edge.flow import Hop
 from imc_edge.routing.targets import Targets
@@ -29,6 +31,7 @@ class MadeDialog:
         "_room",
         "_to",
         "acknowledged_at",
+        "bye_outcome",
         "came_at",
         "dialog",
         "has_ended",
@@ -53,6 +56,8 @@ class MadeDialog:
         self.dialog = dialog
         self.has_ended = False
         """Whether there is nothing to wait for after `end`."""
+        self.bye_outcome = ""
+        """Of its BYE, once it has ended: the status of the response, or why there is none."""
 
     @property
     def is_acknowledged(self) -> bool:
@@ -87,8 +92,9 @@ class MadeDialog:
         """Whether a BYE was asked for, and has no response yet."""
         return self._is_ended and not self.has_ended
 
-    def ended(self) -> None:
+    def ended(self, outcome: str) -> None:
         """The BYE has its response, or none will come."""
+        self.bye_outcome = outcome
         self.has_ended = True
         if self._on_end is not None:
             self._on_end()
@@ -115,7 +121,7 @@ class MadeDialog:
     def _end(self, targets: Targets | None) -> None:
         hops = targets.draw(self._invitations.random) if targets is not None else []
         if not hops:
-            self.ended()
+            self.ended(NO_TARGET)
             return
         bye = in_dialog(self.dialog, "BYE", self._number + 1)
         key = self._key(bye.start.hex(), 1)
@@ -150,13 +156,13 @@ class _Bye:
     def t1_passed(self) -> None: ...
 
     def accepted(self) -> None:
-        self._made.ended()
+        self._made.ended("200")
 
     def rejected(self, response: Response) -> None:
-        self._made.ended()
+        self._made.ended(str(response.status))
 
     def failed(self, error: Exception) -> None:
-        self._made.ended()
+        self._made.ended(TIMEOUT if isinstance(error, TransactionTimeoutError) else TRANSPORT)
 
     def broke(self, error: Exception) -> None:
-        self._made.ended()
+        self._made.ended(ERROR)

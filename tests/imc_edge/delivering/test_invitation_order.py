@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from imc_common.rooms.delivery_reports import AWAY
 from imc_common.store import ReplyError
 from imc_edge.delivering import invitation_order, invitations
 from tests.imc_edge.delivering.test_dialog_request import DEVICE, GRUU, dialog
@@ -346,9 +347,15 @@ async def test_a_farewell_that_finds_nobody_is_made_later(
     assert second.request.uri == f"sip:{BOB}"
 
 
-@pytest.mark.parametrize("status", [200, 481, None])
-async def test_a_farewell_is_settled_when_its_bye_has_ended(sending: Sending, status: int | None) -> None:
-    """If the edge dies before, another one makes a session again: otherwise the phone would keep this one."""
+@pytest.mark.parametrize(("status", "outcome"), [(200, "481"), (481, "481"), (404, "404"), (None, "408")])
+async def test_a_farewell_is_settled_when_its_bye_has_ended(
+    sending: Sending, status: int | None, outcome: str
+) -> None:
+    """If the edge dies before, another one makes a session again: otherwise the phone would keep this one.
+
+    A phone may be switched off between its 2xx and the BYE, and shows the room when it is on again. Then the
+    worker keeps the farewell, and it can be said again at once.
+    """
     sending.redis.members[BOB] = None
     await sending.event("bye", (DEVICE,), dialog=dialog())
     await sending.reply(sending.wires.sent[0], 481)
@@ -360,7 +367,11 @@ async def test_a_farewell_is_settled_when_its_bye_has_ended(sending: Sending, st
         await sending.reply(bye, status)
     else:
         await sending.pass_time(33.0)
-    assert [outcome[:2] for outcome in outcomes(sending)] == [(DEVICE, "481")]
+    assert [each[:2] for each in outcomes(sending)] == [(DEVICE, outcome)]
+    count = len(sending.wires.sent)
+    await sending.event("bye", (DEVICE,), dialog=dialog(call_id="gone-1"))
+    await sending.reply(sending.wires.sent[count], 481)
+    assert methods(sending)[count:] == (["BYE", "INVITE"] if outcome in AWAY else ["BYE"])
 
 
 async def test_what_was_long_ago_is_forgotten(sending: Sending) -> None:
