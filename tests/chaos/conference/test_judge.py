@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from tests.chaos.conference import phone
 from tests.chaos.conference.judge import Device, check_messages, check_roster
 from tests.chaos.conference.roster import Entry, Roster
+from tests.chaos.conference.wire import Message, message
 from tests.chaos.history import Kind, Received, Sent, Verdict
 
 ROOM = "room@example.org"
@@ -176,3 +180,35 @@ def test_a_roster_that_differs_at_the_end_is_found(roster: Roster) -> None:
     users = {"alice": Entry(False, frozenset({"a;1"})), "bob": Entry(False, frozenset({"b;1"}))}
     check_roster(roster, users | {"carol": Entry(False)}, "after", findings)
     assert len(findings) == 4
+
+
+# --- names
+
+
+@pytest.mark.parametrize(("to", "later", "is_fault"), [
+    (BOB, 0.0, False),
+    ("bob@example.org", phone.IN_FLIGHT - 0.1, False),
+    ("bob@example.org", phone.IN_FLIGHT + 0.1, True),
+    ("carol@example.org", 0.0, True),
+])  # fmt: skip
+def test_a_message_under_another_name_is_found(
+    monkeypatch: pytest.MonkeyPatch, to: str, later: float, *, is_fault: bool
+) -> None:
+    """Not if it was on its way when the device got its new name: it comes again."""
+    times = [20.0, 20.0 + later]
+    monkeypatch.setattr(phone, "now", lambda: times.pop(0))
+    problems: list[str] = []
+    nothing: Any = None
+    bob = phone.Phone("bob", f"sip:{BOB}", nothing, nothing, problems, nothing, nothing)
+    bob.place(ROOM, "sip:bob@example.org")
+    bob.place(ROOM, f"sip:{BOB}")
+    statuses: list[int] = []
+    headers = [
+        ("From", f"<sip:{ROOM}>;tag=1"),
+        ("To", f"<sip:{to}>"),
+        ("Call-ID", "1"),
+        ("CSeq", "1 MESSAGE"),
+    ]
+    bob.receive(Message.parse(message(f"MESSAGE sip:{to} SIP/2.0", headers)), statuses.append)
+    assert bool(problems) == is_fault
+    assert statuses == [200 if to == BOB else 488]
