@@ -436,6 +436,16 @@ def test_a_device_that_has_missed_the_end_of_its_subscription_goes_on_with_it(
     assert [to for to, _ in notified(shard)] == [BOBS]
 
 
+def added_again(shard: Shard) -> None:
+    """Bob's device has subscribed, and misses the end of his stay. He is added again."""
+    opened_with(shard, BOBS, CAROL)
+    subscribe(shard, BOBS)
+    contents(shard)
+    handle(shard, "remove", ALICE, user=BOB)
+    found_nobody(shard)
+    handle(shard, "add", ALICE, user=BOB)
+
+
 @pytest.mark.parametrize("status", ["withdrawn", "481", "480", "200"])
 def test_a_device_that_accepts_before_it_gets_the_bye_goes_on_with_its_subscription(
     shard: Shard, status: str
@@ -444,12 +454,7 @@ def test_a_device_that_accepts_before_it_gets_the_bye_goes_on_with_its_subscript
 
     If it knows it, it has left.
     """
-    opened_with(shard, BOBS, CAROL)
-    subscribe(shard, BOBS)
-    contents(shard)
-    handle(shard, "remove", ALICE, user=BOB)
-    found_nobody(shard)
-    handle(shard, "add", ALICE, user=BOB)
+    added_again(shard)
     come_online(shard)
     ((to, bye),) = named(shard, "bye")
     shard.settings["history_max_messages"] = 0
@@ -465,13 +470,8 @@ def test_a_device_that_accepts_before_it_gets_the_bye_goes_on_with_its_subscript
 
 
 def subscribed_and_away(shard: Shard) -> str:
-    """Bob's device has subscribed, and misses the end of his stay. He is added again. Its BYE's dialog."""
-    opened_with(shard, BOBS, CAROL)
-    subscribe(shard, BOBS)
-    contents(shard)
-    handle(shard, "remove", ALICE, user=BOB)
-    found_nobody(shard)
-    handle(shard, "add", ALICE, user=BOB)
+    """As `added_again`; gives the dialog of the BYE that the device has not got."""
+    added_again(shard)
     events(shard)
     shard.settings["history_max_messages"] = 0
     return kept(shard)[f"{ROOM} {AWAY}"]
