@@ -68,8 +68,8 @@ else
     is_concerned = is_kept and is_of_stay and is_member(value) and not is_inviting(value) and HERE[value] ~= "devices"
 end
 
--- After commit. A device that is not in the room was not there, or has declined. It was invited alone, or a proxy has named it
--- in place of its user, and another device has accepted.
+-- After commit. This device was invited, but was not there, or has declined. It is not in the room. The INVITE went to it alone,
+-- or a proxy has named it in place of its user, and another device has accepted.
 local function miss_invite()
     local field = "missed_invite:" .. user
     if invitation == request.of then

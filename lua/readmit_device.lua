@@ -1,7 +1,7 @@
 -- The report of a BYE that a device has got, of an earlier stay of its user: it shows the room no longer. If its user is a
--- member again through another device, it is invited. If it does not know the session of this BYE (481), it has perhaps
--- accepted an INVITE before, of which the report may come later: then it goes on with its subscription. In the report, `from`
--- is the device, and `dialog` that of the BYE. If the BYE was a probe (`catch_up`), it has found the user.
+-- member again through another device, it is invited. If it does not know the session of this BYE (481), it may have accepted
+-- another INVITE, whose report may come later. Then it goes on with its subscription. In the report, `from` is the device, and
+-- `dialog` that of the BYE. If the BYE was a probe (`catch_up`), it has found the user.
 --
 -- KEYS:
 --   requests  imc:{S}:in            stream

@@ -1,6 +1,6 @@
 -- A user is back: an edge is asked to hand it what it missed, in each of the shard's rooms where it is away, and to send
--- the BYE and NOTIFY requests that found nobody. If an INVITE has, a probe is due. Needs away_rooms, probes, probe_waits (of
--- that user), room_prefix and what call_back needs. Gives call_all_back.
+-- the BYE and NOTIFY requests that found nobody. An INVITE that found nobody makes a probe due, which sends it again. Needs
+-- away_rooms, probes, probe_waits (of that user), room_prefix and what call_back needs. Gives call_all_back.
 --- @include "call_back"
 --- @include "now"
 --- @include "away_rooms"
@@ -40,7 +40,7 @@ local function call_all_back(user)
     for _, each in ipairs(returned) do
         call_back(room_prefix .. each.address, each.address, each.who, true)
     end
-    if awaits_invite then -- perhaps another device of the user is back: the waits between its probes become no shorter
+    if awaits_invite then -- the sign may be of another device of the user, so the waits between probes stay as long as they are
         redis.call("ZADD", probes, now, user)
         return
     end
