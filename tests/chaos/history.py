@@ -1,55 +1,22 @@
 """The history of what users sent and received, and its checker. Pure: no sockets, no clock.
 
 Every room has an *observer*, a member that never sends. It receives everything that happens in the room, so
-its log defines the order of the room, and shows who was a member at each message. The logs of all other
-members must agree with it. A message may come late, because members may be away for a while: what counts is
-that it comes, once, and in its place.
+its log defines the order of the room, and shows who was a member at each message. Where it was
+away for too long, the logs of others show what it has missed (`tests.chaos.skipped`). The logs of all other
+members must agree with this order. A message may come late, because members may be away for a while: what
+counts is that it comes, once, and in its place.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from enum import Enum
 from itertools import pairwise
 
+from tests.chaos.log import Kind, Received, Sent
+from tests.chaos.skipped import Order, excused, with_skipped
+
 LATE_SECONDS = 2.0
-
-
-class Kind(Enum):
-    """What a received MESSAGE was about."""
-
-    MESSAGE = "message"
-    JOINED = "joined"
-    LEFT = "left"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One MESSAGE that a user received from a room, without retransmissions of the same branch.
-
-    ``what`` is the message's mark, the user who joined or left, or how many earlier messages are skipped.
-    ``identity`` is its Call-ID, CSeq and From tag: the same for a repeated delivery, another for a doubled
-    one. ``at`` is in seconds.
-    """
-
-    room: str
-    kind: Kind
-    what: str
-    identity: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One message that a user sent: its mark, and whether it got a 2xx."""
-
-    room: str
-    sender: str
-    mark: str
-    accepted: bool
-    at: float
 
 
 @dataclass(slots=True)
@@ -73,7 +40,9 @@ class Verdict:
     forgone: int = 0
     """Messages that a user had missed when it left the room: these are not sent any more."""
     skipped: int = 0
-    """Messages that a catch-up did not hand out, and whose exact number the user was told."""
+    """Messages that a catch-up did not hand out, and whose number the user was told."""
+    overtold: int = 0
+    """Messages in these numbers that the user got, because nobody knew that it did."""
     unjudged: int = 0
     """Users of whom the observer of their room does not know when they were members."""
 
@@ -88,6 +57,7 @@ class Verdict:
             f"reordered {len(self.reordered)}, wrong rosters {len(self.rosters)}, versions {self.versions}, "
             f"duplicates {self.duplicates}, late {self.late}, "
             f"longest gap {self.longest_gap:.1f} s, forgone {self.forgone}, skipped {self.skipped}, "
+            f"overtold {self.overtold}, "
             f"unjudged {self.unjudged}"
         )
 
@@ -109,8 +79,11 @@ class History:
             for room, lines in first_copies(user, log, verdict).items():
                 rooms[room][user] = lines
         for room, observer in observers.items():
-            order = [line for line in rooms[room].pop(observer, []) if line.kind is not Kind.SKIPPED]
-            self._check_senders(room, order, verdict)
+            log = rooms[room].pop(observer, [])
+            sent = [each for each in self.sent if each.room == room]
+            order = with_skipped(observer, log, rooms[room].values(), sent)
+            verdict.skipped += len(order.skipped)
+            self._check_senders(room, order.lines, verdict)
             _check_members(room, order, rooms[room], self._senders(room), verdict)
         verdict.deliveries = sum(
             line.kind is Kind.MESSAGE for logs in self.received.values() for line in logs
@@ -178,7 +151,7 @@ def first_copies(user: str, log: list[Received], verdict: Verdict) -> dict[str, 
 
 def _check_members(
     room: str,
-    order: list[Received],
+    order: Order,
     logs: dict[str, list[Received]],
     senders: dict[str, str],
     verdict: Verdict,
@@ -190,16 +163,16 @@ def _check_members(
     Notices of joins and leaves are not kept for who is away. If another member got more of them about a user
     than the observer did, nobody knows which messages were due to that user.
     """
-    known, unclear = _changes(order), set[str]()
+    known, unclear = _changes(order.lines), set[str]()
     for log in logs.values():
         unclear |= {user for (kind, user), count in _changes(log).items() if count > known[kind, user]}
     verdict.unjudged += len(unclear)
     due: dict[str, list[str]] = defaultdict(list)
     got = {user: {line.what for line in log} for user, log in logs.items()}
     stay: Counter[str] = Counter()
-    turns = {line.what: line.at for line in order if line.kind is Kind.MESSAGE}
+    turns = {line.what: line.at for line in order.lines if line.kind is Kind.MESSAGE}
     inside: set[str] = set()
-    for line in order:
+    for line in order.lines:
         if line.kind is Kind.JOINED:
             inside.add(line.what)
             stay[line.what] = len(due[line.what])
@@ -213,7 +186,8 @@ def _check_members(
     for user in (due.keys() | logs.keys()) - unclear:
         log = logs.get(user, [])
         lines = [line for line in log if line.kind is Kind.MESSAGE]
-        skipped = _skipped(log, due[user], got.get(user, set()))
+        skipped, overtold = excused(user, log, due[user], got.get(user, set()))
+        verdict.overtold += overtold
         verdict.skipped += len(skipped)
         due[user] = [mark for mark in due[user] if mark not in skipped]
         verdict.late += sum(line.at > turns.get(line.what, line.at) + LATE_SECONDS for line in lines)
@@ -226,19 +200,6 @@ def _forgo(due: list[str], since: int, got: set[str]) -> int:
     while len(due) > since and due[-1] not in got:
         due.pop()
     return before - len(due)
-
-
-def _skipped(log: list[Received], due: list[str], got: set[str]) -> set[str]:
-    """What this user missed and was told the number of: so many due messages before the next one it got."""
-    places, skipped, count = {mark: place for place, mark in enumerate(due)}, set[str](), 0
-    for line in log:
-        if line.kind is Kind.SKIPPED:
-            count = int(line.what)
-        elif count and line.what in places:
-            block = set(due[max(0, places[line.what] - count) : places[line.what]])
-            skipped |= block if block.isdisjoint(got) else set()
-            count = 0
-    return skipped
 
 
 def _changes(log: list[Received]) -> Counter[tuple[Kind, str]]:

@@ -11,7 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.chaos.conference.registrar import Registrar
-from tests.chaos.history import History, Kind, Received
+from tests.chaos.history import History
+from tests.chaos.log import Kind, Received
 from tests.chaos.loop_time import now
 
 HEADER_NAMES = (b"Via", b"From", b"To", b"Call-ID", b"CSeq")

@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.history import History, Kind, Received, Sent, Verdict
-
-ROOM = "room@example.org"
-OBSERVER = "observer"
-
-
-class Scene:
-    """Builds a history step by step: who joins, who sends, who receives."""
-
-    def __init__(self) -> None:
-        self.history = History()
-        self.clock = 0.0
-
-    def told(self, user: str, kind: Kind, what: str, identity: str | None = None) -> None:
-        self.clock += 1
-        line = Received(ROOM, kind, what, identity or f"{user}-{kind.value}-{what}", self.clock)
-        self.history.received[user].append(line)
-
-    def says(self, sender: str, mark: str, *to: str, accepted: bool = True) -> None:
-        self.history.sent.append(Sent(ROOM, sender, mark, accepted, self.clock))
-        for user in to:
-            self.told(user, Kind.MESSAGE, mark)
-
-    def verdict(self) -> Verdict:
-        return self.history.check({ROOM: OBSERVER})
+from tests.chaos.history import Verdict
+from tests.chaos.log import Kind, Sent
+from tests.chaos.scene import OBSERVER, ROOM, Scene, two_members
 
 
 @pytest.fixture
 def scene() -> Scene:
-    scene = Scene()
-    scene.told(OBSERVER, Kind.JOINED, "alice")
-    scene.told(OBSERVER, Kind.JOINED, "bob")
-    return scene
+    return two_members()
 
 
 def test_a_correct_history_is_ok(scene: Scene) -> None:
@@ -66,34 +41,6 @@ def test_what_a_member_had_missed_when_it_left_is_not_due_any_more(scene: Scene)
     verdict = scene.verdict()
     assert verdict.lost == [f"{ROOM}: bob never got a1"]
     assert verdict.forgone == 2
-
-
-@pytest.mark.parametrize(
-    ("told", "lost", "skipped"), [("2", [], 2), ("1", ["a1"], 1), ("3", ["a1", "a2"], 0)]
-)
-def test_the_number_of_what_a_catch_up_leaves_out_is_told(
-    scene: Scene, told: str, lost: list[str], skipped: int
-) -> None:
-    """bob was away for long: so many messages before the next one that it got, and no others."""
-    scene.says("alice", "a0", OBSERVER, "bob")
-    for mark in ("a1", "a2"):
-        scene.says("alice", mark, OBSERVER)
-    scene.told("bob", Kind.SKIPPED, "1", "when it was back for a moment")
-    scene.told("bob", Kind.SKIPPED, told)
-    scene.says("alice", "a3", OBSERVER, "bob")
-    verdict = scene.verdict()
-    assert verdict.lost == [f"{ROOM}: bob never got {mark}" for mark in lost]
-    assert verdict.skipped == skipped
-
-
-def test_without_a_later_message_nothing_is_left_out(scene: Scene) -> None:
-    """A notice alone excuses nothing; nor does one with a number that the observer has."""
-    scene.says("alice", "a1", OBSERVER)
-    scene.told("bob", Kind.SKIPPED, "1")
-    scene.told(OBSERVER, Kind.SKIPPED, "1")
-    verdict = scene.verdict()
-    assert verdict.lost == [f"{ROOM}: bob never got a1"]
-    assert (verdict.skipped, verdict.unjudged) == (0, 0)
 
 
 def test_what_an_earlier_stay_got_is_not_taken_back(scene: Scene) -> None:

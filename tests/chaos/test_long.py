@@ -12,7 +12,7 @@ import redis
 
 from imc_common import keys
 from imc_common.rooms.request import RETRANSMISSION_SECONDS, RequestData
-from tests.chaos.history import Sent
+from tests.chaos.log import Sent
 from tests.chaos.scenario import Scenario, memory_kb, open_files, service
 from tests.chaos.servers import Single
 from tests.chaos.streams import backlog, leftovers

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.history import History, Kind
+from tests.chaos.history import History
+from tests.chaos.log import Kind
 from tests.chaos.proxy import Proxy
 
 

@@ -10,7 +10,8 @@ import itertools
 import time
 from dataclasses import dataclass, field
 
-from tests.chaos.history import History, Sent
+from tests.chaos.history import History
+from tests.chaos.log import Sent
 from tests.chaos.proxy import Absence, Proxy, branch_of, header
 
 DOMAIN = "chaos.example"

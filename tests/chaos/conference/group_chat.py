@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.conference import actions
 from tests.chaos.conference.phone import Phone, Place
-from tests.chaos.history import Sent
+from tests.chaos.log import Sent
 from tests.chaos.loop_time import now
 
 ABSENCES = ("off", "killed", "network")

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.chaos.conference.roster import Entry, Roster
-from tests.chaos.history import Kind, Received, Sent, Verdict, compare
+from tests.chaos.history import Verdict, compare
+from tests.chaos.log import Kind, Received, Sent
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from tests.chaos.conference.requests import Requests
 from tests.chaos.conference.roster import Roster
 from tests.chaos.conference.wire import Message, parts_of
-from tests.chaos.history import Kind, Received
+from tests.chaos.log import Kind, Received
 from tests.chaos.loop_time import now
 
 T1 = 0.5

@@ -10,7 +10,8 @@ from tests.chaos.conference import phone
 from tests.chaos.conference.judge import Device, check_messages, check_roster
 from tests.chaos.conference.roster import Entry, Roster
 from tests.chaos.conference.wire import Message, message
-from tests.chaos.history import Kind, Received, Sent, Verdict
+from tests.chaos.history import Verdict
+from tests.chaos.log import Kind, Received, Sent
 
 ROOM = "room@example.org"
 ALICE, BOB = "alice@example.org;gr=1", "bob@example.org;gr=1"
