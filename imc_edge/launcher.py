@@ -113,6 +113,7 @@ class Edge(Process):
         # In the order in which messages pass them; beside them, what keeps the process's place in Redis.
         receiving = (
             acceptor.commit,
+            acceptor.unhurried,
             acceptor.wake_ups,
             acceptor.device_offers,
             acceptor.authenticator.lookups,

@@ -41,6 +41,7 @@ from imc_edge.receiving.pending import CancelSearch
 from imc_edge.receiving.registration import registration_of
 from imc_edge.receiving.responses import Responses
 from imc_edge.receiving.source_limit import SourceLimit
+from imc_edge.receiving.unhurried import Unhurried
 from imc_edge.receiving.wake_ups import WakeUps
 
 MAX_WAITING: Final = 10_000
@@ -92,6 +93,7 @@ class Acceptor:
         self._tracer = tracer
         self._responses = Responses(metrics, tracer, clock)
         self._ignored = metrics.counters("imc_ignored", "Received and not responded to, by reason.", "reason")
+        self.unhurried = Unhurried(self._drop)
         self._tolerated = metrics.counters("imc_tolerated", "Faults of requests that were accepted.", "fault")
         self.wake_ups = WakeUps(settings, self.commit.submit, metrics, clock=clock, wall_clock=wall_clock)
         self.device_offers = DeviceOffers(
@@ -170,7 +172,12 @@ class Acceptor:
         fast = parse_fast(data, self._limits)
         if fast is not None:
             self._act(self._message, fast, flow)
-            return
+        elif data.startswith(b"REGISTER ") and flow.peer[0] in self._trusted:
+            self.unhurried.take(self._parse, data, flow)
+        else:
+            self._parse(data, flow)
+
+    def _parse(self, data: bytes, flow: Flow) -> None:
         try:
             message = parse_message(data, limits=self._limits)
         except SipParseError as error:
@@ -180,7 +187,10 @@ class Acceptor:
 
     def take(self, message: Request | Response, flow: Flow) -> None:
         """Take one framed message."""
-        self._well_formed(message, flow)
+        if isinstance(message, Request) and message.method == "REGISTER" and flow.peer[0] in self._trusted:
+            self.unhurried.take(self._well_formed, message, flow)
+        else:
+            self._well_formed(message, flow)
 
     def refuse(self, error: SipParseError, flow: Flow) -> None:
         """Respond to a framed message that is malformed, if enough of it could be read."""
@@ -210,6 +220,9 @@ class Acceptor:
 
     def _refuse(self, request: Request, flow: Flow, error: SipError) -> None:
         self._responses.refuse(request, flow, self._fingerprints.of(request).tag, error)
+
+    def _drop(self) -> None:
+        self._ignored["overload"] += 1
 
     def _fail(self, request: Request, flow: Flow, error: Exception) -> None:
         """A fault of ours: 500, and the log says where it is."""

@@ -215,10 +215,10 @@ class Edge:
 
 @asynccontextmanager
 async def edge(store: Any = None, **settings: Any) -> AsyncIterator[Edge]:
-    """An edge whose group commits run; ``store`` replaces the double."""
+    """An edge whose parts run as far as requests need them; ``store`` replaces the double."""
     made = Edge(store, **settings)
-    commits = (made.acceptor.commit, made.acceptor.authenticator.lookups)
-    running = asyncio.gather(*(commit.run() for commit in commits))
+    parts = (made.acceptor.commit, made.acceptor.authenticator.lookups, made.acceptor.unhurried)
+    running = asyncio.gather(*(part.run() for part in parts))
     await asyncio.sleep(0)
     try:
         yield made
