@@ -6,6 +6,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 COMPILED ?= $(VENV)-compiled
+OPTIMIZE ?= 3
 QUIET := --disable-pip-version-check --quiet
 PIP := $(BIN)/python -m pip $(QUIET)
 INSTALL := install --no-compile # Python compiles what it imports; few modules of the tools are
@@ -83,16 +84,20 @@ lock: ## makes requirements/*.txt anew from the ranges in pyproject.toml
 		--custom-compile-command 'make lock' --no-emit-index-url --constraints requirements/test.txt \
 		pyproject.toml requirements/build.in requirements/compile.in --output-file requirements/compile.txt
 
-compiled: $(COMPILED)/compiled.stamp ## an environment of its own with imc in it, its hot path compiled (needs a C compiler)
+compiled: $(COMPILED)/compiled.stamp ## an environment with imc in it, its hot path compiled by gcc (OPTIMIZE=0: not optimised)
 
-# Built from a copy: what the compiler makes lies beside its source, and would be run in its place.
+# Built from a copy: what the compiler makes lies beside its source, and would be run in its place. mypyc turns all
+# warnings on, for code that it makes itself: to look for them takes gcc three minutes.
 $(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find imc_cli imc_common imc_edge imc_worker -name '*.py') $(shell find lua -name '*.lua')
 	@$(PYTHON) -m venv $(COMPILED)
 	$(COMPILED)/bin/python -m pip $(QUIET) $(INSTALL) --no-deps --require-hashes -r requirements/compile.txt
 	rm -rf $(COMPILED)/src
 	mkdir $(COMPILED)/src
 	cp -r pyproject.toml README.md LICENSE lua imc_cli imc_common imc_edge imc_worker $(COMPILED)/src
-	cd $(COMPILED)/src && HATCH_BUILD_HOOKS_ENABLE=1 ../bin/python -m hatchling build -t wheel
+	@sed -i 's/opt_level = "3"/opt_level = "$(OPTIMIZE)"/' $(COMPILED)/src/pyproject.toml
+	@printf '%s\n' '#!/bin/sh' 'for word; do shift; [ "$$word" = -Wall ] || set -- "$$@" "$$word"; done; exec cc "$$@"' >$(COMPILED)/bin/cc
+	@chmod +x $(COMPILED)/bin/cc
+	cd $(COMPILED)/src && CC=$(abspath $(COMPILED))/bin/cc HATCH_BUILD_HOOKS_ENABLE=1 ../bin/python -m hatchling build -t wheel
 	$(COMPILED)/bin/python -m pip $(QUIET) $(INSTALL) --force-reinstall --no-deps $(COMPILED)/src/dist/*.whl
 	@touch $@
 

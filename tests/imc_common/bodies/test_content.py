@@ -139,7 +139,7 @@ def test_packed_parts_within_packed_parts_are_refused() -> None:
     before = time.process_time()
     with pytest.raises(TooLargeError):
         Content.parse(PARTS, body)
-    assert time.process_time() - before < 0.2, "it was 2.7 s without a common limit"
+    assert time.process_time() - before < 1, "it was 2.7 s without a common limit"
 
 
 @given(
