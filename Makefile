@@ -87,7 +87,7 @@ lock: ## makes requirements/*.txt anew from the ranges in pyproject.toml
 compiled: $(COMPILED)/compiled.stamp ## an environment with imc in it, its hot path compiled by gcc (OPTIMIZE=0: not optimised)
 
 # Built from a copy: what the compiler makes lies beside its source, and would be run in its place. mypyc turns all
-# warnings on, for code that it makes itself: to look for them takes gcc three minutes.
+# warnings on, for code that it makes itself: to look for them takes gcc two minutes.
 $(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find imc_cli imc_common imc_edge imc_worker -name '*.py') $(shell find lua -name '*.lua')
 	@$(PYTHON) -m venv $(COMPILED)
 	$(COMPILED)/bin/python -m pip $(QUIET) $(INSTALL) --no-deps --require-hashes -r requirements/compile.txt
@@ -95,9 +95,9 @@ $(COMPILED)/compiled.stamp: requirements/compile.txt pyproject.toml $(shell find
 	mkdir $(COMPILED)/src
 	cp -r pyproject.toml README.md LICENSE lua imc_cli imc_common imc_edge imc_worker $(COMPILED)/src
 	@sed -i 's/opt_level = "3"/opt_level = "$(OPTIMIZE)"/' $(COMPILED)/src/pyproject.toml
-	@printf '%s\n' '#!/bin/sh' 'for word; do shift; [ "$$word" = -Wall ] || set -- "$$@" "$$word"; done; exec cc "$$@"' >$(COMPILED)/bin/cc
-	@chmod +x $(COMPILED)/bin/cc
-	cd $(COMPILED)/src && CC=$(abspath $(COMPILED))/bin/cc HATCH_BUILD_HOOKS_ENABLE=1 ../bin/python -m hatchling build -t wheel
+	@printf '%s\n' '#!/bin/sh' 'for word; do shift; [ "$$word" = -Wall ] || set -- "$$@" "$$word"; done; exec cc "$$@"' >$(COMPILED)/src/cc
+	@chmod +x $(COMPILED)/src/cc
+	cd $(COMPILED)/src && CC=$(abspath $(COMPILED))/src/cc HATCH_BUILD_HOOKS_ENABLE=1 ../bin/python -m hatchling build -t wheel
 	$(COMPILED)/bin/python -m pip $(QUIET) $(INSTALL) --force-reinstall --no-deps $(COMPILED)/src/dist/*.whl
 	@touch $@
 
